@@ -1,0 +1,300 @@
+//! Plain values and codecs of the BitTorrent tracker protocols: no I/O, no async, no clock.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+pub mod bencode;
+pub mod connection_id;
+pub mod http;
+pub mod query;
+pub mod udp;
+
+/// The 20 bytes that name a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InfoHash(pub [u8; 20]);
+
+/// The 20 bytes that a client calls itself (BEP 20).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerId(pub [u8; 20]);
+
+/// What an announce tells (BEP 3; `paused` is BEP 21).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Event {
+    #[default]
+    None,
+    Started,
+    Stopped,
+    Completed,
+    Paused,
+}
+
+/// The family of an announced address, after IPv4-mapped IPv6 became IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// What carried a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    Udp,
+    Http,
+    Https,
+}
+
+/// An announce as its parser leaves it: checked for form, not yet for policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Announce {
+    pub info_hash: InfoHash,
+    pub peer_id: PeerId,
+    /// Where the client listens; never 0.
+    pub port: u16,
+    pub event: Event,
+    /// Bytes left to download; `None` where the client did not say, which makes it a leecher.
+    pub left: Option<u64>,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    /// How many peers the client asks for; `None`: the tracker's default.
+    pub num_want: Option<u32>,
+    /// The address that an HTTP announce asks to be known by. Only the frontend knows whether that
+    /// is allowed; where it is, an error here fails the announce, elsewhere it means nothing.
+    pub ip: Option<Result<IpAddr, Invalid>>,
+    /// HTTP: how the client wants its peers.
+    pub form: PeerForm,
+}
+
+/// How the peers of an HTTP answer are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PeerForm {
+    /// A list of dictionaries (BEP 3), with `peer id` where the store keeps them.
+    #[default]
+    Dictionary,
+    /// A list of dictionaries without `peer id`, as `no_peer_id=1` asks.
+    DictionaryWithoutId,
+    /// Strings of 6 and of 18 bytes a peer (BEP 23, BEP 7).
+    Compact,
+}
+
+/// How many peers a swarm holds, over both families, and how many downloads it has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub seeders: u32,
+    pub leechers: u32,
+    pub completed: u32,
+}
+
+/// Peers as they go on the wire, in buffers that are used again and again.
+///
+/// Nothing but the address and the port of a peer is needed for a compact or a UDP answer, so the
+/// store copies those bytes as they are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Peers {
+    /// 6 bytes a peer: address and port, big-endian.
+    pub ipv4: Vec<u8>,
+    /// 18 bytes a peer: address and port, big-endian.
+    pub ipv6: Vec<u8>,
+    /// The peer ids of the IPv4 peers, in the same order, as far as they are known.
+    pub ipv4_ids: Vec<PeerId>,
+    /// The peer ids of the IPv6 peers, in the same order, as far as they are known.
+    pub ipv6_ids: Vec<PeerId>,
+}
+
+/// What is wrong with a request. The text is the `failure reason` or the UDP error that the client
+/// is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Invalid {
+    #[error("invalid query escape")]
+    Escape,
+    #[error("provided invalid infohash")]
+    InfoHash,
+    #[error("no info_hash parameter supplied")]
+    NoInfoHash,
+    #[error("multiple info_hash parameters supplied")]
+    SeveralInfoHashes,
+    #[error("failed to provide valid client event")]
+    Event,
+    #[error("failed to provide valid peer_id")]
+    PeerId,
+    #[error("failed to parse parameter: {0}")]
+    Parameter(&'static str),
+    #[error("failed to parse peer IP address")]
+    Address,
+    #[error("invalid port")]
+    Port,
+    #[error("bad connection ID")]
+    ConnectionId,
+    #[error("malformed packet")]
+    Packet,
+    #[error("malformed event ID")]
+    EventId,
+    #[error("unknown option type")]
+    Option,
+    #[error("unknown action ID")]
+    Action,
+}
+
+impl InfoHash {
+    /// Parses 40 hexadecimal digits of either case.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 40 {
+            return None;
+        }
+        let mut bytes = [0; 20];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let high = char::from(pair[0]).to_digit(16)?;
+            let low = char::from(pair[1]).to_digit(16)?;
+            *byte = (high << 4 | low) as u8;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl PeerId {
+    /// Stands for an id that is not known; answers leave it out.
+    pub const UNKNOWN: Self = Self([0; 20]);
+}
+
+impl fmt::Display for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InfoHash({self})")
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerId({})", self.0.escape_ascii())
+    }
+}
+
+impl Announce {
+    /// Whether the peer has nothing left to download. A partial seed (BEP 21) is no seeder.
+    pub fn is_seeder(&self) -> bool {
+        self.left == Some(0) && self.event != Event::Paused
+    }
+}
+
+impl Family {
+    /// The family of a canonical address (see [`canonical`]).
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+}
+
+impl Peers {
+    pub fn clear(&mut self) {
+        self.ipv4.clear();
+        self.ipv6.clear();
+        self.ipv4_ids.clear();
+        self.ipv6_ids.clear();
+    }
+
+    /// How many peers there are of both families.
+    pub fn len(&self) -> usize {
+        self.ipv4.len() / 6 + self.ipv6.len() / 18
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ipv4.is_empty() && self.ipv6.is_empty()
+    }
+
+    /// How many peers there are of one family.
+    pub fn len_of(&self, family: Family) -> usize {
+        match family {
+            Family::Ipv4 => self.ipv4.len() / 6,
+            Family::Ipv6 => self.ipv6.len() / 18,
+        }
+    }
+
+    /// Puts a peer whose id is not known before the one at `place` of its family, or at the end.
+    pub fn insert(&mut self, place: usize, peer: SocketAddr) {
+        self.splice(place, 0, peer);
+    }
+
+    /// Puts a peer whose id is not known in the place of the one at `place` of its family.
+    pub fn replace(&mut self, place: usize, peer: SocketAddr) {
+        self.splice(place, 1, peer);
+    }
+
+    fn splice(&mut self, place: usize, over: usize, peer: SocketAddr) {
+        let port = peer.port().to_be_bytes();
+        let ids = match peer.ip() {
+            IpAddr::V4(ip) => {
+                splice(&mut self.ipv4, place, over, ip.octets().into_iter().chain(port), 6);
+                &mut self.ipv4_ids
+            }
+            IpAddr::V6(ip) => {
+                splice(&mut self.ipv6, place, over, ip.octets().into_iter().chain(port), 18);
+                &mut self.ipv6_ids
+            }
+        };
+        splice(ids, place, over, [PeerId::UNKNOWN], 1);
+    }
+}
+
+fn splice<T>(
+    list: &mut Vec<T>,
+    place: usize,
+    over: usize,
+    item: impl IntoIterator<Item = T>,
+    size: usize,
+) {
+    let at = (place * size).min(list.len());
+    let end = (at + over * size).min(list.len());
+    list.splice(at..end, item);
+}
+
+/// Takes the IPv4 address out of an IPv4-mapped IPv6 one (`::ffff:a.b.c.d`), as a dual-stack
+/// socket reports it.
+pub fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// The 16 bytes of an address, IPv4 mapped.
+pub fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+/// [`canonical`] for an address with its port.
+pub fn canonical_socket(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(canonical(address.ip()), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn info_hashes_read_as_they_print(bytes: [u8; 20]) {
+            let hash = InfoHash(bytes);
+            let text = hash.to_string();
+            prop_assert_eq!(InfoHash::from_hex(&text), Some(hash));
+            prop_assert_eq!(InfoHash::from_hex(&text.to_uppercase()), Some(hash));
+            prop_assert_eq!(InfoHash::from_hex(&text[1..]), None);
+            prop_assert_eq!(InfoHash::from_hex(&format!("{}g", &text[1..])), None);
+        }
+
+        #[test]
+        fn mapping_and_canonical_undo_each_other(address: IpAddr) {
+            let canonical_address = canonical(address);
+            prop_assert_eq!(canonical(mapped(address).into()), canonical_address);
+            let is_ipv4 = mapped(address).to_ipv4_mapped().is_some();
+            prop_assert_eq!(Family::of(canonical_address) == Family::Ipv4, is_ipv4);
+        }
+    }
+}

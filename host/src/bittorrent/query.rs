@@ -1,0 +1,663 @@
+//! The query of an HTTP announce or scrape (BEP 3, 7, 23, 48), and of the URL data of a UDP announce
+//! (BEP 41).
+//!
+//! The rules are chihaya's: `&` and `;` separate, `+` is a space, names are compared in lower case
+//! (but for `info_hash`, which must be written so), and of a repeated parameter the last one counts.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
+use memchr::{memchr, memchr2};
+
+use super::{Announce, Event, InfoHash, Invalid, PeerForm, PeerId, canonical};
+
+/// Splits a request target, or the URL data of a UDP announce, into path and query.
+pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    match memchr(b'?', target) {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target, &[]),
+    }
+}
+
+/// Reads an announce.
+///
+/// Of several errors the first in this order is returned: what is wrong with the query as such,
+/// `event`, `info_hash`, `peer_id`, `left`, `downloaded`, `uploaded`, `numwant`, `port`.
+pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
+    let mut fields = Fields::default();
+    for (key, value) in pairs(query) {
+        fields.add(key, value)?;
+    }
+
+    let event = fields.event.map_or(Ok(Event::None), event)?;
+    let info_hash = fields.info_hash.ok_or(Invalid::NoInfoHash)?;
+    if fields.several_info_hashes {
+        return Err(Invalid::SeveralInfoHashes);
+    }
+    let peer_id = fields.peer_id.ok_or(Invalid::Parameter("peer_id"))?;
+    let peer_id = twenty_bytes(peer_id)?.map(PeerId).ok_or(Invalid::PeerId)?;
+    let number = |value: Option<&[u8]>, name| match value {
+        Some(value) => decimal(value).map(Some).ok_or(Invalid::Parameter(name)),
+        None => Ok(None),
+    };
+    let left = number(fields.left, "left")?;
+    let downloaded = number(fields.downloaded, "downloaded")?.unwrap_or(0);
+    let uploaded = number(fields.uploaded, "uploaded")?.unwrap_or(0);
+    let num_want = fields.num_want.map_or(Ok(None), num_want)?;
+    let port = number(fields.port, "port")?.and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(Invalid::Parameter("port"))?;
+    if port == 0 {
+        return Err(Invalid::Port);
+    }
+    let form = if fields.compact.is_some_and(switched_on) {
+        PeerForm::Compact
+    } else if fields.no_peer_id.is_some_and(switched_on) {
+        PeerForm::DictionaryWithoutId
+    } else {
+        PeerForm::Dictionary
+    };
+    let ip = fields.ip.or(fields.ipv4).or(fields.ipv6).map(address);
+
+    Ok(Announce { info_hash, peer_id, port, event, left, uploaded, downloaded, num_want, ip, form })
+}
+
+/// Reads the info-hashes of a scrape into `into`, in their order. Those beyond `max` are ignored.
+pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), Invalid> {
+    into.clear();
+    let mut found = false;
+    for (key, value) in pairs(query) {
+        if unescape::<NAME>(key)?.get() == Some(INFO_HASH) {
+            let info_hash = InfoHash(twenty_bytes(value)?.ok_or(Invalid::InfoHash)?);
+            found = true;
+            if into.len() < max {
+                into.push(info_hash);
+            }
+        } else {
+            check_escapes(value)?;
+        }
+    }
+    if found { Ok(()) } else { Err(Invalid::NoInfoHash) }
+}
+
+/// The value of a parameter, unescaped, for those that only a policy knows. Pairs with a wrong
+/// escape, which an announce's URL data may hold, are skipped.
+pub fn parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let is_named = |key| {
+        Unescape(key)
+            .map(|byte| byte.map(|byte| byte.to_ascii_lowercase()))
+            .eq(name.bytes().map(|byte| Ok(byte.to_ascii_lowercase())))
+    };
+    pairs(query)
+        .filter(|&(key, value)| is_named(key) && check_escapes(value).is_ok())
+        .last()
+        .and_then(|(_, value)| match memchr2(b'%', b'+', value) {
+            None => Some(Cow::Borrowed(value)),
+            Some(_) => Unescape(value).collect::<Result<_, _>>().ok().map(Cow::Owned),
+        })
+}
+
+const INFO_HASH: &[u8] = b"info_hash";
+/// No name of a parameter that is read here is longer.
+const NAME: usize = 16;
+
+/// The parameters of an announce, still escaped, as the last one of each name left them.
+#[derive(Default)]
+struct Fields<'a> {
+    info_hash: Option<InfoHash>,
+    several_info_hashes: bool,
+    peer_id: Option<&'a [u8]>,
+    event: Option<&'a [u8]>,
+    left: Option<&'a [u8]>,
+    downloaded: Option<&'a [u8]>,
+    uploaded: Option<&'a [u8]>,
+    num_want: Option<&'a [u8]>,
+    port: Option<&'a [u8]>,
+    compact: Option<&'a [u8]>,
+    no_peer_id: Option<&'a [u8]>,
+    ip: Option<&'a [u8]>,
+    ipv4: Option<&'a [u8]>,
+    ipv6: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn add(&mut self, key: &[u8], value: &'a [u8]) -> Result<(), Invalid> {
+        let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        if key.iter().all(plain) {
+            return self.set(key, value);
+        }
+        let mut name = unescape::<NAME>(key)?;
+        if name.get() != Some(INFO_HASH) {
+            name.bytes.make_ascii_lowercase();
+            if name.get() == Some(INFO_HASH) {
+                return Ok(check_escapes(value)?);
+            }
+        }
+        self.set(name.get().unwrap_or_default(), value)
+    }
+
+    fn set(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Invalid> {
+        if name == INFO_HASH {
+            let info_hash = InfoHash(twenty_bytes(value)?.ok_or(Invalid::InfoHash)?);
+            self.several_info_hashes = self.info_hash.replace(info_hash).is_some();
+            return Ok(());
+        }
+        check_escapes(value)?;
+        let field = match name {
+            b"peer_id" => &mut self.peer_id,
+            b"event" => &mut self.event,
+            b"left" => &mut self.left,
+            b"downloaded" => &mut self.downloaded,
+            b"uploaded" => &mut self.uploaded,
+            b"numwant" => &mut self.num_want,
+            b"port" => &mut self.port,
+            b"compact" => &mut self.compact,
+            b"no_peer_id" => &mut self.no_peer_id,
+            b"ip" => &mut self.ip,
+            b"ipv4" => &mut self.ipv4,
+            b"ipv6" => &mut self.ipv6,
+            _ => return Ok(()),
+        };
+        *field = Some(value);
+        Ok(())
+    }
+}
+
+fn event(value: &[u8]) -> Result<Event, Invalid> {
+    let mut value = unescape::<9>(value)?;
+    value.bytes.make_ascii_lowercase();
+    match value.get() {
+        Some(b"" | b"none") => Ok(Event::None),
+        Some(b"started") => Ok(Event::Started),
+        Some(b"stopped") => Ok(Event::Stopped),
+        Some(b"completed") => Ok(Event::Completed),
+        Some(b"paused") => Ok(Event::Paused),
+        _ => Err(Invalid::Event),
+    }
+}
+
+/// Any negative number asks for the default, as -1 does in UDP.
+fn num_want(value: &[u8]) -> Result<Option<u32>, Invalid> {
+    const WRONG: Invalid = Invalid::Parameter("numwant");
+    if let Some(digits) = value.strip_prefix(b"-") {
+        return decimal(digits).map(|_| None).ok_or(WRONG);
+    }
+    let number = decimal(value).ok_or(WRONG)?;
+    u32::try_from(number).map(Some).map_err(|_| WRONG)
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    let mut number = None;
+    for byte in Unescape(value) {
+        let digit = char::from(byte.ok()?).to_digit(10)?;
+        let tens = number.unwrap_or(0u64).checked_mul(10)?;
+        number = Some(tens.checked_add(digit.into())?);
+    }
+    number
+}
+
+fn switched_on(value: &[u8]) -> bool {
+    unescape::<1>(value).is_ok_and(|value| !matches!(value.get(), Some(b"" | b"0")))
+}
+
+/// An address that a peer could have; no names, no ports, no zones.
+fn address(value: &[u8]) -> Result<IpAddr, Invalid> {
+    // The longest address has 45 characters.
+    let value = unescape::<45>(value)?;
+    let text = value.get().and_then(|text| std::str::from_utf8(text).ok());
+    text.and_then(|text| text.parse().ok())
+        .map(canonical)
+        .filter(|ip: &IpAddr| {
+            !ip.is_unspecified() && !ip.is_multicast() && *ip != Ipv4Addr::BROADCAST
+        })
+        .ok_or(Invalid::Address)
+}
+
+/// `None`: the value is not 20 bytes long.
+fn twenty_bytes(value: &[u8]) -> Result<Option<[u8; 20]>, WrongEscape> {
+    let value = unescape::<20>(value)?;
+    Ok((value.length == 20).then_some(value.bytes))
+}
+
+/// Parameters as they stand in the query, without the empty ones.
+fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = Some(query);
+    std::iter::from_fn(move || {
+        loop {
+            let query = rest?;
+            let end = memchr2(b'&', b';', query);
+            rest = end.map(|end| &query[end + 1..]);
+            let pair = &query[..end.unwrap_or(query.len())];
+            if pair.is_empty() {
+                continue;
+            }
+            return Some(match pair.iter().position(|&byte| byte == b'=') {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, &[][..]),
+            });
+        }
+    })
+}
+
+/// The bytes of an escaped text.
+struct Unescape<'a>(&'a [u8]);
+
+/// Smaller than [`Invalid`], so that a byte or this fits a register.
+#[derive(PartialEq)]
+struct WrongEscape;
+
+impl From<WrongEscape> for Invalid {
+    fn from(_: WrongEscape) -> Self {
+        Self::Escape
+    }
+}
+
+impl Iterator for Unescape<'_> {
+    type Item = Result<u8, WrongEscape>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (byte, rest) = match *self.0 {
+            [] => return None,
+            [b'%', high, low, ref rest @ ..] => match (digit(high), digit(low)) {
+                (Some(high), Some(low)) => (Ok(high << 4 | low), rest),
+                _ => (Err(WrongEscape), rest),
+            },
+            [b'%', ref rest @ ..] => (Err(WrongEscape), rest),
+            [b'+', ref rest @ ..] => (Ok(b' '), rest),
+            [byte, ref rest @ ..] => (Ok(byte), rest),
+        };
+        self.0 = rest;
+        Some(byte)
+    }
+}
+
+fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        b'A'..=b'F' => Some(character - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn check_escapes(text: &[u8]) -> Result<(), WrongEscape> {
+    if text.contains(&b'%') {
+        Unescape(text).try_for_each(|byte| byte.map(drop))?;
+    }
+    Ok(())
+}
+
+/// An unescaped text, of which `N` bytes are kept.
+struct Unescaped<const N: usize> {
+    bytes: [u8; N],
+    /// How long the whole text is.
+    length: usize,
+}
+
+impl<const N: usize> Unescaped<N> {
+    /// The text, unless it is longer than `N`.
+    fn get(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
+    }
+}
+
+fn unescape<const N: usize>(text: &[u8]) -> Result<Unescaped<N>, WrongEscape> {
+    let mut unescaped = Unescaped { bytes: [0; N], length: 0 };
+    for byte in Unescape(text) {
+        let byte = byte?;
+        if let Some(place) = unescaped.bytes.get_mut(unescaped.length) {
+            *place = byte;
+        }
+        unescaped.length += 1;
+    }
+    Ok(unescaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Write;
+
+    const HASH: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa";
+    const ID: &str = "peer_id=-TR4050-abcdefghijkl";
+
+    /// An announce with everything that must be there, and more.
+    fn with(more: &str) -> Result<Announce, Invalid> {
+        announce(format!("{HASH}&{ID}&port=6881&left=1&{more}").as_bytes())
+    }
+
+    fn text(result: Result<Announce, Invalid>) -> String {
+        result.map_or_else(|error| error.to_string(), |announce| format!("{announce:?}"))
+    }
+
+    #[test]
+    fn a_client_s_announce() {
+        let query = b"info_hash=%12%34%56%78%9a%bc%de%f1%23%45%67%89%ab%cd%ef%124Vx%9A\
+            &peer_id=-TR4050-abcdefghijkl&port=51413&uploaded=1&downloaded=2&left=3&numwant=80\
+            &key=7f2a&compact=1&supportcrypto=1&event=started";
+        assert_eq!(
+            announce(query),
+            Ok(Announce {
+                info_hash: InfoHash::from_hex("123456789abcdef123456789abcdef123456789a").unwrap(),
+                peer_id: PeerId(*b"-TR4050-abcdefghijkl"),
+                port: 51413,
+                event: Event::Started,
+                left: Some(3),
+                uploaded: 1,
+                downloaded: 2,
+                num_want: Some(80),
+                ip: None,
+                form: PeerForm::Compact,
+            })
+        );
+    }
+
+    #[test]
+    fn chihaya_texts() {
+        for (query, reason) in [
+            ("a=%zz", "invalid query escape"),
+            ("a=%4", "invalid query escape"),
+            ("a%=1", "invalid query escape"),
+            ("peer_id=%", "invalid query escape"),
+            ("info_hash=a", "provided invalid infohash"),
+            ("info_hash=aaaaaaaaaaaaaaaaaaaaa", "provided invalid infohash"),
+            ("info_hash", "provided invalid infohash"),
+            ("event=seeding", "failed to provide valid client event"),
+            ("event=started%00", "failed to provide valid client event"),
+            ("info_hash=bbbbbbbbbbbbbbbbbbbb", "multiple info_hash parameters supplied"),
+            (HASH, "multiple info_hash parameters supplied"),
+            ("peer_id=short", "failed to provide valid peer_id"),
+            ("peer_id=", "failed to provide valid peer_id"),
+            ("peer_id=-TR4050-abcdefghijklm", "failed to provide valid peer_id"),
+            ("left=many", "failed to parse parameter: left"),
+            ("left=", "failed to parse parameter: left"),
+            ("left=-1", "failed to parse parameter: left"),
+            ("left=+1", "failed to parse parameter: left"),
+            ("left=%2b1", "failed to parse parameter: left"),
+            ("left=18446744073709551616", "failed to parse parameter: left"),
+            ("left=0x10", "failed to parse parameter: left"),
+            ("downloaded=1.5", "failed to parse parameter: downloaded"),
+            ("uploaded=", "failed to parse parameter: uploaded"),
+            ("numwant=4294967296", "failed to parse parameter: numwant"),
+            ("numwant=", "failed to parse parameter: numwant"),
+            ("numwant=-", "failed to parse parameter: numwant"),
+            ("numwant=--1", "failed to parse parameter: numwant"),
+            ("port=65536", "failed to parse parameter: port"),
+            ("port=", "failed to parse parameter: port"),
+            ("port=0", "invalid port"),
+        ] {
+            assert_eq!(text(with(query)), reason, "{query}");
+        }
+        for (query, reason) in [
+            (String::new(), "no info_hash parameter supplied"),
+            (
+                format!("INFO_HASH=aaaaaaaaaaaaaaaaaaaa&{ID}&port=1"),
+                "no info_hash parameter supplied",
+            ),
+            (format!("{HASH}&port=1"), "failed to parse parameter: peer_id"),
+            (format!("{HASH}&{ID}"), "failed to parse parameter: port"),
+        ] {
+            assert_eq!(text(announce(query.as_bytes())), reason, "{query}");
+        }
+    }
+
+    /// Each line is wrong in everything that the lines after it name, too.
+    #[test]
+    fn the_first_error_wins() {
+        let mut query = "port=x".to_owned();
+        for (more, reason) in [
+            ("numwant=x", "numwant"),
+            ("uploaded=x", "uploaded"),
+            ("downloaded=x", "downloaded"),
+            ("left=x", "left"),
+        ] {
+            query = format!("{query}&{more}");
+            let whole = format!("{HASH}&{ID}&{query}");
+            let reason = format!("failed to parse parameter: {reason}");
+            assert_eq!(text(announce(whole.as_bytes())), reason);
+        }
+        let query = format!("{query}&peer_id=x");
+        for (more, reason) in [
+            (HASH.to_owned(), "failed to provide valid peer_id"),
+            (format!("{HASH}&{HASH}"), "multiple info_hash parameters supplied"),
+            (String::new(), "no info_hash parameter supplied"),
+            ("event=x".to_owned(), "failed to provide valid client event"),
+            ("event=x&info_hash=x&a=%".to_owned(), "provided invalid infohash"),
+            ("event=x&a=%&info_hash=x".to_owned(), "invalid query escape"),
+        ] {
+            assert_eq!(text(announce(format!("{query}&{more}").as_bytes())), reason, "{more}");
+        }
+    }
+
+    #[test]
+    fn separators_spaces_and_repetitions() {
+        let query = b";;&info%5fhash=%61+%2baaaaaaaaaaaaaaaaa;PEER_ID=-TR4050-abcdefghijkl;&Port=1\
+            &port=2;pORT=3&left=5&Left=0&novalue&=nokey&left=7";
+        let announce = announce(query).unwrap();
+        assert_eq!(announce.info_hash, InfoHash(*b"a +aaaaaaaaaaaaaaaaa"));
+        assert_eq!(announce.port, 3);
+        assert_eq!(announce.left, Some(7));
+    }
+
+    #[test]
+    fn events_in_any_case() {
+        for (value, event) in [
+            ("", Event::None),
+            ("none", Event::None),
+            ("None", Event::None),
+            ("started", Event::Started),
+            ("sTOPPed", Event::Stopped),
+            ("COMPLETED", Event::Completed),
+            ("complete%64", Event::Completed),
+            ("paused", Event::Paused),
+        ] {
+            assert_eq!(with(&format!("event={value}")).unwrap().event, event, "{value}");
+        }
+        assert_eq!(with("").unwrap().event, Event::None);
+    }
+
+    #[test]
+    fn missing_numbers_and_negative_numwant() {
+        let bare = announce(format!("{HASH}&{ID}&port=1").as_bytes()).unwrap();
+        assert_eq!((bare.left, bare.uploaded, bare.downloaded), (None, 0, 0));
+        assert!(!bare.is_seeder());
+        for (query, num_want) in [
+            ("", None),
+            ("numwant=0", Some(0)),
+            ("numwant=4294967295", Some(u32::MAX)),
+            ("numwant=-1", None),
+            ("numwant=-4294967296", None),
+        ] {
+            assert_eq!(with(query).unwrap().num_want, num_want, "{query}");
+        }
+    }
+
+    /// A client's stop must not fail over a `left` that makes no sense.
+    #[test]
+    fn left_is_any_u64() {
+        for left in [0, 16384, u64::MAX] {
+            let announce = with(&format!("event=stopped&left={left}")).unwrap();
+            assert_eq!((announce.event, announce.left), (Event::Stopped, Some(left)));
+        }
+    }
+
+    #[test]
+    fn forms() {
+        for (query, form) in [
+            ("", PeerForm::Dictionary),
+            ("compact=", PeerForm::Dictionary),
+            ("compact", PeerForm::Dictionary),
+            ("compact=0", PeerForm::Dictionary),
+            ("compact=%30", PeerForm::Dictionary),
+            ("compact=1", PeerForm::Compact),
+            ("compact=00", PeerForm::Compact),
+            ("compact=yes", PeerForm::Compact),
+            ("compact=1&no_peer_id=1", PeerForm::Compact),
+            ("compact=1&compact=0", PeerForm::Dictionary),
+            ("no_peer_id=1", PeerForm::DictionaryWithoutId),
+            ("no_peer_id=0", PeerForm::Dictionary),
+            ("no_peer_id=", PeerForm::Dictionary),
+        ] {
+            assert_eq!(with(query).unwrap().form, form, "{query}");
+        }
+    }
+
+    #[test]
+    fn own_addresses() {
+        for (query, ip) in [
+            ("ip=192.0.2.1", "192.0.2.1"),
+            ("ip=%3a%3AFFFF:192.0.2.1", "192.0.2.1"),
+            ("ip=127.0.0.1", "127.0.0.1"),
+            ("ipv6=2001:db8::1", "2001:db8::1"),
+            ("ipv6=2001:db8::1&ipv4=192.0.2.4", "192.0.2.4"),
+            ("ipv4=192.0.2.4&ip=2001:db8::2", "2001:db8::2"),
+            ("ip=192.0.2.1&ip=192.0.2.2", "192.0.2.2"),
+        ] {
+            assert_eq!(with(query).unwrap().ip, Some(Ok(ip.parse().unwrap())), "{query}");
+        }
+        for query in [
+            "ip=",
+            "ip=example.org",
+            "ip=192.0.2.1:80",
+            "ip=+192.0.2.1",
+            "ip=192.0.2.1,192.0.2.2",
+            "ip=256.0.0.1",
+            "ip=fe80::1%25eth0",
+            "ip=%ff",
+            "ip=0.0.0.0",
+            "ip=::",
+            "ip=::ffff:0.0.0.0",
+            "ip=224.0.0.1",
+            "ip=ff02::1",
+            "ip=255.255.255.255",
+            "ip=x&ipv4=192.0.2.4",
+            "ip=000000000000000000000000000000000000000000000000000000000000000000192.0.2.1",
+        ] {
+            let announce = with(query).unwrap();
+            assert_eq!(announce.ip, Some(Err(Invalid::Address)), "{query}");
+        }
+        assert_eq!(Invalid::Address.to_string(), "failed to parse peer IP address");
+        assert_eq!(with("").unwrap().ip, None);
+    }
+
+    #[test]
+    fn scrapes() {
+        let mut found = vec![InfoHash([9; 20])];
+        let query = b"info_hash=aaaaaaaaaaaaaaaaaaaa;info_hash=bbbbbbbbbbbbbbbbbbbb&x=%20\
+            &info_hash=aaaaaaaaaaaaaaaaaaaa";
+        let [a, b] = [InfoHash([b'a'; 20]), InfoHash([b'b'; 20])];
+        assert_eq!(scrape(query, 10, &mut found), Ok(()));
+        assert_eq!(found, [a, b, a]);
+        assert_eq!(scrape(query, 2, &mut found), Ok(()));
+        assert_eq!(found, [a, b]);
+        for (query, error) in [
+            ("", Invalid::NoInfoHash),
+            ("INFO_HASH=aaaaaaaaaaaaaaaaaaaa", Invalid::NoInfoHash),
+            ("info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=a", Invalid::InfoHash),
+            ("info_hash=aaaaaaaaaaaaaaaaaaaa&x=%", Invalid::Escape),
+            ("info_hash=aaaaaaaaaaaaaaaaaaaa&%=x", Invalid::Escape),
+        ] {
+            assert_eq!(scrape(query.as_bytes(), 10, &mut found), Err(error), "{query}");
+        }
+    }
+
+    #[test]
+    fn parameters_for_policies() {
+        let query =
+            b"jwt=one&JWT=a.b-c_d&Pass%4bey=k+%31&empty=&bare&bad=%zz&bad2=1&bad2=%&wide=%C3%BC";
+        let get = |name| parameter(query, name).map(Cow::into_owned);
+        assert!(matches!(parameter(query, "jwt"), Some(Cow::Borrowed(b"a.b-c_d"))));
+        assert_eq!(get("Jwt"), Some(b"a.b-c_d".to_vec()));
+        assert_eq!(get("passkey"), Some(b"k 1".to_vec()));
+        assert_eq!(get("empty"), Some(vec![]));
+        assert_eq!(get("bare"), Some(vec![]));
+        assert_eq!(get("bad"), None);
+        assert_eq!(get("bad2"), Some(b"1".to_vec()));
+        assert_eq!(get("wide"), Some("ü".into()));
+        assert_eq!(get("jw"), None);
+        assert_eq!(get("jwtx"), None);
+    }
+
+    #[test]
+    fn targets() {
+        assert_eq!(split(b"/announce?x=y?z"), (&b"/announce"[..], &b"x=y?z"[..]));
+        assert_eq!(split(b"/announce"), (&b"/announce"[..], &b""[..]));
+        assert_eq!(split(b""), (&b""[..], &b""[..]));
+    }
+
+    /// Escapes what must be, what `also` says, in either case.
+    fn escape(bytes: &[u8], also: &[bool]) -> String {
+        let mut text = String::new();
+        for (byte, also) in bytes.iter().zip(also.iter().cycle()) {
+            match byte {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' if !also => {
+                    text.push(char::from(*byte));
+                }
+                b' ' if *also => text.push('+'),
+                _ if *also => write!(text, "%{byte:02X}").unwrap(),
+                _ => write!(text, "%{byte:02x}").unwrap(),
+            }
+        }
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_bytes_come_back(
+            hash: [u8; 20], id: [u8; 20], token: Vec<u8>, also in prop::collection::vec(any::<bool>(), 1..9),
+        ) {
+            let query = format!(
+                "info_hash={}&peer_id={}&token={}&port=1",
+                escape(&hash, &also), escape(&id, &also), escape(&token, &also),
+            );
+            let announce = announce(query.as_bytes()).unwrap();
+            prop_assert_eq!(announce.info_hash, InfoHash(hash));
+            prop_assert_eq!(announce.peer_id, PeerId(id));
+            let found = parameter(query.as_bytes(), "token").map(Cow::into_owned);
+            prop_assert_eq!(found, Some(token));
+            let mut hashes = Vec::new();
+            scrape(query.as_bytes(), 1, &mut hashes).unwrap();
+            prop_assert_eq!(hashes, [InfoHash(hash)]);
+        }
+
+        #[test]
+        fn numbers_come_back(left: u64, uploaded: u64, downloaded: u64, num_want: u32, port in 1u16..) {
+            let query = format!(
+                "{HASH}&{ID}&left={left}&uploaded={uploaded}&downloaded={downloaded}\
+                &numwant={num_want}&port={port}"
+            );
+            let announce = announce(query.as_bytes()).unwrap();
+            prop_assert_eq!(announce.left, Some(left));
+            prop_assert_eq!(announce.uploaded, uploaded);
+            prop_assert_eq!(announce.downloaded, downloaded);
+            prop_assert_eq!(announce.num_want, Some(num_want));
+            prop_assert_eq!(announce.port, port);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(query: Vec<u8>, name: String) {
+            let _ = announce(&query);
+            let _ = scrape(&query, 3, &mut Vec::new());
+            let _ = parameter(&query, &name);
+        }
+
+        /// As before, with bytes that get further.
+        #[test]
+        fn near_misses_are_survived(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    HASH, ID, "port=1", "event=stopped", "numwant=-", "ip=::1", "&", ";", "=", "%", "%4",
+                    "%41", "+", "left=", "9999999999", "INFO", "compact",
+                ]),
+                0..20,
+            ),
+        ) {
+            let query = parts.concat();
+            if let Ok(announce) = announce(query.as_bytes()) {
+                prop_assert_ne!(announce.port, 0);
+            }
+            let _ = scrape(query.as_bytes(), 3, &mut Vec::new());
+        }
+    }
+}

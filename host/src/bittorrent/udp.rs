@@ -1,0 +1,529 @@
+//! The packets of the UDP protocol (BEP 15), with the URL data of BEP 41.
+//!
+//! All numbers are big-endian.
+
+use super::{Announce, Counts, Event, Family, InfoHash, Invalid, PeerForm, PeerId, Peers};
+
+/// What stands in place of a connection id in a request for one.
+const PROTOCOL: u64 = 0x0417_2710_1980;
+
+const CONNECT: u32 = 0;
+const ANNOUNCE: u32 = 1;
+const SCRAPE: u32 = 2;
+const ERROR: u32 = 3;
+const ANNOUNCE_IPV6: u32 = 4;
+
+const HEADER: usize = 16;
+
+/// What every request begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// To be checked before the rest of the packet is read, but for [`Action::Connect`].
+    pub connection_id: u64,
+    pub action: Action,
+    /// Chosen by the client, given back in the answer.
+    pub transaction: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    Connect,
+    Announce,
+    /// An announce with an address field of 16 bytes, not in any BEP, answered by its own number.
+    AnnounceIpv6,
+    Scrape,
+    /// To be answered with [`Invalid::Action`].
+    Unknown,
+}
+
+impl Header {
+    /// `None`: the packet is shorter than any request, or asks for a connection id by another
+    /// protocol. It deserves no answer.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let (connection_id, rest) = packet.split_first_chunk()?;
+        let (action, rest) = rest.split_first_chunk()?;
+        let (transaction, _) = rest.split_first_chunk()?;
+        let connection_id = u64::from_be_bytes(*connection_id);
+        let action = match u32::from_be_bytes(*action) {
+            CONNECT if connection_id == PROTOCOL => Action::Connect,
+            CONNECT => return None,
+            ANNOUNCE => Action::Announce,
+            ANNOUNCE_IPV6 => Action::AnnounceIpv6,
+            SCRAPE => Action::Scrape,
+            _ => Action::Unknown,
+        };
+        let transaction = u32::from_be_bytes(*transaction);
+        Some(Self { connection_id, action, transaction })
+    }
+}
+
+/// Reads an announce whose header said so, and leaves its URL data (BEP 41) in `url_data`.
+///
+/// The URL data is not part of the announce: it holds a path and parameters for policies. The
+/// address field is ignored, since anybody can write anything there.
+pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Invalid> {
+    url_data.clear();
+    let mut rest = packet;
+    let [.., a, b, c, d, _, _, _, _]: [u8; HEADER] = take(&mut rest)?;
+    let info_hash = InfoHash(take(&mut rest)?);
+    let peer_id = PeerId(take(&mut rest)?);
+    let downloaded = u64::from_be_bytes(take(&mut rest)?);
+    let left = u64::from_be_bytes(take(&mut rest)?);
+    let uploaded = u64::from_be_bytes(take(&mut rest)?);
+    let [.., event]: [u8; 4] = take(&mut rest)?;
+    if u32::from_be_bytes([a, b, c, d]) == ANNOUNCE_IPV6 {
+        take::<16>(&mut rest)?;
+    } else {
+        take::<4>(&mut rest)?;
+    }
+    let _key: [u8; 4] = take(&mut rest)?;
+    let num_want = i32::from_be_bytes(take(&mut rest)?);
+    let port = u16::from_be_bytes(take(&mut rest)?);
+
+    let event = match event {
+        0 => Event::None,
+        1 => Event::Completed,
+        2 => Event::Started,
+        3 => Event::Stopped,
+        _ => return Err(Invalid::EventId),
+    };
+    read_options(rest, url_data)?;
+    if port == 0 {
+        return Err(Invalid::Port);
+    }
+    Ok(Announce {
+        info_hash,
+        peer_id,
+        port,
+        event,
+        left: Some(left),
+        uploaded,
+        downloaded,
+        num_want: u32::try_from(num_want).ok(),
+        ip: None,
+        form: PeerForm::Compact,
+    })
+}
+
+/// The info-hashes of a scrape whose header said so, in their order; at least one.
+pub fn scrape(packet: &[u8]) -> Result<impl ExactSizeIterator<Item = InfoHash>, Invalid> {
+    match packet.get(HEADER..).map(<[u8]>::as_chunks) {
+        Some((hashes @ [_, ..], [])) => Ok(hashes.iter().copied().map(InfoHash)),
+        _ => Err(Invalid::Packet),
+    }
+}
+
+/// How many bytes of UDP an Ethernet frame carries, which is as long as an answer may be.
+pub const fn max_packet(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 1472,
+        Family::Ipv6 => 1452,
+    }
+}
+
+/// How many peers fit the answer to a client of that family.
+pub const fn max_peers(family: Family) -> usize {
+    (max_packet(family) - 20) / peer_size(family)
+}
+
+/// How many info-hashes fit the answer to a client of that family.
+pub const fn max_scrape(family: Family) -> usize {
+    (max_packet(family) - 8) / 12
+}
+
+/// Appends a connection id, for the client to show from now on.
+pub fn write_connect(out: &mut Vec<u8>, transaction: u32, connection_id: u64) {
+    out.extend(CONNECT.to_be_bytes());
+    out.extend(transaction.to_be_bytes());
+    out.extend(connection_id.to_be_bytes());
+}
+
+/// Appends the answer to an announce: an interval in seconds and as many peers of the client's
+/// family as fit.
+pub fn write_announce(
+    out: &mut Vec<u8>,
+    request: &Header,
+    interval: u32,
+    counts: Counts,
+    family: Family,
+    peers: &Peers,
+) {
+    let action = match request.action {
+        Action::AnnounceIpv6 => ANNOUNCE_IPV6,
+        _ => ANNOUNCE,
+    };
+    out.extend(action.to_be_bytes());
+    out.extend(request.transaction.to_be_bytes());
+    out.extend(interval.to_be_bytes());
+    out.extend(counts.leechers.to_be_bytes());
+    out.extend(counts.seeders.to_be_bytes());
+    let peers = match family {
+        Family::Ipv4 => &peers.ipv4,
+        Family::Ipv6 => &peers.ipv6,
+    };
+    let most = max_peers(family) * peer_size(family);
+    out.extend_from_slice(&peers[..peers.len().min(most)]);
+}
+
+/// Appends the answer to a scrape, in the order of its info-hashes; not more than [`max_scrape`].
+pub fn write_scrape(out: &mut Vec<u8>, transaction: u32, files: impl IntoIterator<Item = Counts>) {
+    out.extend(SCRAPE.to_be_bytes());
+    out.extend(transaction.to_be_bytes());
+    for counts in files {
+        out.extend(counts.seeders.to_be_bytes());
+        out.extend(counts.completed.to_be_bytes());
+        out.extend(counts.leechers.to_be_bytes());
+    }
+}
+
+/// Appends an error. Its text ends with a NUL, as chihaya's does.
+pub fn write_error(out: &mut Vec<u8>, transaction: u32, text: &str) {
+    out.extend(ERROR.to_be_bytes());
+    out.extend(transaction.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.push(0);
+}
+
+/// How many bytes a peer takes: its address and its port.
+const fn peer_size(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 6,
+        Family::Ipv6 => 18,
+    }
+}
+
+/// Collects the URL data, which may come in several options because one holds 255 bytes.
+fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) -> Result<(), Invalid> {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const URL_DATA: u8 = 2;
+
+    while let Some((&option, behind)) = rest.split_first() {
+        rest = behind;
+        match option {
+            END => break,
+            NOTHING => {}
+            URL_DATA => {
+                let [length] = take(&mut rest)?;
+                let (data, behind) = rest.split_at_checked(length.into()).ok_or(Invalid::Packet)?;
+                url_data.extend_from_slice(data);
+                rest = behind;
+            }
+            _ => return Err(Invalid::Option),
+        }
+    }
+    Ok(())
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
+    let (taken, behind) = rest.split_first_chunk().ok_or(Invalid::Packet)?;
+    *rest = behind;
+    Ok(*taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::query;
+    use super::*;
+    use proptest::prelude::*;
+
+    const COUNTS: Counts = Counts { seeders: 3, leechers: 2, completed: 7 };
+    const ID: u64 = 0x0123_4567_89ab_cdef;
+    const TRANSACTION: u32 = 0xfeed_beef;
+
+    /// What a client sends before the options, by the numbers of the fields of BEP 15.
+    #[derive(Clone, Debug)]
+    struct Sent {
+        action: u32,
+        info_hash: [u8; 20],
+        peer_id: [u8; 20],
+        downloaded: u64,
+        left: u64,
+        uploaded: u64,
+        event: u32,
+        address: [u8; 16],
+        num_want: i32,
+        port: u16,
+    }
+
+    impl Sent {
+        fn new() -> Self {
+            Self {
+                action: 1,
+                info_hash: *b"aaaaaaaaaaaaaaaaaaaa",
+                peer_id: *b"-TR4050-abcdefghijkl",
+                downloaded: 1,
+                left: 2,
+                uploaded: 3,
+                event: 2,
+                address: [0; 16],
+                num_want: -1,
+                port: 51413,
+            }
+        }
+
+        fn bytes(&self, options: &[u8]) -> Vec<u8> {
+            let mut packet = header(ID, self.action);
+            packet.extend(self.info_hash);
+            packet.extend(self.peer_id);
+            packet.extend(self.downloaded.to_be_bytes());
+            packet.extend(self.left.to_be_bytes());
+            packet.extend(self.uploaded.to_be_bytes());
+            packet.extend(self.event.to_be_bytes());
+            packet.extend(&self.address[..if self.action == 4 { 16 } else { 4 }]);
+            packet.extend(b"key!");
+            packet.extend(self.num_want.to_be_bytes());
+            packet.extend(self.port.to_be_bytes());
+            assert_eq!(packet.len(), if self.action == 4 { 110 } else { 98 });
+            packet.extend(options);
+            packet
+        }
+    }
+
+    fn header(id: u64, action: u32) -> Vec<u8> {
+        let mut packet = id.to_be_bytes().to_vec();
+        packet.extend(action.to_be_bytes());
+        packet.extend(TRANSACTION.to_be_bytes());
+        packet
+    }
+
+    fn parse(packet: &[u8]) -> Result<Announce, Invalid> {
+        announce(packet, &mut Vec::new())
+    }
+
+    fn url_data(options: &[u8]) -> Result<Vec<u8>, Invalid> {
+        let mut url_data = b"what the packet before left".to_vec();
+        announce(&Sent::new().bytes(options), &mut url_data).map(|_| url_data)
+    }
+
+    #[test]
+    fn headers() {
+        for (action, expected) in [
+            (1, Action::Announce),
+            (2, Action::Scrape),
+            (3, Action::Unknown),
+            (4, Action::AnnounceIpv6),
+            (5, Action::Unknown),
+            (u32::MAX, Action::Unknown),
+        ] {
+            let expected = Header { connection_id: ID, action: expected, transaction: TRANSACTION };
+            assert_eq!(Header::parse(&header(ID, action)), Some(expected));
+        }
+    }
+
+    #[test]
+    fn connects() {
+        let mut packet = header(0x41727101980, 0);
+        let expected = Header {
+            connection_id: 0x41727101980,
+            action: Action::Connect,
+            transaction: TRANSACTION,
+        };
+        assert_eq!(Header::parse(&packet), Some(expected));
+        packet.extend([7; 100]);
+        assert_eq!(Header::parse(&packet), Some(expected));
+        assert_eq!(Header::parse(&packet[..15]), None);
+        assert_eq!(Header::parse(&[]), None);
+        assert_eq!(Header::parse(&header(ID, 0)), None);
+    }
+
+    #[test]
+    fn num_want_and_left() {
+        for (sent, num_want) in [
+            (-1, None),
+            (i32::MIN, None),
+            (0, Some(0)),
+            (200, Some(200)),
+            (i32::MAX, Some(i32::MAX as u32)),
+        ] {
+            let packet = Sent { num_want: sent, ..Sent::new() }.bytes(&[]);
+            assert_eq!(parse(&packet).unwrap().num_want, num_want);
+        }
+        // What a client sends that stops without knowing.
+        let packet = Sent { left: u64::MAX, event: 3, ..Sent::new() }.bytes(&[]);
+        let announce = parse(&packet).unwrap();
+        assert_eq!((announce.left, announce.event), (Some(u64::MAX), Event::Stopped));
+    }
+
+    #[test]
+    fn chihaya_texts() {
+        let text = |packet: &[u8]| parse(packet).map_err(|error| error.to_string());
+        let whole = Sent::new().bytes(&[]);
+        let wide = Sent { action: 4, ..Sent::new() }.bytes(&[]);
+        for short in [&whole[..97], &whole[..16], &whole[..15], &wide[..109], &wide[..98]] {
+            assert_eq!(text(short), Err("malformed packet".to_owned()));
+        }
+        for event in [4, 0xff] {
+            let packet = Sent { event, ..Sent::new() }.bytes(&[]);
+            assert_eq!(text(&packet), Err("malformed event ID".to_owned()));
+        }
+        let packet = Sent { port: 0, ..Sent::new() }.bytes(&[]);
+        assert_eq!(text(&packet), Err("invalid port".to_owned()));
+        for options in [&[3][..], &[1, 0xff], &[2, 0, 9]] {
+            let packet = Sent::new().bytes(options);
+            assert_eq!(text(&packet), Err("unknown option type".to_owned()));
+        }
+        for options in [&[2][..], &[2, 1], &[2, 3, b'a', b'b'], &[1, 2, 255]] {
+            let packet = Sent::new().bytes(options);
+            assert_eq!(text(&packet), Err("malformed packet".to_owned()));
+        }
+        for length in [0, 15, 16, 35, 37, 55, 57] {
+            assert_eq!(scrape(&vec![0; length]).err(), Some(Invalid::Packet), "{length}");
+        }
+        assert_eq!(Invalid::Action.to_string(), "unknown action ID");
+        assert_eq!(Invalid::ConnectionId.to_string(), "bad connection ID");
+    }
+
+    #[test]
+    fn only_the_last_byte_of_the_event_counts() {
+        for (sent, event) in [
+            (0, Event::None),
+            (1, Event::Completed),
+            (2, Event::Started),
+            (3, Event::Stopped),
+            (0xffff_ff01, Event::Completed),
+        ] {
+            let packet = Sent { event: sent, ..Sent::new() }.bytes(&[]);
+            assert_eq!(parse(&packet).unwrap().event, event);
+        }
+    }
+
+    /// As real clients append it to each announce.
+    #[test]
+    fn url_data_of_a_client() {
+        let found = url_data(b"\x02\x15/announce?jwt=a.b%2Dc").unwrap();
+        let (path, query) = query::split(&found);
+        assert_eq!(path, b"/announce");
+        assert_eq!(query::parameter(query, "jwt").as_deref(), Some(&b"a.b-c"[..]));
+        assert_eq!(url_data(b"\x02\x09/announce"), Ok(b"/announce".to_vec()));
+    }
+
+    #[test]
+    fn options() {
+        for (options, found) in [
+            (&b""[..], &b""[..]),
+            (b"\x00\x02\x01a", b""),
+            (b"\x01\x01\x02\x02ab\x01\x02\x01c\x00\xff", b"abc"),
+            (b"\x02\x00\x02\x01a", b"a"),
+            // Not read as an announce's parameters.
+            (b"\x02\x0d?info_hash=xx", b"?info_hash=xx"),
+        ] {
+            assert_eq!(url_data(options), Ok(found.to_vec()), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let mut out = Vec::new();
+        write_connect(&mut out, TRANSACTION, ID);
+        assert_eq!(out, *b"\0\0\0\0\xfe\xed\xbe\xef\x01\x23\x45\x67\x89\xab\xcd\xef");
+
+        out.clear();
+        write_scrape(&mut out, TRANSACTION, [COUNTS, Counts::default()]);
+        let expected = *b"\0\0\0\x02\xfe\xed\xbe\xef\0\0\0\x03\0\0\0\x07\0\0\0\x02\
+            \0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(out, expected);
+
+        out.clear();
+        write_error(&mut out, TRANSACTION, &Invalid::ConnectionId.to_string());
+        assert_eq!(out, *b"\0\0\0\x03\xfe\xed\xbe\xefbad connection ID\0");
+        assert_eq!(out.len(), 26);
+    }
+
+    #[test]
+    fn announce_answers_fit_a_frame() {
+        let peers = Peers {
+            ipv4: (0..6000u32).map(|byte| byte as u8).collect(),
+            ipv6: (0..18000u32).map(|byte| byte as u8).collect(),
+            ..Peers::default()
+        };
+        for (action, number) in [(Action::Announce, 1), (Action::AnnounceIpv6, 4)] {
+            let request = Header { connection_id: ID, action, transaction: TRANSACTION };
+            for (family, bytes, count, most) in
+                [(Family::Ipv4, &peers.ipv4, 242, 1472), (Family::Ipv6, &peers.ipv6, 79, 1452)]
+            {
+                let size = bytes.len() / 1000;
+                let mut out = Vec::new();
+                write_announce(&mut out, &request, 1800, COUNTS, family, &peers);
+                let head =
+                    [0, 0, 0, number, 0xfe, 0xed, 0xbe, 0xef, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 3];
+                assert_eq!(out[..20], head);
+                assert_eq!(out[20..], bytes[..count * size]);
+                assert!(out.len() <= most && out.len() + size > most);
+                assert_eq!(max_peers(family), count);
+
+                out.clear();
+                write_announce(&mut out, &request, 1800, COUNTS, family, &Peers::default());
+                assert_eq!(out, head);
+
+                out.clear();
+                write_scrape(&mut out, 1, vec![COUNTS; max_scrape(family)]);
+                assert!(out.len() <= most && out.len() + 12 > most);
+            }
+        }
+    }
+
+    fn any_sent() -> impl Strategy<Value = Sent> {
+        let ids = any::<([u8; 20], [u8; 20], [u8; 16])>();
+        let amounts = any::<(u64, u64, u64)>();
+        let action = prop::sample::select(vec![1, 4]);
+        (action, ids, amounts, 0u32..4, any::<i32>(), 1u16..).prop_map(
+            |(action, ids, amounts, event, num_want, port)| Sent {
+                action,
+                info_hash: ids.0,
+                peer_id: ids.1,
+                address: ids.2,
+                downloaded: amounts.0,
+                left: amounts.1,
+                uploaded: amounts.2,
+                event,
+                num_want,
+                port,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn announces_come_back(sent in any_sent(), data: Vec<u8>, pause in 0usize..3) {
+            let mut options = Vec::new();
+            for part in data.chunks(7) {
+                options.extend(vec![1; pause]);
+                options.extend([2, part.len() as u8]);
+                options.extend(part);
+            }
+            let packet = sent.bytes(&options);
+            let mut url_data = Vec::new();
+            let events = [Event::None, Event::Completed, Event::Started, Event::Stopped];
+            prop_assert_eq!(announce(&packet, &mut url_data), Ok(Announce {
+                info_hash: InfoHash(sent.info_hash),
+                peer_id: PeerId(sent.peer_id),
+                port: sent.port,
+                event: events[sent.event as usize],
+                left: Some(sent.left),
+                uploaded: sent.uploaded,
+                downloaded: sent.downloaded,
+                num_want: (sent.num_want >= 0).then_some(sent.num_want as u32),
+                ip: None,
+                form: PeerForm::Compact,
+            }));
+            prop_assert_eq!(url_data, data);
+        }
+
+        #[test]
+        fn scrapes_come_back(hashes in prop::collection::vec(any::<[u8; 20]>(), 1..80)) {
+            let mut packet = header(ID, 2);
+            packet.extend(hashes.concat());
+            let found: Vec<_> = scrape(&packet).unwrap().map(|hash| hash.0).collect();
+            prop_assert_eq!(found, hashes);
+        }
+
+        #[test]
+        fn any_packet_is_survived(packet: Vec<u8>, options: Vec<u8>) {
+            let _ = Header::parse(&packet);
+            let _ = parse(&packet);
+            let _ = scrape(&packet);
+            let _ = parse(&Sent::new().bytes(&options));
+        }
+    }
+}
