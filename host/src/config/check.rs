@@ -1,0 +1,368 @@
+//! What the keys say together, and what they say about the world outside.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::Duration,
+};
+
+use super::{
+    schema::{Config, Policy, Tracker},
+    values::{CredentialRule, is_header_name, show_duration, unreadable},
+};
+
+/// What is wrong with the value at a path.
+pub(super) struct Problem {
+    pub path: String,
+    pub message: String,
+}
+
+fn problem<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem { path: path.into(), message: message.into() })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MAX_SCRAPE: usize = 10_000;
+const MAX_WORKERS: usize = 1024;
+/// hyper's smallest buffer.
+const MIN_REQUEST: usize = 8 << 10;
+const MAX_REQUEST: usize = 1 << 20;
+/// A page of linear memory.
+const MIN_MEMORY: u64 = 64 << 10;
+/// All that 32 bits can address.
+const MAX_MEMORY: u64 = 4 << 30;
+
+/// Checks what needs nothing but the configuration.
+pub(super) fn check(config: &Config) -> Result<(), Problem> {
+    tracker(&config.tracker)?;
+    for (at, http) in config.http.iter().enumerate() {
+        let path = format!("http[{at}]");
+        only_v6(&path, http.listen, http.only_v6)?;
+        if http.announce.is_empty() {
+            return problem(path + ".announce", "empty, expected at least one route");
+        }
+        routes(&path, &[("announce", &http.announce), ("scrape", &http.scrape)])?;
+        positive(&path, "keep_alive", http.keep_alive)?;
+        positive(&path, "header_timeout", http.header_timeout)?;
+        if !(MIN_REQUEST..=MAX_REQUEST).contains(&http.max_request) {
+            return problem(path + ".max_request", "out of range, expected 8KiB to 1MiB");
+        }
+        if let Some(real_ip) = &http.real_ip {
+            if !is_header_name(&real_ip.header) {
+                let message = format!(
+                    "invalid header name `{}`, expected one such as x-forwarded-for",
+                    real_ip.header
+                );
+                return problem(path + ".real_ip.header", message);
+            }
+            if real_ip.trusted.is_empty() {
+                return problem(
+                    path + ".real_ip.trusted",
+                    "empty, expected at least one address range such as 10.0.0.0/8",
+                );
+            }
+        }
+    }
+    for (at, udp) in config.udp.iter().enumerate() {
+        let path = format!("udp[{at}]");
+        only_v6(&path, udp.listen, udp.only_v6)?;
+        routes(&path, &[("announce", &udp.announce)])?;
+        if udp.connection_id_lifetime < SECOND {
+            return problem(path + ".connection_id_lifetime", "too short, expected at least 1s");
+        }
+        let budget = udp.error_budget;
+        prefixes(&format!("{path}.error_budget"), budget.ipv4_prefix, budget.ipv6_prefix)?;
+    }
+    listeners(config)?;
+    policies(config)
+}
+
+fn tracker(tracker: &Tracker) -> Result<(), Problem> {
+    let Tracker { announce_interval, min_announce_interval, max_interval, peer_lifetime, .. } =
+        *tracker;
+    // BEP 3 and BEP 15 have no fractions of a second
+    if min_announce_interval < SECOND {
+        return problem(
+            "tracker.min_announce_interval",
+            format!("{} is too short, expected at least 1s", show_duration(min_announce_interval)),
+        );
+    }
+    let not_below = |name: &str, value, floor_name: &str, floor| {
+        if value >= floor {
+            return Ok(());
+        }
+        problem(
+            format!("tracker.{name}"),
+            format!(
+                "{} is too short, expected at least {floor_name} ({})",
+                show_duration(value),
+                show_duration(floor)
+            ),
+        )
+    };
+    not_below(
+        "announce_interval",
+        announce_interval,
+        "min_announce_interval",
+        min_announce_interval,
+    )?;
+    not_below("max_interval", max_interval, "announce_interval", announce_interval)?;
+    if peer_lifetime <= max_interval {
+        return problem(
+            "tracker.peer_lifetime",
+            format!(
+                "{} is too short, expected more than max_interval ({})",
+                show_duration(peer_lifetime),
+                show_duration(max_interval)
+            ),
+        );
+    }
+    let num_want = tracker.num_want;
+    if num_want.default > num_want.max {
+        return problem(
+            "tracker.num_want.default",
+            format!("{} is too many, expected at most max ({})", num_want.default, num_want.max),
+        );
+    }
+    if !(1..=MAX_SCRAPE).contains(&tracker.max_scrape) {
+        return problem(
+            "tracker.max_scrape",
+            format!("{} is out of range, expected 1 to {MAX_SCRAPE}", tracker.max_scrape),
+        );
+    }
+    if tracker.workers > MAX_WORKERS {
+        return problem(
+            "tracker.workers",
+            format!("{} is too many, expected at most {MAX_WORKERS}", tracker.workers),
+        );
+    }
+    let limits = tracker.limits;
+    if limits.burst > 0 && limits.per_second == 0 {
+        return problem("tracker.limits.burst", "a burst of no rate, expected per_second as well");
+    }
+    prefixes("tracker.limits", limits.ipv4_prefix, limits.ipv6_prefix)
+}
+
+fn positive(path: &str, key: &str, value: Duration) -> Result<(), Problem> {
+    if value.is_zero() {
+        return problem(format!("{path}.{key}"), "0s is too short, expected more than that");
+    }
+    Ok(())
+}
+
+fn prefixes(path: &str, ipv4: u8, ipv6: u8) -> Result<(), Problem> {
+    for (key, bits, most) in [("ipv4_prefix", ipv4, 32), ("ipv6_prefix", ipv6, 128)] {
+        if bits > most {
+            return problem(
+                format!("{path}.{key}"),
+                format!("{bits} is too long, expected at most {most}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn only_v6(path: &str, listen: SocketAddr, only_v6: bool) -> Result<(), Problem> {
+    if only_v6 && listen.is_ipv4() {
+        return problem(
+            format!("{path}.only_v6"),
+            format!("`{listen}` is an IPv4 address, expected an IPv6 one"),
+        );
+    }
+    Ok(())
+}
+
+/// A socket that the configuration asks for.
+struct Socket {
+    path: String,
+    address: SocketAddr,
+    tcp: bool,
+    dual: bool,
+}
+
+impl Socket {
+    fn collides(&self, other: &Self) -> bool {
+        let [one, two] = [self, other].map(|socket| socket.address.ip().to_canonical());
+        let wild = one.is_unspecified() && two.is_unspecified();
+        self.tcp == other.tcp
+            && self.address.port() == other.address.port()
+            && self.address.port() != 0
+            && (one == two || (wild && (self.dual || other.dual)))
+    }
+}
+
+fn listeners(config: &Config) -> Result<(), Problem> {
+    if config.http.is_empty() && config.udp.is_empty() {
+        return problem("", "no listener, expected at least one in http or udp");
+    }
+    let admin = config.admin.listen;
+    if config.admin.token.is_none() && !admin.ip().to_canonical().is_loopback() {
+        return problem(
+            "admin.listen",
+            format!("`{admin}` is no loopback address, expected one, or a token"),
+        );
+    }
+    let http = config.http.iter().enumerate().map(|(at, http)| Socket {
+        path: format!("http[{at}].listen"),
+        address: http.listen,
+        tcp: true,
+        dual: http.listen.is_ipv6() && !http.only_v6,
+    });
+    let udp = config.udp.iter().enumerate().map(|(at, udp)| Socket {
+        path: format!("udp[{at}].listen"),
+        address: udp.listen,
+        tcp: false,
+        dual: udp.listen.is_ipv6() && !udp.only_v6,
+    });
+    let admin =
+        Socket { path: "admin.listen".into(), address: admin, tcp: true, dual: admin.is_ipv6() };
+    let mut sockets: Vec<Socket> = Vec::new();
+    for socket in http.chain(udp).chain([admin]) {
+        if let Some(taken) = sockets.iter().find(|taken| taken.collides(&socket)) {
+            return problem(
+                socket.path,
+                format!("`{}` is taken by {}, expected another", socket.address, taken.path),
+            );
+        }
+        sockets.push(socket);
+    }
+    Ok(())
+}
+
+fn routes(path: &str, lists: &[(&str, &Vec<String>)]) -> Result<(), Problem> {
+    let mut router = matchit::Router::new();
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    for (key, list) in lists {
+        for (at, route) in list.iter().enumerate() {
+            let path = format!("{path}.{key}[{at}]");
+            if let Err(expected) = parameters(route) {
+                return problem(path, format!("invalid route `{route}`, expected {expected}"));
+            }
+            if let Some(before) = seen.get(route.as_str()) {
+                return problem(path, format!("the route `{route}` is {before} already"));
+            }
+            if let Err(error) = router.insert(route.as_str(), ()) {
+                let message = match error {
+                    matchit::InsertError::Conflict { with } => {
+                        format!("the route `{route}` cannot be told from `{with}`")
+                    }
+                    error => format!("invalid route `{route}`: {error}"),
+                };
+                return problem(path, message);
+            }
+            seen.insert(route, path);
+        }
+    }
+    Ok(())
+}
+
+/// The names of a route's parameters; an error is what was expected.
+fn parameters(route: &str) -> Result<Vec<&str>, &'static str> {
+    let segments = route.strip_prefix('/').ok_or("it to begin with /")?;
+    let mut names = Vec::new();
+    for segment in segments.split('/') {
+        if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+            if name.is_empty() || !name.bytes().all(word) {
+                return Err("a parameter's name of letters, digits, _ and -");
+            }
+            if names.contains(&name) {
+                return Err("each parameter once");
+            }
+            names.push(name);
+        } else if segment.contains(['{', '}']) {
+            return Err("a parameter to fill the whole segment, as in /announce/{passkey}");
+        } else if !segment.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte)) {
+            return Err("visible ASCII without ?, # and %");
+        }
+    }
+    Ok(names)
+}
+
+fn policies(config: &Config) -> Result<(), Problem> {
+    let http = config.http.iter().flat_map(|http| http.announce.iter().chain(&http.scrape));
+    let declared: HashSet<&str> =
+        http.chain(config.udp.iter().flat_map(|udp| &udp.announce)).map(String::as_str).collect();
+    let known: HashSet<&str> =
+        declared.iter().filter_map(|route| parameters(route).ok()).flatten().collect();
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (at, policy) in config.policies.iter().enumerate() {
+        let path = format!("policies[{at}]");
+        let name = policy.name.as_str();
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
+            return problem(
+                path + ".name",
+                format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9 and -"),
+            );
+        }
+        if let Some(other) = names.insert(name, at) {
+            return problem(
+                path + ".name",
+                format!("`{name}` is the name of policies[{other}] already, expected another"),
+            );
+        }
+        for (rule_at, rule) in policy.credential.iter().enumerate() {
+            if let CredentialRule::Path(name) = rule
+                && !known.contains(name.as_str())
+            {
+                return problem(
+                    format!("{path}.credential[{rule_at}]"),
+                    format!("no route has the parameter `{{{name}}}`"),
+                );
+            }
+        }
+        for (route_at, route) in policy.when.routes.iter().enumerate() {
+            if !declared.contains(route.as_str()) {
+                return problem(
+                    format!("{path}.when.routes[{route_at}]"),
+                    format!("no listener has the route `{route}`"),
+                );
+            }
+        }
+        policy_limits(&format!("{path}.limits"), policy)?;
+    }
+    Ok(())
+}
+
+fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
+    let limits = policy.limits;
+    if !(MIN_MEMORY..=MAX_MEMORY).contains(&limits.memory) {
+        return problem(format!("{path}.memory"), "out of range, expected 64KiB to 4GiB");
+    }
+    positive(path, "deadline", limits.deadline)?;
+    positive(path, "init", limits.init)
+}
+
+/// Makes relative paths relative to `folder`, reads the secrets, and looks for the plugins.
+pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
+    for http in &mut config.http {
+        if let Some(real_ip) = &mut http.real_ip {
+            real_ip.header.make_ascii_lowercase();
+        }
+    }
+    for (at, udp) in config.udp.iter_mut().enumerate() {
+        if let Some(secret) = &mut udp.connection_id_secret {
+            let path = format!("udp[{at}].connection_id_secret");
+            secret.fetch(folder).or_else(|message| problem(path, message))?;
+        }
+    }
+    if let Some(token) = &mut config.admin.token {
+        token.fetch(folder).or_else(|message| problem("admin.token", message))?;
+    }
+    for (at, policy) in config.policies.iter_mut().enumerate() {
+        policy.plugin = folder.join(&policy.plugin);
+        let path = format!("policies[{at}].plugin");
+        match fs::metadata(&policy.plugin) {
+            Ok(file) if file.is_file() => {}
+            Ok(_) => return problem(path, format!("not a file: `{}`", policy.plugin.display())),
+            Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
+        }
+    }
+    if let Some(state_dir) = &mut config.state_dir {
+        *state_dir = folder.join(&*state_dir);
+    }
+    Ok(())
+}

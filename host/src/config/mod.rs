@@ -1,0 +1,194 @@
+//! The configuration: one YAML file, strict, with its position in every error.
+//!
+//! A text goes through four stages, and the first error of the first stage that finds one is the
+//! one that is shown: its form (`tree`), what is not built yet (`unbuilt`), the keys and their types
+//! (`schema`, `values`), and what they say together (`check`).
+
+mod check;
+mod schema;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unbuilt;
+mod values;
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use serde_path_to_error::Segment;
+use serde_yaml::Value;
+
+pub use self::{
+    schema::{
+        Admin, Config, ErrorBudget, Event, Http, Log, LogFormat, LogLevel, Mode, NumWant, OnError,
+        Policy, PolicyLimits, RateLimits, RealIp, SwarmLimits, Swarms, Tracker, Transport, Udp,
+        When,
+    },
+    source::{Error, Source},
+    values::{CredentialRule, Secret},
+};
+
+/// The most bytes of a configuration.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Reads and checks the configuration in the file `path`.
+///
+/// # Errors
+/// Where the file cannot be read, and where `parse` refuses its text.
+pub fn load(path: &Path) -> Result<Config, Error> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| Source::file_error(path, values::unreadable(path, &error)))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Source::file_error(path, "too long, expected at most 4MiB"));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Source::file_error(path, "not UTF-8, expected a text"))?;
+    parse(&text, path)
+}
+
+/// Reads and checks the configuration `text` of the file `path`; relative paths in it are relative
+/// to that file's folder. Secrets are read, and the plugins' files must be there.
+///
+/// # Errors
+/// The first thing that is wrong, with its position.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
+    let source = Source::new(path, text);
+    tree::Tree::read(text).map_err(|problem| source.error_in(problem))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| source.syntax_error(&error))?;
+    check_json(&value, "", &source)?;
+    unbuilt::refuse(&value, &source)?;
+    let mut config: Config =
+        serde_path_to_error::deserialize(value).map_err(|error| explain(&error, &source))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    check::check(&config)
+        .and_then(|()| check::resolve(&mut config, folder))
+        .map_err(|check::Problem { path, message }| source.error(&path, message))?;
+    config.source = source;
+    Ok(config)
+}
+
+/// Refuses what JSON cannot say, before any of it becomes some policy's `config`.
+fn check_json(value: &Value, path: &str, source: &Source) -> Result<(), Error> {
+    match value {
+        Value::Mapping(entries) => entries.iter().try_for_each(|(key, value)| {
+            let Some(key) = key.as_str() else {
+                let key = match key {
+                    Value::Bool(key) => key.to_string(),
+                    Value::Number(key) => key.to_string(),
+                    _ => "null".into(),
+                };
+                let error = source.key_error(
+                    &join(path, &key),
+                    format!("the key `{key}` is no text, expected it in quotes"),
+                );
+                return Err(Source::under(error, path));
+            };
+            check_json(value, &join(path, key), source)
+        }),
+        Value::Sequence(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, item)| check_json(item, &format!("{path}[{at}]"), source)),
+        Value::Number(number) if number.as_f64().is_some_and(|number| !number.is_finite()) => {
+            Err(source.error(path, format!("the number `{number}`, expected a finite one")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Says in the words of YAML what serde found wrong.
+fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>, source: &Source) -> Error {
+    let mut path = String::new();
+    let mut parent = String::new();
+    let mut last = "";
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => path = format!("{path}[{index}]"),
+            Segment::Map { key } => {
+                parent.clone_from(&path);
+                last = key;
+                path = join(&path, key);
+            }
+            // the variant of an enumeration is the value itself
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    let message = error.inner().to_string();
+    if message.starts_with("unknown field ") {
+        let keys = alternatives(&message);
+        let hint = match keys.iter().find(|key| is_close(last, key)) {
+            Some(key) => format!("did you mean `{key}`?"),
+            None => one_of(&keys),
+        };
+        let error = source.key_error(&path, format!("unknown key `{last}`, {hint}"));
+        return Source::under(error, &parent);
+    }
+    let message = if let Some(rest) = message.strip_prefix("missing field `") {
+        format!("missing key `{}`", rest.trim_end_matches('`'))
+    } else if let Some(rest) = message.strip_prefix("unknown variant `") {
+        let value = rest.rsplit_once("`, expected ").map_or(rest, |(value, _)| value);
+        format!("unknown value `{value}`, {}", one_of(&alternatives(&message)))
+    } else if let Some((_, expected)) = message
+        .strip_prefix("invalid ")
+        .filter(|rest| rest.starts_with("type: ") || rest.starts_with("value: "))
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        let found = source.describe(&path, expected == values::SECRET);
+        format!("found {found}, expected {}", in_words(expected))
+    } else {
+        message
+    };
+    source.error(&path, message)
+}
+
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [name] => format!("expected {name}"),
+        _ => format!("expected one of {}", names.join(", ")),
+    }
+}
+
+/// The names in the second half of "unknown field `a`, expected one of `b`, `c`".
+fn alternatives(message: &str) -> Vec<&str> {
+    let (_, names) = message.rsplit_once(", expected ").unwrap_or_default();
+    names.split('`').skip(1).step_by(2).collect()
+}
+
+/// What serde expected, in the words of YAML.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "a boolean" => "true or false".into(),
+        "a string" | "a Value::Tag enum" | "a Value::Tagged enum" => "a text".into(),
+        "path string" => "a path".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a mapping".into(),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "usize" => "a whole number, 0 or more".into(),
+        _ if expected.starts_with("struct ") => "a mapping".into(),
+        _ => expected.into(),
+    }
+}
+
+/// Whether one may be a misspelling of the other: one or two letters wrong, missing or too many.
+fn is_close(one: &str, other: &str) -> bool {
+    let one: Vec<char> = one.chars().take(40).collect();
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (to, candidate) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != candidate);
+            diagonal = row[to + 1];
+            row[to + 1] = replaced.min(diagonal + 1).min(row[to] + 1);
+        }
+    }
+    row[other.len()] <= 2.min(other.len() / 3)
+}

@@ -1,0 +1,390 @@
+//! The keys of the configuration, with their defaults.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+
+use super::{
+    source::Source,
+    values::{self, CredentialRule, Secret},
+};
+
+/// A whole configuration that has been checked.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub tracker: Tracker,
+    /// HTTP listeners; none where the key is absent.
+    pub http: Vec<Http>,
+    /// UDP listeners; none where the key is absent.
+    pub udp: Vec<Udp>,
+    pub swarms: Swarms,
+    /// In the order of the calls.
+    pub policies: Vec<Policy>,
+    pub admin: Admin,
+    pub log: Log,
+    /// Where state is kept; none: `$STATE_DIRECTORY`, else the user's state folder.
+    pub state_dir: Option<PathBuf>,
+    /// Where all this was read from, to show later errors at their place.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// What announces and scrapes are answered with.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracker {
+    /// The `interval` of an answer that no policy changed.
+    #[serde(deserialize_with = "values::duration")]
+    pub announce_interval: Duration,
+    /// The `min interval` of an answer that no policy changed.
+    #[serde(deserialize_with = "values::duration")]
+    pub min_announce_interval: Duration,
+    /// The most that a policy may set either interval to.
+    #[serde(deserialize_with = "values::duration")]
+    pub max_interval: Duration,
+    /// How long after its last announce a peer is forgotten; more than `max_interval`.
+    #[serde(deserialize_with = "values::duration")]
+    pub peer_lifetime: Duration,
+    pub num_want: NumWant,
+    /// The most info-hashes of one scrape, 1 to 10 000.
+    pub max_scrape: usize,
+    /// Worker threads; 0: one a core.
+    pub workers: usize,
+    /// Whether a peer that is alone in its swarm is answered with itself.
+    pub echo_lone_peer: bool,
+    pub limits: RateLimits,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self {
+            announce_interval: Duration::from_mins(30),
+            min_announce_interval: Duration::from_mins(15),
+            max_interval: Duration::from_mins(40),
+            peer_lifetime: Duration::from_mins(45),
+            num_want: NumWant::default(),
+            max_scrape: 74,
+            workers: 0,
+            echo_lone_peer: false,
+            limits: RateLimits::default(),
+        }
+    }
+}
+
+/// How many peers an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NumWant {
+    /// Where the client does not say.
+    pub default: u32,
+    /// Whatever the client says.
+    pub max: u32,
+}
+
+impl Default for NumWant {
+    fn default() -> Self {
+        Self { default: 50, max: 200 }
+    }
+}
+
+/// A token bucket for each prefix of client addresses, before any policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimits {
+    /// Requests that a prefix may make in a second; 0: no limit.
+    pub per_second: u32,
+    /// Requests that a prefix may make at once; 0: as many as `per_second`.
+    pub burst: u32,
+    /// In bits, at most 32.
+    pub ipv4_prefix: u8,
+    /// In bits, at most 128.
+    pub ipv6_prefix: u8,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { per_second: 0, burst: 0, ipv4_prefix: 32, ipv6_prefix: 56 }
+    }
+}
+
+/// One HTTP listener.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Port 0: any free one.
+    #[serde(deserialize_with = "values::listen")]
+    pub listen: SocketAddr,
+    /// For an IPv6 address: do not take IPv4 as well.
+    pub only_v6: bool,
+    /// Routes of announces, in the syntax of `matchit`: `{name}` is a parameter of a whole segment.
+    pub announce: Vec<String>,
+    /// Routes of scrapes; none: no scrapes.
+    pub scrape: Vec<String>,
+    /// How long an idle connection stays open.
+    #[serde(deserialize_with = "values::duration")]
+    pub keep_alive: Duration,
+    /// How long a client may take to send the head of a request.
+    #[serde(deserialize_with = "values::duration")]
+    pub header_timeout: Duration,
+    /// The most bytes of a request's head, 8 KiB to 1 MiB.
+    #[serde(deserialize_with = "values::size_in_memory")]
+    pub max_request: usize,
+    pub real_ip: Option<RealIp>,
+    /// Whether the `ip` parameter of an announce is heeded (BEP 3).
+    pub allow_address_override: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: any_address(6969),
+            only_v6: false,
+            announce: routes("announce"),
+            scrape: routes("scrape"),
+            keep_alive: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(5),
+            max_request: 16 * 1024,
+            real_ip: None,
+            allow_address_override: false,
+        }
+    }
+}
+
+/// How a trusted proxy tells the client's address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RealIp {
+    /// The header's name, in lower case.
+    pub header: String,
+    /// The proxies that are believed; never empty, and without bits behind the prefix.
+    #[serde(deserialize_with = "values::networks")]
+    pub trusted: Vec<IpNet>,
+}
+
+/// One UDP listener.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Udp {
+    /// Port 0: any free one.
+    #[serde(deserialize_with = "values::listen")]
+    pub listen: SocketAddr,
+    /// For an IPv6 address: do not take IPv4 as well.
+    pub only_v6: bool,
+    /// Routes of the path in BEP 41 URL data, for their parameters; no other path is refused.
+    pub announce: Vec<String>,
+    /// What connection ids are keyed with; none: a secret of the state folder's own.
+    pub connection_id_secret: Option<Secret>,
+    /// How long a connection id holds.
+    #[serde(deserialize_with = "values::duration")]
+    pub connection_id_lifetime: Duration,
+    pub error_budget: ErrorBudget,
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self {
+            listen: any_address(6969),
+            only_v6: false,
+            announce: routes("announce"),
+            connection_id_secret: None,
+            connection_id_lifetime: Duration::from_mins(2),
+            error_budget: ErrorBudget::default(),
+        }
+    }
+}
+
+/// How many answers the wrong connection ids of one prefix get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorBudget {
+    /// 0: none is answered.
+    pub per_second: u32,
+    /// In bits, at most 32.
+    pub ipv4_prefix: u8,
+    /// In bits, at most 128.
+    pub ipv6_prefix: u8,
+}
+
+impl Default for ErrorBudget {
+    fn default() -> Self {
+        Self { per_second: 10, ipv4_prefix: 24, ipv6_prefix: 56 }
+    }
+}
+
+/// What is kept of swarms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Swarms {
+    pub limits: SwarmLimits,
+    /// Whether dictionary answers carry `peer id` (BEP 3), which costs memory.
+    pub keep_peer_ids: bool,
+}
+
+/// How many there may be; 0: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SwarmLimits {
+    pub torrents: usize,
+    pub peers_per_torrent: usize,
+    pub peers_per_address: usize,
+}
+
+/// One link of the chain.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Unique, of 1 to 40 of `a` to `z`, `0` to `9` and `-`.
+    pub name: String,
+    /// The component; a file that was there when the configuration was read.
+    pub plugin: PathBuf,
+    /// The digest that the component must have.
+    #[serde(default, deserialize_with = "values::sha256")]
+    pub sha256: Option<[u8; 32]>,
+    #[serde(default)]
+    pub mode: Mode,
+    #[serde(default)]
+    pub when: When,
+    /// Where the credential is looked for; the first that is there and not empty.
+    #[serde(default)]
+    pub credential: Vec<CredentialRule>,
+    #[serde(default)]
+    pub on_error: OnError,
+    /// What the plugin's `init` gets as JSON; always an object.
+    #[serde(default = "empty_object", deserialize_with = "object")]
+    pub config: serde_json::Value,
+    #[serde(default)]
+    pub limits: PolicyLimits,
+}
+
+/// Whether a policy is obeyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    #[default]
+    Enforce,
+}
+
+/// Which requests a policy is asked about; an empty list: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct When {
+    pub transports: Vec<Transport>,
+    pub events: Vec<Event>,
+    /// Routes as listeners declare them.
+    pub routes: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    Http,
+    Https,
+    Udp,
+}
+
+/// The event of an announce; `Paused` is BEP 21's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    None,
+    Started,
+    Stopped,
+    Completed,
+    Paused,
+}
+
+/// What becomes of a request whose policy fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It is answered with a failure.
+    #[default]
+    Reject,
+    /// The next policy decides.
+    Next,
+    /// It is not answered.
+    Drop,
+}
+
+/// What one instance of a policy may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyLimits {
+    /// Linear memory, in bytes, 64 KiB to 4 GiB.
+    #[serde(deserialize_with = "values::size")]
+    pub memory: u64,
+    /// Processor time of one call on a request.
+    #[serde(deserialize_with = "values::duration")]
+    pub deadline: Duration,
+    /// Processor time of `init`.
+    #[serde(deserialize_with = "values::duration")]
+    pub init: Duration,
+}
+
+impl Default for PolicyLimits {
+    fn default() -> Self {
+        Self { memory: 32 << 20, deadline: Duration::from_millis(5), init: Duration::from_secs(5) }
+    }
+}
+
+/// The operator's side.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Port 0: any free one. A loopback address where there is no token.
+    #[serde(deserialize_with = "values::listen")]
+    pub listen: SocketAddr,
+    /// What a caller must show.
+    pub token: Option<Secret>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6880)), token: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::from(([0u16; 8], port))
+}
+
+fn routes(verb: &str) -> Vec<String> {
+    vec![format!("/{verb}"), format!("/{verb}/{{passkey}}"), format!("/{{passkey}}/{verb}")]
+}
+
+fn empty_object() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<serde_json::Value, D::Error> {
+    // a map also reads what is null, as an empty one
+    serde_json::Map::deserialize(deserializer).map(serde_json::Value::Object)
+}

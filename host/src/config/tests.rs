@@ -1,0 +1,416 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    values::{parse_duration, show_duration},
+    *,
+};
+
+/// The configuration that `make run` starts with.
+const DEFAULT: &str = include_str!("../../../config.yaml");
+
+/// A folder of its own for one test, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("karuta-config-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        for (name, text) in files {
+            let file = folder.0.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        folder
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, Error> {
+        parse(text, &self.0.join("config.yaml"))
+    }
+
+    /// The error for `text`, without the folder.
+    fn wrong(&self, text: &str) -> String {
+        let error = self.parse(text).expect_err(text).to_string();
+        error.replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn shipped() -> Folder {
+    Folder::new(&[
+        ("target/plugins/client-approval.wasm", ""),
+        ("target/plugins/interval-variation.wasm", ""),
+        ("target/plugins/torrent-approval.wasm", ""),
+    ])
+}
+
+/// Wrong texts, each followed by its error.
+#[test]
+fn wrong_configurations() {
+    let folder = Folder::new(&[("p.wasm", ""), ("folder/file", ""), ("empty", "\n")]);
+    let cases = include_str!("wrong.txt").split("\n====\n");
+    let mut count = 0;
+    for case in cases {
+        let (text, expected) = case.split_once("\n=> ").expect(case);
+        assert_eq!(folder.wrong(text), expected.trim_end(), "{text}");
+        count += 1;
+    }
+    assert!(count >= 40, "{count}");
+}
+
+/// As in the default configuration: what begins with `#` and no blank is a setting that is off.
+fn switch_on(text: &str) -> String {
+    let on = |line: &str| match line.strip_prefix('#') {
+        // a blank behind the `#` is a sentence; several are the indentation of a setting
+        Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest.to_owned() + "\n",
+        _ => line.to_owned() + "\n",
+    };
+    text.lines().map(on).collect()
+}
+
+#[test]
+fn the_default_configuration_says_the_defaults() {
+    let folder = shipped();
+    let shipped = folder.parse(DEFAULT).unwrap();
+    let mut minimal = folder
+        .parse(
+            r#"
+http: [{}]
+udp: [{}]
+policies:
+  - name: clients
+    plugin: target/plugins/client-approval.wasm
+    config: { deny: ["-XL", "-SD", "-XF", "-QD", "-BN"] }
+  - name: spread
+    plugin: target/plugins/interval-variation.wasm
+    on_error: next
+    config: { probability: 0.2, max_increase: 60s, min_interval: true }
+"#,
+        )
+        .unwrap();
+    assert_ne!(minimal.source, shipped.source);
+    minimal.source = shipped.source.clone();
+    assert_eq!(shipped, minimal);
+}
+
+/// Of every key the default configuration has a line: those that are off are known too, and none of
+/// the schema is missing.
+#[test]
+fn the_default_configuration_has_every_key() {
+    let folder = Folder::new(&[
+        ("target/plugins/client-approval.wasm", ""),
+        ("target/plugins/torrent-approval.wasm", ""),
+        ("target/plugins/interval-variation.wasm", ""),
+        ("connection-id.secret", "correct horse battery staple\n"),
+    ]);
+    let text = switch_on(DEFAULT).replace("KARUTA_ADMIN_TOKEN", "PATH");
+    let config = folder.parse(&text).unwrap();
+    let names: Vec<&str> = config.policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["clients", "torrents", "spread"]);
+    assert!(config.policies[0].sha256.is_some());
+    assert!(config.http[0].real_ip.is_some());
+    assert_eq!(config.state_dir, Some(folder.0.join("state")));
+    assert_eq!(
+        config.udp[0].connection_id_secret.as_ref().unwrap().expose(),
+        b"correct horse battery staple"
+    );
+    assert!(config.admin.token.is_some());
+
+    // the error for an unknown key names all that are known
+    let value: Value = serde_yaml::from_str(&text).unwrap();
+    for at in [
+        "",
+        "tracker",
+        "tracker.num_want",
+        "tracker.limits",
+        "http[0]",
+        "http[0].real_ip",
+        "udp[0]",
+        "udp[0].error_budget",
+        "swarms",
+        "swarms.limits",
+        "policies[0]",
+        "policies[0].when",
+        "policies[0].limits",
+        "admin",
+        "log",
+    ] {
+        let mut wrong = value.clone();
+        let mut node = &mut wrong;
+        for segment in at.split('.').filter(|segment| !segment.is_empty()) {
+            node = match segment.strip_suffix("[0]") {
+                Some(list) => &mut node[list][0],
+                None => &mut node[segment],
+            };
+        }
+        let here = node.as_mapping_mut().unwrap();
+        let written: Vec<String> =
+            here.keys().map(|key| key.as_str().unwrap().to_owned()).collect();
+        here.insert("quite-unknown-to-anybody".into(), Value::Null);
+        let error = folder.wrong(&serde_yaml::to_string(&wrong).unwrap());
+        let known = error.rsplit_once("expected one of ").unwrap().1;
+        let missing: Vec<&str> =
+            known.split(", ").filter(|key| !written.iter().any(|is| is == key)).collect();
+        assert!(missing.is_empty(), "{at}: {missing:?}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let folder = Folder::new(&[("plugins/a.wasm", ""), ("secrets/udp", "\u{1}\u{2}\r\n")]);
+    let config = folder
+        .parse(
+            r#"
+tracker: { announce_interval: 1h30m, max_interval: 1d, peer_lifetime: 1d1s }
+http:
+  - listen: "127.0.0.1:0"
+    announce: ["/{key}/announce"]
+    real_ip: { header: X-Real-IP, trusted: [10.1.2.3/8, "::1"] }
+  - listen: "127.0.0.1:0"
+    max_request: 1MiB
+udp:
+  - listen: "[::1]:6970"
+    only_v6: true
+    connection_id_secret: { file: secrets/udp }
+policies:
+  - name: a
+    plugin: plugins/a.wasm
+    sha256: "00FF000000000000000000000000000000000000000000000000000000000001"
+    credential: ["query:jwt", "path:key", "header:Authorization"]
+    when: { transports: [udp, http], events: [none, paused], routes: ["/{key}/announce"] }
+    on_error: drop
+    limits: { memory: 64KiB, deadline: 500ms }
+state_dir: state
+"#,
+        )
+        .unwrap();
+    assert_eq!(config.tracker.announce_interval, Duration::from_mins(90));
+    assert_eq!(config.tracker.peer_lifetime, Duration::from_secs(86_401));
+    let real_ip = config.http[0].real_ip.as_ref().unwrap();
+    assert_eq!(real_ip.header, "x-real-ip");
+    assert_eq!(real_ip.trusted, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(config.http[1].max_request, 1 << 20);
+    assert_eq!(config.udp[0].connection_id_secret.as_ref().unwrap().expose(), [1, 2]);
+    assert_eq!(config.state_dir, Some(folder.0.join("state")));
+    let policy = &config.policies[0];
+    assert_eq!(policy.plugin, folder.0.join("plugins/a.wasm"));
+    let digest = policy.sha256.unwrap();
+    assert_eq!((digest[0], digest[1], digest[31]), (0, 255, 1));
+    assert_eq!(
+        policy.credential,
+        [
+            CredentialRule::Query("jwt".into()),
+            CredentialRule::Path("key".into()),
+            CredentialRule::Header("authorization".into()),
+        ]
+    );
+    assert_eq!(policy.when.transports, [Transport::Udp, Transport::Http]);
+    assert_eq!(policy.when.events, [Event::None, Event::Paused]);
+    assert_eq!(policy.on_error, OnError::Drop);
+    assert_eq!(policy.limits.memory, 65_536);
+    assert_eq!(policy.limits.deadline, Duration::from_millis(500));
+    assert_eq!(policy.limits.init, Duration::from_secs(5));
+    assert_eq!(policy.config, serde_json::json!({}));
+}
+
+#[test]
+fn a_policys_config_becomes_json() {
+    let folder = Folder::new(&[("a.wasm", "")]);
+    let config = folder
+        .parse(
+            r#"
+udp: [{}]
+policies:
+  - name: a
+    plugin: a.wasm
+    config:
+      numbers: [0, -1, 18446744073709551615, -9223372036854775808, 0.5, 1e3]
+      texts: ["1", yes, 1h, -XL, "", 2024-01-01, 007]
+      words: [true, false, null, ~, ]
+      base: &base { deep: { "1": [[]] } }
+      again: *base
+      empty:
+  - { name: b, plugin: a.wasm, config: ~ }
+"#,
+        )
+        .unwrap();
+    assert_eq!(
+        config.policies[0].config,
+        serde_json::json!({
+            "numbers": [0, -1, u64::MAX, i64::MIN, 0.5, 1000.0],
+            "texts": ["1", "yes", "1h", "-XL", "", "2024-01-01", "007"],
+            "words": [true, false, null, null],
+            "base": { "deep": { "1": [[]] } },
+            "again": { "deep": { "1": [[]] } },
+            "empty": null,
+        })
+    );
+    assert_eq!(config.policies[1].config, serde_json::json!({}));
+}
+
+/// What a section says when all its keys are commented out.
+#[test]
+fn an_empty_section_is_its_defaults() {
+    let folder = Folder::new(&[]);
+    let mut empty = folder
+        .parse(
+            "udp: [{}]\ntracker:\n  limits:\nhttp:\nswarms:\npolicies:\nadmin:\nlog:\nstate_dir:\n",
+        )
+        .unwrap();
+    let minimal = folder.parse("udp: [{}]\n").unwrap();
+    empty.source = minimal.source.clone();
+    assert_eq!(empty, minimal);
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let folder = Folder::new(&[("binary.yaml", ""), ("long.yaml", &"#\n".repeat(3 << 20))]);
+    fs::write(folder.0.join("binary.yaml"), b"udp: \xff").unwrap();
+    for (name, expected) in [
+        ("nowhere.yaml", "nowhere.yaml: no such file: `nowhere.yaml`"),
+        ("binary.yaml", "binary.yaml: not UTF-8, expected a text"),
+        ("long.yaml", "long.yaml: too long, expected at most 4MiB"),
+    ] {
+        let error = load(&folder.0.join(name)).unwrap_err().to_string();
+        assert_eq!(error.replace(&format!("{}/", folder.0.display()), ""), expected);
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let folder = Folder::new(&[("token", "swordfish\n\n")]);
+    let config = folder.parse("udp: [{}]\nadmin: { token: { file: token } }\n").unwrap();
+    assert_eq!(config.admin.token.as_ref().unwrap().expose(), b"swordfish\n");
+    assert!(!format!("{config:?}").contains("swordfish"));
+}
+
+#[test]
+fn later_errors_find_their_place() {
+    let folder = Folder::new(&[("p.wasm", "")]);
+    let config = folder
+        .parse(
+            r#"udp: [{}]
+policies:
+  - name: a
+    plugin: p.wasm
+  - name: b
+    plugin: p.wasm
+    sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+    config:
+      allow: ["-TR", "-qB4",
+              "-lt"]
+      groups:
+        eu/fra1.de: [10.0.0.0/8]
+        eu: [11.0.0.0/8]
+      issuers:
+        - issuer: x
+"#,
+        )
+        .unwrap();
+    let shown = |error: Error| error.to_string().replace(&format!("{}/", folder.0.display()), "");
+    for (text, expected) in [
+        ("allow[2]: too long", "10:15: policies[1].config.allow[2]: too long"),
+        ("allow[7]: what: else", "9:14: policies[1].config.allow[7]: what: else"),
+        ("groups.eu/fra1.de[0]: a: b", "12:22: policies[1].config.groups.eu/fra1.de[0]: a: b"),
+        ("groups.eu[0]: no", "13:14: policies[1].config.groups.eu[0]: no"),
+        ("issuers[0].keys: missing", "15:11: policies[1].config.issuers[0].keys: missing"),
+        ("missing key `keys`", "9:7: policies[1].config: missing key `keys`"),
+        ("keys: missing", "9:7: policies[1].config: keys: missing"),
+        ("allow is strange: yes", "9:7: policies[1].config: allow is strange: yes"),
+        ("", "9:7: policies[1].config: "),
+    ] {
+        let error = config.source.plugin_error(1, text);
+        assert_eq!(shown(error), format!("config.yaml:{expected}"), "{text}");
+    }
+    for (path, position) in [
+        ("policies[1].sha256", "7:13"),
+        ("policies[0].config.deny", "3:5"),
+        ("policies[5]", "3:3"),
+        ("log.level", "1:1"),
+    ] {
+        let error = config.source.error(path, "no");
+        assert_eq!(shown(error), format!("config.yaml:{position}: {path}: no"));
+    }
+    let error = config.source.plugin_error(0, "allow: missing");
+    assert_eq!(shown(error), "config.yaml:3:5: policies[0].config: allow: missing");
+}
+
+#[test]
+fn bombs_are_refused() {
+    let folder = Folder::new(&[]);
+    let level = |level: usize| {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        format!("a{level}: &a{level} [{aliases}]\n")
+    };
+    let bomb = String::from("udp: [{}]\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+        + &(1..30).map(level).collect::<String>();
+    assert_eq!(
+        folder.wrong(&bomb),
+        "config.yaml:6:45: a4[7]: aliases stand for more than 100000 values"
+    );
+    // each alias as deep as may be, one in the other
+    let (open, close) = ("[".repeat(40), "]".repeat(40));
+    let chain = format!("udp: [{{}}]\na0: &a0 {open}{close}\na1: {open}*a0{close}\n");
+    let expected = "nested deeper than 64 lists and mappings";
+    assert!(folder.wrong(&chain).ends_with(expected));
+    // the parser itself has a limit for what it has to look ahead for
+    let look_ahead = "invalid YAML: recursion limit exceeded";
+    for (open, expected) in
+        [("[", look_ahead), ("{a: ", look_ahead), ("- ", expected), ("? ", "a key that is no text")]
+    {
+        let error = folder.wrong(&open.repeat(100_000));
+        assert!(error.ends_with(expected), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?s).{0,200}") {
+        let _ = parse(&text, Path::new("config.yaml"));
+    }
+
+    #[test]
+    fn any_yaml_is_read_or_refused(text in r#"([-\[\]{}:,?&*!|>'"%@`#~.0-9a-b \n\t]|udp|http|policies|---|- |: |<<){0,60}"#) {
+        let _ = parse(&text, Path::new("config.yaml"));
+    }
+
+    /// Pieces of the default configuration put elsewhere, with something new behind them.
+    #[test]
+    fn any_change_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, any::<prop::sample::Index>(), "[-\\[\\]{}:&*#\"' \n0-9a-z]{0,4}"), 1..6),
+    ) {
+        let mut text: Vec<char> = DEFAULT.chars().collect();
+        for (from, length, to, new) in edits {
+            let from = from.index(text.len());
+            let length = length.min(text.len() - from);
+            let cut: Vec<char> = text.drain(from..from + length).collect();
+            let to = to.index(text.len() + 1);
+            text.splice(to..to, cut.into_iter().chain(new.chars()));
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(error) = parse(&text, Path::new("config.yaml")) {
+            prop_assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_shown(milliseconds in 0u64..3650 * 86_400_000) {
+        let duration = Duration::from_millis(milliseconds);
+        prop_assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
+    }
+}

@@ -1,0 +1,400 @@
+//! The text as a tree of nodes that know their place, and the bounds that it must keep before
+//! serde sees it.
+
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+
+/// How deep lists and mappings may nest.
+const MAX_DEPTH: usize = 64;
+/// How many nodes all aliases together may stand for.
+const MAX_ALIASED: usize = 100_000;
+
+/// A line and a column of the text, both counted from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl From<Marker> for Position {
+    fn from(mark: Marker) -> Self {
+        // the parser's columns begin at 0, whatever its documentation says
+        Self { line: mark.line().max(1), column: mark.col() + 1 }
+    }
+}
+
+/// What is wrong with the text before any key has a meaning.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub position: Position,
+    pub path: String,
+    pub message: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub position: Position,
+    pub kind: Kind,
+}
+
+/// Children are indices into the tree.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Scalar { text: String, plain: bool },
+    List(Vec<usize>),
+    Mapping(Vec<Entry>),
+    Alias(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub position: Position,
+    pub value: usize,
+}
+
+/// A document; the root is the first node.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+}
+
+/// Where a walk along a path has come to.
+pub(super) struct Walk<'t, 'p> {
+    pub node: &'t Node,
+    /// The position of the last key that was walked over.
+    pub key: Option<Position>,
+    /// What is left of the path.
+    pub rest: &'p str,
+}
+
+impl Tree {
+    /// Reads one document. An error is one of the text: its syntax, no document or several, a key
+    /// twice or one that is no text, a tag, too deep nesting, too many aliases.
+    pub(super) fn read(text: &str) -> Result<Self, Problem> {
+        let mut builder = Builder::default();
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| Problem {
+                position: (*error.marker()).into(),
+                path: builder.path(),
+                message: format!("invalid YAML: {}", error.info()),
+            })?;
+            builder.event(event, span.start.into())?;
+        }
+        let tree = Self { nodes: builder.nodes };
+        let null = |node: &Node| matches!(&node.kind, Kind::Scalar { .. } if node.is_null());
+        if tree.nodes.first().is_none_or(null) {
+            return Err(Problem {
+                position: Position { line: 1, column: 1 },
+                path: String::new(),
+                message: "the file is empty, expected a mapping".into(),
+            });
+        }
+        Ok(tree)
+    }
+
+    /// Follows `path` (`policies[0].config.allow[2]`) as far as the tree knows it. Keys may hold
+    /// any character; the longest that fits is taken.
+    pub(super) fn walk<'p>(&self, path: &'p str) -> Walk<'_, 'p> {
+        let mut walk = Walk { node: &self.nodes[0], key: None, rest: path };
+        while let Some((node, key, rest)) = self.step(self.target(walk.node), walk.rest, path) {
+            walk = Walk { node, key: key.or(walk.key), rest };
+        }
+        walk
+    }
+
+    fn step<'p>(
+        &self,
+        node: &Node,
+        rest: &'p str,
+        path: &str,
+    ) -> Option<(&Node, Option<Position>, &'p str)> {
+        match &node.kind {
+            Kind::List(items) => {
+                let (index, rest) = rest.strip_prefix('[')?.split_once(']')?;
+                let item = *items.get(index.parse::<usize>().ok()?)?;
+                Some((&self.nodes[item], None, rest))
+            }
+            Kind::Mapping(entries) => {
+                let begins = rest.len() == path.len();
+                let rest = if begins { rest } else { rest.strip_prefix('.')? };
+                let fits = |entry: &&Entry| {
+                    rest.strip_prefix(entry.key.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
+                };
+                let entry = entries.iter().filter(fits).max_by_key(|entry| entry.key.len())?;
+                let rest = &rest[entry.key.len()..];
+                Some((&self.nodes[entry.value], Some(entry.position), rest))
+            }
+            Kind::Scalar { .. } | Kind::Alias(_) => None,
+        }
+    }
+
+    fn target<'t>(&'t self, node: &'t Node) -> &'t Node {
+        match node.kind {
+            // the anchored node is never an alias itself
+            Kind::Alias(target) => &self.nodes[target],
+            _ => node,
+        }
+    }
+
+    /// What stands at a node, in words. A text is not shown, as it may be anything; nothing is where
+    /// it may be a `secret`.
+    pub(super) fn describe(&self, node: &Node, secret: bool) -> String {
+        match &self.target(node).kind {
+            Kind::List(_) => "a list".into(),
+            Kind::Mapping(_) => "a mapping".into(),
+            Kind::Alias(_) => "an alias".into(),
+            Kind::Scalar { .. } if self.target(node).is_null() => "nothing".into(),
+            Kind::Scalar { text, plain: true } if is_number(text) => {
+                if secret {
+                    "a number".into()
+                } else {
+                    format!("the number `{text}`")
+                }
+            }
+            Kind::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "false") => {
+                format!("`{text}`")
+            }
+            Kind::Scalar { .. } => "a text".into(),
+        }
+    }
+}
+
+impl Node {
+    fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, plain: true }
+            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+}
+
+/// An anchored node that is complete.
+#[derive(Clone, Copy)]
+struct Anchor {
+    node: usize,
+    size: usize,
+    height: usize,
+}
+
+/// A list or mapping whose end has not come yet.
+struct Open {
+    node: usize,
+    anchor: usize,
+    /// how the path goes on here: `.key` or `[0]`
+    label: String,
+    keys: HashSet<String>,
+    pending: Option<(String, Position)>,
+    /// nodes in it, aliases counted as what they stand for
+    size: usize,
+    height: usize,
+}
+
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchor>,
+    aliased: usize,
+    documents: usize,
+}
+
+impl Builder {
+    fn path(&self) -> String {
+        let path: String = self.open.iter().map(|open| open.label.as_str()).collect();
+        path.trim_start_matches('.').to_owned()
+    }
+
+    /// An error about what is open.
+    fn problem<T>(&self, position: Position, message: impl Into<String>) -> Result<T, Problem> {
+        Err(Problem { position, path: self.path(), message: message.into() })
+    }
+
+    /// An error about the value that comes next in it.
+    fn value_problem<T>(
+        &self,
+        position: Position,
+        message: impl Into<String>,
+    ) -> Result<T, Problem> {
+        let label =
+            self.open.last().map(|open| match (&self.nodes[open.node].kind, &open.pending) {
+                (Kind::List(items), _) => format!("[{}]", items.len()),
+                (_, Some((key, _))) => format!(".{key}"),
+                _ => String::new(),
+            });
+        let path = self.path() + &label.unwrap_or_default();
+        Err(Problem {
+            position,
+            path: path.trim_start_matches('.').to_owned(),
+            message: message.into(),
+        })
+    }
+
+    fn event(&mut self, event: Event<'_>, position: Position) -> Result<(), Problem> {
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return self.problem(position, "a second document, expected only one");
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                if tag.is_some() {
+                    return self.tag(position);
+                }
+                let plain = style == ScalarStyle::Plain;
+                if let Some(open) = self.open.last_mut()
+                    && open.pending.is_none()
+                    && matches!(self.nodes[open.node].kind, Kind::Mapping(_))
+                {
+                    return self.key(text.into_owned(), position);
+                }
+                if plain && is_too_long_an_integer(&text) {
+                    return self.value_problem(
+                        position,
+                        format!(
+                            "the number `{text}` has more than 64 bits, expected a text in quotes"
+                        ),
+                    );
+                }
+                let kind = Kind::Scalar { text: text.into_owned(), plain };
+                let (node, _) = self.add(kind, position)?;
+                self.anchor(anchor, Anchor { node, size: 1, height: 0 });
+                self.grow(1, 0);
+            }
+            Event::Alias(anchor) => {
+                let Some(target) = self.anchors.get(&anchor).copied() else {
+                    return self.value_problem(position, "an alias inside of what it stands for");
+                };
+                self.aliased = self.aliased.saturating_add(target.size);
+                if self.aliased > MAX_ALIASED {
+                    return self.value_problem(
+                        position,
+                        format!("aliases stand for more than {MAX_ALIASED} values"),
+                    );
+                }
+                if self.open.len() + target.height > MAX_DEPTH {
+                    return self.too_deep(position);
+                }
+                self.add(Kind::Alias(target.node), position)?;
+                self.grow(target.size, target.height);
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.start(Kind::List(Vec::new()), anchor, tag.is_some(), position)?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.start(Kind::Mapping(Vec::new()), anchor, tag.is_some(), position)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    let Open { node, anchor, size, height, .. } = open;
+                    self.anchor(anchor, Anchor { node, size, height });
+                    self.grow(size, height);
+                }
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        kind: Kind,
+        anchor: usize,
+        tagged: bool,
+        position: Position,
+    ) -> Result<(), Problem> {
+        if tagged {
+            return self.tag(position);
+        }
+        if self.open.len() == MAX_DEPTH {
+            return self.too_deep(position);
+        }
+        let (node, label) = self.add(kind, position)?;
+        self.open.push(Open {
+            node,
+            anchor,
+            label,
+            keys: HashSet::new(),
+            pending: None,
+            size: 1,
+            height: 1,
+        });
+        Ok(())
+    }
+
+    fn tag<T>(&self, position: Position) -> Result<T, Problem> {
+        self.value_problem(position, "a tag (`!…`), expected a plain value")
+    }
+
+    fn too_deep<T>(&self, position: Position) -> Result<T, Problem> {
+        self.value_problem(position, format!("nested deeper than {MAX_DEPTH} lists and mappings"))
+    }
+
+    fn key(&mut self, key: String, position: Position) -> Result<(), Problem> {
+        let Some(open) = self.open.last_mut() else { return Ok(()) };
+        if !open.keys.insert(key.clone()) {
+            return self.problem(position, format!("the key `{key}` stands here twice"));
+        }
+        open.pending = Some((key, position));
+        Ok(())
+    }
+
+    /// Adds a node to what is open; also says how the path goes on to it.
+    fn add(&mut self, kind: Kind, position: Position) -> Result<(usize, String), Problem> {
+        let value = self.nodes.len();
+        let mut node = Node { position, kind };
+        let mut label = String::new();
+        if let Some(open) = self.open.last_mut() {
+            match &mut self.nodes[open.node].kind {
+                Kind::List(items) => {
+                    label = format!("[{}]", items.len());
+                    items.push(value);
+                }
+                Kind::Mapping(entries) => {
+                    let Some((key, position)) = open.pending.take() else {
+                        return self.problem(position, "a key that is no text");
+                    };
+                    if node.is_null() {
+                        // what is not written has no place of its own
+                        node.position = position;
+                    }
+                    label = format!(".{key}");
+                    entries.push(Entry { key, position, value });
+                }
+                Kind::Scalar { .. } | Kind::Alias(_) => {}
+            }
+        }
+        self.nodes.push(node);
+        Ok((value, label))
+    }
+
+    fn anchor(&mut self, id: usize, anchor: Anchor) {
+        if id > 0 {
+            self.anchors.insert(id, anchor);
+        }
+    }
+
+    fn grow(&mut self, size: usize, height: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.size = open.size.saturating_add(size);
+            open.height = open.height.max(height + 1);
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    // there are words that are numbers for Rust: `inf`, `nan`
+    text.contains(|letter: char| letter.is_ascii_digit()) && text.parse::<f64>().is_ok()
+}
+
+/// Whether serde would silently round a plain scalar: an info-hash of 40 decimal digits, say.
+fn is_too_long_an_integer(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    !digits.is_empty()
+        && !digits.starts_with('0')
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<i64>().is_err()
+        && text.parse::<u64>().is_err()
+}

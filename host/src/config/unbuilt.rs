@@ -1,0 +1,52 @@
+//! Keys and values of the design that this version does not have yet.
+
+use serde_yaml::Value;
+
+use super::{Error, Source};
+
+/// Paths, `[]` for each item of a list; with a value where only that one is not built.
+const UNBUILT: [(&str, Option<&str>); 10] = [
+    ("http[].tls", None),
+    ("swarms.snapshot", None),
+    ("policies[].mode", Some("shadow")),
+    ("policies[].data", None),
+    ("policies[].tick", None),
+    ("policies[].allow", None),
+    ("policies[].watch", None),
+    ("policies[].limits.storage", None),
+    ("policies[].limits.data", None),
+    ("policies[].limits.control", None),
+];
+
+/// Refuses what stands in `config` but is not built.
+pub(super) fn refuse(config: &Value, source: &Source) -> Result<(), Error> {
+    for (pattern, only) in UNBUILT {
+        if let Some((path, value)) = find(config, pattern, String::new(), only) {
+            return Err(match value {
+                Some(value) => source.error(&path, format!("`{value}` is not built yet")),
+                None => source.key_error(&path, "not built yet"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn find<'v>(
+    node: &Value,
+    pattern: &str,
+    path: String,
+    only: Option<&'v str>,
+) -> Option<(String, Option<&'v str>)> {
+    if let Some(pattern) = pattern.strip_prefix("[]") {
+        let items = node.as_sequence()?;
+        let mut items = items.iter().enumerate();
+        return items.find_map(|(at, item)| find(item, pattern, format!("{path}[{at}]"), only));
+    }
+    let pattern = pattern.strip_prefix('.').unwrap_or(pattern);
+    if pattern.is_empty() {
+        return only.is_none_or(|only| node.as_str() == Some(only)).then_some((path, only));
+    }
+    let (key, pattern) = pattern.split_at(pattern.find(['.', '[']).unwrap_or(pattern.len()));
+    let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    find(node.as_mapping()?.get(key)?, pattern, path, only)
+}

@@ -1,0 +1,304 @@
+//! The scalars of the schema: how each is written, and how it is read.
+
+use std::{
+    fmt::{self, Write as _},
+    fs::File,
+    io::{self, Read as _},
+    marker::PhantomData,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
+
+const DURATION: &str = "a number with a unit such as 30s, 5m, 1h";
+const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
+const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 for all addresses";
+const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
+const SHA256: &str = "64 hexadecimal digits";
+const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
+/// Also written out where serde wants a literal.
+pub(super) const SECRET: &str = "{ file: PATH } or { env: NAME }";
+
+/// Ten years, far above every sensible setting and far below the 31 bits that BEP 15 leaves for
+/// seconds.
+const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads a text by `parse`; `what` and `expected` go into the error.
+fn from_text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    what: &'static str,
+    expected: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Text<T> {
+        what: &'static str,
+        expected: &'static str,
+        parse: fn(&str) -> Option<T>,
+        value: PhantomData<T>,
+    }
+    impl<T> Visitor<'_> for Text<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.parse)(text).ok_or_else(|| {
+                E::custom(format!("invalid {} `{text}`, expected {}", self.what, self.expected))
+            })
+        }
+    }
+    deserializer.deserialize_str(Text { what, expected, parse, value: PhantomData })
+}
+
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    from_text(deserializer, "duration", DURATION, parse_duration)
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    from_text(deserializer, "size", SIZE, parse_size)
+}
+
+pub(super) fn size_in_memory<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    from_text(deserializer, "size", SIZE, |text| parse_size(text)?.try_into().ok())
+}
+
+pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    from_text(deserializer, "address", LISTEN, |text| text.parse().ok())
+}
+
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    struct Network(IpNet);
+    impl<'de> Deserialize<'de> for Network {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            from_text(deserializer, "address range", NETWORK, parse_network).map(Self)
+        }
+    }
+    let networks = Vec::<Network>::deserialize(deserializer)?;
+    Ok(networks.into_iter().map(|Network(network)| network).collect())
+}
+
+pub(super) fn sha256<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<[u8; 32]>, D::Error> {
+    struct Digest([u8; 32]);
+    impl<'de> Deserialize<'de> for Digest {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            from_text(deserializer, "digest", SHA256, parse_sha256).map(Self)
+        }
+    }
+    let digest = Option::<Digest>::deserialize(deserializer)?;
+    Ok(digest.map(|Digest(bytes)| bytes))
+}
+
+/// Numbers with units, the larger unit first: `1h30m`.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total: u64 = 0;
+    let mut units = UNITS.iter();
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, behind) = behind.split_at(letters);
+        let (_, milliseconds) = units.find(|(name, _)| *name == unit)?;
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*milliseconds)?)?;
+        rest = behind;
+        if rest.is_empty() {
+            let duration = Duration::from_millis(total);
+            return (duration <= MAX_DURATION).then_some(duration);
+        }
+    }
+}
+
+/// A duration as a configuration would have it; what is below a millisecond is left out.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, milliseconds) in UNITS {
+        if rest >= milliseconds {
+            let _ = write!(text, "{}{unit}", rest / milliseconds);
+            rest %= milliseconds;
+        }
+    }
+    if text.is_empty() { "0s".into() } else { text }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let bytes: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(bytes)
+}
+
+fn parse_network(text: &str) -> Option<IpNet> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.ok().map(|network| network.trunc())
+}
+
+fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// Whether `name` can be the name of an HTTP header (RFC 9110, a token).
+pub(super) fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// One place where a policy's credential is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialRule {
+    /// A parameter of the query.
+    Query(String),
+    /// A parameter of the route.
+    Path(String),
+    /// A header of the request; the name in lower case.
+    Header(String),
+}
+
+impl CredentialRule {
+    fn parse(text: &str) -> Option<Self> {
+        let (place, name) = text.split_once(':')?;
+        match place {
+            "query" if !name.is_empty() => Some(Self::Query(name.to_owned())),
+            "path" if !name.is_empty() => Some(Self::Path(name.to_owned())),
+            "header" if is_header_name(name) => Some(Self::Header(name.to_ascii_lowercase())),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CredentialRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "credential rule", CREDENTIAL, Self::parse)
+    }
+}
+
+/// A secret from a file or from the environment. It has no `Display` and no `Serialize`, and its
+/// `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    origin: Origin,
+    value: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    File(PathBuf),
+    Env(String),
+}
+
+impl Secret {
+    /// The secret itself, never empty; one line break at its end has been cut off.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// Fetches the value; a relative file is one in `folder`.
+    pub(super) fn fetch(&mut self, folder: &Path) -> Result<(), String> {
+        let (mut value, origin) = match &self.origin {
+            Origin::File(file) => {
+                let file = folder.join(file);
+                let mut value = Vec::new();
+                File::open(&file)
+                    .and_then(|file| file.take(MAX_SECRET + 1).read_to_end(&mut value))
+                    .map_err(|error| unreadable(&file, &error))?;
+                (value, format!("the file `{}`", file.display()))
+            }
+            Origin::Env(name) => {
+                let origin = format!("the environment variable `{name}`");
+                let value = std::env::var_os(name).ok_or_else(|| format!("{origin} is not set"))?;
+                (value.into_encoded_bytes(), origin)
+            }
+        };
+        if value.len() as u64 > MAX_SECRET {
+            return Err(format!("{origin} is too long, expected a secret of at most 64KiB"));
+        }
+        if value.ends_with(b"\n") {
+            value.pop();
+            if value.ends_with(b"\r") {
+                value.pop();
+            }
+        }
+        if value.is_empty() {
+            return Err(format!("{origin} is empty, expected a secret"));
+        }
+        self.value = value;
+        Ok(())
+    }
+}
+
+/// What `error` says about `file`, in the words of a configuration error.
+pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        format!("no such file: `{}`", file.display())
+    } else {
+        format!("cannot read `{}`: {error}", file.display())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "{ file: PATH } or { env: NAME }")]
+        struct Either {
+            file: Option<PathBuf>,
+            env: Option<String>,
+        }
+        let origin = match Either::deserialize(deserializer)? {
+            Either { file: Some(file), env: None } => Origin::File(file),
+            Either { file: None, env: Some(name) } if is_variable(&name) => Origin::Env(name),
+            Either { file: None, env: Some(_) } => {
+                return Err(de::Error::custom(
+                    "invalid name in env, expected that of an environment variable",
+                ));
+            }
+            Either { file: Some(_), env: Some(_) } => {
+                return Err(de::Error::custom("both file and env, expected one of them"));
+            }
+            Either { file: None, env: None } => {
+                return Err(de::Error::custom(
+                    "no secret, expected { file: PATH } or { env: NAME }",
+                ));
+            }
+        };
+        Ok(Self { origin, value: Vec::new() })
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
