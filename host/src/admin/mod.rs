@@ -1,0 +1,213 @@
+//! The operator's side: metrics, health, status.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+
+use crate::config::Secret;
+use crate::metrics::Metrics;
+
+/// What the operator's side shows.
+pub struct Admin {
+    pub token: Option<Secret>,
+    pub metrics: Arc<Metrics>,
+    pub start: Instant,
+    pub listeners: Vec<Listener>,
+    pub policies: Vec<Policy>,
+}
+
+/// An address that is listened on, as bound.
+#[derive(Clone, Serialize)]
+pub struct Listener {
+    pub transport: &'static str,
+    pub address: SocketAddr,
+}
+
+/// What the configuration says of a policy.
+#[derive(Clone)]
+pub struct Policy {
+    pub name: String,
+    /// SHA-256 of the component, in lower-case hexadecimal digits.
+    pub digest: String,
+    pub mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    generation: u64,
+    uptime_seconds: u64,
+    listeners: &'a [Listener],
+    policies: Vec<PolicyStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct PolicyStatus<'a> {
+    name: &'a str,
+    digest: &'a str,
+    mode: &'a str,
+    state: &'a str,
+    instances: usize,
+    restarts: u64,
+    memory_bytes: u64,
+}
+
+type Reply = Response<Full<Bytes>>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
+
+impl Admin {
+    /// Serves until the task is dropped. A connection is answered by a task of its own.
+    pub async fn serve(self, socket: TcpListener) {
+        let admin = Arc::new(self);
+        loop {
+            let Ok((stream, _)) = socket.accept().await else {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let admin = admin.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    let reply =
+                        admin.answer(request.method(), request.uri().path(), request.headers());
+                    async { Ok::<_, Infallible>(reply) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an admin connection");
+                }
+            });
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Reply {
+        let show: fn(&Self) -> Reply = match path {
+            // Every worker listens before this side does, so who can ask finds the tracker ready.
+            "/healthz" | "/readyz" => |_| text(StatusCode::OK, "ok\n"),
+            "/metrics" => |admin| reply(StatusCode::OK, PROMETHEUS, admin.metrics.render()),
+            "/api/status" => Self::status,
+            _ => |_| text(StatusCode::NOT_FOUND, "not found\n"),
+        };
+        if method != Method::GET {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+            return reply;
+        }
+        if let Err(refusal) = self.admit(path, headers) {
+            return refusal;
+        }
+        show(self)
+    }
+
+    /// Lets in whom the operator lets in, and no web page.
+    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<(), Reply> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let own_origin = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+            origin.is_some() && origin == host
+        };
+        if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {
+            return Err(text(StatusCode::FORBIDDEN, "a foreign origin\n"));
+        }
+        match &self.token {
+            None if host.is_some_and(|host| !is_loopback(host)) => {
+                Err(text(StatusCode::FORBIDDEN, "not a loopback host\n"))
+            }
+            Some(token) if !matches!(path, "/healthz" | "/readyz") => {
+                let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+                let bearer = shown.and_then(|shown| shown.strip_prefix(b"Bearer "));
+                if bearer.is_some_and(|bearer| bearer.ct_eq(token.expose()).into()) {
+                    return Ok(());
+                }
+                let mut reply = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
+                let scheme = HeaderValue::from_static("Bearer");
+                reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                Err(reply)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn status(&self) -> Reply {
+        let policies = self.policies.iter().map(|policy| {
+            let summary = self.metrics.summary(&policy.name);
+            PolicyStatus {
+                name: &policy.name,
+                digest: &policy.digest,
+                mode: policy.mode,
+                state: if summary.failed { "failed" } else { "ready" },
+                instances: summary.instances,
+                restarts: summary.restarts,
+                memory_bytes: summary.memory,
+            }
+        });
+        let status = Status {
+            generation: self.metrics.generation(),
+            uptime_seconds: self.start.elapsed().as_secs(),
+            listeners: &self.listeners,
+            policies: policies.collect(),
+        };
+        match serde_json::to_vec_pretty(&status) {
+            Ok(body) => reply(StatusCode::OK, JSON, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
+    }
+}
+
+/// Whether a `Host` header names this machine as only programs on it can reach it.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+fn text(status: StatusCode, body: &str) -> Reply {
+    reply(status, TEXT, body.to_owned())
+}
+
+fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_hosts() {
+        for host in
+            ["localhost", "LOCALHOST:6880", "127.0.0.1:6880", "127.9.9.9", "[::1]:6880", "[::1]"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["example.org", "127.0.0.1.example.org", "10.0.0.1:6880", "", "[::1", "0.0.0.0"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One HTTP connection: how long it may idle, and how long a request may take to arrive.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection is doing, as its stream and its service see it.
+#[derive(Clone)]
+pub struct Activity(Rc<Cell<Phase>>);
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// No request is under way since then.
+    Idle(Instant),
+    /// The first bytes of a request came then.
+    Arriving(Instant),
+    /// A request is being answered.
+    Working,
+}
+
+/// How long a connection may stay in a phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// From the first byte of a request to the end of its header.
+    pub header: Duration,
+}
+
+impl Activity {
+    /// A connection that is new: its first request must come as soon as a header must.
+    pub fn new() -> Self {
+        Self(Rc::new(Cell::new(Phase::Arriving(Instant::now()))))
+    }
+
+    pub fn working(&self) {
+        self.0.set(Phase::Working);
+    }
+
+    pub fn idle(&self, now: Instant) {
+        self.0.set(Phase::Idle(now));
+    }
+
+    fn arriving(&self) {
+        if let Phase::Idle(_) = self.0.get() {
+            self.0.set(Phase::Arriving(Instant::now()));
+        }
+    }
+
+    /// When to look again, or, where that is past, to close the connection.
+    pub fn deadline(&self, timeouts: Timeouts) -> Instant {
+        match self.0.get() {
+            Phase::Idle(since) => since + timeouts.keep_alive,
+            Phase::Arriving(since) => since + timeouts.header,
+            Phase::Working => Instant::now() + timeouts.header,
+        }
+    }
+}
+
+/// A stream that notes when a request begins to arrive.
+pub struct Watched<T> {
+    pub stream: T,
+    pub activity: Activity,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.arriving();
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,298 @@
+//! HTTP (BEP 3, 7, 23, 24, 31, 48) on hyper.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::connection::{Activity, Timeouts, Watched};
+use super::real_ip;
+use super::{Routes, Scratch};
+use crate::bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
+use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use crate::config::RealIp;
+use crate::metrics::{self, Action, Outcome};
+use crate::policy::Source;
+use crate::swarm::Store;
+use crate::tracker::{Carries, Refused, Tracker};
+
+/// An HTTP listener as one worker serves it.
+pub struct Listener<S> {
+    pub tracker: Rc<Tracker<S>>,
+    pub routes: Routes,
+    pub real_ip: Option<RealIp>,
+    /// Whether an announce may name another address than its own (`ip`).
+    pub allow_address_override: bool,
+    pub keep_alive: Duration,
+    pub header_timeout: Duration,
+    /// Bytes of a request.
+    pub max_request: usize,
+    pub max_scrape: usize,
+    pub series: Arc<metrics::Worker>,
+    /// Buffers that no request is using.
+    pub pool: Pool,
+}
+
+/// Buffers to work on requests with.
+#[derive(Default)]
+pub struct Pool(RefCell<Vec<Scratch>>);
+
+/// hyper reads into a buffer of this size at least.
+const LEAST_BUFFER: usize = 8192;
+/// A pause where the process has run out of file descriptors.
+const BREATHER: Duration = Duration::from_millis(50);
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What the client is sent, and how it counts; no response: the connection closes.
+struct Reply {
+    response: Option<Response<Full<Bytes>>>,
+    counted: Option<(Action, Family, Outcome)>,
+}
+
+impl<S: Store> Listener<S> {
+    /// Accepts connections until `stopping` says true, and lets those that are there finish what
+    /// is under way. Connections run as tasks of their own; each holds a clone of `stopping`.
+    pub async fn serve(self, socket: TcpListener, mut stopping: watch::Receiver<bool>) {
+        let listener = Rc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let connection = listener.clone().connection(stream, from, stopping.clone());
+                    tokio::task::spawn_local(connection);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "accepting a connection");
+                    if matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE)) {
+                        tokio::time::sleep(BREATHER).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Rc<Self>,
+        stream: TcpStream,
+        from: SocketAddr,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        // An answer is one small write; waiting for more would only delay it.
+        let _ = stream.set_nodelay(true);
+        let socket = canonical_socket(from);
+        let activity = Activity::new();
+        let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
+        let service = service_fn(|request| {
+            activity.working();
+            let (listener, activity) = (self.clone(), activity.clone());
+            async move { listener.respond(request, socket, &activity).await }
+        });
+        let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+        let mut connection = std::pin::pin!(
+            http1::Builder::new()
+                .half_close(true)
+                .header_read_timeout(None)
+                .max_buf_size(self.max_request.max(LEAST_BUFFER))
+                .serve_connection(stream, service)
+        );
+        let mut look = std::pin::pin!(tokio::time::sleep_until(activity.deadline(timeouts)));
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                () = look.as_mut() => {
+                    let deadline = activity.deadline(timeouts);
+                    if deadline <= tokio::time::Instant::now() {
+                        return;
+                    }
+                    look.as_mut().reset(deadline);
+                }
+                _ = stopping.wait_for(|stop| *stop), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        socket: SocketAddr,
+        activity: &Activity,
+    ) -> Result<Response<Full<Bytes>>, Closed> {
+        let start = Instant::now();
+        let mut scratch = self.pool.0.borrow_mut().pop().unwrap_or_default();
+        let reply = self.answer(request, socket, start, &mut scratch).await;
+        self.pool.0.borrow_mut().push(scratch);
+        let end = Instant::now();
+        activity.idle(end.into());
+        if let Some((action, family, outcome)) = reply.counted {
+            self.series.request(Transport::Http, action, family, outcome, end - start);
+        }
+        reply.response.ok_or(Closed)
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        socket: SocketAddr,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Reply {
+        let (parts, _) = request.into_parts();
+        let exchange = &mut scratch.exchange.request;
+        let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
+            return Reply::plain(StatusCode::NOT_FOUND);
+        };
+        if parts.method != Method::GET {
+            let mut reply = Reply::plain(StatusCode::METHOD_NOT_ALLOWED);
+            if let Some(response) = &mut reply.response {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            return reply;
+        }
+        let client = real_ip::client(&parts.headers, self.real_ip.as_ref(), socket.ip());
+        exchange.transport = Transport::Http;
+        exchange.socket = socket;
+        exchange.route = Some(found.route);
+        exchange.source = Source::Http { uri: parts.uri, headers: parts.headers };
+        let (client, proxied) = match client {
+            Ok(client) => client,
+            Err(error) => {
+                let family = Family::of(socket.ip());
+                return invalid(found.action, family, error, &mut scratch.body);
+            }
+        };
+        exchange.client = client;
+        exchange.address = client;
+        exchange.proxied = proxied;
+        exchange.overridden = false;
+        scratch.body.clear();
+        let outcome = match found.action {
+            Action::Scrape => self.scrape(scratch, now).await,
+            _ => self.announce(scratch, now).await,
+        };
+        let family = Family::of(client);
+        let counted = Some((found.action, family, outcome));
+        let response = match outcome {
+            Outcome::Dropped => None,
+            _ => Some(text(&scratch.body)),
+        };
+        Reply { response, counted }
+    }
+
+    async fn announce(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
+        let Scratch { exchange, peers, body, .. } = scratch;
+        let request = &mut exchange.request;
+        match query::announce(request.query()) {
+            Ok(announce) => request.announce = announce,
+            Err(error) => return fail(error, body),
+        }
+        if self.allow_address_override {
+            match request.announce.ip {
+                Some(Ok(address)) => {
+                    request.address = address;
+                    request.overridden = true;
+                }
+                Some(Err(error)) => return fail(error, body),
+                None => {}
+            }
+        }
+        let carries = Carries { only: None, peers: u32::MAX };
+        match self.tracker.announce(exchange, carries, peers, now).await {
+            Ok(counts) => {
+                let answer = &exchange.answer;
+                let answer = AnnounceAnswer {
+                    counts,
+                    interval: answer.interval,
+                    min_interval: answer.min_interval,
+                    peers,
+                    form: exchange.request.announce.form,
+                    external_ip: Some(exchange.request.client),
+                    warning: answer.warning.as_deref(),
+                };
+                answer.write(body);
+                Outcome::Ok
+            }
+            Err(refused) => refuse(refused, scratch),
+        }
+    }
+
+    async fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
+        let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
+        if let Err(error) = query::scrape(exchange.request.query(), self.max_scrape, info_hashes) {
+            return fail(error, body);
+        }
+        match self.tracker.scrape(exchange, info_hashes, counts, now).await {
+            Ok(()) => {
+                let files = info_hashes.iter().copied().zip(counts.iter().copied());
+                write_scrape(body, &mut files.collect::<Vec<_>>());
+                Outcome::Ok
+            }
+            Err(refused) => refuse(refused, scratch),
+        }
+    }
+}
+
+impl Reply {
+    fn plain(status: StatusCode) -> Self {
+        let body =
+            Full::new(Bytes::from_static(status.canonical_reason().unwrap_or("").as_bytes()));
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, TEXT);
+        Self { response: Some(response), counted: None }
+    }
+}
+
+/// A policy wants no answer: the error makes hyper close the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer")]
+struct Closed;
+
+fn text(body: &[u8]) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body)));
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+fn fail(error: Invalid, body: &mut Vec<u8>) -> Outcome {
+    write_failure(body, &error.to_string(), None);
+    Outcome::Invalid
+}
+
+fn invalid(action: Action, family: Family, error: Invalid, body: &mut Vec<u8>) -> Reply {
+    body.clear();
+    let outcome = fail(error, body);
+    Reply { response: Some(text(body)), counted: Some((action, family, outcome)) }
+}
+
+fn refuse(refused: Refused, scratch: &mut Scratch) -> Outcome {
+    match refused {
+        Refused::Rejected => {
+            let answer = &scratch.exchange.answer;
+            let reason = answer.failure.as_deref().unwrap_or_default();
+            write_failure(&mut scratch.body, reason, answer.retry);
+            Outcome::Rejected
+        }
+        Refused::Dropped => Outcome::Dropped,
+    }
+}

@@ -1,0 +1,23 @@
+//! Bytes to requests, and answers to bytes.
+
+mod connection;
+pub mod http;
+mod real_ip;
+mod routes;
+pub mod sockets;
+pub mod udp;
+
+pub use routes::{RouteTable, Routes};
+
+use crate::bittorrent::{Counts, InfoHash, Peers};
+use crate::policy::Exchange;
+
+/// What one request is worked on with, used again for the next.
+#[derive(Default)]
+struct Scratch {
+    exchange: Box<Exchange>,
+    peers: Peers,
+    info_hashes: Vec<InfoHash>,
+    counts: Vec<Counts>,
+    body: Vec<u8>,
+}

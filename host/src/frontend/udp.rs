@@ -1,0 +1,227 @@
+//! UDP (BEP 15), with the URL data of BEP 41.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+
+use super::{Routes, Scratch};
+use crate::bittorrent::connection_id::ConnectionIds;
+use crate::bittorrent::udp::{self as wire, Header};
+use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use crate::limits::Limiter;
+use crate::metrics::{self, Action, Outcome};
+use crate::policy::{Exchange, Source};
+use crate::swarm::Store;
+use crate::tracker::{Carries, Refused, Tracker};
+
+/// A UDP listener as one worker serves it.
+pub struct Listener<S> {
+    pub tracker: Rc<Tracker<S>>,
+    pub routes: Routes,
+    pub connection_ids: ConnectionIds,
+    /// How many wrong connection ids of a prefix are answered; `None`: none.
+    pub error_budget: Option<Arc<Limiter>>,
+    pub max_scrape: usize,
+    pub series: Arc<metrics::Worker>,
+}
+
+/// Bytes of the longest packet that is read; what is longer is cut, and then malformed.
+const PACKET: usize = 2048;
+/// Packets that are answered before others get a turn.
+const BATCH: usize = 32;
+
+impl<S: Store> Listener<S> {
+    /// Serves until `stopping` says true and what has arrived is answered.
+    pub async fn serve(self, socket: UdpSocket, mut stopping: watch::Receiver<bool>) {
+        let mut packet = [0; PACKET];
+        let mut scratch = Scratch::default();
+        loop {
+            tokio::select! {
+                biased;
+                ready = socket.readable() => if let Err(error) = ready {
+                    tracing::error!(%error, "waiting for packets");
+                    return;
+                },
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            for _ in 0..BATCH {
+                match socket.try_recv_from(&mut packet) {
+                    Ok((length, from)) => {
+                        if self.answer(&packet[..length], from, &mut scratch).await {
+                            // A client that cannot be reached is no concern of the others.
+                            let _ = socket.send_to(&scratch.body, from).await;
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    // Linux reports here that an earlier answer did not arrive.
+                    Err(error) => tracing::debug!(%error, "receiving a packet"),
+                }
+            }
+            // A flood of packets leaves time for the connections of this worker.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Leaves the answer to a packet in `scratch.body`; `false`: there is none.
+    async fn answer(&self, packet: &[u8], from: SocketAddr, scratch: &mut Scratch) -> bool {
+        let start = Instant::now();
+        let client = canonical_socket(from);
+        scratch.body.clear();
+        let Some(header) = Header::parse(packet) else {
+            self.count(Action::Connect, client.ip(), Outcome::Invalid, start);
+            return false;
+        };
+        let (action, outcome) = match header.action {
+            wire::Action::Connect => {
+                let id = self.connection_ids.issue(unix_seconds(), client.ip());
+                wire::write_connect(&mut scratch.body, header.transaction, id);
+                (Action::Connect, Outcome::Ok)
+            }
+            wire::Action::Announce | wire::Action::AnnounceIpv6 => {
+                let outcome = match self.check(&header, client.ip(), start) {
+                    Ok(()) => self.announce(&header, packet, client, start, scratch).await,
+                    Err(answered) => self.wrong_id(&header, answered, scratch),
+                };
+                (Action::Announce, outcome)
+            }
+            wire::Action::Scrape => {
+                let outcome = match self.check(&header, client.ip(), start) {
+                    Ok(()) => self.scrape(&header, packet, client, start, scratch).await,
+                    Err(answered) => self.wrong_id(&header, answered, scratch),
+                };
+                (Action::Scrape, outcome)
+            }
+            wire::Action::Unknown => {
+                let outcome = match self.check(&header, client.ip(), start) {
+                    Ok(()) => invalid(&header, Invalid::Action, scratch),
+                    Err(answered) => self.wrong_id(&header, answered, scratch),
+                };
+                (Action::Connect, outcome)
+            }
+        };
+        self.count(action, client.ip(), outcome, start);
+        !scratch.body.is_empty()
+    }
+
+    /// Checks the connection id; the error says whether to answer that it is wrong.
+    fn check(&self, header: &Header, client: IpAddr, now: Instant) -> Result<(), bool> {
+        self.connection_ids
+            .check(header.connection_id, unix_seconds(), client)
+            .map_err(|_| self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now)))
+    }
+
+    fn wrong_id(&self, header: &Header, answered: bool, scratch: &mut Scratch) -> Outcome {
+        if answered {
+            invalid(header, Invalid::ConnectionId, scratch);
+        }
+        Outcome::Invalid
+    }
+
+    async fn announce(
+        &self,
+        header: &Header,
+        packet: &[u8],
+        client: SocketAddr,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Outcome {
+        let Scratch { exchange, peers, body, .. } = scratch;
+        enter(exchange, client);
+        let request = &mut exchange.request;
+        let Source::Udp { url } = &mut request.source else {
+            return Outcome::Error;
+        };
+        match wire::announce(packet, url) {
+            Ok(announce) => request.announce = announce,
+            Err(error) => return invalid(header, error, scratch),
+        }
+        if !url.is_empty() {
+            let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
+            match self.routes.find(path, &mut request.path) {
+                Some(found) => request.route = Some(found.route),
+                // Parameters of a path that is no route of ours mean nothing.
+                None => url.clear(),
+            }
+        }
+        let family = Family::of(client.ip());
+        let carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
+        match self.tracker.announce(exchange, carries, peers, now).await {
+            Ok(counts) => {
+                let interval = exchange.answer.interval;
+                wire::write_announce(body, header, interval, counts, family, peers);
+                Outcome::Ok
+            }
+            Err(refused) => refuse(header, refused, scratch),
+        }
+    }
+
+    async fn scrape(
+        &self,
+        header: &Header,
+        packet: &[u8],
+        client: SocketAddr,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Outcome {
+        let info_hashes = match wire::scrape(packet) {
+            Ok(info_hashes) => info_hashes,
+            Err(error) => return invalid(header, error, scratch),
+        };
+        let most = self.max_scrape.min(wire::max_scrape(Family::of(client.ip())));
+        scratch.info_hashes.clear();
+        scratch.info_hashes.extend(info_hashes.take(most));
+        enter(&mut scratch.exchange, client);
+        let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
+        match self.tracker.scrape(exchange, info_hashes, counts, now).await {
+            Ok(()) => {
+                wire::write_scrape(body, header.transaction, counts.iter().copied());
+                Outcome::Ok
+            }
+            Err(refused) => refuse(header, refused, scratch),
+        }
+    }
+
+    fn count(&self, action: Action, client: IpAddr, outcome: Outcome, start: Instant) {
+        self.series.request(Transport::Udp, action, Family::of(client), outcome, start.elapsed());
+    }
+}
+
+/// Fills in what the packet's source says.
+fn enter(exchange: &mut Exchange, client: SocketAddr) {
+    let request = &mut exchange.request;
+    request.transport = Transport::Udp;
+    request.address = client.ip();
+    request.client = client.ip();
+    request.socket = client;
+    request.route = None;
+    request.path.clear();
+    if let Source::Udp { url } = &mut request.source {
+        url.clear();
+    }
+}
+
+fn invalid(header: &Header, error: Invalid, scratch: &mut Scratch) -> Outcome {
+    wire::write_error(&mut scratch.body, header.transaction, &error.to_string());
+    Outcome::Invalid
+}
+
+fn refuse(header: &Header, refused: Refused, scratch: &mut Scratch) -> Outcome {
+    match refused {
+        Refused::Rejected => {
+            let reason = scratch.exchange.answer.failure.as_deref().unwrap_or_default();
+            wire::write_error(&mut scratch.body, header.transaction, reason);
+            Outcome::Rejected
+        }
+        Refused::Dropped => Outcome::Dropped,
+    }
+}
+
+/// Connection ids are made of the time of day, so that they outlive a restart.
+fn unix_seconds() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}

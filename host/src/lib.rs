@@ -1,0 +1,16 @@
+//! Karuta: a BitTorrent tracker whose policies are WebAssembly components.
+//!
+//! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
+
+pub mod admin;
+pub mod bittorrent;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod frontend;
+pub mod limits;
+pub mod metrics;
+pub mod policy;
+mod state_dir;
+pub mod swarm;
+pub mod tracker;

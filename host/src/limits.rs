@@ -1,0 +1,156 @@
+//! Token buckets for address prefixes, in a table of fixed size that all workers share.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
+
+use crate::config::RateLimits;
+
+/// How many requests the addresses of one prefix may make a second, and at once.
+///
+/// The table holds the most recent prefixes and forgets the one that has been quiet for longest.
+/// A forgotten prefix starts with a full bucket.
+pub struct Limiter {
+    ipv4_prefix: u8,
+    ipv6_prefix: u8,
+    /// Microseconds that one request uses up.
+    cost: u64,
+    /// Microseconds that a full bucket holds.
+    burst: u64,
+    start: Instant,
+    key: (u64, u64),
+    sets: Box<[Mutex<[Bucket; WAYS]>]>,
+}
+
+/// A bucket as the generic cell rate algorithm has it: when it will be full again.
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    prefix: u64,
+    /// Microseconds since the start.
+    full_at: u64,
+}
+
+const SETS: usize = 4096;
+const WAYS: usize = 8;
+
+impl Limiter {
+    /// `None` where the limits' rate is 0. A burst of 0 is as many as the rate.
+    pub fn new(limits: &RateLimits) -> Option<Self> {
+        let rate = limits.per_second.min(1_000_000);
+        let cost = 1_000_000_u64.checked_div(rate.into())?;
+        let burst = if limits.burst == 0 { rate } else { limits.burst };
+        Some(Self {
+            ipv4_prefix: limits.ipv4_prefix,
+            ipv6_prefix: limits.ipv6_prefix,
+            cost,
+            burst: cost * u64::from(burst),
+            start: Instant::now(),
+            key: rand::random(),
+            sets: std::iter::repeat_with(Mutex::default).take(SETS).collect(),
+        })
+    }
+
+    /// Takes a token of the address's prefix; `false` where there is none left.
+    pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
+        let prefix = self.prefix(address);
+        let now = now.saturating_duration_since(self.start).as_micros() as u64;
+        let mut set = self.sets[prefix as usize % SETS].lock();
+        let known = set.iter().position(|bucket| bucket.prefix == prefix && bucket.full_at > now);
+        let at = known.unwrap_or_else(|| {
+            let quiet = (0..WAYS).min_by_key(|way| set[*way].full_at).unwrap_or(0);
+            set[quiet] = Bucket { prefix, full_at: now };
+            quiet
+        });
+        let full_at = set[at].full_at.max(now) + self.cost;
+        if full_at - now > self.burst {
+            return false;
+        }
+        set[at].full_at = full_at;
+        true
+    }
+
+    /// A keyed hash of the prefix, so that nobody can choose whom to collide with.
+    fn prefix(&self, address: IpAddr) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+        match address {
+            IpAddr::V4(v4) => {
+                let kept = v4.to_bits() & mask(32, self.ipv4_prefix) as u32;
+                hasher.write_u32(kept);
+            }
+            IpAddr::V6(v6) => hasher.write_u128(v6.to_bits() & mask(128, self.ipv6_prefix)),
+        }
+        hasher.finish()
+    }
+}
+
+/// The upper `prefix` of `width` bits.
+fn mask(width: u32, prefix: u8) -> u128 {
+    let rest = width.saturating_sub(u32::from(prefix));
+    u128::MAX.checked_shl(rest).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limiter(per_second: u32, burst: u32) -> Limiter {
+        Limiter::new(&RateLimits { per_second, burst, ipv4_prefix: 24, ipv6_prefix: 56 }).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let limiter = limiter(10, 3);
+        let now = Instant::now();
+        let admitted = |at| limiter.admit(ip("192.0.2.1"), at);
+        assert!(admitted(now) && admitted(now) && admitted(now));
+        assert!(!admitted(now));
+        assert!(!admitted(now + Duration::from_millis(99)));
+        assert!(admitted(now + Duration::from_millis(100)));
+        assert!(!admitted(now + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn prefixes_share_a_bucket_and_others_do_not() {
+        let limiter = limiter(1, 1);
+        let now = Instant::now();
+        assert!(limiter.admit(ip("192.0.2.1"), now));
+        assert!(!limiter.admit(ip("192.0.2.254"), now));
+        assert!(limiter.admit(ip("192.0.3.1"), now));
+        assert!(limiter.admit(ip("2001:db8:0:1::1"), now));
+        assert!(!limiter.admit(ip("2001:db8:0:ff::2"), now));
+        assert!(limiter.admit(ip("2001:db8:0:100::1"), now));
+    }
+
+    #[test]
+    fn a_prefix_of_no_bits_is_everybody() {
+        assert_eq!(mask(128, 0), 0);
+        assert_eq!(mask(128, 128), u128::MAX);
+        assert_eq!(mask(32, 24) as u32, 0xffff_ff00);
+        assert_eq!(mask(32, 0) as u32, 0);
+    }
+
+    #[test]
+    fn no_limit_no_table() {
+        assert!(Limiter::new(&RateLimits::default()).is_none());
+    }
+
+    #[test]
+    fn a_flood_of_prefixes_is_bounded_and_harms_no_refused_one() {
+        let limiter = limiter(1, 1);
+        let now = Instant::now();
+        for n in 0..200_000_u32 {
+            limiter.admit(IpAddr::V4((n << 8).into()), now);
+        }
+        let held: usize = limiter.sets.iter().map(|set| set.lock().len()).sum();
+        assert_eq!(held, SETS * WAYS);
+    }
+}

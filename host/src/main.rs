@@ -1,0 +1,7 @@
+//! The `karuta` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    karuta::cli::main()
+}

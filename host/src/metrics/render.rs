@@ -1,0 +1,273 @@
+//! The series of `/metrics`, added up over the threads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as Sample, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{Encoder, TextEncoder};
+
+use super::{
+    Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, TRANSPORTS,
+    Verdict, call_index, error_index, request_index,
+};
+
+/// Buckets and the sum of nanoseconds.
+type Sum = ([u64; BOUNDS.len() + 1], u64);
+
+pub fn text(metrics: &Metrics) -> String {
+    let mut families = Vec::from(requests(metrics));
+    families.extend(swarms(metrics));
+    families.extend(policies(metrics));
+    families.push(gauge(
+        "karuta_generation",
+        "The generation of the configuration that serves.",
+        vec![(vec![], metrics.generation.load(Relaxed) as f64)],
+    ));
+    families.extend(prometheus::gather());
+    families.retain(|family| !family.get_metric().is_empty());
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
+        tracing::error!(%error, "the metrics cannot be written");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
+    let workers = metrics.workers.lock();
+    let mut counts = Vec::new();
+    let mut durations = Vec::new();
+    for (transport, transport_name) in TRANSPORTS {
+        for action in Action::ALL {
+            for (family, family_name) in FAMILIES {
+                for outcome in Outcome::ALL {
+                    let at = request_index(transport, *action, family, *outcome);
+                    let sum = add_up(workers.iter().map(|worker| &worker.requests[at]));
+                    let count: u64 = sum.0.iter().sum();
+                    if count == 0 {
+                        continue;
+                    }
+                    let labels = vec![
+                        ("transport", transport_name),
+                        ("action", action.name()),
+                        ("family", family_name),
+                        ("outcome", outcome.name()),
+                    ];
+                    counts.push((labels.clone(), count as f64));
+                    durations.push((labels, sum));
+                }
+            }
+        }
+    }
+    [
+        counter("karuta_requests_total", "Requests, by how they ended.", counts),
+        histogram(
+            "karuta_request_duration_seconds",
+            "Time from the whole request to the whole answer.",
+            durations,
+        ),
+    ]
+}
+
+fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
+    let totals = (metrics.totals)();
+    let peers = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)]
+        .into_iter()
+        .flat_map(|(family, population)| {
+            [("seeder", population.seeders), ("leecher", population.leechers)]
+                .map(|(role, count)| (vec![("family", family), ("role", role)], count as f64))
+        })
+        .collect();
+    [
+        gauge("karuta_swarms", "Torrents with peers.", vec![(vec![], totals.swarms as f64)]),
+        gauge("karuta_peers", "Peers in all swarms.", peers),
+    ]
+}
+
+fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
+    let all = metrics.policies.lock();
+    let mut by_name: BTreeMap<&str, Vec<&Policy>> = BTreeMap::new();
+    for policy in all.iter() {
+        by_name.entry(&policy.name).or_default().push(policy);
+    }
+    let mut calls = Vec::new();
+    let mut durations = Vec::new();
+    let mut errors = Vec::new();
+    let mut memory = Vec::new();
+    let mut restarts = Vec::new();
+    for (name, threads) in by_name {
+        for hook in Hook::ALL {
+            for verdict in Verdict::ALL {
+                let at = call_index(*hook, *verdict);
+                let labels = vec![
+                    ("policy", name),
+                    ("hook", hook.name()),
+                    ("verdict", verdict.name()),
+                    ("remembered", "false"),
+                ];
+                let count: u64 = threads.iter().map(|thread| thread.calls[at].get()).sum();
+                if count > 0 {
+                    calls.push((labels.clone(), count as f64));
+                }
+                let sum = add_up(threads.iter().map(|thread| &thread.durations[at]));
+                if sum.0.iter().any(|bucket| *bucket > 0) {
+                    durations.push((labels, sum));
+                }
+            }
+            for cause in Cause::ALL {
+                let at = error_index(*hook, *cause);
+                let count: u64 = threads.iter().map(|thread| thread.errors[at].get()).sum();
+                if count > 0 {
+                    let labels =
+                        vec![("policy", name), ("hook", hook.name()), ("cause", cause.name())];
+                    errors.push((labels, count as f64));
+                }
+            }
+        }
+        let bytes: u64 = threads.iter().map(|thread| thread.memory.load(Relaxed)).sum();
+        memory.push((vec![("policy", name)], bytes as f64));
+        let count: u64 = threads.iter().map(|thread| thread.restarts.get()).sum();
+        restarts.push((vec![("policy", name)], count as f64));
+    }
+    vec![
+        counter("karuta_policy_calls_total", "Calls of policies, by their verdict.", calls),
+        histogram(
+            "karuta_policy_duration_seconds",
+            "Time in a policy, measured for one call in 64.",
+            durations,
+        ),
+        counter("karuta_policy_errors_total", "Calls that did not return, by cause.", errors),
+        gauge("karuta_policy_memory_bytes", "Memory of all instances of a policy.", memory),
+        counter(
+            "karuta_policy_restarts_total",
+            "Instances that took the place of one that had failed.",
+            restarts,
+        ),
+    ]
+}
+
+fn add_up<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
+    let mut sum = ([0; BOUNDS.len() + 1], 0);
+    for histogram in histograms {
+        for (total, bucket) in sum.0.iter_mut().zip(&histogram.buckets) {
+            *total += bucket.get();
+        }
+        sum.1 += histogram.nanoseconds.get();
+    }
+    sum
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, samples, |metric, value| {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    })
+}
+
+fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, samples, |metric, value| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    })
+}
+
+fn histogram(name: &str, help: &str, samples: Vec<(Labels, Sum)>) -> MetricFamily {
+    family(name, help, MetricType::HISTOGRAM, samples, |metric, (buckets, nanoseconds)| {
+        let mut cumulative = 0;
+        let below = BOUNDS.iter().zip(buckets).map(|(bound, count)| {
+            cumulative += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / 1e9);
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut sample = Sample::default();
+        sample.set_bucket(below.collect());
+        sample.set_sample_count(buckets.iter().sum());
+        sample.set_sample_sum(nanoseconds as f64 / 1e9);
+        metric.set_histogram(sample);
+    })
+}
+
+fn family<T>(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    samples: Vec<(Labels, T)>,
+    set: impl Fn(&mut Metric, T),
+) -> MetricFamily {
+    let metrics = samples.into_iter().map(|(labels, value)| {
+        let pairs = labels.into_iter().map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        });
+        let mut metric = Metric::from_label(pairs.collect());
+        set(&mut metric, value);
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics.collect());
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bittorrent::{Family, Transport};
+    use crate::swarm::{Population, Totals};
+
+    #[test]
+    fn threads_are_added_up() {
+        let totals = Totals {
+            swarms: 3,
+            ipv4: Population { seeders: 1, leechers: 2 },
+            ipv6: Population::default(),
+        };
+        let metrics = Metrics::new(move || totals);
+        for _ in 0..2 {
+            metrics.worker().request(
+                Transport::Udp,
+                Action::Announce,
+                Family::Ipv4,
+                Outcome::Ok,
+                Duration::from_micros(3),
+            );
+            let policy = metrics.policy(&"clients".into());
+            policy.call(Hook::Announce, Verdict::Reject);
+            policy.error(Hook::Announce, Cause::Deadline);
+            policy.restart();
+            policy.memory(1000);
+        }
+        let text = metrics.render();
+        let request = "transport=\"udp\",action=\"announce\",family=\"ipv4\",outcome=\"ok\"";
+        for line in [
+            format!("karuta_requests_total{{{request}}} 2"),
+            format!("karuta_request_duration_seconds_bucket{{{request},le=\"0.0000025\"}} 0"),
+            format!("karuta_request_duration_seconds_bucket{{{request},le=\"0.000005\"}} 2"),
+            format!("karuta_request_duration_seconds_count{{{request}}} 2"),
+            "karuta_swarms 3".into(),
+            "karuta_peers{family=\"ipv4\",role=\"leecher\"} 2".into(),
+            "karuta_policy_calls_total{policy=\"clients\",hook=\"announce\",verdict=\"reject\",\
+             remembered=\"false\"} 2"
+                .into(),
+            "karuta_policy_errors_total{policy=\"clients\",hook=\"announce\",cause=\"deadline\"} 2"
+                .into(),
+            "karuta_policy_restarts_total{policy=\"clients\"} 2".into(),
+            "karuta_policy_memory_bytes{policy=\"clients\"} 2000".into(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The policies in the order of the configuration, as one worker calls them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bindings::imports::types::Verdict;
+use super::exchange::{Exchange, Request};
+use super::instance::{Failure, Instance, Place, Role};
+use super::supply::{Slot, Supplier};
+use crate::bittorrent::http::Retry;
+use crate::bittorrent::{Event, InfoHash, Transport};
+use crate::config::OnError;
+use crate::metrics::{self, Cause, Hook, Metrics};
+
+/// What a client is told where a policy cannot decide.
+pub const UNAVAILABLE: &str = "temporarily unavailable";
+/// What a client is told where a policy rejects without a text.
+const UNAPPROVED: &str = "unapproved request";
+
+/// One policy of the configuration.
+pub struct Policy {
+    pub supplier: Supplier,
+    pub when: When,
+    pub on_error: OnError,
+}
+
+/// Which requests a policy is asked about. An empty list means all.
+#[derive(Clone, Default)]
+pub struct When {
+    pub transports: Vec<Transport>,
+    /// Announces only: a scrape has no event, and is asked about.
+    pub events: Vec<Event>,
+    pub routes: Vec<u16>,
+}
+
+/// What the chain decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    Admit,
+    /// The answer's `failure` and `retry` say why.
+    Reject,
+    /// No answer.
+    Drop,
+}
+
+/// The chain of one worker.
+pub struct Chain {
+    links: Vec<Link>,
+}
+
+struct Link {
+    policy: Arc<Policy>,
+    slot: Slot,
+    guard: Guard,
+    series: Arc<metrics::Policy>,
+    calls: u32,
+    /// Causes that the log has seen, a bit each.
+    logged: u32,
+}
+
+/// One call in so many is timed.
+const SAMPLE: u32 = 64;
+
+impl When {
+    fn covers(&self, request: &Request, event: Option<Event>) -> bool {
+        (self.transports.is_empty() || self.transports.contains(&request.transport))
+            && (self.routes.is_empty()
+                || request.route.is_some_and(|route| self.routes.contains(&route)))
+            && (self.events.is_empty() || event.is_none_or(|event| self.events.contains(&event)))
+    }
+}
+
+impl Chain {
+    /// Makes an instance of every policy for one worker.
+    ///
+    /// # Errors
+    ///
+    /// The position of the policy whose instance did not come up, and why.
+    pub fn new(
+        policies: &[Arc<Policy>],
+        worker: u32,
+        workers: u32,
+        metrics: &Metrics,
+    ) -> Result<Self, (usize, String)> {
+        let place = Place { role: Role::Worker, worker, workers };
+        let links = policies.iter().enumerate().map(|(index, policy)| {
+            let slot = Slot::new(&policy.supplier, place).map_err(|reason| (index, reason))?;
+            let series = metrics.policy(&policy.supplier.plugin().name);
+            series.call(Hook::Init, metrics::Verdict::Ok);
+            let policy = policy.clone();
+            Ok(Link { policy, slot, guard: Guard::default(), series, calls: 0, logged: 0 })
+        });
+        Ok(Self { links: links.collect::<Result<_, _>>()? })
+    }
+
+    /// Asks the policies about an announce.
+    pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
+        let event = Some(exchange.request.announce.event);
+        self.ask(exchange, Hook::Announce, event, Instance::announce)
+    }
+
+    /// Asks the policies about one info-hash of a scrape.
+    pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
+        self.ask(exchange, Hook::Scrape, None, Instance::scrape)
+    }
+
+    fn ask(
+        &mut self,
+        exchange: &mut Box<Exchange>,
+        hook: Hook,
+        event: Option<Event>,
+        call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
+    ) -> Ruling {
+        for link in &mut self.links {
+            if !link.policy.when.covers(&exchange.request, event) {
+                continue;
+            }
+            match link.decide(exchange, hook, &call) {
+                Verdict::Next => {}
+                Verdict::Accept => return Ruling::Admit,
+                Verdict::Reject => {
+                    exchange.answer.failure.get_or_insert_with(|| UNAPPROVED.to_owned());
+                    return Ruling::Reject;
+                }
+                Verdict::Drop => return Ruling::Drop,
+            }
+        }
+        Ruling::Admit
+    }
+}
+
+impl Link {
+    /// The verdict of the plugin, or what `on_error` says in its place.
+    fn decide(
+        &mut self,
+        exchange: &mut Box<Exchange>,
+        hook: Hook,
+        call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
+    ) -> Verdict {
+        if self.guard.is_up() && self.guard.holds_back(&exchange.request) {
+            return self.unavailable(exchange, hook);
+        }
+        let Some(instance) = self.slot.instance() else {
+            return self.unavailable(exchange, hook);
+        };
+        self.calls = self.calls.wrapping_add(1);
+        let start = self.calls.is_multiple_of(SAMPLE).then(Instant::now);
+        match call(instance, exchange) {
+            None => Verdict::Next,
+            Some(Ok(verdict)) => {
+                self.series.memory(instance.memory());
+                self.slot.prove();
+                let label = label(verdict);
+                self.series.call(hook, label);
+                if let Some(start) = start {
+                    self.series.duration(hook, label, start.elapsed());
+                }
+                verdict
+            }
+            Some(Err(failure)) => {
+                let spent = failure.spent;
+                self.guard.blame(&exchange.request, spent);
+                self.series.restart();
+                self.slot.replace();
+                self.log(&failure);
+                self.fail(exchange, hook, failure.cause)
+            }
+        }
+    }
+
+    fn unavailable(&self, exchange: &mut Exchange, hook: Hook) -> Verdict {
+        self.fail(exchange, hook, Cause::Unavailable)
+    }
+
+    fn fail(&self, exchange: &mut Exchange, hook: Hook, cause: Cause) -> Verdict {
+        self.series.call(hook, metrics::Verdict::Error);
+        self.series.error(hook, cause);
+        match self.policy.on_error {
+            OnError::Next => Verdict::Next,
+            OnError::Drop => Verdict::Drop,
+            OnError::Reject => {
+                exchange.answer.failure = Some(UNAVAILABLE.to_owned());
+                exchange.answer.retry = Some(Retry::Minutes(1));
+                Verdict::Reject
+            }
+        }
+    }
+
+    /// A cause is logged once, for a plugin that fails often would fill the log.
+    fn log(&mut self, failure: &Failure) {
+        let policy = &*self.policy.supplier.plugin().name;
+        let bit = 1 << failure.cause as u32;
+        if self.logged & bit == 0 {
+            self.logged |= bit;
+            tracing::error!(
+                policy,
+                cause = failure.cause.name(),
+                detail = failure.detail,
+                "a policy failed; further failures of this cause are only counted"
+            );
+        }
+        if self.slot.has_failed() {
+            self.series.set_failed(true);
+            tracing::error!(policy, "the policy has failed for good, until it is reloaded");
+        }
+    }
+}
+
+fn label(verdict: Verdict) -> metrics::Verdict {
+    match verdict {
+        Verdict::Next => metrics::Verdict::Next,
+        Verdict::Accept => metrics::Verdict::Accept,
+        Verdict::Reject => metrics::Verdict::Reject,
+        Verdict::Drop => metrics::Verdict::Drop,
+    }
+}
+
+/// Keeps a plugin's failures from costing more than they must: the request that made it fail is
+/// not tried again for a second, and failed calls take no more than a quarter of a worker's time.
+#[derive(Default)]
+struct Guard {
+    culprits: Vec<(InfoHash, IpAddr, Instant)>,
+    second: Option<Second>,
+}
+
+/// A second in which calls failed.
+#[derive(Clone, Copy)]
+struct Second {
+    start: Instant,
+    spent: Duration,
+}
+
+const HOLD: Duration = Duration::from_secs(1);
+const SHARE: Duration = Duration::from_millis(250);
+const CULPRITS: usize = 64;
+
+impl Guard {
+    fn is_up(&self) -> bool {
+        self.second.is_some()
+    }
+
+    fn holds_back(&mut self, request: &Request) -> bool {
+        let now = Instant::now();
+        self.culprits.retain(|(.., since)| now.duration_since(*since) < HOLD);
+        if self.second.is_some_and(|second| now.duration_since(second.start) >= HOLD) {
+            self.second = None;
+        }
+        if self.culprits.is_empty() && self.second.is_none() {
+            return false;
+        }
+        // Culprits outlive the second they were blamed in.
+        self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent > SHARE
+            || self.culprits.iter().any(|(info_hash, client, _)| {
+                *info_hash == request.announce.info_hash && *client == request.client
+            })
+    }
+
+    fn blame(&mut self, request: &Request, spent: Duration) {
+        let now = Instant::now();
+        if self.culprits.len() >= CULPRITS {
+            self.culprits.remove(0);
+        }
+        self.culprits.push((request.announce.info_hash, request.client, now));
+        self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent += spent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(info_hash: u8) -> Request {
+        let mut request = Exchange::default().request;
+        request.announce.info_hash = InfoHash([info_hash; 20]);
+        request
+    }
+
+    #[test]
+    fn a_culprit_is_held_back_and_others_are_not() {
+        let mut guard = Guard::default();
+        assert!(!guard.is_up());
+        guard.blame(&request(1), Duration::from_millis(5));
+        assert!(guard.is_up());
+        assert!(guard.holds_back(&request(1)));
+        assert!(!guard.holds_back(&request(2)));
+    }
+
+    #[test]
+    fn failures_take_a_quarter_of_a_second_at_most() {
+        let mut guard = Guard::default();
+        guard.blame(&request(1), Duration::from_millis(200));
+        assert!(!guard.holds_back(&request(2)));
+        guard.blame(&request(3), Duration::from_millis(51));
+        assert!(guard.holds_back(&request(2)));
+    }
+
+    #[test]
+    fn predicates() {
+        let request = request(1);
+        let everything = When::default();
+        assert!(everything.covers(&request, Some(Event::Started)));
+        let http = When { transports: vec![Transport::Http], ..When::default() };
+        assert!(!http.covers(&request, None), "the request came over UDP");
+        let stops = When { events: vec![Event::Stopped], ..When::default() };
+        assert!(!stops.covers(&request, Some(Event::Started)));
+        assert!(stops.covers(&request, Some(Event::Stopped)));
+        assert!(stops.covers(&request, None), "no scrape is exempt for having no event");
+        let routed = When { routes: vec![1], ..When::default() };
+        assert!(!routed.covers(&request, None), "no route matched");
+    }
+}

@@ -1,0 +1,93 @@
+//! The wasmtime engine that all policies share, and its clock.
+
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use wasmtime::component::Linker;
+use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
+
+use super::host;
+use super::state::{Account, State};
+
+/// How often a call that is under way looks at the clock.
+const TICK: Duration = Duration::from_millis(2);
+/// Bytes of stack that WebAssembly may use; threads that call policies need more than that.
+const WASM_STACK: usize = 512 * 1024;
+/// Bytes of stack for a thread that calls policies.
+pub const THREAD_STACK: usize = 4 * 1024 * 1024;
+/// A call ends after so many times its deadline on the wall clock, and not before `PATIENCE`.
+const WALL_FACTOR: u32 = 10;
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Compiles, links and clocks components.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+}
+
+/// The engine does not work on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(String);
+
+impl Engine {
+    /// Makes the engine, and starts the thread of its clock, which ends with the engine.
+    pub fn new() -> Result<Self, EngineError> {
+        Self::build().map_err(|error| EngineError(format!("{error:#}")))
+    }
+
+    fn build() -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .max_wasm_stack(WASM_STACK)
+            .wasm_memory64(false)
+            .cranelift_opt_level(OptLevel::Speed);
+        let engine = wasmtime::Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        host::link(&mut linker)?;
+        let weak = engine.weak();
+        std::thread::Builder::new().name("policy-clock".into()).spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
+        Ok(Self { engine, linker })
+    }
+
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    pub fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+}
+
+impl Account {
+    fn now() -> Self {
+        let processor =
+            clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+        Self { processor, wall: Instant::now() }
+    }
+}
+
+/// Has the store end calls that are over their deadline.
+///
+/// A deadline is time on the processor, so that a busy machine fails nobody. The first tick that
+/// falls into a call opens its account; a call without a tick reads no clock.
+pub fn watch(store: &mut Store<State>) {
+    store.epoch_deadline_callback(|mut context| {
+        let call = &mut context.data_mut().call;
+        let now = Account::now();
+        let start = *call.account.get_or_insert(now);
+        let on_processor = now.processor.saturating_sub(start.processor);
+        let on_wall = now.wall.duration_since(start.wall);
+        call.overdue =
+            on_processor >= call.deadline || on_wall >= (call.deadline * WALL_FACTOR).max(PATIENCE);
+        Ok(if call.overdue { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+    });
+}

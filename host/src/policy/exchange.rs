@@ -1,0 +1,238 @@
+//! One request on its way through the tracker, with the answer in the making.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use hyper::{HeaderMap, Uri};
+
+use crate::bittorrent::http::Retry;
+use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+
+/// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
+/// is used again for the next request.
+#[derive(Debug)]
+pub struct Exchange {
+    pub request: Request,
+    pub answer: Answer,
+    /// What the hook under way has asked for; taken over only if it returns.
+    pub(super) changes: Changes,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+pub struct Request {
+    pub transport: Transport,
+    /// The announce; for a scrape only its `info_hash` means anything, and it changes from one
+    /// info-hash to the next.
+    pub announce: Announce,
+    /// The announced address: that of the client, or the request's own `ip` parameter.
+    pub address: IpAddr,
+    /// Who asks, whatever address is announced.
+    pub client: IpAddr,
+    /// Where the packet or connection came from, a proxy's too.
+    pub socket: SocketAddr,
+    /// `client` was taken from a trusted proxy's header.
+    pub proxied: bool,
+    /// `address` is the request's own `ip` parameter.
+    pub overridden: bool,
+    /// The route that matched: an index into the configuration's table of routes.
+    pub route: Option<u16>,
+    /// The named parameters of the route, percent-decoded.
+    pub path: Vec<(Arc<str>, String)>,
+    pub source: Source,
+}
+
+/// Where the parameters and headers of a request are.
+#[derive(Debug)]
+pub enum Source {
+    Http {
+        uri: Uri,
+        headers: HeaderMap,
+    },
+    /// The URL data of a UDP announce (BEP 41), or nothing.
+    Udp {
+        url: Vec<u8>,
+    },
+}
+
+/// What the answer will say.
+#[derive(Debug)]
+pub struct Answer {
+    /// Seconds.
+    pub interval: u32,
+    /// Seconds.
+    pub min_interval: u32,
+    pub num_want: u32,
+    pub warning: Option<String>,
+    pub failure: Option<String>,
+    /// BEP 31.
+    pub retry: Option<Retry>,
+    /// Peers to put before the swarm's own.
+    pub first: Vec<SocketAddr>,
+    /// Peers to put at random places among the swarm's own.
+    pub mixed: Vec<SocketAddr>,
+    /// What policies left for those behind them.
+    pub attributes: Vec<(String, String)>,
+    /// Scrapes: answer zeros for this info-hash.
+    pub hidden: bool,
+}
+
+/// The changes that one hook asked for.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub any: bool,
+    pub failure: Option<String>,
+    /// `Some(None)`: never.
+    pub retry: Option<Retry>,
+    pub warning: Option<String>,
+    pub interval: Option<u32>,
+    pub min_interval: Option<u32>,
+    pub num_want: Option<u32>,
+    pub first: Vec<SocketAddr>,
+    pub mixed: Vec<SocketAddr>,
+    pub attributes: Vec<(String, String)>,
+    pub hidden: bool,
+}
+
+impl Default for Exchange {
+    /// What a plugin sees where no request is decided: zeros, empty lists, none.
+    fn default() -> Self {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            request: Request {
+                transport: Transport::Udp,
+                announce: Announce {
+                    info_hash: InfoHash([0; 20]),
+                    peer_id: PeerId([0; 20]),
+                    port: 0,
+                    event: Event::None,
+                    left: None,
+                    uploaded: 0,
+                    downloaded: 0,
+                    num_want: None,
+                    ip: None,
+                    form: PeerForm::Compact,
+                },
+                address: nobody,
+                client: nobody,
+                socket: SocketAddr::new(nobody, 0),
+                proxied: false,
+                overridden: false,
+                route: None,
+                path: Vec::new(),
+                source: Source::Udp { url: Vec::new() },
+            },
+            answer: Answer {
+                interval: 0,
+                min_interval: 0,
+                num_want: 0,
+                warning: None,
+                failure: None,
+                retry: None,
+                first: Vec::new(),
+                mixed: Vec::new(),
+                attributes: Vec::new(),
+                hidden: false,
+            },
+            changes: Changes::default(),
+        }
+    }
+}
+
+impl Request {
+    /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
+    pub fn query_parameter(&self, name: &str) -> Option<String> {
+        let value = query::parameter(self.query(), name)?;
+        String::from_utf8(value.into_owned()).ok()
+    }
+
+    /// The query, still encoded.
+    pub fn query(&self) -> &[u8] {
+        match &self.source {
+            Source::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
+            Source::Udp { url } => {
+                let start = memchr::memchr(b'?', url).map_or(url.len(), |mark| mark + 1);
+                &url[start..]
+            }
+        }
+    }
+
+    /// The first header of that name, in any case; `None` where it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match &self.source {
+            Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
+            Source::Udp { .. } => None,
+        }
+    }
+
+    /// A named parameter of the route.
+    pub fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.path.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Answer {
+    /// Forgets the last request's answer.
+    pub fn reset(&mut self, interval: u32, min_interval: u32, num_want: u32) {
+        self.interval = interval;
+        self.min_interval = min_interval;
+        self.num_want = num_want;
+        self.warning = None;
+        self.failure = None;
+        self.retry = None;
+        self.first.clear();
+        self.mixed.clear();
+        self.attributes.clear();
+        self.hidden = false;
+    }
+
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Exchange {
+    /// Takes over what the hook that has just returned asked for; the last writer wins.
+    pub(super) fn commit(&mut self) {
+        if !self.changes.any {
+            return;
+        }
+        let Self { answer, changes, .. } = self;
+        changes.any = false;
+        let replace = |old: &mut Option<String>, new: &mut Option<String>| {
+            if let Some(text) = new.take() {
+                *old = Some(text);
+            }
+        };
+        replace(&mut answer.failure, &mut changes.failure);
+        replace(&mut answer.warning, &mut changes.warning);
+        if let Some(retry) = changes.retry.take() {
+            answer.retry = Some(retry);
+        }
+        if let Some(seconds) = changes.interval.take() {
+            answer.interval = seconds;
+        }
+        if let Some(seconds) = changes.min_interval.take() {
+            answer.min_interval = seconds;
+        }
+        if let Some(count) = changes.num_want.take() {
+            answer.num_want = count;
+        }
+        answer.first.append(&mut changes.first);
+        answer.mixed.append(&mut changes.mixed);
+        for (name, value) in changes.attributes.drain(..) {
+            match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => answer.attributes.push((name, value)),
+            }
+        }
+        answer.hidden |= std::mem::take(&mut changes.hidden);
+    }
+
+    /// Forgets what a hook that did not return asked for.
+    pub(super) fn discard(&mut self) {
+        if self.changes.any {
+            self.changes = Changes::default();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One instance of a plugin, and calls into it.
+
+use std::fmt;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap};
+
+use super::bindings::hooks;
+use super::bindings::imports::types::Verdict;
+use super::engine;
+use super::exchange::Exchange;
+use super::host::log::Sink;
+use super::plugin::Plugin;
+use super::state::{Call, Memory, State};
+use super::values;
+use super::wasi::Wasi;
+use crate::metrics::Cause;
+
+pub use hooks::lifecycle::Role;
+
+/// Bytes that a plugin may pass to the host in one call.
+const HOST_CALL: usize = 1024 * 1024;
+/// Resources that an instance may hold.
+const HANDLES: usize = 1024;
+
+/// A store with one instance of a component in it. Never shared, and gone for good after a trap.
+pub struct Instance {
+    store: Store<State>,
+    announce: Option<hooks::announce_filter::Guest>,
+    scrape: Option<hooks::scrape_filter::Guest>,
+    deadline: Duration,
+}
+
+/// Where an instance works.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub role: Role,
+    pub worker: u32,
+    pub workers: u32,
+}
+
+/// A call that did not return.
+#[derive(Debug)]
+pub struct Failure {
+    pub cause: Cause,
+    /// How long the call took, from the first tick of the engine's clock in it.
+    pub spent: Duration,
+    /// What happened, with the backtrace. Nothing of the request is in it.
+    pub detail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause.name(), self.detail)
+    }
+}
+
+impl Instance {
+    /// Makes an instance and calls its `init`. The error is the plugin's own, or says how its
+    /// code failed.
+    pub fn new(plugin: &Plugin, place: Place) -> Result<Self, String> {
+        let state = State {
+            exchange: Box::default(),
+            scope: plugin.scope.clone(),
+            memory: Memory::new(usize::try_from(plugin.limits.memory).unwrap_or(usize::MAX)),
+            wasi: Wasi::new(&plugin.name),
+            log: Sink::new(plugin.name.clone()),
+            credential: plugin.credential.clone(),
+            call: Call::default(),
+        };
+        let mut store = Store::new(plugin.pre.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(HOST_CALL);
+        store.set_max_component_handles(HANDLES);
+        engine::watch(&mut store);
+        begin(&mut store, plugin.limits.init);
+        let made = plugin.pre.instantiate(&mut store).and_then(|instance| {
+            let hooks = &plugin.hooks;
+            let lifecycle = hooks.lifecycle.load(&mut store, &instance)?;
+            let announce = hooks.announce.as_ref().map(|h| h.load(&mut store, &instance));
+            let scrape = hooks.scrape.as_ref().map(|h| h.load(&mut store, &instance));
+            Ok((lifecycle, announce.transpose()?, scrape.transpose()?))
+        });
+        let (lifecycle, announce, scrape) =
+            made.map_err(|error| failure(&store, &error).to_string())?;
+        let context = hooks::lifecycle::Context {
+            name: &plugin.name,
+            config: &plugin.config,
+            role: place.role,
+            worker: place.worker,
+            workers: place.workers,
+        };
+        lifecycle
+            .call_init(&mut store, context)
+            .map_err(|error| failure(&store, &error).to_string())??;
+        Ok(Self { store, announce, scrape, deadline: plugin.limits.deadline })
+    }
+
+    /// `announce-filter.on-announce`; `None` where the plugin does not export it.
+    pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
+        let guest = self.announce.as_ref()?;
+        let credential = has_credential(&self.store, exchange);
+        let announce = values::announce(&exchange.request, exchange.answer.num_want, credential);
+        Some(call(&mut self.store, self.deadline, exchange, |store| {
+            guest.call_on_announce(store, announce)
+        }))
+    }
+
+    /// `scrape-filter.on-scrape`; `None` where the plugin does not export it.
+    pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
+        let guest = self.scrape.as_ref()?;
+        let credential = has_credential(&self.store, exchange);
+        let scrape = values::scrape(&exchange.request, credential);
+        Some(call(&mut self.store, self.deadline, exchange, |store| {
+            guest.call_on_scrape(store, scrape)
+        }))
+    }
+
+    /// Bytes of linear memory and tables.
+    pub fn memory(&self) -> usize {
+        self.store.data().memory.used
+    }
+}
+
+fn has_credential(store: &Store<State>, exchange: &Exchange) -> bool {
+    let rules = &store.data().credential;
+    !rules.is_empty() && super::host::request::credential(&exchange.request, rules).is_some()
+}
+
+/// Opens the account of a call.
+fn begin(store: &mut Store<State>, deadline: Duration) {
+    let state = store.data_mut();
+    state.call = Call { deadline, account: None, overdue: false };
+    state.memory.refused = false;
+    store.set_epoch_deadline(1);
+}
+
+/// Calls a hook on an exchange: takes over its changes if it returns, forgets them if not.
+fn call<R>(
+    store: &mut Store<State>,
+    deadline: Duration,
+    exchange: &mut Box<Exchange>,
+    hook: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+) -> Result<R, Failure> {
+    begin(store, deadline);
+    std::mem::swap(&mut store.data_mut().exchange, exchange);
+    let result = hook(store);
+    std::mem::swap(&mut store.data_mut().exchange, exchange);
+    match result {
+        Ok(value) => {
+            exchange.commit();
+            Ok(value)
+        }
+        Err(error) => {
+            exchange.discard();
+            Err(failure(store, &error))
+        }
+    }
+}
+
+fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
+    let state = store.data();
+    let cause = match error.downcast_ref::<Trap>() {
+        _ if state.call.overdue => Cause::Deadline,
+        _ if state.memory.refused => Cause::Memory,
+        Some(Trap::StackOverflow) => Cause::Stack,
+        Some(_) => Cause::Trap,
+        None => Cause::Host,
+    };
+    let spent = state.call.account.map_or(Duration::ZERO, |account| account.wall.elapsed());
+    Failure { cause, spent, detail: format!("{error:#}") }
+}

@@ -1,0 +1,268 @@
+//! A plugin as the configuration names it: read, verified, compiled, linked, and ready to make
+//! instances.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::hooks;
+use super::engine::Engine;
+use super::state::Scope;
+use crate::config;
+
+/// The version of the contract that this host offers.
+pub const CONTRACT: &str = "0.1.0";
+
+/// The interfaces of `karuta:policy` that this host implements for plugins.
+const OFFERED: [&str; 5] = ["types", "request", "response", "swarm", "log"];
+
+/// Everything that the instances of one plugin have in common.
+pub struct Plugin {
+    pub name: Arc<str>,
+    pub file: PathBuf,
+    /// SHA-256 of the file.
+    pub digest: [u8; 32],
+    /// The policy's `config`, as JSON.
+    pub config: String,
+    pub limits: config::PolicyLimits,
+    pub credential: Arc<[config::CredentialRule]>,
+    pub scope: Scope,
+    pub(super) pre: InstancePre<super::state::State>,
+    pub(super) hooks: Hooks,
+}
+
+/// Which hooks a component exports.
+pub(super) struct Hooks {
+    pub lifecycle: hooks::lifecycle::GuestIndices,
+    pub announce: Option<hooks::announce_filter::GuestIndices>,
+    pub scrape: Option<hooks::scrape_filter::GuestIndices>,
+}
+
+/// Why a plugin cannot be used.
+#[derive(Debug)]
+pub struct LoadError {
+    pub policy: Arc<str>,
+    pub file: PathBuf,
+    pub stage: Stage,
+    pub reason: String,
+}
+
+/// How far a plugin came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    Read,
+    Digest,
+    Compile,
+    Link,
+    Init,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Digest => "digest",
+            Self::Compile => "compile",
+            Self::Link => "link",
+            Self::Init => "init",
+        })
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, file, stage, reason } = self;
+        write!(f, "policy `{policy}` ({}): {stage}: {reason}", file.display())
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl Plugin {
+    /// Reads, verifies, compiles and links the plugin of a policy. No code of it runs.
+    pub fn load(engine: &Engine, policy: &config::Policy, scope: Scope) -> Result<Self, LoadError> {
+        let name: Arc<str> = policy.name.as_str().into();
+        let fail = |stage, reason| LoadError {
+            policy: name.clone(),
+            file: policy.plugin.clone(),
+            stage,
+            reason,
+        };
+        let bytes =
+            std::fs::read(&policy.plugin).map_err(|error| fail(Stage::Read, error.to_string()))?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        if policy.sha256.is_some_and(|pin| pin != digest) {
+            let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
+            return Err(fail(Stage::Digest, reason));
+        }
+        let component = compile(engine, &bytes).map_err(|reason| fail(Stage::Compile, reason))?;
+        let (pre, hooks) = link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?;
+        Ok(Self {
+            file: policy.plugin.clone(),
+            digest,
+            config: policy.config.to_string(),
+            limits: policy.limits.clone(),
+            credential: policy.credential.clone().into(),
+            scope,
+            pre,
+            hooks,
+            name,
+        })
+    }
+
+    /// The error for an instance that did not come up.
+    pub fn init_error(&self, reason: String) -> LoadError {
+        LoadError { policy: self.name.clone(), file: self.file.clone(), stage: Stage::Init, reason }
+    }
+}
+
+fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, String> {
+    match bytes {
+        [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => {}
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            return Err("is a core module, not a component; build it for wasm32-wasip2, or wrap \
+                        it with `wasm-tools component new`"
+                .into());
+        }
+        [b'\0', b'a', b's', b'm', ..] => {
+            return Err("is WebAssembly of a version that this host does not know".into());
+        }
+        _ => return Err("is not a WebAssembly component".into()),
+    }
+    Component::from_binary(engine.wasmtime(), bytes).map_err(|error| format!("{error:#}"))
+}
+
+fn link(
+    engine: &Engine,
+    component: &Component,
+) -> Result<(InstancePre<super::state::State>, Hooks), String> {
+    let shape = component.component_type();
+    for (name, _) in shape.imports(engine.wasmtime()) {
+        if let Some(reason) = refusal(name) {
+            return Err(reason);
+        }
+    }
+    let pre = engine.linker().instantiate_pre(component).map_err(|error| format!("{error:#}"))?;
+    let exports: Vec<String> = shape
+        .exports(engine.wasmtime())
+        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    for (interface, version) in exports.iter().filter_map(|name| ours(name)) {
+        if !compatible(version) {
+            return Err(format!(
+                "exports {interface} of karuta:policy {version}; this host offers {CONTRACT}"
+            ));
+        }
+    }
+    let has = |wanted: &str| {
+        exports.iter().filter_map(|name| ours(name)).any(|(interface, _)| interface == wanted)
+    };
+    if !has("lifecycle") {
+        return Err(
+            "exports no karuta:policy/lifecycle; is it a plugin for another host?".to_owned()
+        );
+    }
+    let text = |error: wasmtime::Error| format!("{error:#}");
+    let hooks = Hooks {
+        lifecycle: hooks::lifecycle::GuestIndices::new(&pre).map_err(text)?,
+        announce: has("announce-filter")
+            .then(|| hooks::announce_filter::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
+        scrape: has("scrape-filter")
+            .then(|| hooks::scrape_filter::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
+    };
+    Ok((pre, hooks))
+}
+
+/// Why an import cannot be given; `None` where it can, as far as its name goes.
+fn refusal(import: &str) -> Option<String> {
+    if let Some((interface, version)) = ours(import) {
+        if !compatible(version) {
+            return Some(format!(
+                "imports {interface} of karuta:policy {version}; this host offers {CONTRACT}"
+            ));
+        }
+        if !OFFERED.contains(&interface) {
+            return Some(format!("imports karuta:policy/{interface}, which this host lacks"));
+        }
+        return None;
+    }
+    if import.starts_with("wasi:http/") {
+        return Some(format!(
+            "imports {import}, which is not offered; outbound HTTP is karuta:policy/http's `fetch`"
+        ));
+    }
+    if import.starts_with("wasi:") {
+        return match import.split_once("@") {
+            Some((_, version)) if !version.starts_with("0.2.") => {
+                Some(format!("imports {import}; this host offers WASI 0.2"))
+            }
+            _ => None,
+        };
+    }
+    Some(format!("imports {import}, which this host lacks"))
+}
+
+/// The interface and version of a name such as `karuta:policy/request@0.1.0`.
+fn ours(name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix("karuta:policy/")?;
+    Some(rest.split_once('@').unwrap_or((rest, "without a version")))
+}
+
+fn compatible(version: &str) -> bool {
+    version.starts_with("0.1.")
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_refused_by_name() {
+        let cases = [
+            ("karuta:policy/request@0.1.0", None),
+            ("karuta:policy/request@0.1.7", None),
+            ("wasi:cli/environment@0.2.6", None),
+            (
+                "karuta:policy/request@0.2.0",
+                Some("imports request of karuta:policy 0.2.0; this host offers 0.1.0"),
+            ),
+            (
+                "karuta:policy/teleport@0.1.0",
+                Some("imports karuta:policy/teleport, which this host lacks"),
+            ),
+            (
+                "wasi:http/outgoing-handler@0.2.0",
+                Some(
+                    "imports wasi:http/outgoing-handler@0.2.0, which is not offered; outbound \
+                     HTTP is karuta:policy/http's `fetch`",
+                ),
+            ),
+            (
+                "wasi:clocks/wall-clock@0.3.0",
+                Some("imports wasi:clocks/wall-clock@0.3.0; this host offers WASI 0.2"),
+            ),
+            ("env", Some("imports env, which this host lacks")),
+        ];
+        for (import, expected) in cases {
+            assert_eq!(refusal(import).as_deref(), expected, "{import}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What stands behind one instance of a plugin: the data of its wasmtime store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::exchange::Exchange;
+use super::host::log::Sink;
+use super::wasi::Wasi;
+use crate::bittorrent::{Counts, InfoHash};
+
+/// The host functions work on this.
+pub struct State {
+    /// The request that the hook under way decides on. Outside of such a hook it is the default
+    /// one: zeros, empty lists, none.
+    pub exchange: Box<Exchange>,
+    pub scope: Scope,
+    pub memory: Memory,
+    pub wasi: Wasi,
+    pub log: Sink,
+    /// The value of the policy's `credential` rules is looked up here.
+    pub credential: Arc<[crate::config::CredentialRule]>,
+    pub call: Call,
+}
+
+/// What of the tracker a policy may look at, the same for all of them.
+#[derive(Clone)]
+pub struct Scope {
+    /// Seconds.
+    pub max_interval: u32,
+    pub max_num_want: u32,
+    pub swarms: Arc<dyn Swarms>,
+}
+
+/// The swarms as policies see them.
+pub trait Swarms: Send + Sync {
+    fn counts(&self, info_hash: InfoHash) -> Option<Counts>;
+}
+
+impl<S: crate::swarm::Store> Swarms for S {
+    fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
+        self.peek(info_hash)
+    }
+}
+
+/// The account of the call under way.
+#[derive(Default)]
+pub struct Call {
+    pub deadline: Duration,
+    /// What the clocks said when the first tick of the engine fell into the call.
+    pub account: Option<Account>,
+    /// The call was ended because its time was over.
+    pub overdue: bool,
+}
+
+#[derive(Clone, Copy)]
+pub struct Account {
+    /// Time that this thread had spent on a processor.
+    pub processor: Duration,
+    pub wall: std::time::Instant,
+}
+
+/// Counts and bounds the linear memory and the tables of one instance.
+pub struct Memory {
+    /// Bytes.
+    pub limit: usize,
+    /// Bytes in use.
+    pub used: usize,
+    /// The call under way wanted more than the limit.
+    pub refused: bool,
+}
+
+/// A table entry is a pointer and a type in the host.
+const TABLE_ENTRY: usize = 16;
+
+impl Memory {
+    pub fn new(limit: usize) -> Self {
+        Self { limit, used: 0, refused: false }
+    }
+
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > self.limit {
+            self.refused = true;
+            return false;
+        }
+        self.used = used;
+        true
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current.saturating_mul(TABLE_ENTRY), desired.saturating_mul(TABLE_ENTRY)))
+    }
+}

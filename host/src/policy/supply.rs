@@ -1,0 +1,177 @@
+//! Instances, made away from the threads that serve.
+//!
+//! Every worker has a [`Slot`] for each policy: the instance that serves, and a spare, so that a
+//! trap costs the next request nothing. A thread of the policy makes new ones and lets go of dead
+//! ones.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::engine::THREAD_STACK;
+use super::instance::{Instance, Place};
+use super::plugin::Plugin;
+
+/// Instances in a row that failed without one call that returned, before a slot gives up.
+const FRUITLESS: u32 = 10;
+/// The pause after the first of them; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Orders for the thread that makes the instances of one plugin.
+#[derive(Clone)]
+pub struct Supplier {
+    plugin: Arc<Plugin>,
+    orders: Sender<Order>,
+}
+
+enum Order {
+    Make { place: Place, not_before: Instant, reply: Sender<Result<Instance, String>> },
+    LetGo(Box<Instance>),
+}
+
+impl Supplier {
+    /// Starts the thread, which ends with the last supplier and slot of the plugin.
+    pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Self> {
+        let (orders, queue) = channel();
+        let workshop = plugin.clone();
+        std::thread::Builder::new()
+            .name(format!("make-{}", plugin.name))
+            .stack_size(THREAD_STACK)
+            .spawn(move || work(&workshop, &queue))?;
+        Ok(Self { plugin, orders })
+    }
+
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+}
+
+fn work(plugin: &Plugin, queue: &Receiver<Order>) {
+    let mut later: Vec<(Instant, Place, Sender<Result<Instance, String>>)> = Vec::new();
+    loop {
+        let now = Instant::now();
+        let next = later.iter().map(|(at, ..)| at.saturating_duration_since(now)).min();
+        let order = match next {
+            Some(wait) => queue.recv_timeout(wait),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match order {
+            Ok(Order::Make { place, not_before, reply }) => later.push((not_before, place, reply)),
+            Ok(Order::LetGo(instance)) => drop(instance),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        while let Some(at) = later.iter().position(|(not_before, ..)| *not_before <= now) {
+            let (_, place, reply) = later.swap_remove(at);
+            // A slot that is gone needs no instance.
+            let _ = reply.send(Instance::new(plugin, place));
+        }
+    }
+}
+
+/// The place of one policy on one worker.
+pub struct Slot {
+    supplier: Supplier,
+    place: Place,
+    current: Option<Box<Instance>>,
+    spare: Option<Box<Instance>>,
+    deliveries: Receiver<Result<Instance, String>>,
+    reply: Sender<Result<Instance, String>>,
+    outstanding: u32,
+    /// The instance that serves has returned from a call.
+    proven: bool,
+    fruitless: u32,
+}
+
+impl Slot {
+    /// Makes the first instance at once, on the thread of the caller, and orders the spare.
+    pub fn new(supplier: &Supplier, place: Place) -> Result<Self, String> {
+        let first = Instance::new(&supplier.plugin, place)?;
+        let (reply, deliveries) = channel();
+        let mut slot = Self {
+            supplier: supplier.clone(),
+            place,
+            current: Some(Box::new(first)),
+            spare: None,
+            deliveries,
+            reply,
+            outstanding: 0,
+            proven: false,
+            fruitless: 0,
+        };
+        slot.order();
+        Ok(slot)
+    }
+
+    /// The instance that serves; `None` while there is none.
+    pub fn instance(&mut self) -> Option<&mut Instance> {
+        if self.current.is_none() {
+            self.collect();
+            self.current = self.spare.take();
+            self.proven = false;
+        }
+        self.current.as_deref_mut()
+    }
+
+    /// Whether the slot has given up on its plugin.
+    pub fn has_failed(&self) -> bool {
+        self.fruitless >= FRUITLESS
+    }
+
+    /// The instance that serves has returned from a call.
+    pub fn prove(&mut self) {
+        if !self.proven {
+            self.proven = true;
+            self.fruitless = 0;
+        }
+    }
+
+    /// The instance that serves is of no use any more: the spare takes its place.
+    pub fn replace(&mut self) {
+        if !self.proven {
+            self.fruitless += 1;
+        }
+        self.proven = false;
+        if let Some(dead) = self.current.take() {
+            let _ = self.supplier.orders.send(Order::LetGo(dead));
+        }
+        self.collect();
+        self.current = self.spare.take();
+        self.order();
+    }
+
+    fn collect(&mut self) {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.outstanding -= 1;
+            match delivery {
+                Ok(instance) => self.spare = Some(Box::new(instance)),
+                Err(reason) => {
+                    self.fruitless += 1;
+                    let policy = &*self.supplier.plugin.name;
+                    tracing::error!(policy, reason, "a new instance did not come up");
+                    self.order();
+                }
+            }
+        }
+    }
+
+    /// Orders an instance, later and later where none has been of use.
+    fn order(&mut self) {
+        if self.has_failed() || self.outstanding > 0 || self.spare.is_some() {
+            return;
+        }
+        let pause = match self.fruitless {
+            0 => Duration::ZERO,
+            n => PAUSE * 2_u32.pow(n - 1),
+        };
+        let order = Order::Make {
+            place: self.place,
+            not_before: Instant::now() + pause,
+            reply: self.reply.clone(),
+        };
+        if self.supplier.orders.send(order).is_ok() {
+            self.outstanding += 1;
+        }
+    }
+}

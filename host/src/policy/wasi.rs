@@ -1,0 +1,447 @@
+//! WASI 0.2 for policies. All of it is linked, because languages' runtimes import it unasked, and
+//! next to nothing is granted.
+//!
+//! wasmtime's synchronous shims wait on a tokio runtime, which panics on a thread that runs one
+//! already, and an epoch deadline does not interrupt a host call. So on workers streams, polls,
+//! clocks to wait for, and sockets are our own: none of them waits longer than the deadline of
+//! the call, and none enters a runtime.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::bindings::io::{poll as async_poll, streams as async_streams};
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
+use wasmtime_wasi::p2::bindings::sync::sockets::udp_create_socket;
+use wasmtime_wasi::p2::bindings::{clocks::monotonic_clock, sockets};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, SocketError,
+    SocketResult, StreamError, StreamResult, TcpSocket, UdpSocket, subscribe,
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::imports::log::Level;
+use super::host::log::Sink;
+use super::state::State;
+
+/// Bytes of randomness that one call may ask for.
+const RANDOM: u64 = 64 * 1024;
+
+/// What an instance holds of WASI.
+pub struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+    start: Instant,
+}
+
+impl Wasi {
+    /// No arguments, no environment, no folders, no network; what is written to the standard
+    /// output goes into the log, line by line.
+    pub fn new(policy: &Arc<str>) -> Self {
+        let mut builder = WasiCtx::builder();
+        builder
+            .max_random_size(RANDOM)
+            .stdout(Lines::new(policy.clone(), Level::Info))
+            .stderr(Lines::new(policy.clone(), Level::Warn));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(1024);
+        Self { context: builder.build(), table, start: Instant::now() }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi.context, table: &mut self.wasi.table }
+    }
+}
+
+/// Links WASI 0.2 as workers have it.
+pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    poll::add_to_linker::<_, Own>(linker, Own::view)?;
+    streams::add_to_linker::<_, Own>(linker, Own::view)?;
+    monotonic_clock::add_to_linker::<_, Own>(linker, Own::view)?;
+    sockets::tcp_create_socket::add_to_linker::<_, Own>(linker, Own::view)?;
+    udp_create_socket::add_to_linker::<_, Own>(linker, Own::view)?;
+    sockets::ip_name_lookup::add_to_linker::<_, Own>(linker, Own::view)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Our own implementations, and what they work on.
+struct Own;
+
+struct View<'a> {
+    table: &'a mut ResourceTable,
+    start: Instant,
+    /// The longest that a poll may wait.
+    patience: Duration,
+}
+
+impl HasData for Own {
+    type Data<'a> = View<'a>;
+}
+
+impl Own {
+    fn view(state: &mut State) -> View<'_> {
+        View {
+            table: &mut state.wasi.table,
+            start: state.wasi.start,
+            patience: state.call.deadline,
+        }
+    }
+}
+
+/// The result of a future that never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> wasmtime::Result<T> {
+    future.now_or_never().ok_or_else(|| wasmtime::format_err!("a policy may not wait here"))
+}
+
+impl View<'_> {
+    /// Asks again and again until there is an answer, no longer than the deadline allows.
+    fn wait<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut ResourceTable) -> wasmtime::Result<Option<T>>,
+    ) -> wasmtime::Result<T> {
+        let end = Instant::now() + self.patience;
+        loop {
+            if let Some(answer) = ask(self.table)? {
+                return Ok(answer);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                wasmtime::bail!("a policy may not wait longer than its deadline");
+            }
+            std::thread::sleep(left.min(Duration::from_micros(200)));
+        }
+    }
+}
+
+impl poll::Host for View<'_> {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        self.wait(|table| {
+            let borrowed = pollables.iter().map(|one| Resource::new_borrow(one.rep())).collect();
+            async_poll::Host::poll(table, borrowed).now_or_never().transpose()
+        })
+    }
+}
+
+impl poll::HostPollable for View<'_> {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
+        at_once(async_poll::HostPollable::ready(self.table, pollable))?
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        self.wait(|table| {
+            let borrowed = Resource::new_borrow(pollable.rep());
+            async_poll::HostPollable::block(table, borrowed).now_or_never().transpose()
+        })
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        async_poll::HostPollable::drop(self.table, pollable)
+    }
+}
+
+impl streams::Host for View<'_> {
+    fn convert_stream_error(
+        &mut self,
+        error: StreamError,
+    ) -> wasmtime::Result<streams::StreamError> {
+        streams::Host::convert_stream_error(self.table, error)
+    }
+}
+
+/// [`at_once`] where a stream's error is the answer.
+fn stream_at_once<T>(future: impl Future<Output = StreamResult<T>>) -> StreamResult<T> {
+    at_once(future).map_err(StreamError::Trap)?
+}
+
+impl streams::HostOutputStream for View<'_> {
+    fn drop(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<()> {
+        at_once(async_streams::HostOutputStream::drop(self.table, stream))?
+    }
+
+    fn check_write(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<u64> {
+        async_streams::HostOutputStream::check_write(self.table, stream)
+    }
+
+    fn write(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
+        async_streams::HostOutputStream::write(self.table, stream, bytes)
+    }
+
+    fn blocking_write_and_flush(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        bytes: Vec<u8>,
+    ) -> StreamResult<()> {
+        stream_at_once(async_streams::HostOutputStream::blocking_write_and_flush(
+            self.table, stream, bytes,
+        ))
+    }
+
+    fn blocking_write_zeroes_and_flush(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        len: u64,
+    ) -> StreamResult<()> {
+        stream_at_once(async_streams::HostOutputStream::blocking_write_zeroes_and_flush(
+            self.table, stream, len,
+        ))
+    }
+
+    fn subscribe(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
+        async_streams::HostOutputStream::subscribe(self.table, stream)
+    }
+
+    fn write_zeroes(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
+        async_streams::HostOutputStream::write_zeroes(self.table, stream, len)
+    }
+
+    fn flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
+        async_streams::HostOutputStream::flush(self.table, stream)
+    }
+
+    fn blocking_flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
+        stream_at_once(async_streams::HostOutputStream::blocking_flush(self.table, stream))
+    }
+
+    fn splice(
+        &mut self,
+        to: Resource<DynOutputStream>,
+        from: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<u64> {
+        async_streams::HostOutputStream::splice(self.table, to, from, len)
+    }
+
+    fn blocking_splice(
+        &mut self,
+        to: Resource<DynOutputStream>,
+        from: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<u64> {
+        stream_at_once(async_streams::HostOutputStream::blocking_splice(self.table, to, from, len))
+    }
+}
+
+impl streams::HostInputStream for View<'_> {
+    fn drop(&mut self, stream: Resource<DynInputStream>) -> wasmtime::Result<()> {
+        at_once(async_streams::HostInputStream::drop(self.table, stream))?
+    }
+
+    fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
+        async_streams::HostInputStream::read(self.table, stream, len)
+    }
+
+    fn blocking_read(
+        &mut self,
+        stream: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<Vec<u8>> {
+        stream_at_once(async_streams::HostInputStream::blocking_read(self.table, stream, len))
+    }
+
+    fn skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
+        async_streams::HostInputStream::skip(self.table, stream, len)
+    }
+
+    fn blocking_skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
+        stream_at_once(async_streams::HostInputStream::blocking_skip(self.table, stream, len))
+    }
+
+    fn subscribe(
+        &mut self,
+        stream: Resource<DynInputStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
+        async_streams::HostInputStream::subscribe(self.table, stream)
+    }
+}
+
+/// A point in time to poll for.
+struct Moment(Instant);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Moment {
+    async fn ready(&mut self) {
+        if Instant::now() < self.0 {
+            // Nobody wakes this future: `View::wait` asks anew.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Further away than any deadline.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+impl monotonic_clock::Host for View<'_> {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(u64::try_from(self.start.elapsed().as_nanos())?)
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(1)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let wait = Duration::from_nanos(when).saturating_sub(self.start.elapsed());
+        self.moment(wait)
+    }
+
+    fn subscribe_duration(&mut self, nanoseconds: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.moment(Duration::from_nanos(nanoseconds))
+    }
+}
+
+impl View<'_> {
+    fn moment(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
+        let moment = self.table.push(Moment(Instant::now() + wait.min(NEVER)))?;
+        subscribe(self.table, moment)
+    }
+}
+
+impl sockets::tcp_create_socket::Host for View<'_> {
+    fn create_tcp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+impl udp_create_socket::Host for View<'_> {
+    fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+impl sockets::ip_name_lookup::Host for View<'_> {
+    fn resolve_addresses(
+        &mut self,
+        _: Resource<Network>,
+        _: String,
+    ) -> SocketResult<Resource<sockets::ip_name_lookup::ResolveAddressStream>> {
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+impl sockets::ip_name_lookup::HostResolveAddressStream for View<'_> {
+    fn resolve_next_address(
+        &mut self,
+        _: Resource<sockets::ip_name_lookup::ResolveAddressStream>,
+    ) -> SocketResult<Option<sockets::network::IpAddress>> {
+        Err(ErrorCode::AccessDenied.into())
+    }
+
+    fn subscribe(
+        &mut self,
+        stream: Resource<sockets::ip_name_lookup::ResolveAddressStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
+        subscribe(self.table, stream)
+    }
+
+    fn drop(
+        &mut self,
+        stream: Resource<sockets::ip_name_lookup::ResolveAddressStream>,
+    ) -> wasmtime::Result<()> {
+        self.table.delete(stream)?;
+        Ok(())
+    }
+}
+
+impl sockets::network::Host for View<'_> {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn network_error_code(
+        &mut self,
+        _: Resource<wasmtime_wasi::p2::IoError>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        Ok(None)
+    }
+}
+
+impl sockets::network::HostNetwork for View<'_> {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        self.table.delete(network)?;
+        Ok(())
+    }
+}
+
+/// Standard output or error of an instance.
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Line>>);
+
+struct Line {
+    level: Level,
+    sink: Sink,
+    text: Vec<u8>,
+}
+
+/// A line without an end is cut here.
+const LINE: usize = 4096;
+
+impl Lines {
+    fn new(policy: Arc<str>, level: Level) -> Self {
+        Self(Arc::new(Mutex::new(Line { level, sink: Sink::new(policy), text: Vec::new() })))
+    }
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.text.push(byte);
+            }
+            if byte == b'\n' || self.text.len() >= LINE {
+                self.sink.write(self.level, &String::from_utf8_lossy(&self.text));
+                self.text.clear();
+            }
+        }
+    }
+}
+
+impl IsTerminal for Lines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Lines {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 would ask for it.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.0.lock().push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}

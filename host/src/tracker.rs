@@ -1,0 +1,211 @@
+//! The life of a request: limits, filters, the swarm, the answer. Knows no transport and no
+//! WebAssembly.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+
+use crate::bittorrent::http::Retry;
+use crate::bittorrent::{Counts, Event, Family, InfoHash, Peers};
+use crate::limits::Limiter;
+use crate::policy::{Answer, Chain, Exchange, Ruling};
+use crate::swarm::{Store, Update};
+
+/// What a prefix is told that asks too often.
+const TOO_MANY: &str = "too many requests";
+
+/// The tracker as one worker thread has it. Only the store and the limits are shared.
+pub struct Tracker<S> {
+    store: Arc<S>,
+    limits: Option<Arc<Limiter>>,
+    chain: RefCell<Chain>,
+    rng: RefCell<SmallRng>,
+    settings: Settings,
+    /// What the store's seconds count from.
+    start: Instant,
+}
+
+/// What the configuration says of answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Seconds.
+    pub interval: u32,
+    /// Seconds.
+    pub min_interval: u32,
+    pub default_num_want: u32,
+    pub max_num_want: u32,
+}
+
+/// Why a request is not answered as it would like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The answer's `failure` and `retry` say why.
+    Rejected,
+    /// Let there be no answer.
+    Dropped,
+}
+
+/// What a transport can carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Carries {
+    /// The only family of peers; `None`: both.
+    pub only: Option<Family>,
+    /// Peers that fit.
+    pub peers: u32,
+}
+
+impl<S: Store> Tracker<S> {
+    /// `start` is the same for all workers of a store.
+    pub fn new(
+        store: Arc<S>,
+        limits: Option<Arc<Limiter>>,
+        chain: Chain,
+        settings: Settings,
+        start: Instant,
+    ) -> Self {
+        let rng = RefCell::new(SmallRng::from_os_rng());
+        Self { store, limits, chain: RefCell::new(chain), rng, settings, start }
+    }
+
+    /// Decides an announce, enters the peer, and gives it others.
+    pub async fn announce(
+        &self,
+        exchange: &mut Box<Exchange>,
+        carries: Carries,
+        peers: &mut Peers,
+        now: Instant,
+    ) -> Result<Counts, Refused> {
+        peers.clear();
+        self.reset(exchange, carries.peers);
+        self.admit(exchange, now)?;
+        obey(self.chain.borrow_mut().announce(exchange))?;
+
+        let Exchange { request, answer, .. } = &mut **exchange;
+        let announce = &request.announce;
+        let stopped = announce.event == Event::Stopped;
+        let wanted = if stopped { 0 } else { answer.num_want.min(carries.peers) as usize };
+        add_first(answer, carries, wanted, peers);
+        let update = Update {
+            info_hash: announce.info_hash,
+            peer: SocketAddr::new(request.address, announce.port),
+            peer_id: announce.peer_id,
+            event: announce.event,
+            seeder: announce.is_seeder(),
+            want: wanted - peers.len(),
+            only: carries.only,
+            now: self.seconds(now),
+        };
+        let counts = match self.store.announce(&update, &mut Borrowed(&self.rng), peers).await {
+            Ok(counts) => counts,
+            Err(refusal) => {
+                answer.failure = Some(refusal.to_string());
+                return Err(Refused::Rejected);
+            }
+        };
+        mix(answer, wanted, peers, &mut Borrowed(&self.rng));
+        Ok(counts)
+    }
+
+    /// Decides each info-hash of a scrape, and appends its counts.
+    pub async fn scrape(
+        &self,
+        exchange: &mut Box<Exchange>,
+        info_hashes: &[InfoHash],
+        counts: &mut Vec<Counts>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        counts.clear();
+        self.reset(exchange, 0);
+        self.admit(exchange, now)?;
+        for info_hash in info_hashes {
+            exchange.request.announce.info_hash = *info_hash;
+            self.reset(exchange, 0);
+            obey(self.chain.borrow_mut().scrape(exchange))?;
+            let known = match exchange.answer.hidden {
+                true => None,
+                false => self.store.counts(*info_hash).await,
+            };
+            counts.push(known.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn reset(&self, exchange: &mut Exchange, carries: u32) {
+        let Settings { interval, min_interval, default_num_want, max_num_want } = self.settings;
+        let wanted = exchange.request.announce.num_want.unwrap_or(default_num_want);
+        exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
+    }
+
+    fn admit(&self, exchange: &mut Exchange, now: Instant) -> Result<(), Refused> {
+        match &self.limits {
+            Some(limits) if !limits.admit(exchange.request.client, now) => {
+                exchange.answer.failure = Some(TOO_MANY.to_owned());
+                exchange.answer.retry = Some(Retry::Minutes(1));
+                Err(Refused::Rejected)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn seconds(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+fn obey(ruling: Ruling) -> Result<(), Refused> {
+    match ruling {
+        Ruling::Admit => Ok(()),
+        Ruling::Reject => Err(Refused::Rejected),
+        Ruling::Drop => Err(Refused::Dropped),
+    }
+}
+
+/// Puts the peers that policies want in front, as far as they can be carried.
+fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut Peers) {
+    let carried =
+        |peer: &SocketAddr| carries.only.is_none_or(|family| family == Family::of(peer.ip()));
+    answer.first.retain(carried);
+    answer.mixed.retain(carried);
+    for peer in answer.first.iter().take(wanted) {
+        let end = peers.len_of(Family::of(peer.ip()));
+        peers.insert(end, *peer);
+    }
+}
+
+/// Puts the peers that policies want hidden at random places among the swarm's own: in place of
+/// one where the answer is full, and only where the swarm gave a peer of that family.
+fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
+    for peer in &answer.mixed {
+        let own = peers.len_of(Family::of(peer.ip()));
+        if own == 0 {
+            continue;
+        }
+        let place = rng.random_range(0..=own);
+        if peers.len() < wanted {
+            peers.insert(place, *peer);
+        } else {
+            peers.replace(place.min(own - 1), *peer);
+        }
+    }
+}
+
+/// The worker's generator, borrowed for one draw at a time, because a store may wait between two.
+struct Borrowed<'a>(&'a RefCell<SmallRng>);
+
+impl RngCore for Borrowed<'_> {
+    fn next_u32(&mut self) -> u32 {
+        self.0.borrow_mut().next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.borrow_mut().next_u64()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.borrow_mut().fill_bytes(bytes);
+    }
+}

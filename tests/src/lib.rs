@@ -1,0 +1,292 @@
+//! What the black-box tests have in common: a real daemon on free ports, in a folder of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub mod announce;
+pub mod bencode;
+pub mod udp;
+
+/// How long anything may take that ought to happen at once.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The daemon's listeners in most tests: any free port, on IPv4 and IPv6.
+pub const LISTENERS: &str = "\
+http: [{ listen: '[::]:0' }]
+udp: [{ listen: '[::]:0' }]
+admin: { listen: '127.0.0.1:0' }
+";
+
+/// A running daemon. Killed, and its folder removed, when it is dropped.
+pub struct Daemon {
+    child: Child,
+    /// Where its `config.yaml` and its state are.
+    pub folder: TempDir,
+    pub http: SocketAddr,
+    pub udp: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts a daemon on [`LISTENERS`] with more YAML, which may name `PLUGINS/NAME.wasm`.
+    pub fn start(yaml: &str) -> Self {
+        Self::start_with(&format!("{LISTENERS}{yaml}"))
+    }
+
+    /// Starts a daemon with the whole of its YAML.
+    pub fn start_with(yaml: &str) -> Self {
+        let folder = folder(yaml);
+        let mut child = karuta(&["run"], folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().expect("its log is piped"));
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in lines.lines().map_while(Result::ok) {
+                    let _ = tell.send(line.clone());
+                    let mut log = log.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            }
+        });
+        let [mut http, mut udp, mut admin] = [None; 3];
+        let deadline = Instant::now() + SOON;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = told.recv_timeout(left) else {
+                let _ = child.kill();
+                panic!("the daemon did not get ready:\n{}", log.lock().unwrap());
+            };
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let fields = &line["fields"];
+            if fields["message"] == "ready" {
+                break;
+            }
+            if fields["message"] == "listening" {
+                let address = fields["address"].as_str().and_then(|text| text.parse().ok());
+                match fields["transport"].as_str() {
+                    Some("http") => http = http.or(address),
+                    Some("udp") => udp = udp.or(address),
+                    _ => admin = address,
+                }
+            }
+        }
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let local = |address: Option<SocketAddr>| {
+            address.map_or(nowhere, |address| ([127, 0, 0, 1], address.port()).into())
+        };
+        Self { child, folder, http: local(http), udp: local(udp), admin: local(admin), log }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the daemon can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the daemon does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The body of an admin page.
+    pub fn admin_page(&self, path: &str) -> String {
+        get(self.admin, path, &[]).body_text()
+    }
+
+    /// The value of one series of `/metrics`, written as there; 0 where it is not there (yet).
+    pub fn metric(&self, series: &str) -> f64 {
+        let page = self.admin_page("/metrics");
+        let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log());
+        }
+    }
+}
+
+/// Makes a folder with a `config.yaml`. `PLUGINS` in the YAML is the folder of the components.
+pub fn folder(yaml: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_config(folder.path(), yaml);
+    folder
+}
+
+/// Writes `config.yaml` into a folder; the daemon keeps its state there too, and logs JSON, unless
+/// the YAML says otherwise.
+pub fn write_config(folder: &Path, yaml: &str) {
+    let plugins = plugins();
+    let mut yaml = yaml.replace("PLUGINS", plugins.to_str().expect("a path of text"));
+    if !yaml.contains("state_dir:") {
+        yaml.push_str("\nstate_dir: state\n");
+    }
+    if !yaml.contains("log:") {
+        yaml.push_str("log: { format: json }\n");
+    }
+    std::fs::write(folder.join("config.yaml"), yaml).expect("the configuration is written");
+}
+
+/// Runs `karuta` with arguments in a folder, to its end.
+pub fn run(arguments: &[&str], folder: &Path) -> Output {
+    karuta(arguments, folder).output().expect("karuta runs")
+}
+
+/// The `karuta` program, ready to be started in a folder.
+pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
+    let program = target().join("karuta");
+    assert!(program.exists(), "{} is missing: `make test` builds it", program.display());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env_remove("STATE_DIRECTORY");
+    command
+}
+
+/// The folder of the built components.
+pub fn plugins() -> PathBuf {
+    target().parent().expect("a target folder").join("plugins")
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
+}
+
+/// The folder that this test was built into: `target/debug` or its like.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
+}
+
+/// An HTTP answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The head as it came, without the empty line.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn body_text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Asks for a path on a connection of its own. `headers` are whole lines.
+pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for header in headers {
+        request.push_str(header);
+        request.push_str("\r\n");
+    }
+    request.push_str("\r\n");
+    exchange(address, request.as_bytes())
+}
+
+/// Sends raw bytes on a connection of its own, and reads the answer to the end of the connection.
+pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("the listener accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    stream.write_all(request).expect("the request is sent");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the answer ends");
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(bytes.len());
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    Answer { status: status(&head), head, body: bytes.get(end + 4..).unwrap_or_default().to_vec() }
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+/// A connection that outlives its requests.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the listener accepts");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("the request is sent");
+    }
+
+    /// Reads one answer, by its `content-length`.
+    pub fn answer(&mut self) -> Answer {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = self.stream.read_line(&mut head).expect("a head in time");
+            assert!(read > 0, "the connection ended: {head:?}");
+        }
+        head.truncate(head.len() - 4);
+        let status = status(&head);
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("the whole body");
+        Answer { status, head, body }
+    }
+
+    /// Reads up to the end of the connection, which the other side brings about, gently or not.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection stays");
+        }
+        rest
+    }
+}
+
+/// The same listener's port on the IPv6 loopback address.
+pub fn ipv6(address: SocketAddr) -> SocketAddr {
+    (std::net::Ipv6Addr::LOCALHOST, address.port()).into()
+}
+
+/// Waits for a condition.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never happened: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
