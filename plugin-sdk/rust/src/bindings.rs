@@ -1,0 +1,53 @@
+//! What `wit-bindgen` makes of the contract in `wit/policy.wit`.
+//!
+//! The host functions are one world; each hook is a world of its own, so that a component exports
+//! the hooks that [`export!`](crate::export) names and no other.
+
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    reason = "generated code: the contract is documented where it is written"
+)]
+
+/// The host functions, and the types of all hooks.
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "karuta:policy/imports",
+        generate_unused_types: true,
+    });
+    pub use karuta::policy::*;
+}
+
+pub mod lifecycle {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world lifecycle { export karuta:policy/lifecycle@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+    });
+    pub use exports::karuta::policy::lifecycle::*;
+}
+
+pub mod announce_filter {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world announce-filter { export karuta:policy/announce-filter@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+        with: { "karuta:policy/types@0.1.0": crate::bindings::imports::types },
+    });
+    pub use exports::karuta::policy::announce_filter::*;
+}
+
+pub mod scrape_filter {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world scrape-filter { export karuta:policy/scrape-filter@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+        with: { "karuta:policy/types@0.1.0": crate::bindings::imports::types },
+    });
+    pub use exports::karuta::policy::scrape_filter::*;
+}

@@ -1,0 +1,63 @@
+//! What policy plugins of the Karuta tracker are written with: a policy is a type with a trait for
+//! each hook that it has, and one line that exports it.
+//!
+//! ```
+//! use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, response};
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     lowest: u16,
+//! }
+//!
+//! struct Ports {
+//!     lowest: u16,
+//! }
+//!
+//! impl Policy for Ports {
+//!     type Config = Config;
+//!     fn init(config: Config, _: &Context) -> Result<Self, Error> {
+//!         Ok(Self { lowest: config.lowest })
+//!     }
+//! }
+//!
+//! impl AnnounceFilter for Ports {
+//!     fn on_announce(&mut self, announce: &Announce) -> Verdict {
+//!         if announce.port() < self.lowest {
+//!             return response::reject("port not allowed");
+//!         }
+//!         Verdict::Next
+//!     }
+//! }
+//!
+//! karuta_plugin::export!(Ports: announce);
+//! # fn main() {}
+//! ```
+//!
+//! Built with `cargo build --target wasm32-wasip2` as a `cdylib`, that is a component for
+//! `policies` in the tracker's configuration. On any other target the host functions are those of
+//! [`testing`], so that `cargo test` runs a policy as it is.
+
+#[doc(hidden)]
+pub mod bindings;
+pub mod config;
+pub mod log;
+mod policy;
+pub mod request;
+pub mod response;
+#[doc(hidden)]
+pub mod runtime;
+pub mod swarm;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+mod values;
+
+pub use bindings::imports::types::{Event, Transport, Verdict};
+pub use policy::{AnnounceFilter, Context, Error, Policy, Role, ScrapeFilter};
+pub use values::{Announce, InfoHash, Scrape};
+
+/// Where the host functions are.
+#[cfg(target_family = "wasm")]
+use bindings::imports as host;
+#[cfg(not(target_family = "wasm"))]
+use testing::host;

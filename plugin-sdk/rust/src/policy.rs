@@ -1,0 +1,74 @@
+//! The traits that a policy implements.
+
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+
+use crate::{Announce, Scrape, Verdict};
+
+pub use crate::bindings::lifecycle::Role;
+
+/// A policy: made from its configuration, once for each instance.
+///
+/// An instance's memory is a cache. The host replaces instances as it sees fit, each worker has
+/// its own, and none is called by two threads.
+pub trait Policy: Sized {
+    /// The policy's `config`. With `#[serde(deny_unknown_fields)]` a misspelt key is an error that
+    /// the operator sees.
+    type Config: DeserializeOwned;
+
+    /// Makes an instance.
+    ///
+    /// # Errors
+    ///
+    /// What the configuration cannot mean. The operator sees the text; nothing is started.
+    fn init(config: Self::Config, context: &Context) -> Result<Self, Error>;
+}
+
+/// The hook `announce`: decides on announces.
+pub trait AnnounceFilter: Policy {
+    /// Decides on one announce. What [`response`](crate::response) changed takes effect when this
+    /// returns.
+    fn on_announce(&mut self, announce: &Announce) -> Verdict;
+}
+
+/// The hook `scrape`: decides on scrapes.
+pub trait ScrapeFilter: Policy {
+    /// Decides on one info-hash of a scrape.
+    fn on_scrape(&mut self, scrape: &Scrape) -> Verdict;
+}
+
+/// What an instance is for.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The policy's `name` in the configuration.
+    pub name: String,
+    /// What the instance is for.
+    pub role: Role,
+    /// The number of the worker, from zero.
+    pub worker: u32,
+    /// How many workers there are.
+    pub workers: u32,
+}
+
+/// Why a policy cannot be made, in words for the operator: what is wrong and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl Error {
+    /// An error of the configuration as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// An error of the key at `path` in `config`, such as `allow[2]`. The host shows it there.
+    pub fn at(path: impl Display, message: impl Display) -> Self {
+        Self(format!("{path}: {message}"))
+    }
+
+    /// The text as the host gets it.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}

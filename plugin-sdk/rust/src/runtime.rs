@@ -1,0 +1,132 @@
+//! What [`export!`](crate::export) expands to: one instance for each component instance, made by
+//! `init`, and an adapter for each hook.
+
+use std::{cell::RefCell, thread::LocalKey};
+
+use crate::{
+    Announce, AnnounceFilter, Context, Policy, Scrape, ScrapeFilter, Verdict,
+    bindings::{imports::types, lifecycle},
+    config,
+};
+
+/// Holds the policy from `init` on.
+pub type Slot<P> = RefCell<Option<P>>;
+
+/// `lifecycle.init`
+pub fn init<P: Policy>(
+    slot: &'static LocalKey<Slot<P>>,
+    context: lifecycle::Context,
+) -> Result<(), String> {
+    let lifecycle::Context { name, config, role, worker, workers } = context;
+    let policy = config::parse(&config)
+        .and_then(|config| P::init(config, &Context { name, role, worker, workers }))
+        .map_err(crate::Error::into_text)?;
+    slot.set(Some(policy));
+    Ok(())
+}
+
+/// `announce-filter.on-announce`
+pub fn on_announce<P: AnnounceFilter>(
+    slot: &'static LocalKey<Slot<P>>,
+    announce: types::Announce,
+) -> Verdict {
+    call(slot, |policy| policy.on_announce(&Announce(announce)))
+}
+
+/// `scrape-filter.on-scrape`
+pub fn on_scrape<P: ScrapeFilter>(
+    slot: &'static LocalKey<Slot<P>>,
+    scrape: types::Scrape,
+) -> Verdict {
+    call(slot, |policy| policy.on_scrape(&Scrape(scrape)))
+}
+
+fn call<P, R>(slot: &'static LocalKey<Slot<P>>, hook: impl FnOnce(&mut P) -> R) -> R {
+    slot.with_borrow_mut(|policy| hook(policy.as_mut().expect("a hook is called after init")))
+}
+
+/// Makes a component of a policy: `export!(TYPE: HOOK, …)`, where the hooks are `announce`
+/// ([`AnnounceFilter`]) and `scrape` ([`ScrapeFilter`]).
+///
+/// The component exports exactly the hooks named, and the host calls only those. Once in a crate.
+#[macro_export]
+macro_rules! export {
+    ($policy:ty: $($hook:ident),+ $(,)?) => {
+        const _: () = {
+            ::std::thread_local! {
+                static POLICY: $crate::runtime::Slot<$policy> =
+                    const { $crate::runtime::Slot::new(None) };
+            }
+
+            struct Component;
+
+            impl $crate::bindings::lifecycle::Guest for Component {
+                fn init(
+                    context: $crate::bindings::lifecycle::Context,
+                ) -> ::std::result::Result<(), ::std::string::String> {
+                    $crate::runtime::init(&POLICY, context)
+                }
+            }
+
+            // elsewhere nothing is exported; without this the policy would count as unused
+            #[cfg(not(target_family = "wasm"))]
+            const _: fn(
+                $crate::bindings::lifecycle::Context,
+            ) -> ::std::result::Result<(), ::std::string::String> =
+                <Component as $crate::bindings::lifecycle::Guest>::init;
+
+            #[cfg(target_family = "wasm")]
+            $crate::bindings::lifecycle::export!(
+                Component with_types_in $crate::bindings::lifecycle
+            );
+            $($crate::export_hook!($hook, Component, POLICY);)+
+        };
+    };
+}
+
+/// One hook of [`export!`](crate::export).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_hook {
+    (announce, $component:ident, $policy:ident) => {
+        impl $crate::bindings::announce_filter::Guest for $component {
+            fn on_announce(
+                announce: $crate::bindings::imports::types::Announce,
+            ) -> $crate::Verdict {
+                $crate::runtime::on_announce(&$policy, announce)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn($crate::bindings::imports::types::Announce) -> $crate::Verdict =
+            <$component as $crate::bindings::announce_filter::Guest>::on_announce;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::announce_filter::export!(
+            $component with_types_in $crate::bindings::announce_filter
+        );
+    };
+    (scrape, $component:ident, $policy:ident) => {
+        impl $crate::bindings::scrape_filter::Guest for $component {
+            fn on_scrape(scrape: $crate::bindings::imports::types::Scrape) -> $crate::Verdict {
+                $crate::runtime::on_scrape(&$policy, scrape)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn($crate::bindings::imports::types::Scrape) -> $crate::Verdict =
+            <$component as $crate::bindings::scrape_filter::Guest>::on_scrape;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::scrape_filter::export!(
+            $component with_types_in $crate::bindings::scrape_filter
+        );
+    };
+    ($hook:ident, $component:ident, $policy:ident) => {
+        ::std::compile_error!(::std::concat!(
+            "there is no hook `",
+            ::std::stringify!($hook),
+            "`, expected announce or scrape"
+        ));
+    };
+}

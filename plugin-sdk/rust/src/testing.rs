@@ -1,0 +1,516 @@
+//! A host for tests on the machine that builds: makes a policy from its `config`, calls its hooks
+//! with a request that the test describes, and shows what came out.
+//!
+//! ```
+//! # use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, response};
+//! # #[derive(serde::Deserialize)]
+//! # struct Config {}
+//! # struct Slow;
+//! # impl Policy for Slow {
+//! #     type Config = Config;
+//! #     fn init(_: Config, _: &Context) -> Result<Self, Error> { Ok(Self) }
+//! # }
+//! # impl AnnounceFilter for Slow {
+//! #     fn on_announce(&mut self, _: &Announce) -> Verdict {
+//! #         response::set_interval(response::interval() * 2);
+//! #         Verdict::Next
+//! #     }
+//! # }
+//! use karuta_plugin::testing::{self, Request};
+//!
+//! let mut policy: Slow = testing::init("{}")?;
+//! let answer = Request { interval: 1800, ..Request::default() }.announce(&mut policy);
+//! assert_eq!(answer.verdict, Verdict::Next);
+//! assert_eq!(answer.interval, 3600);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! Bounds that the real host puts on an answer are not applied here.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use crate::{
+    Announce, AnnounceFilter, Context, Error, Event, InfoHash, Policy, Role, Scrape, ScrapeFilter,
+    Transport, Verdict,
+    bindings::imports::types::{self, Traits},
+    config,
+    log::Level,
+    swarm::Stats,
+};
+
+/// A request, and what the answer to it would say before the policy.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The whole peer id.
+    pub peer_id: [u8; 20],
+    /// The announced address.
+    pub address: IpAddr,
+    /// The announced port.
+    pub port: u16,
+    /// What the peer reports.
+    pub event: Event,
+    /// How the request came.
+    pub transport: Transport,
+    /// How many peers it asks for.
+    pub num_want: u32,
+    /// Bytes left to download; zero makes it a seeder, the highest number is for not said.
+    pub left: u64,
+    /// Bytes uploaded.
+    pub uploaded: u64,
+    /// Bytes downloaded.
+    pub downloaded: u64,
+    /// Names and values of the query.
+    pub query: Vec<(String, String)>,
+    /// Names and values of the route's parameters.
+    pub path: Vec<(String, String)>,
+    /// Names and values of the headers.
+    pub headers: Vec<(String, String)>,
+    /// What the `credential` rule found.
+    pub credential: Option<String>,
+    /// Who asks, where it is not the announced address.
+    pub client_address: Option<IpAddr>,
+    /// A trusted proxy that the request came through.
+    pub proxy: Option<SocketAddr>,
+    /// What earlier policies left.
+    pub attributes: Vec<(String, String)>,
+    /// Seconds until the next announce.
+    pub interval: u32,
+    /// Seconds that the client must wait at least.
+    pub min_interval: u32,
+    /// The torrents that the host knows.
+    pub swarms: Vec<(InfoHash, Stats)>,
+}
+
+impl Default for Request {
+    /// A leecher on 192.0.2.1 that announces over HTTP, to be answered with the configuration's
+    /// defaults.
+    fn default() -> Self {
+        Self {
+            info_hash: InfoHash::from_bytes([0xaa; 20]),
+            peer_id: *b"-TR4050-abcdefghijkl",
+            address: Ipv4Addr::new(192, 0, 2, 1).into(),
+            port: 6881,
+            event: Event::None,
+            transport: Transport::Http,
+            num_want: 50,
+            left: u64::MAX,
+            uploaded: 0,
+            downloaded: 0,
+            query: Vec::new(),
+            path: Vec::new(),
+            headers: Vec::new(),
+            credential: None,
+            client_address: None,
+            proxy: None,
+            attributes: Vec::new(),
+            interval: 1800,
+            min_interval: 900,
+            swarms: Vec::new(),
+        }
+    }
+}
+
+/// What a policy answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it decided.
+    pub verdict: Verdict,
+    /// The text of [`response::reject`](crate::response::reject).
+    pub failure: Option<String>,
+    /// What [`response::set_retry_in`](crate::response::set_retry_in) said.
+    pub retry_in: Option<Option<u32>>,
+    /// The text of [`response::warn`](crate::response::warn).
+    pub warning: Option<String>,
+    /// Seconds until the next announce.
+    pub interval: u32,
+    /// Seconds that the client must wait at least.
+    pub min_interval: u32,
+    /// How many peers the answer holds at most.
+    pub num_want: u32,
+    /// Whether the info-hash of a scrape is answered with zeros.
+    pub hidden: bool,
+    /// What the policy left for those behind it, the last last.
+    pub attributes: Vec<(String, String)>,
+    /// The lines of the log; every level is shown.
+    pub log: Vec<(Level, String)>,
+}
+
+/// Makes a policy from its `config`, written as JSON.
+///
+/// # Errors
+///
+/// The text that the operator would see.
+pub fn init<P: Policy>(config: &str) -> Result<P, String> {
+    let context = Context { name: "test".into(), role: Role::Worker, worker: 0, workers: 1 };
+    config::parse(config).and_then(|config| P::init(config, &context)).map_err(Error::into_text)
+}
+
+impl Request {
+    /// Announces.
+    pub fn announce(&self, policy: &mut impl AnnounceFilter) -> Answer {
+        let [client, ..] = self.peer_id.as_chunks().0 else { unreachable!("there are 20 bytes") };
+        let client = u64::from_be_bytes(*client);
+        let seeder = if self.left == 0 { Traits::SEEDER } else { Traits::empty() };
+        let announce = types::Announce {
+            info_hash: self.info_hash.to_words(),
+            address: words(self.address),
+            client: ((client >> 32) as u32, client as u32),
+            port: self.port,
+            event: self.event,
+            transport: self.transport,
+            num_want: self.num_want,
+            traits: self.traits() | seeder,
+        };
+        self.decide(|| policy.on_announce(&Announce(announce)))
+    }
+
+    /// Scrapes the one info-hash.
+    pub fn scrape(&self, policy: &mut impl ScrapeFilter) -> Answer {
+        let scrape = types::Scrape {
+            info_hash: self.info_hash.to_words(),
+            address: words(self.asker()),
+            transport: self.transport,
+            traits: self.traits(),
+        };
+        let request = Self { peer_id: [0; 20], ..self.clone() };
+        request.decide(|| policy.on_scrape(&Scrape(scrape)))
+    }
+
+    fn asker(&self) -> IpAddr {
+        self.client_address.unwrap_or(self.address)
+    }
+
+    fn traits(&self) -> Traits {
+        let mut traits = Traits::empty();
+        traits.set(Traits::IPV6, self.address.is_ipv6());
+        traits.set(Traits::PROXIED, self.proxy.is_some());
+        traits.set(Traits::OVERRIDDEN, self.asker() != self.address);
+        traits.set(Traits::CREDENTIAL, self.credential.is_some());
+        traits
+    }
+
+    fn decide(&self, hook: impl FnOnce() -> Verdict) -> Answer {
+        let answer = Answer {
+            verdict: Verdict::Next,
+            failure: None,
+            retry_in: None,
+            warning: None,
+            interval: self.interval,
+            min_interval: self.min_interval,
+            num_want: self.num_want,
+            hidden: false,
+            attributes: self.attributes.clone(),
+            log: Vec::new(),
+        };
+        EXCHANGE.set(Some(Exchange { request: self.clone(), answer }));
+        let verdict = hook();
+        let exchange = EXCHANGE.take().expect("nothing takes it but this");
+        Answer { verdict, ..exchange.answer }
+    }
+}
+
+/// The request under way, and its answer as it is so far.
+struct Exchange {
+    request: Request,
+    answer: Answer,
+}
+
+thread_local! {
+    static EXCHANGE: RefCell<Option<Exchange>> = const { RefCell::new(None) };
+}
+
+/// Looks at the request under way; the default where there is none.
+fn ask<T: Default>(question: impl FnOnce(&Exchange) -> T) -> T {
+    EXCHANGE.with_borrow(|exchange| exchange.as_ref().map(question).unwrap_or_default())
+}
+
+/// Changes the answer under way, where there is one.
+fn change(change: impl FnOnce(&mut Answer)) {
+    EXCHANGE.with_borrow_mut(|exchange| {
+        if let Some(exchange) = exchange {
+            change(&mut exchange.answer);
+        }
+    });
+}
+
+fn words(address: IpAddr) -> types::Address {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    ((bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32)
+}
+
+/// The host functions, with the signatures of the contract's bindings.
+pub(crate) mod host {
+    pub(crate) mod request {
+        use super::super::{ask, types, words};
+
+        type Pairs = [(String, String)];
+
+        fn last(pairs: &Pairs, name: &str) -> Option<String> {
+            pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        }
+
+        pub(crate) fn peer_id() -> Vec<u8> {
+            ask(|exchange| exchange.request.peer_id.to_vec())
+        }
+        pub(crate) fn left() -> u64 {
+            ask(|exchange| exchange.request.left)
+        }
+        pub(crate) fn uploaded() -> u64 {
+            ask(|exchange| exchange.request.uploaded)
+        }
+        pub(crate) fn downloaded() -> u64 {
+            ask(|exchange| exchange.request.downloaded)
+        }
+        pub(crate) fn query_param(name: &str) -> Option<String> {
+            ask(|exchange| last(&exchange.request.query, name))
+        }
+        pub(crate) fn path_param(name: &str) -> Option<String> {
+            ask(|exchange| last(&exchange.request.path, name))
+        }
+        pub(crate) fn header(name: &str) -> Option<String> {
+            ask(|exchange| {
+                let mut headers = exchange.request.headers.iter();
+                headers
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                    .map(|(_, text)| text.clone())
+            })
+        }
+        pub(crate) fn credential() -> Option<String> {
+            ask(|exchange| exchange.request.credential.clone())
+        }
+        pub(crate) fn client_address() -> types::Address {
+            ask(|exchange| words(exchange.request.asker()))
+        }
+        pub(crate) fn socket_address() -> (types::Address, u16) {
+            ask(|exchange| match exchange.request.proxy {
+                Some(proxy) => (words(proxy.ip()), proxy.port()),
+                None => (words(exchange.request.asker()), exchange.request.port),
+            })
+        }
+        pub(crate) fn attribute(name: &str) -> Option<String> {
+            ask(|exchange| last(&exchange.request.attributes, name))
+        }
+    }
+
+    pub(crate) mod response {
+        use super::super::{ask, change};
+
+        pub(crate) fn fail(reason: &str) {
+            change(|answer| answer.failure = Some(reason.into()));
+        }
+        pub(crate) fn retry_in(minutes: Option<u32>) {
+            change(|answer| answer.retry_in = Some(minutes));
+        }
+        pub(crate) fn warn(message: &str) {
+            change(|answer| answer.warning = Some(message.into()));
+        }
+        pub(crate) fn interval() -> u32 {
+            ask(|exchange| exchange.request.interval)
+        }
+        pub(crate) fn min_interval() -> u32 {
+            ask(|exchange| exchange.request.min_interval)
+        }
+        pub(crate) fn set_interval(seconds: u32) {
+            change(|answer| answer.interval = seconds);
+        }
+        pub(crate) fn set_min_interval(seconds: u32) {
+            change(|answer| answer.min_interval = seconds);
+        }
+        pub(crate) fn set_num_want(count: u32) {
+            change(|answer| answer.num_want = count);
+        }
+        pub(crate) fn set_attribute(name: &str, value: &str) {
+            change(|answer| answer.attributes.push((name.into(), value.into())));
+        }
+        pub(crate) fn hide() {
+            change(|answer| answer.hidden = true);
+        }
+    }
+
+    pub(crate) mod swarm {
+        use super::super::{InfoHash, Stats, ask, types};
+
+        const EMPTY: Stats = Stats { seeders: 0, leechers: 0, completed: 0 };
+
+        pub(crate) fn current() -> Stats {
+            ask(|exchange| Some(exchange.request.info_hash))
+                .and_then(|info_hash| lookup(info_hash.to_words()))
+                .unwrap_or(EMPTY)
+        }
+        pub(crate) fn lookup(info_hash: types::InfoHash) -> Option<Stats> {
+            let info_hash = InfoHash::from_words(info_hash);
+            ask(|exchange| {
+                let mut swarms = exchange.request.swarms.iter();
+                swarms.find(|(known, _)| *known == info_hash).map(|(_, stats)| *stats)
+            })
+        }
+    }
+
+    pub(crate) mod log {
+        use super::super::{Level, change};
+
+        pub(crate) fn enabled(_: Level) -> bool {
+            true
+        }
+        pub(crate) fn write(level: Level, message: &str) {
+            change(|answer| answer.log.push((level, message.into())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{log, request, response, swarm};
+
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {}
+
+    /// Writes down all that it is told, and changes all that it can.
+    #[derive(Default)]
+    struct Witness(Vec<String>);
+
+    impl Policy for Witness {
+        type Config = Config;
+        fn init(_: Config, context: &Context) -> Result<Self, Error> {
+            Ok(Self(vec![context.name.clone()]))
+        }
+    }
+
+    impl AnnounceFilter for Witness {
+        fn on_announce(&mut self, announce: &Announce) -> Verdict {
+            self.0 = vec![
+                announce.info_hash().to_string(),
+                announce.address().to_string(),
+                String::from_utf8_lossy(&announce.client()).into_owned(),
+                announce.port().to_string(),
+                format!("{:?} {:?}", announce.event(), announce.transport()),
+                announce.num_want().to_string(),
+                format!("{} {}", announce.is_seeder(), announce.is_proxied()),
+                format!("{} {}", announce.is_overridden(), announce.has_credential()),
+                String::from_utf8_lossy(&request::peer_id()).into_owned(),
+                format!("{} {} {}", request::left(), request::uploaded(), request::downloaded()),
+                format!("{:?} {:?}", request::query_param("a"), request::query_param("b")),
+                format!("{:?} {:?}", request::path_param("a"), request::header("x-a")),
+                format!("{:?} {:?}", request::credential(), request::attribute("a")),
+                format!("{} {}", request::client_address(), request::socket_address()),
+                format!("{:?}", swarm::current()),
+                format!("{:?}", swarm::lookup(InfoHash::from_bytes([1; 20]))),
+            ];
+            response::set_retry_in(Some(5));
+            response::warn("soon");
+            response::set_interval(response::interval() + 1);
+            response::set_min_interval(response::min_interval() + 1);
+            response::set_num_want(3);
+            response::set_attribute("b", "c");
+            log::info!("{} lines", self.0.len());
+            log::warn!("plain");
+            response::reject("no")
+        }
+    }
+
+    impl ScrapeFilter for Witness {
+        fn on_scrape(&mut self, scrape: &Scrape) -> Verdict {
+            self.0 = vec![
+                scrape.info_hash().to_string(),
+                scrape.address().to_string(),
+                format!("{:?}", scrape.transport()),
+                format!("{} {}", scrape.is_proxied(), scrape.has_credential()),
+                format!("{:?}", request::peer_id() == [0; 20]),
+            ];
+            response::hide();
+            Verdict::Next
+        }
+    }
+
+    fn pairs(name: &str, value: &str) -> Vec<(String, String)> {
+        vec![(name.into(), value.into())]
+    }
+
+    #[test]
+    fn a_policy_sees_the_whole_announce_and_may_change_the_whole_answer() {
+        let stats = Stats { seeders: 1, leechers: 2, completed: 3 };
+        let request = Request {
+            address: "2001:db8::1".parse().unwrap(),
+            client_address: Some("192.0.2.7".parse().unwrap()),
+            proxy: Some("10.0.0.1:80".parse().unwrap()),
+            event: Event::Completed,
+            transport: Transport::Https,
+            left: 0,
+            uploaded: 1,
+            downloaded: 2,
+            query: pairs("a", "1"),
+            path: pairs("a", "2"),
+            headers: pairs("X-A", "3"),
+            credential: Some("4".into()),
+            attributes: pairs("a", "5"),
+            swarms: vec![(InfoHash::from_bytes([0xaa; 20]), stats)],
+            ..Request::default()
+        };
+        let mut policy = init::<Witness>("{}").unwrap();
+        assert_eq!(policy.0, ["test"]);
+        let answer = request.announce(&mut policy);
+        assert_eq!(
+            policy.0,
+            [
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "2001:db8::1",
+                "-TR4050-",
+                "6881",
+                "Event::Completed Transport::Https",
+                "50",
+                "true true",
+                "true true",
+                "-TR4050-abcdefghijkl",
+                "0 1 2",
+                r#"Some("1") None"#,
+                r#"Some("2") Some("3")"#,
+                r#"Some("4") Some("5")"#,
+                "192.0.2.7 10.0.0.1:80",
+                "Stats { seeders: 1, leechers: 2, completed: 3 }",
+                "None",
+            ]
+        );
+        let expected = Answer {
+            verdict: Verdict::Reject,
+            failure: Some("no".into()),
+            retry_in: Some(Some(5)),
+            warning: Some("soon".into()),
+            interval: 1801,
+            min_interval: 901,
+            num_want: 3,
+            hidden: false,
+            attributes: vec![("a".into(), "5".into()), ("b".into(), "c".into())],
+            log: vec![(Level::Info, "16 lines".into()), (Level::Warn, "plain".into())],
+        };
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_policy_sees_the_scrape_and_may_hide_it() {
+        let mut policy = Witness::default();
+        let request = Request { transport: Transport::Udp, ..Request::default() };
+        let answer = request.scrape(&mut policy);
+        let hash = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        assert_eq!(policy.0, [hash, "192.0.2.1", "Transport::Udp", "false false", "true"]);
+        assert!(answer.hidden);
+        assert_eq!(answer.verdict, Verdict::Next);
+    }
+
+    #[test]
+    fn outside_a_request_there_is_nothing() {
+        assert_eq!(request::peer_id(), [0; 20]);
+        assert_eq!(request::query_param("a"), None);
+        assert_eq!(response::interval(), 0);
+        log::error!("lost");
+    }
+}

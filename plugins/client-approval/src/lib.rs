@@ -1,0 +1,201 @@
+//! Lets clients in, or keeps them out, by the first bytes of the peer id (BEP 20).
+//! `docs/policies/client-approval.md` is for the operator.
+
+use std::cell::LazyCell;
+
+use karuta_plugin::{
+    Announce, AnnounceFilter, Context, Error, Policy, Verdict, config::DataSource, request,
+    response,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    allow: Vec<Prefix>,
+    #[serde(default)]
+    deny: Vec<Prefix>,
+    #[serde(rename = "allow_from")]
+    _allow_from: Option<DataSource>,
+    #[serde(rename = "deny_from")]
+    _deny_from: Option<DataSource>,
+}
+
+/// The first bytes of peer ids. Eight of them come with every announce; the rest is asked for only
+/// where those eight are right.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Prefix {
+    head: u64,
+    mask: u64,
+    tail: Box<[u8]>,
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = text.as_bytes();
+        if !(1..=20).contains(&bytes.len()) {
+            return Err(format!("must be 1 to 20 bytes, is {}", bytes.len()));
+        }
+        let (head, tail) = bytes.split_at(bytes.len().min(8));
+        let (mut value, mut mask) = ([0; 8], [0; 8]);
+        value[..head.len()].copy_from_slice(head);
+        mask[..head.len()].fill(0xff);
+        Ok(Self {
+            head: u64::from_be_bytes(value),
+            mask: u64::from_be_bytes(mask),
+            tail: tail.into(),
+        })
+    }
+}
+
+struct ClientApproval {
+    allow: Vec<Prefix>,
+    deny: Vec<Prefix>,
+}
+
+impl Policy for ClientApproval {
+    type Config = Config;
+    fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        Ok(Self { allow: config.allow, deny: config.deny })
+    }
+}
+
+impl AnnounceFilter for ClientApproval {
+    fn on_announce(&mut self, announce: &Announce) -> Verdict {
+        let client = u64::from_be_bytes(announce.client());
+        let peer_id = LazyCell::new(request::peer_id);
+        let in_list = |list: &[Prefix]| {
+            list.iter().any(|prefix| {
+                client & prefix.mask == prefix.head
+                    && (prefix.tail.is_empty() || peer_id[8..].starts_with(&prefix.tail))
+            })
+        };
+        if in_list(&self.deny) || !(self.allow.is_empty() || in_list(&self.allow)) {
+            return response::reject("unapproved client");
+        }
+        Verdict::Next
+    }
+}
+
+karuta_plugin::export!(ClientApproval: announce);
+
+#[cfg(test)]
+mod tests {
+    use karuta_plugin::testing::{self, Answer, Request};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn announce(config: &str, peer_id: &[u8; 20]) -> Answer {
+        let mut policy: ClientApproval = testing::init(config).unwrap();
+        Request { peer_id: *peer_id, ..Request::default() }.announce(&mut policy)
+    }
+
+    fn lets_in(config: &str, peer_id: &[u8; 20]) -> bool {
+        let answer = announce(config, peer_id);
+        match answer.verdict {
+            Verdict::Next => assert_eq!(answer.failure, None),
+            Verdict::Reject => assert_eq!(answer.failure.as_deref(), Some("unapproved client")),
+            verdict => panic!("{verdict:?}"),
+        }
+        answer.verdict == Verdict::Next
+    }
+
+    #[test]
+    fn without_lists_everybody_is_let_in() {
+        for config in ["{}", "null", r#"{"allow": [], "deny": []}"#, r#"{"allow_from": null}"#] {
+            assert!(lets_in(config, b"-TR4050-abcdefghijkl"), "{config}");
+            assert!(lets_in(config, &[0; 20]), "{config}");
+        }
+    }
+
+    #[test]
+    fn an_allow_list_keeps_all_others_out() {
+        let config = r#"{"allow": ["-TR", "-qB4", "M"]}"#;
+        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
+        assert!(lets_in(config, b"-qB4500-abcdefghijkl"));
+        assert!(lets_in(config, b"M7-11-0-abcdefghijkl"));
+        assert!(!lets_in(config, b"-qB3300-abcdefghijkl"));
+        assert!(!lets_in(config, b"-tr4050-abcdefghijkl"));
+        assert!(!lets_in(config, b"T-R4050-abcdefghijkl"));
+        assert!(!lets_in(config, &[0; 20]));
+    }
+
+    #[test]
+    fn deny_goes_before_allow() {
+        let config = r#"{"allow": ["-TR"], "deny": ["-TR2", "-XL"]}"#;
+        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
+        assert!(!lets_in(config, b"-TR2940-abcdefghijkl"));
+        assert!(!lets_in(config, b"-XL0012-abcdefghijkl"));
+        assert!(!lets_in(config, b"-qB4500-abcdefghijkl"));
+        assert!(lets_in(r#"{"deny": ["-XL"]}"#, b"-qB4500-abcdefghijkl"));
+    }
+
+    #[test]
+    fn prefixes_of_every_length_match_up_to_their_last_byte() {
+        let peer_id = b"-TR4050-abcdefghijkl";
+        for length in 1..=20 {
+            let prefix = std::str::from_utf8(&peer_id[..length]).unwrap();
+            let allow = format!(r#"{{"allow": ["{prefix}"]}}"#);
+            let deny = format!(r#"{{"deny": ["-zz", "{prefix}"]}}"#);
+            assert!(lets_in(&allow, peer_id), "{prefix}");
+            assert!(!lets_in(&deny, peer_id), "{prefix}");
+            let mut other = *peer_id;
+            other[length - 1] ^= 1;
+            assert!(!lets_in(&allow, &other), "{prefix}");
+            assert!(lets_in(&deny, &other), "{prefix}");
+            if length < 20 {
+                let mut longer = *peer_id;
+                longer[length] ^= 1;
+                assert!(lets_in(&allow, &longer), "{prefix}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_matches_what_starts_with_it(
+            prefixes in vec("[a-c]{1,20}", 1..20),
+            peer_id in "[a-c]{20}",
+        ) {
+            let starts = prefixes.iter().any(|prefix| peer_id.starts_with(prefix));
+            let bytes: &[u8; 20] = peer_id.as_bytes().try_into().unwrap();
+            prop_assert_eq!(lets_in(&format!(r#"{{"allow": {prefixes:?}}}"#), bytes), starts);
+            prop_assert_eq!(lets_in(&format!(r#"{{"deny": {prefixes:?}}}"#), bytes), !starts);
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_the_bytes_of_its_text() {
+        assert!(lets_in(r#"{"allow": ["é"]}"#, b"\xc3\xa9\xff45678-abcdefghijk"));
+        assert!(lets_in(r#"{"allow": ["\u0000"]}"#, &[0; 20]));
+        assert!(!lets_in(r#"{"allow": ["\u0000"]}"#, b"\x01234567-abcdefghijkl"));
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused_with_path_and_reason() {
+        let cases = [
+            (r#"{"allow": ["-TR", ""]}"#, "allow[1]: must be 1 to 20 bytes, is 0"),
+            (
+                r#"{"allow": ["-TR", "-TR4050-abcdefghijklm"]}"#,
+                "allow[1]: must be 1 to 20 bytes, is 21",
+            ),
+            (r#"{"deny": ["ééééééééééé"]}"#, "deny[0]: must be 1 to 20 bytes, is 22"),
+            (r#"{"deny": [4050]}"#, "deny[0]: found the number `4050`, expected a text"),
+            (r#"{"deny": "-TR"}"#, "deny: found a text, expected a list"),
+            (r#"{"allow": null}"#, "allow: found nothing, expected a list"),
+            (
+                r#"{"whitelist": ["-TR"]}"#,
+                "whitelist: unknown key, expected one of allow, deny, allow_from, deny_from",
+            ),
+            (r#"{"allow_from": "good"}"#, "allow_from: data sources are not built yet"),
+            (r#"{"deny_from": "bad"}"#, "deny_from: data sources are not built yet"),
+        ];
+        for (config, message) in cases {
+            assert_eq!(testing::init::<ClientApproval>(config).err().as_deref(), Some(message));
+        }
+    }
+}

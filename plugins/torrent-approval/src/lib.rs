@@ -1,0 +1,194 @@
+//! Lets torrents in, or keeps them out, by info-hash.
+//! `docs/policies/torrent-approval.md` is for the operator.
+
+use karuta_plugin::{
+    Announce, AnnounceFilter, Context, Error, InfoHash, Policy, Scrape, ScrapeFilter, Verdict,
+    config::DataSource, response,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    allow: Vec<InfoHash>,
+    #[serde(default)]
+    deny: Vec<InfoHash>,
+    #[serde(rename = "allow_from")]
+    _allow_from: Option<DataSource>,
+    #[serde(rename = "deny_from")]
+    _deny_from: Option<DataSource>,
+    #[serde(default)]
+    scrapes: Scrapes,
+}
+
+/// What a scrape of a torrent that is kept out gets.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scrapes {
+    /// Zeros.
+    #[default]
+    Hide,
+    /// A failure, for all info-hashes of the scrape.
+    Reject,
+    /// The truth.
+    Pass,
+}
+
+/// The lists are sorted.
+struct TorrentApproval {
+    allow: Vec<InfoHash>,
+    deny: Vec<InfoHash>,
+    scrapes: Scrapes,
+}
+
+impl TorrentApproval {
+    fn approves(&self, info_hash: &InfoHash) -> bool {
+        let in_list = |list: &[InfoHash]| list.binary_search(info_hash).is_ok();
+        !in_list(&self.deny) && (self.allow.is_empty() || in_list(&self.allow))
+    }
+}
+
+fn reject() -> Verdict {
+    response::reject("unapproved torrent")
+}
+
+impl Policy for TorrentApproval {
+    type Config = Config;
+    fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        let Config { mut allow, mut deny, scrapes, .. } = config;
+        allow.sort_unstable();
+        deny.sort_unstable();
+        Ok(Self { allow, deny, scrapes })
+    }
+}
+
+impl AnnounceFilter for TorrentApproval {
+    fn on_announce(&mut self, announce: &Announce) -> Verdict {
+        if self.approves(&announce.info_hash()) { Verdict::Next } else { reject() }
+    }
+}
+
+impl ScrapeFilter for TorrentApproval {
+    fn on_scrape(&mut self, scrape: &Scrape) -> Verdict {
+        match self.scrapes {
+            Scrapes::Pass => Verdict::Next,
+            _ if self.approves(&scrape.info_hash()) => Verdict::Next,
+            Scrapes::Hide => {
+                response::hide();
+                Verdict::Next
+            }
+            Scrapes::Reject => reject(),
+        }
+    }
+}
+
+karuta_plugin::export!(TorrentApproval: announce, scrape);
+
+#[cfg(test)]
+mod tests {
+    use karuta_plugin::testing::{self, Answer, Request};
+
+    use super::*;
+
+    const A: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
+    const B: &str = "0000000000000000000000000000000000000000";
+    const C: &str = "ffffffffffffffffffffffffffffffffffffffff";
+    const D: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd4";
+
+    fn policy(config: &str) -> TorrentApproval {
+        testing::init(config).unwrap()
+    }
+
+    fn request(info_hash: &str) -> Request {
+        Request { info_hash: info_hash.parse().unwrap(), ..Request::default() }
+    }
+
+    fn is_rejected(answer: &Answer) -> bool {
+        let rejected = answer.verdict == Verdict::Reject;
+        assert_eq!(answer.failure.as_deref(), rejected.then_some("unapproved torrent"));
+        assert!(rejected || answer.verdict == Verdict::Next);
+        rejected
+    }
+
+    fn lets_in(config: &str, info_hash: &str) -> bool {
+        !is_rejected(&request(info_hash).announce(&mut policy(config)))
+    }
+
+    #[test]
+    fn without_lists_every_torrent_is_let_in() {
+        for config in ["{}", "null", r#"{"allow": [], "deny": []}"#, r#"{"deny_from": null}"#] {
+            assert!(lets_in(config, A), "{config}");
+        }
+    }
+
+    #[test]
+    fn an_allow_list_keeps_all_others_out() {
+        let config = format!(r#"{{"allow": ["{C}", "{A}", "{B}"]}}"#);
+        for hash in [A, B, C] {
+            assert!(lets_in(&config, hash), "{hash}");
+        }
+        assert!(!lets_in(&config, D));
+    }
+
+    #[test]
+    fn deny_goes_before_allow() {
+        let config = format!(r#"{{"allow": ["{A}", "{B}"], "deny": ["{B}", "{C}"]}}"#);
+        assert!(lets_in(&config, A));
+        for hash in [B, C, D] {
+            assert!(!lets_in(&config, hash), "{hash}");
+        }
+        let config = format!(r#"{{"deny": ["{B}"]}}"#);
+        assert!(lets_in(&config, A) && !lets_in(&config, B));
+    }
+
+    #[test]
+    fn either_case_and_repetition_are_fine() {
+        let config = format!(r#"{{"deny": ["{A}", "{}", "{A}"]}}"#, A.to_uppercase());
+        assert!(!lets_in(&config, A) && lets_in(&config, D));
+    }
+
+    #[test]
+    fn a_scrape_of_what_is_kept_out_is_hidden_rejected_or_let_pass() {
+        for (key, hidden, rejected) in [
+            ("", true, false),
+            (r#", "scrapes": "hide""#, true, false),
+            (r#", "scrapes": "reject""#, false, true),
+            (r#", "scrapes": "pass""#, false, false),
+        ] {
+            let mut policy = policy(&format!(r#"{{"deny": ["{A}"]{key}}}"#));
+            let answer = request(A).scrape(&mut policy);
+            assert_eq!((answer.hidden, is_rejected(&answer)), (hidden, rejected), "{key}");
+            let answer = request(B).scrape(&mut policy);
+            assert_eq!((answer.hidden, is_rejected(&answer)), (false, false), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused_with_path_and_reason() {
+        let cases = [
+            (r#"{"allow": ["abc"]}"#, "allow[0]: must be 40 hexadecimal digits, is 3"),
+            (
+                r#"{"deny": ["a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "xyz"]}"#,
+                "deny[1]: must be 40 hexadecimal digits, has 'x'",
+            ),
+            (r#"{"deny": [12]}"#, "deny[0]: found the number `12`, expected a text"),
+            (r#"{"allow": {}}"#, "allow: found a mapping, expected a list"),
+            (
+                r#"{"scrapes": "drop"}"#,
+                "scrapes: unknown value `drop`, expected one of hide, reject, pass",
+            ),
+            (r#"{"scrapes": true}"#, "scrapes: found `true`, expected a text"),
+            (
+                r#"{"blacklist": []}"#,
+                "blacklist: unknown key, expected one of allow, deny, allow_from, deny_from, \
+                 scrapes",
+            ),
+            (r#"{"allow_from": "approved"}"#, "allow_from: data sources are not built yet"),
+            (r#"{"deny_from": "banned"}"#, "deny_from: data sources are not built yet"),
+        ];
+        for (config, message) in cases {
+            assert_eq!(testing::init::<TorrentApproval>(config).err().as_deref(), Some(message));
+        }
+    }
+}
