@@ -1,12 +1,19 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::config::{self, Config, LogFormat, LogLevel};
+use crate::admin::Client;
+use crate::config::{self, Admin, Config, LogFormat, LogLevel, Secret};
 use crate::daemon::{self, Error};
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
@@ -23,6 +30,16 @@ enum Command {
     Run(Source),
     /// Say whether `run` would accept the configuration; loads every plugin, listens nowhere.
     Check(Source),
+    /// Have the running daemon read its configuration and its plugins again.
+    Reload(Remote),
+    /// Show what the running daemon serves with.
+    Status {
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -32,6 +49,20 @@ struct Source {
     config: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct Remote {
+    #[command(flatten)]
+    source: Source,
+    /// The daemon's admin side, where it is not to be looked up in the configuration.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// The file with the admin side's token; otherwise $KARUTA_ADMIN_TOKEN, or the configuration's.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The environment variable that holds the admin side's token.
+const TOKEN: &str = "KARUTA_ADMIN_TOKEN";
 /// The exit code for a wrong configuration (`EX_CONFIG` of sysexits.h).
 const WRONG_CONFIGURATION: u8 = 78;
 
@@ -40,13 +71,15 @@ const WRONG_CONFIGURATION: u8 = 78;
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(source) => load(&source).and_then(|config| {
-            log_to_stderr(&config);
-            daemon::run(config)
+            log_to_stderr(&config.log);
+            daemon::run(config, source.config, set_level)
         }),
-        Command::Check(source) => {
-            load(&source).and_then(|config| daemon::check(&config)).map(|()| {
-                println!("{}: fine", source.config.display());
-            })
+        Command::Check(source) => load(&source)
+            .and_then(daemon::check)
+            .map(|()| println!("{}: fine", source.config.display())),
+        Command::Reload(remote) => return done_there(remote.client().and_then(reload_there)),
+        Command::Status { remote, json } => {
+            return done_there(remote.client().and_then(|client| status(&client, json)));
         }
     };
     match done {
@@ -66,20 +99,123 @@ fn load(source: &Source) -> Result<Config, Error> {
     config::load(&source.config).map_err(Error::Config)
 }
 
-fn log_to_stderr(config: &Config) {
-    let level = match config.log.level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
+fn done_there(done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { text, code }) => {
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why something was not done, and the exit code for it.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text: format!("karuta: {text}"), code: 1 }
+    }
+}
+
+impl Remote {
+    fn client(self) -> Result<Client, Failure> {
+        let given = match (self.token_file, std::env::var_os(TOKEN)) {
+            (Some(file), _) => Some(Secret::from_file(&file)?),
+            (None, Some(token)) if !token.is_empty() => Some(Secret::from_env(TOKEN)?),
+            _ => None,
+        };
+        if let Some(address) = self.admin {
+            return Ok(Client { address, token: given });
+        }
+        let config = config::load(&self.source.config)
+            .map_err(|error| Failure { text: error.to_string(), code: WRONG_CONFIGURATION })?;
+        let Admin { listen, token } = config.admin;
+        let host = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Ok(Client { address: SocketAddr::new(host, listen.port()), token: given.or(token) })
+    }
+}
+
+fn reload_there(client: Client) -> Result<(), Failure> {
+    let report = client.reload()?;
+    println!("generation {}: {report}", report.generation);
+    if !report.needs_restart.is_empty() {
+        println!("waiting for a restart: {}", report.needs_restart.join(", "));
+    }
+    Ok(())
+}
+
+fn status(client: &Client, json: bool) -> Result<(), Failure> {
+    let status = client.status()?;
+    if json {
+        println!("{status:#}");
+        return Ok(());
+    }
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
+    for listener in status["listeners"].as_array().into_iter().flatten() {
+        println!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
+    }
+    let policies = status["policies"].as_array().cloned().unwrap_or_default();
+    if policies.is_empty() {
+        return Ok(());
+    }
+    println!("\n{:<24} {:<8} {:>9} {:>8} {:>10}  DIGEST", "POLICY", "STATE", "INSTANCES", "RESTARTS", "MEMORY");
+    for policy in policies {
+        let kib = policy["memory_bytes"].as_u64().unwrap_or(0) / 1024;
+        let digest: String = text(&policy["digest"]).chars().take(12).collect();
+        println!(
+            "{:<24} {:<8} {:>9} {:>8} {:>6} KiB  {digest}",
+            text(&policy["name"]),
+            text(&policy["state"]),
+            text(&policy["instances"]),
+            text(&policy["restarts"]),
+            kib,
+        );
+    }
+    Ok(())
+}
+
+type Handle = reload::Handle<LevelFilter, Registry>;
+
+/// The level of the log, to be changed while the daemon runs.
+static LEVEL: OnceLock<Handle> = OnceLock::new();
+
+fn log_to_stderr(log: &config::Log) {
+    let (level, handle) = reload::Layer::new(filter(log.level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match config.log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(level).with(lines).init();
+    let _ = LEVEL.set(handle);
+}
+
+fn set_level(level: LogLevel) {
+    if let Some(Err(error)) = LEVEL.get().map(|handle| handle.reload(filter(level))) {
+        tracing::error!(%error, "the level of the log stays as it was");
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
     }
 }

@@ -1,7 +1,7 @@
 //! The life of a request: limits, filters, the swarm, the answer. Knows no transport and no
 //! WebAssembly.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use crate::limits::Limiter;
-use crate::policy::{Answer, Chain, Exchange, Ruling};
+use crate::policy::{Answer, Chain, Exchange, NewLink, Ruling};
 use crate::swarm::{Store, Update};
 
 /// What a prefix is told that asks too often.
@@ -21,12 +21,19 @@ const TOO_MANY: &str = "too many requests";
 /// The tracker as one worker thread has it. Only the store and the limits are shared.
 pub struct Tracker<S> {
     store: Arc<S>,
-    limits: Option<Arc<Limiter>>,
     chain: RefCell<Chain>,
     rng: RefCell<SmallRng>,
-    settings: Settings,
+    limits: RefCell<Option<Arc<Limiter>>>,
+    settings: Cell<Settings>,
     /// What the store's seconds count from.
     start: Instant,
+}
+
+/// What one version of the configuration says, made ready for one worker.
+pub struct Rules {
+    pub settings: Settings,
+    pub limits: Option<Arc<Limiter>>,
+    pub links: Vec<NewLink>,
 }
 
 /// What the configuration says of answers.
@@ -60,15 +67,24 @@ pub struct Carries {
 
 impl<S: Store> Tracker<S> {
     /// `start` is the same for all workers of a store.
-    pub fn new(
-        store: Arc<S>,
-        limits: Option<Arc<Limiter>>,
-        chain: Chain,
-        settings: Settings,
-        start: Instant,
-    ) -> Self {
-        let rng = RefCell::new(SmallRng::from_os_rng());
-        Self { store, limits, chain: RefCell::new(chain), rng, settings, start }
+    pub fn new(store: Arc<S>, rules: Rules, start: Instant) -> Self {
+        let tracker = Self {
+            store,
+            chain: RefCell::default(),
+            rng: RefCell::new(SmallRng::from_os_rng()),
+            limits: RefCell::default(),
+            settings: Cell::new(rules.settings),
+            start,
+        };
+        tracker.adopt(rules);
+        tracker
+    }
+
+    /// Changes over to other rules, between two requests.
+    pub fn adopt(&self, rules: Rules) {
+        self.settings.set(rules.settings);
+        *self.limits.borrow_mut() = rules.limits;
+        self.chain.borrow_mut().adopt(rules.links);
     }
 
     /// Decides an announce, enters the peer, and gives it others.
@@ -135,13 +151,13 @@ impl<S: Store> Tracker<S> {
     }
 
     fn reset(&self, exchange: &mut Exchange, carries: u32) {
-        let Settings { interval, min_interval, default_num_want, max_num_want } = self.settings;
+        let Settings { interval, min_interval, default_num_want, max_num_want } = self.settings.get();
         let wanted = exchange.request.announce.num_want.unwrap_or(default_num_want);
         exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
     }
 
     fn admit(&self, exchange: &mut Exchange, now: Instant) -> Result<(), Refused> {
-        match &self.limits {
+        match &*self.limits.borrow() {
             Some(limits) if !limits.admit(exchange.request.client, now) => {
                 exchange.answer.failure = Some(TOO_MANY.to_owned());
                 exchange.answer.retry = Some(Retry::Minutes(1));

@@ -1,6 +1,7 @@
-//! The operator's side: metrics, health, status.
+//! The operator's side: metrics, health, status, reload.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,9 +16,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+mod client;
+
+pub use client::Client;
 
 use crate::config::Secret;
 use crate::metrics::Metrics;
@@ -28,7 +35,40 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
-    pub policies: Vec<Policy>,
+    /// The policies that serve.
+    pub policies: Arc<Mutex<Vec<Policy>>>,
+    pub reload: mpsc::Sender<AskReload>,
+}
+
+/// The wish for a reload, with where to say what became of it.
+pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
+
+/// What a reload changed. Policies go by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The generation that serves now.
+    pub generation: u64,
+    pub added: Vec<String>,
+    /// Made anew, because the plugin or what it was configured with has changed.
+    pub replaced: Vec<String>,
+    /// Going on, with another `when`, `on_error` or `mode`.
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    /// The same policies are asked in another order.
+    pub reordered: bool,
+    /// Intervals, numbers of peers, rate limits or the level of the log have changed.
+    pub settings: bool,
+    /// Keys that have changed and wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why a reload left everything as it was.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// `None`: the configuration itself is wrong.
+    pub policy: Option<String>,
+    pub stage: String,
+    pub reason: String,
 }
 
 /// An address that is listened on, as bound.
@@ -45,6 +85,47 @@ pub struct Policy {
     /// SHA-256 of the component, in lower-case hexadecimal digits.
     pub digest: String,
     pub mode: &'static str,
+}
+
+impl Report {
+    /// Whether there is anything new but what waits for a restart.
+    pub fn changed(&self) -> bool {
+        let lists = [&self.added, &self.replaced, &self.changed, &self.removed];
+        lists.iter().any(|list| !list.is_empty()) || self.reordered || self.settings
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.changed() {
+            return f.write_str("nothing has changed");
+        }
+        let lists = [
+            ("added", &self.added),
+            ("replaced", &self.replaced),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+        let mut parts: Vec<_> =
+            lists.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+        if self.reordered {
+            parts.push("another order".to_owned());
+        }
+        if self.settings {
+            parts.push("other settings".to_owned());
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.policy {
+            Some(policy) => write!(f, "policy `{policy}`: {}: {}", self.stage, self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -84,9 +165,12 @@ impl Admin {
             let admin = admin.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
-                    let reply =
-                        admin.answer(request.method(), request.uri().path(), request.headers());
-                    async { Ok::<_, Infallible>(reply) }
+                    let admin = admin.clone();
+                    let (parts, _) = request.into_parts();
+                    async move {
+                        let path = parts.uri.path();
+                        Ok::<_, Infallible>(admin.answer(&parts.method, path, &parts.headers).await)
+                    }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -98,23 +182,43 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Reply {
-        let show: fn(&Self) -> Reply = match path {
-            // Every worker listens before this side does, so who can ask finds the tracker ready.
-            "/healthz" | "/readyz" => |_| text(StatusCode::OK, "ok\n"),
-            "/metrics" => |admin| reply(StatusCode::OK, PROMETHEUS, admin.metrics.render()),
-            "/api/status" => Self::status,
-            _ => |_| text(StatusCode::NOT_FOUND, "not found\n"),
+    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Reply {
+        let wanted = match path {
+            "/healthz" | "/readyz" | "/metrics" | "/api/status" => Method::GET,
+            "/api/reload" => Method::POST,
+            _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
-        if method != Method::GET {
-            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-            return reply;
-        }
         if let Err(refusal) = self.admit(path, headers) {
             return refusal;
         }
-        show(self)
+        if *method != wanted {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {wanted}\n"));
+            let allow = HeaderValue::from_str(wanted.as_str());
+            reply.headers_mut().extend(allow.ok().map(|allow| (ALLOW, allow)));
+            return reply;
+        }
+        match path {
+            "/metrics" => reply(StatusCode::OK, PROMETHEUS, self.metrics.render()),
+            "/api/status" => self.status(),
+            "/api/reload" => self.reload(headers).await,
+            // Every worker listens before this side does, so who can ask finds the tracker ready.
+            _ => text(StatusCode::OK, "ok\n"),
+        }
+    }
+
+    async fn reload(&self, headers: &HeaderMap) -> Reply {
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !kind.to_ascii_lowercase().starts_with(b"application/json") {
+            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json\n");
+        }
+        let (reply, result) = oneshot::channel();
+        // Where nobody listens any more, the reply is gone too.
+        let _ = self.reload.send(reply).await;
+        match result.await {
+            Ok(Ok(report)) => json(StatusCode::OK, &report),
+            Ok(Err(refusal)) => json(StatusCode::CONFLICT, &refusal),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        }
     }
 
     /// Lets in whom the operator lets in, and no web page.
@@ -147,7 +251,8 @@ impl Admin {
     }
 
     fn status(&self) -> Reply {
-        let policies = self.policies.iter().map(|policy| {
+        let policies = self.policies.lock();
+        let policies = policies.iter().map(|policy| {
             let summary = self.metrics.summary(&policy.name);
             PolicyStatus {
                 name: &policy.name,
@@ -165,10 +270,7 @@ impl Admin {
             listeners: &self.listeners,
             policies: policies.collect(),
         };
-        match serde_json::to_vec_pretty(&status) {
-            Ok(body) => reply(StatusCode::OK, JSON, body),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        }
+        json(StatusCode::OK, &status)
     }
 }
 
@@ -185,6 +287,13 @@ fn is_loopback(host: &str) -> bool {
 
 fn text(status: StatusCode, body: &str) -> Reply {
     reply(status, TEXT, body.to_owned())
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Reply {
+    match serde_json::to_vec_pretty(value) {
+        Ok(body) => reply(status, JSON, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {

@@ -221,6 +221,20 @@ impl Secret {
         &self.value
     }
 
+    /// The secret in a file.
+    pub fn from_file(file: &Path) -> Result<Self, String> {
+        let mut secret = Self { origin: Origin::File(file.to_owned()), value: Vec::new() };
+        secret.fetch(Path::new(""))?;
+        Ok(secret)
+    }
+
+    /// The secret in an environment variable.
+    pub fn from_env(name: &str) -> Result<Self, String> {
+        let mut secret = Self { origin: Origin::Env(name.to_owned()), value: Vec::new() };
+        secret.fetch(Path::new(""))?;
+        Ok(secret)
+    }
+
     /// Fetches the value; a relative file is one in `folder`.
     pub(super) fn fetch(&mut self, folder: &Path) -> Result<(), String> {
         let (mut value, origin) = match &self.origin {

@@ -20,6 +20,7 @@ pub struct Metrics {
     policies: Mutex<Vec<Arc<Policy>>>,
     totals: Box<dyn Fn() -> Totals + Send + Sync>,
     generation: AtomicU64,
+    reloads: [AtomicU64; Reload::ALL.len()],
 }
 
 /// What one worker thread counts of requests.
@@ -30,6 +31,7 @@ pub struct Worker {
 /// What one worker thread counts of one policy.
 pub struct Policy {
     name: Arc<str>,
+    worker: u32,
     calls: Vec<Cell>,
     durations: Vec<Histogram>,
     errors: Vec<Cell>,
@@ -122,6 +124,11 @@ label! {
 }
 
 label! {
+    /// How a reload ended.
+    Reload { Applied => "applied", Unchanged => "unchanged", Refused => "refused" }
+}
+
+label! {
     /// How a call of a hook ended.
     Verdict {
         Next => "next",
@@ -199,6 +206,7 @@ impl Metrics {
             policies: Mutex::default(),
             totals: Box::new(totals),
             generation: AtomicU64::new(0),
+            reloads: Default::default(),
         }
     }
 
@@ -210,11 +218,17 @@ impl Metrics {
         worker
     }
 
-    /// The cells of one more thread for a policy.
-    pub fn policy(&self, name: &Arc<str>) -> Arc<Policy> {
+    /// The cells of one worker for a policy. They stay when the policy is reloaded.
+    pub fn policy(&self, name: &Arc<str>, worker: u32) -> Arc<Policy> {
+        let mut policies = self.policies.lock();
+        let known = policies.iter().find(|known| known.name == *name && known.worker == worker);
+        if let Some(known) = known {
+            return known.clone();
+        }
         let calls = Hook::ALL.len() * Verdict::ALL.len();
         let policy = Arc::new(Policy {
             name: name.clone(),
+            worker,
             calls: many(calls, Cell::default),
             durations: many(calls, Histogram::new),
             errors: many(Hook::ALL.len() * Cause::ALL.len(), Cell::default),
@@ -222,7 +236,7 @@ impl Metrics {
             memory: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         });
-        self.policies.lock().push(policy.clone());
+        policies.push(policy.clone());
         policy
     }
 
@@ -230,7 +244,7 @@ impl Metrics {
     pub fn summary(&self, policy: &str) -> Summary {
         let all = self.policies.lock();
         all.iter().filter(|one| &*one.name == policy).fold(Summary::default(), |sum, one| Summary {
-            instances: sum.instances + 1,
+            instances: sum.instances + usize::from(one.memory.load(Relaxed) > 0),
             restarts: sum.restarts + one.restarts.get(),
             memory: sum.memory + one.memory.load(Relaxed),
             failed: sum.failed || one.failed.load(Relaxed),
@@ -244,6 +258,11 @@ impl Metrics {
     /// Says which generation of the configuration serves.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Relaxed);
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, outcome: Reload) {
+        self.reloads[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// All series in the text format of Prometheus.

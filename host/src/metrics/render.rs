@@ -9,7 +9,7 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::{
-    Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, TRANSPORTS,
+    Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload, TRANSPORTS,
     Verdict, call_index, error_index, request_index,
 };
 
@@ -24,6 +24,15 @@ pub fn text(metrics: &Metrics) -> String {
         "karuta_generation",
         "The generation of the configuration that serves.",
         vec![(vec![], metrics.generation.load(Relaxed) as f64)],
+    ));
+    let reloads = Reload::ALL.iter().map(|outcome| {
+        let count = metrics.reloads[*outcome as usize].load(Relaxed);
+        (vec![("outcome", outcome.name())], count as f64)
+    });
+    families.push(counter(
+        "karuta_reloads_total",
+        "Reloads of the configuration, by how they ended.",
+        reloads.collect(),
     ));
     families.extend(prometheus::gather());
     families.retain(|family| !family.get_metric().is_empty());
@@ -236,7 +245,7 @@ mod tests {
             ipv6: Population::default(),
         };
         let metrics = Metrics::new(move || totals);
-        for _ in 0..2 {
+        for worker in 0..2 {
             metrics.worker().request(
                 Transport::Udp,
                 Action::Announce,
@@ -244,7 +253,7 @@ mod tests {
                 Outcome::Ok,
                 Duration::from_micros(3),
             );
-            let policy = metrics.policy(&"clients".into());
+            let policy = metrics.policy(&"clients".into(), worker);
             policy.call(Hook::Announce, Verdict::Reject);
             policy.error(Hook::Announce, Cause::Deadline);
             policy.restart();

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
-use super::instance::{Failure, Instance, Place, Role};
+use super::instance::{Failure, Instance};
 use super::supply::{Slot, Supplier};
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Event, InfoHash, Transport};
 use crate::config::OnError;
-use crate::metrics::{self, Cause, Hook, Metrics};
+use crate::metrics::{self, Cause, Hook};
 
 /// What a client is told where a policy cannot decide.
 pub const UNAVAILABLE: &str = "temporarily unavailable";
@@ -45,8 +45,17 @@ pub enum Ruling {
 }
 
 /// The chain of one worker.
+#[derive(Default)]
 pub struct Chain {
     links: Vec<Link>,
+}
+
+/// One policy for the chain of one worker, made ready elsewhere.
+pub struct NewLink {
+    pub policy: Arc<Policy>,
+    /// `None`: the chain's slot for the policy of that name goes on.
+    pub slot: Option<Slot>,
+    pub series: Arc<metrics::Policy>,
 }
 
 struct Link {
@@ -72,26 +81,31 @@ impl When {
 }
 
 impl Chain {
-    /// Makes an instance of every policy for one worker.
-    ///
-    /// # Errors
-    ///
-    /// The position of the policy whose instance did not come up, and why.
-    pub fn new(
-        policies: &[Arc<Policy>],
-        worker: u32,
-        workers: u32,
-        metrics: &Metrics,
-    ) -> Result<Self, (usize, String)> {
-        let place = Place { role: Role::Worker, worker, workers };
-        let links = policies.iter().enumerate().map(|(index, policy)| {
-            let slot = Slot::new(&policy.supplier, place).map_err(|reason| (index, reason))?;
-            let series = metrics.policy(&policy.supplier.plugin().name);
-            series.call(Hook::Init, metrics::Verdict::Ok);
-            let policy = policy.clone();
-            Ok(Link { policy, slot, guard: Guard::default(), series, calls: 0, logged: 0 })
-        });
-        Ok(Self { links: links.collect::<Result<_, _>>()? })
+    /// Changes over to a new generation, between two requests. What is no longer needed is let go
+    /// by other threads.
+    pub fn adopt(&mut self, links: Vec<NewLink>) {
+        let mut earlier = std::mem::take(&mut self.links);
+        for NewLink { policy, slot, series } in links {
+            let name = &policy.supplier.plugin().name;
+            let before = earlier.iter().position(|link| link.policy.supplier.plugin().name == *name);
+            let before = before.map(|at| earlier.swap_remove(at));
+            let link = match (slot, before) {
+                (Some(mut slot), _) => {
+                    series.memory(slot.instance().map_or(0, |instance| instance.memory()));
+                    series.call(Hook::Init, metrics::Verdict::Ok);
+                    series.set_failed(false);
+                    Link { policy, slot, guard: Guard::default(), series, calls: 0, logged: 0 }
+                }
+                (None, Some(before)) => Link { policy, ..before },
+                // Prepared from a generation that this chain never had.
+                (None, None) => continue,
+            };
+            self.links.push(link);
+        }
+        for gone in earlier {
+            gone.series.memory(0);
+            gone.series.set_failed(false);
+        }
     }
 
     /// Asks the policies about an announce.

@@ -62,10 +62,10 @@ impl Instance {
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
-            memory: Memory::new(usize::try_from(plugin.limits.memory).unwrap_or(usize::MAX)),
+            memory: Memory::new(usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX)),
             wasi: Wasi::new(&plugin.name),
             log: Sink::new(plugin.name.clone()),
-            credential: plugin.credential.clone(),
+            credential: plugin.identity.credential.clone(),
             call: Call::default(),
         };
         let mut store = Store::new(plugin.pre.engine(), state);
@@ -73,7 +73,7 @@ impl Instance {
         store.set_hostcall_fuel(HOST_CALL);
         store.set_max_component_handles(HANDLES);
         engine::watch(&mut store);
-        begin(&mut store, plugin.limits.init);
+        begin(&mut store, plugin.identity.limits.init);
         let made = plugin.pre.instantiate(&mut store).and_then(|instance| {
             let hooks = &plugin.hooks;
             let lifecycle = hooks.lifecycle.load(&mut store, &instance)?;
@@ -85,7 +85,7 @@ impl Instance {
             made.map_err(|error| failure(&store, &error).to_string())?;
         let context = hooks::lifecycle::Context {
             name: &plugin.name,
-            config: &plugin.config,
+            config: &plugin.identity.config,
             role: place.role,
             worker: place.worker,
             workers: place.workers,
@@ -93,7 +93,7 @@ impl Instance {
         lifecycle
             .call_init(&mut store, context)
             .map_err(|error| failure(&store, &error).to_string())??;
-        Ok(Self { store, announce, scrape, deadline: plugin.limits.deadline })
+        Ok(Self { store, announce, scrape, deadline: plugin.identity.limits.deadline })
     }
 
     /// `announce-filter.on-announce`; `None` where the plugin does not export it.

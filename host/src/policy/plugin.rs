@@ -24,15 +24,24 @@ const OFFERED: [&str; 5] = ["types", "request", "response", "swarm", "log"];
 pub struct Plugin {
     pub name: Arc<str>,
     pub file: PathBuf,
+    pub identity: Identity,
+    pub scope: Scope,
+    pub(super) pre: InstancePre<super::state::State>,
+    pub(super) hooks: Hooks,
+}
+
+/// What makes a plugin another one: where any of it changes, its instances are made anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
     /// SHA-256 of the file.
     pub digest: [u8; 32],
     /// The policy's `config`, as JSON.
     pub config: String,
     pub limits: config::PolicyLimits,
     pub credential: Arc<[config::CredentialRule]>,
-    pub scope: Scope,
-    pub(super) pre: InstancePre<super::state::State>,
-    pub(super) hooks: Hooks,
+    /// What a policy may set, from the configuration of the tracker.
+    pub max_interval: u32,
+    pub max_num_want: u32,
 }
 
 /// Which hooks a component exports.
@@ -83,8 +92,14 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Plugin {
-    /// Reads, verifies, compiles and links the plugin of a policy. No code of it runs.
-    pub fn load(engine: &Engine, policy: &config::Policy, scope: Scope) -> Result<Self, LoadError> {
+    /// Reads, verifies, compiles and links the plugin of a policy, or takes the earlier one where
+    /// nothing of it has changed. No code of it runs.
+    pub fn load(
+        engine: &Engine,
+        policy: &config::Policy,
+        scope: &Scope,
+        earlier: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, LoadError> {
         let name: Arc<str> = policy.name.as_str().into();
         let fail = |stage, reason| LoadError {
             policy: name.clone(),
@@ -99,19 +114,21 @@ impl Plugin {
             let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
             return Err(fail(Stage::Digest, reason));
         }
-        let component = compile(engine, &bytes).map_err(|reason| fail(Stage::Compile, reason))?;
-        let (pre, hooks) = link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?;
-        Ok(Self {
-            file: policy.plugin.clone(),
+        let identity = Identity {
             digest,
             config: policy.config.to_string(),
-            limits: policy.limits.clone(),
+            limits: policy.limits,
             credential: policy.credential.clone().into(),
-            scope,
-            pre,
-            hooks,
-            name,
-        })
+            max_interval: scope.max_interval,
+            max_num_want: scope.max_num_want,
+        };
+        if let Some(same) = earlier.filter(|earlier| earlier.identity == identity) {
+            return Ok(same.clone());
+        }
+        let component = compile(engine, &bytes).map_err(|reason| fail(Stage::Compile, reason))?;
+        let (pre, hooks) = link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?;
+        let file = policy.plugin.clone();
+        Ok(Arc::new(Self { name, file, identity, scope: scope.clone(), pre, hooks }))
     }
 
     /// The error for an instance that did not come up.

@@ -25,7 +25,7 @@ pub struct Supplier {
 }
 
 enum Order {
-    Make { place: Place, not_before: Instant, reply: Sender<Result<Instance, String>> },
+    Make { place: Place, not_before: Instant, reply: Sender<Result<Box<Instance>, String>> },
     LetGo(Box<Instance>),
 }
 
@@ -47,7 +47,7 @@ impl Supplier {
 }
 
 fn work(plugin: &Plugin, queue: &Receiver<Order>) {
-    let mut later: Vec<(Instant, Place, Sender<Result<Instance, String>>)> = Vec::new();
+    let mut later: Vec<(Instant, Place, Sender<Result<Box<Instance>, String>>)> = Vec::new();
     loop {
         let now = Instant::now();
         let next = later.iter().map(|(at, ..)| at.saturating_duration_since(now)).min();
@@ -65,7 +65,7 @@ fn work(plugin: &Plugin, queue: &Receiver<Order>) {
         while let Some(at) = later.iter().position(|(not_before, ..)| *not_before <= now) {
             let (_, place, reply) = later.swap_remove(at);
             // A slot that is gone needs no instance.
-            let _ = reply.send(Instance::new(plugin, place));
+            let _ = reply.send(Instance::new(plugin, place).map(Box::new));
         }
     }
 }
@@ -76,8 +76,8 @@ pub struct Slot {
     place: Place,
     current: Option<Box<Instance>>,
     spare: Option<Box<Instance>>,
-    deliveries: Receiver<Result<Instance, String>>,
-    reply: Sender<Result<Instance, String>>,
+    deliveries: Receiver<Result<Box<Instance>, String>>,
+    reply: Sender<Result<Box<Instance>, String>>,
     outstanding: u32,
     /// The instance that serves has returned from a call.
     proven: bool,
@@ -145,7 +145,7 @@ impl Slot {
         while let Ok(delivery) = self.deliveries.try_recv() {
             self.outstanding -= 1;
             match delivery {
-                Ok(instance) => self.spare = Some(Box::new(instance)),
+                Ok(instance) => self.spare = Some(instance),
                 Err(reason) => {
                     self.fruitless += 1;
                     let policy = &*self.supplier.plugin.name;
@@ -172,6 +172,16 @@ impl Slot {
         };
         if self.supplier.orders.send(order).is_ok() {
             self.outstanding += 1;
+        }
+    }
+}
+
+impl Drop for Slot {
+    /// Taking down an instance unmaps its memory, which is no work for a thread that serves.
+    fn drop(&mut self) {
+        let delivered = self.deliveries.try_recv().ok().and_then(Result::ok);
+        for instance in [self.current.take(), self.spare.take(), delivered].into_iter().flatten() {
+            let _ = self.supplier.orders.send(Order::LetGo(instance));
         }
     }
 }

@@ -1,0 +1,83 @@
+//! The command line's way to the operator's side of a running daemon.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{Refusal, Report};
+use crate::config::Secret;
+
+/// Where the daemon's operator's side is, and what opens it.
+pub struct Client {
+    pub address: SocketAddr,
+    pub token: Option<Secret>,
+}
+
+/// A reload compiles plugins, which takes seconds for those of some languages.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes of an answer.
+const ANSWER: usize = 16 * 1024 * 1024;
+
+impl Client {
+    /// The status as JSON.
+    pub fn status(&self) -> Result<serde_json::Value, String> {
+        let (status, body) = self.ask(Method::GET, "/api/status")?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    /// Has the daemon read its configuration again.
+    pub fn reload(&self) -> Result<Report, String> {
+        let (status, body) = self.ask(Method::POST, "/api/reload")?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)
+                .map_or_else(|error| error.to_string(), |refusal| refusal.to_string())),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path)).await;
+            answer.map_err(|_| format!("{}: no answer in time", self.address))?
+        })
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+        let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", self.address);
+        let stream = TcpStream::connect(self.address).await.map_err(|error| fail(&error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| fail(&error))?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.address.to_string())
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            let bearer = [b"Bearer ", token.expose()].concat();
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| fail(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| fail(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+        Ok((status, body.map_err(|error| fail(&error))?.to_bytes()))
+    }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> String {
+    format!("{status}: {}", String::from_utf8_lossy(body).trim())
+}

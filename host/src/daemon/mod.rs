@@ -1,0 +1,238 @@
+//! Puts the parts together, runs them, and takes them down.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+mod site;
+mod version;
+mod worker;
+
+use self::site::Site;
+use self::version::{Version, Versions, refused};
+use self::worker::Worker;
+use crate::admin::{self, Admin};
+use crate::config::{self, Config, LogLevel};
+use crate::metrics::Metrics;
+use crate::policy::{self, Engine, Generation};
+use crate::swarm::{Memory, Options, Store};
+
+/// Why the daemon did not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What the operator wrote cannot be used. The text names file, line and key.
+    #[error("{0}")]
+    Config(config::Error),
+    #[error("{what}: {error}")]
+    System { what: String, error: io::Error },
+    #[error("the policy engine: {0}")]
+    Engine(#[from] policy::EngineError),
+}
+
+/// How long one round of expiry takes, spread over many slices.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// Says whether [`run`] would accept the configuration. Binds and writes nothing.
+pub fn check(config: Config) -> Result<(), Error> {
+    let engine = Engine::new()?;
+    let store = Arc::new(Memory::new(options(&config)));
+    let (routes, ..) = site::routes(&config)?;
+    let config = Arc::new(config);
+    let nothing = Generation::default();
+    Version::load(config.clone(), &engine, store, &routes, &nothing)
+        .map_err(|(at, error)| refused(&config, at, &error))?;
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT. `set_level` changes the level of the log when the configuration
+/// in `file` is read again.
+pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(), Error> {
+    let start = Instant::now();
+    raise_file_limit();
+    let config = Arc::new(config);
+    let workers = match config.tracker.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let store = Arc::new(Memory::new(options(&config)));
+    let metrics = Arc::new(Metrics::new({
+        let store = store.clone();
+        move || store.totals().now_or_never().unwrap_or_default()
+    }));
+    let engine = Engine::new()?;
+    let (routes, ..) = site::routes(&config)?;
+    let nothing = Generation::default();
+    let refuse = |(at, error)| refused(&config, at, &error);
+    let version = Version::load(config.clone(), &engine, store.clone(), &routes, &nothing)
+        .map_err(refuse)?;
+    let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
+    let site = Site::settle(&config)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let mut crew = Vec::new();
+    let mut orders = Vec::new();
+    for (number, rules) in rules.into_iter().enumerate() {
+        let (order, received) = mpsc::unbounded_channel();
+        let worker = Worker {
+            config: config.clone(),
+            site: site.clone(),
+            sockets: site.bind()?,
+            store: store.clone(),
+            rules,
+            series: metrics.worker(),
+            start,
+            orders: received,
+            stopping: stopping.clone(),
+        };
+        crew.push(worker.start(number)?);
+        orders.push(order);
+    }
+    metrics.set_generation(1);
+
+    let shown = Arc::new(Mutex::new(version.shown()));
+    let (ask, asked) = mpsc::channel(16);
+    let admin = Admin {
+        token: config.admin.token.clone(),
+        metrics: metrics.clone(),
+        start,
+        listeners: site.list(),
+        policies: shown.clone(),
+        reload: ask,
+    };
+    let versions = Versions {
+        file,
+        engine,
+        swarms: store.clone(),
+        routes: site.routes.clone(),
+        metrics,
+        workers: orders,
+        set_level,
+        shown,
+        current: version,
+    };
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let socket = tokio::net::TcpListener::from_std(site.bind_admin()?)
+            .map_err(|error| system("the admin socket", error))?;
+        let signals = Signals::listen()?;
+        tokio::spawn(admin.serve(socket));
+        tokio::spawn(expire(store, start));
+        for admin::Listener { transport, address } in site.list() {
+            tracing::info!(transport, %address, "listening");
+        }
+        tracing::info!(workers, policies = config.policies.len(), "ready");
+        signals.obey(versions, asked).await;
+        Ok::<_, Error>(())
+    })?;
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    for worker in crew {
+        let _ = worker.join();
+    }
+    tracing::info!("stopped");
+    // A reload that is under way is of no use to anybody now.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// The signals that the daemon obeys.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| system("signals", error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads at SIGHUP and when asked, one reload at a time, until SIGTERM or SIGINT.
+    async fn obey(mut self, versions: Versions, mut asked: mpsc::Receiver<admin::AskReload>) {
+        let versions = Arc::new(Mutex::new(versions));
+        let reload = || {
+            let versions = versions.clone();
+            tokio::task::spawn_blocking(move || versions.lock().reload())
+        };
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    reload();
+                }
+                Some(reply) = asked.recv() => {
+                    let result = reload();
+                    tokio::spawn(async move {
+                        if let Ok(result) = result.await {
+                            let _ = reply.send(result);
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Removes peers that have gone silent, slice by slice, a round in [`ROUND`].
+async fn expire(store: Arc<impl Store>, start: Instant) {
+    let mut slices = 1;
+    let mut last_round = 1024;
+    loop {
+        tokio::time::sleep(ROUND / last_round).await;
+        let now = u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
+        if store.expire(now).await {
+            last_round = slices;
+            slices = 0;
+        }
+        slices += 1;
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let limits = config.swarms.limits;
+    Options {
+        lifetime: seconds(config.tracker.peer_lifetime),
+        keep_peer_ids: config.swarms.keep_peer_ids,
+        echo_lone_peer: config.tracker.echo_lone_peer,
+        max_torrents: limits.torrents as u64,
+        max_peers_per_torrent: u32::try_from(limits.peers_per_torrent).unwrap_or(u32::MAX),
+        max_peers_per_address: u32::try_from(limits.peers_per_address).unwrap_or(u32::MAX),
+        ..Options::default()
+    }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn system(what: &str, error: io::Error) -> Error {
+    Error::System { what: what.to_owned(), error }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| system("a runtime", error))
+}
+
+/// A tracker has many connections open at once.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, limit = soft, "the limit on open files stays low");
+    }
+}

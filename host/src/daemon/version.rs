@@ -1,0 +1,269 @@
+//! What one version of the configuration says, from the file to the rules of each worker; and the
+//! change from one version to the next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::worker::Adopt;
+use super::{Error, seconds};
+use crate::admin::{self, Refusal, Report};
+use crate::bittorrent::{Event, Transport};
+use crate::config::{self, Config, LogLevel};
+use crate::frontend::RouteTable;
+use crate::limits::Limiter;
+use crate::metrics::{Metrics, Reload};
+use crate::policy::{self, Change, Engine, Generation, LoadError, Scope, Stage, Swarms, When};
+use crate::tracker::{Rules, Settings};
+
+/// How long a worker may take to change over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Loads versions of the configuration, and has the workers change over to them.
+pub struct Versions {
+    pub file: PathBuf,
+    pub engine: Engine,
+    pub swarms: Arc<dyn Swarms>,
+    pub routes: RouteTable,
+    pub metrics: Arc<Metrics>,
+    pub workers: Vec<UnboundedSender<Adopt>>,
+    pub set_level: fn(LogLevel),
+    /// What the operator's side shows of the version that serves.
+    pub shown: Arc<Mutex<Vec<admin::Policy>>>,
+    pub current: Version,
+}
+
+/// A version that can serve.
+#[derive(Clone)]
+pub struct Version {
+    pub config: Arc<Config>,
+    pub generation: Generation,
+}
+
+impl Version {
+    /// Loads and tries the plugins of a configuration; those of an earlier version that have not
+    /// changed are taken over.
+    pub fn load(
+        config: Arc<Config>,
+        engine: &Engine,
+        swarms: Arc<dyn Swarms>,
+        routes: &RouteTable,
+        earlier: &Generation,
+    ) -> Result<Self, (usize, LoadError)> {
+        let scope = Scope {
+            max_interval: seconds(config.tracker.max_interval),
+            max_num_want: config.tracker.num_want.max,
+            swarms,
+        };
+        let whens = config.policies.iter().map(|policy| when(&policy.when, routes)).collect();
+        let generation = Generation::load(engine, &config.policies, whens, &scope, earlier)?;
+        Ok(Self { config, generation })
+    }
+
+    /// Makes the rules of every worker ready: instances for what is new since `earlier`.
+    pub fn rules(
+        &self,
+        earlier: &Generation,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Result<Vec<Rules>, (usize, LoadError)> {
+        let tracker = &self.config.tracker;
+        let settings = Settings {
+            interval: seconds(tracker.announce_interval),
+            min_interval: seconds(tracker.min_announce_interval),
+            default_num_want: tracker.num_want.default,
+            max_num_want: tracker.num_want.max,
+        };
+        let limits = Limiter::new(&tracker.limits).map(Arc::new);
+        let rules = |worker| {
+            let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
+            Ok(Rules { settings, limits: limits.clone(), links })
+        };
+        (0..workers).map(rules).collect()
+    }
+
+    /// What the operator's side shows.
+    pub fn shown(&self) -> Vec<admin::Policy> {
+        let show = |policy: &Arc<policy::Policy>| {
+            let plugin = policy.supplier.plugin();
+            admin::Policy {
+                name: plugin.name.to_string(),
+                digest: policy::hex(&plugin.identity.digest),
+                mode: "enforce",
+            }
+        };
+        self.generation.policies.iter().map(show).collect()
+    }
+}
+
+impl Versions {
+    /// Reads the configuration again, and changes over to what it says. Returns when every worker
+    /// has; or leaves everything as it was.
+    pub fn reload(&mut self) -> Result<Report, Refusal> {
+        let result = self.try_reload();
+        match &result {
+            Ok(report) => {
+                self.metrics.reload(match report.changed() {
+                    true => Reload::Applied,
+                    false => Reload::Unchanged,
+                });
+                let needs_restart = report.needs_restart.join(", ");
+                tracing::info!(generation = report.generation, needs_restart, "reloaded: {report}");
+            }
+            Err(refusal) => {
+                self.metrics.reload(Reload::Refused);
+                tracing::error!("the reload is refused, the old generation serves on: {refusal}");
+            }
+        }
+        result
+    }
+
+    fn try_reload(&mut self) -> Result<Report, Refusal> {
+        let config = config::load(&self.file).map_err(|error| Refusal {
+            policy: None,
+            stage: "configuration".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let earlier = self.current.clone();
+        let refuse = |(_, error): (usize, LoadError)| Refusal {
+            policy: Some(error.policy.to_string()),
+            stage: error.stage.to_string(),
+            reason: error.reason,
+        };
+        let version = Version::load(
+            Arc::new(config),
+            &self.engine,
+            self.swarms.clone(),
+            &self.routes,
+            &earlier.generation,
+        )
+        .map_err(refuse)?;
+        let mut report = compare(&earlier, &version);
+        report.generation = self.metrics.generation();
+        if report.changed() {
+            let rules = version
+                .rules(&earlier.generation, self.workers.len(), &self.metrics)
+                .map_err(refuse)?;
+            self.publish(rules);
+            report.generation += 1;
+            self.metrics.set_generation(report.generation);
+            (self.set_level)(version.config.log.level);
+            *self.shown.lock() = version.shown();
+        }
+        self.current = version;
+        Ok(report)
+    }
+
+    fn publish(&self, rules: Vec<Rules>) {
+        let (done, finished) = channel();
+        for (worker, rules) in self.workers.iter().zip(rules) {
+            let _ = worker.send(Adopt { rules, done: done.clone() });
+        }
+        drop(done);
+        for _ in &self.workers {
+            if finished.recv_timeout(PATIENCE).is_err() {
+                tracing::error!("a worker does not change over");
+            }
+        }
+    }
+}
+
+/// What changes from one version to the next.
+fn compare(earlier: &Version, later: &Version) -> Report {
+    let (was, is) = (&*earlier.config, &*later.config);
+    let mut report = Report::default();
+    for policy in &later.generation.policies {
+        let name = policy.supplier.plugin().name.to_string();
+        match earlier.generation.change(policy) {
+            Change::Added => report.added.push(name),
+            Change::Replaced => report.replaced.push(name),
+            Change::Kept => {
+                let of = |config: &Config| {
+                    let policy = config.policies.iter().find(|policy| policy.name == name)?;
+                    Some((policy.when.clone(), policy.on_error, policy.mode))
+                };
+                if of(was) != of(is) {
+                    report.changed.push(name);
+                }
+            }
+        }
+    }
+    for policy in &earlier.generation.policies {
+        let name = &policy.supplier.plugin().name;
+        if later.generation.find(name).is_none() {
+            report.removed.push(name.to_string());
+        }
+    }
+    let names = |config: &Config| -> Vec<String> {
+        config.policies.iter().map(|policy| policy.name.clone()).collect()
+    };
+    report.reordered = report.added.is_empty() && report.removed.is_empty() && names(was) != names(is);
+    let answers = |config: &Config| {
+        let tracker = &config.tracker;
+        let intervals =
+            (tracker.announce_interval, tracker.min_announce_interval, tracker.max_interval);
+        (intervals, tracker.num_want, tracker.limits, config.log.level)
+    };
+    report.settings = answers(was) != answers(is);
+
+    // What is made once for the life of the process.
+    let (old, new) = (&was.tracker, &is.tracker);
+    let fixed = [
+        ("http", was.http != is.http),
+        ("udp", was.udp != is.udp),
+        ("admin", was.admin != is.admin),
+        ("swarms", was.swarms != is.swarms),
+        ("tracker.workers", old.workers != new.workers),
+        ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),
+        ("tracker.max_scrape", old.max_scrape != new.max_scrape),
+        ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
+        ("log.format", was.log.format != is.log.format),
+        ("state_dir", was.state_dir != is.state_dir),
+    ];
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    report.needs_restart = changed.map(|(key, _)| key.to_owned()).collect();
+    report
+}
+
+/// The error of a start whose policy cannot be used, at its place in the configuration.
+pub fn refused(config: &Config, at: usize, error: &LoadError) -> Error {
+    let LoadError { policy, file, stage, reason } = error;
+    let who = format!("(policy `{policy}`, plugin {})", file.display());
+    let source = &config.source;
+    Error::Config(match stage {
+        Stage::Init => source.plugin_error(at, &format!("{reason} {who}")),
+        Stage::Digest => source.error(&format!("policies[{at}].sha256"), format!("{reason} {who}")),
+        _ => source.error(&format!("policies[{at}].plugin"), format!("{stage}: {reason} {who}")),
+    })
+}
+
+fn when(when: &config::When, routes: &RouteTable) -> When {
+    let mut routes = routes.clone();
+    When {
+        transports: when.transports.iter().map(|one| transport(*one)).collect(),
+        events: when.events.iter().map(|one| event(*one)).collect(),
+        routes: when.routes.iter().map(|route| routes.id(route)).collect(),
+    }
+}
+
+fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Http => Transport::Http,
+        config::Transport::Https => Transport::Https,
+        config::Transport::Udp => Transport::Udp,
+    }
+}
+
+fn event(event: config::Event) -> Event {
+    match event {
+        config::Event::None => Event::None,
+        config::Event::Started => Event::Started,
+        config::Event::Stopped => Event::Stopped,
+        config::Event::Completed => Event::Completed,
+        config::Event::Paused => Event::Paused,
+    }
+}

@@ -1,0 +1,118 @@
+//! A worker thread: its own runtime, sockets, connections and instances.
+
+use std::net::{TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::site::Site;
+use super::{Error, runtime, seconds, system};
+use crate::bittorrent::connection_id::ConnectionIds;
+use crate::config::Config;
+use crate::frontend::{http, udp};
+use crate::metrics;
+use crate::policy;
+use crate::swarm::Memory;
+use crate::tracker::{Rules, Tracker};
+
+/// How long requests that are under way may take when the daemon stops.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one worker thread starts with.
+pub struct Worker {
+    pub config: Arc<Config>,
+    pub site: Site,
+    pub sockets: (Vec<TcpListener>, Vec<UdpSocket>),
+    pub store: Arc<Memory>,
+    pub rules: Rules,
+    pub series: Arc<metrics::Worker>,
+    pub start: Instant,
+    pub orders: mpsc::UnboundedReceiver<Adopt>,
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// The order to change over to other rules.
+pub struct Adopt {
+    pub rules: Rules,
+    /// Told when it is done.
+    pub done: Sender<()>,
+}
+
+impl Worker {
+    pub fn start(self, number: usize) -> Result<JoinHandle<()>, Error> {
+        let runtime = runtime()?;
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .stack_size(policy::THREAD_STACK)
+            .spawn(move || LocalSet::new().block_on(&runtime, self.serve()))
+            .map_err(|error| system("a worker thread", error))
+    }
+
+    async fn serve(self) {
+        let Self { config, site, mut orders, mut stopping, series, .. } = self;
+        let tracker = Rc::new(Tracker::new(self.store, self.rules, self.start));
+        // Every connection and listener of this worker holds a receiver; when the last is gone,
+        // so is the work.
+        let (stop, local) = watch::channel(false);
+        let max_scrape = config.tracker.max_scrape;
+        let (tcp_sockets, udp_sockets) = self.sockets;
+        for ((listener, (_, routes)), socket) in config.http.iter().zip(site.http).zip(tcp_sockets)
+        {
+            let listener = http::Listener {
+                tracker: tracker.clone(),
+                routes,
+                real_ip: listener.real_ip.clone(),
+                allow_address_override: listener.allow_address_override,
+                keep_alive: listener.keep_alive,
+                header_timeout: listener.header_timeout,
+                max_request: listener.max_request,
+                max_scrape,
+                series: series.clone(),
+                pool: http::Pool::default(),
+            };
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    tokio::task::spawn_local(listener.serve(socket, local.clone()));
+                }
+                Err(error) => tracing::error!(%error, "an HTTP socket"),
+            }
+        }
+        for ((listener, (_, routes, shared)), socket) in
+            config.udp.iter().zip(site.udp).zip(udp_sockets)
+        {
+            let lifetime = seconds(listener.connection_id_lifetime);
+            let listener = udp::Listener {
+                tracker: tracker.clone(),
+                routes,
+                connection_ids: ConnectionIds::new(&shared.secret, lifetime),
+                error_budget: shared.error_budget,
+                max_scrape,
+                series: series.clone(),
+            };
+            match tokio::net::UdpSocket::from_std(socket) {
+                Ok(socket) => {
+                    tokio::task::spawn_local(listener.serve(socket, local.clone()));
+                }
+                Err(error) => tracing::error!(%error, "a UDP socket"),
+            }
+        }
+        drop(local);
+        loop {
+            tokio::select! {
+                Some(Adopt { rules, done }) = orders.recv() => {
+                    tracker.adopt(rules);
+                    // Whoever waited may have given up.
+                    let _ = done.send(());
+                }
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
+        }
+        let _ = stop.send(true);
+        let _ = tokio::time::timeout(PATIENCE, stop.closed()).await;
+    }
+}

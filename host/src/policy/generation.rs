@@ -1,0 +1,108 @@
+//! What one version of the configuration says of policies: loaded, tried, ready to serve.
+
+use std::sync::Arc;
+
+use super::chain::{NewLink, Policy, When};
+use super::engine::Engine;
+use super::instance::{Instance, Place, Role};
+use super::plugin::{LoadError, Plugin};
+use super::state::Scope;
+use super::supply::{Slot, Supplier};
+use crate::config;
+use crate::metrics::Metrics;
+
+/// The policies of one version of the configuration. Workers share it, but no instance of it.
+#[derive(Clone, Default)]
+pub struct Generation {
+    pub policies: Vec<Arc<Policy>>,
+}
+
+/// What became of a policy from one generation to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Its instances go on.
+    Kept,
+    /// Its instances are made anew.
+    Replaced,
+    Added,
+}
+
+impl Generation {
+    /// Loads the policies of a configuration and tries each that is new: an instance of it is made
+    /// and let go again. Plugins that have not changed are taken over from `earlier`.
+    ///
+    /// # Errors
+    ///
+    /// The position of the first policy that cannot be used, and why.
+    pub fn load(
+        engine: &Engine,
+        policies: &[config::Policy],
+        whens: Vec<When>,
+        scope: &Scope,
+        earlier: &Self,
+    ) -> Result<Self, (usize, LoadError)> {
+        let load = |(at, (policy, when)): (usize, (&config::Policy, When))| {
+            let before = earlier.find(&policy.name);
+            let plugin = before.map(|before| before.supplier.plugin());
+            let fail = |error| (at, error);
+            let plugin = Plugin::load(engine, policy, scope, plugin).map_err(fail)?;
+            let supplier = match before {
+                Some(before) if Arc::ptr_eq(before.supplier.plugin(), &plugin) => {
+                    before.supplier.clone()
+                }
+                _ => {
+                    let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
+                    Instance::new(&plugin, trial)
+                        .map_err(|reason| fail(plugin.init_error(reason)))?;
+                    Supplier::start(plugin.clone())
+                        .map_err(|error| fail(plugin.init_error(error.to_string())))?
+                }
+            };
+            Ok(Arc::new(Policy { supplier, when, on_error: policy.on_error }))
+        };
+        let policies = policies.iter().zip(whens).enumerate().map(load);
+        Ok(Self { policies: policies.collect::<Result<_, _>>()? })
+    }
+
+    /// Prepares the chain of one worker: instances for what is new since `earlier`.
+    ///
+    /// # Errors
+    ///
+    /// The position of the first policy whose instance did not come up, and why.
+    pub fn prepare(
+        &self,
+        earlier: &Self,
+        worker: u32,
+        workers: u32,
+        metrics: &Metrics,
+    ) -> Result<Vec<NewLink>, (usize, LoadError)> {
+        let place = Place { role: Role::Worker, worker, workers };
+        let prepare = |(at, policy): (usize, &Arc<Policy>)| {
+            let plugin = policy.supplier.plugin();
+            let slot = match earlier.change(policy) {
+                Change::Kept => None,
+                Change::Replaced | Change::Added => {
+                    let slot = Slot::new(&policy.supplier, place);
+                    Some(slot.map_err(|reason| (at, plugin.init_error(reason)))?)
+                }
+            };
+            let series = metrics.policy(&plugin.name, worker);
+            Ok(NewLink { policy: policy.clone(), slot, series })
+        };
+        self.policies.iter().enumerate().map(prepare).collect()
+    }
+
+    /// What becomes of a policy of a later generation.
+    pub fn change(&self, later: &Policy) -> Change {
+        let plugin = later.supplier.plugin();
+        match self.find(&plugin.name) {
+            None => Change::Added,
+            Some(earlier) if Arc::ptr_eq(earlier.supplier.plugin(), plugin) => Change::Kept,
+            Some(_) => Change::Replaced,
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.iter().find(|policy| &*policy.supplier.plugin().name == name)
+    }
+}

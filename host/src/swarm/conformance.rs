@@ -1,0 +1,811 @@
+//! What every [`Store`] must do, as tests that take a way to make one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Options, Population, Refusal, Seconds, Store, Totals, Update};
+use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
+
+/// Makes one test of each part of the suite for the stores that `$make` makes from [`Options`].
+macro_rules! suite {
+    ($make:expr) => {
+        $crate::swarm::conformance::suite! { $make =>
+            roles_follow_every_event
+            a_stop_of_an_unknown_peer_changes_nothing
+            address_and_port_are_one_peer
+            peer_ids_follow_their_peers
+            leechers_are_given_anybody_but_themselves
+            seeders_are_given_leechers
+            families_are_given_as_wanted
+            answers_are_appended
+            every_choice_is_equally_likely
+            a_lone_peer_is_echoed_if_so_set
+            torrents_are_limited
+            peers_of_a_torrent_are_limited
+            peers_of_an_address_are_limited
+            silent_peers_expire
+            a_large_swarm_expires
+            a_store_does_what_the_model_does
+            threads_leave_the_totals_right
+        }
+    };
+    ($make:expr => $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $crate::swarm::conformance::$name($make);
+            }
+        )*
+    };
+}
+pub(crate) use suite;
+
+const LIFETIME: Seconds = 1000;
+
+fn options() -> Options {
+    Options { lifetime: LIFETIME, shards: 8, ..Options::default() }
+}
+
+/// A store, and what an announce of it needs.
+struct Subject<S> {
+    store: S,
+    rng: SmallRng,
+    runtime: Runtime,
+}
+
+/// An answer: the counts, and the peers in order.
+type Answer = Result<(Counts, Vec<SocketAddr>), Refusal>;
+
+impl<S: Store> Subject<S> {
+    fn new(store: S) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self { store, rng: SmallRng::seed_from_u64(1), runtime }
+    }
+
+    fn announce(&mut self, update: &Update) -> Answer {
+        let mut peers = Peers::default();
+        let announced = self.store.announce(update, &mut self.rng, &mut peers);
+        let counts = self.runtime.block_on(announced);
+        let given = addresses(&peers);
+        match counts {
+            Ok(counts) => Ok((counts, given)),
+            Err(refusal) => {
+                assert_eq!(given, []);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn enter(&mut self, update: &Update) -> Counts {
+        self.announce(update).unwrap().0
+    }
+
+    fn given(&mut self, update: &Update) -> Vec<SocketAddr> {
+        self.announce(update).unwrap().1
+    }
+
+    /// Two rounds: the first may have begun before the last change.
+    fn expire(&self, now: Seconds) {
+        for _ in 0..2 {
+            while !self.runtime.block_on(self.store.expire(now)) {}
+        }
+    }
+
+    fn counts(&self, torrent: u8) -> Option<Counts> {
+        let counts = self.runtime.block_on(self.store.counts(info_hash(torrent)));
+        if let Some(at_once) = self.store.peek(info_hash(torrent)) {
+            assert_eq!(Some(at_once), counts);
+        }
+        counts
+    }
+
+    fn totals(&self) -> Totals {
+        self.runtime.block_on(self.store.totals())
+    }
+}
+
+fn info_hash(torrent: u8) -> InfoHash {
+    InfoHash([torrent; 20])
+}
+
+/// A leecher that wants everybody.
+fn leecher(peer: SocketAddr) -> Update {
+    Update {
+        info_hash: info_hash(0),
+        peer,
+        peer_id: PeerId([0; 20]),
+        event: Event::None,
+        seeder: false,
+        want: 10_000,
+        only: None,
+        now: 0,
+    }
+}
+
+fn seeder(peer: SocketAddr) -> Update {
+    Update { seeder: true, ..leecher(peer) }
+}
+
+fn stopped(peer: SocketAddr) -> Update {
+    Update { event: Event::Stopped, ..leecher(peer) }
+}
+
+fn v4(number: u16) -> SocketAddr {
+    (Ipv4Addr::from(0x0a00_0000 + u32::from(number)), 6881).into()
+}
+
+fn v6(number: u16) -> SocketAddr {
+    (Ipv6Addr::from((0x2001_0db8 << 96) + u128::from(number)), 6881).into()
+}
+
+fn addresses(peers: &Peers) -> Vec<SocketAddr> {
+    let port = |bytes: &[u8]| u16::from_be_bytes(bytes.try_into().unwrap());
+    let v4 = peers.ipv4.chunks(6).map(|bytes| {
+        let ip: [u8; 4] = bytes[..4].try_into().unwrap();
+        SocketAddr::from((ip, port(&bytes[4..])))
+    });
+    let v6 = peers.ipv6.chunks(18).map(|bytes| {
+        let ip: [u8; 16] = bytes[..16].try_into().unwrap();
+        SocketAddr::from((ip, port(&bytes[16..])))
+    });
+    let mut all: Vec<_> = v4.chain(v6).collect();
+    all.sort_unstable();
+    all
+}
+
+fn counts(seeders: u32, leechers: u32, completed: u32) -> Counts {
+    Counts { seeders, leechers, completed }
+}
+
+pub fn roles_follow_every_event<S: Store>(make: impl Fn(Options) -> S) {
+    use Event::{Completed, None, Paused, Started, Stopped};
+    // One peer's announces: event, whether nothing is left, and the counts after it.
+    let cases: &[&[(Event, bool, [u32; 3])]] = &[
+        &[(Started, false, [0, 1, 0]), (None, false, [0, 1, 0]), (Stopped, false, [0, 0, 0])],
+        &[(Started, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (None, true, [1, 0, 1])],
+        // The file was there already: no download.
+        &[(Started, true, [1, 0, 0]), (Completed, true, [1, 0, 0])],
+        &[(Completed, true, [1, 0, 0]), (Started, true, [1, 0, 0])],
+        &[(Started, false, [0, 1, 0]), (None, true, [1, 0, 0]), (Completed, true, [1, 0, 0])],
+        &[(Started, false, [0, 1, 0]), (Stopped, true, [0, 0, 0])],
+        // Whatever is left, whoever completes is a seeder.
+        &[(Started, false, [0, 1, 0]), (Completed, false, [1, 0, 1])],
+        &[(None, true, [1, 0, 0]), (None, false, [0, 1, 0]), (Completed, true, [1, 0, 1])],
+        // A partial seed is a leecher (BEP 21).
+        &[(Started, false, [0, 1, 0]), (Paused, false, [0, 1, 0])],
+        &[(Started, true, [1, 0, 0]), (Paused, false, [0, 1, 0])],
+        &[(Started, false, [0, 1, 0]), (Started, false, [0, 1, 0]), (Started, true, [1, 0, 0])],
+    ];
+    for case in cases {
+        for peer in [v4(1), v6(1)] {
+            // Alone, and beside a leecher and a seeder of each family.
+            for others in [0, 2] {
+                let mut subject = Subject::new(make(options()));
+                if others > 0 {
+                    subject.enter(&leecher(v4(2)));
+                    subject.enter(&seeder(v4(3)));
+                    subject.enter(&leecher(v6(2)));
+                    subject.enter(&seeder(v6(3)));
+                }
+                for &(event, seeder, [seeders, leechers, completed]) in *case {
+                    let after = subject.enter(&Update { event, seeder, ..leecher(peer) });
+                    let expected = counts(seeders + others, leechers + others, completed);
+                    assert_eq!(after, expected, "{case:?}, {event:?}");
+                    let kept = (after != Counts::default()).then_some(after);
+                    assert_eq!(subject.counts(0), kept, "{case:?}, {event:?}");
+                }
+            }
+        }
+    }
+}
+
+pub fn a_stop_of_an_unknown_peer_changes_nothing<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(options()));
+    assert_eq!(subject.announce(&stopped(v4(1))), Ok((counts(0, 0, 0), vec![])));
+    assert_eq!(subject.counts(0), None);
+    assert_eq!(subject.totals(), Totals::default());
+
+    subject.enter(&leecher(v4(2)));
+    for unknown in [v4(1), v6(2)] {
+        assert_eq!(subject.announce(&stopped(unknown)), Ok((counts(0, 1, 0), vec![])));
+    }
+    let ipv4 = Population { seeders: 0, leechers: 1 };
+    assert_eq!(subject.totals(), Totals { swarms: 1, ipv4, ..Totals::default() });
+}
+
+pub fn address_and_port_are_one_peer<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(options()));
+    for peer in [v4(1), v6(1)] {
+        let first = subject.enter(&leecher(peer)).leechers;
+        let restarted = Update { peer_id: PeerId([7; 20]), ..leecher(peer) };
+        assert_eq!(subject.enter(&restarted).leechers, first);
+        let mut elsewhere = leecher(peer);
+        elsewhere.peer.set_port(6882);
+        assert_eq!(subject.enter(&elsewhere).leechers, first + 1);
+    }
+}
+
+pub fn peer_ids_follow_their_peers<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+    let id = |number: u16| PeerId([number as u8; 20]);
+    for number in 1..=100 {
+        for peer in [v4(number), v6(number)] {
+            let first = Update { peer_id: id(0), ..leecher(peer) };
+            subject.enter(&first);
+            subject.enter(&Update { peer_id: id(number), seeder: number % 3 == 0, ..first });
+        }
+    }
+    for number in (1..=100).step_by(7) {
+        subject.enter(&stopped(v4(number)));
+        subject.enter(&stopped(v6(number)));
+    }
+    let mut peers = Peers::default();
+    let update = leecher(v4(0));
+    let announced = subject.store.announce(&update, &mut subject.rng, &mut peers);
+    subject.runtime.block_on(announced).unwrap();
+    assert_eq!((peers.ipv4.len() / 6, peers.ipv4_ids.len()), (85, 85));
+    for (address, peer_id) in peers.ipv4.chunks(6).zip(&peers.ipv4_ids) {
+        assert_eq!(*peer_id, id(address[3].into()));
+    }
+    assert_eq!((peers.ipv6.len() / 18, peers.ipv6_ids.len()), (85, 85));
+    for (address, peer_id) in peers.ipv6.chunks(18).zip(&peers.ipv6_ids) {
+        assert_eq!(*peer_id, id(address[15].into()));
+    }
+}
+
+/// Peers 1 to 3 are seeders, 4 to 8 leechers, in both families.
+fn mixed<S: Store>(store: S) -> Subject<S> {
+    let mut subject = Subject::new(store);
+    for number in 1..=8 {
+        for peer in [v4(number), v6(number)] {
+            subject.enter(&Update { seeder: number <= 3, ..leecher(peer) });
+        }
+    }
+    subject
+}
+
+fn both(numbers: impl Iterator<Item = u16> + Clone) -> Vec<SocketAddr> {
+    numbers.clone().map(v4).chain(numbers.map(v6)).collect()
+}
+
+pub fn leechers_are_given_anybody_but_themselves<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    for me in both(4..=8) {
+        let mut others = both(1..=8);
+        others.retain(|&other| other != me);
+        assert_eq!(subject.given(&leecher(me)), others);
+        for want in 0..=17 {
+            let given = subject.given(&Update { want, ..leecher(me) });
+            assert_eq!(given.len(), want.min(15));
+            let different: BTreeSet<_> = given.iter().collect();
+            assert_eq!(different.len(), given.len());
+            assert!(given.iter().all(|peer| others.contains(peer)));
+        }
+    }
+}
+
+pub fn seeders_are_given_leechers<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    for me in both(1..=3) {
+        assert_eq!(subject.given(&seeder(me)), both(4..=8));
+        assert_eq!(subject.given(&Update { want: 4, ..seeder(me) }).len(), 4);
+    }
+    // Who has just completed is a seeder already.
+    let completed = Update { event: Event::Completed, ..seeder(v4(8)) };
+    assert_eq!(subject.given(&completed).len(), 9);
+    assert_eq!(subject.given(&stopped(v4(8))), []);
+}
+
+pub fn families_are_given_as_wanted<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    let [only_v4, only_v6] = [Some(Family::Ipv4), Some(Family::Ipv6)];
+    let v4s: Vec<_> = (1..=8).map(v4).collect();
+    let v6s: Vec<_> = (1..=8).map(v6).collect();
+    assert_eq!(subject.given(&Update { only: only_v4, ..leecher(v4(8)) }), v4s[..7]);
+    assert_eq!(subject.given(&Update { only: only_v6, ..leecher(v6(8)) }), v6s[..7]);
+    assert_eq!(subject.given(&Update { only: only_v6, ..leecher(v4(8)) }), v6s);
+    assert_eq!(subject.given(&Update { only: only_v4, ..seeder(v6(1)) }), v4s[3..]);
+    let few = Update { only: only_v6, want: 3, ..leecher(v4(8)) };
+    assert!(subject.given(&few).iter().all(SocketAddr::is_ipv6));
+}
+
+pub fn answers_are_appended<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    let mut peers = Peers { ipv4: vec![1; 6], ipv6: vec![1; 18], ..Peers::default() };
+    let update = Update { want: 5, ..leecher(v4(8)) };
+    let announced = subject.store.announce(&update, &mut subject.rng, &mut peers);
+    subject.runtime.block_on(announced).unwrap();
+    assert_eq!(peers.len(), 7);
+    assert_eq!((&peers.ipv4[..6], &peers.ipv6[..18]), ([1; 6].as_slice(), [1; 18].as_slice()));
+}
+
+pub fn every_choice_is_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
+    // IPv4 peers, IPv6 peers, how many are wanted, and how often.
+    for (of_v4, of_v6, want, times) in
+        [(21, 0, 5, 8000), (31, 10, 8, 8000), (0, 90, 40, 4000), (3000, 1001, 100, 4000)]
+    {
+        let mut subject = Subject::new(make(options()));
+        let everybody: Vec<_> = (0..of_v4).map(v4).chain((0..of_v6).map(v6)).collect();
+        for (number, &peer) in everybody.iter().enumerate() {
+            subject.enter(&Update { want: 0, seeder: number % 3 == 0, ..leecher(peer) });
+        }
+        let me = everybody[1];
+        let mut given = BTreeMap::<_, u32>::new();
+        for _ in 0..times {
+            for peer in subject.given(&Update { want, ..leecher(me) }) {
+                *given.entry(peer).or_default() += 1;
+            }
+        }
+        let others = everybody.len() - 1;
+        assert_eq!(given.len(), others);
+        assert!(!given.contains_key(&me));
+        // Drawing without putting back makes the sum smaller than chi-square by this factor.
+        let (others, want, times) = (others as f64, want as f64, f64::from(times));
+        let expected = times * want / others;
+        let squares: f64 = given.values().map(|&n| (f64::from(n) - expected).powi(2)).sum();
+        let chi_square = squares / expected * (others - 1.0) / (others - want);
+        let deviations = (chi_square - (others - 1.0)) / (2.0 * (others - 1.0)).sqrt();
+        assert!(deviations.abs() < 4.5, "{of_v4} and {of_v6}: {deviations} deviations");
+    }
+}
+
+pub fn a_lone_peer_is_echoed_if_so_set<S: Store>(make: impl Fn(Options) -> S) {
+    for peer in [v4(1), v6(1)] {
+        let mut subject = Subject::new(make(options()));
+        assert_eq!(subject.announce(&leecher(peer)), Ok((counts(0, 1, 0), vec![])));
+
+        let mut subject = Subject::new(make(Options { echo_lone_peer: true, ..options() }));
+        let alone = Ok((counts(0, 1, 0), vec![peer]));
+        assert_eq!(subject.announce(&leecher(peer)), alone);
+        assert_eq!(subject.announce(&leecher(peer)), alone);
+        assert_eq!(subject.given(&Update { want: 0, ..leecher(peer) }), []);
+        let other = if peer.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+        assert_eq!(subject.given(&Update { only: Some(other), ..leecher(peer) }), []);
+        assert_eq!(subject.announce(&seeder(v4(2))), Ok((counts(1, 1, 0), vec![peer])));
+        assert_eq!(subject.given(&leecher(peer)), [v4(2)]);
+        assert_eq!(subject.given(&stopped(v4(2))), []);
+    }
+}
+
+pub fn torrents_are_limited<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(Options { max_torrents: 2, ..options() }));
+    let of = |torrent, peer| Update { info_hash: info_hash(torrent), ..leecher(peer) };
+    subject.enter(&of(1, v4(1)));
+    subject.enter(&of(2, v4(1)));
+    assert_eq!(subject.announce(&of(3, v4(1))), Err(Refusal::Torrents));
+    assert_eq!(subject.counts(3), None);
+    assert_eq!(subject.totals().swarms, 2);
+    subject.enter(&of(2, v6(1)));
+    subject.enter(&Update { event: Event::Stopped, ..of(1, v4(1)) });
+    subject.enter(&of(3, v4(1)));
+    assert_eq!(subject.announce(&of(1, v4(1))), Err(Refusal::Torrents));
+    subject.expire(LIFETIME + 1);
+    subject.enter(&of(1, v4(1)));
+}
+
+pub fn peers_of_a_torrent_are_limited<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(Options { max_peers_per_torrent: 2, ..options() }));
+    subject.enter(&leecher(v4(1)));
+    subject.enter(&leecher(v6(1)));
+    for new in [v4(2), v6(2)] {
+        assert_eq!(subject.announce(&leecher(new)), Err(Refusal::Peers));
+    }
+    assert_eq!(subject.enter(&seeder(v4(1))), counts(1, 1, 0));
+    assert_eq!(subject.enter(&stopped(v4(2))), counts(1, 1, 0));
+    assert_eq!(subject.enter(&stopped(v4(1))), counts(0, 1, 0));
+    assert_eq!(subject.enter(&leecher(v4(2))), counts(0, 2, 0));
+}
+
+pub fn peers_of_an_address_are_limited<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(Options { max_peers_per_address: 2, ..options() }));
+    let of = |torrent, port| {
+        let mut update = Update { info_hash: info_hash(torrent), ..leecher(v4(1)) };
+        update.peer.set_port(port);
+        update
+    };
+    subject.enter(&of(1, 1));
+    subject.enter(&of(2, 1));
+    assert_eq!(subject.announce(&of(2, 2)), Err(Refusal::Peers));
+    assert_eq!(subject.announce(&of(3, 1)), Err(Refusal::Peers));
+    assert_eq!(subject.totals().swarms, 2);
+    subject.enter(&Update { info_hash: info_hash(3), ..leecher(v4(2)) });
+    subject.enter(&Update { seeder: true, ..of(1, 1) });
+    // A stop that changes nothing makes no room.
+    subject.enter(&Update { event: Event::Stopped, ..of(2, 2) });
+    assert_eq!(subject.announce(&of(3, 1)), Err(Refusal::Peers));
+    subject.enter(&Update { event: Event::Stopped, ..of(2, 1) });
+    subject.enter(&of(3, 1));
+    assert_eq!(subject.announce(&of(2, 2)), Err(Refusal::Peers));
+    subject.expire(LIFETIME + 1);
+    subject.enter(&of(2, 2));
+    subject.enter(&of(2, 3));
+    assert_eq!(subject.announce(&of(2, 4)), Err(Refusal::Peers));
+}
+
+pub fn silent_peers_expire<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(options()));
+    let at = |now, update: Update| Update { now, ..update };
+    subject.enter(&at(100, leecher(v4(1))));
+    subject.enter(&at(100, leecher(v6(1))));
+    subject.enter(&at(100, leecher(v4(2))));
+    subject.enter(&at(101, leecher(v4(3))));
+    subject.enter(&at(102, Update { event: Event::Completed, ..seeder(v4(2)) }));
+    subject.enter(&at(100, Update { info_hash: info_hash(1), ..leecher(v4(1)) }));
+    subject.expire(100 + LIFETIME);
+    assert_eq!(subject.counts(0), Some(counts(1, 3, 1)));
+    subject.expire(101 + LIFETIME);
+    assert_eq!(subject.counts(0), Some(counts(1, 1, 1)));
+    assert_eq!(subject.counts(1), None);
+    let ipv4 = Population { seeders: 1, leechers: 1 };
+    assert_eq!(subject.totals(), Totals { swarms: 1, ipv4, ..Totals::default() });
+    subject.expire(103 + LIFETIME);
+    assert_eq!(subject.counts(0), None);
+    assert_eq!(subject.totals(), Totals::default());
+}
+
+pub fn a_large_swarm_expires<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = Subject::new(make(options()));
+    let stays = |number: u16| number.is_multiple_of(3);
+    for number in 0..5000 {
+        let update = Update {
+            now: if stays(number) { 2 } else { 1 },
+            seeder: number % 2 == 0,
+            want: 0,
+            ..leecher(v4(number))
+        };
+        subject.enter(&update);
+        if number < 3000 {
+            subject.enter(&Update { peer: v6(number), ..update });
+        }
+    }
+    subject.expire(LIFETIME + 2);
+    let mut left: Vec<_> = (0..5000).filter(|&number| stays(number)).map(v4).collect();
+    left.extend((0..3000).filter(|&number| stays(number)).map(v6));
+    let ipv4 = Population { seeders: 834, leechers: 833 };
+    let ipv6 = Population { seeders: 500, leechers: 500 };
+    assert_eq!(subject.totals(), Totals { swarms: 1, ipv4, ipv6 });
+    let late = Update { now: LIFETIME + 2, ..leecher(v4(9999)) };
+    assert_eq!(subject.given(&late), left);
+    subject.expire(LIFETIME + 3);
+    assert_eq!(subject.counts(0), Some(counts(0, 1, 0)));
+}
+
+/// One step of a model test. Peers are numbers; see [`Model::peer`].
+#[derive(Clone, Debug)]
+enum Step {
+    Announce {
+        torrent: u8,
+        peer: u16,
+        event: Event,
+        seeder: bool,
+        want: usize,
+        only: Option<Family>,
+    },
+    /// Peers that come, or stop, one after the other.
+    Crowd {
+        torrent: u8,
+        first: u16,
+        count: u16,
+        event: Event,
+        seeder: bool,
+    },
+    Pass {
+        seconds: Seconds,
+    },
+    Expire,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let torrent = 0..3_u8;
+    let event = prop_oneof![
+        4 => Just(Event::None),
+        2 => Just(Event::Started),
+        3 => Just(Event::Stopped),
+        3 => Just(Event::Completed),
+        1 => Just(Event::Paused),
+    ];
+    let only = prop_oneof![Just(None), Just(Some(Family::Ipv4)), Just(Some(Family::Ipv6))];
+    let peer = prop_oneof![0..6_u16, 0..300_u16];
+    let want = prop_oneof![0..5_usize, 0..80_usize, 500..700_usize];
+    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only).prop_map(
+        |(torrent, peer, event, seeder, want, only)| Step::Announce {
+            torrent,
+            peer,
+            event,
+            seeder,
+            want,
+            only,
+        },
+    );
+    let event = prop_oneof![2 => Just(Event::None), 1 => Just(Event::Stopped)];
+    let crowd = (torrent, 0..300_u16, 0..300_u16, event, any::<bool>()).prop_map(
+        |(torrent, first, count, event, seeder)| Step::Crowd {
+            torrent,
+            first,
+            count,
+            event,
+            seeder,
+        },
+    );
+    let step = prop_oneof![
+        12 => announce,
+        2 => crowd,
+        3 => (0..LIFETIME).prop_map(|seconds| Step::Pass { seconds }),
+        1 => Just(Step::Expire),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn model_options() -> impl Strategy<Value = Options> {
+    let limit = |limits: [u32; 3]| prop::sample::select(limits.to_vec());
+    (any::<bool>(), any::<bool>(), limit([0, 0, 2]), limit([0, 0, 90]), limit([0, 0, 5])).prop_map(
+        |(keep_peer_ids, echo_lone_peer, torrents, peers, address)| Options {
+            keep_peer_ids,
+            echo_lone_peer,
+            max_torrents: torrents.into(),
+            max_peers_per_torrent: peers,
+            max_peers_per_address: address,
+            ..options()
+        },
+    )
+}
+
+/// A store that is as plain as can be.
+struct Model {
+    options: Options,
+    swarms: BTreeMap<u8, ModelSwarm>,
+}
+
+#[derive(Default)]
+struct ModelSwarm {
+    completed: u32,
+    peers: BTreeMap<SocketAddr, ModelPeer>,
+}
+
+struct ModelPeer {
+    seeder: bool,
+    peer_id: PeerId,
+    announced: Seconds,
+}
+
+impl Model {
+    /// Three peers of four are IPv4, and four have one address.
+    fn peer(number: u16) -> SocketAddr {
+        let (host, port) = (number / 4, 1000 + number % 4);
+        let mut peer = if host % 4 == 3 { v6(host) } else { v4(host) };
+        peer.set_port(port);
+        peer
+    }
+
+    fn admits(&self, torrent: u8, peer: SocketAddr) -> Result<(), Refusal> {
+        let full = |limit: u64, count: usize| limit != 0 && limit <= count as u64;
+        let swarm = self.swarms.get(&torrent);
+        if swarm.is_some_and(|swarm| swarm.peers.contains_key(&peer)) {
+            return Ok(());
+        }
+        if swarm.is_none() && full(self.options.max_torrents, self.swarms.len()) {
+            return Err(Refusal::Torrents);
+        }
+        let everybody = self.swarms.values().flat_map(|swarm| swarm.peers.keys());
+        let of_address = everybody.filter(|other| other.ip() == peer.ip()).count();
+        if full(self.options.max_peers_per_torrent.into(), swarm.map_or(0, |s| s.peers.len()))
+            || full(self.options.max_peers_per_address.into(), of_address)
+        {
+            return Err(Refusal::Peers);
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, torrent: u8, update: &Update) -> Result<Counts, Refusal> {
+        if update.event == Event::Stopped {
+            if let Some(swarm) = self.swarms.get_mut(&torrent) {
+                swarm.peers.remove(&update.peer);
+            }
+            let counts = self.counts(torrent).unwrap_or_default();
+            self.swarms.retain(|_, swarm| !swarm.peers.is_empty());
+            return Ok(counts);
+        }
+        self.admits(torrent, update.peer)?;
+        let swarm = self.swarms.entry(torrent).or_default();
+        let completed = update.event == Event::Completed;
+        let peer = ModelPeer {
+            seeder: update.seeder || completed,
+            peer_id: update.peer_id,
+            announced: update.now,
+        };
+        let before = swarm.peers.insert(update.peer, peer);
+        swarm.completed += u32::from(completed && before.is_some_and(|before| !before.seeder));
+        Ok(self.counts(torrent).unwrap())
+    }
+
+    fn counts(&self, torrent: u8) -> Option<Counts> {
+        let swarm = self.swarms.get(&torrent)?;
+        let seeders = swarm.peers.values().filter(|peer| peer.seeder).count();
+        Some(counts(seeders as u32, (swarm.peers.len() - seeders) as u32, swarm.completed))
+    }
+
+    fn expire(&mut self, now: Seconds) {
+        for swarm in self.swarms.values_mut() {
+            swarm.peers.retain(|_, peer| now - peer.announced <= self.options.lifetime);
+        }
+        self.swarms.retain(|_, swarm| !swarm.peers.is_empty());
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = Totals { swarms: self.swarms.len() as u64, ..Totals::default() };
+        for (address, peer) in self.swarms.values().flat_map(|swarm| &swarm.peers) {
+            let family = if address.is_ipv4() { &mut totals.ipv4 } else { &mut totals.ipv6 };
+            *(if peer.seeder { &mut family.seeders } else { &mut family.leechers }) += 1;
+        }
+        totals
+    }
+
+    /// Whether the peers are an answer to `update`, which has been entered.
+    fn check_answer(&self, torrent: u8, update: &Update, peers: &Peers) {
+        let given = addresses(peers);
+        let different: BTreeSet<_> = given.iter().copied().collect();
+        assert_eq!(different.len(), given.len(), "somebody twice");
+        if update.event == Event::Stopped {
+            assert_eq!(given, []);
+            return;
+        }
+        let swarm = &self.swarms[&torrent].peers;
+        let i_seed = swarm[&update.peer].seeder;
+        let wanted = |family| update.only.is_none_or(|only| only == family);
+        let may_be_given: BTreeSet<_> = swarm
+            .iter()
+            .filter(|(address, peer)| {
+                **address != update.peer
+                    && wanted(Family::of(address.ip()))
+                    && !(i_seed && peer.seeder)
+            })
+            .map(|(address, _)| *address)
+            .collect();
+        if may_be_given.is_empty() && self.options.echo_lone_peer {
+            let echo = update.want > 0 && wanted(Family::of(update.peer.ip()));
+            assert_eq!(given, if echo { vec![update.peer] } else { vec![] });
+        } else {
+            assert_eq!(given.len(), update.want.min(may_be_given.len()));
+            assert!(different.is_subset(&may_be_given));
+        }
+
+        let ids = peers.ipv4_ids.iter().chain(&peers.ipv6_ids);
+        if self.options.keep_peer_ids {
+            assert_eq!((peers.ipv4_ids.len(), peers.ipv6_ids.len()), {
+                (peers.ipv4.len() / 6, peers.ipv6.len() / 18)
+            });
+            let mut expected: Vec<_> = given.iter().map(|peer| swarm[peer].peer_id.0).collect();
+            let mut ids: Vec<_> = ids.map(|id| id.0).collect();
+            expected.sort_unstable();
+            ids.sort_unstable();
+            assert_eq!(ids, expected);
+        } else {
+            assert_eq!(ids.count(), 0);
+        }
+    }
+}
+
+pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    let run = |(options, steps): (Options, Vec<Step>)| {
+        let mut subject = Subject::new(make(options));
+        let mut model = Model { options, swarms: BTreeMap::new() };
+        let (mut now, mut announces) = (0, 0_u32);
+        let mut announce =
+            |subject: &mut Subject<S>, model: &mut Model, torrent, mut update: Update| {
+                announces += 1;
+                update.info_hash = info_hash(torrent);
+                update.peer_id.0[..4].copy_from_slice(&announces.to_be_bytes());
+                let mut peers = Peers::default();
+                let answer = subject.store.announce(&update, &mut subject.rng, &mut peers);
+                let answer = subject.runtime.block_on(answer);
+                assert_eq!(answer, model.announce(torrent, &update), "{update:?}");
+                if answer.is_ok() {
+                    model.check_answer(torrent, &update, &peers);
+                } else {
+                    assert!(peers.is_empty());
+                }
+            };
+        for step in steps {
+            match step {
+                Step::Announce { torrent, peer, event, seeder, want, only } => {
+                    let peer = leecher(Model::peer(peer));
+                    let update = Update { event, seeder, want, only, now, ..peer };
+                    announce(&mut subject, &mut model, torrent, update);
+                }
+                Step::Crowd { torrent, first, count, event, seeder } => {
+                    for peer in first..first + count {
+                        let update =
+                            Update { event, seeder, want: 3, now, ..leecher(Model::peer(peer)) };
+                        announce(&mut subject, &mut model, torrent, update);
+                    }
+                }
+                Step::Pass { seconds } => now += seconds,
+                Step::Expire => {
+                    subject.expire(now);
+                    model.expire(now);
+                }
+            }
+            for torrent in 0..3 {
+                assert_eq!(subject.counts(torrent), model.counts(torrent));
+            }
+            assert_eq!(subject.totals(), model.totals());
+        }
+        Ok(())
+    };
+    TestRunner::new(config).run(&(model_options(), steps()), run).unwrap();
+}
+
+pub fn threads_leave_the_totals_right<S: Store>(make: impl Fn(Options) -> S) {
+    const THREADS: u16 = 4;
+    let store = make(Options { max_torrents: 5, max_peers_per_address: 3, ..options() });
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let store = &store;
+            scope.spawn(move || {
+                let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+                let mut rng = SmallRng::seed_from_u64(thread.into());
+                let mut peers = Peers::default();
+                for round in 0..20_000 {
+                    let number = rng.random_range(0..100) * THREADS + thread;
+                    let peer =
+                        if number.is_multiple_of(3) { v6(number / 8) } else { v4(number / 8) };
+                    let peer = SocketAddr::new(peer.ip(), number);
+                    let event = match rng.random_range(0..4) {
+                        0 => Event::Stopped,
+                        1 => Event::Completed,
+                        _ => Event::None,
+                    };
+                    let update = Update {
+                        info_hash: info_hash(rng.random_range(0..8)),
+                        event,
+                        seeder: rng.random(),
+                        want: 10,
+                        now: round / 4,
+                        ..leecher(peer)
+                    };
+                    peers.clear();
+                    let answer = runtime.block_on(store.announce(&update, &mut rng, &mut peers));
+                    assert!(peers.len() <= 10 && !addresses(&peers).contains(&peer));
+                    if let Ok(counts) = answer
+                        && event != Event::Stopped
+                    {
+                        assert!(peers.len() < (counts.seeders + counts.leechers) as usize);
+                    }
+                    if round % 100 == 0 {
+                        runtime.block_on(store.expire(round / 4));
+                        assert!(runtime.block_on(store.totals()).swarms <= 5);
+                    }
+                }
+            });
+        }
+    });
+
+    let mut subject = Subject::new(store);
+    let left: Vec<_> = (0..8).filter_map(|torrent| subject.counts(torrent)).collect();
+    let Totals { swarms, ipv4, ipv6 } = subject.totals();
+    assert_eq!(swarms, left.len() as u64);
+    let seeders: u64 = left.iter().map(|counts| u64::from(counts.seeders)).sum();
+    assert_eq!(ipv4.seeders + ipv6.seeders, seeders);
+    let leechers: u64 = left.iter().map(|counts| u64::from(counts.leechers)).sum();
+    assert_eq!(ipv4.leechers + ipv6.leechers, leechers);
+
+    subject.expire(5000 + LIFETIME + 1);
+    assert_eq!(subject.totals(), Totals::default());
+    // Nothing was left behind that would count against a limit.
+    for torrent in 0..5 {
+        subject.enter(&Update { info_hash: info_hash(torrent), ..leecher(v4(u16::from(torrent))) });
+    }
+    for port in 1..=2 {
+        let mut update = leecher(v4(0));
+        update.peer.set_port(port);
+        subject.enter(&update);
+    }
+}

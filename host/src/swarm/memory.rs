@@ -1,0 +1,357 @@
+//! The store in this process's memory.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::{DashMap, Entry, SharedValue};
+use parking_lot::Mutex;
+use rand::Rng;
+
+use super::{Refusal, Seconds, Store, Totals, Update};
+use crate::bittorrent::{Counts, Event, InfoHash, Peers};
+
+mod index;
+mod list;
+mod record;
+mod sample;
+mod swarm;
+mod tally;
+
+use list::Details;
+use record::Lifetime;
+use swarm::{Swarm, Wanted};
+use tally::Tally;
+
+/// How a [`Memory`] is to be. A limit of 0 is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Seconds that a peer stays without announcing.
+    pub lifetime: Seconds,
+    /// Whether peer ids are kept, for answers that carry them.
+    pub keep_peer_ids: bool,
+    /// Whether an answer that would hold nobody holds the announcing peer itself.
+    pub echo_lone_peer: bool,
+    pub max_torrents: u64,
+    /// Over both address families.
+    pub max_peers_per_torrent: u32,
+    /// How many peers one address may be, over all torrents.
+    pub max_peers_per_address: u32,
+    /// How many locks the map of swarms has; rounded up to a power of two. Each costs 128 bytes.
+    pub shards: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lifetime: 45 * 60,
+            keep_peer_ids: false,
+            echo_lone_peer: false,
+            max_torrents: 0,
+            max_peers_per_torrent: 0,
+            max_peers_per_address: 0,
+            shards: 4096,
+        }
+    }
+}
+
+/// A [`Store`] in memory, whose calls never wait.
+///
+/// An announce takes one lock, that of the shard its swarm is in. A swarm is dropped with its last
+/// peer, and its count of downloads with it. A limit refuses only what is new. It is never exceeded,
+/// however many threads announce at once; while one thread makes room, another may still be refused.
+#[derive(Debug)]
+pub struct Memory {
+    options: Options,
+    lifetime: Lifetime,
+    swarms: DashMap<InfoHash, Swarm, RandomState>,
+    tally: Tally,
+    /// The swarms there are, counted before one is added so that the limit holds.
+    torrents: AtomicU64,
+    /// How many peers each address is; empty where that is not limited.
+    addresses: DashMap<IpAddr, u32, RandomState>,
+    sweep: Mutex<Sweep>,
+}
+
+/// Where the sweep for expired peers is.
+#[derive(Debug, Default)]
+struct Sweep {
+    next_shard: usize,
+    /// The swarms of the shard before, of which the last is being looked at.
+    queue: Vec<InfoHash>,
+    /// Where the next slice of that swarm ends.
+    end: Option<usize>,
+}
+
+/// How much one call of `expire` looks at: shards, swarms and peers.
+const EXPIRE_AT_ONCE: usize = 4096;
+
+impl Memory {
+    pub fn new(options: Options) -> Self {
+        let shards = options.shards.max(2).next_power_of_two();
+        let address_shards = if options.max_peers_per_address == 0 { 2 } else { shards };
+        Self {
+            options,
+            lifetime: Lifetime::from_seconds(options.lifetime),
+            swarms: DashMap::with_hasher_and_shard_amount(RandomState::new(), shards),
+            tally: Tally::default(),
+            torrents: AtomicU64::new(0),
+            addresses: DashMap::with_hasher_and_shard_amount(RandomState::new(), address_shards),
+            sweep: Mutex::default(),
+        }
+    }
+
+    fn enter(
+        &self,
+        update: &Update,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+    ) -> Result<Counts, Refusal> {
+        let completed = update.event == Event::Completed;
+        let entry = swarm::Entry {
+            stamp: self.lifetime.stamp(update.now),
+            details: Details { peer_id: update.peer_id },
+            // As chihaya has it, whoever completes is a seeder, whatever is left.
+            seeder: update.seeder || completed,
+        };
+        match self.swarms.entry(update.info_hash) {
+            Entry::Occupied(mut slot) => {
+                let swarm = slot.get_mut();
+                let before = swarm.populations();
+                let place = if let Some((place, was_seeder)) = swarm.update(update.peer, &entry) {
+                    if completed && !was_seeder {
+                        swarm.count_download();
+                    }
+                    place
+                } else {
+                    self.admit_peer(swarm.len(), update.peer.ip())?;
+                    swarm.insert(update.peer, &entry)
+                };
+                self.tally.moved(update.info_hash, before, swarm.populations());
+                self.answer(swarm, place, update, entry.seeder, rng, peers);
+                Ok(swarm.counts())
+            }
+            Entry::Vacant(slot) => {
+                self.admit_torrent()?;
+                if let Err(refusal) = self.admit_peer(0, update.peer.ip()) {
+                    self.torrents.fetch_sub(1, Ordering::Relaxed);
+                    return Err(refusal);
+                }
+                let mut swarm = Swarm::new(self.options.keep_peer_ids);
+                let place = swarm.insert(update.peer, &entry);
+                self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
+                self.answer(&swarm, place, update, entry.seeder, rng, peers);
+                let counts = swarm.counts();
+                slot.insert(swarm);
+                Ok(counts)
+            }
+        }
+    }
+
+    fn stop(&self, info_hash: InfoHash, peer: SocketAddr) -> Counts {
+        let Entry::Occupied(mut slot) = self.swarms.entry(info_hash) else {
+            return Counts::default();
+        };
+        let swarm = slot.get_mut();
+        let before = swarm.populations();
+        if swarm.remove(peer) {
+            self.release_address(peer.ip());
+        }
+        self.tally.moved(info_hash, before, swarm.populations());
+        let counts = swarm.counts();
+        if swarm.len() == 0 {
+            slot.remove();
+            self.torrents.fetch_sub(1, Ordering::Relaxed);
+        }
+        counts
+    }
+
+    fn answer(
+        &self,
+        swarm: &Swarm,
+        place: swarm::Place,
+        update: &Update,
+        seeder: bool,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+    ) {
+        let (want, only) = (update.want, update.only);
+        let given = swarm.choose(place, &Wanted { seeder, want, only }, rng, peers);
+        if given == 0 && want > 0 && self.options.echo_lone_peer {
+            swarm.echo(place, only, peers);
+        }
+    }
+
+    fn admit_torrent(&self) -> Result<(), Refusal> {
+        let limit = match self.options.max_torrents {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        self.torrents
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |torrents| {
+                (torrents < limit).then_some(torrents + 1)
+            })
+            .map_or(Err(Refusal::Torrents), |_| Ok(()))
+    }
+
+    /// Admits one more peer to a swarm of `len`, and counts it to its address.
+    fn admit_peer(&self, len: usize, address: IpAddr) -> Result<(), Refusal> {
+        let limit = match self.options.max_peers_per_torrent {
+            0 => u32::MAX,
+            limit => limit,
+        };
+        if limit as usize <= len {
+            return Err(Refusal::Peers);
+        }
+        if self.options.max_peers_per_address > 0 {
+            let mut peers = self.addresses.entry(address).or_insert(0);
+            if self.options.max_peers_per_address <= *peers {
+                return Err(Refusal::Peers);
+            }
+            *peers += 1;
+        }
+        Ok(())
+    }
+
+    fn release_address(&self, address: IpAddr) {
+        if self.options.max_peers_per_address > 0
+            && let Entry::Occupied(mut peers) = self.addresses.entry(address)
+        {
+            *peers.get_mut() -= 1;
+            if *peers.get() == 0 {
+                peers.remove();
+            }
+        }
+    }
+
+    /// Looks at one slice of one swarm; returns where the next slice of it ends, and how many
+    /// peers this one had.
+    fn expire_slice(
+        &self,
+        info_hash: InfoHash,
+        end: Option<usize>,
+        now: Seconds,
+    ) -> (Option<usize>, usize) {
+        let Entry::Occupied(mut slot) = self.swarms.entry(info_hash) else {
+            return (None, 0);
+        };
+        let swarm = slot.get_mut();
+        let before = swarm.populations();
+        let now = self.lifetime.stamp(now);
+        let end = end.unwrap_or(swarm.len());
+        let slice = swarm.expire(end, self.lifetime, now, |address| self.release_address(address));
+        self.tally.moved(info_hash, before, swarm.populations());
+        if swarm.len() == 0 {
+            slot.remove();
+            self.torrents.fetch_sub(1, Ordering::Relaxed);
+        }
+        ((slice.start > 0).then_some(slice.start), slice.len())
+    }
+
+    /// Lists the swarms of a shard, and shrinks a shard that has become much emptier.
+    ///
+    /// A shard lends its entries one by one only to `unsafe` code, so they are taken out and put
+    /// back: some 30 ns each, under the shard's lock.
+    fn list(&self, shard: usize, queue: &mut Vec<InfoHash>) {
+        let mut shard = self.swarms.shards()[shard].write();
+        let hash = |(info_hash, _): &(InfoHash, SharedValue<Swarm>)| {
+            self.swarms.hasher().hash_one(info_hash)
+        };
+        let len = shard.len();
+        if len == 0 {
+            shard.shrink_to(0, hash);
+            return;
+        }
+        let entries: Vec<_> = shard.drain().collect();
+        if shard.capacity() / 4 > len {
+            shard.shrink_to(2 * len, hash);
+        }
+        for entry in entries {
+            queue.push(entry.0);
+            shard.insert(hash(&entry), entry, hash);
+        }
+    }
+}
+
+impl Store for Memory {
+    async fn announce(
+        &self,
+        update: &Update,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+    ) -> Result<Counts, Refusal> {
+        if update.event == Event::Stopped {
+            Ok(self.stop(update.info_hash, update.peer))
+        } else {
+            self.enter(update, rng, peers)
+        }
+    }
+
+    async fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
+        self.peek(info_hash)
+    }
+
+    fn peek(&self, info_hash: InfoHash) -> Option<Counts> {
+        self.swarms.get(&info_hash).map(|swarm| swarm.counts())
+    }
+
+    /// A round takes one call for about every 4096 shards, swarms and peers. No lock is held for
+    /// more than 1024 peers, or for listing the swarms of one shard. A peer that changes its place
+    /// while its large swarm is between two slices may be left for the next round.
+    async fn expire(&self, now: Seconds) -> bool {
+        let mut sweep = self.sweep.lock();
+        let Sweep { next_shard, queue, end } = &mut *sweep;
+        let mut looked_at = 0;
+        while looked_at < EXPIRE_AT_ONCE {
+            if let Some(&info_hash) = queue.last() {
+                let peers;
+                (*end, peers) = self.expire_slice(info_hash, *end, now);
+                looked_at += 1 + peers;
+                if end.is_none() {
+                    queue.pop();
+                }
+            } else if *next_shard < self.swarms.shards().len() {
+                self.list(*next_shard, queue);
+                *next_shard += 1;
+                looked_at += 1;
+            } else {
+                *next_shard = 0;
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn totals(&self) -> Totals {
+        let [ipv4, ipv6] = self.tally.sum();
+        Totals { swarms: self.torrents.load(Ordering::Relaxed), ipv4, ipv6 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::conformance;
+
+    conformance::suite!(Memory::new);
+
+    #[test]
+    fn an_emptier_shard_shrinks_and_keeps_its_swarms() {
+        let store = Memory::new(Options { shards: 2, ..Options::default() });
+        let info_hash = |number: u32| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            InfoHash(bytes)
+        };
+        for number in 0..10_000 {
+            store.swarms.insert(info_hash(number), Swarm::new(false));
+        }
+        store.swarms.retain(|info_hash, _| info_hash.0[2] == 7);
+        let mut listed = Vec::new();
+        (0..2).for_each(|shard| store.list(shard, &mut listed));
+        listed.sort_unstable();
+        assert_eq!(listed, (0x700..0x800).map(info_hash).collect::<Vec<_>>());
+        assert!(listed.iter().all(|info_hash| store.swarms.contains_key(info_hash)));
+        assert!(store.swarms.capacity() < 2_000);
+    }
+}

@@ -1,0 +1,207 @@
+//! One peer in as few bytes as it takes: its address and port as they go on the wire, and a stamp
+//! of when it last announced.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+
+/// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁶.
+pub type Stamp = u16;
+
+/// How long a peer stays without announcing, told from two [`Stamp`]s.
+///
+/// A unit is a second for lifetimes up to 2¹⁴ seconds (four and a half hours), else the 2¹⁴th part
+/// of the lifetime. Nobody is removed early, and everybody at most two units late once a sweep
+/// looks at them. A stamp is misread once it is 2¹⁶ units old, so a round of the sweep has to end
+/// within twice the lifetime.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    unit: u32,
+    units: u16,
+}
+
+const MOST_UNITS: u16 = 1 << 14;
+
+/// How many units a stamp may be ahead of the sweep's clock, which another thread reads.
+const AHEAD: u16 = 1 << 10;
+
+impl Lifetime {
+    pub fn from_seconds(seconds: u32) -> Self {
+        let unit = seconds.div_ceil(MOST_UNITS.into()).max(1);
+        let units = u16::try_from(seconds.div_ceil(unit)).unwrap_or(MOST_UNITS);
+        Self { unit, units }
+    }
+
+    /// The low 16 bits are all that is kept.
+    pub fn stamp(self, now: super::Seconds) -> Stamp {
+        (now / self.unit) as Stamp
+    }
+
+    pub fn is_over(self, stamp: Stamp, now: Stamp) -> bool {
+        let age = now.wrapping_sub(stamp);
+        self.units < age && age < Stamp::MAX - AHEAD
+    }
+}
+
+/// One peer of one family.
+pub trait Record: Copy {
+    /// The address and port that make one.
+    type Address: Copy;
+    /// The bytes of address and port on the wire.
+    type Wire: AsRef<[u8]>;
+
+    fn new(address: Self::Address, stamp: Stamp) -> Self;
+    /// Whether both have the same address and port.
+    fn is(self, other: Self) -> bool;
+    fn hash(self, hasher: &RandomState) -> u64;
+    fn stamp(self) -> Stamp;
+    fn wire(self) -> Self::Wire;
+    fn ip(self) -> IpAddr;
+}
+
+/// Address and port in the low six bytes, in wire order when written little-endian; the stamp
+/// above them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct V4(u64);
+
+const _: () = assert!(size_of::<V4>() == 8);
+
+const STAMP_SHIFT: u32 = 48;
+
+impl V4 {
+    /// What stands where no peer is.
+    pub const EMPTY: Self = Self(0);
+}
+
+impl Record for V4 {
+    type Address = SocketAddrV4;
+    type Wire = [u8; 6];
+
+    fn new(address: SocketAddrV4, stamp: Stamp) -> Self {
+        let [a, b, c, d] = address.ip().octets();
+        let [high, low] = address.port().to_be_bytes();
+        let [older, newer] = stamp.to_be_bytes();
+        Self(u64::from_le_bytes([a, b, c, d, high, low, newer, older]))
+    }
+
+    fn is(self, other: Self) -> bool {
+        (self.0 ^ other.0) << (u64::BITS - STAMP_SHIFT) == 0
+    }
+
+    fn hash(self, hasher: &RandomState) -> u64 {
+        hasher.hash_one(self.0 << (u64::BITS - STAMP_SHIFT))
+    }
+
+    fn stamp(self) -> Stamp {
+        (self.0 >> STAMP_SHIFT) as Stamp
+    }
+
+    fn wire(self) -> [u8; 6] {
+        let [a, b, c, d, high, low, ..] = self.0.to_le_bytes();
+        [a, b, c, d, high, low]
+    }
+
+    fn ip(self) -> IpAddr {
+        let [a, b, c, d, ..] = self.0.to_le_bytes();
+        Ipv4Addr::new(a, b, c, d).into()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct V6 {
+    wire: [u8; 18],
+    stamp: Stamp,
+}
+
+const _: () = assert!(size_of::<V6>() == 20);
+
+impl Record for V6 {
+    type Address = SocketAddrV6;
+    type Wire = [u8; 18];
+
+    fn new(address: SocketAddrV6, stamp: Stamp) -> Self {
+        let mut wire = [0; 18];
+        wire[..16].copy_from_slice(&address.ip().octets());
+        wire[16..].copy_from_slice(&address.port().to_be_bytes());
+        Self { wire, stamp }
+    }
+
+    fn is(self, other: Self) -> bool {
+        self.wire == other.wire
+    }
+
+    fn hash(self, hasher: &RandomState) -> u64 {
+        hasher.hash_one(self.wire)
+    }
+
+    fn stamp(self) -> Stamp {
+        self.stamp
+    }
+
+    fn wire(self) -> [u8; 18] {
+        self.wire
+    }
+
+    fn ip(self) -> IpAddr {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&self.wire[..16]);
+        Ipv6Addr::from(octets).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_bytes_are_big_endian() {
+        let address = "1.2.3.4:258".parse().unwrap();
+        let record = V4::new(address, 0xabcd);
+        assert_eq!(record.wire(), [1, 2, 3, 4, 1, 2]);
+        assert_eq!(record.stamp(), 0xabcd);
+        assert_eq!(record.ip(), IpAddr::from([1, 2, 3, 4]));
+
+        let address: SocketAddrV6 = "[2001:db8::1]:258".parse().unwrap();
+        let record = V6::new(address, 0xabcd);
+        assert_eq!(record.wire()[..16], address.ip().octets());
+        assert_eq!(record.wire()[16..], [1, 2]);
+        assert_eq!(record.stamp(), 0xabcd);
+        assert_eq!(record.ip(), IpAddr::from(*address.ip()));
+    }
+
+    #[test]
+    fn address_and_port_are_the_key() {
+        let hasher = RandomState::new();
+        let one = V4::new("1.2.3.4:5".parse().unwrap(), 1);
+        let later = V4::new("1.2.3.4:5".parse().unwrap(), 2);
+        let other = V4::new("1.2.3.4:6".parse().unwrap(), 1);
+        assert!(one.is(later) && one.hash(&hasher) == later.hash(&hasher));
+        assert!(!one.is(other) && one.hash(&hasher) != other.hash(&hasher));
+    }
+
+    #[test]
+    fn a_lifetime_ends_after_its_last_second_also_where_stamps_wrap() {
+        let lifetime = Lifetime::from_seconds(2700);
+        for announced in [0, 1, 60_000, 65_535, 65_536, 4_000_000_000] {
+            let over =
+                |age| lifetime.is_over(lifetime.stamp(announced), lifetime.stamp(announced + age));
+            assert!(!over(0) && !over(2700));
+            assert!(over(2701) && over(60_000));
+        }
+        let ahead = lifetime.stamp(1001);
+        assert!(!lifetime.is_over(ahead, lifetime.stamp(1000)));
+    }
+
+    #[test]
+    fn a_long_lifetime_is_never_cut_short() {
+        for seconds in [16_384, 16_385, 86_400, 1_000_000, u32::MAX / 4] {
+            let lifetime = Lifetime::from_seconds(seconds);
+            for announced in [0, 12_345, 999_999] {
+                let over = |age| {
+                    lifetime.is_over(lifetime.stamp(announced), lifetime.stamp(announced + age))
+                };
+                assert!(!over(seconds));
+                assert!(over(seconds + 2 * lifetime.unit));
+            }
+        }
+    }
+}

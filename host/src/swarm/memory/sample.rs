@@ -1,0 +1,103 @@
+//! A uniform choice among peers.
+
+use std::hint::select_unpredictable;
+
+use rand::Rng;
+
+/// Fills `chosen` with distinct numbers below `below`, every subset equally likely.
+///
+/// This is Floyd's algorithm: as many random numbers as are chosen, whatever they are chosen from.
+/// Up to [`QUICK`] of them need no allocation. Which order they come in is not uniform. There must
+/// be as many numbers as are to be chosen.
+pub fn choose(below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
+    if chosen.len() <= QUICK {
+        floyd(below, rng, &mut [0; 64], chosen);
+    } else {
+        floyd(below, rng, &mut vec![0; below.div_ceil(u64::BITS) as usize], chosen);
+    }
+}
+
+/// The most numbers that are chosen without an allocation.
+pub const QUICK: usize = 512;
+
+/// `seen` has a bit for each number, or 2¹² of them. Then numbers share bits, and one whose bit is
+/// set is looked for among the chosen.
+fn floyd(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut [u32]) {
+    let first = below - chosen.len() as u32;
+    if below as usize <= 64 * seen.len() {
+        for (last, chosen) in (first..below).zip(chosen) {
+            let number = draw(last, rng);
+            *chosen = select_unpredictable(is_set(seen, number), last, number);
+            set(seen, *chosen);
+        }
+    } else {
+        for (at, last) in (first..below).enumerate() {
+            let mut number = draw(last, rng);
+            if is_set(seen, number % 4096) && chosen[..at].contains(&number) {
+                number = last;
+            }
+            set(seen, number % 4096);
+            chosen[at] = number;
+        }
+    }
+}
+
+/// A number up to `last`. None is likelier than another by more than one part in 2³².
+fn draw(last: u32, rng: &mut impl Rng) -> u32 {
+    let product = u128::from(rng.next_u64()) * (u128::from(last) + 1);
+    (product >> 64) as u32
+}
+
+fn is_set(bits: &[u64], bit: u32) -> bool {
+    bits[(bit / 64) as usize] & 1 << (bit % 64) != 0
+}
+
+fn set(bits: &mut [u64], bit: u32) {
+    bits[(bit / 64) as usize] |= 1 << (bit % 64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::SmallRng};
+
+    use super::*;
+
+    fn chosen(below: u32, count: u32, rng: &mut SmallRng) -> Vec<u32> {
+        let mut numbers = vec![0; count as usize];
+        choose(below, rng, &mut numbers);
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn every_subset_is_equally_likely() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut times = HashMap::new();
+        for _ in 0..35_000 {
+            *times.entry(chosen(7, 3, &mut rng)).or_insert(0_u32) += 1;
+        }
+        assert_eq!(times.len(), 35);
+        // 34 degrees of freedom: 1000 times the chance of 65.2 is one.
+        let chi_square: f64 =
+            times.values().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
+        assert!(chi_square < 65.2, "{chi_square}");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_distinct_and_below(
+            below in prop_oneof![0..100_u32, 4000..4200_u32, 10_000..2_000_000_u32],
+            count in prop_oneof![0..70_u32, 500..530_u32, 0..5000_u32],
+            seed: u64,
+        ) {
+            let count = count.min(below);
+            let mut numbers = chosen(below, count, &mut SmallRng::seed_from_u64(seed));
+            prop_assert!(numbers.iter().all(|&number| number < below));
+            numbers.dedup();
+            prop_assert_eq!(numbers.len(), count as usize);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One swarm: its peers of both families and its downloads.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rand::Rng;
+
+use super::list::{Details, List, Rows, SCANNED, Small};
+use super::record::{Lifetime, Record, Stamp, V4, V6};
+use super::sample;
+use crate::bittorrent::{Counts, Family, PeerId, Peers};
+use crate::swarm::Population;
+
+/// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
+/// that needs, and is a pointer to something larger where it is not enough.
+#[derive(Debug)]
+pub enum Swarm {
+    Small(Small),
+    Full(Box<Full>),
+}
+
+const _: () = assert!(size_of::<Swarm>() == 24);
+
+#[derive(Debug)]
+pub struct Full {
+    completed: u32,
+    v4: List<V4>,
+    v6: List<V6>,
+}
+
+/// What an announce leaves of its peer.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub stamp: Stamp,
+    pub details: Details,
+    pub seeder: bool,
+}
+
+/// Where a peer is, until the next change of its swarm.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    V4(usize),
+    V6(usize),
+}
+
+/// How many peers are looked at for their age at one go.
+pub const SLICE: usize = 1024;
+
+impl Swarm {
+    pub fn new(with_columns: bool) -> Self {
+        if with_columns {
+            let (v4, v6) = (List::new(true), List::new(true));
+            Self::Full(Box::new(Full { completed: 0, v4, v6 }))
+        } else {
+            Self::Small(Small::EMPTY)
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Small(small) => small.records().len(),
+            Self::Full(full) => full.v4.records().len() + full.v6.records().len(),
+        }
+    }
+
+    /// The IPv4 peers and the IPv6 peers.
+    pub fn populations(&self) -> [Population; 2] {
+        match self {
+            Self::Small(small) => [small.population(), Population::default()],
+            Self::Full(full) => [full.v4.population(), full.v6.population()],
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let completed = match self {
+            Self::Small(small) => small.completed(),
+            Self::Full(full) => full.completed,
+        };
+        let [v4, v6] = self.populations();
+        let both = |v4: u64, v6: u64| u32::try_from(v4 + v6).unwrap_or(u32::MAX);
+        Counts {
+            seeders: both(v4.seeders, v6.seeders),
+            leechers: both(v4.leechers, v6.leechers),
+            completed,
+        }
+    }
+
+    pub fn count_download(&mut self) {
+        let completed = match self {
+            Self::Small(small) => small.completed_mut(),
+            Self::Full(full) => &mut full.completed,
+        };
+        *completed = completed.saturating_add(1);
+    }
+
+    /// Enters what a known peer announced; returns where it is now, and whether it was a seeder.
+    pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
+        let Entry { stamp, details, seeder } = entry;
+        let v4 = |(at, was_seeder)| (Place::V4(at), was_seeder);
+        let v6 = |(at, was_seeder)| (Place::V6(at), was_seeder);
+        match (self, peer) {
+            (Self::Small(small), SocketAddr::V4(peer)) => {
+                small.update(V4::new(peer, *stamp), details, *seeder).map(v4)
+            }
+            (Self::Small(_), SocketAddr::V6(_)) => None,
+            (Self::Full(full), SocketAddr::V4(peer)) => {
+                full.v4.update(V4::new(peer, *stamp), details, *seeder).map(v4)
+            }
+            (Self::Full(full), SocketAddr::V6(peer)) => {
+                full.v6.update(V6::new(peer, *stamp), details, *seeder).map(v6)
+            }
+        }
+    }
+
+    /// Adds a peer that is not there.
+    pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
+        match (&mut *self, peer) {
+            (Self::Small(small), SocketAddr::V4(peer)) if small.records().len() < SCANNED => {
+                let record = V4::new(peer, entry.stamp);
+                Place::V4(small.insert(record, &entry.details, entry.seeder))
+            }
+            (Self::Small(small), _) => {
+                let v4 = List::of(small.records(), small.leechers());
+                let mut full = Full { completed: small.completed(), v4, v6: List::new(false) };
+                let place = full.insert(peer, entry);
+                *self = Self::Full(Box::new(full));
+                place
+            }
+            (Self::Full(full), _) => full.insert(peer, entry),
+        }
+    }
+
+    /// Returns whether the peer was there.
+    pub fn remove(&mut self, peer: SocketAddr) -> bool {
+        let known = match (&mut *self, peer) {
+            (Self::Small(small), SocketAddr::V4(peer)) => small.remove(V4::new(peer, 0)),
+            (Self::Small(_), SocketAddr::V6(_)) => false,
+            (Self::Full(full), SocketAddr::V4(peer)) => full.v4.remove(V4::new(peer, 0)),
+            (Self::Full(full), SocketAddr::V6(peer)) => full.v6.remove(V6::new(peer, 0)),
+        };
+        self.settle();
+        known
+    }
+
+    /// Removes those whose time is over among the [`SLICE`] peers before place `end`, counting the
+    /// IPv4 peers first, and calls `gone` for each. Returns the places that were looked at.
+    pub fn expire(
+        &mut self,
+        end: usize,
+        lifetime: Lifetime,
+        now: Stamp,
+        mut gone: impl FnMut(IpAddr),
+    ) -> std::ops::Range<usize> {
+        let end = end.min(self.len());
+        let start = end.saturating_sub(SLICE);
+        let is_over = |stamp| lifetime.is_over(stamp, now);
+        match self {
+            Self::Small(small) => small.expire(start..end, is_over, gone),
+            Self::Full(full) => {
+                let v4 = full.v4.records().len();
+                full.v6.expire(
+                    start.saturating_sub(v4)..end.saturating_sub(v4),
+                    is_over,
+                    &mut gone,
+                );
+                full.v4.expire(start.min(v4)..end.min(v4), is_over, gone);
+            }
+        }
+        self.settle();
+        start..end
+    }
+
+    /// Becomes small again where that holds everything.
+    fn settle(&mut self) {
+        if let Self::Full(full) = self
+            && full.v6.records().is_empty()
+            && full.v4.records().len() <= SCANNED / 2
+            && full.v4.columns().is_none()
+        {
+            let small = Small::of(full.v4.records(), full.v4.leechers(), full.completed);
+            *self = Self::Small(small);
+        }
+    }
+
+    /// Appends up to `want` peers other than `me`: leechers for a seeder, anybody for a leecher,
+    /// every choice equally likely. Returns how many.
+    pub fn choose(
+        &self,
+        me: Place,
+        wanted: &Wanted,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+    ) -> usize {
+        let leechers_only = wanted.seeder;
+        let (mut v4, mut v6) = match self {
+            Self::Small(small) => (Candidates::of(small, leechers_only), Candidates::none()),
+            Self::Full(full) => {
+                (Candidates::of(&full.v4, leechers_only), Candidates::of(&full.v6, leechers_only))
+            }
+        };
+        match wanted.only {
+            Some(Family::Ipv4) => v6 = Candidates::none(),
+            Some(Family::Ipv6) => v4 = Candidates::none(),
+            None => {}
+        }
+        // Candidates are numbered over both families. A seeder is not among the leechers.
+        let (first, second) = (v4.records.len() as u32, v6.records.len() as u32);
+        let me = match me {
+            Place::V4(at) if (at as u32) < first => Some(at as u32),
+            Place::V6(at) if (at as u32) < second => Some(first + at as u32),
+            _ => None,
+        };
+        let others = (first + second) as usize - usize::from(me.is_some());
+        let count = wanted.want.min(others);
+        let (mut few, mut many, mut most);
+        let chosen = match count {
+            0..=64 => {
+                few = [0; 64];
+                &mut few[..count]
+            }
+            65..=sample::QUICK => {
+                many = [0; sample::QUICK];
+                &mut many[..count]
+            }
+            _ => {
+                most = vec![0; count];
+                &mut most[..]
+            }
+        };
+        if count == others {
+            chosen.iter_mut().zip(0..).for_each(|(number, next)| *number = next);
+        } else {
+            sample::choose(others as u32, rng, chosen);
+        }
+        if let Some(me) = me {
+            for number in &mut *chosen {
+                *number += u32::from(me <= *number);
+            }
+        }
+        let of_v4 = chosen.iter().filter(|&&number| number < first).count();
+        v4.copy(
+            chosen.iter().filter(|&&number| number < first).map(|number| *number as usize),
+            of_v4,
+            &mut peers.ipv4,
+            &mut peers.ipv4_ids,
+        );
+        if of_v4 < count {
+            v6.copy(
+                chosen.iter().filter(|&&n| first <= n).map(|n| (*n - first) as usize),
+                count - of_v4,
+                &mut peers.ipv6,
+                &mut peers.ipv6_ids,
+            );
+        }
+        count
+    }
+
+    /// Appends the peer itself, if its family may be given.
+    pub fn echo(&self, me: Place, only: Option<Family>, peers: &mut Peers) {
+        let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
+        match (self, me) {
+            (Self::Small(small), Place::V4(at)) if only != Some(Family::Ipv6) => {
+                Candidates::of(small, false).copy([at], 1, ipv4, ipv4_ids);
+            }
+            (Self::Full(full), Place::V4(at)) if only != Some(Family::Ipv6) => {
+                Candidates::of(&full.v4, false).copy([at], 1, ipv4, ipv4_ids);
+            }
+            (Self::Full(full), Place::V6(at)) if only != Some(Family::Ipv4) => {
+                Candidates::of(&full.v6, false).copy([at], 1, ipv6, ipv6_ids);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Full {
+    fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
+        let Entry { stamp, details, seeder } = entry;
+        match peer {
+            SocketAddr::V4(peer) => {
+                Place::V4(self.v4.insert(V4::new(peer, *stamp), details, *seeder))
+            }
+            SocketAddr::V6(peer) => {
+                Place::V6(self.v6.insert(V6::new(peer, *stamp), details, *seeder))
+            }
+        }
+    }
+}
+
+/// What a peer asks of an answer.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    pub seeder: bool,
+    pub want: usize,
+    pub only: Option<Family>,
+}
+
+/// The peers of one family that may be given.
+struct Candidates<'a, R> {
+    records: &'a [R],
+    peer_ids: Option<&'a [PeerId]>,
+}
+
+impl<'a, R: Record> Candidates<'a, R> {
+    fn none() -> Self {
+        Self { records: &[], peer_ids: None }
+    }
+
+    fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
+        let records = rows.records();
+        let records = if leechers_only { &records[..rows.leechers()] } else { records };
+        Self { records, peer_ids: rows.columns().map(|columns| columns.peer_ids.as_slice()) }
+    }
+
+    fn copy(
+        &self,
+        places: impl IntoIterator<Item = usize> + Clone,
+        count: usize,
+        wire: &mut Vec<u8>,
+        peer_ids: &mut Vec<PeerId>,
+    ) {
+        let start = wire.len();
+        wire.resize(start + count * size_of::<R::Wire>(), 0);
+        let slots = wire[start..].chunks_exact_mut(size_of::<R::Wire>());
+        for (slot, at) in slots.zip(places.clone()) {
+            slot.copy_from_slice(self.records[at].wire().as_ref());
+        }
+        if let Some(ids) = self.peer_ids {
+            peer_ids.extend(places.into_iter().map(|at| ids[at]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: Entry =
+        Entry { stamp: 0, details: Details { peer_id: PeerId([0; 20]) }, seeder: false };
+
+    fn v4(port: usize) -> SocketAddr {
+        ([1, 2, 3, 4], port as u16).into()
+    }
+
+    #[test]
+    fn a_swarm_is_as_large_as_it_must_be() {
+        let mut swarm = Swarm::new(false);
+        let grow = |swarm: &mut Swarm, ports: std::ops::Range<usize>| {
+            for port in ports {
+                swarm.insert(v4(port), &ENTRY);
+            }
+        };
+        grow(&mut swarm, 0..2);
+        assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
+        grow(&mut swarm, 2..10);
+        assert!(
+            matches!(&swarm, Swarm::Small(Small::Block { records, .. }) if records.len() == 11)
+        );
+        grow(&mut swarm, 10..SCANNED);
+        swarm.count_download();
+        assert!(matches!(swarm, Swarm::Small(_)));
+        grow(&mut swarm, SCANNED..SCANNED + 1);
+        assert!(matches!(swarm, Swarm::Full(_)));
+        for port in 3..=SCANNED {
+            assert!(swarm.remove(v4(port)));
+        }
+        assert!(matches!(&swarm, Swarm::Small(Small::Block { records, .. }) if records.len() <= 7));
+        assert!(swarm.remove(v4(2)) && swarm.remove(v4(1)));
+        assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
+        assert_eq!(swarm.counts(), Counts { seeders: 0, leechers: 1, completed: 1 });
+    }
+
+    #[test]
+    fn a_swarm_that_expires_becomes_small() {
+        let mut swarm = Swarm::new(false);
+        let v6 = SocketAddr::from(([1, 2, 3, 4, 5, 6, 7, 8], 1));
+        swarm.insert(v6, &ENTRY);
+        swarm.insert(v4(1), &Entry { stamp: 50, ..ENTRY });
+        let mut gone = Vec::new();
+        let slice = swarm.expire(2, Lifetime::from_seconds(10), 60, |address| gone.push(address));
+        assert_eq!((slice, gone), (0..2, vec![v6.ip()]));
+        assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
+        assert_eq!(swarm.len(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! The swarms: who shares which torrent, kept in a [`Store`].
+
+use std::net::SocketAddr;
+
+use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
+
+#[cfg(test)]
+mod conformance;
+mod memory;
+
+pub use memory::{Memory, Options};
+
+/// Seconds since the daemon started: the only clock that a store knows.
+pub type Seconds = u32;
+
+/// One announce, as far as a store is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// The announced address, canonical, and port: the key of the peer within its swarm.
+    pub peer: SocketAddr,
+    /// What the client calls itself; kept only where answers need it, and no key to anything.
+    pub peer_id: PeerId,
+    pub event: Event,
+    /// Nothing is left to download. Who completes is a seeder in any case.
+    pub seeder: bool,
+    /// How many other peers are wanted at most.
+    pub want: usize,
+    /// The only family wanted (a UDP answer carries one); `None`: both.
+    pub only: Option<Family>,
+    pub now: Seconds,
+}
+
+/// Why a store did not take an announce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The store holds as many swarms as it may.
+    #[error("torrent limit reached")]
+    Torrents,
+    /// The swarm, or the address in all swarms, has as many peers as it may.
+    #[error("peer limit reached")]
+    Peers,
+}
+
+/// How many swarms and peers a store holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    pub swarms: u64,
+    pub ipv4: Population,
+    pub ipv6: Population,
+}
+
+/// The peers of one address family, by role.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Population {
+    pub seeders: u64,
+    pub leechers: u64,
+}
+
+/// A peer store.
+///
+/// Every store keeps one record a peer, keyed by address and port, with a role, so that nobody is
+/// counted twice, and passes `conformance`. A call may wait (for a remote store); one that need
+/// not costs nothing for it.
+pub trait Store: Send + Sync + 'static {
+    /// Enters the peer, or removes it if it stopped, and appends up to `want` other peers to
+    /// `peers`. The counts are those after the update, the announcing peer included.
+    ///
+    /// A seeder is given leechers only. Among the peers that may be given, every choice is equally
+    /// likely. The announcing peer itself is never given, and a peer that stopped is given none.
+    /// A download is counted where a peer that is known as a leecher completes, and nowhere else.
+    fn announce(
+        &self,
+        update: &Update,
+        rng: &mut impl rand::Rng,
+        peers: &mut Peers,
+    ) -> impl Future<Output = Result<Counts, Refusal>>;
+
+    /// The counts of one swarm; `None` where there is no such swarm.
+    fn counts(&self, info_hash: InfoHash) -> impl Future<Output = Option<Counts>>;
+
+    /// What the store can say of a swarm without waiting, for policies that ask in the middle of a
+    /// call.
+    fn peek(&self, info_hash: InfoHash) -> Option<Counts>;
+
+    /// Removes what has not announced within the last `lifetime` seconds, a slice of the store at
+    /// each call, and returns whether this call finished a round. No slice holds a lock for longer
+    /// than a fraction of a millisecond. Until then a peer is counted and given as any other; a
+    /// round is to be finished well within the lifetime.
+    fn expire(&self, now: Seconds) -> impl Future<Output = bool>;
+
+    fn totals(&self) -> impl Future<Output = Totals>;
+}
