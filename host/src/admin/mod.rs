@@ -191,7 +191,8 @@ impl Admin {
         if let Err(refusal) = self.admit(path, headers) {
             return refusal;
         }
-        if *method != wanted {
+        let head = *method == Method::HEAD && wanted == Method::GET;
+        if *method != wanted && !head {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {wanted}\n"));
             let allow = HeaderValue::from_str(wanted.as_str());
             reply.headers_mut().extend(allow.ok().map(|allow| (ALLOW, allow)));
@@ -201,7 +202,10 @@ impl Admin {
             "/metrics" => reply(StatusCode::OK, PROMETHEUS, self.metrics.render()),
             "/api/status" => self.status(),
             "/api/reload" => self.reload(headers).await,
-            // Every worker listens before this side does, so who can ask finds the tracker ready.
+            // Every worker listens before this side does, so who can ask finds them ready.
+            "/readyz" if self.has_failed() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "a policy has failed\n")
+            }
             _ => text(StatusCode::OK, "ok\n"),
         }
     }
@@ -248,6 +252,13 @@ impl Admin {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a policy that is obeyed has failed.
+    fn has_failed(&self) -> bool {
+        let policies = self.policies.lock();
+        let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
+        obeyed.any(|policy| self.metrics.summary(&policy.name).failed)
     }
 
     fn status(&self) -> Reply {

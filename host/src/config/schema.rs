@@ -264,6 +264,8 @@ pub struct Policy {
 pub enum Mode {
     #[default]
     Enforce,
+    /// It is called and counted, and never obeyed.
+    Shadow,
 }
 
 /// Which requests a policy is asked about; an empty list: all.

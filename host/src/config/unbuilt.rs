@@ -8,7 +8,7 @@ use super::{Error, Source};
 const UNBUILT: [(&str, Option<&str>); 10] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
-    ("policies[].mode", Some("shadow")),
+    ("policies[].when.transports[]", Some("https")),
     ("policies[].data", None),
     ("policies[].tick", None),
     ("policies[].allow", None),

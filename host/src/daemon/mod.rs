@@ -47,7 +47,7 @@ pub fn check(config: Config) -> Result<(), Error> {
     let (routes, ..) = site::routes(&config)?;
     let config = Arc::new(config);
     let nothing = Generation::default();
-    Version::load(config.clone(), &engine, store, &routes, &nothing)
+    Version::load(config.clone(), &engine, store, &routes, &nothing, |_| false)
         .map_err(|(at, error)| refused(&config, at, &error))?;
     Ok(())
 }
@@ -71,8 +71,15 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     let (routes, ..) = site::routes(&config)?;
     let nothing = Generation::default();
     let refuse = |(at, error)| refused(&config, at, &error);
-    let version = Version::load(config.clone(), &engine, store.clone(), &routes, &nothing)
-        .map_err(refuse)?;
+    let version = Version::load(
+        config.clone(),
+        &engine,
+        store.clone(),
+        &routes,
+        &nothing,
+        |_| false,
+    )
+    .map_err(refuse)?;
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
     let site = Site::settle(&config)?;
 
@@ -116,6 +123,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         workers: orders,
         set_level,
         shown,
+        started: config.clone(),
         current: version,
     };
     let runtime = runtime()?;

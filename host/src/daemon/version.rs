@@ -34,6 +34,8 @@ pub struct Versions {
     pub set_level: fn(LogLevel),
     /// What the operator's side shows of the version that serves.
     pub shown: Arc<Mutex<Vec<admin::Policy>>>,
+    /// What the process was started with.
+    pub started: Arc<Config>,
     pub current: Version,
 }
 
@@ -53,6 +55,7 @@ impl Version {
         swarms: Arc<dyn Swarms>,
         routes: &RouteTable,
         earlier: &Generation,
+        failed: impl Fn(&str) -> bool,
     ) -> Result<Self, (usize, LoadError)> {
         let scope = Scope {
             max_interval: seconds(config.tracker.max_interval),
@@ -60,7 +63,7 @@ impl Version {
             swarms,
         };
         let whens = config.policies.iter().map(|policy| when(&policy.when, routes)).collect();
-        let generation = Generation::load(engine, &config.policies, whens, &scope, earlier)?;
+        let generation = Generation::load(engine, &config.policies, whens, &scope, earlier, failed)?;
         Ok(Self { config, generation })
     }
 
@@ -93,7 +96,10 @@ impl Version {
             admin::Policy {
                 name: plugin.name.to_string(),
                 digest: policy::hex(&plugin.identity.digest),
-                mode: "enforce",
+                mode: match policy.mode {
+                    config::Mode::Enforce => "enforce",
+                    config::Mode::Shadow => "shadow",
+                },
             }
         };
         self.generation.policies.iter().map(show).collect()
@@ -123,26 +129,28 @@ impl Versions {
     }
 
     fn try_reload(&mut self) -> Result<Report, Refusal> {
-        let config = config::load(&self.file).map_err(|error| Refusal {
+        let config = config::load(&self.file).map(Arc::new).map_err(|error| Refusal {
             policy: None,
             stage: "configuration".to_owned(),
             reason: error.to_string(),
         })?;
         let earlier = self.current.clone();
-        let refuse = |(_, error): (usize, LoadError)| Refusal {
+        let refuse = |(at, error): (usize, LoadError)| Refusal {
             policy: Some(error.policy.to_string()),
             stage: error.stage.to_string(),
-            reason: error.reason,
+            reason: refused(&config, at, &error).to_string(),
         };
         let version = Version::load(
-            Arc::new(config),
+            config.clone(),
             &self.engine,
             self.swarms.clone(),
             &self.routes,
             &earlier.generation,
+            |name| self.metrics.summary(name).failed,
         )
         .map_err(refuse)?;
         let mut report = compare(&earlier, &version);
+        report.needs_restart = fixed(&self.started, &version.config);
         report.generation = self.metrics.generation();
         if report.changed() {
             let rules = version
@@ -210,23 +218,26 @@ fn compare(earlier: &Version, later: &Version) -> Report {
     };
     report.settings = answers(was) != answers(is);
 
-    // What is made once for the life of the process.
-    let (old, new) = (&was.tracker, &is.tracker);
-    let fixed = [
-        ("http", was.http != is.http),
-        ("udp", was.udp != is.udp),
-        ("admin", was.admin != is.admin),
-        ("swarms", was.swarms != is.swarms),
+    report
+}
+
+/// The keys of what is made once for the life of the process, as far as they have changed since.
+fn fixed(started: &Config, is: &Config) -> Vec<String> {
+    let (old, new) = (&started.tracker, &is.tracker);
+    let keys = [
+        ("http", started.http != is.http),
+        ("udp", started.udp != is.udp),
+        ("admin", started.admin != is.admin),
+        ("swarms", started.swarms != is.swarms),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),
         ("tracker.max_scrape", old.max_scrape != new.max_scrape),
         ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
-        ("log.format", was.log.format != is.log.format),
-        ("state_dir", was.state_dir != is.state_dir),
+        ("log.format", started.log.format != is.log.format),
+        ("state_dir", started.state_dir != is.state_dir),
     ];
-    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
-    report.needs_restart = changed.map(|(key, _)| key.to_owned()).collect();
-    report
+    let changed = keys.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key.to_owned()).collect()
 }
 
 /// The error of a start whose policy cannot be used, at its place in the configuration.

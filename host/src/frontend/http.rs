@@ -1,6 +1,7 @@
 //! HTTP (BEP 3, 7, 23, 24, 31, 48) on hyper.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ impl<S: Store> Listener<S> {
     /// is under way. Connections run as tasks of their own; each holds a clone of `stopping`.
     pub async fn serve(self, socket: TcpListener, mut stopping: watch::Receiver<bool>) {
         let listener = Rc::new(self);
+        let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
@@ -78,8 +80,14 @@ impl<S: Store> Listener<S> {
                     tokio::task::spawn_local(connection);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "accepting a connection");
-                    if matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE)) {
+                    let full = Some(nix::libc::EMFILE) == error.raw_os_error();
+                    if full && !exhausted {
+                        tracing::warn!("no file descriptor is left for a new connection");
+                    } else {
+                        tracing::debug!(%error, "accepting a connection");
+                    }
+                    exhausted |= full;
+                    if full || error.raw_os_error() == Some(nix::libc::ENFILE) {
                         tokio::time::sleep(BREATHER).await;
                     }
                 }
@@ -117,7 +125,15 @@ impl<S: Store> Listener<S> {
             tokio::select! {
                 biased;
                 _ = connection.as_mut() => return,
-                () = look.as_mut() => {
+                // A phase that ends sooner than the last one moves the look forward; the others
+                // cost no timer.
+                () = poll_fn(|context| {
+                    let deadline = activity.deadline(timeouts);
+                    if deadline < look.deadline() {
+                        look.as_mut().reset(deadline);
+                    }
+                    look.as_mut().poll(context)
+                }) => {
                     let deadline = activity.deadline(timeouts);
                     if deadline <= tokio::time::Instant::now() {
                         return;

@@ -33,6 +33,8 @@ pub struct Policy {
     name: Arc<str>,
     worker: u32,
     calls: Vec<Cell>,
+    remembered: Vec<Cell>,
+    shadow: [Cell; Would::ALL.len()],
     durations: Vec<Histogram>,
     errors: Vec<Cell>,
     restarts: Cell,
@@ -141,6 +143,17 @@ label! {
 }
 
 label! {
+    /// What a policy in shadow mode would have done.
+    Would {
+        Pass => "pass",
+        Reject => "reject",
+        Drop => "drop",
+        Change => "change",
+        Error => "error",
+    }
+}
+
+label! {
     /// Why a call did not return.
     Cause {
         Trap => "trap",
@@ -230,6 +243,8 @@ impl Metrics {
             name: name.clone(),
             worker,
             calls: many(calls, Cell::default),
+            remembered: many(calls, Cell::default),
+            shadow: Default::default(),
             durations: many(calls, Histogram::new),
             errors: many(Hook::ALL.len() * Cause::ALL.len(), Cell::default),
             restarts: Cell::default(),
@@ -287,6 +302,15 @@ impl Worker {
 impl Policy {
     pub fn call(&self, hook: Hook, verdict: Verdict) {
         self.calls[call_index(hook, verdict)].add(1);
+    }
+
+    /// A verdict that was remembered, so that no call was made.
+    pub fn remembered(&self, hook: Hook, verdict: Verdict) {
+        self.remembered[call_index(hook, verdict)].add(1);
+    }
+
+    pub fn shadow(&self, would: Would) {
+        self.shadow[would as usize].add(1);
     }
 
     /// Durations are sampled: reading the clock for each call would cost a tenth of a flat one.

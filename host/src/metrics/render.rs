@@ -10,7 +10,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::{
     Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload, TRANSPORTS,
-    Verdict, call_index, error_index, request_index,
+    Verdict, Would, call_index, error_index, request_index,
 };
 
 /// Buckets and the sum of nanoseconds.
@@ -105,23 +105,37 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     let mut errors = Vec::new();
     let mut memory = Vec::new();
     let mut restarts = Vec::new();
+    let mut shadow = Vec::new();
     for (name, threads) in by_name {
         for hook in Hook::ALL {
             for verdict in Verdict::ALL {
                 let at = call_index(*hook, *verdict);
-                let labels = vec![
-                    ("policy", name),
-                    ("hook", hook.name()),
-                    ("verdict", verdict.name()),
-                    ("remembered", "false"),
-                ];
+                let labels = |remembered| {
+                    vec![
+                        ("policy", name),
+                        ("hook", hook.name()),
+                        ("verdict", verdict.name()),
+                        ("remembered", remembered),
+                    ]
+                };
                 let count: u64 = threads.iter().map(|thread| thread.calls[at].get()).sum();
                 if count > 0 {
-                    calls.push((labels.clone(), count as f64));
+                    calls.push((labels("false"), count as f64));
+                }
+                let count: u64 = threads.iter().map(|thread| thread.remembered[at].get()).sum();
+                if count > 0 {
+                    calls.push((labels("true"), count as f64));
                 }
                 let sum = add_up(threads.iter().map(|thread| &thread.durations[at]));
                 if sum.0.iter().any(|bucket| *bucket > 0) {
-                    durations.push((labels, sum));
+                    durations.push((labels("false"), sum));
+                }
+            }
+            for would in Would::ALL {
+                let count: u64 =
+                    threads.iter().map(|thread| thread.shadow[*would as usize].get()).sum();
+                if count > 0 {
+                    shadow.push((vec![("policy", name), ("would", would.name())], count as f64));
                 }
             }
             for cause in Cause::ALL {
@@ -145,6 +159,11 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
             "karuta_policy_duration_seconds",
             "Time in a policy, measured for one call in 64.",
             durations,
+        ),
+        counter(
+            "karuta_policy_shadow_total",
+            "What policies in shadow mode would have done.",
+            shadow,
         ),
         counter("karuta_policy_errors_total", "Calls that did not return, by cause.", errors),
         gauge("karuta_policy_memory_bytes", "Memory of all instances of a policy.", memory),

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
+use super::host::request;
 use super::instance::{Failure, Instance};
+use super::remembered::Remembered;
 use super::supply::{Slot, Supplier};
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Event, InfoHash, Transport};
-use crate::config::OnError;
-use crate::metrics::{self, Cause, Hook};
+use crate::config::{Mode, OnError};
+use crate::metrics::{self, Cause, Hook, Would};
 
 /// What a client is told where a policy cannot decide.
 pub const UNAVAILABLE: &str = "temporarily unavailable";
@@ -20,9 +22,10 @@ const UNAPPROVED: &str = "unapproved request";
 
 /// One policy of the configuration.
 pub struct Policy {
-    pub supplier: Supplier,
+    pub supplier: Arc<Supplier>,
     pub when: When,
     pub on_error: OnError,
+    pub mode: Mode,
 }
 
 /// Which requests a policy is asked about. An empty list means all.
@@ -62,14 +65,25 @@ struct Link {
     policy: Arc<Policy>,
     slot: Slot,
     guard: Guard,
+    remembered: Remembered,
     series: Arc<metrics::Policy>,
     calls: u32,
+    /// When the log last told what a policy in shadow mode would have done.
+    told: Option<Instant>,
     /// Causes that the log has seen, a bit each.
     logged: u32,
+    /// No instance of the plugin will come any more.
+    given_up: bool,
 }
 
 /// One call in so many is timed.
 const SAMPLE: u32 = 64;
+
+impl Policy {
+    fn credential(&self, request: &Request) -> Option<String> {
+        request::credential(request, &self.supplier.plugin().identity.credential)
+    }
+}
 
 impl When {
     fn covers(&self, request: &Request, event: Option<Event>) -> bool {
@@ -94,9 +108,22 @@ impl Chain {
                     series.memory(slot.instance().map_or(0, |instance| instance.memory()));
                     series.call(Hook::Init, metrics::Verdict::Ok);
                     series.set_failed(false);
-                    Link { policy, slot, guard: Guard::default(), series, calls: 0, logged: 0 }
+                    Link {
+                        policy,
+                        slot,
+                        guard: Guard::default(),
+                        remembered: Remembered::default(),
+                        series,
+                        calls: 0,
+                        told: None,
+                        logged: 0,
+                        given_up: false,
+                    }
                 }
-                (None, Some(before)) => Link { policy, ..before },
+                // Verdicts are not remembered across generations.
+                (None, Some(before)) => {
+                    Link { policy, remembered: Remembered::default(), ..before }
+                }
                 // Prepared from a generation that this chain never had.
                 (None, None) => continue,
             };
@@ -130,7 +157,20 @@ impl Chain {
             if !link.policy.when.covers(&exchange.request, event) {
                 continue;
             }
-            match link.decide(exchange, hook, &call) {
+            let decision = link.consult(exchange, hook, &call);
+            if link.policy.mode == Mode::Shadow {
+                link.note(exchange, decision);
+                exchange.discard();
+                continue;
+            }
+            let verdict = match decision {
+                Ok(verdict) => {
+                    exchange.commit();
+                    verdict
+                }
+                Err(_) => link.on_error(exchange),
+            };
+            match verdict {
                 Verdict::Next => {}
                 Verdict::Accept => return Ruling::Admit,
                 Verdict::Reject => {
@@ -145,24 +185,43 @@ impl Chain {
 }
 
 impl Link {
-    /// The verdict of the plugin, or what `on_error` says in its place.
-    fn decide(
+    /// The verdict of the plugin, remembered or asked for, with its changes pending; or why there
+    /// is none.
+    fn consult(
         &mut self,
         exchange: &mut Box<Exchange>,
         hook: Hook,
         call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
-    ) -> Verdict {
+    ) -> Result<Verdict, Cause> {
+        if !self.remembered.is_empty() {
+            let Exchange { request, changes, now, .. } = &mut **exchange;
+            let credential = || self.policy.credential(request);
+            if let Some(known) = self.remembered.find(hook, request, credential, *now) {
+                changes.clone_from(&known.changes);
+                self.series.remembered(hook, label(known.verdict));
+                return Ok(known.verdict);
+            }
+        }
         if self.guard.is_up() && self.guard.holds_back(&exchange.request) {
-            return self.unavailable(exchange, hook);
+            return Err(self.failed(hook, Cause::Unavailable));
+        }
+        if self.slot.is_empty() {
+            self.refill();
         }
         let Some(instance) = self.slot.instance() else {
-            return self.unavailable(exchange, hook);
+            return Err(self.failed(hook, Cause::Unavailable));
         };
         self.calls = self.calls.wrapping_add(1);
         let start = self.calls.is_multiple_of(SAMPLE).then(Instant::now);
         match call(instance, exchange) {
-            None => Verdict::Next,
+            None => Ok(Verdict::Next),
             Some(Ok(verdict)) => {
+                if let Some(wish) = instance.remember() {
+                    let Exchange { request, changes, now, .. } = &**exchange;
+                    let credential = || self.policy.credential(request);
+                    let decision = (verdict, changes.clone());
+                    self.remembered.keep(hook, wish, request, credential, decision, *now);
+                }
                 self.series.memory(instance.memory());
                 self.slot.prove();
                 let label = label(verdict);
@@ -170,26 +229,27 @@ impl Link {
                 if let Some(start) = start {
                     self.series.duration(hook, label, start.elapsed());
                 }
-                verdict
+                Ok(verdict)
             }
             Some(Err(failure)) => {
-                let spent = failure.spent;
-                self.guard.blame(&exchange.request, spent);
-                self.series.restart();
-                self.slot.replace();
+                self.guard.blame(&exchange.request, failure.spent);
                 self.log(&failure);
-                self.fail(exchange, hook, failure.cause)
+                self.slot.empty();
+                self.refill();
+                Err(self.failed(hook, failure.cause))
             }
         }
     }
 
-    fn unavailable(&self, exchange: &mut Exchange, hook: Hook) -> Verdict {
-        self.fail(exchange, hook, Cause::Unavailable)
-    }
-
-    fn fail(&self, exchange: &mut Exchange, hook: Hook, cause: Cause) -> Verdict {
+    /// Counts a call without a verdict.
+    fn failed(&self, hook: Hook, cause: Cause) -> Cause {
         self.series.call(hook, metrics::Verdict::Error);
         self.series.error(hook, cause);
+        cause
+    }
+
+    /// The verdict that the configuration has for a policy that fails.
+    fn on_error(&self, exchange: &mut Exchange) -> Verdict {
         match self.policy.on_error {
             OnError::Next => Verdict::Next,
             OnError::Drop => Verdict::Drop,
@@ -199,6 +259,31 @@ impl Link {
                 Verdict::Reject
             }
         }
+    }
+
+    /// Counts what a policy in shadow mode would have done, and tells the log now and then.
+    fn note(&mut self, exchange: &Exchange, decision: Result<Verdict, Cause>) {
+        let would = match decision {
+            Ok(Verdict::Reject) => Would::Reject,
+            Ok(Verdict::Drop) => Would::Drop,
+            Ok(Verdict::Next | Verdict::Accept) if exchange.changes.any => Would::Change,
+            Ok(Verdict::Next | Verdict::Accept) => Would::Pass,
+            Err(_) => Would::Error,
+        };
+        self.series.shadow(would);
+        let quiet = self.told.is_some_and(|told| exchange.now.duration_since(told) < HOLD);
+        if would == Would::Pass || quiet {
+            return;
+        }
+        self.told = Some(exchange.now);
+        tracing::info!(
+            policy = &*self.policy.supplier.plugin().name,
+            would = would.name(),
+            info_hash = %exchange.request.announce.info_hash,
+            client = %exchange.request.client,
+            reason = exchange.changes.failure.as_deref(),
+            "a policy in shadow mode"
+        );
     }
 
     /// A cause is logged once, for a plugin that fails often would fill the log.
@@ -214,10 +299,19 @@ impl Link {
                 "a policy failed; further failures of this cause are only counted"
             );
         }
-        if self.slot.has_failed() {
+    }
+
+    /// Puts the next instance in the place of one that has failed, where there is one already.
+    fn refill(&mut self) {
+        if self.slot.refill() {
+            self.series.restart();
+        } else if self.slot.has_failed() && !self.given_up {
+            self.given_up = true;
             self.series.set_failed(true);
-            tracing::error!(policy, "the policy has failed for good, until it is reloaded");
+            let policy = &*self.policy.supplier.plugin().name;
+            tracing::error!(policy, "the policy has failed for good, until a reload");
         }
+        self.series.memory(self.slot.instance().map_or(0, |instance| instance.memory()));
     }
 }
 

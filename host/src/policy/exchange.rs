@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::{HeaderMap, Uri};
 
@@ -14,6 +15,8 @@ use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, 
 pub struct Exchange {
     pub request: Request,
     pub answer: Answer,
+    /// When the request came.
+    pub now: Instant,
     /// What the hook under way has asked for; taken over only if it returns.
     pub(super) changes: Changes,
 }
@@ -78,8 +81,9 @@ pub struct Answer {
 }
 
 /// The changes that one hook asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
+    /// Anything of the rest is set.
     pub any: bool,
     pub failure: Option<String>,
     /// `Some(None)`: never.
@@ -134,6 +138,7 @@ impl Default for Exchange {
                 attributes: Vec::new(),
                 hidden: false,
             },
+            now: Instant::now(),
             changes: Changes::default(),
         }
     }
@@ -188,6 +193,18 @@ impl Answer {
 
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Changes {
+    /// About how many bytes they take beyond their own size.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let attributes = self.attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
+        text(&self.failure)
+            + text(&self.warning)
+            + (self.first.len() + self.mixed.len()) * size_of::<SocketAddr>()
+            + attributes.sum::<usize>()
     }
 }
 

@@ -29,7 +29,8 @@ pub enum Change {
 
 impl Generation {
     /// Loads the policies of a configuration and tries each that is new: an instance of it is made
-    /// and let go again. Plugins that have not changed are taken over from `earlier`.
+    /// and let go again. Plugins that have not changed are taken over from `earlier`, and their
+    /// instances too, unless they have `failed`.
     ///
     /// # Errors
     ///
@@ -40,6 +41,7 @@ impl Generation {
         whens: Vec<When>,
         scope: &Scope,
         earlier: &Self,
+        failed: impl Fn(&str) -> bool,
     ) -> Result<Self, (usize, LoadError)> {
         let load = |(at, (policy, when)): (usize, (&config::Policy, When))| {
             let before = earlier.find(&policy.name);
@@ -47,7 +49,9 @@ impl Generation {
             let fail = |error| (at, error);
             let plugin = Plugin::load(engine, policy, scope, plugin).map_err(fail)?;
             let supplier = match before {
-                Some(before) if Arc::ptr_eq(before.supplier.plugin(), &plugin) => {
+                Some(before)
+                    if Arc::ptr_eq(before.supplier.plugin(), &plugin) && !failed(&plugin.name) =>
+                {
                     before.supplier.clone()
                 }
                 _ => {
@@ -58,7 +62,8 @@ impl Generation {
                         .map_err(|error| fail(plugin.init_error(error.to_string())))?
                 }
             };
-            Ok(Arc::new(Policy { supplier, when, on_error: policy.on_error }))
+            let config::Policy { on_error, mode, .. } = *policy;
+            Ok(Arc::new(Policy { supplier, when, on_error, mode }))
         };
         let policies = policies.iter().zip(whens).enumerate().map(load);
         Ok(Self { policies: policies.collect::<Result<_, _>>()? })
@@ -97,7 +102,7 @@ impl Generation {
         let plugin = later.supplier.plugin();
         match self.find(&plugin.name) {
             None => Change::Added,
-            Some(earlier) if Arc::ptr_eq(earlier.supplier.plugin(), plugin) => Change::Kept,
+            Some(earlier) if Arc::ptr_eq(&earlier.supplier, &later.supplier) => Change::Kept,
             Some(_) => Change::Replaced,
         }
     }

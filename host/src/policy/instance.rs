@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::{Store, Trap};
 
 use super::bindings::hooks;
+use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
 use super::engine;
 use super::exchange::Exchange;
@@ -81,8 +82,13 @@ impl Instance {
             let scrape = hooks.scrape.as_ref().map(|h| h.load(&mut store, &instance));
             Ok((lifecycle, announce.transpose()?, scrape.transpose()?))
         });
-        let (lifecycle, announce, scrape) =
-            made.map_err(|error| failure(&store, &error).to_string())?;
+        let (lifecycle, announce, scrape) = made.map_err(|error| {
+            if store.data().memory.refused {
+                let limit = plugin.identity.limits.memory;
+                return format!("needs more than the {limit} bytes that `limits.memory` allows");
+            }
+            failure(&store, &error).to_string()
+        })?;
         let context = hooks::lifecycle::Context {
             name: &plugin.name,
             config: &plugin.identity.config,
@@ -116,6 +122,11 @@ impl Instance {
         }))
     }
 
+    /// For which requests the last call's verdict may hold, and how long.
+    pub fn remember(&self) -> Option<(Scope, Duration)> {
+        self.store.data().call.remember
+    }
+
     /// Bytes of linear memory and tables.
     pub fn memory(&self) -> usize {
         self.store.data().memory.used
@@ -130,12 +141,13 @@ fn has_credential(store: &Store<State>, exchange: &Exchange) -> bool {
 /// Opens the account of a call.
 fn begin(store: &mut Store<State>, deadline: Duration) {
     let state = store.data_mut();
-    state.call = Call { deadline, account: None, overdue: false };
+    state.call = Call { deadline, ..Call::default() };
     state.memory.refused = false;
     store.set_epoch_deadline(1);
 }
 
-/// Calls a hook on an exchange: takes over its changes if it returns, forgets them if not.
+/// Calls a hook on an exchange. What it changes is left pending where it returns, and forgotten
+/// where it does not.
 fn call<R>(
     store: &mut Store<State>,
     deadline: Duration,
@@ -146,16 +158,10 @@ fn call<R>(
     std::mem::swap(&mut store.data_mut().exchange, exchange);
     let result = hook(store);
     std::mem::swap(&mut store.data_mut().exchange, exchange);
-    match result {
-        Ok(value) => {
-            exchange.commit();
-            Ok(value)
-        }
-        Err(error) => {
-            exchange.discard();
-            Err(failure(store, &error))
-        }
-    }
+    result.map_err(|error| {
+        exchange.discard();
+        failure(store, &error)
+    })
 }
 
 fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {

@@ -8,6 +8,7 @@ mod generation;
 mod host;
 mod instance;
 mod plugin;
+mod remembered;
 mod state;
 mod supply;
 mod values;

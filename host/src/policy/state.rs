@@ -52,6 +52,8 @@ pub struct Call {
     pub account: Option<Account>,
     /// The call was ended because its time was over.
     pub overdue: bool,
+    /// For which requests the plugin wants its verdict to hold, and how long.
+    pub remember: Option<(super::bindings::imports::response::Scope, Duration)>,
 }
 
 #[derive(Clone, Copy)]

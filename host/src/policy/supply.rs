@@ -14,11 +14,10 @@ use super::plugin::Plugin;
 
 /// Instances in a row that failed without one call that returned, before a slot gives up.
 const FRUITLESS: u32 = 10;
-/// The pause after the first of them; it doubles with each.
+/// The pause after the second of them; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Orders for the thread that makes the instances of one plugin.
-#[derive(Clone)]
 pub struct Supplier {
     plugin: Arc<Plugin>,
     orders: Sender<Order>,
@@ -31,14 +30,14 @@ enum Order {
 
 impl Supplier {
     /// Starts the thread, which ends with the last supplier and slot of the plugin.
-    pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Self> {
+    pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Arc<Self>> {
         let (orders, queue) = channel();
         let workshop = plugin.clone();
         std::thread::Builder::new()
             .name(format!("make-{}", plugin.name))
             .stack_size(THREAD_STACK)
             .spawn(move || work(&workshop, &queue))?;
-        Ok(Self { plugin, orders })
+        Ok(Arc::new(Self { plugin, orders }))
     }
 
     pub fn plugin(&self) -> &Arc<Plugin> {
@@ -72,7 +71,7 @@ fn work(plugin: &Plugin, queue: &Receiver<Order>) {
 
 /// The place of one policy on one worker.
 pub struct Slot {
-    supplier: Supplier,
+    supplier: Arc<Supplier>,
     place: Place,
     current: Option<Box<Instance>>,
     spare: Option<Box<Instance>>,
@@ -86,7 +85,7 @@ pub struct Slot {
 
 impl Slot {
     /// Makes the first instance at once, on the thread of the caller, and orders the spare.
-    pub fn new(supplier: &Supplier, place: Place) -> Result<Self, String> {
+    pub fn new(supplier: &Arc<Supplier>, place: Place) -> Result<Self, String> {
         let first = Instance::new(&supplier.plugin, place)?;
         let (reply, deliveries) = channel();
         let mut slot = Self {
@@ -106,12 +105,11 @@ impl Slot {
 
     /// The instance that serves; `None` while there is none.
     pub fn instance(&mut self) -> Option<&mut Instance> {
-        if self.current.is_none() {
-            self.collect();
-            self.current = self.spare.take();
-            self.proven = false;
-        }
         self.current.as_deref_mut()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.current.is_none()
     }
 
     /// Whether the slot has given up on its plugin.
@@ -127,8 +125,8 @@ impl Slot {
         }
     }
 
-    /// The instance that serves is of no use any more: the spare takes its place.
-    pub fn replace(&mut self) {
+    /// Lets go of the instance that serves, because it is of no use any more.
+    pub fn empty(&mut self) {
         if !self.proven {
             self.fruitless += 1;
         }
@@ -136,9 +134,14 @@ impl Slot {
         if let Some(dead) = self.current.take() {
             let _ = self.supplier.orders.send(Order::LetGo(dead));
         }
+    }
+
+    /// Has the spare serve, and orders another; `false` where there is no spare yet.
+    pub fn refill(&mut self) -> bool {
         self.collect();
         self.current = self.spare.take();
         self.order();
+        self.current.is_some()
     }
 
     fn collect(&mut self) {
@@ -162,8 +165,8 @@ impl Slot {
             return;
         }
         let pause = match self.fruitless {
-            0 => Duration::ZERO,
-            n => PAUSE * 2_u32.pow(n - 1),
+            0 | 1 => Duration::ZERO,
+            n => PAUSE * 2_u32.pow(n - 2),
         };
         let order = Order::Make {
             place: self.place,

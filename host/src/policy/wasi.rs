@@ -400,7 +400,8 @@ impl Line {
             if byte != b'\n' {
                 self.text.push(byte);
             }
-            if byte == b'\n' || self.text.len() >= LINE {
+            let ended = byte == b'\n' && !self.text.is_empty();
+            if ended || self.text.len() >= LINE {
                 self.sink.write(self.level, &String::from_utf8_lossy(&self.text));
                 self.text.clear();
             }

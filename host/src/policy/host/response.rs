@@ -1,6 +1,7 @@
 //! `karuta:policy/response`: changes to the answer, buffered until the hook returns.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::bittorrent::http::Retry;
 use crate::policy::bindings::imports::response::{Host, Place, Scope};
@@ -80,8 +81,8 @@ impl Host for State {
         self.changes().hidden = true;
     }
 
-    fn remember(&mut self, _scope: Scope, _seconds: u32) {
-        // The contract lets the host ask again whenever it likes.
+    fn remember(&mut self, scope: Scope, seconds: u32) {
+        self.call.remember = Some((scope, Duration::from_secs(seconds.into())));
     }
 }
 

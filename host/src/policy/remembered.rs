@@ -1,0 +1,256 @@
+//! Verdicts that need not be asked for again (`response.remember`).
+//!
+//! Each policy of each worker has its own. A keyed hash finds an entry, and the whole of the scoped
+//! values is compared, so that nobody can be given another's verdict.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::bindings::imports::response::Scope;
+use super::bindings::imports::types::Verdict;
+use super::exchange::{Changes, Request};
+use crate::bittorrent::mapped;
+use crate::metrics::Hook;
+
+/// Bytes of keys and changes that one policy of one worker may keep.
+const ROOM: usize = 4 * 1024 * 1024;
+/// Longer credentials are not remembered.
+const CREDENTIAL: usize = 4096;
+/// Different scopes that one policy may use.
+const SCOPES: usize = 4;
+/// What an entry takes besides its key and its texts.
+const ENTRY: usize = 256;
+
+/// The verdicts that one policy wants remembered.
+#[derive(Default)]
+pub struct Remembered {
+    /// The scopes in use, each with the hook it was used in.
+    scopes: Vec<(Hook, Scope)>,
+    /// The newer half of the entries, and the older one, which goes when the newer is full.
+    young: HashMap<Box<[u8]>, Entry>,
+    old: HashMap<Box<[u8]>, Entry>,
+    bytes: usize,
+    key: Vec<u8>,
+}
+
+/// One verdict, with the changes that came with it.
+pub struct Entry {
+    pub verdict: Verdict,
+    pub changes: Changes,
+    until: Instant,
+}
+
+impl Remembered {
+    pub fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+
+    /// What holds for a request, if anything does.
+    pub fn find(
+        &mut self,
+        hook: Hook,
+        request: &Request,
+        credential: impl Fn() -> Option<String>,
+        now: Instant,
+    ) -> Option<&Entry> {
+        let mut found = None;
+        for (of, scope) in &self.scopes {
+            if *of != hook || !write_key(&mut self.key, hook, *scope, request, &credential) {
+                continue;
+            }
+            let key = self.key.as_slice();
+            let live = |entry: &&Entry| entry.until > now;
+            found = self.young.get(key).or_else(|| self.old.get(key)).filter(live);
+            if found.is_some() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Keeps a verdict for every request that is equal to this one in `scope`.
+    pub fn keep(
+        &mut self,
+        hook: Hook,
+        wish: (Scope, Duration),
+        request: &Request,
+        credential: impl Fn() -> Option<String>,
+        decision: (Verdict, Changes),
+        now: Instant,
+    ) {
+        let (scope, duration) = wish;
+        let (verdict, changes) = decision;
+        if scope == Scope::empty() || duration.is_zero() {
+            return;
+        }
+        if !self.scopes.contains(&(hook, scope)) {
+            if self.scopes.len() >= SCOPES {
+                return;
+            }
+            self.scopes.push((hook, scope));
+        }
+        if !write_key(&mut self.key, hook, scope, request, &credential) {
+            return;
+        }
+        let bytes = ENTRY + self.key.len() + changes.bytes();
+        if self.bytes + bytes > ROOM / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        // No remembered verdict outlives a day; a longer promise is asked for again.
+        let until = now + duration.min(Duration::from_secs(86_400));
+        self.young.insert(self.key.as_slice().into(), Entry { verdict, changes, until });
+    }
+}
+
+/// Writes the scoped values; `false` where the request cannot be remembered by them.
+fn write_key(
+    key: &mut Vec<u8>,
+    hook: Hook,
+    scope: Scope,
+    request: &Request,
+    credential: impl Fn() -> Option<String>,
+) -> bool {
+    let announce = &request.announce;
+    key.clear();
+    key.push(hook as u8);
+    key.extend(scope.as_array()[0].to_be_bytes());
+    if scope.contains(Scope::INFO_HASH) {
+        key.extend(announce.info_hash.0);
+    }
+    if scope.contains(Scope::ADDRESS) {
+        // Who asks may differ from who is announced, and a policy may look at either.
+        key.extend(mapped(request.address).octets());
+        key.extend(mapped(request.client).octets());
+    }
+    if scope.contains(Scope::CLIENT) {
+        key.extend(&announce.peer_id.0[..8]);
+    }
+    if scope.contains(Scope::EVENT) {
+        key.push(announce.event as u8);
+    }
+    if scope.contains(Scope::TRANSPORT) {
+        key.push(request.transport as u8);
+    }
+    if scope.contains(Scope::PEER_ID) {
+        key.extend(announce.peer_id.0);
+    }
+    if scope.contains(Scope::PORT) {
+        key.extend(announce.port.to_be_bytes());
+    }
+    if scope.contains(Scope::ROLE) {
+        key.push(announce.is_seeder().into());
+    }
+    // Last, because it is the only one whose length varies.
+    if scope.contains(Scope::CREDENTIAL) {
+        match credential() {
+            Some(text) if text.len() > CREDENTIAL => return false,
+            Some(text) => {
+                key.push(1);
+                key.extend(text.as_bytes());
+            }
+            None => key.push(0),
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bittorrent::{Event, InfoHash};
+    use crate::policy::exchange::Exchange;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn request(info_hash: u8, event: Event) -> Request {
+        let mut request = Exchange::default().request;
+        request.announce.info_hash = InfoHash([info_hash; 20]);
+        request.announce.event = event;
+        request
+    }
+
+    fn none() -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_verdict_holds_within_its_scope_and_time() {
+        let now = Instant::now();
+        let mut remembered = Remembered::default();
+        let asked = request(1, Event::Started);
+        let scope = Scope::INFO_HASH | Scope::EVENT;
+        let wish = (scope, MINUTE);
+        let decision = (Verdict::Reject, Changes::default());
+        remembered.keep(Hook::Announce, wish, &asked, none, decision, now);
+        let mut ask = |hook, request: &Request, at| {
+            remembered.find(hook, request, none, at).map(|entry| entry.verdict)
+        };
+        assert_eq!(ask(Hook::Announce, &asked, now), Some(Verdict::Reject));
+        assert_eq!(ask(Hook::Announce, &request(2, Event::Started), now), None);
+        assert_eq!(ask(Hook::Announce, &request(1, Event::None), now), None);
+        assert_eq!(ask(Hook::Scrape, &asked, now), None);
+        assert_eq!(ask(Hook::Announce, &asked, now + MINUTE), None);
+        let mut elsewhere = request(1, Event::Started);
+        elsewhere.announce.port = 9;
+        assert_eq!(ask(Hook::Announce, &elsewhere, now), Some(Verdict::Reject), "not in scope");
+    }
+
+    #[test]
+    fn credentials_are_compared_whole() {
+        let now = Instant::now();
+        let mut remembered = Remembered::default();
+        let asked = request(1, Event::None);
+        let wish = (Scope::CREDENTIAL, MINUTE);
+        let token = |text: &str| {
+            let text = text.to_owned();
+            move || Some(text.clone())
+        };
+        let long = "x".repeat(CREDENTIAL + 1);
+        for kept in ["good", &long] {
+            let decision = (Verdict::Next, Changes::default());
+            remembered.keep(Hook::Announce, wish, &asked, token(kept), decision, now);
+        }
+        let mut ask =
+            |text: &str| remembered.find(Hook::Announce, &asked, token(text), now).is_some();
+        assert!(ask("good"));
+        assert!(!ask("goo"));
+        assert!(!ask(""));
+        assert!(!ask(&long), "too long to be remembered");
+        assert!(remembered.find(Hook::Announce, &asked, none, now).is_none());
+    }
+
+    #[test]
+    fn an_empty_scope_or_no_time_is_ignored() {
+        let now = Instant::now();
+        let mut remembered = Remembered::default();
+        let asked = request(1, Event::None);
+        for wish in [(Scope::empty(), MINUTE), (Scope::INFO_HASH, Duration::ZERO)] {
+            let decision = (Verdict::Next, Changes::default());
+            remembered.keep(Hook::Announce, wish, &asked, none, decision, now);
+        }
+        assert!(remembered.is_empty());
+    }
+
+    #[test]
+    fn room_is_bounded_and_the_newest_stay() {
+        let now = Instant::now();
+        let mut remembered = Remembered::default();
+        let wish = (Scope::INFO_HASH, MINUTE);
+        let numbered = |n: u32| {
+            let mut request = request(0, Event::None);
+            request.announce.info_hash.0[..4].copy_from_slice(&n.to_be_bytes());
+            request
+        };
+        let many = 100_000;
+        for n in 0..many {
+            let decision = (Verdict::Next, Changes::default());
+            remembered.keep(Hook::Announce, wish, &numbered(n), none, decision, now);
+        }
+        let held = remembered.young.len() + remembered.old.len();
+        assert!(held * ENTRY <= ROOM, "{held} entries");
+        assert!(remembered.find(Hook::Announce, &numbered(many - 1), none, now).is_some());
+        assert!(remembered.find(Hook::Announce, &numbered(0), none, now).is_none());
+    }
+}
