@@ -170,7 +170,10 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     if policies.is_empty() {
         return Ok(());
     }
-    println!("\n{:<24} {:<8} {:>9} {:>8} {:>10}  DIGEST", "POLICY", "STATE", "INSTANCES", "RESTARTS", "MEMORY");
+    println!(
+        "\n{:<24} {:<8} {:>9} {:>8} {:>10}  DIGEST",
+        "POLICY", "STATE", "INSTANCES", "RESTARTS", "MEMORY"
+    );
     for policy in policies {
         let kib = policy["memory_bytes"].as_u64().unwrap_or(0) / 1024;
         let digest: String = text(&policy["digest"]).chars().take(12).collect();

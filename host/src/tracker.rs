@@ -153,7 +153,8 @@ impl<S: Store> Tracker<S> {
     }
 
     fn reset(&self, exchange: &mut Exchange, carries: u32) {
-        let Settings { interval, min_interval, default_num_want, max_num_want } = self.settings.get();
+        let Settings { interval, min_interval, default_num_want, max_num_want } =
+            self.settings.get();
         let wanted = exchange.request.announce.num_want.unwrap_or(default_num_want);
         exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
     }

@@ -188,7 +188,7 @@ impl Admin {
             "/api/reload" => Method::POST,
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
-        if let Err(refusal) = self.admit(path, headers) {
+        if let Some(refusal) = self.refusal(path, headers) {
             return refusal;
         }
         let head = *method == Method::HEAD && wanted == Method::GET;
@@ -225,32 +225,32 @@ impl Admin {
         }
     }
 
-    /// Lets in whom the operator lets in, and no web page.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<(), Reply> {
+    /// Why the answer is no: only whom the operator lets in is let in, and no web page.
+    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let own_origin = |origin: &HeaderValue| {
             let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
             origin.is_some() && origin == host
         };
         if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {
-            return Err(text(StatusCode::FORBIDDEN, "a foreign origin\n"));
+            return Some(text(StatusCode::FORBIDDEN, "a foreign origin\n"));
         }
         match &self.token {
             None if host.is_some_and(|host| !is_loopback(host)) => {
-                Err(text(StatusCode::FORBIDDEN, "not a loopback host\n"))
+                Some(text(StatusCode::FORBIDDEN, "not a loopback host\n"))
             }
             Some(token) if !matches!(path, "/healthz" | "/readyz") => {
                 let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
                 let bearer = shown.and_then(|shown| shown.strip_prefix(b"Bearer "));
                 if bearer.is_some_and(|bearer| bearer.ct_eq(token.expose()).into()) {
-                    return Ok(());
+                    return None;
                 }
                 let mut reply = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
                 let scheme = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-                Err(reply)
+                Some(reply)
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 

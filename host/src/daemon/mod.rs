@@ -71,15 +71,9 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     let (routes, ..) = site::routes(&config)?;
     let nothing = Generation::default();
     let refuse = |(at, error)| refused(&config, at, &error);
-    let version = Version::load(
-        config.clone(),
-        &engine,
-        store.clone(),
-        &routes,
-        &nothing,
-        |_| false,
-    )
-    .map_err(refuse)?;
+    let version =
+        Version::load(config.clone(), &engine, store.clone(), &routes, &nothing, |_| false)
+            .map_err(refuse)?;
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
     let site = Site::settle(&config)?;
 

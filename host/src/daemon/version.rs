@@ -63,7 +63,8 @@ impl Version {
             swarms,
         };
         let whens = config.policies.iter().map(|policy| when(&policy.when, routes)).collect();
-        let generation = Generation::load(engine, &config.policies, whens, &scope, earlier, failed)?;
+        let generation =
+            Generation::load(engine, &config.policies, whens, &scope, earlier, failed)?;
         Ok(Self { config, generation })
     }
 
@@ -209,7 +210,8 @@ fn compare(earlier: &Version, later: &Version) -> Report {
     let names = |config: &Config| -> Vec<String> {
         config.policies.iter().map(|policy| policy.name.clone()).collect()
     };
-    report.reordered = report.added.is_empty() && report.removed.is_empty() && names(was) != names(is);
+    report.reordered =
+        report.added.is_empty() && report.removed.is_empty() && names(was) != names(is);
     let answers = |config: &Config| {
         let tracker = &config.tracker;
         let intervals =

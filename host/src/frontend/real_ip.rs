@@ -90,7 +90,10 @@ mod tests {
         }
     }
 
-    fn ask(header: &str, lines: &[&str], socket: &str) -> Result<(String, bool), Invalid> {
+    /// The client's address, and whether a proxy told it.
+    type Found = Result<(String, bool), Invalid>;
+
+    fn ask(header: &str, lines: &[&str], socket: &str) -> Found {
         let mut headers = HeaderMap::new();
         for line in lines {
             let name = HeaderName::from_bytes(header.as_bytes()).unwrap();
@@ -104,7 +107,7 @@ mod tests {
     fn the_right_most_untrusted_hop_counts() {
         let xff = "x-forwarded-for";
         let found = |address: &str| Ok((address.to_owned(), true));
-        let cases: &[(&[&str], Result<(String, bool), Invalid>)] = &[
+        let cases: &[(&[&str], Found)] = &[
             (&["203.0.113.7"], found("203.0.113.7")),
             (&["198.51.100.1, 203.0.113.7"], found("203.0.113.7")),
             (&["203.0.113.7, 10.1.2.3"], found("203.0.113.7")),

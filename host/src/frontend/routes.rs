@@ -90,8 +90,11 @@ mod tests {
         Routes::new(&owned(announce), &owned(scrape), &mut RouteTable::default()).unwrap()
     }
 
+    /// What is asked for, by which route, with which parameters.
+    type Found<'a> = (Action, u16, &'a [(&'a str, &'a str)]);
+
     #[track_caller]
-    fn check(path: &str, expected: Option<(Action, u16, &[(&str, &str)])>) {
+    fn check(path: &str, expected: Option<Found>) {
         let mut parameters = Vec::new();
         let found = routes().find(path, &mut parameters);
         let found = found.map(|found| {

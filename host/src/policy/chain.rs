@@ -101,7 +101,8 @@ impl Chain {
         let mut earlier = std::mem::take(&mut self.links);
         for NewLink { policy, slot, series } in links {
             let name = &policy.supplier.plugin().name;
-            let before = earlier.iter().position(|link| link.policy.supplier.plugin().name == *name);
+            let before =
+                earlier.iter().position(|link| link.policy.supplier.plugin().name == *name);
             let before = before.map(|at| earlier.swap_remove(at));
             let link = match (slot, before) {
                 (Some(mut slot), _) => {

@@ -63,7 +63,9 @@ impl Instance {
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
-            memory: Memory::new(usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX)),
+            memory: Memory::new(
+                usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX),
+            ),
             wasi: Wasi::new(&plugin.name),
             log: Sink::new(plugin.name.clone()),
             credential: plugin.identity.credential.clone(),

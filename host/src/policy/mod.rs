@@ -16,10 +16,9 @@ mod wasi;
 
 pub use chain::{Chain, NewLink, Policy, Ruling, UNAVAILABLE, When};
 pub use engine::{Engine, EngineError, THREAD_STACK};
-pub use generation::{Change, Generation};
 pub use exchange::{Answer, Exchange, Request, Source};
+pub use generation::{Change, Generation};
 pub use instance::{Instance, Place, Role};
 pub use plugin::{LoadError, Plugin, Stage, hex};
 pub use state::{Scope, Swarms};
 pub use supply::Supplier;
-

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
-use hashbrown::hash_table;
+use hashbrown::{HashTable, hash_table as table};
 use parking_lot::Mutex;
 
 /// Bytes of a key.
@@ -21,6 +20,8 @@ pub const ENTRY: u64 = 128;
 const SHARDS: usize = 16;
 /// Expired entries that each write takes away.
 const SWEEP: usize = 4;
+/// The same, of every shard, where there is no room for a write.
+const SWEEP_WHEN_FULL: usize = 64;
 
 /// The stores of all policies, by name. A store lives as long as somebody holds it: plugins do, so
 /// that one version of a policy hands it to the next.
@@ -115,18 +116,19 @@ impl Store {
     pub fn get(&self, key: &[u8], now: Instant) -> Option<Vec<u8>> {
         let hash = self.hasher.hash_one(key);
         let entries = self.shard(hash).lock();
-        let entry = entries.table.find(hash, |entry| *entry.key == *key)?;
+        let entry = entries.find(hash, key)?;
         entry.is_alive(now).then(|| match &entry.value {
             Value::Bytes(bytes) => bytes.to_vec(),
             Value::Counter(count) => count.to_string().into_bytes(),
         })
     }
 
-    /// Sets a key to a value, whatever it was.
+    /// Sets a key to a value, whatever it was. The store holds at most `limit` bytes after it, or
+    /// fewer than before.
     pub fn put(
         &self,
         key: &[u8],
-        value: Vec<u8>,
+        value: &[u8],
         ttl_seconds: Option<u32>,
         limit: u64,
         now: Instant,
@@ -134,18 +136,17 @@ impl Store {
         if value.len() > MAX_VALUE {
             return Err(Refused::Value);
         }
-        let value = Value::Bytes(value.into());
-        self.write(key, now, limit, |_| Ok(Write::Set(value, expiry(ttl_seconds, now))), |_| ())
+        let expires = expiry(ttl_seconds, now);
+        self.write(key, limit, now, |_| Ok((Value::Bytes(value.into()), expires)))
     }
 
     pub fn delete(&self, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
-        let mut entries = self.shard(hash).lock();
-        let freed = entries.remove(hash, key);
+        let freed = self.shard(hash).lock().remove(hash, key);
         self.used.fetch_sub(freed, Relaxed);
     }
 
-    /// Adds to a counter, which is made at zero where the key is not there, and returns the sum.
+    /// Adds to a counter and returns the sum. Where there is none it is made at zero, for so long.
     pub fn increment(
         &self,
         key: &[u8],
@@ -154,6 +155,373 @@ impl Store {
         limit: u64,
         now: Instant,
     ) -> Result<i64, Refused> {
-        todo!()
+        let mut sum = 0;
+        self.write(key, limit, now, |entry| {
+            let (count, expires) = match entry {
+                None => (0, expiry(ttl_seconds, now)),
+                Some(Entry { value: Value::Counter(count), expires, .. }) => (*count, *expires),
+                Some(_) => return Err(Refused::NotACounter),
+            };
+            sum = count.checked_add(delta).ok_or(Refused::Overflow)?;
+            Ok((Value::Counter(sum), expires))
+        })?;
+        Ok(sum)
+    }
+
+    /// Makes of the living entry of a key what `change` says.
+    fn write(
+        &self,
+        key: &[u8],
+        limit: u64,
+        now: Instant,
+        mut change: impl FnMut(Option<&Entry>) -> Result<(Value, Option<Instant>), Refused>,
+    ) -> Result<(), Refused> {
+        if key.len() > MAX_KEY {
+            return Err(Refused::Key);
+        }
+        let hash = self.hasher.hash_one(key);
+        loop {
+            let mut entries = self.shard(hash).lock();
+            self.used.fetch_sub(entries.sweep(SWEEP, now, &self.hasher), Relaxed);
+            let old = entries.find(hash, key);
+            let before = old.map_or(0, Entry::size);
+            let (value, expires) = change(old.filter(|old| old.is_alive(now)))?;
+            let after = ENTRY + key.len() as u64 + value.size();
+            if self.reserve(before, after, limit) {
+                entries.set(hash, key, value, expires, &self.hasher);
+                return Ok(());
+            }
+            drop(entries);
+            if !self.make_room(now) {
+                return Err(Refused::Full(limit));
+            }
+        }
+    }
+
+    /// Counts an entry's new size instead of its old one; `false` where it does not fit.
+    fn reserve(&self, before: u64, after: u64, limit: u64) -> bool {
+        let fit = |used: u64| {
+            let used = used - before + after;
+            (after <= before || used <= limit).then_some(used)
+        };
+        self.used.fetch_update(Relaxed, Relaxed, fit).is_ok()
+    }
+
+    /// Takes away expired entries of all shards; `false` where there are none.
+    fn make_room(&self, now: Instant) -> bool {
+        let mut freed = 0;
+        for shard in &self.shards {
+            freed += shard.0.lock().sweep(SWEEP_WHEN_FULL, now, &self.hasher);
+        }
+        self.used.fetch_sub(freed, Relaxed);
+        freed > 0
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Entries> {
+        // The table goes by the lowest and the highest bits.
+        &self.shards[(hash >> 32) as usize % SHARDS].0
+    }
+}
+
+impl Entries {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, |entry| *entry.key == *key)
+    }
+
+    fn set(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: Value,
+        expires: Option<Instant>,
+        hasher: &RandomState,
+    ) {
+        let rehash = |entry: &Entry| hasher.hash_one(&*entry.key);
+        match self.table.entry(hash, |entry| *entry.key == *key, rehash) {
+            table::Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.value = value;
+                if known.expires != expires {
+                    if let Some(old) = known.expires {
+                        self.expiries.remove(&(old, known.key.clone()));
+                    }
+                    self.expiries.extend(expires.map(|at| (at, known.key.clone())));
+                    known.expires = expires;
+                }
+            }
+            table::Entry::Vacant(place) => {
+                let key: Arc<[u8]> = key.into();
+                self.expiries.extend(expires.map(|at| (at, key.clone())));
+                place.insert(Entry { key, value, expires });
+            }
+        }
+    }
+
+    /// Returns the bytes that the key's entry counted.
+    fn remove(&mut self, hash: u64, key: &[u8]) -> u64 {
+        let Ok(found) = self.table.find_entry(hash, |entry| *entry.key == *key) else { return 0 };
+        let (entry, _) = found.remove();
+        let size = entry.size();
+        if let Some(at) = entry.expires {
+            self.expiries.remove(&(at, entry.key));
+        }
+        size
+    }
+
+    /// Takes away up to `count` expired entries, the oldest first, and returns the bytes that they
+    /// counted.
+    fn sweep(&mut self, count: usize, now: Instant, hasher: &RandomState) -> u64 {
+        let mut freed = 0;
+        for _ in 0..count {
+            let Some((_, key)) = self.expiries.first().filter(|(at, _)| *at <= now) else { break };
+            let key = key.clone();
+            freed += self.remove(hasher.hash_one(&*key), &key);
+        }
+        freed
+    }
+}
+
+/// `None`: never.
+fn expiry(ttl_seconds: Option<u32>, now: Instant) -> Option<Instant> {
+    now.checked_add(Duration::from_secs(ttl_seconds?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROOM: u64 = 1 << 20;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_value_lives_as_long_as_it_was_given() {
+        let store = Store::default();
+        let start = Instant::now();
+        store.put(b"a", b"1", Some(10), ROOM, start).unwrap();
+        store.put(b"b", b"", None, ROOM, start).unwrap();
+        assert_eq!(store.get(b"a", start + seconds(9)), Some(b"1".into()));
+        assert_eq!(store.get(b"a", start + seconds(10)), None);
+        assert_eq!(store.get(b"b", start + seconds(1 << 40)), Some(vec![]));
+        store.delete(b"b");
+        assert_eq!(store.get(b"b", start), None);
+    }
+
+    #[test]
+    fn a_counter_s_life_counts_from_its_first_increment() {
+        let store = Store::default();
+        let start = Instant::now();
+        assert_eq!(store.increment(b"a", 5, Some(10), ROOM, start), Ok(5));
+        assert_eq!(store.increment(b"a", -7, Some(10), ROOM, start + seconds(9)), Ok(-2));
+        assert_eq!(store.get(b"a", start + seconds(9)), Some(b"-2".into()));
+        assert_eq!(store.increment(b"a", 1, None, ROOM, start + seconds(10)), Ok(1));
+        assert_eq!(store.get(b"a", start + seconds(1 << 40)), Some(b"1".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_changes_nothing() {
+        let store = Store::default();
+        let now = Instant::now();
+        store.put(b"text", b"7", None, ROOM, now).unwrap();
+        assert_eq!(store.increment(b"text", 1, None, ROOM, now), Err(Refused::NotACounter));
+        assert_eq!(store.get(b"text", now), Some(b"7".into()));
+        store.increment(b"high", i64::MAX, None, ROOM, now).unwrap();
+        assert_eq!(store.increment(b"high", 1, None, ROOM, now), Err(Refused::Overflow));
+        let long = [0; MAX_KEY + 1];
+        assert_eq!(store.put(&long, b"", None, ROOM, now), Err(Refused::Key));
+        assert_eq!(store.increment(&long, 1, None, ROOM, now), Err(Refused::Key));
+        assert_eq!(store.put(b"a", &[0; MAX_VALUE + 1], None, ROOM, now), Err(Refused::Value));
+        assert_eq!(store.get(&long, now), None);
+        assert_eq!(store.get(b"a", now), None);
+    }
+
+    #[test]
+    fn a_full_store_keeps_what_it_has() {
+        let store = Store::default();
+        let now = Instant::now();
+        let limit = 3 * (ENTRY + 2);
+        store.put(b"a", b"1", None, limit, now).unwrap();
+        store.put(b"b", b"2", Some(5), limit, now).unwrap();
+        store.put(b"c", b"3", None, limit, now).unwrap();
+        let full = Err(Refused::Full(limit));
+        assert_eq!(store.put(b"d", b"4", None, limit, now), full);
+        assert_eq!(store.increment(b"d", 1, None, limit, now).map(|_| ()), full);
+        assert_eq!(store.put(b"a", b"12", None, limit, now), full);
+        assert_eq!(store.get(b"a", now), Some(b"1".into()));
+        assert_eq!(store.put(b"a", b"0", None, limit, now), Ok(()), "no larger than before");
+        // Whichever shard it is in: what has expired makes room.
+        assert_eq!(store.put(b"d", b"4", None, limit, now + seconds(5)), Ok(()));
+        assert_eq!(store.put(b"a", b"", None, 1, now), Ok(()), "a smaller limit, and a smaller value");
+    }
+
+    #[test]
+    fn expired_entries_go_with_the_writes_of_others() {
+        let store = Store::default();
+        let start = Instant::now();
+        for key in 0..1000_u32 {
+            store.put(&key.to_be_bytes(), b"", Some(1), ROOM, start).unwrap();
+        }
+        for key in 1000..2000_u32 {
+            store.put(&key.to_be_bytes(), b"", None, ROOM, start + seconds(1)).unwrap();
+        }
+        assert_eq!(store.used.load(Relaxed), 1000 * (ENTRY + 4));
+    }
+
+    #[test]
+    fn threads_count_together() {
+        let store = Store::default();
+        let now = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for n in 0..5000_u32 {
+                        store.increment(b"all", 1, None, ROOM, now).unwrap();
+                        let key = [(n % 50) as u8];
+                        store.put(&key, &key, Some(n % 2), ROOM, now).unwrap();
+                        store.delete(&[(n % 49) as u8]);
+                    }
+                });
+            }
+        });
+        assert_eq!(store.get(b"all", now), Some(b"20000".into()));
+        for key in 0..50 {
+            store.delete(&[key]);
+        }
+        assert_eq!(store.used.load(Relaxed), ENTRY + 3, "nothing is counted twice");
+    }
+
+    #[test]
+    fn a_policy_s_store_lives_as_long_as_it_is_held() {
+        let stores = Stores::default();
+        let now = Instant::now();
+        let first = stores.of(&"a".into());
+        first.put(b"k", b"v", None, ROOM, now).unwrap();
+        assert_eq!(stores.of(&"b".into()).get(b"k", now), None);
+        let second = stores.of(&"a".into());
+        drop(first);
+        assert_eq!(second.get(b"k", now), Some(b"v".into()));
+        drop(second);
+        assert_eq!(stores.of(&"a".into()).get(b"k", now), None);
+    }
+
+    /// What the contract says, without shards, sweeps or sizes kept.
+    #[derive(Default)]
+    struct Model(HashMap<Vec<u8>, (Naive, Option<u64>)>);
+
+    #[derive(Clone)]
+    enum Naive {
+        Bytes(Vec<u8>),
+        Counter(i64),
+    }
+
+    impl Model {
+        fn size(key: &[u8], value: &Naive) -> u64 {
+            let value = match value {
+                Naive::Bytes(bytes) => bytes.len(),
+                Naive::Counter(_) => 0,
+            };
+            ENTRY + (key.len() + value) as u64
+        }
+
+        fn set(
+            &mut self,
+            key: &[u8],
+            value: Naive,
+            expires: Option<u64>,
+            limit: u64,
+        ) -> Result<(), Refused> {
+            let before = self.0.get(key).map_or(0, |(old, _)| Self::size(key, old));
+            let used: u64 = self.0.iter().map(|(key, (value, _))| Self::size(key, value)).sum();
+            let after = Self::size(key, &value);
+            if after > before && used - before + after > limit {
+                return Err(Refused::Full(limit));
+            }
+            self.0.insert(key.to_vec(), (value, expires));
+            Ok(())
+        }
+
+        fn apply(&mut self, step: &Step, now: u64) -> Result<Option<Vec<u8>>, Refused> {
+            self.0.retain(|_, (_, expires)| expires.is_none_or(|expires| expires > now));
+            match step {
+                Step::Get(key) => Ok(self.0.get(key).map(|(value, _)| match value {
+                    Naive::Bytes(bytes) => bytes.clone(),
+                    Naive::Counter(count) => count.to_string().into_bytes(),
+                })),
+                Step::Put(key, value, ttl, limit) => {
+                    let expires = ttl.map(|ttl| now + u64::from(ttl));
+                    self.set(key, Naive::Bytes(value.clone()), expires, *limit)?;
+                    Ok(None)
+                }
+                Step::Delete(key) => {
+                    self.0.remove(key);
+                    Ok(None)
+                }
+                Step::Increment(key, delta, ttl, limit) => {
+                    let (count, expires) = match self.0.get(key) {
+                        None => (0, ttl.map(|ttl| now + u64::from(ttl))),
+                        Some((Naive::Counter(count), expires)) => (*count, *expires),
+                        Some(_) => return Err(Refused::NotACounter),
+                    };
+                    let sum = count.checked_add(*delta).ok_or(Refused::Overflow)?;
+                    self.set(key, Naive::Counter(sum), expires, *limit)?;
+                    Ok(Some(sum.to_string().into_bytes()))
+                }
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Get(Vec<u8>),
+        Put(Vec<u8>, Vec<u8>, Option<u32>, u64),
+        Delete(Vec<u8>),
+        Increment(Vec<u8>, i64, Option<u32>, u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let key = || prop::collection::vec(0..4_u8, 0..3);
+        let ttl = || prop::option::of(0..20_u32);
+        let limit = || prop_oneof![4 => Just(8 * ENTRY), 1 => 0..10 * ENTRY];
+        let value = prop::collection::vec(any::<u8>(), 0..100);
+        let delta = prop_oneof![4 => -5..5_i64, 1 => any::<i64>()];
+        prop_oneof![
+            3 => key().prop_map(Step::Get),
+            4 => (key(), value, ttl(), limit()).prop_map(|(k, v, t, l)| Step::Put(k, v, t, l)),
+            1 => key().prop_map(Step::Delete),
+            4 => (key(), delta, ttl(), limit()).prop_map(|(k, d, t, l)| Step::Increment(k, d, t, l)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn does_as_the_model_does(steps in prop::collection::vec((step(), 0..3_u64), 1..200)) {
+            let store = Store::default();
+            let mut model = Model::default();
+            let start = Instant::now();
+            let mut clock = 0;
+            for (step, pause) in steps {
+                clock += pause;
+                let now = start + seconds(clock);
+                let expected = model.apply(&step, clock);
+                let found = match &step {
+                    Step::Get(key) => Ok(store.get(key, now)),
+                    Step::Put(key, value, ttl, limit) => {
+                        store.put(key, value, *ttl, *limit, now).map(|()| None)
+                    }
+                    Step::Delete(key) => {
+                        store.delete(key);
+                        Ok(None)
+                    }
+                    Step::Increment(key, delta, ttl, limit) => store
+                        .increment(key, *delta, *ttl, *limit, now)
+                        .map(|sum| Some(sum.to_string().into_bytes())),
+                };
+                prop_assert_eq!(found, expected, "{:?}", step);
+            }
+        }
     }
 }

@@ -23,8 +23,11 @@ pub struct Supplier {
     orders: Sender<Order>,
 }
 
+/// A new instance, or why it did not come up.
+type Delivery = Result<Box<Instance>, String>;
+
 enum Order {
-    Make { place: Place, not_before: Instant, reply: Sender<Result<Box<Instance>, String>> },
+    Make { place: Place, not_before: Instant, reply: Sender<Delivery> },
     LetGo(Box<Instance>),
 }
 
@@ -46,7 +49,7 @@ impl Supplier {
 }
 
 fn work(plugin: &Plugin, queue: &Receiver<Order>) {
-    let mut later: Vec<(Instant, Place, Sender<Result<Box<Instance>, String>>)> = Vec::new();
+    let mut later: Vec<(Instant, Place, Sender<Delivery>)> = Vec::new();
     loop {
         let now = Instant::now();
         let next = later.iter().map(|(at, ..)| at.saturating_duration_since(now)).min();
@@ -75,8 +78,8 @@ pub struct Slot {
     place: Place,
     current: Option<Box<Instance>>,
     spare: Option<Box<Instance>>,
-    deliveries: Receiver<Result<Box<Instance>, String>>,
-    reply: Sender<Result<Box<Instance>, String>>,
+    deliveries: Receiver<Delivery>,
+    reply: Sender<Delivery>,
     outstanding: u32,
     /// The instance that serves has returned from a call.
     proven: bool,

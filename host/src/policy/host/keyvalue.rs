@@ -26,7 +26,7 @@ impl Host for State {
         ttl_seconds: Option<u32>,
     ) -> Result<(), String> {
         let Storage { store, limit } = &self.storage;
-        let put = store.put(&key, value, ttl_seconds, *limit, Instant::now());
+        let put = store.put(&key, &value, ttl_seconds, *limit, Instant::now());
         put.map_err(|refused| refused.to_string())
     }
 
