@@ -1,5 +1,10 @@
 //! Changes to the answer. They take effect when the hook returns; the last writer wins.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use crate::bindings::imports::response::{Place, Scope};
+use crate::values::to_words;
 use crate::{Verdict, host::response};
 
 /// Rejects the request with a `failure reason`: `return response::reject("unknown passkey")`.
@@ -45,6 +50,21 @@ pub fn set_min_interval(seconds: u32) {
 /// Sets how many peers the answer holds at most.
 pub fn set_num_want(count: u32) {
     response::set_num_want(count);
+}
+
+/// Adds a peer to the answer. It counts towards the wanted number, not in the swarm's counts, and is
+/// left out where its family cannot be sent.
+pub fn add_peer(peer: SocketAddr, place: Place) {
+    response::add_peer(to_words(peer.ip()), peer.port(), place);
+}
+
+/// Says that the verdict, and what this call changed, hold for every request to the same hook that
+/// is equal in `scope`, for that many whole seconds: the host need not ask again.
+///
+/// By calling it the policy promises that nothing else it looked at matters. An empty scope is
+/// ignored.
+pub fn remember(scope: Scope, time: Duration) {
+    response::remember(scope, u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
 }
 
 /// Leaves a value for the policies behind this one.

@@ -38,7 +38,9 @@ use crate::{
     bindings::imports::types::{self, Traits},
     config,
     log::Level,
+    response::{Place, Scope},
     swarm::Stats,
+    values::to_words,
 };
 
 /// A request, and what the answer to it would say before the policy.
@@ -136,6 +138,11 @@ pub struct Answer {
     pub hidden: bool,
     /// What the policy left for those behind it, the last last.
     pub attributes: Vec<(String, String)>,
+    /// The peers of [`response::add_peer`](crate::response::add_peer).
+    pub added: Vec<(SocketAddr, Place)>,
+    /// For which requests the verdict holds, and for how many seconds
+    /// ([`response::remember`](crate::response::remember)).
+    pub remember: Option<(Scope, u32)>,
     /// The lines of the log; every level is shown.
     pub log: Vec<(Level, String)>,
 }
@@ -158,7 +165,7 @@ impl Request {
         let seeder = if self.left == 0 { Traits::SEEDER } else { Traits::empty() };
         let announce = types::Announce {
             info_hash: self.info_hash.to_words(),
-            address: words(self.address),
+            address: to_words(self.address),
             client: ((client >> 32) as u32, client as u32),
             port: self.port,
             event: self.event,
@@ -173,7 +180,7 @@ impl Request {
     pub fn scrape(&self, policy: &mut impl ScrapeFilter) -> Answer {
         let scrape = types::Scrape {
             info_hash: self.info_hash.to_words(),
-            address: words(self.asker()),
+            address: to_words(self.asker()),
             transport: self.transport,
             traits: self.traits(),
         };
@@ -205,6 +212,8 @@ impl Request {
             num_want: self.num_want,
             hidden: false,
             attributes: self.attributes.clone(),
+            added: Vec::new(),
+            remember: None,
             log: Vec::new(),
         };
         EXCHANGE.set(Some(Exchange { request: self.clone(), answer }));
@@ -238,18 +247,11 @@ fn change(change: impl FnOnce(&mut Answer)) {
     });
 }
 
-fn words(address: IpAddr) -> types::Address {
-    let bits = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    ((bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32)
-}
 
 /// The host functions, with the signatures of the contract's bindings.
 pub(crate) mod host {
     pub(crate) mod request {
-        use super::super::{ask, types, words};
+        use super::super::{ask, to_words, types};
 
         type Pairs = [(String, String)];
 
@@ -287,12 +289,12 @@ pub(crate) mod host {
             ask(|exchange| exchange.request.credential.clone())
         }
         pub(crate) fn client_address() -> types::Address {
-            ask(|exchange| words(exchange.request.asker()))
+            ask(|exchange| to_words(exchange.request.asker()))
         }
         pub(crate) fn socket_address() -> (types::Address, u16) {
             ask(|exchange| match exchange.request.proxy {
-                Some(proxy) => (words(proxy.ip()), proxy.port()),
-                None => (words(exchange.request.asker()), exchange.request.port),
+                Some(proxy) => (to_words(proxy.ip()), proxy.port()),
+                None => (to_words(exchange.request.asker()), exchange.request.port),
             })
         }
         pub(crate) fn attribute(name: &str) -> Option<String> {
@@ -301,7 +303,10 @@ pub(crate) mod host {
     }
 
     pub(crate) mod response {
-        use super::super::{ask, change};
+        use std::net::SocketAddr;
+
+        use super::super::{Place, Scope, ask, change, types};
+        use crate::values::address as ip;
 
         pub(crate) fn fail(reason: &str) {
             change(|answer| answer.failure = Some(reason.into()));
@@ -329,6 +334,13 @@ pub(crate) mod host {
         }
         pub(crate) fn set_attribute(name: &str, value: &str) {
             change(|answer| answer.attributes.push((name.into(), value.into())));
+        }
+        pub(crate) fn add_peer(address: types::Address, port: u16, place: Place) {
+            let peer = SocketAddr::new(ip(address), port);
+            change(|answer| answer.added.push((peer, place)));
+        }
+        pub(crate) fn remember(scope: Scope, seconds: u32) {
+            change(|answer| answer.remember = Some((scope, seconds)));
         }
         pub(crate) fn hide() {
             change(|answer| answer.hidden = true);
@@ -412,6 +424,9 @@ mod tests {
             response::set_min_interval(response::min_interval() + 1);
             response::set_num_want(3);
             response::set_attribute("b", "c");
+            response::add_peer("192.0.2.9:81".parse().unwrap(), response::Place::Mixed);
+            let scope = response::Scope::CLIENT | response::Scope::ROLE;
+            response::remember(scope, std::time::Duration::from_secs(60));
             log::info!("{} lines", self.0.len());
             log::warn!("plain");
             response::reject("no")
@@ -490,6 +505,8 @@ mod tests {
             num_want: 3,
             hidden: false,
             attributes: vec![("a".into(), "5".into()), ("b".into(), "c".into())],
+            added: vec![("192.0.2.9:81".parse().unwrap(), Place::Mixed)],
+            remember: Some((Scope::CLIENT | Scope::ROLE, 60)),
             log: vec![(Level::Info, "16 lines".into()), (Level::Warn, "plain".into())],
         };
         assert_eq!(answer, expected);

@@ -86,6 +86,14 @@ impl fmt::Debug for InfoHash {
 }
 
 /// An address as the contract has it; IPv4 is taken out of its mapping.
+pub(crate) fn to_words(address: IpAddr) -> types::Address {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    ((bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32)
+}
+
 pub(crate) fn address((a, b, c, d): types::Address) -> IpAddr {
     let bits = [a, b, c, d].iter().fold(0, |bits, word| bits << 32 | u128::from(*word));
     Ipv6Addr::from_bits(bits).to_canonical()
