@@ -152,7 +152,7 @@ impl Announce {
         let answer = client.exchange(&self.packet(client.id, 0x7ac7));
         let body = udp::body(&answer, udp::ANNOUNCE, 0x7ac7)?;
         let (numbers, peers) = body.split_first_chunk::<12>().expect("a whole answer");
-        let word = |at| u32::from_be_bytes([0, 1, 2, 3].map(|byte| numbers[at + byte]));
+        let word = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| numbers[at + byte]));
         let is_ipv6 = client.address().is_ipv6();
         let peers = if is_ipv6 { peers6(peers) } else { peers4(peers) };
         Ok(Reply { interval: word(0), leechers: word(4), seeders: word(8), peers })

@@ -157,7 +157,7 @@ pub fn write_config(folder: &Path, yaml: &str) {
         yaml.push_str("\nstate_dir: state\n");
     }
     if !yaml.contains("log:") {
-        yaml.push_str("log: { format: json }\n");
+        yaml.push_str("\nlog: { format: json }\n");
     }
     std::fs::write(folder.join("config.yaml"), yaml).expect("the configuration is written");
 }

@@ -29,9 +29,9 @@ impl Client {
     /// A client at another address of this machine that has got a connection id.
     #[track_caller]
     pub fn connect_from(from: IpAddr, server: SocketAddr) -> Self {
-        let mut client = Self::new(from, server);
-        client.id = client.connection_id();
-        client
+        let client = Self::new(from, server);
+        let id = client.connection_id();
+        client.with_id(id)
     }
 
     /// A client at an address of this machine, without a connection id.
@@ -40,6 +40,11 @@ impl Client {
         socket.connect(server).expect("the server's family");
         socket.set_read_timeout(Some(SOON)).expect("a timeout");
         Self { socket, id: 0 }
+    }
+
+    /// The client with another connection id.
+    pub fn with_id(self, id: u64) -> Self {
+        Self { id, ..self }
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -1,0 +1,148 @@
+//! HTTP connections: how many requests they take, and when they end.
+
+use karuta_tests::announce::Announce;
+use karuta_tests::{Connection, Daemon, exchange};
+
+/// A daemon whose HTTP listener has more settings.
+fn daemon(http: &str) -> Daemon {
+    Daemon::start_with(&format!(
+        "http: [{{ listen: '127.0.0.1:0', {http} }}]\nadmin: {{ listen: '127.0.0.1:0' }}\n"
+    ))
+}
+
+fn request(announce: &Announce) -> String {
+    format!("GET /announce?{} HTTP/1.1\r\nHost: localhost\r\n\r\n", announce.query())
+}
+
+#[test]
+fn a_connection_takes_many_requests() {
+    let daemon = daemon("");
+    let mut connection = Connection::open(daemon.http);
+    for port in 1..=50 {
+        connection.send(request(&Announce::of('a').port(port)).as_bytes());
+        let answer = connection.answer().body_text();
+        assert!(answer.contains(&format!("10:incompletei{port}e")), "{answer}");
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let daemon = daemon("");
+    let mut connection = Connection::open(daemon.http);
+    let requests: String = (1..=50).map(|port| request(&Announce::of('a').port(port))).collect();
+    connection.send(requests.as_bytes());
+    for port in 1..=50 {
+        let answer = connection.answer().body_text();
+        assert!(answer.contains(&format!("10:incompletei{port}e")), "{answer}");
+    }
+}
+
+#[test]
+fn requests_may_come_in_any_pieces() {
+    let daemon = daemon("");
+    let mut connection = Connection::open(daemon.http);
+    for piece in request(&Announce::of('a')).as_bytes().chunks(7) {
+        connection.send(piece);
+    }
+    assert_eq!(connection.answer().status, 200);
+}
+
+#[test]
+fn http_1_0_is_served() {
+    let daemon = daemon("");
+    let query = Announce::of('a').query();
+    let answer =
+        exchange(daemon.http, format!("GET /announce?{query} HTTP/1.0\r\n\r\n").as_bytes());
+    assert!(answer.head.starts_with("HTTP/1.0 200 OK\r\n"), "{}", answer.head);
+    assert!(answer.body.starts_with(b"d8:complete"), "{answer:?}");
+    let mut connection = Connection::open(daemon.http);
+    for _ in 0..2 {
+        let request = format!("GET /announce?{query} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        connection.send(request.as_bytes());
+        assert_eq!(connection.answer().status, 200);
+    }
+}
+
+/// Some clients close their side as soon as they have asked.
+#[test]
+fn a_half_closed_connection_is_answered() {
+    use std::io::{Read, Write};
+    let daemon = daemon("");
+    let mut stream = std::net::TcpStream::connect(daemon.http).unwrap();
+    stream.set_read_timeout(Some(karuta_tests::SOON)).unwrap();
+    stream.write_all(request(&Announce::of('a')).as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    let daemon = daemon("max_request: 8KiB");
+    let query = Announce::of('a').query();
+    let head = |filler: usize| {
+        format!("GET /announce?{query} HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(filler))
+    };
+    let mut connection = Connection::open(daemon.http);
+    connection.send(head(7000).as_bytes());
+    assert_eq!(connection.answer().status, 200);
+    for too_large in [head(20_000), format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000))] {
+        let mut connection = Connection::open(daemon.http);
+        connection.send(too_large.as_bytes());
+        let answer = String::from_utf8_lossy(&connection.rest()).into_owned();
+        let refused =
+            ["HTTP/1.1 431 ", "HTTP/1.1 414 "].iter().any(|line| answer.starts_with(line));
+        assert!(answer.is_empty() || refused, "{answer}");
+    }
+}
+
+#[test]
+fn a_slow_head_ends_the_connection() {
+    let daemon = daemon("header_timeout: 300ms, keep_alive: 1h");
+    let mut silent = Connection::open(daemon.http);
+    let mut slow = Connection::open(daemon.http);
+    slow.send(b"GET /announce HTTP/1.1\r\nHost:");
+    let mut second = Connection::open(daemon.http);
+    second.send(request(&Announce::of('a')).as_bytes());
+    assert_eq!(second.answer().status, 200);
+    second.send(b"GET /ann");
+    for connection in [&mut silent, &mut slow, &mut second] {
+        assert_eq!(connection.rest(), b"");
+    }
+}
+
+/// The time for a head counts for each, however long the pauses between requests may be.
+#[test]
+fn a_slow_second_head_ends_the_connection() {
+    let daemon = daemon("header_timeout: 300ms, keep_alive: 1h");
+    let mut connection = Connection::open(daemon.http);
+    let mut reference = Connection::open(daemon.http);
+    connection.send(request(&Announce::of('a')).as_bytes());
+    assert_eq!(connection.answer().status, 200);
+    // By now the time for a first head is over.
+    assert_eq!(reference.rest(), b"");
+    connection.send(request(&Announce::of('a')).as_bytes());
+    assert_eq!(connection.answer().status, 200);
+    connection.send(b"GET /ann");
+    assert_eq!(connection.rest(), b"");
+}
+
+#[test]
+fn an_idle_connection_ends() {
+    let daemon = daemon("header_timeout: 1h, keep_alive: 300ms");
+    let mut connection = Connection::open(daemon.http);
+    connection.send(request(&Announce::of('a')).as_bytes());
+    assert_eq!(connection.answer().status, 200);
+    assert_eq!(connection.rest(), b"");
+}
+
+#[test]
+fn a_body_is_not_waited_for() {
+    let daemon = daemon("");
+    let query = Announce::of('a').query();
+    let mut connection = Connection::open(daemon.http);
+    let head = format!("GET /announce?{query} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    connection.send(head.as_bytes());
+    assert_eq!(connection.answer().status, 200);
+}

@@ -1,0 +1,399 @@
+//! HTTP announces and scrapes, to the byte.
+
+use karuta_tests::announce::{Announce, escape, torrent};
+use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6};
+use serde_json::Value;
+
+/// The body of an answer, as text that shows every byte.
+fn body(daemon: &Daemon, path: &str) -> String {
+    let answer = get(daemon.http, path, &[]);
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.body.escape_ascii().to_string()
+}
+
+fn announce(daemon: &Daemon, announce: &Announce) -> String {
+    body(daemon, &format!("/announce?{}", announce.query()))
+}
+
+#[test]
+fn announces_to_the_byte() {
+    let daemon = Daemon::start("");
+    let alone = "d8:completei0e10:downloadedi0e11:external ip4:\\x7f\\x00\\x00\\x01\
+                 10:incompletei1e8:intervali1800e12:min intervali900e5:peers0:e";
+    assert_eq!(announce(&daemon, &Announce::of('a')), alone);
+
+    let seeder = Announce::of('a').seeder().port(6882);
+    let head = "d8:completei1e10:downloadedi0e11:external ip4:\\x7f\\x00\\x00\\x01\
+                10:incompletei1e8:intervali1800e12:min intervali900e5:peers";
+    assert_eq!(announce(&daemon, &seeder), format!("{head}6:\\x7f\\x00\\x00\\x01\\x1a\\xe1e"));
+    let listed = format!("{head}ld2:ip9:127.0.0.14:porti6881eeee");
+    for form in ["compact=0", "compact=", "compact=0&no_peer_id=1"] {
+        assert_eq!(announce(&daemon, &seeder.clone().with(form)), listed, "{form}");
+    }
+    let compact = format!("{head}6:\\x7f\\x00\\x00\\x01\\x1a\\xe2e");
+    for form in ["compact=1", "compact=yes", "compact=1&no_peer_id=1"] {
+        assert_eq!(announce(&daemon, &Announce::of('a').with(form)), compact, "{form}");
+    }
+}
+
+#[test]
+fn ipv6_announces_to_the_byte() {
+    let daemon = Daemon::start("");
+    let get_over_ipv6 = |announce: &Announce| {
+        let answer = announce.get(ipv6(daemon.http), &[]);
+        answer.body.escape_ascii().to_string()
+    };
+    let loopback = "\\x00".repeat(15) + "\\x01";
+    let head = |leechers: u32, external: &str| {
+        format!(
+            "d8:completei0e10:downloadedi0e11:external ip{external}10:incompletei{leechers}e\
+             8:intervali1800e12:min intervali900e5:peers"
+        )
+    };
+    let first = get_over_ipv6(&Announce::of('a'));
+    assert_eq!(first, head(1, &format!("16:{loopback}")) + "0:e");
+
+    let over_ipv4 = announce(&daemon, &Announce::of('a').port(6882));
+    let six = format!("6:peers618:{loopback}\\x1a\\xe1");
+    assert_eq!(over_ipv4, head(2, "4:\\x7f\\x00\\x00\\x01") + "0:" + &six + "e");
+
+    let both = get_over_ipv6(&Announce::of('a').port(6883));
+    let four = "6:\\x7f\\x00\\x00\\x01\\x1a\\xe2";
+    assert_eq!(both, head(3, &format!("16:{loopback}")) + four + &six + "e");
+
+    let listed = get_over_ipv6(&Announce::of('a').port(6883).with("compact=0"));
+    let list = "ld2:ip9:127.0.0.14:porti6882eed2:ip3:::14:porti6881eeee";
+    assert_eq!(listed, head(3, &format!("16:{loopback}")) + list);
+}
+
+#[test]
+fn peer_ids_are_given_where_they_are_kept() {
+    let daemon = Daemon::start("swarms: { keep_peer_ids: true }");
+    announce(&daemon, &Announce::of('a'));
+    let seeder = Announce::of('a').seeder().port(6882).with("compact=0");
+    let answer = announce(&daemon, &seeder);
+    let peer = "ld2:ip9:127.0.0.17:peer id20:-KA0100-0123456789ab4:porti6881eee";
+    assert!(answer.ends_with(&format!("5:peers{peer}e")), "{answer}");
+    let answer = announce(&daemon, &seeder.with("no_peer_id=1"));
+    assert!(answer.ends_with("5:peersld2:ip9:127.0.0.14:porti6881eeee"), "{answer}");
+}
+
+#[test]
+fn every_failure_has_its_text() {
+    let daemon = Daemon::start("");
+    let hash = "info_hash=aaaaaaaaaaaaaaaaaaaa";
+    let id = "peer_id=-KA0100-0123456789ab";
+    let cases = [
+        ("", "no info_hash parameter supplied"),
+        ("INFO_HASH=aaaaaaaaaaaaaaaaaaaa&$p&port=1", "no info_hash parameter supplied"),
+        ("$h&$h&$p&port=1", "multiple info_hash parameters supplied"),
+        ("info_hash=aaaa&$p&port=1", "provided invalid infohash"),
+        ("$h&$p&port=1&x=%zz", "invalid query escape"),
+        ("$h&$p&port=1&event=seeding", "failed to provide valid client event"),
+        ("$h&port=1", "failed to parse parameter: peer_id"),
+        ("$h&peer_id=short&port=1", "failed to provide valid peer_id"),
+        ("$h&$p&port=1&left=x", "failed to parse parameter: left"),
+        ("$h&$p&port=1&left=-1", "failed to parse parameter: left"),
+        ("$h&$p&port=1&downloaded=x", "failed to parse parameter: downloaded"),
+        ("$h&$p&port=1&uploaded=18446744073709551616", "failed to parse parameter: uploaded"),
+        ("$h&$p&port=1&numwant=many", "failed to parse parameter: numwant"),
+        ("$h&$p&port=1&numwant=4294967296", "failed to parse parameter: numwant"),
+        ("$h&$p", "failed to parse parameter: port"),
+        ("$h&$p&port=65536", "failed to parse parameter: port"),
+        ("$h&$p&port=0", "invalid port"),
+    ];
+    for (query, reason) in cases {
+        let query = query.replace("$h", hash).replace("$p", id);
+        let answer = body(&daemon, &format!("/announce?{query}"));
+        assert_eq!(answer, format!("d14:failure reason{}:{reason}e", reason.len()), "{query}");
+    }
+    for (query, reason) in [
+        ("", "no info_hash parameter supplied"),
+        ("?info_hash=a", "provided invalid infohash"),
+        ("?info_hash=aaaaaaaaaaaaaaaaaaaa&x=%", "invalid query escape"),
+    ] {
+        let answer = body(&daemon, &format!("/scrape{query}"));
+        assert_eq!(answer, format!("d14:failure reason{}:{reason}e", reason.len()), "{query}");
+    }
+}
+
+/// What chihaya refuses and we do not.
+#[test]
+fn what_clients_leave_out_is_forgiven() {
+    let daemon = Daemon::start("");
+    let bare = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-KA0100-0123456789ab&port=1";
+    let answer = bencode::read(&get(daemon.http, &format!("/announce?{bare}"), &[]).body);
+    assert_eq!(answer.integer("incomplete"), 1, "who does not say what is left is a leecher");
+    for more in ["numwant=-1", "event=", "event=STARTED", "event=paused", "left=1;port=2", "&&;"] {
+        let answer = body(&daemon, &format!("/announce?{bare}&{more}"));
+        assert!(answer.starts_with("d8:complete"), "{more}: {answer}");
+    }
+}
+
+#[test]
+fn numwant_is_heeded_within_its_maximum() {
+    let daemon = Daemon::start("tracker: { num_want: { default: 3, max: 5 } }");
+    for port in 1..=10 {
+        Announce::of('a').port(port).http(daemon.http).unwrap();
+    }
+    let asker = Announce::of('a').port(6881);
+    let given = |asker: &Announce| asker.http(daemon.http).unwrap().peers.len();
+    assert_eq!(given(&asker), 3);
+    for (num_want, expected) in [("0", 0), ("-1", 3), ("4", 4), ("5", 5), ("4294967295", 5)] {
+        assert_eq!(given(&asker.clone().with(&format!("numwant={num_want}"))), expected);
+    }
+}
+
+/// One peer goes through all there is, and another is there all the while, so that the swarm stays.
+#[test]
+fn counts_are_right_after_every_transition() {
+    let daemon = Daemon::start("");
+    Announce::of('a').port(1).http(daemon.http).unwrap();
+    let steps = [
+        // event, left; then seeders, downloads, leechers
+        ("started", 9, (0, 0, 2)),
+        ("", 5, (0, 0, 2)),
+        ("paused", 5, (0, 0, 2)),
+        ("completed", 0, (1, 1, 1)),
+        ("", 0, (1, 1, 1)),
+        ("completed", 0, (1, 1, 1)),
+        ("stopped", 0, (0, 1, 1)),
+        ("stopped", 0, (0, 1, 1)),
+        ("started", 0, (1, 1, 1)),
+        ("", 7, (0, 1, 2)),
+        ("", 0, (1, 1, 1)),
+        ("paused", 0, (0, 1, 2)),
+        ("completed", 0, (1, 2, 1)),
+        ("stopped", 3, (0, 2, 1)),
+    ];
+    for (step, (event, left, expected)) in steps.into_iter().enumerate() {
+        let answer = Announce::of('a').event(event).left(left).dictionary(daemon.http);
+        let counts = |key| answer.integer(key);
+        let found = (counts("complete"), counts("downloaded"), counts("incomplete"));
+        assert_eq!(found, expected, "the announce of step {step}");
+        let (seeders, downloads, leechers) = expected;
+        let scrape = format!(
+            "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei{seeders}e10:downloadedi{downloads}e\
+             10:incompletei{leechers}eeee"
+        );
+        assert_eq!(body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa"), scrape, "step {step}");
+    }
+}
+
+#[test]
+fn seeders_are_given_leechers_and_leechers_everybody() {
+    let daemon = Daemon::start("");
+    #[track_caller]
+    fn given(daemon: &Daemon, announce: &Announce, expected: &[u16]) {
+        let peers = announce.http(daemon.http).unwrap().peers;
+        assert_eq!(peers.iter().map(|peer| peer.port()).collect::<Vec<_>>(), expected);
+    }
+    let leecher = |port| Announce::of('a').port(port);
+    let seeder = |port| leecher(port).seeder();
+    given(&daemon, &leecher(1), &[]);
+    given(&daemon, &leecher(2), &[1]);
+    given(&daemon, &seeder(3), &[1, 2]);
+    given(&daemon, &seeder(4), &[1, 2]);
+    given(&daemon, &leecher(2), &[1, 3, 4]);
+    given(&daemon, &leecher(2).event("stopped"), &[]);
+    given(&daemon, &seeder(3), &[1]);
+    given(&daemon, &Announce::of('b').port(1), &[]);
+}
+
+#[test]
+fn a_restarted_client_replaces_itself() {
+    let daemon = Daemon::start("");
+    for id in [b"-KA0100-aaaaaaaaaaaa", b"-KA0100-bbbbbbbbbbbb"] {
+        let reply = Announce::of('a').peer_id(*id).http(daemon.http).unwrap();
+        assert_eq!((reply.leechers, reply.peers), (1, vec![]));
+    }
+}
+
+#[test]
+fn scrapes_to_the_byte() {
+    let daemon = Daemon::start("tracker: { max_scrape: 3 }");
+    Announce::of('a').http(daemon.http).unwrap();
+    Announce::of('b').seeder().http(daemon.http).unwrap();
+    let scrape = |letters: &str| {
+        let hashes: Vec<_> = letters
+            .chars()
+            .map(|letter| format!("info_hash={}", escape(&torrent(letter))))
+            .collect();
+        body(&daemon, &format!("/scrape?{}", hashes.join("&")))
+    };
+    let entry = |letter: &str, complete: u32, incomplete: u32| {
+        format!(
+            "20:{}d8:completei{complete}e10:downloadedi0e10:incompletei{incomplete}ee",
+            letter.repeat(20)
+        )
+    };
+    let [a, b, unknown] = [entry("a", 0, 1), entry("b", 1, 0), entry("z", 0, 0)];
+    assert_eq!(scrape("a"), format!("d5:filesd{a}ee"));
+    assert_eq!(scrape("zba"), format!("d5:filesd{a}{b}{unknown}ee"), "sorted");
+    assert_eq!(scrape("aba"), format!("d5:filesd{a}{b}ee"), "each once");
+    assert_eq!(scrape("zbxa"), format!("d5:filesd{b}{}{unknown}ee", entry("x", 0, 0)), "cut");
+}
+
+#[test]
+fn heads_to_the_byte() {
+    let daemon = Daemon::start("");
+    let mut connection = Connection::open(daemon.http);
+    let mut head = |request: &str| {
+        connection.send(format!("{request}\r\nHost: localhost\r\n\r\n").as_bytes());
+        let answer = connection.answer();
+        let lines = answer.head.lines().filter(|line| !line.starts_with("date: "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        head("GET /scrape HTTP/1.1"),
+        "HTTP/1.1 200 OK\ncontent-type: text/plain; charset=utf-8\ncontent-length: 53"
+    );
+    assert_eq!(
+        head("GET /nothing HTTP/1.1"),
+        "HTTP/1.1 404 Not Found\ncontent-type: text/plain; charset=utf-8\ncontent-length: 9"
+    );
+    assert_eq!(
+        head("POST /announce HTTP/1.1"),
+        "HTTP/1.1 405 Method Not Allowed\ncontent-type: text/plain; charset=utf-8\nallow: GET\n\
+         content-length: 18"
+    );
+}
+
+#[test]
+fn what_is_no_request_of_ours() {
+    let daemon = Daemon::start("");
+    for path in ["/", "/nothing", "/announce/", "/announce/a/b", "//announce", "/metrics"] {
+        assert_eq!(get(daemon.http, path, &[]).status, 404, "{path}");
+    }
+    for method in ["HEAD", "POST", "PUT", "OPTIONS", "DELETE", "BREW"] {
+        let mut connection = Connection::open(daemon.http);
+        let request =
+            format!("{method} /announce HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        connection.send(request.as_bytes());
+        let answer = String::from_utf8(connection.rest()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        assert!(answer.contains("\r\nallow: GET\r\n"), "{method}: {answer}");
+    }
+    for line in ["GARBAGE", "GET /announce", "GET /announce HTTP/3.0"] {
+        let mut connection = Connection::open(daemon.http);
+        connection.send(format!("{line}\r\n\r\n").as_bytes());
+        let answer = String::from_utf8_lossy(&connection.rest()).into_owned();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{line}: {answer}");
+    }
+    Announce::of('a').http(daemon.http).expect("it serves on");
+}
+
+#[test]
+fn routes_and_listeners_are_those_of_the_configuration() {
+    let daemon = Daemon::start_with(
+        "
+http:
+  - { listen: '127.0.0.1:0', announce: ['/t/{passkey}/a'], scrape: [] }
+  - { listen: '127.0.0.1:0' }
+admin: { listen: '127.0.0.1:0' }
+",
+    );
+    let status: Value = serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+    let listeners = status["listeners"].as_array().unwrap().iter();
+    let http: Vec<_> = listeners
+        .filter(|listener| listener["transport"] == "http")
+        .map(|listener| listener["address"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let [own, usual] = http[..] else { panic!("{status}") };
+    let query = Announce::of('a').query();
+    let status = |address, path: &str| get(address, &format!("{path}?{query}"), &[]).status;
+    for (path, on_own, on_usual) in [
+        ("/t/key/a", 200, 404),
+        ("/announce", 404, 200),
+        ("/announce/key", 404, 200),
+        ("/key/announce", 404, 200),
+        ("/scrape", 404, 200),
+        ("/scrape/key", 404, 200),
+        ("/key/scrape", 404, 200),
+    ] {
+        assert_eq!((status(own, path), status(usual, path)), (on_own, on_usual), "{path}");
+    }
+    let both = Announce::of('a').port(2).http(usual).unwrap();
+    assert_eq!(both.leechers, 2, "one swarm for all listeners");
+}
+
+#[test]
+fn the_ip_parameter_counts_only_where_it_may() {
+    let daemon = Daemon::start("");
+    let with_ip = Announce::of('a').with("ip=203.0.113.9");
+    with_ip.http(daemon.http).unwrap();
+    Announce::of('a').with("ip=nonsense").http(daemon.http).expect("it is not even read");
+    let other = Announce::of('a').port(1);
+    assert_eq!(other.http(daemon.http).unwrap().peers, ["127.0.0.1:6881".parse().unwrap()]);
+
+    let daemon = Daemon::start_with(
+        &LISTENERS.replace("http: [{ ", "http: [{ allow_address_override: true, "),
+    );
+    let answer = with_ip.dictionary(daemon.http);
+    assert_eq!(answer.bytes("external ip"), Some(&[127, 0, 0, 1][..]), "who asks is who asks");
+    assert_eq!(other.http(daemon.http).unwrap().peers, ["203.0.113.9:6881".parse().unwrap()]);
+    let refused = Announce::of('a').with("ip=example.org").http(daemon.http);
+    assert_eq!(refused, Err("failed to parse peer IP address".to_owned()));
+    let ipv6 = Announce::of('b').with("ipv6=2001:db8::9");
+    ipv6.http(daemon.http).unwrap();
+    let peers = Announce::of('b').port(1).http(daemon.http).unwrap().peers;
+    assert_eq!(peers, ["[2001:db8::9]:6881".parse().unwrap()]);
+}
+
+#[test]
+fn a_trusted_proxy_tells_who_asks() {
+    let real_ip = "real_ip: { header: X-Forwarded-For, trusted: [127.0.0.0/8] }";
+    let daemon =
+        Daemon::start_with(&LISTENERS.replace("http: [{ ", &format!("http: [{{ {real_ip}, ")));
+    let external = |headers: &[&str]| {
+        let answer = bencode::read(&Announce::of('a').get(daemon.http, headers).body);
+        match answer.text("failure reason") {
+            Some(reason) => Err(reason),
+            None => Ok(answer.bytes("external ip").unwrap().to_vec()),
+        }
+    };
+    let client = Ok(vec![203, 0, 113, 7]);
+    for headers in [
+        &["X-Forwarded-For: 203.0.113.7"][..],
+        &["x-forwarded-for: 198.51.100.1, 203.0.113.7, 127.0.0.9"],
+        &["X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 203.0.113.7"],
+        &["X-Forwarded-For: nonsense, 203.0.113.7"],
+        &["X-Forwarded-For: ::ffff:203.0.113.7"],
+    ] {
+        assert_eq!(external(headers), client, "{headers:?}");
+    }
+    let refused = Err("failed to parse peer IP address".to_owned());
+    for headers in [&[][..], &["X-Forwarded-For: "], &["X-Forwarded-For: 203.0.113.7, unknown"]] {
+        assert_eq!(external(headers), refused, "{headers:?}");
+    }
+
+    // Scrapes follow the same rule: whose family they count for is the client's.
+    let scrape = |headers: &[&str]| {
+        get(daemon.http, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa", headers).body_text()
+    };
+    assert!(scrape(&["X-Forwarded-For: 2001:db8::7"]).starts_with("d5:files"));
+    assert!(scrape(&[]).starts_with("d14:failure reason"));
+    let scrapes = |family: &str, outcome: &str| {
+        let labels = format!("action=\"scrape\",family=\"{family}\",outcome=\"{outcome}\"");
+        daemon.metric(&format!("karuta_requests_total{{transport=\"http\",{labels}}}"))
+    };
+    assert_eq!((scrapes("ipv6", "ok"), scrapes("ipv4", "invalid")), (1.0, 1.0));
+
+    // Over IPv6 the connection comes from elsewhere, and the header means nothing.
+    let answer = Announce::of('a').get(ipv6(daemon.http), &["X-Forwarded-For: 203.0.113.7"]);
+    let answer = bencode::read(&answer.body);
+    assert_eq!(answer.bytes("external ip").map(<[u8]>::len), Some(16));
+}
+
+#[test]
+fn a_lone_peer_is_echoed_only_where_asked_for() {
+    let daemon = Daemon::start("tracker: { echo_lone_peer: true }");
+    let me = ["127.0.0.1:6881".parse().unwrap()];
+    let ask = |announce: Announce| announce.http(daemon.http).unwrap();
+    let first = ask(Announce::of('a'));
+    assert_eq!((first.leechers, &first.peers[..]), (1, &me[..]), "counted once");
+    assert_eq!(ask(Announce::of('a').want(0)).peers, []);
+    assert_eq!(ask(Announce::of('a').event("stopped")).peers, []);
+    ask(Announce::of('a'));
+    assert_eq!(ask(Announce::of('a').port(2)).peers, me, "not where there is somebody else");
+}

@@ -1,0 +1,286 @@
+//! UDP, to the byte.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use karuta_tests::announce::{Announce, torrent, url_data};
+use karuta_tests::udp::{self, Client};
+use karuta_tests::{Daemon, LISTENERS, eventually, ipv6};
+
+/// A daemon whose UDP listener has more settings.
+fn daemon(udp: &str) -> Daemon {
+    Daemon::start_with(&LISTENERS.replace("udp: [{ ", &format!("udp: [{{ {udp}, ")))
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
+#[test]
+fn announces_to_the_byte() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    let leecher = Announce::of('a').packet(client.id, 0x0102_0304);
+    // action, transaction, interval, leechers, seeders
+    let alone = words(&[1, 0x0102_0304, 1800, 1, 0]);
+    assert_eq!(client.exchange(&leecher), alone);
+    let seeder = Announce::of('a').seeder().port(6882).packet(client.id, 5);
+    let with_peer = [words(&[1, 5, 1800, 1, 1]), vec![127, 0, 0, 1, 0x1a, 0xe1]].concat();
+    assert_eq!(client.exchange(&seeder), with_peer);
+    let stopped = Announce::of('a').seeder().port(6882).event("stopped").packet(client.id, 6);
+    assert_eq!(client.exchange(&stopped), words(&[1, 6, 1800, 1, 0]));
+    let gone = Announce::of('a').event("stopped").packet(client.id, 7);
+    assert_eq!(client.exchange(&gone), words(&[1, 7, 1800, 0, 0]));
+}
+
+#[test]
+fn ipv6_announces_to_the_byte() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(ipv6(daemon.udp));
+    client.exchange(&Announce::of('a').packet(client.id, 1));
+    let answer = client.exchange(&Announce::of('a').port(6882).packet(client.id, 2));
+    let mut expected = words(&[1, 2, 1800, 2, 0]);
+    expected.extend([0; 15]);
+    expected.extend([1, 0x1a, 0xe1]);
+    assert_eq!(answer, expected);
+    // Over IPv4 the same swarm is counted whole, and shows the peers of that family alone.
+    let over_ipv4 = Announce::of('a').udp(&Client::connect(daemon.udp)).unwrap();
+    assert_eq!((over_ipv4.leechers, over_ipv4.peers), (3, vec![]));
+}
+
+/// Some clients send an address of 16 bytes, by an action of its own.
+#[test]
+fn action_4_is_an_announce_with_a_longer_address() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(ipv6(daemon.udp));
+    let mut packet = Announce::of('a').packet(client.id, 9);
+    packet[11] = udp::ANNOUNCE_IPV6 as u8;
+    assert_eq!(client.exchange(&packet), [&words(&[3, 9])[..], b"malformed packet\0"].concat());
+    let longer = [&packet[..84], &[0xfd; 16], &packet[88..]].concat();
+    assert_eq!(client.exchange(&longer), words(&[4, 9, 1800, 1, 0]));
+}
+
+#[test]
+fn scrapes_to_the_byte() {
+    let daemon = Daemon::start("tracker: { max_scrape: 3 }");
+    let client = Client::connect(daemon.udp);
+    Announce::of('a').udp(&client).unwrap();
+    Announce::of('a').port(1).udp(&client).unwrap();
+    Announce::of('a').port(1).seeder().event("completed").udp(&client).unwrap();
+    let mut packet = udp::header(client.id, udp::SCRAPE, 8);
+    packet.extend([torrent('z'), torrent('a')].as_flattened());
+    // seeders, downloads, leechers of each, in the order of the request
+    assert_eq!(client.exchange(&packet), words(&[2, 8, 0, 0, 0, 1, 1, 1]));
+    let many = ['a', 'z', 'z', 'a'].map(torrent);
+    assert_eq!(client.scrape(&many), Ok(vec![[1, 1, 1], [0; 3], [0; 3]]), "cut");
+    let over_ipv6 = Client::connect(ipv6(daemon.udp)).scrape(&[torrent('a')]);
+    assert_eq!(over_ipv6, Ok(vec![[1, 1, 1]]));
+}
+
+#[test]
+fn both_transports_share_the_swarms() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    Announce::of('a').http(daemon.http).unwrap();
+    let reply = Announce::of('a').port(1).seeder().udp(&client).unwrap();
+    assert_eq!(reply.peers, ["127.0.0.1:6881".parse().unwrap()]);
+    let reply = Announce::of('a').http(daemon.http).unwrap();
+    assert_eq!((reply.seeders, reply.leechers), (1, 1));
+    assert_eq!(reply.peers, ["127.0.0.1:1".parse().unwrap()]);
+}
+
+#[test]
+fn what_is_no_request_gets_no_answer() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    let connect = udp::header(0x0417_2710_1980, udp::CONNECT, 1);
+    let packets = [
+        vec![],
+        vec![0; 15],
+        connect[..15].to_vec(),
+        udp::header(0x0417_2710_1981, udp::CONNECT, 1),
+        udp::header(client.id, udp::CONNECT, 1),
+        vec![0; 1400],
+    ];
+    assert_eq!(client.answers(&packets), [[0; 0]; 0]);
+    // A longer request for a connection id is one.
+    let answers = client.answers(&[[connect, vec![0xff; 100]].concat()]);
+    assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), [16]);
+}
+
+#[test]
+fn malformed_packets_have_their_texts() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    let announce = Announce::of('a').packet(client.id, 3);
+    let at = |place: usize, bytes: &[u8]| {
+        let mut packet = announce.clone();
+        packet[place..place + bytes.len()].copy_from_slice(bytes);
+        packet
+    };
+    let scrape = |length: usize| [udp::header(client.id, udp::SCRAPE, 3), vec![0; length]].concat();
+    let with = |options: &[u8]| [&announce, options].concat();
+    let cases = [
+        (announce[..97].to_vec(), "malformed packet"),
+        (announce[..16].to_vec(), "malformed packet"),
+        (at(80, &[0, 0, 0, 4]), "malformed event ID"),
+        (at(96, &[0, 0]), "invalid port"),
+        (with(&[2]), "malformed packet"),
+        (with(&[2, 5, b'/']), "malformed packet"),
+        (with(&[1, 1, 3]), "unknown option type"),
+        (scrape(0), "malformed packet"),
+        (scrape(19), "malformed packet"),
+        (scrape(41), "malformed packet"),
+        (udp::header(client.id, 5, 3), "unknown action ID"),
+        (udp::header(client.id, udp::ERROR, 3), "unknown action ID"),
+    ];
+    for (packet, text) in cases {
+        let expected = [&words(&[3, 3])[..], text.as_bytes(), &[0]].concat();
+        assert_eq!(client.exchange(&packet), expected, "{}", packet.escape_ascii());
+    }
+    assert_eq!(client.scrape(&[torrent('a')]), Ok(vec![[0; 3]]), "none of them entered a peer");
+}
+
+#[test]
+fn url_data_is_accepted_in_every_form() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    let announce = Announce::of('a').packet(client.id, 3);
+    let long = url_data(&format!("/announce?x={}", "y".repeat(600)));
+    for options in [
+        &url_data("/announce")[..],
+        &url_data("/announce/key?a=b"),
+        &url_data("/key/announce?info_hash=short"),
+        &url_data("/nothing/of/ours"),
+        &url_data("\u{fc}\u{0}%zz?%"),
+        &long,
+        &[1, 1, 1],
+        &[0, 77, 77],
+        &[2, 0],
+        &[1, 2, 1, b'/', 0],
+    ] {
+        let answer = client.exchange(&[&announce, options].concat());
+        assert_eq!(answer, words(&[1, 3, 1800, 1, 0]), "{}", options.escape_ascii());
+    }
+}
+
+#[test]
+fn num_want_is_heeded_within_its_maximum() {
+    let daemon = Daemon::start("tracker: { num_want: { default: 3, max: 5 } }");
+    let client = Client::connect(daemon.udp);
+    for port in 1..=10 {
+        Announce::of('a').port(port).udp(&client).unwrap();
+    }
+    for (num_want, expected) in [(-1, 3), (0, 0), (4, 4), (5, 5), (i32::MAX, 5), (i32::MIN, 3)] {
+        let reply = Announce::of('a').want(num_want).udp(&client).unwrap();
+        assert_eq!(reply.peers.len(), expected, "{num_want}");
+    }
+}
+
+#[test]
+fn answers_fit_an_ethernet_frame() {
+    let daemon = Daemon::start("tracker: { num_want: { default: 50, max: 400 }, max_scrape: 500 }");
+    for (address, longest) in [(daemon.udp, 20 + 242 * 6), (ipv6(daemon.udp), 20 + 79 * 18)] {
+        let client = Client::connect(address);
+        for port in 1000..1300 {
+            Announce::of('a').port(port).want(0).udp(&client).unwrap();
+        }
+        let answer = client.exchange(&Announce::of('a').want(400).packet(client.id, 1));
+        assert_eq!(answer.len(), longest);
+        let answer = client.exchange(&Announce::of('a').want(30).packet(client.id, 1));
+        assert_eq!(answer.len(), 20 + 30 * if address.is_ipv6() { 18 } else { 6 });
+    }
+    let hashes: Vec<_> = (0..101_u8).map(|n| [n; 20]).collect();
+    let found = Client::connect(daemon.udp).scrape(&hashes).unwrap();
+    assert_eq!(found.len(), 101);
+}
+
+#[test]
+fn wrong_connection_ids_are_refused_within_a_budget() {
+    let daemon = daemon("error_budget: { per_second: 1, ipv4_prefix: 24 }");
+    let client = |last: [u8; 2]| Client::new(IpAddr::from([127, 0, last[0], last[1]]), daemon.udp);
+    let wrong: Vec<_> = [
+        Announce::of('a').packet(0x1234, 7),
+        udp::header(0, udp::SCRAPE, 7),
+        udp::header(0x0417_2710_1980, 99, 7),
+    ]
+    .into_iter()
+    .cycle()
+    .take(60)
+    .collect();
+    let refused = [&words(&[3, 7])[..], b"bad connection ID\0"].concat();
+    let flood = |client: &Client| {
+        let answers = client.answers(&wrong);
+        assert!(answers.iter().all(|answer| *answer == refused), "{answers:?}");
+        answers.len()
+    };
+    let answered = flood(&client([0, 1]));
+    assert!((1..wrong.len()).contains(&answered), "{answered} of {}", wrong.len());
+
+    // Its neighbours have spent theirs too; each is new, so that it has spent nothing itself.
+    let mut neighbours = 2..;
+    eventually("a neighbour finds the budget spent", || {
+        flood(&client([0, 1]));
+        let neighbour = client([0, neighbours.next().unwrap()]);
+        neighbour.answers(&wrong[..1]).is_empty()
+    });
+    assert_eq!(client([9, 1]).answers(&wrong[..1]), [refused], "another prefix has its own");
+
+    // Who has a right one is served all the while.
+    let client = client([0, 1]);
+    let id = client.connection_id();
+    let answers = client.answers(&[Announce::of('a').packet(id, 1)]);
+    assert_eq!(answers, [words(&[1, 1, 1800, 1, 0])]);
+}
+
+#[test]
+fn without_a_budget_nothing_is_said() {
+    let daemon = daemon("error_budget: { per_second: 0 }");
+    let client = Client::new(daemon.udp.ip(), daemon.udp);
+    assert_eq!(client.answers(&[Announce::of('a').packet(1, 1)]), [[0; 0]; 0]);
+}
+
+#[test]
+fn connection_ids_hold_for_their_whole_lifetime() {
+    let daemon = daemon("connection_id_lifetime: 2s");
+    let start = Instant::now();
+    let client = Client::connect(daemon.udp);
+    eventually("the id expires", || match client.scrape(&[torrent('a')]) {
+        Ok(_) => false,
+        Err(text) => {
+            assert_eq!(text, "bad connection ID");
+            true
+        }
+    });
+    assert!(start.elapsed() >= Duration::from_secs(2), "it expired early");
+    let id = client.connection_id();
+    let answers = client.answers(&[Announce::of('a').packet(id, 1)]);
+    assert_eq!(answers, [words(&[1, 1, 1800, 1, 0])], "a new one is good");
+}
+
+#[test]
+fn a_forged_id_is_refused() {
+    let daemon = Daemon::start("");
+    let mut client = Client::connect(daemon.udp);
+    let good = client.id;
+    for flipped in [0, 7, 31, 40, 63] {
+        client.id = good ^ (1 << flipped);
+        assert_eq!(client.scrape(&[[0; 20]]), Err("bad connection ID".to_owned()), "{flipped}");
+    }
+    client.id = good;
+    assert_eq!(client.scrape(&[[0; 20]]), Ok(vec![[0; 3]]));
+}
+
+#[test]
+fn a_secret_makes_the_ids_of_several_trackers_good() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "shared between the hosts").unwrap();
+    let setting = format!("connection_id_secret: {{ file: '{}' }}", secret.path().display());
+    let [one, other] = [daemon(&setting), daemon(&setting)];
+    let id = Client::connect(one.udp).id;
+    let client = Client::new(other.udp.ip(), other.udp).with_id(id);
+    assert_eq!(client.scrape(&[[0; 20]]), Ok(vec![[0; 3]]));
+    let own = Daemon::start("");
+    let stranger = Client::new(own.udp.ip(), own.udp).with_id(id);
+    assert_eq!(stranger.scrape(&[[0; 20]]), Err("bad connection ID".to_owned()));
+}

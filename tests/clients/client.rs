@@ -1,0 +1,157 @@
+//! Real clients as processes, each in a folder of its own.
+
+use std::fs::File;
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A BitTorrent client that may be installed.
+#[derive(Clone, Copy, Debug)]
+pub enum Program {
+    Aria2,
+    Transmission,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Aria2 => "aria2c",
+            Self::Transmission => "transmission-cli",
+        }
+    }
+
+    /// Whether it is installed; where it is not, the test is to be skipped.
+    pub fn is_there(self) -> bool {
+        let found = Command::new(self.name()).arg("--version").output().is_ok();
+        if !found {
+            skip(&format!("{} is missing; `make test` installs it on Debian", self.name()));
+        }
+        found
+    }
+}
+
+/// Says why a test is skipped. Under CI nothing is, and the test fails.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// A running client. Killed, and its folder removed, when it is dropped.
+pub struct Client {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Client {
+    /// Starts a client at an address with a torrent; it seeds where it has the file already.
+    pub fn start(
+        program: Program,
+        address: IpAddr,
+        metainfo: &[u8],
+        file: Option<(&str, &[u8])>,
+        arguments: &[&str],
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path();
+        std::fs::write(path.join("it.torrent"), metainfo).expect("the torrent is written");
+        std::fs::create_dir(path.join("files")).expect("a folder for the file");
+        if let Some((name, content)) = file {
+            std::fs::write(path.join("files").join(name), content).expect("the file is written");
+        }
+        let mut command = Command::new(program.name());
+        match program {
+            Program::Aria2 => aria2(&mut command, address),
+            Program::Transmission => {
+                let settings = transmission(&mut command, address);
+                std::fs::create_dir(path.join("settings")).expect("a folder for the settings");
+                std::fs::write(path.join("settings/settings.json"), settings)
+                    .expect("the settings are written");
+            }
+        }
+        let log = File::create(path.join("log")).expect("a log");
+        let process = command
+            .args(arguments)
+            .arg("it.torrent")
+            .current_dir(path)
+            .env("HOME", path)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log is shared"))
+            .stderr(log)
+            .spawn()
+            .expect("the client starts");
+        Self { process, folder }
+    }
+
+    /// Where it has a file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("files").join(name)
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        let bytes = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\r', "\n")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- a client's output\n{}", self.output());
+        }
+    }
+}
+
+fn aria2(command: &mut Command, address: IpAddr) {
+    let port = free_port(address);
+    command.args([
+        "--no-conf=true",
+        "--dir=files",
+        "--check-integrity=true",
+        "--file-allocation=none",
+        "--console-log-level=info",
+        "--enable-color=false",
+        "--summary-interval=0",
+        "--disable-ipv6=true",
+        "--bt-enable-lpd=false",
+        "--enable-peer-exchange=false",
+        // It speaks to UDP trackers only with DHT on, which a private torrent does not use.
+        "--enable-dht=true",
+        "--dht-file-path=dht.dat",
+        "--seed-ratio=0.0",
+        &format!("--interface={address}"),
+        &format!("--listen-port={port}"),
+        &format!("--dht-listen-port={port}"),
+    ]);
+}
+
+/// Returns its settings.
+fn transmission(command: &mut Command, address: IpAddr) -> String {
+    command.args(["--config-dir", "settings", "--download-dir", "files"]);
+    serde_json::json!({
+        "bind-address-ipv4": address,
+        "peer-port": free_port(address),
+        "port-forwarding-enabled": false,
+        "dht-enabled": false,
+        "lpd-enabled": false,
+        "pex-enabled": false,
+        "utp-enabled": false,
+        "rpc-enabled": false,
+    })
+    .to_string()
+}
+
+/// A port that nobody uses at an address, over TCP and UDP.
+fn free_port(address: IpAddr) -> u16 {
+    loop {
+        let tcp = TcpListener::bind((address, 0)).expect("a free port");
+        let port = tcp.local_addr().expect("its address").port();
+        if UdpSocket::bind((address, port)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A torrent of one file (BEP 3), private (BEP 27), so that only the tracker makes peers known.
+
+use std::fmt::Write;
+
+use sha1::{Digest, Sha1};
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 16;
+
+#[derive(Clone)]
+pub struct Torrent {
+    /// The bencoded info dictionary.
+    info: Vec<u8>,
+}
+
+impl Torrent {
+    pub fn new(name: &str, content: &[u8]) -> Self {
+        let pieces: Vec<u8> = content.chunks(PIECE).flat_map(Sha1::digest).collect();
+        let length = content.len();
+        let mut info = format!(
+            "d6:lengthi{length}e4:name{}:{name}12:piece lengthi{PIECE}e6:pieces{}:",
+            name.len(),
+            pieces.len()
+        )
+        .into_bytes();
+        info.extend(pieces);
+        info.extend(b"7:privatei1ee");
+        Self { info }
+    }
+
+    /// The content of the `.torrent` file for a tracker.
+    pub fn metainfo(&self, announce: &str) -> Vec<u8> {
+        let head = format!("d8:announce{}:{announce}4:info", announce.len());
+        [head.as_bytes(), &self.info, b"e"].concat()
+    }
+
+    /// The info-hash, as 40 hex digits.
+    pub fn hex(&self) -> String {
+        Sha1::digest(&self.info).iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes everything");
+            text
+        })
+    }
+}
+
+/// Bytes that look random, always the same.
+pub fn content(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 56) as u8
+    })
+    .take(length)
+    .collect()
+}

@@ -1,0 +1,89 @@
+//! A load generator for BitTorrent trackers. It checks every answer, and tells what the requests
+//! cost the tracker's process.
+//!
+//! It runs on one thread, so that it can have a core of its own beside the tracker's.
+
+mod bencode;
+mod client;
+mod compare;
+mod http;
+mod process;
+mod swarms;
+mod tally;
+mod target;
+mod udp;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+use client::Load;
+use target::Target;
+
+#[derive(Parser)]
+#[command(name = "karuta-load", version, about = "A load generator for BitTorrent trackers.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Puts load on a tracker.
+    Run(Run),
+    /// Compares Karuta without policies and with the shipped ones, over UDP and HTTP.
+    Compare(compare::Compare),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// udp://ADDRESS:PORT or http://ADDRESS:PORT/PATH; the address is a number.
+    target: Target,
+    #[command(flatten)]
+    load: Load,
+    /// Where the swarms are filled first; the target itself where it is not given.
+    #[arg(long, value_name = "URL")]
+    fill: Option<Target>,
+    /// Take the swarms as an earlier run left them.
+    #[arg(long, conflicts_with = "fill")]
+    no_fill: bool,
+    /// How long it measures.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// The tracker's process, whose CPU time and memory are measured.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// The core that the generator keeps to.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Run(run) => measure(&run),
+        Command::Compare(compare) => compare.run(),
+    }
+}
+
+fn measure(run: &Run) -> Result<()> {
+    run.load.check()?;
+    if let Some(core) = run.core {
+        process::pin(core)?;
+    }
+    if !run.no_fill {
+        client::fill(run.fill.as_ref().unwrap_or(&run.target), &run.load)?;
+    }
+    let report =
+        client::measure(&run.target, &run.load, Duration::from_secs_f64(run.seconds), run.pid)?;
+    if run.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    ensure!(report.is_clean(), "not every answer was right");
+    Ok(())
+}

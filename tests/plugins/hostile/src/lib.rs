@@ -1,0 +1,211 @@
+//! A policy that does as its configuration says, however bad that is. Only the tests load it.
+//!
+//! `config: { rules: [{ on: announce, do: trap, info_hash: "6161…", query: bomb }] }`: at each call
+//! the rules of that hook (`init`, `announce`, `scrape`) are followed in their order, those with an
+//! `info_hash` only for that torrent, those with a `query` only where the request has such a
+//! parameter. `text` and `number` say more about what is to be done; see `Act`.
+
+#![cfg(target_family = "wasm")]
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::io::Read;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+wit_bindgen::generate!({ path: "../../../wit", world: "access-policy" });
+
+use exports::karuta::policy::{announce_filter, lifecycle, scrape_filter};
+use karuta::policy::types::{Announce, Scrape, Verdict};
+use karuta::policy::{log, request, response};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    on: Hook,
+    #[serde(rename = "do")]
+    act: Act,
+    /// 40 lower-case hexadecimal digits.
+    info_hash: Option<String>,
+    query: Option<String>,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    number: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Hook {
+    Init,
+    Announce,
+    Scrape,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Act {
+    // What no policy should do.
+    Loop,
+    Trap,
+    Recurse,
+    EatMemory,
+    Exit,
+    /// Sleeps for an hour.
+    Sleep,
+    /// Passes the host a text of two million bytes.
+    HugeText,
+    /// Writes ten thousand lines to the log.
+    LogFlood,
+    // What WASI has no right to grant; the warning of the answer says what came of it.
+    OpenFile,
+    /// Connects to the address in `text`.
+    ConnectTcp,
+    BindUdp,
+    Resolve,
+    ReadStdin,
+    Environment,
+    // What any policy may do.
+    Println,
+    /// The verdict, and the rules behind this one are not followed.
+    Accept,
+    Reject,
+    Drop,
+    /// `init` refuses with `text`.
+    Refuse,
+    Fail,
+    Warn,
+    RetryNever,
+    Hide,
+    SetInterval,
+    SetNumWant,
+    /// Leaves `text` as the attribute `note`.
+    SetNote,
+    // The warning of the answer is what the request says.
+    WarnNote,
+    WarnCredential,
+    WarnPasskey,
+    /// The header named in `text`.
+    WarnHeader,
+    /// The query parameter named in `text`.
+    WarnQuery,
+}
+
+thread_local! {
+    static RULES: RefCell<Vec<Rule>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Plugin;
+export!(Plugin);
+
+impl lifecycle::Guest for Plugin {
+    fn init(context: lifecycle::Context) -> Result<(), String> {
+        let config: Config =
+            serde_json::from_str(&context.config).map_err(|error| error.to_string())?;
+        let refusal = config.rules.iter().filter(|rule| rule.on == Hook::Init).find_map(|rule| {
+            follow(rule);
+            matches!(rule.act, Act::Refuse).then(|| rule.text.clone())
+        });
+        RULES.set(config.rules);
+        refusal.map_or(Ok(()), Err)
+    }
+}
+
+impl announce_filter::Guest for Plugin {
+    fn on_announce(announce: Announce) -> Verdict {
+        decide(Hook::Announce, announce.info_hash)
+    }
+}
+
+impl scrape_filter::Guest for Plugin {
+    fn on_scrape(scrape: Scrape) -> Verdict {
+        decide(Hook::Scrape, scrape.info_hash)
+    }
+}
+
+fn decide(hook: Hook, (a, b, c, d, e): (u32, u32, u32, u32, u32)) -> Verdict {
+    let info_hash = format!("{a:08x}{b:08x}{c:08x}{d:08x}{e:08x}");
+    RULES.with_borrow(|rules| {
+        let rules = rules.iter().filter(|rule| {
+            rule.on == hook
+                && rule.info_hash.as_ref().is_none_or(|wanted| *wanted == info_hash)
+                && rule.query.as_ref().is_none_or(|name| request::query_param(name).is_some())
+        });
+        rules.map(follow).find(|verdict| *verdict != Verdict::Next).unwrap_or(Verdict::Next)
+    })
+}
+
+fn follow(rule: &Rule) -> Verdict {
+    let Rule { act, text, number, .. } = rule;
+    match act {
+        Act::Loop => loop {
+            black_box(());
+        },
+        Act::Trap => std::process::abort(),
+        Act::Recurse => {
+            black_box(recurse(u64::MAX));
+        }
+        Act::EatMemory => {
+            let mut eaten = Vec::new();
+            loop {
+                eaten.push(black_box(vec![1_u8; 1024 * 1024]));
+            }
+        }
+        Act::Exit => std::process::exit(0),
+        Act::Sleep => std::thread::sleep(Duration::from_hours(1)),
+        Act::HugeText => response::fail(&"x".repeat(2_000_000)),
+        Act::LogFlood => {
+            for line in 0..10_000 {
+                log::write(log::Level::Warn, &format!("line {line}"));
+            }
+        }
+        Act::OpenFile => report(std::fs::File::open("/etc/hostname")),
+        Act::ConnectTcp => report(std::net::TcpStream::connect(text)),
+        Act::BindUdp => report(std::net::UdpSocket::bind("127.0.0.1:0")),
+        Act::Resolve => report(std::net::ToSocketAddrs::to_socket_addrs("localhost:80")),
+        Act::ReadStdin => {
+            let read = std::io::stdin().read(&mut [0]);
+            warn(read.map_or_else(|error| error.to_string(), |read| format!("{read} bytes")));
+        }
+        Act::Environment => {
+            warn(format!("{} and {}", std::env::vars().count(), std::env::args().count()));
+        }
+        Act::Println => println!("{text}"),
+        Act::Accept => return Verdict::Accept,
+        Act::Reject => return Verdict::Reject,
+        Act::Drop => return Verdict::Drop,
+        Act::Refuse => {}
+        Act::Fail => response::fail(text),
+        Act::Warn => response::warn(text),
+        Act::RetryNever => response::retry_in(None),
+        Act::Hide => response::hide(),
+        Act::SetInterval => response::set_interval(*number),
+        Act::SetNumWant => response::set_num_want(*number),
+        Act::SetNote => response::set_attribute("note", text),
+        Act::WarnNote => warn(request::attribute("note").unwrap_or_default()),
+        Act::WarnCredential => warn(request::credential().unwrap_or_default()),
+        Act::WarnPasskey => warn(request::path_param("passkey").unwrap_or_default()),
+        Act::WarnHeader => warn(request::header(text).unwrap_or_default()),
+        Act::WarnQuery => warn(request::query_param(text).unwrap_or_default()),
+    }
+    Verdict::Next
+}
+
+fn recurse(depth: u64) -> u64 {
+    if depth == 0 { 0 } else { black_box(recurse(black_box(depth - 1))) + 1 }
+}
+
+fn report<T>(result: std::io::Result<T>) {
+    warn(if result.is_ok() { "granted".to_owned() } else { "refused".to_owned() });
+}
+
+fn warn(text: String) {
+    response::warn(&text);
+}
