@@ -185,6 +185,16 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
             text(&policy["restarts"]),
             kib,
         );
+        for data in policy["data"].as_array().into_iter().flatten() {
+            let (name, version) = (text(&data["name"]), &data["version"]);
+            match data["age_seconds"].as_u64() {
+                Some(age) => println!(
+                    "  {name}: version {version}, {} entries, read {age} s ago",
+                    data["entries"]
+                ),
+                None => println!("  {name}: nothing yet"),
+            }
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod bittorrent;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod data;
 pub mod frontend;
 pub mod limits;
 pub mod metrics;

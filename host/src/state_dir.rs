@@ -17,28 +17,57 @@ impl StateDir {
     /// Opens the folder that the configuration names, or else the service manager's
     /// (`$STATE_DIRECTORY`), or else the user's own. Makes it, for us alone, where it is missing.
     pub fn open(configured: Option<&Path>) -> io::Result<Self> {
-        let path = configured
+        Self::make(Self::find(configured)?)
+    }
+
+    /// The same folder, where it is there already.
+    pub fn existing(configured: Option<&Path>) -> io::Result<Option<Self>> {
+        Self::own(Self::find(configured)?)
+    }
+
+    /// A folder within this one, made where it is missing.
+    pub fn folder(&self, name: &str) -> io::Result<Self> {
+        Self::make(self.0.join(name))
+    }
+
+    /// A folder within this one, where it is there already.
+    pub fn existing_folder(&self, name: &str) -> io::Result<Option<Self>> {
+        Self::own(self.0.join(name))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn find(configured: Option<&Path>) -> io::Result<PathBuf> {
+        configured
             .map(Path::to_owned)
             .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
             .or_else(|| Some(PathBuf::from(std::env::var_os("XDG_STATE_HOME")?).join("karuta")))
             .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state/karuta")))
-            .ok_or_else(|| io::Error::other("no `state_dir`, and no home folder either"))?;
-        Self::own(&path).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-        Ok(Self(path))
+            .ok_or_else(|| io::Error::other("no `state_dir`, and no home folder either"))
     }
 
-    fn own(path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let found = fs::metadata(path)?;
+    fn make(path: PathBuf) -> io::Result<Self> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| named(&path, &error))?;
+        Self::own(path)?.ok_or_else(|| io::Error::other("the folder has gone"))
+    }
+
+    fn own(path: PathBuf) -> io::Result<Option<Self>> {
+        let found = match fs::metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(&path, &error)),
+        };
+        let wrong = |reason| Err(named(&path, &io::Error::other(reason)));
         if found.uid() != Uid::effective().as_raw() {
-            return Err(io::Error::other("the folder belongs to another user"));
+            return wrong("the folder belongs to another user");
         }
         if found.mode() & 0o022 != 0 {
-            return Err(io::Error::other("others can write to the folder, expected mode 0700"));
+            return wrong("others can write to the folder, expected mode 0700");
         }
-        Ok(())
+        Ok(Some(Self(path)))
     }
 
     /// The secret that keys connection ids, made at the first call and kept, so that ids outlive a
@@ -68,6 +97,10 @@ impl StateDir {
     }
 }
 
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
@@ -94,6 +127,19 @@ mod tests {
         fs::write(folder.path().join("connection-id-secret"), "short").unwrap();
         let state = StateDir::open(Some(folder.path())).unwrap();
         assert_eq!(state.connection_id_secret().unwrap().len(), SECRET);
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert!(StateDir::existing(Some(&path)).unwrap().is_none());
+        let state = StateDir::open(Some(&path)).unwrap();
+        assert!(StateDir::existing(Some(&path)).unwrap().is_some());
+        assert!(state.existing_folder("b").unwrap().is_none());
+        let within = state.folder("b").unwrap();
+        assert_eq!(fs::metadata(within.path()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(state.existing_folder("b").unwrap().unwrap().path(), path.join("b"));
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl<S: Store> Tracker<S> {
             seeder: announce.is_seeder(),
             want: wanted - peers.len(),
             only: carries.only,
+            locality: answer.locality,
             now: self.seconds(now),
         };
         let counts = match self.store.announce(&update, &mut Borrowed(&self.rng), peers).await {

@@ -27,6 +27,7 @@ mod client;
 pub use client::Client;
 
 use crate::config::Secret;
+use crate::data;
 use crate::metrics::Metrics;
 
 /// What the operator's side shows.
@@ -85,6 +86,7 @@ pub struct Policy {
     /// SHA-256 of the component, in lower-case hexadecimal digits.
     pub digest: String,
     pub mode: &'static str,
+    pub data: data::Sources,
 }
 
 impl Report {
@@ -145,6 +147,16 @@ struct PolicyStatus<'a> {
     instances: usize,
     restarts: u64,
     memory_bytes: u64,
+    data: Vec<DataStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct DataStatus<'a> {
+    name: &'a str,
+    /// 0: there is none yet.
+    version: u64,
+    entries: usize,
+    age_seconds: Option<u64>,
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -273,6 +285,7 @@ impl Admin {
                 instances: summary.instances,
                 restarts: summary.restarts,
                 memory_bytes: summary.memory,
+                data: policy.data.iter().map(|source| DataStatus::of(source)).collect(),
             }
         });
         let status = Status {
@@ -282,6 +295,17 @@ impl Admin {
             policies: policies.collect(),
         };
         json(StatusCode::OK, &status)
+    }
+}
+
+impl<'a> DataStatus<'a> {
+    fn of(source: &'a data::Source) -> Self {
+        Self {
+            name: &source.definition().name,
+            version: source.number(),
+            entries: source.entries(),
+            age_seconds: source.age().map(|age| age.as_secs()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    schema::{Config, Policy, Tracker},
+    schema::{Config, DataSource, Policy, Tracker},
     values::{CredentialRule, is_header_name, show_duration, unreadable},
 };
 
@@ -33,6 +33,7 @@ const MAX_REQUEST: usize = 1 << 20;
 const MIN_MEMORY: u64 = 64 << 10;
 /// All that 32 bits can address.
 const MAX_MEMORY: u64 = 4 << 30;
+const MAX_STORAGE: u64 = 64 << 30;
 
 /// Checks what needs nothing but the configuration.
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
@@ -322,7 +323,24 @@ fn policies(config: &Config) -> Result<(), Problem> {
                 );
             }
         }
+        for (name, source) in &policy.data {
+            data_source(&format!("{path}.data.{name}"), name, source)?;
+        }
         policy_limits(&format!("{path}.limits"), policy)?;
+    }
+    Ok(())
+}
+
+fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Problem> {
+    let letter = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+    };
+    if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
+        let message = format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9, - and _");
+        return problem(path, message);
+    }
+    if source.max_size == 0 {
+        return problem(format!("{path}.max_size"), "0B is too little, expected more than that");
     }
     Ok(())
 }
@@ -332,8 +350,12 @@ fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
     if !(MIN_MEMORY..=MAX_MEMORY).contains(&limits.memory) {
         return problem(format!("{path}.memory"), "out of range, expected 64KiB to 4GiB");
     }
+    if !(MIN_MEMORY..=MAX_STORAGE).contains(&limits.storage) {
+        return problem(format!("{path}.storage"), "out of range, expected 64KiB to 64GiB");
+    }
     positive(path, "deadline", limits.deadline)?;
-    positive(path, "init", limits.init)
+    positive(path, "init", limits.init)?;
+    positive(path, "data", limits.data)
 }
 
 /// Makes relative paths relative to `folder`, reads the secrets, and looks for the plugins.
@@ -359,6 +381,15 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             Ok(file) if file.is_file() => {}
             Ok(_) => return problem(path, format!("not a file: `{}`", policy.plugin.display())),
             Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
+        }
+        for (name, source) in &mut policy.data {
+            source.file = folder.join(&source.file);
+            if source.required
+                && let Err(error) = fs::metadata(&source.file)
+            {
+                let path = format!("policies[{at}].data.{name}.file");
+                return problem(path, unreadable(&source.file, &error));
+            }
         }
     }
     if let Some(state_dir) = &mut config.state_dir {

@@ -1,6 +1,6 @@
 //! The keys of the configuration, with their defaults.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
@@ -254,8 +254,51 @@ pub struct Policy {
     /// What the plugin's `init` gets as JSON; always an object.
     #[serde(default = "empty_object", deserialize_with = "object")]
     pub config: serde_json::Value,
+    /// What the plugin decides by, by names of 1 to 40 of `a` to `z`, `0` to `9`, `-` and `_`.
+    #[serde(default)]
+    pub data: BTreeMap<String, DataSource>,
     #[serde(default)]
     pub limits: PolicyLimits,
+}
+
+/// A file that is followed while the tracker serves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSource {
+    /// Where it is `required`, one that was there when the configuration was read.
+    pub file: PathBuf,
+    pub format: DataFormat,
+    /// In bytes, at least 1.
+    #[serde(default = "max_data", deserialize_with = "values::size")]
+    pub max_size: u64,
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// What a data source is made of; all but `Raw` are texts, one entry a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataFormat {
+    /// Whatever the plugin understands.
+    Raw,
+    /// 40 hexadecimal digits of either case.
+    InfoHashes,
+    /// Addresses and ranges of them, with or without a number behind a blank.
+    Addresses,
+    Strings,
+}
+
+impl DataFormat {
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::InfoHashes => "info-hashes",
+            Self::Addresses => "addresses",
+            Self::Strings => "strings",
+        }
+    }
 }
 
 /// Whether a policy is obeyed.
@@ -310,24 +353,36 @@ pub enum OnError {
     Drop,
 }
 
-/// What one instance of a policy may use.
+/// What a policy may use; what is not said otherwise, each of its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyLimits {
     /// Linear memory, in bytes, 64 KiB to 4 GiB.
     #[serde(deserialize_with = "values::size")]
     pub memory: u64,
+    /// What its key-values may take, in bytes, for all instances together, 64 KiB to 64 GiB.
+    #[serde(deserialize_with = "values::size")]
+    pub storage: u64,
     /// Processor time of one call on a request.
     #[serde(deserialize_with = "values::duration")]
     pub deadline: Duration,
     /// Processor time of `init`.
     #[serde(deserialize_with = "values::duration")]
     pub init: Duration,
+    /// Processor time of one `on-data`.
+    #[serde(deserialize_with = "values::duration")]
+    pub data: Duration,
 }
 
 impl Default for PolicyLimits {
     fn default() -> Self {
-        Self { memory: 32 << 20, deadline: Duration::from_millis(5), init: Duration::from_secs(5) }
+        Self {
+            memory: 32 << 20,
+            storage: 16 << 20,
+            deadline: Duration::from_millis(5),
+            init: Duration::from_secs(5),
+            data: Duration::from_secs(1),
+        }
     }
 }
 
@@ -380,6 +435,10 @@ fn any_address(port: u16) -> SocketAddr {
 
 fn routes(verb: &str) -> Vec<String> {
     vec![format!("/{verb}"), format!("/{verb}/{{passkey}}"), format!("/{{passkey}}/{verb}")]
+}
+
+fn max_data() -> u64 {
+    64 << 20
 }
 
 fn empty_object() -> serde_json::Value {

@@ -4,17 +4,21 @@ use serde_yaml::Value;
 
 use super::{Error, Source};
 
-/// Paths, `[]` for each item of a list; with a value where only that one is not built.
-const UNBUILT: [(&str, Option<&str>); 10] = [
+/// Paths, `[]` for each item of a list, `*` for each key; with a value where only that one is not
+/// built.
+const UNBUILT: [(&str, Option<&str>); 13] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
     ("policies[].when.transports[]", Some("https")),
-    ("policies[].data", None),
+    ("policies[].data.*.url", None),
+    ("policies[].data.*.every", None),
+    ("policies[].data.*.timeout", None),
+    ("policies[].data.*.headers", None),
+    ("policies[].data.*.insecure", None),
+    ("policies[].data.*.max_age", None),
     ("policies[].tick", None),
     ("policies[].allow", None),
     ("policies[].watch", None),
-    ("policies[].limits.storage", None),
-    ("policies[].limits.data", None),
     ("policies[].limits.control", None),
 ];
 
@@ -47,6 +51,13 @@ fn find<'v>(
         return only.is_none_or(|only| node.as_str() == Some(only)).then_some((path, only));
     }
     let (key, pattern) = pattern.split_at(pattern.find(['.', '[']).unwrap_or(pattern.len()));
-    let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    find(node.as_mapping()?.get(key)?, pattern, path, only)
+    let go = |key: &str, node| {
+        let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        find(node, pattern, path, only)
+    };
+    let node = node.as_mapping()?;
+    match key {
+        "*" => node.iter().find_map(|(key, node)| go(key.as_str()?, node)),
+        _ => go(key, node.get(key)?),
+    }
 }

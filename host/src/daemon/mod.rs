@@ -22,7 +22,8 @@ use self::worker::Worker;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config, LogLevel};
 use crate::metrics::Metrics;
-use crate::policy::{self, Engine, Generation};
+use crate::policy::{self, Artifacts, Engine, Generation};
+use crate::state_dir::StateDir;
 use crate::swarm::{Memory, Options, Store};
 
 /// Why the daemon did not run, or stopped.
@@ -42,7 +43,9 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// Says whether [`run`] would accept the configuration. Binds and writes nothing.
 pub fn check(config: Config) -> Result<(), Error> {
-    let engine = Engine::new()?;
+    let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
+    let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
+    let engine = Engine::new(artifacts, Arc::default())?;
     let store = Arc::new(Memory::new(options(&config)));
     let (routes, ..) = site::routes(&config)?;
     let config = Arc::new(config);
@@ -67,7 +70,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         let store = store.clone();
         move || store.totals().now_or_never().unwrap_or_default()
     }));
-    let engine = Engine::new()?;
+    let engine = Engine::new(artifacts(&config)?, metrics.plugins())?;
     let (routes, ..) = site::routes(&config)?;
     let nothing = Generation::default();
     let refuse = |(at, error)| refused(&config, at, &error);
@@ -97,6 +100,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         orders.push(order);
     }
     metrics.set_generation(1);
+    metrics.set_data(version.data());
 
     let shown = Arc::new(Mutex::new(version.shown()));
     let (ask, asked) = mpsc::channel(16);
@@ -201,6 +205,20 @@ async fn expire(store: Arc<impl Store>, start: Instant) {
             slices = 0;
         }
         slices += 1;
+    }
+}
+
+/// The state folder's compiled components; `None` where there is no such folder and the
+/// configuration names none.
+fn artifacts(config: &Config) -> Result<Option<Artifacts>, Error> {
+    let state = StateDir::open(config.state_dir.as_deref());
+    match state.and_then(|state| Artifacts::open(&state)) {
+        Ok(artifacts) => Ok(Some(artifacts)),
+        Err(error) if config.state_dir.is_some() => Err(system("state_dir", error)),
+        Err(error) => {
+            tracing::debug!(%error, "no state folder; every plugin is compiled");
+            Ok(None)
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Error, seconds};
 use crate::admin::{self, Refusal, Report};
 use crate::bittorrent::{Event, Transport};
 use crate::config::{self, Config, LogLevel};
+use crate::data;
 use crate::frontend::RouteTable;
 use crate::limits::Limiter;
 use crate::metrics::{Metrics, Reload};
@@ -90,12 +91,19 @@ impl Version {
         (0..workers).map(rules).collect()
     }
 
+    /// The data of all policies.
+    pub fn data(&self) -> Vec<Arc<data::Source>> {
+        let policies = self.generation.policies.iter();
+        policies.flat_map(|policy| policy.supplier.plugin().data.iter().cloned()).collect()
+    }
+
     /// What the operator's side shows.
     pub fn shown(&self) -> Vec<admin::Policy> {
         let show = |policy: &Arc<policy::Policy>| {
             let plugin = policy.supplier.plugin();
             admin::Policy {
                 name: plugin.name.to_string(),
+                data: plugin.data.clone(),
                 digest: policy::hex(&plugin.identity.digest),
                 mode: match policy.mode {
                     config::Mode::Enforce => "enforce",
@@ -162,6 +170,7 @@ impl Versions {
             self.metrics.set_generation(report.generation);
             (self.set_level)(version.config.log.level);
             *self.shown.lock() = version.shown();
+            self.metrics.set_data(version.data());
         }
         self.current = version;
         Ok(report)
@@ -250,6 +259,10 @@ pub fn refused(config: &Config, at: usize, error: &LoadError) -> Error {
     Error::Config(match stage {
         Stage::Init => source.plugin_error(at, &format!("{reason} {who}")),
         Stage::Digest => source.error(&format!("policies[{at}].sha256"), format!("{reason} {who}")),
+        Stage::Data => {
+            let (name, reason) = reason.split_once(": ").unwrap_or(("", reason));
+            source.error(&format!("policies[{at}].data.{name}"), format!("{reason} {who}"))
+        }
         _ => source.error(&format!("policies[{at}].plugin"), format!("{stage}: {reason} {who}")),
     })
 }

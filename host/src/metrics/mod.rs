@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub mod plugin;
 mod render;
 
 use crate::bittorrent::{Family, Transport};
+use crate::data;
 use crate::swarm::Totals;
 
 /// Everything that is counted.
@@ -21,6 +23,8 @@ pub struct Metrics {
     totals: Box<dyn Fn() -> Totals + Send + Sync>,
     generation: AtomicU64,
     reloads: [AtomicU64; Reload::ALL.len()],
+    plugins: Arc<plugin::Registry>,
+    data: Mutex<Vec<Arc<data::Source>>>,
 }
 
 /// What one worker thread counts of requests.
@@ -220,6 +224,8 @@ impl Metrics {
             totals: Box::new(totals),
             generation: AtomicU64::new(0),
             reloads: Default::default(),
+            plugins: Arc::default(),
+            data: Mutex::default(),
         }
     }
 
@@ -266,6 +272,11 @@ impl Metrics {
         })
     }
 
+    /// The series that plugins make for themselves.
+    pub fn plugins(&self) -> Arc<plugin::Registry> {
+        self.plugins.clone()
+    }
+
     pub fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
     }
@@ -273,6 +284,11 @@ impl Metrics {
     /// Says which generation of the configuration serves.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Relaxed);
+    }
+
+    /// Says which data sources serve.
+    pub fn set_data(&self, sources: Vec<Arc<data::Source>>) {
+        *self.data.lock() = sources;
     }
 
     /// Counts a reload.

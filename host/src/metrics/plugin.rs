@@ -25,7 +25,7 @@ pub struct Series {
     policy: Arc<str>,
     /// Whether they are exported.
     shown: bool,
-    registry: Weak<Registry>,
+    registry: Arc<Registry>,
     /// An id is a place in this list.
     known: RwLock<Vec<One>>,
 }
@@ -89,8 +89,11 @@ impl Registry {
     pub fn of(self: &Arc<Self>, policy: &Arc<str>) -> Arc<Series> {
         let mut all = self.0.lock();
         all.retain(|series| series.strong_count() > 0);
-        let known = all.iter().filter_map(Weak::upgrade);
-        known.into_iter().find(|one| one.shown && one.policy == *policy).unwrap_or_else(|| {
+        let known = all
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|series| series.shown && series.policy == *policy);
+        known.unwrap_or_else(|| {
             let series = Arc::new(Series::new(self, policy, true));
             all.push(Arc::downgrade(&series));
             series
@@ -100,7 +103,9 @@ impl Registry {
     /// Series that are like a policy's, but not exported: for trials.
     pub fn hidden(self: &Arc<Self>, policy: &Arc<str>) -> Arc<Series> {
         let series = Arc::new(Series::new(self, policy, false));
-        self.0.lock().push(Arc::downgrade(&series));
+        let mut all = self.0.lock();
+        all.retain(|series| series.strong_count() > 0);
+        all.push(Arc::downgrade(&series));
         series
     }
 
@@ -123,26 +128,170 @@ impl Registry {
 
 impl Series {
     fn new(registry: &Arc<Registry>, policy: &Arc<str>, shown: bool) -> Self {
-        Self {
-            policy: policy.clone(),
-            shown,
-            registry: Arc::downgrade(registry),
-            known: RwLock::default(),
-        }
+        Self { policy: policy.clone(), shown, registry: registry.clone(), known: RwLock::default() }
     }
 
     /// The id of a series, which is made where it is not known.
     pub fn register(&self, kind: Kind, name: &str, help: &str) -> Result<u32, Refused> {
-        if let Some((id, one)) = self.known.read().iter().enumerate().find(|(_, one)| one.name == name)
-        {
-            return self.same(kind, one.value.kind()).map(|()| id as u32);
+        if let Some(id) = self.find(kind, name)? {
+            return Ok(id);
         }
-        if !is_name(name) {
+        let mut rest = name.bytes();
+        if name.len() > MAX_NAME
+            || !rest.next().is_some_and(|first| first.is_ascii_lowercase())
+            || !rest.all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        {
             return Err(Refused::Name);
         }
-        // Names and kinds change only under the registry's lock.
-        let Some(registry) = self.registry.upgrade() else { return Err(Refused::Full) };
-        let all = registry.0.lock();
-        todo!()
+        // Series are made only under this lock, so that the kinds stay what they are found to be.
+        let all = self.registry.0.lock();
+        for series in all.iter().filter_map(Weak::upgrade) {
+            let found = series.find(kind, name)?;
+            if std::ptr::eq(&*series, self)
+                && let Some(id) = found
+            {
+                return Ok(id);
+            }
+        }
+        let mut known = self.known.write();
+        if known.len() >= MAX_SERIES {
+            return Err(Refused::Full);
+        }
+        known.push(One {
+            name: name.to_owned(),
+            help: help[..help.floor_char_boundary(MAX_HELP)].to_owned(),
+            value: match kind {
+                Kind::Counter => Value::Counter(Box::default()),
+                Kind::Gauge => Value::Gauge(AtomicU64::new(0)),
+            },
+        });
+        Ok(known.len() as u32 - 1)
+    }
+
+    fn find(&self, kind: Kind, name: &str) -> Result<Option<u32>, Refused> {
+        let known = self.known.read();
+        let Some(at) = known.iter().position(|one| one.name == name) else { return Ok(None) };
+        let is = known[at].value.kind();
+        if is != kind {
+            return Err(Refused::Kind { policy: self.policy.clone(), kind: is.name() });
+        }
+        Ok(Some(at as u32))
+    }
+
+    /// Adds to a counter; nothing where the id is none of a counter. `worker` chooses the cell.
+    pub fn add(&self, id: u32, delta: u64, worker: u32) {
+        if let Some(One { value: Value::Counter(cells), .. }) = self.known.read().get(id as usize) {
+            cells[worker as usize % CELLS].0.fetch_add(delta, Relaxed);
+        }
+    }
+
+    /// Sets a gauge; nothing where the id is none of a gauge.
+    pub fn set(&self, id: u32, value: f64) {
+        if let Some(One { value: Value::Gauge(bits), .. }) = self.known.read().get(id as usize) {
+            bits.store(value.to_bits(), Relaxed);
+        }
+    }
+}
+
+impl Value {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+        }
+    }
+
+    fn get(&self) -> f64 {
+        match self {
+            Self::Counter(cells) => {
+                let sum =
+                    cells.iter().fold(0_u64, |sum, cell| sum.wrapping_add(cell.0.load(Relaxed)));
+                sum as f64
+            }
+            Self::Gauge(bits) => f64::from_bits(bits.load(Relaxed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(registry: &Registry) -> Vec<String> {
+        let families = registry.families();
+        let lines = families.into_iter().flat_map(|(name, family)| {
+            let kind = family.kind.name();
+            let line = move |(policy, value)| format!("{kind} {name} {policy} {value}");
+            family.values.into_iter().map(line)
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn counters_add_up_and_gauges_show_the_last() {
+        let registry = Arc::new(Registry::default());
+        let (a, b) = (registry.of(&"a".into()), registry.of(&"b".into()));
+        let hits = a.register(Kind::Counter, "hits", "How often.").unwrap();
+        let heat = a.register(Kind::Gauge, "heat", "").unwrap();
+        assert_eq!(registry.of(&"a".into()).register(Kind::Counter, "hits", "Other."), Ok(hits));
+        for worker in 0..20 {
+            a.add(hits, 2, worker);
+            a.set(heat, f64::from(worker) / 2.0);
+        }
+        let other = b.register(Kind::Counter, "hits", "").unwrap();
+        b.add(other, 1, 0);
+        // Ids of nothing and of the other kind.
+        a.add(heat, 1, 0);
+        a.add(99, 1, 0);
+        a.set(hits, 1.0);
+        a.set(99, 1.0);
+        assert_eq!(shown(&registry), ["gauge heat a 9.5", "counter hits a 40", "counter hits b 1"]);
+        assert_eq!(registry.families()["hits"].help, "How often.");
+    }
+
+    #[test]
+    fn a_name_has_one_kind() {
+        let registry = Arc::new(Registry::default());
+        let (a, b) = (registry.of(&"a".into()), registry.of(&"b".into()));
+        a.register(Kind::Counter, "hits", "").unwrap();
+        let refused = Err(Refused::Kind { policy: "a".into(), kind: "counter" });
+        assert_eq!(a.register(Kind::Gauge, "hits", ""), refused);
+        assert_eq!(b.register(Kind::Gauge, "hits", ""), refused);
+        drop(a);
+        assert_eq!(b.register(Kind::Gauge, "hits", ""), Ok(0), "the policy is gone");
+    }
+
+    #[test]
+    fn trials_see_kinds_and_show_nothing() {
+        let registry = Arc::new(Registry::default());
+        let live = registry.of(&"a".into());
+        live.register(Kind::Counter, "hits", "").unwrap();
+        let trial = registry.hidden(&"a".into());
+        let hits = trial.register(Kind::Counter, "hits", "").unwrap();
+        trial.add(hits, 7, 0);
+        assert!(trial.register(Kind::Gauge, "hits", "").is_err());
+        trial.register(Kind::Gauge, "heat", "").unwrap();
+        assert_eq!(shown(&registry), ["counter hits a 0"]);
+        let sibling = registry.hidden(&"b".into());
+        assert!(sibling.register(Kind::Counter, "heat", "").is_err());
+        assert!(Arc::ptr_eq(&registry.of(&"a".into()), &live));
+    }
+
+    #[test]
+    fn names_and_numbers_are_bounded() {
+        let registry = Arc::new(Registry::default());
+        let a = registry.of(&"a".into());
+        let long = "x".repeat(MAX_NAME + 1);
+        for name in ["", "A", "_a", "1a", "a-b", "a b", "ä", "a\n", &long] {
+            assert_eq!(a.register(Kind::Counter, name, ""), Err(Refused::Name), "{name}");
+        }
+        a.register(Kind::Gauge, &long[1..], &"ä".repeat(1000)).unwrap();
+        assert_eq!(registry.families()[&long[1..]].help.len(), MAX_HELP);
+        for n in 1..MAX_SERIES {
+            a.register(Kind::Counter, &format!("n{n}"), "").unwrap();
+        }
+        assert_eq!(a.register(Kind::Counter, "more", ""), Err(Refused::Full));
+        assert_eq!(a.register(Kind::Counter, "n1", ""), Ok(1), "known ones stay known");
+        registry.of(&"b".into()).register(Kind::Counter, "more", "").unwrap();
     }
 }

@@ -10,8 +10,9 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::{
     Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload, TRANSPORTS,
-    Verdict, Would, call_index, error_index, request_index,
+    Verdict, Would, call_index, error_index, plugin, request_index,
 };
+use crate::data::{Definition, Source};
 
 /// Buckets and the sum of nanoseconds.
 type Sum = ([u64; BOUNDS.len() + 1], u64);
@@ -34,6 +35,16 @@ pub fn text(metrics: &Metrics) -> String {
         "Reloads of the configuration, by how they ended.",
         reloads.collect(),
     ));
+    families.extend(metrics.plugins.families().into_iter().map(|(name, family)| {
+        let values = family.values.iter();
+        let samples = values.map(|(policy, value)| (vec![("policy", &**policy)], *value)).collect();
+        let make = match family.kind {
+            plugin::Kind::Counter => counter,
+            plugin::Kind::Gauge => gauge,
+        };
+        make(&format!("karuta_plugin_{name}"), &family.help, samples)
+    }));
+    families.extend(data(metrics));
     families.extend(prometheus::gather());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -172,6 +183,25 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
             "Instances that took the place of one that had failed.",
             restarts,
         ),
+    ]
+}
+
+fn data(metrics: &Metrics) -> [MetricFamily; 3] {
+    let sources = metrics.data.lock();
+    fn labels(source: &Source) -> Labels<'_> {
+        let Definition { policy, name, .. } = source.definition();
+        vec![("policy", policy), ("data", name)]
+    }
+    let [mut ages, mut entries, mut errors] = [const { Vec::new() }; 3];
+    for source in &*sources {
+        ages.extend(source.age().map(|age| (labels(source), age.as_secs_f64())));
+        entries.push((labels(source), source.entries() as f64));
+        errors.push((labels(source), source.errors() as f64));
+    }
+    [
+        gauge("karuta_data_age_seconds", "Time since the data in use was read.", ages),
+        gauge("karuta_data_entries", "Entries of the data in use.", entries),
+        counter("karuta_data_errors_total", "New versions of data that were refused.", errors),
     ]
 }
 

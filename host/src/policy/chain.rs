@@ -68,6 +68,8 @@ struct Link {
     remembered: Remembered,
     series: Arc<metrics::Policy>,
     calls: u32,
+    /// The version of the plugin's data that verdicts are remembered of.
+    data: u64,
     /// When the log last told what a policy in shadow mode would have done.
     told: Option<Instant>,
     /// Causes that the log has seen, a bit each.
@@ -116,6 +118,7 @@ impl Chain {
                         remembered: Remembered::default(),
                         series,
                         calls: 0,
+                        data: 0,
                         told: None,
                         logged: 0,
                         given_up: false,
@@ -194,6 +197,11 @@ impl Link {
         hook: Hook,
         call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
     ) -> Result<Verdict, Cause> {
+        let data = self.policy.supplier.plugin().data_version();
+        if self.slot.freshen() || data != self.data {
+            self.data = data;
+            self.remembered = Remembered::default();
+        }
         if !self.remembered.is_empty() {
             let Exchange { request, changes, now, .. } = &mut **exchange;
             let credential = || self.policy.credential(request);

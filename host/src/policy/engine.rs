@@ -1,13 +1,17 @@
 //! The wasmtime engine that all policies share, and its clock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
 
+use super::artifact::Artifacts;
 use super::host;
 use super::state::{Account, State};
+use super::storage::Stores;
+use crate::metrics::plugin::Registry;
 
 /// How often a call that is under way looks at the clock.
 const TICK: Duration = Duration::from_millis(2);
@@ -19,10 +23,14 @@ pub const THREAD_STACK: usize = 4 * 1024 * 1024;
 const WALL_FACTOR: u32 = 10;
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Compiles, links and clocks components.
+/// Compiles, links and clocks components, and knows what the instances of each policy share.
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
+    artifacts: Option<Artifacts>,
+    /// Key-values.
+    pub(super) stores: Stores,
+    pub(super) series: Arc<Registry>,
 }
 
 /// The engine does not work on this machine.
@@ -31,12 +39,13 @@ pub struct Engine {
 pub struct EngineError(String);
 
 impl Engine {
-    /// Makes the engine, and starts the thread of its clock, which ends with the engine.
-    pub fn new() -> Result<Self, EngineError> {
-        Self::build().map_err(|error| EngineError(format!("{error:#}")))
+    /// Makes the engine, and starts the thread of its clock, which ends with the engine. What it
+    /// compiles is kept in `artifacts`, and the plugins' own series in `series`.
+    pub fn new(artifacts: Option<Artifacts>, series: Arc<Registry>) -> Result<Self, EngineError> {
+        Self::build(artifacts, series).map_err(|error| EngineError(format!("{error:#}")))
     }
 
-    fn build() -> wasmtime::Result<Self> {
+    fn build(artifacts: Option<Artifacts>, series: Arc<Registry>) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config
             .concurrency_support(false)
@@ -55,7 +64,15 @@ impl Engine {
                 std::thread::sleep(TICK);
             }
         })?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, artifacts, stores: Stores::default(), series })
+    }
+
+    /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
+    pub fn compile(&self, wasm: &[u8], digest: &[u8; 32]) -> wasmtime::Result<Component> {
+        match &self.artifacts {
+            Some(artifacts) => artifacts.component(&self.engine, wasm, digest),
+            None => Component::from_binary(&self.engine, wasm),
+        }
     }
 
     pub fn wasmtime(&self) -> &wasmtime::Engine {

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Uri};
 
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+use crate::swarm::Locality;
 
 /// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
 /// is used again for the next request.
@@ -74,6 +75,8 @@ pub struct Answer {
     pub first: Vec<SocketAddr>,
     /// Peers to put at random places among the swarm's own.
     pub mixed: Vec<SocketAddr>,
+    /// Where the announcing peer is.
+    pub locality: Option<Locality>,
     /// What policies left for those behind them.
     pub attributes: Vec<(String, String)>,
     /// Scrapes: answer zeros for this info-hash.
@@ -94,6 +97,7 @@ pub(super) struct Changes {
     pub num_want: Option<u32>,
     pub first: Vec<SocketAddr>,
     pub mixed: Vec<SocketAddr>,
+    pub locality: Option<Locality>,
     pub attributes: Vec<(String, String)>,
     pub hidden: bool,
 }
@@ -135,6 +139,7 @@ impl Default for Exchange {
                 retry: None,
                 first: Vec::new(),
                 mixed: Vec::new(),
+                locality: None,
                 attributes: Vec::new(),
                 hidden: false,
             },
@@ -187,6 +192,7 @@ impl Answer {
         self.retry = None;
         self.first.clear();
         self.mixed.clear();
+        self.locality = None;
         self.attributes.clear();
         self.hidden = false;
     }
@@ -237,6 +243,7 @@ impl Exchange {
         }
         answer.first.append(&mut changes.first);
         answer.mixed.append(&mut changes.mixed);
+        answer.locality = changes.locality.take().or(answer.locality);
         for (name, value) in changes.attributes.drain(..) {
             match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, old)) => *old = value,

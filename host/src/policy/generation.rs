@@ -8,7 +8,7 @@ use super::instance::{Instance, Place, Role};
 use super::plugin::{LoadError, Plugin};
 use super::state::Scope;
 use super::supply::{Slot, Supplier};
-use crate::config;
+use crate::config::{self, Mode};
 use crate::metrics::Metrics;
 
 /// The policies of one version of the configuration. Workers share it, but no instance of it.
@@ -56,8 +56,12 @@ impl Generation {
                 }
                 _ => {
                     let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
-                    Instance::new(&plugin, trial)
+                    let mut instance = Instance::new(&plugin, trial)
                         .map_err(|reason| fail(plugin.init_error(reason)))?;
+                    plugin.take_data();
+                    instance
+                        .feed(&plugin, None)
+                        .map_err(|reason| fail(plugin.data_error(reason)))?;
                     Supplier::start(plugin.clone())
                         .map_err(|error| fail(plugin.init_error(error.to_string())))?
                 }
@@ -66,7 +70,26 @@ impl Generation {
             Ok(Arc::new(Policy { supplier, when, on_error, mode }))
         };
         let policies = policies.iter().zip(whens).enumerate().map(load);
-        Ok(Self { policies: policies.collect::<Result<_, _>>()? })
+        let generation = Self { policies: policies.collect::<Result<_, _>>()? };
+        generation.check_planners()?;
+        Ok(generation)
+    }
+
+    /// Refuses a second policy with plans: a peer has one label.
+    fn check_planners(&self) -> Result<(), (usize, LoadError)> {
+        let mut planners = self.policies.iter().enumerate().filter(|(_, policy)| {
+            policy.mode == Mode::Enforce && policy.supplier.plugin().has_plans()
+        });
+        match (planners.next(), planners.next()) {
+            (Some((_, first)), Some((at, second))) => {
+                let reason = format!(
+                    "defines locality plans, as policy `{}` does; one policy may",
+                    first.supplier.plugin().name
+                );
+                Err((at, second.supplier.plugin().init_error(reason)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Prepares the chain of one worker: instances for what is new since `earlier`.

@@ -1,6 +1,7 @@
 //! One instance of a plugin, and calls into it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{Store, Trap};
@@ -10,11 +11,16 @@ use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
 use super::engine;
 use super::exchange::Exchange;
+use super::host::keyvalue::Storage;
+use super::host::locality::Plans;
 use super::host::log::Sink;
+use super::host::metrics::Meter;
+use super::host::signatures::Keys;
 use super::plugin::Plugin;
 use super::state::{Call, Memory, State};
 use super::values;
 use super::wasi::Wasi;
+use crate::data::Content;
 use crate::metrics::Cause;
 
 pub use hooks::lifecycle::Role;
@@ -29,6 +35,9 @@ pub struct Instance {
     store: Store<State>,
     announce: Option<hooks::announce_filter::Guest>,
     scrape: Option<hooks::scrape_filter::Guest>,
+    data: Option<hooks::data_sink::Guest>,
+    /// The version of the plugin's raw data that it has.
+    fed: u64,
     deadline: Duration,
 }
 
@@ -60,6 +69,11 @@ impl Instance {
     /// Makes an instance and calls its `init`. The error is the plugin's own, or says how its
     /// code failed.
     pub fn new(plugin: &Plugin, place: Place) -> Result<Self, String> {
+        // What a trial stores and counts is its own, and ends with it.
+        let (shared, series) = match place.role {
+            Role::Trial => (Arc::default(), &plugin.trial_series),
+            Role::Worker | Role::Control => (plugin.store.clone(), &plugin.series),
+        };
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
@@ -68,23 +82,29 @@ impl Instance {
             ),
             wasi: Wasi::new(&plugin.name),
             log: Sink::new(plugin.name.clone()),
+            keys: Keys::default(),
+            storage: Storage { store: shared, limit: plugin.identity.limits.storage },
+            meter: Meter { series: series.clone(), worker: place.worker },
+            plans: Plans::Open(Vec::new()),
             credential: plugin.identity.credential.clone(),
+            data: plugin.data.clone(),
             call: Call::default(),
         };
-        let mut store = Store::new(plugin.pre.engine(), state);
+        let mut store = Store::new(plugin.code.pre.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(HOST_CALL);
         store.set_max_component_handles(HANDLES);
         engine::watch(&mut store);
         begin(&mut store, plugin.identity.limits.init);
-        let made = plugin.pre.instantiate(&mut store).and_then(|instance| {
-            let hooks = &plugin.hooks;
+        let made = plugin.code.pre.instantiate(&mut store).and_then(|instance| {
+            let hooks = &plugin.code.hooks;
             let lifecycle = hooks.lifecycle.load(&mut store, &instance)?;
             let announce = hooks.announce.as_ref().map(|h| h.load(&mut store, &instance));
             let scrape = hooks.scrape.as_ref().map(|h| h.load(&mut store, &instance));
-            Ok((lifecycle, announce.transpose()?, scrape.transpose()?))
+            let data = hooks.data.as_ref().map(|h| h.load(&mut store, &instance));
+            Ok((lifecycle, announce.transpose()?, scrape.transpose()?, data.transpose()?))
         });
-        let (lifecycle, announce, scrape) = made.map_err(|error| {
+        let (lifecycle, announce, scrape, data) = made.map_err(|error| {
             if store.data().memory.refused {
                 let limit = plugin.identity.limits.memory;
                 return format!("needs more than the {limit} bytes that `limits.memory` allows");
@@ -101,7 +121,47 @@ impl Instance {
         lifecycle
             .call_init(&mut store, context)
             .map_err(|error| failure(&store, &error).to_string())??;
-        Ok(Self { store, announce, scrape, deadline: plugin.identity.limits.deadline })
+        store.data_mut().plans.settle(&plugin.plans)?;
+        let deadline = plugin.identity.limits.deadline;
+        Ok(Self { store, announce, scrape, data, fed: 0, deadline })
+    }
+
+    /// Hands over the plugin's raw data, as far as there is any; in place of what there is of it,
+    /// a `candidate` of a name, a number and the bytes. The error begins with the name.
+    pub fn feed(
+        &mut self,
+        plugin: &Plugin,
+        candidate: Option<(&str, u64, &[u8])>,
+    ) -> Result<(), String> {
+        self.fed = plugin.raw_version();
+        for source in plugin.data.iter().filter(|source| source.is_raw()) {
+            let name = &*source.definition().name;
+            let guest = self.data.as_ref().ok_or_else(|| {
+                format!("{name}: the plugin takes no raw data (it exports no data-sink)")
+            })?;
+            let current = source.current();
+            let own = candidate.filter(|(of, ..)| *of == name);
+            let (number, bytes) = match (own, current.as_ref()) {
+                (Some((_, number, bytes)), _) => (number, bytes),
+                (None, Some(version)) => match &version.content {
+                    Content::Raw(bytes) => (version.number, &**bytes),
+                    _ => continue,
+                },
+                (None, None) => continue,
+            };
+            begin(&mut self.store, plugin.identity.limits.data);
+            guest
+                .call_on_data(&mut self.store, name, number, bytes)
+                .map_err(|error| failure(&self.store, &error).to_string())
+                .and_then(|taken| taken)
+                .map_err(|reason| format!("{name}: {reason}"))?;
+        }
+        Ok(())
+    }
+
+    /// The version of the plugin's raw data that it has.
+    pub fn fed(&self) -> u64 {
+        self.fed
     }
 
     /// `announce-filter.on-announce`; `None` where the plugin does not export it.

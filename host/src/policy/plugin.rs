@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::types::ComponentItem;
@@ -11,14 +11,30 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::hooks;
 use super::engine::Engine;
-use super::state::Scope;
+use super::host::locality::Planned;
+use super::instance::{Instance, Place, Role};
+use super::state::{Scope, State};
+use super::storage::Store;
 use crate::config;
+use crate::data;
+use crate::metrics::plugin::Series;
 
 /// The version of the contract that this host offers.
 pub const CONTRACT: &str = "0.1.0";
 
 /// The interfaces of `karuta:policy` that this host implements for plugins.
-const OFFERED: [&str; 5] = ["types", "request", "response", "swarm", "log"];
+const OFFERED: [&str; 10] = [
+    "types",
+    "request",
+    "response",
+    "swarm",
+    "locality",
+    "sets",
+    "signatures",
+    "keyvalue",
+    "log",
+    "metrics",
+];
 
 /// Everything that the instances of one plugin have in common.
 pub struct Plugin {
@@ -26,8 +42,21 @@ pub struct Plugin {
     pub file: PathBuf,
     pub identity: Identity,
     pub scope: Scope,
-    pub(super) pre: InstancePre<super::state::State>,
-    pub(super) hooks: Hooks,
+    pub data: data::Sources,
+    pub(super) code: Arc<Code>,
+    /// The key-values and the series of the policy, which the next version of it takes over.
+    pub(super) store: Arc<Store>,
+    pub(super) series: Arc<Series>,
+    /// The series of trials, which nobody sees.
+    pub(super) trial_series: Arc<Series>,
+    /// What its trial defined.
+    pub(super) plans: OnceLock<Arc<[Planned]>>,
+}
+
+/// A component, compiled and linked.
+pub(super) struct Code {
+    pub pre: InstancePre<State>,
+    pub hooks: Hooks,
 }
 
 /// What makes a plugin another one: where any of it changes, its instances are made anew.
@@ -39,6 +68,8 @@ pub struct Identity {
     pub config: String,
     pub limits: config::PolicyLimits,
     pub credential: Arc<[config::CredentialRule]>,
+    /// In the order of their names.
+    pub data: Vec<data::Definition>,
     /// What a policy may set, from the configuration of the tracker.
     pub max_interval: u32,
     pub max_num_want: u32,
@@ -49,6 +80,7 @@ pub(super) struct Hooks {
     pub lifecycle: hooks::lifecycle::GuestIndices,
     pub announce: Option<hooks::announce_filter::GuestIndices>,
     pub scrape: Option<hooks::scrape_filter::GuestIndices>,
+    pub data: Option<hooks::data_sink::GuestIndices>,
 }
 
 /// Why a plugin cannot be used.
@@ -67,6 +99,7 @@ pub enum Stage {
     Digest,
     Compile,
     Link,
+    Data,
     Init,
 }
 
@@ -77,6 +110,7 @@ impl fmt::Display for Stage {
             Self::Digest => "digest",
             Self::Compile => "compile",
             Self::Link => "link",
+            Self::Data => "data",
             Self::Init => "init",
         })
     }
@@ -119,16 +153,65 @@ impl Plugin {
             config: policy.config.to_string(),
             limits: policy.limits,
             credential: policy.credential.clone().into(),
+            data: definitions(&name, policy),
             max_interval: scope.max_interval,
             max_num_want: scope.max_num_want,
         };
         if let Some(same) = earlier.filter(|earlier| earlier.identity == identity) {
             return Ok(same.clone());
         }
-        let component = compile(engine, &bytes).map_err(|reason| fail(Stage::Compile, reason))?;
-        let (pre, hooks) = link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?;
+        let code = match earlier.filter(|earlier| earlier.identity.digest == digest) {
+            Some(same) => same.code.clone(),
+            None => {
+                let component = compile(engine, &bytes, &digest)
+                    .map_err(|reason| fail(Stage::Compile, reason))?;
+                Arc::new(link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?)
+            }
+        };
+        let sources = earlier.map_or(&[][..], |earlier| &earlier.data);
+        let data = data::open(&identity.data, sources)
+            .map_err(|(source, reason)| fail(Stage::Data, format!("{source}: {reason}")))?;
         let file = policy.plugin.clone();
-        Ok(Arc::new(Self { name, file, identity, scope: scope.clone(), pre, hooks }))
+        Ok(Arc::new(Self {
+            data,
+            file,
+            identity,
+            scope: scope.clone(),
+            code,
+            store: engine.stores.of(&name),
+            series: engine.series.of(&name),
+            trial_series: engine.series.hidden(&name),
+            plans: OnceLock::new(),
+            name,
+        }))
+    }
+
+    /// Whether peers are picked by plans of it.
+    pub fn has_plans(&self) -> bool {
+        self.plans.get().is_some_and(|plans| !plans.is_empty())
+    }
+
+    /// Grows with each new version of any of its data.
+    pub fn data_version(&self) -> u64 {
+        self.data.iter().map(|source| source.number()).sum()
+    }
+
+    /// Grows with each new version of its raw data, which instances have in their memory.
+    pub fn raw_version(&self) -> u64 {
+        self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
+    }
+
+    /// Has new versions of raw data be tried on this plugin first.
+    pub fn take_data(self: &Arc<Self>) {
+        for source in self.data.iter().filter(|source| source.is_raw()) {
+            let taker: Weak<dyn data::Taker> = Arc::<Self>::downgrade(self);
+            source.add_taker(taker);
+        }
+    }
+
+    /// The error for data that an instance did not take; the reason begins with the data's name.
+    pub fn data_error(&self, reason: String) -> LoadError {
+        LoadError { stage: Stage::Data, ..self.init_error(reason) }
     }
 
     /// The error for an instance that did not come up.
@@ -137,7 +220,26 @@ impl Plugin {
     }
 }
 
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, String> {
+impl data::Taker for Plugin {
+    fn try_on(&self, name: &str, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
+        Instance::new(self, trial)?.feed(self, Some((name, number, bytes)))
+    }
+}
+
+fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition> {
+    let define = |(source, key): (&String, &config::DataSource)| data::Definition {
+        policy: name.clone(),
+        name: source.as_str().into(),
+        file: key.file.clone(),
+        format: key.format,
+        max_size: key.max_size,
+        required: key.required,
+    };
+    policy.data.iter().map(define).collect()
+}
+
+fn compile(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Component, String> {
     match bytes {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => {}
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
@@ -150,13 +252,10 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, String> {
         }
         _ => return Err("is not a WebAssembly component".into()),
     }
-    Component::from_binary(engine.wasmtime(), bytes).map_err(|error| format!("{error:#}"))
+    engine.compile(bytes, digest).map_err(|error| format!("{error:#}"))
 }
 
-fn link(
-    engine: &Engine,
-    component: &Component,
-) -> Result<(InstancePre<super::state::State>, Hooks), String> {
+fn link(engine: &Engine, component: &Component) -> Result<Code, String> {
     let shape = component.component_type();
     for (name, _) in shape.imports(engine.wasmtime()) {
         if let Some(reason) = refusal(name) {
@@ -195,8 +294,12 @@ fn link(
             .then(|| hooks::scrape_filter::GuestIndices::new(&pre))
             .transpose()
             .map_err(text)?,
+        data: has("data-sink")
+            .then(|| hooks::data_sink::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
     };
-    Ok((pre, hooks))
+    Ok(Code { pre, hooks })
 }
 
 /// Why an import cannot be given; `None` where it can, as far as its name goes.

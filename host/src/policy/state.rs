@@ -6,7 +6,11 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::exchange::Exchange;
+use super::host::keyvalue::Storage;
+use super::host::locality::Plans;
 use super::host::log::Sink;
+use super::host::metrics::Meter;
+use super::host::signatures::Keys;
 use super::wasi::Wasi;
 use crate::bittorrent::{Counts, InfoHash};
 
@@ -19,8 +23,14 @@ pub struct State {
     pub memory: Memory,
     pub wasi: Wasi,
     pub log: Sink,
+    pub storage: Storage,
+    pub keys: Keys,
+    pub meter: Meter,
+    pub plans: Plans,
     /// The value of the policy's `credential` rules is looked up here.
     pub credential: Arc<[crate::config::CredentialRule]>,
+    /// What `sets` looks into; a handle is a place in it.
+    pub data: crate::data::Sources,
     pub call: Call,
 }
 

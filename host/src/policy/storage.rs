@@ -355,7 +355,11 @@ mod tests {
         assert_eq!(store.put(b"a", b"0", None, limit, now), Ok(()), "no larger than before");
         // Whichever shard it is in: what has expired makes room.
         assert_eq!(store.put(b"d", b"4", None, limit, now + seconds(5)), Ok(()));
-        assert_eq!(store.put(b"a", b"", None, 1, now), Ok(()), "a smaller limit, and a smaller value");
+        assert_eq!(
+            store.put(b"a", b"", None, 1, now),
+            Ok(()),
+            "a smaller limit, and a smaller value"
+        );
     }
 
     #[test]

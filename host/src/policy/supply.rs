@@ -67,9 +67,16 @@ fn work(plugin: &Plugin, queue: &Receiver<Order>) {
         while let Some(at) = later.iter().position(|(not_before, ..)| *not_before <= now) {
             let (_, place, reply) = later.swap_remove(at);
             // A slot that is gone needs no instance.
-            let _ = reply.send(Instance::new(plugin, place).map(Box::new));
+            let _ = reply.send(make(plugin, place));
         }
     }
+}
+
+/// An instance with the newest data.
+fn make(plugin: &Plugin, place: Place) -> Delivery {
+    let mut instance = Instance::new(plugin, place)?;
+    instance.feed(plugin, None)?;
+    Ok(Box::new(instance))
 }
 
 /// The place of one policy on one worker.
@@ -89,12 +96,12 @@ pub struct Slot {
 impl Slot {
     /// Makes the first instance at once, on the thread of the caller, and orders the spare.
     pub fn new(supplier: &Arc<Supplier>, place: Place) -> Result<Self, String> {
-        let first = Instance::new(&supplier.plugin, place)?;
+        let first = make(&supplier.plugin, place)?;
         let (reply, deliveries) = channel();
         let mut slot = Self {
             supplier: supplier.clone(),
             place,
-            current: Some(Box::new(first)),
+            current: Some(first),
             spare: None,
             deliveries,
             reply,
@@ -113,6 +120,27 @@ impl Slot {
 
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
+    }
+
+    /// Has an instance with the newest raw data serve, as soon as there is one; `true` where it has
+    /// just taken the place of another.
+    pub fn freshen(&mut self) -> bool {
+        let version = self.supplier.plugin.raw_version();
+        if self.current.as_ref().is_none_or(|current| current.fed() == version) {
+            return false;
+        }
+        self.collect();
+        if let Some(stale) = self.spare.take_if(|spare| spare.fed() != version) {
+            let _ = self.supplier.orders.send(Order::LetGo(stale));
+        }
+        let fresh = self.spare.take();
+        let swapped = fresh.is_some();
+        if let Some(old) = fresh.and_then(|fresh| self.current.replace(fresh)) {
+            let _ = self.supplier.orders.send(Order::LetGo(old));
+            self.proven = false;
+        }
+        self.order();
+        swapped
     }
 
     /// Whether the slot has given up on its plugin.

@@ -10,7 +10,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Options, Population, Refusal, Seconds, Store, Totals, Update};
+use super::{
+    Locality, Options, Order, Plan, PlanId, Population, Refusal, Seconds, Store, Totals, Update,
+};
 use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
 /// Makes one test of each part of the suite for the stores that `$make` makes from [`Options`].
@@ -26,6 +28,9 @@ macro_rules! suite {
             families_are_given_as_wanted
             answers_are_appended
             every_choice_is_equally_likely
+            near_peers_come_first
+            labels_of_another_plan_are_far
+            equally_near_peers_are_equally_likely
             a_lone_peer_is_echoed_if_so_set
             torrents_are_limited
             peers_of_a_torrent_are_limited
@@ -125,6 +130,7 @@ fn leecher(peer: SocketAddr) -> Update {
         seeder: false,
         want: 10_000,
         only: None,
+        locality: None,
         now: 0,
     }
 }
@@ -343,16 +349,139 @@ pub fn every_choice_is_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
                 *given.entry(peer).or_default() += 1;
             }
         }
-        let others = everybody.len() - 1;
-        assert_eq!(given.len(), others);
+        assert_eq!(given.len(), everybody.len() - 1);
         assert!(!given.contains_key(&me));
-        // Drawing without putting back makes the sum smaller than chi-square by this factor.
-        let (others, want, times) = (others as f64, want as f64, f64::from(times));
-        let expected = times * want / others;
-        let squares: f64 = given.values().map(|&n| (f64::from(n) - expected).powi(2)).sum();
-        let chi_square = squares / expected * (others - 1.0) / (others - want);
-        let deviations = (chi_square - (others - 1.0)) / (2.0 * (others - 1.0)).sqrt();
+        let deviations = deviations(given.values(), want, times);
         assert!(deviations.abs() < 4.5, "{of_v4} and {of_v6}: {deviations} deviations");
+    }
+}
+
+/// How many standard deviations chi-square is from where it should be, if `want` of the peers were
+/// drawn so many `times`.
+fn deviations<'a>(given: impl ExactSizeIterator<Item = &'a u32>, want: usize, times: u32) -> f64 {
+    // Drawing without putting back makes the sum smaller than chi-square by this factor.
+    let (others, want, times) = (given.len() as f64, want as f64, f64::from(times));
+    let expected = times * want / others;
+    let squares: f64 = given.map(|&n| (f64::from(n) - expected).powi(2)).sum();
+    let chi_square = squares / expected * (others - 1.0) / (others - want);
+    (chi_square - (others - 1.0)) / (2.0 * (others - 1.0)).sqrt()
+}
+
+/// A leecher at a place of a plan.
+fn at(label: u64, plan: Plan, id: PlanId, peer: SocketAddr) -> Update {
+    Update { locality: Some(Locality { label, plan, id }), ..leecher(peer) }
+}
+
+pub fn near_peers_come_first<S: Store>(make: impl Fn(Options) -> S) {
+    let id = PlanId::unused();
+    // Seeders and leechers in my rack, in my site and elsewhere: two units of each. In larger
+    // swarms labels are in order.
+    for unit in [2, 60] {
+        // The units of seeders and leechers, in each place, in an answer of six units.
+        for (order, far_percent, seeds, expected) in [
+            (Order::NearFirst, 0, false, [[2, 2], [2, 0], [0, 0]]),
+            (Order::RoleFirst, 0, false, [[2, 0], [2, 0], [2, 0]]),
+            (Order::NearFirst, 50, false, [[2, 1], [0, 0], [2, 1]]),
+            (Order::RoleFirst, 50, false, [[2, 0], [1, 0], [2, 1]]),
+            (Order::NearFirst, 100, false, [[2, 0], [0, 0], [2, 2]]),
+            (Order::NearFirst, 0, true, [[0, 2], [0, 2], [0, 2]]),
+        ] {
+            let mut subject = Subject::new(make(options()));
+            let plan = Plan::new(&[16, 8], order, far_percent).unwrap();
+            let labels = [0x0101, 0x0102, 0x0201].map(|label: u64| label << 48);
+            let mut classes = BTreeMap::new();
+            for number in 0..6 * unit {
+                let (place, role) =
+                    (usize::from(number / unit / 2), usize::from(number / unit % 2));
+                for peer in [v4(number), v6(number)] {
+                    let update = at(labels[place], plan, id, peer);
+                    subject.enter(&Update { seeder: role == 0, want: 0, ..update });
+                    classes.insert(peer, (place, role));
+                }
+            }
+            let me = at(labels[0], plan, id, v4(9999));
+            let want = 6 * usize::from(unit);
+            let mut given = [[0; 2]; 3];
+            for peer in subject.given(&Update { seeder: seeds, want, ..me }) {
+                let (place, role) = classes[&peer];
+                given[place][role] += 1;
+            }
+            let expected = expected.map(|roles| roles.map(|units| units * unit));
+            assert_eq!(given, expected, "{order:?}, {far_percent} percent, a seeder: {seeds}");
+        }
+    }
+}
+
+pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
+    let plan = Plan::new(&[64], Order::NearFirst, 0).unwrap();
+    let [before, after] = [PlanId::unused(), PlanId::unused()];
+    for crowd in [4, 400] {
+        let mut subject = Subject::new(make(options()));
+        let all = |subject: &mut Subject<S>, numbers: std::ops::Range<u16>, id| {
+            for number in numbers {
+                for peer in [v4(number), v6(number)] {
+                    subject.enter(&Update { want: 0, ..at(7, plan, id, peer) });
+                }
+            }
+        };
+        all(&mut subject, 0..crowd, before);
+        // Whoever is given with certainty is near.
+        let near = |subject: &mut Subject<S>, want: usize| {
+            let ask = Update { want, ..at(7, plan, after, v4(9999)) };
+            let mut always: BTreeSet<_> = subject.given(&ask).into_iter().collect();
+            for _ in 0..30 {
+                let given: BTreeSet<_> = subject.given(&ask).into_iter().collect();
+                always.retain(|peer| given.contains(peer));
+            }
+            always.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(near(&mut subject, 2), []);
+        all(&mut subject, 1..2, after);
+        assert_eq!(near(&mut subject, 3), [v4(1), v6(1)]);
+        // Who no longer says where it is, is nowhere.
+        subject.enter(&leecher(v4(1)));
+        assert_eq!(near(&mut subject, 2), [v6(1)]);
+        subject.enter(&stopped(v6(1)));
+        assert_eq!(near(&mut subject, 2), []);
+    }
+}
+
+pub fn equally_near_peers_are_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
+    let id = PlanId::unused();
+    let plan = Plan::new(&[16, 8], Order::NearFirst, 25).unwrap();
+    // IPv4 and IPv6 peers near by, as many of them far, and how many have no label at all.
+    for (of_v4, of_v6, unlabelled) in [(30, 20, 7), (200, 100, 0), (900, 300, 50)] {
+        let mut subject = Subject::new(make(options()));
+        let near: Vec<_> = (0..of_v4).map(v4).chain((0..of_v6).map(v6)).collect();
+        let far: Vec<_> =
+            (2000..2000 + of_v4).map(v4).chain((2000..2000 + of_v6).map(v6)).collect();
+        let nowhere: Vec<_> = (4000..4000 + unlabelled).map(v4).collect();
+        for (number, peer) in near.iter().enumerate() {
+            let label = 0x0102 << 48 | number as u64;
+            subject.enter(&Update { want: 0, ..at(label, plan, id, *peer) });
+        }
+        for (number, peer) in far.iter().enumerate() {
+            let label = [0x0001 << 48, 0x0201 << 48][number % 2];
+            subject.enter(&Update { want: 0, ..at(label, plan, id, *peer) });
+        }
+        for peer in &nowhere {
+            subject.enter(&Update { want: 0, ..leecher(*peer) });
+        }
+        let me = at(0x0101 << 48, plan, id, v4(9999));
+        let times = 4000;
+        let mut given = BTreeMap::<_, u32>::new();
+        for _ in 0..times {
+            for peer in subject.given(&Update { want: 20, ..me }) {
+                *given.entry(peer).or_default() += 1;
+            }
+        }
+        for (group, want) in [(near, 15), (far.into_iter().chain(nowhere).collect(), 5)] {
+            let group: Vec<u32> =
+                group.iter().map(|peer| given.remove(peer).unwrap_or_default()).collect();
+            let deviations = deviations(group.iter(), want, times);
+            assert!(deviations.abs() < 4.5, "{of_v4}, {of_v6}, {want}: {deviations} deviations");
+        }
+        assert_eq!(given, BTreeMap::new());
     }
 }
 
@@ -487,6 +616,7 @@ enum Step {
         seeder: bool,
         want: usize,
         only: Option<Family>,
+        locality: Option<Locality>,
     },
     /// Peers that come, or stop, one after the other.
     Crowd {
@@ -495,11 +625,37 @@ enum Step {
         count: u16,
         event: Event,
         seeder: bool,
+        /// Its label is that of the first.
+        locality: Option<Locality>,
     },
     Pass {
         seconds: Seconds,
     },
     Expire,
+}
+
+/// One of four sites, of five racks each, of seven machines each, by one of three plans.
+fn label(number: u16) -> u64 {
+    let number = u64::from(number);
+    (number % 4) << 62 | (number % 5) << 50 | (number % 7) << 20
+}
+
+fn localities() -> impl Strategy<Value = Option<Locality>> {
+    static IDS: std::sync::LazyLock<[PlanId; 3]> =
+        std::sync::LazyLock::new(|| std::array::from_fn(|_| PlanId::unused()));
+    let prefixes = prop::sample::subsequence(vec![64, 60, 30, 16, 8, 2, 1, 0], 0..=8);
+    let order = prop_oneof![Just(Order::NearFirst), Just(Order::RoleFirst)];
+    let far_percent = prop_oneof![Just(0), 0..=100_u8];
+    let id = prop_oneof![8 => Just(0), 1 => Just(1), 1 => Just(2_usize)];
+    let locality = (0..140_u16, prefixes, order, far_percent, id);
+    prop::option::weighted(
+        0.7,
+        locality.prop_map(|(number, prefixes, order, far_percent, id)| Locality {
+            label: label(number),
+            plan: Plan::new(&prefixes, order, far_percent).unwrap(),
+            id: IDS[id],
+        }),
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -514,24 +670,25 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let only = prop_oneof![Just(None), Just(Some(Family::Ipv4)), Just(Some(Family::Ipv6))];
     let peer = prop_oneof![0..6_u16, 0..300_u16];
     let want = prop_oneof![0..5_usize, 0..80_usize, 500..700_usize];
-    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only).prop_map(
-        |(torrent, peer, event, seeder, want, only)| Step::Announce {
+    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only, localities())
+        .prop_map(|(torrent, peer, event, seeder, want, only, locality)| Step::Announce {
             torrent,
             peer,
             event,
             seeder,
             want,
             only,
-        },
-    );
+            locality,
+        });
     let event = prop_oneof![2 => Just(Event::None), 1 => Just(Event::Stopped)];
-    let crowd = (torrent, 0..300_u16, 0..300_u16, event, any::<bool>()).prop_map(
-        |(torrent, first, count, event, seeder)| Step::Crowd {
+    let crowd = (torrent, 0..300_u16, 0..400_u16, event, any::<bool>(), localities()).prop_map(
+        |(torrent, first, count, event, seeder, locality)| Step::Crowd {
             torrent,
             first,
             count,
             event,
             seeder,
+            locality,
         },
     );
     let step = prop_oneof![
@@ -573,6 +730,7 @@ struct ModelPeer {
     seeder: bool,
     peer_id: PeerId,
     announced: Seconds,
+    locality: Option<Locality>,
 }
 
 impl Model {
@@ -619,6 +777,7 @@ impl Model {
             seeder: update.seeder || completed,
             peer_id: update.peer_id,
             announced: update.now,
+            locality: update.locality,
         };
         let before = swarm.peers.insert(update.peer, peer);
         swarm.completed += u32::from(completed && before.is_some_and(|before| !before.seeder));
@@ -674,6 +833,14 @@ impl Model {
         } else {
             assert_eq!(given.len(), update.want.min(may_be_given.len()));
             assert!(different.is_subset(&may_be_given));
+            if let Some(locality) = &update.locality {
+                let classes = |peers: &BTreeSet<SocketAddr>| -> Vec<_> {
+                    peers.iter().map(|peer| Self::class(locality, &swarm[peer])).collect()
+                };
+                let mut given = classes(&different);
+                given.sort_unstable();
+                assert_eq!(given, Self::classes(locality, update.want, classes(&may_be_given)));
+            }
         }
 
         let ids = peers.ipv4_ids.iter().chain(&peers.ipv6_ids);
@@ -689,6 +856,40 @@ impl Model {
         } else {
             assert_eq!(ids.count(), 0);
         }
+    }
+}
+
+impl Model {
+    /// How many of the plan's prefixes a peer does not share, and whether it is a leecher.
+    fn class(mine: &Locality, peer: &ModelPeer) -> (usize, bool) {
+        let shares = |level: &usize| {
+            let bits = mine.plan.prefix(*level);
+            peer.locality.is_some_and(|other| {
+                let prefix = |label: u64| u128::from(label) >> (64 - bits);
+                other.id == mine.id && prefix(other.label) == prefix(mine.label)
+            })
+        };
+        let levels = mine.plan.levels();
+        ((0..levels).find(shares).unwrap_or(levels), !peer.seeder)
+    }
+
+    /// The classes that an answer takes out of those that there are, one by one.
+    fn classes(mine: &Locality, want: usize, mut all: Vec<(usize, bool)>) -> Vec<(usize, bool)> {
+        let is_far = |level: usize| level == mine.plan.levels();
+        let far = all.iter().filter(|(level, _)| is_far(*level)).count();
+        let mut near = want - mine.plan.far_share(want).min(far);
+        match mine.plan.order() {
+            Order::NearFirst => all.sort_unstable(),
+            Order::RoleFirst => all.sort_unstable_by_key(|&(level, leecher)| (leecher, level)),
+        }
+        all.retain(|&(level, _)| {
+            let taken = is_far(level) || near > 0;
+            near -= usize::from(!is_far(level) && taken);
+            taken
+        });
+        all.truncate(want);
+        all.sort_unstable();
+        all
     }
 }
 
@@ -715,15 +916,16 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
             };
         for step in steps {
             match step {
-                Step::Announce { torrent, peer, event, seeder, want, only } => {
+                Step::Announce { torrent, peer, event, seeder, want, only, locality } => {
                     let peer = leecher(Model::peer(peer));
-                    let update = Update { event, seeder, want, only, now, ..peer };
+                    let update = Update { event, seeder, want, only, locality, now, ..peer };
                     announce(&mut subject, &mut model, torrent, update);
                 }
-                Step::Crowd { torrent, first, count, event, seeder } => {
-                    for peer in first..first + count {
-                        let update =
-                            Update { event, seeder, want: 3, now, ..leecher(Model::peer(peer)) };
+                Step::Crowd { torrent, first, count, event, seeder, locality } => {
+                    for number in first..first + count {
+                        let peer = leecher(Model::peer(number));
+                        let locality = locality.map(|at| Locality { label: label(number), ..at });
+                        let update = Update { event, seeder, want: 3, locality, now, ..peer };
                         announce(&mut subject, &mut model, torrent, update);
                     }
                 }

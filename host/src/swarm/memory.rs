@@ -12,12 +12,16 @@ use super::{Refusal, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod index;
+mod label;
 mod list;
+mod near;
+mod ranks;
 mod record;
 mod sample;
 mod swarm;
 mod tally;
 
+use label::Label;
 use list::Details;
 use record::Lifetime;
 use swarm::{Swarm, Wanted};
@@ -110,7 +114,10 @@ impl Memory {
         let completed = update.event == Event::Completed;
         let entry = swarm::Entry {
             stamp: self.lifetime.stamp(update.now),
-            details: Details { peer_id: update.peer_id },
+            details: Details {
+                peer_id: update.peer_id,
+                label: Label::of(update.locality.as_ref()),
+            },
             // As chihaya has it, whoever completes is a seeder, whatever is left.
             seeder: update.seeder || completed,
         };
@@ -175,8 +182,8 @@ impl Memory {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) {
-        let (want, only) = (update.want, update.only);
-        let given = swarm.choose(place, &Wanted { seeder, want, only }, rng, peers);
+        let (want, only, locality) = (update.want, update.only, update.locality.as_ref());
+        let given = swarm.choose(place, &Wanted { seeder, want, only, locality }, rng, peers);
         if given == 0 && want > 0 && self.options.echo_lone_peer {
             swarm.echo(place, only, peers);
         }

@@ -6,8 +6,10 @@ use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
 #[cfg(test)]
 mod conformance;
+mod locality;
 mod memory;
 
+pub use locality::{InvalidPlan, Locality, Order, Plan, PlanId};
 pub use memory::{Memory, Options};
 
 /// Seconds since the daemon started: the only clock that a store knows.
@@ -29,6 +31,9 @@ pub struct Update {
     pub want: usize,
     /// The only family wanted (a UDP answer carries one); `None`: both.
     pub only: Option<Family>,
+    /// Where the peer is; kept until it announces again. `None`: it is far from everybody, and any
+    /// peers will do.
+    pub locality: Option<Locality>,
     pub now: Seconds,
 }
 
@@ -68,7 +73,10 @@ pub trait Store: Send + Sync + 'static {
     /// `peers`. The counts are those after the update, the announcing peer included.
     ///
     /// A seeder is given leechers only. Among the peers that may be given, every choice is equally
-    /// likely. The announcing peer itself is never given, and a peer that stopped is given none.
+    /// likely; with a [`Locality`], among those of one role that are equally near. Near are peers of
+    /// either family whose labels, of the same plan, share one of its prefixes; all others are far.
+    /// As many as the plan's far share says are far; near and far ones fill up for each other
+    /// where one falls short. The announcing peer itself is never given, and a peer that stopped is given none.
     /// A download is counted where a peer that is known as a leecher completes, and nowhere else.
     fn announce(
         &self,

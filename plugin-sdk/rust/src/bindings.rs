@@ -41,6 +41,16 @@ pub mod announce_filter {
     pub use exports::karuta::policy::announce_filter::*;
 }
 
+pub mod data_sink {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world data-sink { export karuta:policy/data-sink@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+    });
+    pub use exports::karuta::policy::data_sink::*;
+}
+
 pub mod scrape_filter {
     wit_bindgen::generate!({
         inline: "package karuta:plugin; world scrape-filter { export karuta:policy/scrape-filter@0.1.0; }",

@@ -77,18 +77,6 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// The name of a `data` source. There are none yet, so that every name is refused.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub enum DataSource {}
-
-impl TryFrom<String> for DataSource {
-    type Error = &'static str;
-    fn try_from(_: String) -> Result<Self, &'static str> {
-        Err("data sources are not built yet")
-    }
-}
-
 /// Reads a policy's `config` from the JSON that the host hands over.
 pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
     let value = match serde_json::from_str(json) {
@@ -200,7 +188,7 @@ mod tests {
         order: Option<Order>,
         every: Option<Duration>,
         size: Option<Size>,
-        from: Option<DataSource>,
+        from: Option<crate::sets::InfoHashes>,
         #[serde(default)]
         sites: Vec<Site>,
     }
@@ -258,7 +246,10 @@ mod tests {
                 "size: invalid size `5MB`, expected a number with a unit such as 512B, 64KiB, \
                  16MiB, 1GiB",
             ),
-            (r#"{"names": [], "from": "list"}"#, "from: data sources are not built yet"),
+            (
+                r#"{"names": [], "from": "list"}"#,
+                "from: there is no data source `list`, expected one that `data` declares",
+            ),
             (r#"{"names": [], "sites": [{}]}"#, "sites[0]: missing key `name`"),
             (
                 r#"{"names": [], "sites": [{"name": "a"}, {"id": 1}]}"#,

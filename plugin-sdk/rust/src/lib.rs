@@ -41,19 +41,24 @@
 #[doc(hidden)]
 pub mod bindings;
 pub mod config;
+pub mod keyvalue;
+pub mod locality;
 pub mod log;
+pub mod metrics;
 mod policy;
 pub mod request;
 pub mod response;
 #[doc(hidden)]
 pub mod runtime;
+pub mod sets;
+pub mod signatures;
 pub mod swarm;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod values;
 
 pub use bindings::imports::types::{Event, Transport, Verdict};
-pub use policy::{AnnounceFilter, Context, Error, Policy, Role, ScrapeFilter};
+pub use policy::{AnnounceFilter, Context, DataSink, Error, Policy, Role, ScrapeFilter};
 pub use values::{Announce, InfoHash, Scrape};
 
 /// Where the host functions are.

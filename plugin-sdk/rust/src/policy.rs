@@ -38,6 +38,18 @@ pub trait ScrapeFilter: Policy {
     fn on_scrape(&mut self, scrape: &Scrape) -> Verdict;
 }
 
+/// The hook `data`: takes in raw data, before the first request of an instance. For a new version
+/// the host makes a new instance.
+pub trait DataSink: Policy {
+    /// Takes in one version of the data source or publication `name`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the data, in words for the operator. The version is refused for all
+    /// instances, and those with the last good one stay.
+    fn on_data(&mut self, name: &str, version: u64, data: &[u8]) -> Result<(), Error>;
+}
+
 /// What an instance is for.
 #[derive(Clone, Debug)]
 pub struct Context {

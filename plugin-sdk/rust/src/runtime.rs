@@ -4,7 +4,7 @@
 use std::{cell::RefCell, thread::LocalKey};
 
 use crate::{
-    Announce, AnnounceFilter, Context, Policy, Scrape, ScrapeFilter, Verdict,
+    Announce, AnnounceFilter, Context, DataSink, Policy, Scrape, ScrapeFilter, Verdict,
     bindings::{imports::types, lifecycle},
     config,
 };
@@ -41,12 +41,22 @@ pub fn on_scrape<P: ScrapeFilter>(
     call(slot, |policy| policy.on_scrape(&Scrape(scrape)))
 }
 
+/// `data-sink.on-data`
+pub fn on_data<P: DataSink>(
+    slot: &'static LocalKey<Slot<P>>,
+    name: &str,
+    version: u64,
+    data: &[u8],
+) -> Result<(), String> {
+    call(slot, |policy| policy.on_data(name, version, data)).map_err(crate::Error::into_text)
+}
+
 fn call<P, R>(slot: &'static LocalKey<Slot<P>>, hook: impl FnOnce(&mut P) -> R) -> R {
     slot.with_borrow_mut(|policy| hook(policy.as_mut().expect("a hook is called after init")))
 }
 
 /// Makes a component of a policy: `export!(TYPE: HOOK, …)`, where the hooks are `announce`
-/// ([`AnnounceFilter`]) and `scrape` ([`ScrapeFilter`]).
+/// ([`AnnounceFilter`]), `scrape` ([`ScrapeFilter`]) and `data` ([`DataSink`]).
 ///
 /// The component exports exactly the hooks named, and the host calls only those. Once in a crate.
 #[macro_export]
@@ -122,11 +132,35 @@ macro_rules! export_hook {
             $component with_types_in $crate::bindings::scrape_filter
         );
     };
+    (data, $component:ident, $policy:ident) => {
+        impl $crate::bindings::data_sink::Guest for $component {
+            fn on_data(
+                name: ::std::string::String,
+                version: u64,
+                data: ::std::vec::Vec<u8>,
+            ) -> ::std::result::Result<(), ::std::string::String> {
+                $crate::runtime::on_data(&$policy, &name, version, &data)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(
+            ::std::string::String,
+            u64,
+            ::std::vec::Vec<u8>,
+        ) -> ::std::result::Result<(), ::std::string::String> =
+            <$component as $crate::bindings::data_sink::Guest>::on_data;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::data_sink::export!(
+            $component with_types_in $crate::bindings::data_sink
+        );
+    };
     ($hook:ident, $component:ident, $policy:ident) => {
         ::std::compile_error!(::std::concat!(
             "there is no hook `",
             ::std::stringify!($hook),
-            "`, expected announce or scrape"
+            "`, expected announce, scrape or data"
         ));
     };
 }

@@ -29,14 +29,19 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use crate::{
     Announce, AnnounceFilter, Context, Error, Event, InfoHash, Policy, Role, Scrape, ScrapeFilter,
     Transport, Verdict,
-    bindings::imports::types::{self, Traits},
+    bindings::imports::{
+        locality as locality_types,
+        types::{self, Traits},
+    },
     config,
+    locality::Order,
     log::Level,
     response::{Place, Scope},
     swarm::Stats,
@@ -140,11 +145,26 @@ pub struct Answer {
     pub attributes: Vec<(String, String)>,
     /// The peers of [`response::add_peer`](crate::response::add_peer).
     pub added: Vec<(SocketAddr, Place)>,
+    /// The label of [`locality::assign`](crate::locality::assign), and its plan.
+    pub locality: Option<Locality>,
     /// For which requests the verdict holds, and for how many seconds
     /// ([`response::remember`](crate::response::remember)).
     pub remember: Option<(Scope, u32)>,
     /// The lines of the log; every level is shown.
     pub log: Vec<(Level, String)>,
+}
+
+/// A peer's label, and the plan by which its answer is picked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locality {
+    /// The most significant bits first.
+    pub label: u64,
+    /// Lengths of prefixes in bits, nearest first.
+    pub prefixes: Vec<u8>,
+    /// What is preferred to what.
+    pub order: Order,
+    /// The share of the answer that is kept for far peers.
+    pub far_percent: u8,
 }
 
 /// Makes a policy from its `config`, written as JSON.
@@ -213,6 +233,7 @@ impl Request {
             hidden: false,
             attributes: self.attributes.clone(),
             added: Vec::new(),
+            locality: None,
             remember: None,
             log: Vec::new(),
         };
@@ -233,6 +254,48 @@ thread_local! {
     static EXCHANGE: RefCell<Option<Exchange>> = const { RefCell::new(None) };
 }
 
+/// The content of a data source.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// In the format `info-hashes`.
+    InfoHashes(Vec<InfoHash>),
+    /// In the format `addresses`: an address, how many bits of it make the prefix, and the number
+    /// behind it.
+    Addresses(Vec<(IpAddr, u8, u64)>),
+    /// In the format `strings`.
+    Strings(Vec<String>),
+}
+
+/// Declares a data source for the rest of the test, or gives one another content.
+pub fn set_data(name: &str, data: Data) {
+    DATA.with_borrow_mut(|sources| match sources.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = data,
+        None => sources.push((name.into(), data)),
+    });
+}
+
+thread_local! {
+    static DATA: RefCell<Vec<(String, Data)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a series of the policy's own shows, as far as this test goes.
+#[must_use]
+pub fn metric(name: &str) -> Option<f64> {
+    SERIES.with_borrow(|all| all.iter().find(|(known, ..)| known == name).map(|(.., value)| *value))
+}
+
+/// A value of [`keyvalue`](crate::keyvalue). In a test nothing expires, and nothing is full.
+enum Stored {
+    Bytes(Vec<u8>),
+    Counter(i64),
+}
+
+thread_local! {
+    static STORE: RefCell<HashMap<Vec<u8>, Stored>> = RefCell::default();
+    /// Name, whether it is a counter, value.
+    static SERIES: RefCell<Vec<(String, bool, f64)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Looks at the request under way; the default where there is none.
 fn ask<T: Default>(question: impl FnOnce(&Exchange) -> T) -> T {
     EXCHANGE.with_borrow(|exchange| exchange.as_ref().map(question).unwrap_or_default())
@@ -247,9 +310,45 @@ fn change(change: impl FnOnce(&mut Answer)) {
     });
 }
 
+thread_local! {
+    static PLANS: RefCell<Vec<locality_types::Plan>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The host functions, with the signatures of the contract's bindings.
 pub(crate) mod host {
+    pub(crate) mod locality {
+        pub(crate) use super::super::locality_types::Plan;
+        use super::super::{Locality, PLANS, change};
+
+        pub(crate) fn define(plan: &Plan) -> Result<u32, String> {
+            if plan.prefixes.len() > 8 {
+                return Err("a plan has at most 8 prefixes".into());
+            }
+            if plan.prefixes.iter().any(|&bits| bits > 64) {
+                return Err("a prefix is longer than a label's 64 bits".into());
+            }
+            if !plan.prefixes.is_sorted_by(|longer, shorter| longer > shorter) {
+                return Err("prefixes become shorter from one to the next: nearest first".into());
+            }
+            if plan.far_percent > 100 {
+                return Err("a far share is at most 100 percent".into());
+            }
+            PLANS.with_borrow_mut(|plans| {
+                plans.push(plan.clone());
+                Ok(plans.len() as u32 - 1)
+            })
+        }
+
+        pub(crate) fn assign(label: u64, plan: u32) {
+            let plan = PLANS.with_borrow(|plans| plans.get(plan as usize).cloned());
+            change(|answer| {
+                if let Some(Plan { prefixes, order, far_percent }) = plan {
+                    answer.locality = Some(Locality { label, prefixes, order, far_percent });
+                }
+            });
+        }
+    }
+
     pub(crate) mod request {
         use super::super::{ask, to_words, types};
 
@@ -344,6 +443,143 @@ pub(crate) mod host {
         }
         pub(crate) fn hide() {
             change(|answer| answer.hidden = true);
+        }
+    }
+
+    pub(crate) mod sets {
+        use std::net::IpAddr;
+
+        use super::super::{DATA, Data, InfoHash, types};
+        use crate::values;
+
+        fn look<T>(set: u32, look: impl FnOnce(&Data) -> Option<T>) -> Option<T> {
+            DATA.with_borrow(|sources| look(&sources.get(set as usize)?.1))
+        }
+        pub(crate) fn open(name: &str) -> Result<u32, String> {
+            let at = DATA.with_borrow(|all| all.iter().position(|(known, _)| known == name));
+            at.map(|at| at as u32).ok_or_else(|| format!("no data source `{name}`"))
+        }
+        pub(crate) fn has_info_hash(set: u32, info_hash: types::InfoHash) -> bool {
+            let info_hash = InfoHash::from_words(info_hash);
+            let found = look(set, |data| match data {
+                Data::InfoHashes(set) => Some(set.contains(&info_hash)),
+                _ => None,
+            });
+            found.unwrap_or(false)
+        }
+        pub(crate) fn has_string(set: u32, value: &str) -> bool {
+            let found = look(set, |data| match data {
+                Data::Strings(set) => Some(set.iter().any(|text| text == value)),
+                _ => None,
+            });
+            found.unwrap_or(false)
+        }
+        pub(crate) fn match_address(set: u32, words: types::Address) -> Option<u64> {
+            let asked = values::address(words);
+            let width = if asked.is_ipv4() { 32 } else { 128 };
+            let bits = |address: IpAddr| match address {
+                IpAddr::V4(address) => address.to_bits().into(),
+                IpAddr::V6(address) => address.to_bits(),
+            };
+            let holds = |(first, prefix, _): &&(IpAddr, u8, u64)| {
+                let rest = width - u32::from(*prefix).min(width);
+                let differ = bits(*first) ^ bits(asked);
+                first.is_ipv4() == asked.is_ipv4() && differ.checked_shr(rest).unwrap_or(0) == 0
+            };
+            look(set, |data| match data {
+                Data::Addresses(ranges) => {
+                    Some(ranges.iter().filter(holds).max_by_key(|range| range.1)?.2)
+                }
+                _ => None,
+            })
+        }
+        pub(crate) fn sources() -> Vec<(String, String)> {
+            let format = |data: &Data| match data {
+                Data::InfoHashes(_) => "info-hashes",
+                Data::Addresses(_) => "addresses",
+                Data::Strings(_) => "strings",
+            };
+            DATA.with_borrow(|sources| {
+                let named = sources.iter().map(|(name, data)| (name.clone(), format(data).into()));
+                named.collect()
+            })
+        }
+    }
+
+    pub(crate) mod keyvalue {
+        use super::super::{STORE, Stored};
+
+        pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
+            STORE.with_borrow(|store| match store.get(key)? {
+                Stored::Bytes(bytes) => Some(bytes.clone()),
+                Stored::Counter(count) => Some(count.to_string().into_bytes()),
+            })
+        }
+        pub(crate) fn put(key: &[u8], value: &[u8], _: Option<u32>) -> Result<(), String> {
+            STORE.with_borrow_mut(|store| store.insert(key.into(), Stored::Bytes(value.into())));
+            Ok(())
+        }
+        pub(crate) fn delete(key: &[u8]) {
+            STORE.with_borrow_mut(|store| store.remove(key));
+        }
+        pub(crate) fn increment(key: &[u8], delta: i64, _: Option<u32>) -> Result<i64, String> {
+            STORE.with_borrow_mut(|store| {
+                let Stored::Counter(count) = store.entry(key.into()).or_insert(Stored::Counter(0))
+                else {
+                    return Err("the key has a value that is not a counter".into());
+                };
+                let sum = count.checked_add(delta);
+                *count = sum.ok_or("the counter would leave the range of 64 bits")?;
+                Ok(*count)
+            })
+        }
+    }
+
+    pub(crate) mod metrics {
+        use super::super::SERIES;
+
+        fn register(name: &str, counts: bool) -> Result<u32, String> {
+            SERIES.with_borrow_mut(|all| {
+                let known = all.iter().position(|(known, ..)| known == name);
+                let at = known.unwrap_or_else(|| {
+                    all.push((name.into(), counts, 0.0));
+                    all.len() - 1
+                });
+                match all[at].1 == counts {
+                    true => Ok(at as u32),
+                    false => Err("there is a series of another kind of that name".into()),
+                }
+            })
+        }
+        pub(crate) fn counter(name: &str, _: &str) -> Result<u32, String> {
+            register(name, true)
+        }
+        pub(crate) fn gauge(name: &str, _: &str) -> Result<u32, String> {
+            register(name, false)
+        }
+        pub(crate) fn add(id: u32, delta: u64) {
+            SERIES.with_borrow_mut(|all| {
+                if let Some((_, true, value)) = all.get_mut(id as usize) {
+                    *value += delta as f64;
+                }
+            });
+        }
+        pub(crate) fn set(id: u32, new: f64) {
+            SERIES.with_borrow_mut(|all| {
+                if let Some((_, false, value)) = all.get_mut(id as usize) {
+                    *value = new;
+                }
+            });
+        }
+    }
+
+    pub(crate) mod signatures {
+        pub(crate) fn load_key(_: &str) -> Result<u32, String> {
+            Err("signatures are verified by the tracker only, not in a test".into())
+        }
+        pub(crate) fn forget_key(_: u32) {}
+        pub(crate) fn verify(_: u32, _: &str, _: &[u8], _: &[u8]) -> bool {
+            false
         }
     }
 
@@ -506,6 +742,7 @@ mod tests {
             hidden: false,
             attributes: vec![("a".into(), "5".into()), ("b".into(), "c".into())],
             added: vec![("192.0.2.9:81".parse().unwrap(), Place::Mixed)],
+            locality: None,
             remember: Some((Scope::CLIENT | Scope::ROLE, 60)),
             log: vec![(Level::Info, "16 lines".into()), (Level::Warn, "plain".into())],
         };

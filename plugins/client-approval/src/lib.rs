@@ -1,11 +1,10 @@
 //! Lets clients in, or keeps them out, by the first bytes of the peer id (BEP 20).
 //! `docs/policies/client-approval.md` is for the operator.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, ops::Deref};
 
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Policy, Verdict, config::DataSource, request,
-    response,
+    Announce, AnnounceFilter, Context, Error, Policy, Verdict, request, response, sets,
 };
 use serde::Deserialize;
 
@@ -16,10 +15,8 @@ struct Config {
     allow: Vec<Prefix>,
     #[serde(default)]
     deny: Vec<Prefix>,
-    #[serde(rename = "allow_from")]
-    _allow_from: Option<DataSource>,
-    #[serde(rename = "deny_from")]
-    _deny_from: Option<DataSource>,
+    allow_from: Option<sets::Strings>,
+    deny_from: Option<sets::Strings>,
 }
 
 /// The first bytes of peer ids. Eight of them come with every announce; the rest is asked for only
@@ -51,15 +48,46 @@ impl TryFrom<String> for Prefix {
     }
 }
 
+/// A list of the configuration, and a data source.
+struct List {
+    own: Vec<Prefix>,
+    from: Option<sets::Strings>,
+}
+
+impl List {
+    /// An empty list is one that was not given; an empty data source is given all the same.
+    fn is_given(&self) -> bool {
+        !self.own.is_empty() || self.from.is_some()
+    }
+
+    fn matches(&self, client: u64, peer_id: &impl Deref<Target = [u8; 20]>) -> bool {
+        let starts = |prefix: &Prefix| {
+            client & prefix.mask == prefix.head
+                && (prefix.tail.is_empty() || peer_id[8..].starts_with(&prefix.tail))
+        };
+        self.own.iter().any(starts) || self.from.is_some_and(|set| has_prefix(set, &**peer_id))
+    }
+}
+
+/// Whether a set holds any prefix of a peer id, as far as that is UTF-8.
+fn has_prefix(set: sets::Strings, peer_id: &[u8]) -> bool {
+    let text = peer_id.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    ends.any(|end| set.contains(&text[..end]))
+}
+
 struct ClientApproval {
-    allow: Vec<Prefix>,
-    deny: Vec<Prefix>,
+    allow: List,
+    deny: List,
 }
 
 impl Policy for ClientApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        Ok(Self { allow: config.allow, deny: config.deny })
+        Ok(Self {
+            allow: List { own: config.allow, from: config.allow_from },
+            deny: List { own: config.deny, from: config.deny_from },
+        })
     }
 }
 
@@ -67,13 +95,8 @@ impl AnnounceFilter for ClientApproval {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         let client = u64::from_be_bytes(announce.client());
         let peer_id = LazyCell::new(request::peer_id);
-        let in_list = |list: &[Prefix]| {
-            list.iter().any(|prefix| {
-                client & prefix.mask == prefix.head
-                    && (prefix.tail.is_empty() || peer_id[8..].starts_with(&prefix.tail))
-            })
-        };
-        if in_list(&self.deny) || !(self.allow.is_empty() || in_list(&self.allow)) {
+        let in_list = |list: &List| list.matches(client, &peer_id);
+        if in_list(&self.deny) || (self.allow.is_given() && !in_list(&self.allow)) {
             return response::reject("unapproved client");
         }
         Verdict::Next
@@ -84,7 +107,7 @@ karuta_plugin::export!(ClientApproval: announce);
 
 #[cfg(test)]
 mod tests {
-    use karuta_plugin::testing::{self, Answer, Request};
+    use karuta_plugin::testing::{self, Answer, Data, Request};
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -169,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_data_sources_are_united() {
+        let texts =
+            |texts: &[&str]| Data::Strings(texts.iter().map(|text| (*text).into()).collect());
+        testing::set_data("good", texts(&["-qB4", "-TR4050-abcdefghijkl", "é"]));
+        testing::set_data("bad", texts(&["-qB45"]));
+        let config = r#"{"allow": ["-lt"], "allow_from": "good", "deny_from": "bad"}"#;
+        assert!(lets_in(config, b"-qB4400-abcdefghijkl"));
+        assert!(!lets_in(config, b"-qB4500-abcdefghijkl"));
+        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
+        assert!(!lets_in(config, b"-TR4050-abcdefghijkm"));
+        assert!(lets_in(config, b"-lt0D80-\xff\xfe\xfdghijklm!!"));
+        assert!(lets_in(config, b"\xc3\xa9\xff45678-abcdefghijk"));
+        assert!(!lets_in(config, b"\xc3\xff\xff45678-abcdefghijk"));
+        testing::set_data("good", texts(&[]));
+        assert!(!lets_in(r#"{"allow_from": "good"}"#, b"-TR4050-abcdefghijkl"));
+    }
+
+    #[test]
     fn a_prefix_is_the_bytes_of_its_text() {
         assert!(lets_in(r#"{"allow": ["é"]}"#, b"\xc3\xa9\xff45678-abcdefghijk"));
         assert!(lets_in(r#"{"allow": ["\u0000"]}"#, &[0; 20]));
@@ -191,8 +232,10 @@ mod tests {
                 r#"{"whitelist": ["-TR"]}"#,
                 "whitelist: unknown key, expected one of allow, deny, allow_from, deny_from",
             ),
-            (r#"{"allow_from": "good"}"#, "allow_from: data sources are not built yet"),
-            (r#"{"deny_from": "bad"}"#, "deny_from: data sources are not built yet"),
+            (
+                r#"{"deny_from": "bad"}"#,
+                "deny_from: there is no data source `bad`, expected one that `data` declares",
+            ),
         ];
         for (config, message) in cases {
             assert_eq!(testing::init::<ClientApproval>(config).err().as_deref(), Some(message));

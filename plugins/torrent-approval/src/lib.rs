@@ -3,7 +3,7 @@
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, InfoHash, Policy, Scrape, ScrapeFilter, Verdict,
-    config::DataSource, response,
+    response, sets,
 };
 use serde::Deserialize;
 
@@ -14,10 +14,8 @@ struct Config {
     allow: Vec<InfoHash>,
     #[serde(default)]
     deny: Vec<InfoHash>,
-    #[serde(rename = "allow_from")]
-    _allow_from: Option<DataSource>,
-    #[serde(rename = "deny_from")]
-    _deny_from: Option<DataSource>,
+    allow_from: Option<sets::InfoHashes>,
+    deny_from: Option<sets::InfoHashes>,
     #[serde(default)]
     scrapes: Scrapes,
 }
@@ -35,17 +33,38 @@ enum Scrapes {
     Pass,
 }
 
-/// The lists are sorted.
+/// A sorted list of the configuration, and a data source.
+struct List {
+    own: Vec<InfoHash>,
+    from: Option<sets::InfoHashes>,
+}
+
+impl List {
+    fn new(mut own: Vec<InfoHash>, from: Option<sets::InfoHashes>) -> Self {
+        own.sort_unstable();
+        Self { own, from }
+    }
+
+    /// An empty list is one that was not given; an empty data source is given all the same.
+    fn is_given(&self) -> bool {
+        !self.own.is_empty() || self.from.is_some()
+    }
+
+    fn contains(&self, info_hash: InfoHash) -> bool {
+        self.own.binary_search(&info_hash).is_ok()
+            || self.from.is_some_and(|set| set.contains(info_hash))
+    }
+}
+
 struct TorrentApproval {
-    allow: Vec<InfoHash>,
-    deny: Vec<InfoHash>,
+    allow: List,
+    deny: List,
     scrapes: Scrapes,
 }
 
 impl TorrentApproval {
-    fn approves(&self, info_hash: &InfoHash) -> bool {
-        let in_list = |list: &[InfoHash]| list.binary_search(info_hash).is_ok();
-        !in_list(&self.deny) && (self.allow.is_empty() || in_list(&self.allow))
+    fn approves(&self, info_hash: InfoHash) -> bool {
+        !self.deny.contains(info_hash) && (!self.allow.is_given() || self.allow.contains(info_hash))
     }
 }
 
@@ -56,16 +75,17 @@ fn reject() -> Verdict {
 impl Policy for TorrentApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        let Config { mut allow, mut deny, scrapes, .. } = config;
-        allow.sort_unstable();
-        deny.sort_unstable();
-        Ok(Self { allow, deny, scrapes })
+        Ok(Self {
+            allow: List::new(config.allow, config.allow_from),
+            deny: List::new(config.deny, config.deny_from),
+            scrapes: config.scrapes,
+        })
     }
 }
 
 impl AnnounceFilter for TorrentApproval {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
-        if self.approves(&announce.info_hash()) { Verdict::Next } else { reject() }
+        if self.approves(announce.info_hash()) { Verdict::Next } else { reject() }
     }
 }
 
@@ -73,7 +93,7 @@ impl ScrapeFilter for TorrentApproval {
     fn on_scrape(&mut self, scrape: &Scrape) -> Verdict {
         match self.scrapes {
             Scrapes::Pass => Verdict::Next,
-            _ if self.approves(&scrape.info_hash()) => Verdict::Next,
+            _ if self.approves(scrape.info_hash()) => Verdict::Next,
             Scrapes::Hide => {
                 response::hide();
                 Verdict::Next
@@ -87,7 +107,7 @@ karuta_plugin::export!(TorrentApproval: announce, scrape);
 
 #[cfg(test)]
 mod tests {
-    use karuta_plugin::testing::{self, Answer, Request};
+    use karuta_plugin::testing::{self, Answer, Data, Request};
 
     use super::*;
 
@@ -142,6 +162,34 @@ mod tests {
         assert!(lets_in(&config, A) && !lets_in(&config, B));
     }
 
+    fn set(name: &str, info_hashes: &[&str]) {
+        let info_hashes = info_hashes.iter().map(|text| text.parse().unwrap());
+        testing::set_data(name, Data::InfoHashes(info_hashes.collect()));
+    }
+
+    #[test]
+    fn lists_and_data_sources_are_united() {
+        set("good", &[B]);
+        set("bad", &[C]);
+        let config = format!(
+            r#"{{"allow": ["{A}", "{C}"], "allow_from": "good", "deny": ["{D}"], "deny_from": "bad"}}"#
+        );
+        assert!(lets_in(&config, A) && lets_in(&config, B));
+        assert!(!lets_in(&config, C) && !lets_in(&config, D));
+    }
+
+    #[test]
+    fn a_data_source_that_is_empty_refuses_every_torrent() {
+        set("good", &[]);
+        let config = r#"{"allow_from": "good"}"#;
+        assert!(!lets_in(config, A));
+        let mut policy = policy(config);
+        set("good", &[A]);
+        assert!(!is_rejected(&request(A).announce(&mut policy)), "it follows its source");
+        set("bad", &[]);
+        assert!(lets_in(r#"{"deny_from": "bad"}"#, A));
+    }
+
     #[test]
     fn either_case_and_repetition_are_fine() {
         let config = format!(r#"{{"deny": ["{A}", "{}", "{A}"]}}"#, A.to_uppercase());
@@ -184,9 +232,16 @@ mod tests {
                 "blacklist: unknown key, expected one of allow, deny, allow_from, deny_from, \
                  scrapes",
             ),
-            (r#"{"allow_from": "approved"}"#, "allow_from: data sources are not built yet"),
-            (r#"{"deny_from": "banned"}"#, "deny_from: data sources are not built yet"),
+            (
+                r#"{"allow_from": "approved"}"#,
+                "allow_from: there is no data source `approved`, expected one that `data` declares",
+            ),
+            (
+                r#"{"deny_from": "texts"}"#,
+                "deny_from: the data source `texts` has the format strings, expected info-hashes",
+            ),
         ];
+        testing::set_data("texts", Data::Strings(Vec::new()));
         for (config, message) in cases {
             assert_eq!(testing::init::<TorrentApproval>(config).err().as_deref(), Some(message));
         }

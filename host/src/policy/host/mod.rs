@@ -1,8 +1,13 @@
 //! The host functions of the contract, one module for each interface.
 
+pub mod keyvalue;
+pub mod locality;
 pub mod log;
+pub mod metrics;
 pub mod request;
 mod response;
+mod sets;
+pub mod signatures;
 mod swarm;
 
 use wasmtime::component::{HasSelf, Linker};
@@ -15,6 +20,11 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::request::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::response::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::swarm::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::locality::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::sets::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::signatures::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::keyvalue::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::metrics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     super::wasi::link(linker)
 }

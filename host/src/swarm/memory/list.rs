@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use super::index::Index;
+use super::label::{Label, Labels};
 use super::record::{Record, Stamp, V4};
 use crate::bittorrent::PeerId;
 use crate::swarm::Population;
@@ -16,6 +17,7 @@ pub const SCANNED: usize = 64;
 #[derive(Clone, Copy)]
 pub struct Details {
     pub peer_id: PeerId,
+    pub label: Label,
 }
 
 /// The rows of one family. How they are stored differs; how they are kept in order does not.
@@ -257,45 +259,68 @@ pub struct List<R> {
 /// One value a row in each column that is kept.
 #[derive(Debug, Default)]
 pub struct Columns {
-    pub peer_ids: Vec<PeerId>,
+    pub peer_ids: Option<Vec<PeerId>>,
+    /// Kept from the first peer with a label until a sweep finds no more.
+    pub labels: Option<Labels>,
 }
 
 impl Columns {
-    fn set(&mut self, at: usize, details: &Details) {
-        self.peer_ids[at] = details.peer_id;
+    fn set(&mut self, at: usize, details: &Details, seeder: bool) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids[at] = details.peer_id;
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.set(at, details.label, seeder);
+        }
     }
 
-    fn push(&mut self, details: &Details) {
-        make_room(&mut self.peer_ids);
-        self.peer_ids.push(details.peer_id);
+    fn push(&mut self, details: &Details, leechers: usize) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            make_room(peer_ids);
+            peer_ids.push(details.peer_id);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.push(details.label, leechers);
+        }
     }
 
-    fn swap(&mut self, a: usize, b: usize) {
-        self.peer_ids.swap(a, b);
+    fn swap(&mut self, rows: [usize; 2], seeders: [bool; 2]) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids.swap(rows[0], rows[1]);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.swap(rows, seeders);
+        }
     }
 
-    fn pop(&mut self) {
-        self.peer_ids.pop();
-        give_back(&mut self.peer_ids);
+    fn pop(&mut self, seeder: bool) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids.pop();
+            give_back(peer_ids);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.pop(seeder);
+        }
     }
 }
 
 /// Grows by an eighth: memory counts for more here than the few copies.
-fn make_room<T>(column: &mut Vec<T>) {
+pub fn make_room<T>(column: &mut Vec<T>) {
     if column.len() == column.capacity() {
         column.reserve_exact((column.len() / 8).max(2));
     }
 }
 
-fn give_back<T>(column: &mut Vec<T>) {
+pub fn give_back<T>(column: &mut Vec<T>) {
     if column.capacity() > 8 && column.len() < column.capacity() / 2 {
         column.shrink_to(column.len() + column.len() / 8);
     }
 }
 
 impl<R: Record> List<R> {
-    pub fn new(with_columns: bool) -> Self {
-        let columns = with_columns.then(Box::default);
+    pub fn new(with_peer_ids: bool) -> Self {
+        let columns = Columns { peer_ids: Some(Vec::new()), labels: None };
+        let columns = with_peer_ids.then(|| Box::new(columns));
         Self { records: Vec::new(), leechers: 0, columns, index: None }
     }
 
@@ -303,6 +328,32 @@ impl<R: Record> List<R> {
     pub fn of(records: &[R], leechers: usize) -> Self {
         let index = (records.len() > SCANNED).then(|| Box::new(Index::of(records)));
         Self { records: records.to_vec(), leechers: leechers as u32, columns: None, index }
+    }
+
+    pub fn labels(&self) -> Option<&Labels> {
+        self.columns.as_deref()?.labels.as_ref()
+    }
+
+    /// Keeps labels from now on.
+    fn keep_labels(&mut self) {
+        let columns = self.columns.get_or_insert_default();
+        if columns.labels.is_none() {
+            let mut labels = Labels::none(self.records.len());
+            labels.rank_if_many(self.leechers as usize);
+            columns.labels = Some(labels);
+        }
+    }
+
+    /// Keeps no labels any more if nobody has one.
+    pub fn forget_labels(&mut self) {
+        if let Some(columns) = &mut self.columns
+            && columns.labels.as_ref().is_some_and(Labels::are_none)
+        {
+            columns.labels = None;
+            if columns.peer_ids.is_none() {
+                self.columns = None;
+            }
+        }
     }
 }
 
@@ -322,7 +373,14 @@ impl<R: Record> Rows for List<R> {
     }
 
     fn set_leechers(&mut self, leechers: usize) {
+        let before = self.leechers();
         self.leechers = leechers as u32;
+        if let Some(columns) = &mut self.columns
+            && let Some(labels) = &mut columns.labels
+        {
+            (before..leechers).for_each(|at| labels.change_role(at, false));
+            (leechers..before).for_each(|at| labels.change_role(at, true));
+        }
     }
 
     fn find(&self, wanted: R) -> Option<usize> {
@@ -334,16 +392,24 @@ impl<R: Record> Rows for List<R> {
 
     fn set(&mut self, at: usize, record: R, details: &Details) {
         self.records[at] = record;
+        if !details.label.is_none() {
+            self.keep_labels();
+        }
+        let seeder = self.is_seeder(at);
         if let Some(columns) = &mut self.columns {
-            columns.set(at, details);
+            columns.set(at, details, seeder);
         }
     }
 
     fn push(&mut self, record: R, details: &Details) {
+        if !details.label.is_none() {
+            self.keep_labels();
+        }
         make_room(&mut self.records);
         self.records.push(record);
+        let leechers = self.leechers();
         if let Some(columns) = &mut self.columns {
-            columns.push(details);
+            columns.push(details, leechers);
         }
         match &mut self.index {
             Some(index) => index.push(&self.records),
@@ -362,8 +428,9 @@ impl<R: Record> Rows for List<R> {
             index.swap(&self.records, a, b);
         }
         self.records.swap(a, b);
+        let seeders = [a, b].map(|at| self.is_seeder(at));
         if let Some(columns) = &mut self.columns {
-            columns.swap(a, b);
+            columns.swap([a, b], seeders);
         }
     }
 
@@ -375,8 +442,12 @@ impl<R: Record> Rows for List<R> {
         }
         self.records.pop();
         give_back(&mut self.records);
+        let seeder = self.is_seeder(self.records.len());
         if let Some(columns) = &mut self.columns {
-            columns.pop();
+            columns.pop(seeder);
+        }
+        if self.records.len() <= SCANNED / 2 {
+            self.forget_labels();
         }
     }
 }

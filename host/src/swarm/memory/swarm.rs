@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use rand::Rng;
 
 use super::list::{Details, List, Rows, SCANNED, Small};
+use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::sample;
 use crate::bittorrent::{Counts, Family, PeerId, Peers};
-use crate::swarm::Population;
+use crate::swarm::{Locality, Population};
 
 /// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
 /// that needs, and is a pointer to something larger where it is not enough.
@@ -23,8 +24,8 @@ const _: () = assert!(size_of::<Swarm>() == 24);
 #[derive(Debug)]
 pub struct Full {
     completed: u32,
-    v4: List<V4>,
-    v6: List<V6>,
+    pub v4: List<V4>,
+    pub v6: List<V6>,
 }
 
 /// What an announce leaves of its peer.
@@ -46,8 +47,8 @@ pub enum Place {
 pub const SLICE: usize = 1024;
 
 impl Swarm {
-    pub fn new(with_columns: bool) -> Self {
-        if with_columns {
+    pub fn new(with_peer_ids: bool) -> Self {
+        if with_peer_ids {
             let (v4, v6) = (List::new(true), List::new(true));
             Self::Full(Box::new(Full { completed: 0, v4, v6 }))
         } else {
@@ -95,6 +96,9 @@ impl Swarm {
     /// Enters what a known peer announced; returns where it is now, and whether it was a seeder.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
         let Entry { stamp, details, seeder } = entry;
+        if !details.label.is_none() {
+            self.fill();
+        }
         let v4 = |(at, was_seeder)| (Place::V4(at), was_seeder);
         let v6 = |(at, was_seeder)| (Place::V6(at), was_seeder);
         match (self, peer) {
@@ -114,18 +118,26 @@ impl Swarm {
     /// Adds a peer that is not there.
     pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
         match (&mut *self, peer) {
-            (Self::Small(small), SocketAddr::V4(peer)) if small.records().len() < SCANNED => {
+            (Self::Small(small), SocketAddr::V4(peer))
+                if small.records().len() < SCANNED && entry.details.label.is_none() =>
+            {
                 let record = V4::new(peer, entry.stamp);
                 Place::V4(small.insert(record, &entry.details, entry.seeder))
             }
-            (Self::Small(small), _) => {
-                let v4 = List::of(small.records(), small.leechers());
-                let mut full = Full { completed: small.completed(), v4, v6: List::new(false) };
-                let place = full.insert(peer, entry);
-                *self = Self::Full(Box::new(full));
-                place
-            }
-            (Self::Full(full), _) => full.insert(peer, entry),
+            _ => self.fill().insert(peer, entry),
+        }
+    }
+
+    /// Becomes what holds anything.
+    fn fill(&mut self) -> &mut Full {
+        if let Self::Small(small) = self {
+            let v4 = List::of(small.records(), small.leechers());
+            let full = Full { completed: small.completed(), v4, v6: List::new(false) };
+            *self = Self::Full(Box::new(full));
+        }
+        match self {
+            Self::Full(full) => full,
+            Self::Small(_) => unreachable!("it has just been filled"),
         }
     }
 
@@ -141,7 +153,7 @@ impl Swarm {
         known
     }
 
-    /// Removes those whose time is over among the [`SLICE`] peers before place `end`, counting the
+    /// Removes those whose time is over among the [`SLICE`] peers, or fewer, before place `end`, counting the
     /// IPv4 peers first, and calls `gone` for each. Returns the places that were looked at.
     pub fn expire(
         &mut self,
@@ -151,7 +163,7 @@ impl Swarm {
         mut gone: impl FnMut(IpAddr),
     ) -> std::ops::Range<usize> {
         let end = end.min(self.len());
-        let start = end.saturating_sub(SLICE);
+        let start = end.saturating_sub(self.slice());
         let is_over = |stamp| lifetime.is_over(stamp, now);
         match self {
             Self::Small(small) => small.expire(start..end, is_over, gone),
@@ -163,10 +175,22 @@ impl Swarm {
                     &mut gone,
                 );
                 full.v4.expire(start.min(v4)..end.min(v4), is_over, gone);
+                full.v4.forget_labels();
+                full.v6.forget_labels();
             }
         }
         self.settle();
         start..end
+    }
+
+    /// Peers that are in order by their labels take longer to remove.
+    fn slice(&self) -> usize {
+        match self {
+            Self::Full(full) if full.v4.labels().is_some() || full.v6.labels().is_some() => {
+                SLICE / 8
+            }
+            _ => SLICE,
+        }
     }
 
     /// Becomes small again where that holds everything.
@@ -182,7 +206,7 @@ impl Swarm {
     }
 
     /// Appends up to `want` peers other than `me`: leechers for a seeder, anybody for a leecher,
-    /// every choice equally likely. Returns how many.
+    /// every choice equally likely, or near ones as a locality has it. Returns how many.
     pub fn choose(
         &self,
         me: Place,
@@ -190,6 +214,9 @@ impl Swarm {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) -> usize {
+        if let (Self::Full(full), Some(locality)) = (self, wanted.locality) {
+            return near::choose(full, me, wanted, locality, rng, peers);
+        }
         let leechers_only = wanted.seeder;
         let (mut v4, mut v6) = match self {
             Self::Small(small) => (Candidates::of(small, leechers_only), Candidates::none()),
@@ -288,30 +315,31 @@ impl Full {
 
 /// What a peer asks of an answer.
 #[derive(Clone, Copy)]
-pub struct Wanted {
+pub struct Wanted<'a> {
     pub seeder: bool,
     pub want: usize,
     pub only: Option<Family>,
+    pub locality: Option<&'a Locality>,
 }
 
 /// The peers of one family that may be given.
-struct Candidates<'a, R> {
+pub struct Candidates<'a, R> {
     records: &'a [R],
     peer_ids: Option<&'a [PeerId]>,
 }
 
 impl<'a, R: Record> Candidates<'a, R> {
-    fn none() -> Self {
+    pub fn none() -> Self {
         Self { records: &[], peer_ids: None }
     }
 
-    fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
+    pub fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
         let records = rows.records();
         let records = if leechers_only { &records[..rows.leechers()] } else { records };
-        Self { records, peer_ids: rows.columns().map(|columns| columns.peer_ids.as_slice()) }
+        Self { records, peer_ids: rows.columns().and_then(|columns| columns.peer_ids.as_deref()) }
     }
 
-    fn copy(
+    pub fn copy(
         &self,
         places: impl IntoIterator<Item = usize> + Clone,
         count: usize,
@@ -332,10 +360,14 @@ impl<'a, R: Record> Candidates<'a, R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::label::Label;
     use super::*;
 
-    const ENTRY: Entry =
-        Entry { stamp: 0, details: Details { peer_id: PeerId([0; 20]) }, seeder: false };
+    const ENTRY: Entry = Entry {
+        stamp: 0,
+        details: Details { peer_id: PeerId([0; 20]), label: Label::NONE },
+        seeder: false,
+    };
 
     fn v4(port: usize) -> SocketAddr {
         ([1, 2, 3, 4], port as u16).into()
@@ -367,6 +399,24 @@ mod tests {
         assert!(swarm.remove(v4(2)) && swarm.remove(v4(1)));
         assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
         assert_eq!(swarm.counts(), Counts { seeders: 0, leechers: 1, completed: 1 });
+    }
+
+    #[test]
+    fn labels_are_kept_while_somebody_has_one() {
+        let mut swarm = Swarm::new(false);
+        let label = Label { value: 7, plan: 1 };
+        let labelled = Entry { details: Details { label, ..ENTRY.details }, stamp: 60, ..ENTRY };
+        for port in 0..20 {
+            swarm.insert(v4(port), &ENTRY);
+        }
+        assert!(matches!(swarm, Swarm::Small(_)));
+        swarm.update(v4(3), &labelled);
+        assert!(matches!(&swarm, Swarm::Full(full) if full.v4.labels().is_some()));
+        swarm.expire(20, Lifetime::from_seconds(10), 60, |_| {});
+        assert!(matches!(&swarm, Swarm::Full(full) if full.v4.labels().is_some()));
+        swarm.update(v4(3), &Entry { stamp: 60, ..ENTRY });
+        swarm.expire(1, Lifetime::from_seconds(10), 60, |_| {});
+        assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
     }
 
     #[test]

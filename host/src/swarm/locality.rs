@@ -1,0 +1,151 @@
+//! Where peers are, in a hierarchy that a policy made, and the plans by which peers are picked.
+
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Where an announcing peer is, and how its answer is to be picked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Locality {
+    /// The most significant bits first: the longer a prefix two labels share, the nearer they are.
+    pub label: u64,
+    pub plan: Plan,
+    /// Labels of different plans have nothing to do with each other.
+    pub id: PlanId,
+}
+
+/// How near peers are preferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Descending, and padded with zeros.
+    prefixes: [u8; Plan::MOST_LEVELS],
+    levels: u8,
+    order: Order,
+    far_percent: u8,
+}
+
+/// What is preferred to what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Near peers first; among equally near ones, seeders first for a leecher.
+    NearFirst,
+    /// Seeders first for a leecher, near ones before far ones.
+    RoleFirst,
+}
+
+/// Why there can be no such plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidPlan {
+    #[error("a plan has at most {} prefixes", Plan::MOST_LEVELS)]
+    Levels,
+    #[error("a prefix of {0} bits is longer than a label's 64")]
+    Prefix(u8),
+    #[error("prefixes become shorter from one to the next: nearest first")]
+    Ascending,
+    #[error("a far share of {0} percent is more than 100")]
+    Share(u8),
+}
+
+impl Plan {
+    pub const MOST_LEVELS: usize = 8;
+
+    /// `prefixes` are lengths in bits, nearest first; `far_percent` of each answer, rounded up, is
+    /// kept for peers that share none of them.
+    pub fn new(prefixes: &[u8], order: Order, far_percent: u8) -> Result<Self, InvalidPlan> {
+        let mut padded = [0; Self::MOST_LEVELS];
+        padded.get_mut(..prefixes.len()).ok_or(InvalidPlan::Levels)?.copy_from_slice(prefixes);
+        if let Some(&long) = prefixes.iter().find(|&&bits| bits > 64) {
+            return Err(InvalidPlan::Prefix(long));
+        }
+        if !prefixes.is_sorted_by(|longer, shorter| longer > shorter) {
+            return Err(InvalidPlan::Ascending);
+        }
+        if far_percent > 100 {
+            return Err(InvalidPlan::Share(far_percent));
+        }
+        Ok(Self { prefixes: padded, levels: prefixes.len() as u8, order, far_percent })
+    }
+
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// How many prefixes there are: the level of peers that are far.
+    pub fn levels(&self) -> usize {
+        self.levels.into()
+    }
+
+    /// The length, in bits, of the prefix that the peers of a level and of those below it share.
+    pub fn prefix(&self, level: usize) -> u32 {
+        self.prefixes[level].into()
+    }
+
+    /// How far apart peers are whose labels have so many first bits in common: 0 is nearest.
+    pub fn levels_by_shared_bits(&self) -> [u8; 65] {
+        let mut levels = [self.levels; 65];
+        for level in (0..self.levels).rev() {
+            levels[usize::from(self.prefixes[usize::from(level)])..].fill(level);
+        }
+        levels
+    }
+
+    /// How many of `want` peers are kept for far ones.
+    pub fn far_share(&self, want: usize) -> usize {
+        (want * usize::from(self.far_percent)).div_ceil(100)
+    }
+}
+
+/// Tells one plan's labels from another's, also after a reload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlanId(NonZeroU16);
+
+impl PlanId {
+    /// An id that none of the last 65 534 plans had; labels last no longer than a peer's lifetime.
+    pub fn unused() -> Self {
+        static LAST: AtomicU16 = AtomicU16::new(0);
+        loop {
+            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if let Some(id) = NonZeroU16::new(next) {
+                return Self(id);
+            }
+        }
+    }
+
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_that_make_no_sense_are_refused() {
+        let plan =
+            |prefixes: &[u8], far_percent| Plan::new(prefixes, Order::NearFirst, far_percent);
+        assert!(plan(&[64, 56, 48, 40, 32, 24, 16, 0], 100).is_ok());
+        assert!(plan(&[], 0).is_ok());
+        assert_eq!(plan(&[9, 8, 7, 6, 5, 4, 3, 2, 1], 0), Err(InvalidPlan::Levels));
+        assert_eq!(plan(&[65], 0), Err(InvalidPlan::Prefix(65)));
+        assert_eq!(plan(&[16, 22], 0), Err(InvalidPlan::Ascending));
+        assert_eq!(plan(&[16, 16], 0), Err(InvalidPlan::Ascending));
+        assert_eq!(plan(&[16], 101), Err(InvalidPlan::Share(101)));
+    }
+
+    #[test]
+    fn a_longer_shared_prefix_is_nearer() {
+        let levels = |prefixes: &[u8], shared: [usize; 5]| {
+            let plan = Plan::new(prefixes, Order::NearFirst, 0).unwrap();
+            shared.map(|bits| plan.levels_by_shared_bits()[bits])
+        };
+        assert_eq!(levels(&[64, 26, 16], [64, 63, 26, 16, 15]), [0, 1, 1, 2, 3]);
+        assert_eq!(levels(&[8, 0], [64, 8, 7, 1, 0]), [0, 0, 1, 1, 1]);
+        assert_eq!(levels(&[], [64, 26, 16, 1, 0]), [0; 5]);
+    }
+
+    #[test]
+    fn the_far_share_is_rounded_up() {
+        let plan = Plan::new(&[8], Order::NearFirst, 10).unwrap();
+        assert_eq!([0, 1, 10, 11, 50].map(|want| plan.far_share(want)), [0, 1, 1, 2, 5]);
+    }
+}

@@ -1,0 +1,276 @@
+//! The labels of one family's peers, in a column beside their records, and in order once they are
+//! many.
+
+use super::ranks::{Key, Ranks};
+use crate::swarm::{Locality, Plan};
+
+/// Where a peer is, by which plan; plan 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(2))]
+pub struct Label {
+    pub value: u64,
+    pub plan: u16,
+}
+
+const _: () = assert!(size_of::<Label>() == 10);
+
+impl Label {
+    pub const NONE: Self = Self { value: 0, plan: 0 };
+
+    pub fn of(locality: Option<&Locality>) -> Self {
+        locality.map_or(Self::NONE, |at| Self { value: at.label, plan: at.id.get() })
+    }
+
+    pub fn is_none(self) -> bool {
+        self.plan == 0
+    }
+}
+
+/// How many peers are sorted by their level faster than ranges of them are found.
+pub const SORTED: usize = 256;
+
+/// One label a row, and who of them has which, once there are more than [`SORTED`].
+#[derive(Debug, Default)]
+pub struct Labels {
+    column: Vec<Label>,
+    /// How many of the rows have one.
+    labelled: usize,
+    /// The leechers and the seeders.
+    ranks: Option<Box<[Ranks; 2]>>,
+}
+
+impl Labels {
+    /// Rows of which none has a label.
+    pub fn none(rows: usize) -> Self {
+        Self { column: vec![Label::NONE; rows], ..Self::default() }
+    }
+
+    pub fn column(&self) -> &[Label] {
+        &self.column
+    }
+
+    pub fn ranks(&self) -> Option<&[Ranks; 2]> {
+        self.ranks.as_deref()
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.labelled == 0
+    }
+
+    /// The key of a row.
+    pub fn key(&self, at: usize) -> Key {
+        Key::new(self.column[at], at as u32)
+    }
+
+    pub fn set(&mut self, at: usize, label: Label, seeder: bool) {
+        let old = self.column[at];
+        if old == label {
+            return;
+        }
+        if let Some(ranks) = &mut self.ranks {
+            let ranks = &mut ranks[usize::from(seeder)];
+            ranks.remove(Key::new(old, at as u32));
+            ranks.insert(Key::new(label, at as u32));
+        }
+        self.column[at] = label;
+        self.labelled -= usize::from(!old.is_none());
+        self.labelled += usize::from(!label.is_none());
+    }
+
+    /// Adds a row, a seeder's. `leechers` are those of the rows that are not.
+    pub fn push(&mut self, label: Label, leechers: usize) {
+        super::list::make_room(&mut self.column);
+        self.column.push(label);
+        self.labelled += usize::from(!label.is_none());
+        let last = self.column.len() - 1;
+        match &mut self.ranks {
+            Some(ranks) => ranks[1].insert(Key::new(label, last as u32)),
+            None => self.rank_if_many(leechers),
+        }
+    }
+
+    /// Puts the rows in order if they are many.
+    pub fn rank_if_many(&mut self, leechers: usize) {
+        if self.column.len() > SORTED && self.ranks.is_none() {
+            let keys = |range: std::ops::Range<usize>| {
+                Ranks::of(range.map(|at| Key::new(self.column[at], at as u32)).collect())
+            };
+            let ranks = [keys(0..leechers), keys(leechers..self.column.len())];
+            self.ranks = Some(Box::new(ranks));
+        }
+    }
+
+    /// Swaps two different rows, and tells whether each is a seeder's.
+    pub fn swap(&mut self, [a, b]: [usize; 2], seeders: [bool; 2]) {
+        let [label_a, label_b] = [self.column[a], self.column[b]];
+        if label_a == label_b {
+            return;
+        }
+        self.column.swap(a, b);
+        if let Some(ranks) = &mut self.ranks {
+            let [role_a, role_b] = seeders.map(usize::from);
+            let [a, b] = [a as u32, b as u32];
+            ranks[role_a].remove(Key::new(label_a, a));
+            ranks[role_b].remove(Key::new(label_b, b));
+            ranks[role_a].insert(Key::new(label_b, a));
+            ranks[role_b].insert(Key::new(label_a, b));
+        }
+    }
+
+    /// A row becomes a seeder's or a leecher's.
+    pub fn change_role(&mut self, at: usize, seeder: bool) {
+        let key = self.key(at);
+        if let Some(ranks) = &mut self.ranks {
+            ranks[usize::from(!seeder)].remove(key);
+            ranks[usize::from(seeder)].insert(key);
+        }
+    }
+
+    /// Removes the last row.
+    pub fn pop(&mut self, seeder: bool) {
+        let Some(last) = self.column.len().checked_sub(1) else {
+            return;
+        };
+        let key = self.key(last);
+        if last <= SORTED / 2 {
+            self.ranks = None;
+        } else if let Some(ranks) = &mut self.ranks {
+            ranks[usize::from(seeder)].remove(key);
+        }
+        self.labelled -= usize::from(!self.column[last].is_none());
+        self.column.pop();
+        super::list::give_back(&mut self.column);
+    }
+}
+
+impl Key {
+    /// The least key of the labels that share the first `bits` with `label`, and one that is
+    /// greater than all of theirs.
+    pub fn bounds(label: Label, bits: u32) -> (u128, u128) {
+        let plan = u128::from(label.plan) << 64;
+        let rest = u64::MAX.checked_shr(bits).unwrap_or(0);
+        let first = plan | u128::from(label.value & !rest);
+        let last = plan | u128::from(label.value | rest);
+        (first << 32, (last + 1) << 32)
+    }
+}
+
+/// The peers of one family that a plan ranks, by role: those that share a prefix follow one another.
+pub struct Ranking<'a> {
+    by: By<'a>,
+    leechers: u32,
+    len: u32,
+}
+
+enum By<'a> {
+    /// The rows as they are: all are far.
+    Row,
+    /// The rows in order of their level, and where each level ends, by role.
+    Sorted { rows: &'a [u16; SORTED], ends: [[u16; Plan::MOST_LEVELS + 1]; 2] },
+    /// The ranges that have been asked for.
+    Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
+}
+
+type Ends = (u32, u32);
+
+pub const LEECHERS: usize = 0;
+pub const SEEDERS: usize = 1;
+
+impl<'a> Ranking<'a> {
+    pub fn of(
+        labels: Option<&'a Labels>,
+        rows: usize,
+        leechers: usize,
+        locality: &Locality,
+        sorted: &'a mut [u16; SORTED],
+    ) -> Self {
+        let label = Label::of(Some(locality));
+        let by = match labels {
+            None => By::Row,
+            Some(labels) => match labels.ranks() {
+                Some(ranks) => By::Ranked { ranks, label, known: Default::default() },
+                None => sort(labels.column(), leechers, label, &locality.plan, sorted),
+            },
+        };
+        Self { by, leechers: leechers as u32, len: rows as u32 }
+    }
+
+    fn all(&self, role: usize) -> Ends {
+        match &self.by {
+            By::Ranked { ranks, .. } => (0, ranks[role].len()),
+            _ if role == LEECHERS => (0, self.leechers),
+            _ => (self.leechers, self.len),
+        }
+    }
+
+    /// The ranks of those of a role that are no farther than `level`.
+    pub fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
+        let all = self.all(role);
+        if level == plan.levels() {
+            return all;
+        }
+        match &mut self.by {
+            By::Row => (all.0, all.0),
+            By::Sorted { ends, .. } => (all.0, ends[role][level].into()),
+            By::Ranked { ranks, label, known } => *known[role][level].get_or_insert_with(|| {
+                let (first, end) = Key::bounds(*label, plan.prefix(level));
+                ranks[role].range(first, end)
+            }),
+        }
+    }
+
+    /// The rank of a row among those of its role.
+    pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> u32 {
+        match &self.by {
+            By::Row => row as u32,
+            By::Sorted { rows, .. } => {
+                let rows = &rows[..self.len as usize];
+                rows.iter().position(|&other| usize::from(other) == row).unwrap_or(row) as u32
+            }
+            By::Ranked { ranks, .. } => ranks[role].rank(labels.key(row).number()),
+        }
+    }
+
+    pub fn row(&self, role: usize, rank: u32) -> usize {
+        match &self.by {
+            By::Row => rank as usize,
+            By::Sorted { rows, .. } => rows[rank as usize].into(),
+            By::Ranked { ranks, .. } => ranks[role].row(rank),
+        }
+    }
+}
+
+/// Sorts the rows by role and level.
+fn sort<'a>(
+    column: &[Label],
+    leechers: usize,
+    label: Label,
+    plan: &Plan,
+    sorted: &'a mut [u16; SORTED],
+) -> By<'a> {
+    let far = plan.levels();
+    let by_shared_bits: [u8; 65] = plan.levels_by_shared_bits();
+    let mut levels = [0_u8; SORTED];
+    let mut ends = [[0; Plan::MOST_LEVELS + 1]; 2];
+    for (role, rows) in [(LEECHERS, 0..leechers), (SEEDERS, leechers..column.len())] {
+        for (level, other) in levels[rows.clone()].iter_mut().zip(&column[rows.clone()]) {
+            let other = *other;
+            let shared = (label.value ^ other.value).leading_zeros() as usize;
+            *level = if other.plan == label.plan { by_shared_bits[shared] } else { far as u8 };
+            ends[role][usize::from(*level)] += 1;
+        }
+        let mut next = [0; Plan::MOST_LEVELS + 1];
+        let mut end = rows.start as u16;
+        for level in 0..=far {
+            next[level] = end;
+            end += ends[role][level];
+            ends[role][level] = end;
+        }
+        for row in rows {
+            let slot = &mut next[usize::from(levels[row])];
+            sorted[usize::from(*slot)] = row as u16;
+            *slot += 1;
+        }
+    }
+    By::Sorted { rows: sorted, ends }
+}

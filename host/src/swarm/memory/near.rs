@@ -1,0 +1,208 @@
+//! The choice of peers by a plan.
+
+use rand::Rng;
+
+use super::label::{LEECHERS, Ranking, SEEDERS, SORTED};
+use super::list::Rows;
+use super::sample;
+use super::swarm::{Candidates, Full, Place, Wanted};
+use crate::bittorrent::{Family, Peers};
+use crate::swarm::{Locality, Order, Plan};
+
+/// Appends up to `want` peers other than `me`, which has just announced with this locality.
+/// Returns how many.
+pub fn choose(
+    full: &Full,
+    me: Place,
+    wanted: &Wanted,
+    locality: &Locality,
+    rng: &mut impl Rng,
+    peers: &mut Peers,
+) -> usize {
+    let plan = &locality.plan;
+    let roles: &[usize] = if wanted.seeder { &[LEECHERS] } else { &[SEEDERS, LEECHERS] };
+    let mut rows = [[0; SORTED]; 2];
+    let mut picker = Picker::new(full, me, wanted, locality, &mut rows);
+    let far = plan.levels();
+
+    // Near peers leave this many places to far ones.
+    let mut share = plan.far_share(wanted.want);
+    if share > 0 {
+        let mut available = 0;
+        for &role in roles {
+            if available < share {
+                available += picker.class(role, far).count();
+            }
+        }
+        share = share.min(available);
+    }
+    let (mut room, mut near_room) = (wanted.want, wanted.want - share);
+    let mut take = |role: usize, level: usize| {
+        let places = if level < far { near_room.min(room) } else { room };
+        if places > 0 {
+            let given = picker.pick(role, level, places, rng, peers);
+            room -= given;
+            near_room -= if level < far { given } else { 0 };
+        }
+    };
+    match plan.order() {
+        Order::NearFirst => {
+            (0..=far).for_each(|level| roles.iter().for_each(|&role| take(role, level)));
+        }
+        Order::RoleFirst => {
+            roles.iter().for_each(|&role| (0..=far).for_each(|level| take(role, level)));
+        }
+    }
+    wanted.want - room
+}
+
+/// Whom to pick from, of both families.
+struct Picker<'a> {
+    full: &'a Full,
+    plan: &'a Plan,
+    v4: Ranking<'a>,
+    v6: Ranking<'a>,
+    only: Option<Family>,
+    /// The place of the announcing peer, where it is a leecher.
+    me: Option<Place>,
+}
+
+/// The peers of one role that are equally near: two ranges of ranks of either family.
+struct Class {
+    spans: [(u32, u32); 4],
+    /// The announcing peer's number among them.
+    me: Option<u32>,
+}
+
+impl Class {
+    fn len(&self) -> usize {
+        self.spans.iter().map(|(start, end)| (end - start) as usize).sum()
+    }
+
+    /// How many may be given.
+    fn count(&self) -> usize {
+        self.len() - usize::from(self.me.is_some())
+    }
+
+    /// The number of a rank of one family.
+    fn number(&self, family: usize, rank: u32) -> Option<u32> {
+        let mut before = 0;
+        for (at, &(start, end)) in self.spans.iter().enumerate() {
+            if at / 2 == family && (start..end).contains(&rank) {
+                return Some(before + rank - start);
+            }
+            before += end - start;
+        }
+        None
+    }
+}
+
+impl<'a> Picker<'a> {
+    fn new(
+        full: &'a Full,
+        me: Place,
+        wanted: &Wanted,
+        locality: &'a Locality,
+        [v4, v6]: &'a mut [[u16; SORTED]; 2],
+    ) -> Self {
+        let (list4, list6) = (&full.v4, &full.v6);
+        Self {
+            full,
+            plan: &locality.plan,
+            v4: Ranking::of(list4.labels(), list4.records().len(), list4.leechers(), locality, v4),
+            v6: Ranking::of(list6.labels(), list6.records().len(), list6.leechers(), locality, v6),
+            only: wanted.only,
+            me: (!wanted.seeder).then_some(me),
+        }
+    }
+
+    fn class(&mut self, role: usize, level: usize) -> Class {
+        let mut spans = [(0, 0); 4];
+        let families = [(&mut self.v4, Family::Ipv4), (&mut self.v6, Family::Ipv6)];
+        for ((ranking, family), spans) in families.into_iter().zip(spans.chunks_exact_mut(2)) {
+            if self.only.is_none_or(|only| only == family) {
+                let (start, end) = ranking.within(role, level, self.plan);
+                let (from, to) = match level.checked_sub(1) {
+                    Some(nearer) => ranking.within(role, nearer, self.plan),
+                    None => (end, end),
+                };
+                spans[0] = (start, from);
+                spans[1] = (to, end);
+            }
+        }
+        let mut class = Class { spans, me: None };
+        // Nobody is nearer to the announcing peer than itself.
+        if level == 0 && role == LEECHERS {
+            class.me = match self.me {
+                Some(Place::V4(at)) => {
+                    let labels = self.full.v4.labels();
+                    labels.and_then(|labels| class.number(0, self.v4.rank(at, labels, role)))
+                }
+                Some(Place::V6(at)) => {
+                    let labels = self.full.v6.labels();
+                    labels.and_then(|labels| class.number(1, self.v6.rank(at, labels, role)))
+                }
+                None => None,
+            };
+        }
+        class
+    }
+
+    /// Appends up to `places` peers of a class, every choice equally likely. Returns how many.
+    fn pick(
+        &mut self,
+        role: usize,
+        level: usize,
+        places: usize,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+    ) -> usize {
+        let class = self.class(role, level);
+        let count = places.min(class.count());
+        if count == 0 {
+            return 0;
+        }
+        let (mut few, mut many);
+        let chosen = if count <= 64 {
+            few = [0; 64];
+            &mut few[..count]
+        } else {
+            many = vec![0; count];
+            &mut many[..]
+        };
+        if count == class.count() {
+            chosen.iter_mut().zip(0..).for_each(|(number, next)| *number = next);
+        } else {
+            sample::choose(class.count() as u32, rng, chosen);
+        }
+        if let Some(me) = class.me {
+            for number in &mut *chosen {
+                *number += u32::from(me <= *number);
+            }
+        }
+        // From a number to a rank: past the end of a span the next one begins.
+        let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = class.spans;
+        let (first, second, third) = (a_end - a, b_end - b, c_end - c);
+        let of_v4 = first + second;
+        let rank4 = |number: u32| if number < first { a + number } else { b + (number - first) };
+        let rank6 = |number: u32| if number < third { c + number } else { d + (number - third) };
+        let count4 = chosen.iter().filter(|&&number| number < of_v4).count();
+        let v4 = chosen.iter().filter(|&&number| number < of_v4);
+        Candidates::of(&self.full.v4, false).copy(
+            v4.map(|&number| self.v4.row(role, rank4(number))),
+            count4,
+            &mut peers.ipv4,
+            &mut peers.ipv4_ids,
+        );
+        if count4 < count {
+            let v6 = chosen.iter().filter(|&&number| of_v4 <= number);
+            Candidates::of(&self.full.v6, false).copy(
+                v6.map(|&number| self.v6.row(role, rank6(number - of_v4))),
+                count - count4,
+                &mut peers.ipv6,
+                &mut peers.ipv6_ids,
+            );
+        }
+        count
+    }
+}

@@ -1,0 +1,104 @@
+//! Where peers are, in a hierarchy of the policy's own making: a label of 64 bits, the most
+//! significant first. The longer a prefix two labels share, the nearer their peers are, and the
+//! host picks the peers of an answer by it.
+//!
+//! ```
+//! # use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};
+//! use karuta_plugin::locality::{self, Order, Plan};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Config {}
+//!
+//! struct Sites {
+//!     plan: Plan,
+//! }
+//!
+//! impl Policy for Sites {
+//!     type Config = Config;
+//!     fn init(_: Config, _: &Context) -> Result<Self, Error> {
+//!         let plan = Plan::define(&[32, 16], Order::NearFirst, 10).map_err(Error::new)?;
+//!         Ok(Self { plan })
+//!     }
+//! }
+//!
+//! impl AnnounceFilter for Sites {
+//!     fn on_announce(&mut self, announce: &Announce) -> Verdict {
+//!         if let std::net::IpAddr::V4(address) = announce.address() {
+//!             locality::assign(u64::from(u32::from(address)) << 32, self.plan);
+//!         }
+//!         Verdict::Next
+//!     }
+//! }
+//! ```
+
+pub use crate::bindings::imports::locality::Order;
+use crate::host::locality;
+
+/// How peers are picked by their labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan(u32);
+
+impl Plan {
+    /// `prefixes` are lengths in bits, nearest first; `far_percent` of each answer, rounded up, is
+    /// kept for peers outside every prefix. All instances of a policy must define the same plans,
+    /// in the same order.
+    ///
+    /// # Errors
+    ///
+    /// Outside of [`Policy::init`](crate::Policy::init), and where a prefix is above 64, not
+    /// shorter than the one before it, or one of more than eight, or the share above 100. The text
+    /// says which.
+    pub fn define(prefixes: &[u8], order: Order, far_percent: u8) -> Result<Self, String> {
+        let prefixes = prefixes.to_vec();
+        locality::define(&locality::Plan { prefixes, order, far_percent }).map(Self)
+    }
+}
+
+/// Labels the announcing peer, and has its answer picked by that plan. A peer that announces
+/// without it is far from all others.
+pub fn assign(label: u64, plan: Plan) {
+    locality::assign(label, plan.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::testing::{self, Locality, Request};
+    use crate::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};
+
+    #[derive(serde::Deserialize)]
+    struct Config {
+        prefixes: Vec<u8>,
+    }
+
+    struct Sites(Plan);
+
+    impl Policy for Sites {
+        type Config = Config;
+        fn init(Config { prefixes }: Config, _: &Context) -> Result<Self, Error> {
+            Plan::define(&prefixes, Order::RoleFirst, 5).map(Self).map_err(Error::new)
+        }
+    }
+
+    impl AnnounceFilter for Sites {
+        fn on_announce(&mut self, announce: &Announce) -> Verdict {
+            assign(announce.port().into(), self.0);
+            Verdict::Next
+        }
+    }
+
+    #[test]
+    fn a_test_sees_the_label_and_its_plan() {
+        let mut policy: Sites = testing::init(r#"{"prefixes": [64, 52]}"#).unwrap();
+        let address = Ipv4Addr::LOCALHOST.into();
+        let answer = Request { address, port: 77, ..Request::default() }.announce(&mut policy);
+        let prefixes = vec![64, 52];
+        let expected = Locality { label: 77, prefixes, order: Order::RoleFirst, far_percent: 5 };
+        assert_eq!(answer.locality, Some(expected));
+        assert!(testing::init::<Sites>(r#"{"prefixes": [65]}"#).is_err());
+        assert!(testing::init::<Sites>(r#"{"prefixes": [8, 16]}"#).is_err());
+        assert!(testing::init::<Sites>(r#"{"prefixes": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! Sets that the host loads from the policy's `data` sources, and keeps up to date. Nothing of them
+//! is in the policy's own memory.
+//!
+//! Each type is a value of a policy's configuration: the name of a source. A name that `data` does
+//! not declare, or one of another format, is an error of that key.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::{InfoHash, host::sets, values};
+
+/// A source in the format `info-hashes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct InfoHashes(u32);
+
+impl InfoHashes {
+    /// Whether the set holds an info-hash.
+    #[must_use]
+    pub fn contains(self, info_hash: InfoHash) -> bool {
+        sets::has_info_hash(self.0, info_hash.to_words())
+    }
+}
+
+impl TryFrom<String> for InfoHashes {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        open(&name, "info-hashes").map(Self)
+    }
+}
+
+/// A source in the format `addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Addresses(u32);
+
+impl Addresses {
+    /// The number behind the longest prefix that holds an address; zero where there is none behind
+    /// it. `None` where no prefix holds it.
+    #[must_use]
+    pub fn find(self, address: IpAddr) -> Option<u64> {
+        sets::match_address(self.0, values::to_words(address))
+    }
+}
+
+impl TryFrom<String> for Addresses {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        open(&name, "addresses").map(Self)
+    }
+}
+
+/// A source in the format `strings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Strings(u32);
+
+impl Strings {
+    /// Whether the set holds a text.
+    #[must_use]
+    pub fn contains(self, text: &str) -> bool {
+        sets::has_string(self.0, text)
+    }
+}
+
+impl TryFrom<String> for Strings {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        open(&name, "strings").map(Self)
+    }
+}
+
+fn open(name: &str, format: &str) -> Result<u32, String> {
+    let sources = sets::sources();
+    match sources.iter().find(|(known, _)| known == name) {
+        None => Err(format!("there is no data source `{name}`, expected one that `data` declares")),
+        Some((_, is)) if is != format => {
+            Err(format!("the data source `{name}` has the format {is}, expected {format}"))
+        }
+        Some(_) => sets::open(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Data};
+
+    #[test]
+    fn sets_hold_what_their_sources_do() {
+        let hash = InfoHash::from_bytes([1; 20]);
+        testing::set_data("hashes", Data::InfoHashes(vec![hash]));
+        let ranges = [("10.0.0.0", 8, 1), ("10.1.0.0", 16, 2), ("2001:db8::", 32, 0)];
+        let ranges = ranges.map(|(first, prefix, value)| (first.parse().unwrap(), prefix, value));
+        testing::set_data("ranges", Data::Addresses(ranges.into()));
+        testing::set_data("texts", Data::Strings(vec!["a".into()]));
+        let hashes = InfoHashes::try_from("hashes".to_owned()).unwrap();
+        assert!(hashes.contains(hash) && !hashes.contains(InfoHash::from_bytes([2; 20])));
+        let ranges = Addresses::try_from("ranges".to_owned()).unwrap();
+        let find = |address: &str| ranges.find(address.parse().unwrap());
+        assert_eq!(
+            (find("10.2.0.1"), find("10.1.2.3"), find("11.0.0.0")),
+            (Some(1), Some(2), None)
+        );
+        assert_eq!((find("2001:db8::1"), find("::a01:203")), (Some(0), None));
+        let texts = Strings::try_from("texts".to_owned()).unwrap();
+        assert!(texts.contains("a") && !texts.contains("b"));
+        testing::set_data("texts", Data::Strings(vec!["b".into()]));
+        assert!(!texts.contains("a") && texts.contains("b"), "a set follows its source");
+    }
+
+    #[test]
+    fn a_source_must_be_declared_in_the_right_format() {
+        testing::set_data("texts", Data::Strings(Vec::new()));
+        let wrong = |name: &str| InfoHashes::try_from(name.to_owned()).unwrap_err();
+        assert_eq!(
+            wrong("text"),
+            "there is no data source `text`, expected one that `data` declares"
+        );
+        assert_eq!(
+            wrong("texts"),
+            "the data source `texts` has the format strings, expected info-hashes"
+        );
+    }
+}

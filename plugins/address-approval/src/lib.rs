@@ -1,0 +1,227 @@
+//! Lets clients in, or keeps them out, by the address that they ask from.
+//! `docs/policies/address-approval.md` is for the operator.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use karuta_plugin::{
+    Announce, AnnounceFilter, Context, Error, Policy, Scrape, ScrapeFilter, Verdict, request,
+    response, sets,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    allow: Vec<Range>,
+    #[serde(default)]
+    deny: Vec<Range>,
+    allow_from: Option<sets::Addresses>,
+    deny_from: Option<sets::Addresses>,
+    #[serde(default)]
+    scrapes: Scrapes,
+}
+
+/// An address, or a range of them by the bits that they begin with.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Range(IpNet);
+
+impl TryFrom<String> for Range {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        range.map(Self).map_err(|_| {
+            format!("invalid address range `{text}`, expected one such as 10.0.0.0/8 or fd00::/8")
+        })
+    }
+}
+
+/// What a scrape from an address that is kept out gets.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scrapes {
+    /// A failure.
+    Reject,
+    /// The truth.
+    #[default]
+    Pass,
+}
+
+/// A list of the configuration, and a data source.
+struct List {
+    own: Vec<Range>,
+    from: Option<sets::Addresses>,
+}
+
+impl List {
+    /// An empty list is one that was not given; an empty data source is given all the same.
+    fn is_given(&self) -> bool {
+        !self.own.is_empty() || self.from.is_some()
+    }
+
+    fn holds(&self, address: IpAddr) -> bool {
+        self.own.iter().any(|Range(range)| range.contains(&address))
+            || self.from.is_some_and(|set| set.find(address).is_some())
+    }
+}
+
+struct AddressApproval {
+    allow: List,
+    deny: List,
+    scrapes: Scrapes,
+}
+
+impl AddressApproval {
+    /// Judges who asks, never an address that the client chose.
+    fn judge(&self) -> Verdict {
+        let address = request::client_address();
+        if self.deny.holds(address) || (self.allow.is_given() && !self.allow.holds(address)) {
+            return response::reject("unapproved address");
+        }
+        Verdict::Next
+    }
+}
+
+impl Policy for AddressApproval {
+    type Config = Config;
+    fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        Ok(Self {
+            allow: List { own: config.allow, from: config.allow_from },
+            deny: List { own: config.deny, from: config.deny_from },
+            scrapes: config.scrapes,
+        })
+    }
+}
+
+impl AnnounceFilter for AddressApproval {
+    fn on_announce(&mut self, _: &Announce) -> Verdict {
+        self.judge()
+    }
+}
+
+impl ScrapeFilter for AddressApproval {
+    fn on_scrape(&mut self, _: &Scrape) -> Verdict {
+        match self.scrapes {
+            Scrapes::Pass => Verdict::Next,
+            Scrapes::Reject => self.judge(),
+        }
+    }
+}
+
+karuta_plugin::export!(AddressApproval: announce, scrape);
+
+#[cfg(test)]
+mod tests {
+    use karuta_plugin::testing::{self, Answer, Data, Request};
+
+    use super::*;
+
+    fn from(address: &str) -> Request {
+        Request { address: address.parse().unwrap(), ..Request::default() }
+    }
+
+    fn is_rejected(answer: &Answer) -> bool {
+        let rejected = answer.verdict == Verdict::Reject;
+        assert_eq!(answer.failure.as_deref(), rejected.then_some("unapproved address"));
+        assert!(rejected || answer.verdict == Verdict::Next);
+        rejected
+    }
+
+    fn lets_in(config: &str, address: &str) -> bool {
+        let mut policy: AddressApproval = testing::init(config).unwrap();
+        !is_rejected(&from(address).announce(&mut policy))
+    }
+
+    #[test]
+    fn without_lists_everybody_is_let_in() {
+        for config in ["{}", r#"{"allow": [], "deny": []}"#, r#"{"allow_from": null}"#] {
+            assert!(lets_in(config, "192.0.2.1") && lets_in(config, "2001:db8::1"), "{config}");
+        }
+    }
+
+    #[test]
+    fn an_allow_list_keeps_all_others_out() {
+        let config = r#"{"allow": ["10.1.2.3/8", "192.0.2.1", "2001:db8::/32"]}"#;
+        for address in ["10.255.0.1", "192.0.2.1", "2001:db8:ffff::"] {
+            assert!(lets_in(config, address), "{address}");
+        }
+        for address in ["11.0.0.0", "192.0.2.2", "2001:db9::", "::1"] {
+            assert!(!lets_in(config, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn deny_goes_before_allow() {
+        let config = r#"{"allow": ["10.0.0.0/8"], "deny": ["10.1.0.0/16"]}"#;
+        assert!(lets_in(config, "10.2.0.1") && !lets_in(config, "10.1.0.1"));
+        assert!(!lets_in(config, "192.0.2.1"));
+    }
+
+    #[test]
+    fn a_range_of_one_family_holds_none_of_the_other() {
+        assert!(!lets_in(r#"{"allow": ["::/0"]}"#, "192.0.2.1"));
+        assert!(lets_in(r#"{"deny": ["::/0"]}"#, "192.0.2.1"));
+        assert!(!lets_in(r#"{"deny": ["::/0"]}"#, "2001:db8::1"));
+        assert!(lets_in(r#"{"deny": ["0.0.0.0/0"]}"#, "2001:db8::1"));
+    }
+
+    #[test]
+    fn it_is_the_asker_who_is_judged() {
+        let mut policy: AddressApproval = testing::init(r#"{"deny": ["10.0.0.0/8"]}"#).unwrap();
+        let mut request = from("192.0.2.1");
+        request.client_address = Some("10.0.0.1".parse().unwrap());
+        assert!(is_rejected(&request.announce(&mut policy)));
+        let mut request = from("10.0.0.1");
+        request.client_address = Some("192.0.2.1".parse().unwrap());
+        assert!(!is_rejected(&request.announce(&mut policy)));
+    }
+
+    #[test]
+    fn scrapes_pass_unless_they_are_rejected() {
+        for (key, rejected) in
+            [("", false), (r#", "scrapes": "pass""#, false), (r#", "scrapes": "reject""#, true)]
+        {
+            let config = format!(r#"{{"deny": ["10.0.0.0/8"]{key}}}"#);
+            let mut policy: AddressApproval = testing::init(&config).unwrap();
+            assert_eq!(is_rejected(&from("10.0.0.1").scrape(&mut policy)), rejected, "{key}");
+            assert!(!is_rejected(&from("192.0.2.1").scrape(&mut policy)), "{key}");
+        }
+    }
+
+    #[test]
+    fn lists_and_data_sources_are_united() {
+        let range = |first: &str, prefix| (first.parse().unwrap(), prefix, 0);
+        testing::set_data("good", Data::Addresses(vec![range("10.0.0.0", 8)]));
+        testing::set_data("bad", Data::Addresses(vec![range("10.1.0.0", 16)]));
+        let config = r#"{"allow": ["192.0.2.1"], "allow_from": "good", "deny_from": "bad"}"#;
+        assert!(lets_in(config, "192.0.2.1") && lets_in(config, "10.0.0.1"));
+        assert!(!lets_in(config, "10.1.0.1") && !lets_in(config, "192.0.2.2"));
+        testing::set_data("good", Data::Addresses(Vec::new()));
+        assert!(!lets_in(r#"{"allow_from": "good"}"#, "10.0.0.1"), "nobody is on it");
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused_with_path_and_reason() {
+        let cases = [
+            (
+                r#"{"allow": ["10.0.0.0/8", "10.0.0.0/33"]}"#,
+                "allow[1]: invalid address range `10.0.0.0/33`, expected one such as 10.0.0.0/8 or \
+                 fd00::/8",
+            ),
+            (r#"{"deny": [10]}"#, "deny[0]: found the number `10`, expected a text"),
+            (
+                r#"{"scrapes": "hide"}"#,
+                "scrapes: unknown value `hide`, expected one of reject, pass",
+            ),
+            (
+                r#"{"deny_from": "bad"}"#,
+                "deny_from: there is no data source `bad`, expected one that `data` declares",
+            ),
+        ];
+        for (config, message) in cases {
+            assert_eq!(testing::init::<AddressApproval>(config).err().as_deref(), Some(message));
+        }
+    }
+}
