@@ -165,7 +165,7 @@ policies:
             *policy,
             json!({
                 "name": name, "digest": null, "mode": "enforce", "state": "ready",
-                "instances": 2, "restarts": 0, "memory_bytes": null,
+                "instances": 2, "restarts": 0, "memory_bytes": null, "data": [],
             })
         );
     }

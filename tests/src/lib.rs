@@ -42,7 +42,11 @@ impl Daemon {
 
     /// Starts a daemon with the whole of its YAML.
     pub fn start_with(yaml: &str) -> Self {
-        let folder = folder(yaml);
+        Self::start_in(folder(yaml))
+    }
+
+    /// Starts a daemon in a folder that has a `config.yaml`.
+    pub fn start_in(folder: TempDir) -> Self {
         let mut child = karuta(&["run"], folder.path())
             .stderr(Stdio::piped())
             .spawn()

@@ -54,7 +54,7 @@ impl<'a> Answer<'a> {
 
     /// How many peers it has; `None`: not a whole number of them.
     pub fn peer_count(&self) -> Option<usize> {
-        let whole = self.peers.len() % 6 == 0 && self.peers6.len() % 18 == 0;
+        let whole = self.peers.len().is_multiple_of(6) && self.peers6.len().is_multiple_of(18);
         whole.then(|| self.peers.len() / 6 + self.peers6.len() / 18)
     }
 }

@@ -95,7 +95,7 @@ pub fn port(peer: u32) -> u16 {
     2000 + peer as u16
 }
 
-/// Twenty bytes that look random, of SplitMix64. The last twelve differ for different seeds.
+/// Twenty bytes that look random, of `SplitMix64`. The last twelve differ for different seeds.
 fn scattered(seed: u64) -> [u8; 20] {
     let mut bytes = [0; 20];
     for (at, chunk) in bytes.rchunks_mut(8).enumerate() {

@@ -21,7 +21,7 @@ const ANNOUNCE: u32 = 1;
 const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 /// How long a client may use a connection id.
-const ID_LIFETIME: Duration = Duration::from_secs(60);
+const ID_LIFETIME: Duration = Duration::from_mins(1);
 /// Bytes of the longest answer.
 const ANSWER: usize = 2048;
 
@@ -161,7 +161,7 @@ impl Client for UdpClient {
 
 /// Gets a connection id. A lost packet is sent again.
 fn connect(socket: &Socket) -> Result<u64> {
-    let transaction = 0xc0_117e_c7_u32;
+    let transaction = 0x6b61_7275_u32;
     let mut packet = Vec::new();
     packet.extend(MAGIC.to_be_bytes());
     packet.extend(CONNECT.to_be_bytes());
@@ -229,7 +229,7 @@ fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &mut 
     let word = |at| number(answer, at).map(i64::from).unwrap_or_default();
     match (request, number(answer, 0)) {
         (Request::Announce { .. }, Some(ANNOUNCE)) => match answer.len().checked_sub(20) {
-            Some(bytes) if bytes % size == 0 => {
+            Some(bytes) if bytes.is_multiple_of(size) => {
                 let counts = (word(16), word(12));
                 tally.check_announce(load, request, counts, bytes / size, answer);
             }

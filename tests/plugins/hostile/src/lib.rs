@@ -1,7 +1,7 @@
 //! A policy that does as its configuration says, however bad that is. Only the tests load it.
 //!
 //! `config: { rules: [{ on: announce, do: trap, info_hash: "6161…", query: bomb }] }`: at each call
-//! the rules of that hook (`init`, `announce`, `scrape`) are followed in their order, those with an
+//! the rules of that hook (`init`, `announce`, `scrape`, `data`) are followed in their order, those with an
 //! `info_hash` only for that torrent, those with a `query` only where the request has such a
 //! parameter. `text` and `number` say more about what is to be done; see `Act`.
 
@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-wit_bindgen::generate!({ path: "../../../wit", world: "access-policy" });
+wit_bindgen::generate!({ path: "../../../wit", world: "data-policy" });
 
-use exports::karuta::policy::{announce_filter, lifecycle, scrape_filter};
+use exports::karuta::policy::{announce_filter, data_sink, lifecycle, scrape_filter};
+use karuta::policy::response::Scope;
 use karuta::policy::types::{Announce, Scrape, Verdict};
 use karuta::policy::{log, request, response};
 
@@ -47,6 +48,8 @@ enum Hook {
     Init,
     Announce,
     Scrape,
+    /// Rules for data whose text holds `text`.
+    Data,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -86,6 +89,8 @@ enum Act {
     Hide,
     SetInterval,
     SetNumWant,
+    /// Has the verdict remembered for `number` seconds, for the info-hash and the event.
+    Remember,
     /// Leaves `text` as the attribute `note`.
     SetNote,
     // The warning of the answer is what the request says.
@@ -94,11 +99,14 @@ enum Act {
     WarnPasskey,
     /// The header named in `text`.
     WarnHeader,
+    /// The data that came last, with its version.
+    WarnData,
     /// The query parameter named in `text`.
     WarnQuery,
 }
 
 thread_local! {
+    static DATA: RefCell<String> = const { RefCell::new(String::new()) };
     static RULES: RefCell<Vec<Rule>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -115,6 +123,24 @@ impl lifecycle::Guest for Plugin {
         });
         RULES.set(config.rules);
         refusal.map_or(Ok(()), Err)
+    }
+}
+
+impl data_sink::Guest for Plugin {
+    fn on_data(name: String, version: u64, data: Vec<u8>) -> Result<(), String> {
+        let data = String::from_utf8(data).map_err(|error| error.to_string())?;
+        RULES.with_borrow(|rules| {
+            let mut rules = rules.iter().filter(|rule| rule.on == Hook::Data);
+            rules.try_for_each(|rule| {
+                if !data.contains(&rule.text) {
+                    return Ok(());
+                }
+                follow(rule);
+                if matches!(rule.act, Act::Refuse) { Err(rule.text.clone()) } else { Ok(()) }
+            })
+        })?;
+        DATA.set(format!("{name} {version} {}", data.trim()));
+        Ok(())
     }
 }
 
@@ -188,11 +214,15 @@ fn follow(rule: &Rule) -> Verdict {
         Act::Hide => response::hide(),
         Act::SetInterval => response::set_interval(*number),
         Act::SetNumWant => response::set_num_want(*number),
+        Act::Remember => {
+            response::remember(Scope::INFO_HASH | Scope::EVENT, *number);
+        }
         Act::SetNote => response::set_attribute("note", text),
         Act::WarnNote => warn(request::attribute("note").unwrap_or_default()),
         Act::WarnCredential => warn(request::credential().unwrap_or_default()),
         Act::WarnPasskey => warn(request::path_param("passkey").unwrap_or_default()),
         Act::WarnHeader => warn(request::header(text).unwrap_or_default()),
+        Act::WarnData => warn(DATA.with_borrow(String::clone)),
         Act::WarnQuery => warn(request::query_param(text).unwrap_or_default()),
     }
     Verdict::Next

@@ -1,0 +1,263 @@
+//! Changing policies while the tracker serves.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use karuta_tests::announce::Announce;
+use karuta_tests::udp::Client;
+use karuta_tests::{Connection, Daemon, LISTENERS, eventually, plugins, run, write_config};
+use serde_json::Value;
+
+/// A policy that sets the interval, so that an answer says which version gave it.
+fn interval(seconds: u32) -> String {
+    format!(
+        "policies:
+  - name: told
+    plugin: PLUGINS/test-hostile.wasm
+    config: {{ rules: [{{ on: announce, do: set-interval, number: {seconds} }}] }}
+"
+    )
+}
+
+fn rewrite(daemon: &Daemon, yaml: &str) {
+    write_config(daemon.folder.path(), &format!("{LISTENERS}{yaml}"));
+}
+
+/// What `karuta reload` prints, and its exit code.
+fn reload(daemon: &Daemon) -> (i32, String) {
+    let admin = daemon.admin.to_string();
+    let output = run(&["reload", "--admin", &admin], daemon.folder.path());
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap().trim_end().to_owned())
+}
+
+/// What `POST /api/reload` answers.
+fn ask(daemon: &Daemon) -> (u16, Value) {
+    let mut connection = Connection::open(daemon.admin);
+    connection.send(
+        b"POST /api/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+          Content-Length: 2\r\n\r\n{}",
+    );
+    let answer = connection.answer();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+}
+
+fn seconds(daemon: &Daemon) -> [u32; 2] {
+    let announce = Announce::of('a');
+    let http = announce.http(daemon.http).unwrap().interval;
+    [http, announce.udp(&Client::connect(daemon.udp)).unwrap().interval]
+}
+
+#[test]
+fn a_reload_changes_over_on_every_transport() {
+    let daemon = Daemon::start(&interval(100));
+    assert_eq!(seconds(&daemon), [100, 100]);
+    assert_eq!(reload(&daemon), (0, "generation 1: nothing has changed".into()));
+
+    rewrite(&daemon, &interval(200));
+    assert_eq!(reload(&daemon), (0, "generation 2: replaced told".into()));
+    assert_eq!(seconds(&daemon), [200, 200]);
+
+    rewrite(&daemon, "tracker: { announce_interval: 5m, min_announce_interval: 1m }\n");
+    assert_eq!(reload(&daemon), (0, "generation 3: removed told; other settings".into()));
+    assert_eq!(seconds(&daemon), [300, 300]);
+
+    let status: Value = serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+    assert_eq!((&status["generation"], &status["policies"]), (&3.into(), &Value::Array(vec![])));
+    assert_eq!(daemon.metric("karuta_generation"), 3.0);
+    assert_eq!(daemon.metric("karuta_reloads_total{outcome=\"applied\"}"), 2.0);
+    assert_eq!(daemon.metric("karuta_reloads_total{outcome=\"unchanged\"}"), 1.0);
+}
+
+#[test]
+fn sighup_reloads() {
+    let daemon = Daemon::start(&interval(100));
+    rewrite(&daemon, &interval(200));
+    daemon.signal("HUP");
+    eventually("the new interval", || seconds(&daemon) == [200, 200]);
+}
+
+#[test]
+fn peers_and_connections_and_connection_ids_stay() {
+    let daemon = Daemon::start(&interval(100));
+    let udp = Client::connect(daemon.udp);
+    Announce::of('a').port(1000).seeder().udp(&udp).unwrap();
+    let mut http = Connection::open(daemon.http);
+    let request = format!(
+        "GET /announce?{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        Announce::of('a').port(1001).query()
+    );
+    http.send(request.as_bytes());
+    assert_eq!(http.answer().status, 200);
+
+    rewrite(&daemon, &interval(200));
+    assert_eq!(reload(&daemon).0, 0);
+
+    http.send(request.as_bytes());
+    assert!(http.answer().body_text().contains("8:intervali200e"));
+    let reply = Announce::of('a').port(1002).udp(&udp).unwrap();
+    assert_eq!((reply.interval, reply.seeders, reply.leechers), (200, 1, 2));
+}
+
+#[test]
+fn an_unchanged_plugin_keeps_its_instances() {
+    let chain = |on_error: &str, deny: &str| {
+        format!(
+            "policies:
+  - {{ name: told, plugin: PLUGINS/test-hostile.wasm, on_error: {on_error}, config: {{ rules: [] }} }}
+  - {{ name: clients, plugin: PLUGINS/client-approval.wasm, config: {{ deny: [{deny}] }} }}
+"
+        )
+    };
+    let daemon = Daemon::start(&chain("reject", "-XL"));
+    let inits = |policy: &str| {
+        daemon.metric(&format!(
+            "karuta_policy_calls_total{{policy=\"{policy}\",hook=\"init\",verdict=\"ok\",remembered=\"false\"}}"
+        ))
+    };
+    let before = (inits("told"), inits("clients"));
+    rewrite(&daemon, &chain("next", "-SD"));
+    let (status, report) = ask(&daemon);
+    assert_eq!(status, 200);
+    assert_eq!(report["changed"], serde_json::json!(["told"]));
+    assert_eq!(report["replaced"], serde_json::json!(["clients"]));
+    assert_eq!(inits("told"), before.0, "it goes on");
+    assert_eq!(inits("clients"), before.1 * 2.0, "it is made anew on every worker");
+    assert!(Announce::of('a').client("-XL0012-").http(daemon.http).is_ok());
+    assert!(Announce::of('a').client("-SD0100-").http(daemon.http).is_err());
+}
+
+#[test]
+fn what_waits_for_a_restart_is_said_until_it_has_come() {
+    let daemon = Daemon::start("");
+    rewrite(&daemon, "tracker: { workers: 3, peer_lifetime: 2h }\n");
+    for _ in 0..2 {
+        let expected = "generation 1: nothing has changed\n\
+                        waiting for a restart: tracker.workers, tracker.peer_lifetime";
+        assert_eq!(reload(&daemon), (0, expected.into()));
+    }
+}
+
+#[test]
+fn a_wrong_version_leaves_the_old_one_serving() {
+    let daemon = Daemon::start(&interval(100));
+    let component = plugins().join("test-hostile.wasm");
+    let copy = |name: &str, bytes: &[u8]| {
+        fs::write(daemon.folder.path().join(name), bytes).unwrap();
+    };
+    copy("junk.wasm", b"junk");
+    let other_pin = "00".repeat(32);
+    let policy = |plugin: &str, more: &str| {
+        format!("policies:\n  - {{ name: told, plugin: {plugin}, {more} }}\n")
+    };
+    let whole = component.to_str().unwrap();
+    let cases = [
+        ("nonsense: 1\n".to_owned(), None, "configuration", "unknown key `nonsense`"),
+        (policy("missing.wasm", ""), None, "configuration", "no such file"),
+        (policy("junk.wasm", ""), Some("told"), "compile", "is not a WebAssembly component"),
+        (
+            policy(whole, &format!("sha256: {other_pin}")),
+            Some("told"),
+            "digest",
+            "not the one pinned",
+        ),
+        (
+            policy(whole, "config: { rules: [{ on: init, do: refuse, text: 'not today' }] }"),
+            Some("told"),
+            "init",
+            "not today",
+        ),
+        (
+            policy(whole, "config: { rules: [{ on: init, do: trap }] }"),
+            Some("told"),
+            "init",
+            "trap",
+        ),
+    ];
+    for (yaml, policy, stage, reason) in &cases {
+        rewrite(&daemon, yaml);
+        let (status, refusal) = ask(&daemon);
+        assert_eq!(status, 409, "{yaml}");
+        assert_eq!(refusal["policy"].as_str(), *policy, "{yaml}");
+        assert_eq!(refusal["stage"], *stage, "{yaml}");
+        let text = refusal["reason"].as_str().unwrap();
+        assert!(text.contains(reason), "{text}");
+        let (code, printed) = reload(&daemon);
+        assert_eq!(code, 1, "{printed}");
+        assert!(printed.contains(reason), "{printed}");
+        assert_eq!(seconds(&daemon), [100, 100], "{yaml}");
+    }
+    let refused = daemon.metric("karuta_reloads_total{outcome=\"refused\"}");
+    assert_eq!(refused, 2.0 * cases.len() as f64);
+    assert_eq!(daemon.metric("karuta_generation"), 1.0);
+}
+
+#[test]
+fn a_web_page_cannot_reload() {
+    let daemon = Daemon::start("");
+    let status = |head: &str| {
+        let mut connection = Connection::open(daemon.admin);
+        connection.send(format!("{head}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        connection.answer().status
+    };
+    let post = "POST /api/reload HTTP/1.1\r\nHost: localhost";
+    let json = "Content-Type: application/json";
+    assert_eq!(status(&format!("{post}\r\nContent-Type: text/plain")), 415);
+    assert_eq!(status(&format!("{post}\r\n{json}\r\nOrigin: http://evil.example")), 403);
+    assert_eq!(status(&format!("POST /api/reload HTTP/1.1\r\nHost: evil.example\r\n{json}")), 403);
+    assert_eq!(status("GET /api/reload HTTP/1.1\r\nHost: localhost"), 405);
+    assert_eq!(status(&format!("{post}\r\n{json}")), 200);
+}
+
+/// Reloads under load: nobody notices but by the answers, which are of the old version or the new
+/// one, and after the reload only of the new one.
+#[test]
+fn reloads_under_load_lose_nothing() {
+    let daemon = Daemon::start(&interval(100));
+    let over = AtomicBool::new(false);
+    let answered = AtomicU64::new(0);
+    // The oldest version that may answer from now on, and the newest. Each has the next number.
+    let (must, may) = (AtomicU64::new(100), AtomicU64::new(100));
+    let check = |before: u64, interval: u32| {
+        let after = may.load(SeqCst);
+        let interval = u64::from(interval);
+        assert!((before..=after).contains(&interval), "{interval}, {before}, {after}");
+        answered.fetch_add(1, SeqCst);
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..2_u16 {
+            let (daemon, over, must, check) = (&daemon, &over, &must, &check);
+            scope.spawn(move || {
+                let client = Client::connect(daemon.udp);
+                while !over.load(SeqCst) {
+                    let before = must.load(SeqCst);
+                    let reply = Announce::of('a').port(2000 + worker).udp(&client).unwrap();
+                    check(before, reply.interval);
+                }
+            });
+            scope.spawn(move || {
+                let mut connection = Connection::open(daemon.http);
+                let query = Announce::of('a').port(3000 + worker).query();
+                let request = format!("GET /announce?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                while !over.load(SeqCst) {
+                    let before = must.load(SeqCst);
+                    connection.send(request.as_bytes());
+                    let body = connection.answer().body_text();
+                    let interval = body.split("8:intervali").nth(1).unwrap();
+                    check(before, interval.split('e').next().unwrap().parse().unwrap());
+                }
+            });
+        }
+        for round in 0..30_u64 {
+            let next = 101 + round;
+            let seen = answered.load(SeqCst);
+            eventually("answers", || answered.load(SeqCst) > seen + 20);
+            may.store(next, SeqCst);
+            rewrite(&daemon, &interval(next as u32));
+            assert_eq!(ask(&daemon).0, 200);
+            must.store(next, SeqCst);
+        }
+        over.store(true, SeqCst);
+    });
+    assert_eq!(daemon.metric("karuta_generation"), 31.0);
+}
