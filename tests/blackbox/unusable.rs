@@ -10,7 +10,9 @@ fn refusal(folder: &Path, yaml: &str) -> String {
     let yaml =
         format!("http: [{{ listen: '127.0.0.1:0' }}]\nadmin: {{ listen: '127.0.0.1:0' }}\n{yaml}");
     karuta_tests::write_config(folder, &yaml);
-    let [run, check] = ["run", "check"].map(|command| run(&[command], folder));
+    let check = run(&["check"], folder);
+    assert!(!folder.join("state").exists(), "it has written its state");
+    let run = run(&["run"], folder);
     for output in [&run, &check] {
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         assert_eq!(output.stdout, b"");
@@ -19,7 +21,6 @@ fn refusal(folder: &Path, yaml: &str) -> String {
     let run = String::from_utf8(run.stderr).unwrap();
     let said = run.lines().next_back().unwrap_or_default().to_owned();
     assert_eq!(String::from_utf8(check.stderr).unwrap(), format!("{said}\n"));
-    assert!(!folder.join("state").exists(), "it has written its state");
     said
 }
 
