@@ -16,5 +16,5 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
-pub use exports::karuta::policy as hooks;
-pub use karuta::policy as imports;
+pub use self::exports::karuta::policy as hooks;
+pub use self::karuta::policy as imports;
