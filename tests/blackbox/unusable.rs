@@ -117,6 +117,14 @@ fn imports_that_the_host_lacks() {
 }
 
 #[test]
+fn hooks_that_the_host_does_not_call() {
+    assert_eq!(
+        of_bytes(&component(None, Some("karuta:policy/oracle@0.1.0"))),
+        "link: exports karuta:policy/oracle, which this host does not call"
+    );
+}
+
+#[test]
 fn another_version_of_the_contract() {
     assert_eq!(
         of_bytes(&component(None, Some("karuta:policy/lifecycle@0.2.0"))),

@@ -36,6 +36,9 @@ const OFFERED: [&str; 10] = [
     "metrics",
 ];
 
+/// The interfaces of `karuta:policy` that this host calls.
+const CALLED: [&str; 4] = ["lifecycle", "announce-filter", "scrape-filter", "data-sink"];
+
 /// Everything that the instances of one plugin have in common.
 pub struct Plugin {
     pub name: Arc<str>,
@@ -272,6 +275,11 @@ fn link(engine: &Engine, component: &Component) -> Result<Code, String> {
         if !compatible(version) {
             return Err(format!(
                 "exports {interface} of karuta:policy {version}; this host offers {CONTRACT}"
+            ));
+        }
+        if !CALLED.contains(&interface) {
+            return Err(format!(
+                "exports karuta:policy/{interface}, which this host does not call"
             ));
         }
     }
