@@ -103,7 +103,8 @@ fn peers_and_connections_and_connection_ids_stay() {
 fn an_unchanged_plugin_keeps_its_instances() {
     let chain = |on_error: &str, deny: &str| {
         format!(
-            "policies:
+            "tracker: {{ workers: 2 }}
+policies:
   - {{ name: told, plugin: PLUGINS/test-hostile.wasm, on_error: {on_error}, config: {{ rules: [] }} }}
   - {{ name: clients, plugin: PLUGINS/client-approval.wasm, config: {{ deny: [{deny}] }} }}
 "
@@ -115,6 +116,8 @@ fn an_unchanged_plugin_keeps_its_instances() {
             "karuta_policy_calls_total{{policy=\"{policy}\",hook=\"init\",verdict=\"ok\",remembered=\"false\"}}"
         ))
     };
+    // Each worker counts when it takes over its chain.
+    eventually("both workers serve", || (inits("told"), inits("clients")) == (2.0, 2.0));
     let before = (inits("told"), inits("clients"));
     rewrite(&daemon, &chain("next", "-SD"));
     let (status, report) = ask(&daemon);

@@ -94,23 +94,22 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Makes the first instance at once, on the thread of the caller, and orders the spare.
+    /// Makes the first instance and its spare, on the thread of the caller.
     pub fn new(supplier: &Arc<Supplier>, place: Place) -> Result<Self, String> {
         let first = make(&supplier.plugin, place)?;
+        let spare = make(&supplier.plugin, place)?;
         let (reply, deliveries) = channel();
-        let mut slot = Self {
+        Ok(Self {
             supplier: supplier.clone(),
             place,
             current: Some(first),
-            spare: None,
+            spare: Some(spare),
             deliveries,
             reply,
             outstanding: 0,
             proven: false,
             fruitless: 0,
-        };
-        slot.order();
-        Ok(slot)
+        })
     }
 
     /// The instance that serves; `None` while there is none.
