@@ -71,14 +71,14 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         move || store.totals().now_or_never().unwrap_or_default()
     }));
     let engine = Engine::new(artifacts(&config)?, metrics.plugins())?;
-    let (routes, ..) = site::routes(&config)?;
+    let routes = site::routes(&config)?;
     let nothing = Generation::default();
     let refuse = |(at, error)| refused(&config, at, &error);
     let version =
-        Version::load(config.clone(), &engine, store.clone(), &routes, &nothing, |_| false)
+        Version::load(config.clone(), &engine, store.clone(), &routes.0, &nothing, |_| false)
             .map_err(refuse)?;
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
-    let site = Site::settle(&config)?;
+    let site = Site::settle(&config, routes)?;
 
     let (stop, stopping) = watch::channel(false);
     let mut crew = Vec::new();

@@ -33,8 +33,7 @@ pub struct Udp {
 
 impl Site {
     /// Makes sure that every address is free, and settles ports and secrets.
-    pub fn settle(config: &Config) -> Result<Self, Error> {
-        let (routes, http, udp) = routes(config)?;
+    pub fn settle(config: &Config, (routes, http, udp): AllRoutes) -> Result<Self, Error> {
         let settle = |address, only_v6, kind| {
             let listen = Listen { address, only_v6 };
             sockets::settle(listen, kind).map_err(|error| cannot_listen(listen, error))
@@ -48,7 +47,10 @@ impl Site {
             let listen = settle(listener.listen, listener.only_v6, Type::DGRAM)?;
             let secret = match &listener.connection_id_secret {
                 Some(secret) => secret.expose().into(),
-                None => own_secret.get_or_insert(kept_secret(config)?).clone(),
+                None => match &own_secret {
+                    Some(secret) => Arc::clone(secret),
+                    None => own_secret.insert(kept_secret(config)?).clone(),
+                },
             };
             Ok((listen, routes, Udp { secret, error_budget: error_budget(listener) }))
         });
@@ -79,7 +81,10 @@ impl Site {
 }
 
 /// The routes of all listeners, of each HTTP listener and of each UDP listener.
-pub fn routes(config: &Config) -> Result<(RouteTable, Vec<Routes>, Vec<Routes>), Error> {
+pub type AllRoutes = (RouteTable, Vec<Routes>, Vec<Routes>);
+
+/// Reads the routes of the configuration.
+pub fn routes(config: &Config) -> Result<AllRoutes, Error> {
     let mut table = RouteTable::default();
     let wrong = |path: String, reason| Error::Config(config.source.error(&path, reason));
     let http = config.http.iter().enumerate().map(|(at, listener)| {

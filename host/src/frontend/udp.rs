@@ -76,47 +76,44 @@ impl<S: Store> Listener<S> {
             self.count(Action::Connect, client.ip(), Outcome::Invalid, start);
             return false;
         };
-        let (action, outcome) = match header.action {
+        let action = match header.action {
+            wire::Action::Announce | wire::Action::AnnounceIpv6 => Action::Announce,
+            wire::Action::Scrape => Action::Scrape,
+            wire::Action::Connect | wire::Action::Unknown => Action::Connect,
+        };
+        let outcome = match header.action {
             wire::Action::Connect => {
                 let id = self.connection_ids.issue(unix_seconds(), client.ip());
                 wire::write_connect(&mut scratch.body, header.transaction, id);
-                (Action::Connect, Outcome::Ok)
+                Outcome::Ok
+            }
+            _ if !self.issued(&header, client.ip()) => {
+                self.wrong_id(&header, client.ip(), start, scratch)
             }
             wire::Action::Announce | wire::Action::AnnounceIpv6 => {
-                let outcome = match self.check(&header, client.ip(), start) {
-                    Ok(()) => self.announce(&header, packet, client, start, scratch).await,
-                    Err(answered) => self.wrong_id(&header, answered, scratch),
-                };
-                (Action::Announce, outcome)
+                self.announce(&header, packet, client, start, scratch).await
             }
-            wire::Action::Scrape => {
-                let outcome = match self.check(&header, client.ip(), start) {
-                    Ok(()) => self.scrape(&header, packet, client, start, scratch).await,
-                    Err(answered) => self.wrong_id(&header, answered, scratch),
-                };
-                (Action::Scrape, outcome)
-            }
-            wire::Action::Unknown => {
-                let outcome = match self.check(&header, client.ip(), start) {
-                    Ok(()) => invalid(&header, Invalid::Action, scratch),
-                    Err(answered) => self.wrong_id(&header, answered, scratch),
-                };
-                (Action::Connect, outcome)
-            }
+            wire::Action::Scrape => self.scrape(&header, packet, client, start, scratch).await,
+            wire::Action::Unknown => invalid(&header, Invalid::Action, scratch),
         };
         self.count(action, client.ip(), outcome, start);
         !scratch.body.is_empty()
     }
 
-    /// Checks the connection id; the error says whether to answer that it is wrong.
-    fn check(&self, header: &Header, client: IpAddr, now: Instant) -> Result<(), bool> {
-        self.connection_ids
-            .check(header.connection_id, unix_seconds(), client)
-            .map_err(|_| self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now)))
+    /// Whether the client was given the connection id that it shows, not too long ago.
+    fn issued(&self, header: &Header, client: IpAddr) -> bool {
+        self.connection_ids.check(header.connection_id, unix_seconds(), client).is_ok()
     }
 
-    fn wrong_id(&self, header: &Header, answered: bool, scratch: &mut Scratch) -> Outcome {
-        if answered {
+    /// Says that the connection id is wrong, as far as the budget goes.
+    fn wrong_id(
+        &self,
+        header: &Header,
+        client: IpAddr,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Outcome {
+        if self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now)) {
             invalid(header, Invalid::ConnectionId, scratch);
         }
         Outcome::Invalid

@@ -16,7 +16,7 @@ use crate::config::{Mode, OnError};
 use crate::metrics::{self, Cause, Hook, Would};
 
 /// What a client is told where a policy cannot decide.
-pub const UNAVAILABLE: &str = "temporarily unavailable";
+const UNAVAILABLE: &str = "temporarily unavailable";
 /// What a client is told where a policy rejects without a text.
 const UNAPPROVED: &str = "unapproved request";
 

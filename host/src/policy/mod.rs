@@ -18,11 +18,9 @@ mod values;
 mod wasi;
 
 pub use artifact::Artifacts;
-pub use chain::{Chain, NewLink, Policy, Ruling, UNAVAILABLE, When};
+pub use chain::{Chain, NewLink, Policy, Ruling, When};
 pub use engine::{Engine, EngineError, THREAD_STACK};
-pub use exchange::{Answer, Exchange, Request, Source};
+pub use exchange::{Answer, Exchange, Source};
 pub use generation::{Change, Generation};
-pub use instance::{Instance, Place, Role};
-pub use plugin::{LoadError, Plugin, Stage, hex};
+pub use plugin::{LoadError, Stage, hex};
 pub use state::{Scope, Swarms};
-pub use supply::Supplier;
