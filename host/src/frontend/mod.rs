@@ -1,5 +1,6 @@
 //! Bytes to requests, and answers to bytes.
 
+mod batch;
 mod connection;
 pub mod http;
 mod real_ip;

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
+use super::batch::{self, Inbox, Outbox};
 use super::{Routes, Scratch};
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::bittorrent::udp::{self as wire, Header};
@@ -30,15 +31,10 @@ pub struct Listener<S> {
     pub series: Arc<metrics::Worker>,
 }
 
-/// Bytes of the longest packet that is read; what is longer is cut, and then malformed.
-const PACKET: usize = 2048;
-/// Packets that are answered before others get a turn.
-const BATCH: usize = 32;
-
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` says true and what has arrived is answered.
     pub async fn serve(self, socket: UdpSocket, mut stopping: watch::Receiver<bool>) {
-        let mut packet = [0; PACKET];
+        let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
         let mut scratch = Scratch::default();
         loop {
             tokio::select! {
@@ -49,60 +45,67 @@ impl<S: Store> Listener<S> {
                 },
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
-            for _ in 0..BATCH {
-                match socket.try_recv_from(&mut packet) {
-                    Ok((length, from)) => {
-                        if self.answer(&packet[..length], from, &mut scratch).await {
-                            // A client that cannot be reached is no concern of the others.
-                            let _ = socket.send_to(&scratch.body, from).await;
-                        }
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    // Linux reports here that an earlier answer did not arrive.
-                    Err(error) => tracing::debug!(%error, "receiving a packet"),
+            match inbox.receive(&socket) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                // Linux reports here that an earlier answer did not arrive.
+                Err(error) => tracing::debug!(%error, "receiving packets"),
+            }
+            let unix_seconds = unix_seconds();
+            let mut start = Instant::now();
+            for (packet, source) in inbox.packets() {
+                let Some(client) = batch::address(&source).map(canonical_socket) else { continue };
+                let (action, outcome) =
+                    self.answer(packet, client, unix_seconds, start, &mut scratch).await;
+                let end = Instant::now();
+                let (family, took) = (Family::of(client.ip()), end - start);
+                self.series.request(Transport::Udp, action, family, outcome, took);
+                start = end;
+                if !scratch.body.is_empty() {
+                    outbox.push(&mut scratch.body, source);
                 }
             }
+            outbox.send(&socket).await;
             // A flood of packets leaves time for the connections of this worker.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Leaves the answer to a packet in `scratch.body`; `false`: there is none.
-    async fn answer(&self, packet: &[u8], from: SocketAddr, scratch: &mut Scratch) -> bool {
-        let start = Instant::now();
-        let client = canonical_socket(from);
+    /// Leaves the answer to a packet in `scratch.body`; nothing there: no answer.
+    async fn answer(
+        &self,
+        packet: &[u8],
+        client: SocketAddr,
+        unix_seconds: u32,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> (Action, Outcome) {
         scratch.body.clear();
         let Some(header) = Header::parse(packet) else {
-            self.count(Action::Connect, client.ip(), Outcome::Invalid, start);
-            return false;
+            return (Action::Connect, Outcome::Invalid);
         };
         let action = match header.action {
             wire::Action::Announce | wire::Action::AnnounceIpv6 => Action::Announce,
             wire::Action::Scrape => Action::Scrape,
             wire::Action::Connect | wire::Action::Unknown => Action::Connect,
         };
+        let issued = |header: &Header| {
+            self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
+        };
         let outcome = match header.action {
             wire::Action::Connect => {
-                let id = self.connection_ids.issue(unix_seconds(), client.ip());
+                let id = self.connection_ids.issue(unix_seconds, client.ip());
                 wire::write_connect(&mut scratch.body, header.transaction, id);
                 Outcome::Ok
             }
-            _ if !self.issued(&header, client.ip()) => {
-                self.wrong_id(&header, client.ip(), start, scratch)
-            }
+            _ if !issued(&header) => self.wrong_id(&header, client.ip(), now, scratch),
             wire::Action::Announce | wire::Action::AnnounceIpv6 => {
-                self.announce(&header, packet, client, start, scratch).await
+                self.announce(&header, packet, client, now, scratch).await
             }
-            wire::Action::Scrape => self.scrape(&header, packet, client, start, scratch).await,
+            wire::Action::Scrape => self.scrape(&header, packet, client, now, scratch).await,
             wire::Action::Unknown => invalid(&header, Invalid::Action, scratch),
         };
-        self.count(action, client.ip(), outcome, start);
-        !scratch.body.is_empty()
-    }
-
-    /// Whether the client was given the connection id that it shows, not too long ago.
-    fn issued(&self, header: &Header, client: IpAddr) -> bool {
-        self.connection_ids.check(header.connection_id, unix_seconds(), client).is_ok()
+        (action, outcome)
     }
 
     /// Says that the connection id is wrong, as far as the budget goes.
@@ -181,10 +184,6 @@ impl<S: Store> Listener<S> {
             }
             Err(refused) => refuse(header, refused, scratch),
         }
-    }
-
-    fn count(&self, action: Action, client: IpAddr, outcome: Outcome, start: Instant) {
-        self.series.request(Transport::Udp, action, Family::of(client), outcome, start.elapsed());
     }
 }
 
