@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod data;
+mod fetch;
 pub mod frontend;
 pub mod limits;
 pub mod metrics;

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
+mod sealed;
+
+pub use self::sealed::{Miss, Sealed, UNFINISHED};
+
 /// A folder that is ours and that nobody else can write to.
 pub struct StateDir(PathBuf);
 

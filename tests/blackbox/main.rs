@@ -16,3 +16,4 @@ mod reload;
 mod remembered;
 mod udp;
 mod unusable;
+mod url_data;

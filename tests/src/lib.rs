@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub mod announce;
 pub mod bencode;
+pub mod server;
 pub mod udp;
 
 /// How long anything may take that ought to happen at once.
@@ -108,6 +109,14 @@ impl Daemon {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+
+    /// Stops it, and starts it again in the same folder.
+    pub fn restart(mut self) -> Self {
+        self.signal("TERM");
+        self.wait();
+        let elsewhere = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(std::mem::replace(&mut self.folder, elsewhere))
     }
 
     /// Waits for its end.

@@ -215,9 +215,10 @@ impl Admin {
             "/api/status" => self.status(),
             "/api/reload" => self.reload(headers).await,
             // Every worker listens before this side does, so who can ask finds them ready.
-            "/readyz" if self.has_failed() => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "a policy has failed\n")
-            }
+            "/readyz" => match self.hindrance() {
+                Some(hindrance) => text(StatusCode::SERVICE_UNAVAILABLE, &hindrance),
+                None => text(StatusCode::OK, "ok\n"),
+            },
             _ => text(StatusCode::OK, "ok\n"),
         }
     }
@@ -266,11 +267,19 @@ impl Admin {
         }
     }
 
-    /// Whether a policy that is obeyed has failed.
-    fn has_failed(&self) -> bool {
+    /// What keeps a policy that is obeyed from deciding.
+    fn hindrance(&self) -> Option<String> {
         let policies = self.policies.lock();
         let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
-        obeyed.any(|policy| self.metrics.summary(&policy.name).failed)
+        obeyed.find_map(|policy| {
+            let name = &policy.name;
+            if self.metrics.summary(name).failed {
+                return Some(format!("the policy `{name}` has failed\n"));
+            }
+            let missing = policy.data.iter().find(|source| source.is_missing())?;
+            let data = &missing.definition().name;
+            Some(format!("the policy `{name}` waits for its data `{data}`\n"))
+        })
     }
 
     fn status(&self) -> Reply {

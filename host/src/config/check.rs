@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+use hyper::header::HeaderValue;
+use url::Host;
+
 use super::{
     schema::{Config, DataSource, Policy, Tracker},
     values::{CredentialRule, is_header_name, show_duration, unreadable},
@@ -342,7 +345,61 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
     if source.max_size == 0 {
         return problem(format!("{path}.max_size"), "0B is too little, expected more than that");
     }
+    let url = match (&source.file, &source.url) {
+        (Some(_), None) => return only_of_urls(path, source),
+        (None, Some(url)) => url,
+        (Some(_), Some(_)) => {
+            return problem(format!("{path}.url"), "expected a file or a URL, not both");
+        }
+        (None, None) => return problem(path, "expected a `file` or a `url`"),
+    };
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !here && !source.insecure {
+        let message = "nobody vouches for what comes without TLS, expected https, a loopback address, or `insecure: true`";
+        return problem(format!("{path}.url"), message);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = "holds a user name or a password, expected them in `headers`";
+        return problem(format!("{path}.url"), message);
+    }
+    for name in source.headers.keys() {
+        if !is_header_name(name) {
+            let message =
+                format!("invalid header name `{name}`, expected one such as authorization");
+            return problem(format!("{path}.headers.{name}"), message);
+        }
+    }
+    for (key, duration) in
+        [("every", source.every), ("timeout", source.timeout), ("max_age", source.max_age)]
+    {
+        if let Some(duration) = duration
+            && duration < SECOND
+        {
+            let message = format!("{} is too short, expected at least 1s", show_duration(duration));
+            return problem(format!("{path}.{key}"), message);
+        }
+    }
     Ok(())
+}
+
+/// A file is followed as it is: there is nothing to set.
+fn only_of_urls(path: &str, source: &DataSource) -> Result<(), Problem> {
+    let keys = [
+        ("every", source.every.is_some()),
+        ("timeout", source.timeout.is_some()),
+        ("headers", !source.headers.is_empty()),
+        ("insecure", source.insecure),
+        ("max_age", source.max_age.is_some()),
+    ];
+    match keys.iter().find(|(_, given)| *given) {
+        Some((key, _)) => problem(format!("{path}.{key}"), "only for a `url`"),
+        None => Ok(()),
+    }
 }
 
 fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
@@ -383,12 +440,21 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
         }
         for (name, source) in &mut policy.data {
-            source.file = folder.join(&source.file);
-            if source.required
-                && let Err(error) = fs::metadata(&source.file)
-            {
-                let path = format!("policies[{at}].data.{name}.file");
-                return problem(path, unreadable(&source.file, &error));
+            let path = format!("policies[{at}].data.{name}");
+            if let Some(file) = &mut source.file {
+                *file = folder.join(&*file);
+                if source.required
+                    && let Err(error) = fs::metadata(&*file)
+                {
+                    return problem(path + ".file", unreadable(file, &error));
+                }
+            }
+            for (header, value) in &mut source.headers {
+                let path = format!("{path}.headers.{header}");
+                value.fetch(folder).or_else(|message| problem(&path, message))?;
+                if HeaderValue::from_bytes(value.expose()).is_err() {
+                    return problem(path, "holds what no header may, expected visible characters");
+                }
             }
         }
     }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use url::Url;
+
 use super::{
     source::Source,
     values::{self, CredentialRule, Secret},
@@ -261,18 +263,37 @@ pub struct Policy {
     pub limits: PolicyLimits,
 }
 
-/// A file that is followed while the tracker serves.
+/// A file or a URL that is followed while the tracker serves.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
-    /// Where it is `required`, one that was there when the configuration was read.
-    pub file: PathBuf,
+    /// Where it is `required`, one that was there when the configuration was read. Either this or
+    /// `url`.
+    pub file: Option<PathBuf>,
+    /// With `https`, or with `http` to this machine or where it is `insecure`.
+    #[serde(default, deserialize_with = "values::url")]
+    pub url: Option<Url>,
     pub format: DataFormat,
     /// In bytes, at least 1.
     #[serde(default = "max_data", deserialize_with = "values::size")]
     pub max_size: u64,
     #[serde(default)]
     pub required: bool,
+    /// How long after the last fetch of the URL the next begins; 5 minutes where it is not said.
+    #[serde(default, deserialize_with = "values::some_duration")]
+    pub every: Option<Duration>,
+    /// For the whole of one fetch; 10 seconds where it is not said.
+    #[serde(default, deserialize_with = "values::some_duration")]
+    pub timeout: Option<Duration>,
+    /// Headers of the request, by their names in lower case.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether the URL may be fetched without TLS from another machine.
+    #[serde(default)]
+    pub insecure: bool,
+    /// How long after it was fetched the data counts; none: for ever.
+    #[serde(default, deserialize_with = "values::some_duration")]
+    pub max_age: Option<Duration>,
 }
 
 /// What a data source is made of; all but `Raw` are texts, one entry a line.

@@ -6,16 +6,10 @@ use super::{Error, Source};
 
 /// Paths, `[]` for each item of a list, `*` for each key; with a value where only that one is not
 /// built.
-const UNBUILT: [(&str, Option<&str>); 13] = [
+const UNBUILT: [(&str, Option<&str>); 7] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
     ("policies[].when.transports[]", Some("https")),
-    ("policies[].data.*.url", None),
-    ("policies[].data.*.every", None),
-    ("policies[].data.*.timeout", None),
-    ("policies[].data.*.headers", None),
-    ("policies[].data.*.insecure", None),
-    ("policies[].data.*.max_age", None),
     ("policies[].tick", None),
     ("policies[].allow", None),
     ("policies[].watch", None),

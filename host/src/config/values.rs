@@ -15,11 +15,13 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
+use url::Url;
 
 const DURATION: &str = "a number with a unit such as 30s, 5m, 1h";
 const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
 const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 for all addresses";
 const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
+const URL: &str = "one such as https://example.com/list, without a fragment";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
 /// Also written out where serde wants a literal.
@@ -61,6 +63,20 @@ fn from_text<'de, D: Deserializer<'de>, T>(
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
+}
+
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+pub(super) fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let parse = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.fragment().is_none()).then_some(url)
+    };
+    from_text(deserializer, "URL", URL, parse).map(Some)
 }
 
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -21,6 +21,7 @@ use self::version::{Version, Versions, refused};
 use self::worker::Worker;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config, LogLevel};
+use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Engine, Generation};
 use crate::state_dir::StateDir;
@@ -50,7 +51,8 @@ pub fn check(config: Config) -> Result<(), Error> {
     let (routes, ..) = site::routes(&config)?;
     let config = Arc::new(config);
     let nothing = Generation::default();
-    Version::load(config.clone(), &engine, store, &routes, &nothing, |_| false)
+    let opening = data::Opening::default();
+    Version::load(config.clone(), &engine, store, &routes, &opening, &nothing, |_| false)
         .map_err(|(at, error)| refused(&config, at, &error))?;
     Ok(())
 }
@@ -70,13 +72,23 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         let store = store.clone();
         move || store.totals().now_or_never().unwrap_or_default()
     }));
-    let engine = Engine::new(artifacts(&config)?, metrics.plugins())?;
+    let state = state(&config)?;
+    let artifacts = state.as_ref().map(Artifacts::open).transpose();
+    let engine = Engine::new(artifacts.map_err(unusable_state)?, metrics.plugins())?;
+    let opening = data::Opening::new(state.as_ref(), data::Fetch::Soon).map_err(unusable_state)?;
     let routes = site::routes(&config)?;
     let nothing = Generation::default();
     let refuse = |(at, error)| refused(&config, at, &error);
-    let version =
-        Version::load(config.clone(), &engine, store.clone(), &routes.0, &nothing, |_| false)
-            .map_err(refuse)?;
+    let version = Version::load(
+        config.clone(),
+        &engine,
+        store.clone(),
+        &routes.0,
+        &opening,
+        &nothing,
+        |_| false,
+    )
+    .map_err(refuse)?;
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
     let site = Site::settle(&config, routes)?;
 
@@ -117,6 +129,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         engine,
         swarms: store.clone(),
         routes: site.routes.clone(),
+        opening,
         metrics,
         workers: orders,
         set_level,
@@ -208,18 +221,20 @@ async fn expire(store: Arc<impl Store>, start: Instant) {
     }
 }
 
-/// The state folder's compiled components; `None` where there is no such folder and the
-/// configuration names none.
-fn artifacts(config: &Config) -> Result<Option<Artifacts>, Error> {
-    let state = StateDir::open(config.state_dir.as_deref());
-    match state.and_then(|state| Artifacts::open(&state)) {
-        Ok(artifacts) => Ok(Some(artifacts)),
-        Err(error) if config.state_dir.is_some() => Err(system("state_dir", error)),
+/// The state folder; `None` where there is none and the configuration names none.
+fn state(config: &Config) -> Result<Option<StateDir>, Error> {
+    match StateDir::open(config.state_dir.as_deref()) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if config.state_dir.is_some() => Err(unusable_state(error)),
         Err(error) => {
-            tracing::debug!(%error, "no state folder; every plugin is compiled");
+            tracing::debug!(%error, "no state folder: what is compiled and fetched is not kept");
             Ok(None)
         }
     }
+}
+
+fn unusable_state(error: io::Error) -> Error {
+    system("state_dir", error)
 }
 
 fn options(config: &Config) -> Options {

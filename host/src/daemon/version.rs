@@ -30,6 +30,7 @@ pub struct Versions {
     pub engine: Engine,
     pub swarms: Arc<dyn Swarms>,
     pub routes: RouteTable,
+    pub opening: data::Opening,
     pub metrics: Arc<Metrics>,
     pub workers: Vec<UnboundedSender<Adopt>>,
     pub set_level: fn(LogLevel),
@@ -55,6 +56,7 @@ impl Version {
         engine: &Engine,
         swarms: Arc<dyn Swarms>,
         routes: &RouteTable,
+        opening: &data::Opening,
         earlier: &Generation,
         failed: impl Fn(&str) -> bool,
     ) -> Result<Self, (usize, LoadError)> {
@@ -65,7 +67,7 @@ impl Version {
         };
         let whens = config.policies.iter().map(|policy| when(&policy.when, routes)).collect();
         let generation =
-            Generation::load(engine, &config.policies, whens, &scope, earlier, failed)?;
+            Generation::load(engine, &config.policies, whens, &scope, opening, earlier, failed)?;
         Ok(Self { config, generation })
     }
 
@@ -154,6 +156,7 @@ impl Versions {
             &self.engine,
             self.swarms.clone(),
             &self.routes,
+            &data::Opening { fetch: data::Fetch::Now, ..self.opening.clone() },
             &earlier.generation,
             |name| self.metrics.summary(name).failed,
         )

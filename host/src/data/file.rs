@@ -4,15 +4,13 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::source::Source;
 
 const POLL: Duration = Duration::from_millis(250);
-/// Bytes of stack: takers of raw data run on the thread of its source.
-const STACK: usize = 4 * 1024 * 1024;
 /// A file that has changed is read once it has stood still for so long, so that nobody reads one
 /// that is half written.
 const STILL: Duration = Duration::from_millis(500);
@@ -83,16 +81,14 @@ pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
 
 /// Starts the thread that offers every new content of the source's file to it. `known` is what
 /// the source has already.
-pub fn follow(source: &Arc<Source>, known: Option<Stamp>) -> io::Result<()> {
-    let name = format!("data-{}", source.definition().name);
-    let source = Arc::downgrade(source);
-    let watch = Watch { known, moving: None };
-    let thread = std::thread::Builder::new().name(name).stack_size(STACK);
-    thread.spawn(move || watch.work(&source)).map(drop)
+pub fn follow(source: &Arc<Source>, path: PathBuf, known: Option<Stamp>) -> io::Result<()> {
+    let watch = Watch { path, known, moving: None };
+    source.spawn(move |source| watch.work(&source))
 }
 
 /// What is known of a file.
 struct Watch {
+    path: PathBuf,
     /// As it was when it was last read, for good or ill.
     known: Option<Stamp>,
     /// As it is since it has changed, and from when on.
@@ -104,15 +100,14 @@ impl Watch {
         loop {
             std::thread::sleep(POLL);
             let Some(source) = source.upgrade() else { return };
-            let path = &*source.definition().file;
-            let found = std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
+            let found = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
             if !self.is_due(found, Instant::now()) {
                 continue;
             }
-            match read(path, source.definition().max_size) {
+            match read(&self.path, source.definition().max_size) {
                 Ok((stamp, bytes)) => {
                     self.known = Some(stamp);
-                    source.offer(&bytes);
+                    let _ = source.offer(&bytes);
                 }
                 Err(Unread::Gone | Unread::Changing) => self.moving = None,
                 Err(Unread::Unusable(reason)) => {
@@ -150,7 +145,7 @@ mod tests {
     #[test]
     fn a_file_is_read_when_it_stands_still() {
         let start = Instant::now();
-        let mut watch = Watch { known: Some(stamp(1)), moving: None };
+        let mut watch = Watch { path: PathBuf::new(), known: Some(stamp(1)), moving: None };
         let mut due =
             |found: Option<Stamp>, ms| watch.is_due(found, start + Duration::from_millis(ms));
         assert!(!due(Some(stamp(1)), 0), "nothing is new");

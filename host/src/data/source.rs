@@ -1,16 +1,18 @@
 //! One data source of a policy: what it is, and its newest good version.
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use super::file;
-use super::format;
 use super::set::{Addresses, InfoHashes, Strings};
+use super::url::{self, Remote};
+use super::{Fetch, Opening, file, format};
 use crate::config::DataFormat;
 
 /// What makes a source another one.
@@ -19,7 +21,7 @@ pub struct Definition {
     pub policy: Arc<str>,
     /// Among the sources of the policy.
     pub name: Arc<str>,
-    pub file: PathBuf,
+    pub origin: Origin,
     pub format: DataFormat,
     /// Bytes.
     pub max_size: u64,
@@ -27,14 +29,37 @@ pub struct Definition {
     pub required: bool,
 }
 
+/// Where data comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    File(PathBuf),
+    Url(Remote),
+}
+
 /// A source, followed by a thread of its own for as long as somebody holds it.
 pub struct Source {
     definition: Definition,
     current: ArcSwapOption<Version>,
+    /// When the newest good version was read, or was found to be the newest still.
+    read: Mutex<Instant>,
+    /// The newest good version comes from disk.
+    kept: AtomicBool,
+    /// Wakes whoever fetches.
+    wake: Mutex<Option<Wake>>,
     number: AtomicU64,
     errors: AtomicU64,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
 }
+
+struct Wake {
+    fetcher: Sender<()>,
+    last: Option<Instant>,
+}
+
+/// How often a plugin may have a source fetched.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Bytes of stack: takers of raw data run on the thread of its source.
+const STACK: usize = 4 * 1024 * 1024;
 
 /// Whoever reads raw data, and may refuse a version of it.
 pub trait Taker: Send + Sync {
@@ -51,7 +76,6 @@ pub struct Version {
     pub content: Content,
     /// Counted from 1.
     pub number: u64,
-    read: Instant,
 }
 
 /// What one version of a source says.
@@ -63,39 +87,86 @@ pub enum Content {
 }
 
 impl Source {
-    /// Reads the file and follows it from then on.
+    /// Reads the file and follows it from then on; or takes up what was fetched before, and
+    /// fetches as `opening` says.
     ///
     /// # Errors
     ///
-    /// A file that cannot be used, and no file where one is required.
-    pub fn open(definition: Definition) -> Result<Arc<Self>, String> {
-        let Definition { file, required, max_size, .. } = &definition;
-        let first = match file::read(file, *max_size) {
-            Ok(first) => Some(first),
-            Err(file::Unread::Gone) if !required => None,
-            Err(unread) => return Err(unread.reason(file)),
-        };
+    /// A file that cannot be used, and nothing where something is required: no file, or, where it is
+    /// to be fetched now, nothing that was ever fetched.
+    pub fn open(definition: Definition, opening: &Opening) -> Result<Arc<Self>, String> {
         let source = Arc::new(Self {
             definition,
             current: ArcSwapOption::empty(),
+            read: Mutex::new(Instant::now()),
+            kept: AtomicBool::new(false),
+            wake: Mutex::default(),
             number: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             takers: Mutex::default(),
         });
-        let stamp = match first {
-            Some((stamp, bytes)) => {
-                source.take(&bytes)?;
-                Some(stamp)
+        let Definition { policy, name: data, required, max_size, .. } = source.definition();
+        match &source.definition.origin {
+            Origin::File(file) => {
+                let stamp = match file::read(file, *max_size) {
+                    Ok((stamp, bytes)) => {
+                        source.take(&bytes)?;
+                        Some(stamp)
+                    }
+                    Err(file::Unread::Gone) if !required => {
+                        let file = file.display();
+                        tracing::warn!(%policy, %data, %file, "there is no such file yet");
+                        None
+                    }
+                    Err(unread) => return Err(unread.reason(file)),
+                };
+                file::follow(&source, file.clone(), stamp).map_err(|error| error.to_string())?;
             }
-            None => {
-                let Definition { policy, name: data, file, .. } = source.definition();
-                let file = file.display();
-                tracing::warn!(%policy, %data, %file, "there is no such file yet");
-                None
+            Origin::Url(_) if opening.fetch == Fetch::Never => {}
+            Origin::Url(remote) => {
+                let mut fetcher = url::Fetcher::new(remote.clone(), opening.kept.clone());
+                fetcher.take_up(&source);
+                if opening.fetch == Fetch::Now
+                    && let Err(reason) = fetcher.fetch(&source)
+                    && source.is_missing()
+                {
+                    return Err(reason);
+                }
+                let (wake, woken) = channel();
+                *source.wake.lock() = Some(Wake { fetcher: wake, last: None });
+                let begin = move |source| fetcher.work(&source, &woken);
+                source.spawn(begin).map_err(|error| error.to_string())?;
             }
-        };
-        file::follow(&source, stamp).map_err(|error| error.to_string())?;
+        }
         Ok(source)
+    }
+
+    /// Starts the thread that follows the source.
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        work: impl FnOnce(Weak<Self>) + Send + 'static,
+    ) -> io::Result<()> {
+        let name = format!("data-{}", self.definition.name);
+        let source = Arc::downgrade(self);
+        let thread = std::thread::Builder::new().name(name).stack_size(STACK);
+        thread.spawn(move || work(source)).map(drop)
+    }
+
+    /// Whether nothing is there that should be.
+    pub fn is_missing(&self) -> bool {
+        self.definition.required && self.current().is_none()
+    }
+
+    /// Has the source be fetched soon, but not more often than every ten seconds. A file is
+    /// followed anyway.
+    pub fn refresh(&self) {
+        if let Some(Wake { fetcher, last }) = &mut *self.wake.lock() {
+            let now = Instant::now();
+            if last.is_none_or(|last| now.duration_since(last) >= REFRESH) {
+                *last = Some(now);
+                let _ = fetcher.send(());
+            }
+        }
     }
 
     /// Has a new version of raw data be tried on somebody first, for as long as that lives.
@@ -118,14 +189,15 @@ impl Source {
         self.current.load()
     }
 
-    /// The number of the newest good version; 0 where there is none.
+    /// The number of the newest good version, which grows also where it stops to count; 0 where
+    /// there has been none.
     pub fn number(&self) -> u64 {
         self.number.load(Ordering::Acquire)
     }
 
     /// How long ago the newest good version was read.
     pub fn age(&self) -> Option<Duration> {
-        self.current().as_ref().map(|version| version.read.elapsed())
+        self.current().as_ref().map(|_| self.read.lock().elapsed())
     }
 
     /// Entries of the newest good version.
@@ -139,17 +211,47 @@ impl Source {
     }
 
     /// Has a new version take the place of the old one for everybody, if it is a good one.
-    pub(super) fn offer(&self, bytes: &[u8]) {
-        if let Err(reason) = self.take(bytes) {
-            self.refuse(&reason);
+    pub(super) fn offer(&self, bytes: &[u8]) -> Result<(), String> {
+        self.take(bytes).inspect_err(|reason| self.refuse(reason))
+    }
+
+    /// The newest good version was the newest still, so long ago.
+    pub(super) fn renew(&self, age: Duration) {
+        *self.read.lock() = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+    }
+
+    /// The newest good version comes from disk.
+    pub(super) fn mark_kept(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets what comes from disk and turned out to be of no use; `false`: nothing does.
+    pub fn forget_kept(&self) -> bool {
+        let kept = self.kept.swap(false, Ordering::Relaxed);
+        if kept {
+            self.refuse("what was kept on disk is of no use any more");
+            self.forget();
         }
+        kept
+    }
+
+    /// Counts no more what there is, and has nothing in its place.
+    pub(super) fn forget(&self) {
+        if self.current.swap(None).is_some() {
+            self.number.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Counts a version that could not even be read.
+    pub(super) fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a new version that is of no use.
     pub(super) fn refuse(&self, reason: &str) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.count_error();
         let Definition { policy, name: data, .. } = &self.definition;
-        tracing::error!(%policy, %data, reason, "new data is refused, the last good version stays");
+        tracing::error!(%policy, %data, reason, "data is refused, the last good version stays");
     }
 
     /// Only ever called by one thread at a time.
@@ -160,9 +262,11 @@ impl Source {
             let takers: Vec<_> = self.takers.lock().iter().filter_map(Weak::upgrade).collect();
             takers.iter().try_for_each(|one| one.try_on(&self.definition.name, number, bytes))?;
         }
-        let version = Version { content, number, read: Instant::now() };
+        let version = Version { content, number };
         let Definition { policy, name: data, .. } = &self.definition;
         tracing::info!(%policy, %data, number, entries = version.content.entries(), "data read");
+        *self.read.lock() = Instant::now();
+        self.kept.store(false, Ordering::Relaxed);
         self.current.store(Some(Arc::new(version)));
         // Behind the content: who has seen the number finds no older content.
         self.number.store(number, Ordering::Release);
@@ -200,8 +304,15 @@ mod tests {
     const A: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
 
     fn definition(file: PathBuf, required: bool) -> Definition {
-        let format = DataFormat::InfoHashes;
-        Definition { policy: "p".into(), name: "d".into(), file, format, max_size: 1000, required }
+        let (format, origin) = (DataFormat::InfoHashes, Origin::File(file));
+        Definition {
+            policy: "p".into(),
+            name: "d".into(),
+            origin,
+            format,
+            max_size: 1000,
+            required,
+        }
     }
 
     #[test]
@@ -209,12 +320,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
         std::fs::write(&file, A).unwrap();
-        let source = Source::open(definition(file, true)).unwrap();
+        let source = Source::open(definition(file, true), &Opening::default()).unwrap();
         assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 0));
-        source.offer(b"\nnonsense");
+        source.offer(b"\nnonsense").unwrap_err();
         source.refuse("whatever");
         assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 2));
-        source.offer(b"# nobody\n");
+        source.offer(b"# nobody\n").unwrap();
         assert_eq!((source.number(), source.entries(), source.errors()), (2, 0, 2));
     }
 
@@ -222,7 +333,7 @@ mod tests {
     fn what_is_wrong_at_the_start_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
-        let open = |required| Source::open(definition(file.clone(), required));
+        let open = |required| Source::open(definition(file.clone(), required), &Opening::default());
         let source = open(false).unwrap();
         assert_eq!((source.number(), source.age()), (0, None));
         assert!(open(true).err().unwrap().starts_with("no such file: "));

@@ -1,26 +1,22 @@
 //! Compiled components, kept in the state folder: compiling takes a large one seconds.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::OFlag;
-use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::plugin::hex;
-use crate::state_dir::StateDir;
+use crate::state_dir::{Miss, Sealed, StateDir, UNFINISHED};
 
 /// The sub-folder of the state folder.
 const FOLDER: &str = "components";
-/// What artifacts are called, and what they are called while they are written.
+/// What artifacts are called.
 const SUFFIX: &str = ".cwasm";
-const UNFINISHED: &str = ".new";
 /// Bytes of an artifact.
 const MAX_SIZE: u64 = 1 << 30;
 /// Artifacts that are kept, of all engines together.
@@ -35,17 +31,6 @@ pub struct Artifacts {
     folder: StateDir,
     /// Whether files may be written and removed.
     writes: bool,
-}
-
-/// The content of an artifact as [`Artifacts::write`] was given it.
-struct Verified(Vec<u8>);
-
-/// Why there is no content.
-enum Miss {
-    /// There is no such file.
-    Absent,
-    /// It is damaged, or not one that this user has written.
-    Unfit(String),
 }
 
 impl Artifacts {
@@ -80,7 +65,8 @@ impl Artifacts {
         }
         let component = Component::from_binary(engine, wasm)?;
         if self.writes {
-            let written = self.write(&name, &component.serialize()?).and_then(|()| self.tidy());
+            let written = self.folder.write_sealed(&name, &component.serialize()?);
+            let written = written.and_then(|()| self.tidy());
             if let Err(error) = written {
                 tracing::warn!(name, %error, "a compiled component cannot be kept");
             }
@@ -88,37 +74,14 @@ impl Artifacts {
         Ok(component)
     }
 
-    fn read(&self, name: &str) -> Result<Verified, Miss> {
-        let path = self.folder.path().join(name);
-        // Not through a link, and without waiting for a pipe.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path);
-        let mut file = match file {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Miss::Absent),
-            Err(error) => return Err(Miss::Unfit(error.to_string())),
-        };
-        let content = read_own(&mut file, name).map_err(|error| Miss::Unfit(error.to_string()))?;
+    fn read(&self, name: &str) -> Result<Sealed, Miss> {
+        let artifact = self.folder.read_sealed(name, MAX_SIZE)?;
         if self.writes {
             // So that it counts as used. If that fails it goes a little earlier.
-            let _ = file.set_modified(SystemTime::now());
+            let file = File::open(self.folder.path().join(name));
+            let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
         }
-        Ok(content)
-    }
-
-    fn write(&self, name: &str, artifact: &[u8]) -> io::Result<()> {
-        let fresh = format!("{name}.{:016x}{UNFINISHED}", rand::random::<u64>());
-        let fresh = self.folder.path().join(fresh);
-        let write = || {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(&seal(name, artifact))?;
-            file.write_all(artifact)?;
-            fs::rename(&fresh, self.folder.path().join(name))
-        };
-        write().inspect_err(|_| {
-            let _ = fs::remove_file(&fresh);
-        })
+        Ok(artifact)
     }
 
     /// Removes what nobody has used for long, and the longest unused where there are too many.
@@ -150,37 +113,6 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a file that this user alone can have written, and checks its seal.
-fn read_own(file: &mut File, name: &str) -> io::Result<Verified> {
-    let wrong = |reason: &str| Err(io::Error::other(reason));
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return wrong("it is not a file");
-    }
-    if found.uid() != Uid::effective().as_raw() || found.mode() & 0o022 != 0 {
-        return wrong("others can write to the file");
-    }
-    if found.len() > MAX_SIZE {
-        return wrong("it is too large");
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-    file.take(MAX_SIZE).read_to_end(&mut bytes)?;
-    match bytes.split_first_chunk::<32>() {
-        Some((found, artifact)) if *found == seal(name, artifact) => {
-            bytes.drain(..32);
-            Ok(Verified(bytes))
-        }
-        _ => wrong("it is damaged"),
-    }
-}
-
-/// A digest that stands before an artifact, of its content and of its name.
-fn seal(name: &str, artifact: &[u8]) -> [u8; 32] {
-    let length = name.len() as u64;
-    let sum = Sha256::new().chain_update(length.to_be_bytes()).chain_update(name);
-    sum.chain_update(artifact).finalize().into()
-}
-
 /// What the artifact of a component is called: by the component's digest, and by all of the engine
 /// that goes into the code.
 fn name(engine: &Engine, digest: &[u8; 32]) -> String {
@@ -201,20 +133,20 @@ fn name(engine: &Engine, digest: &[u8; 32]) -> String {
 }
 
 #[allow(unsafe_code, reason = "code that was compiled before cannot be taken up without")]
-fn deserialize(engine: &Engine, artifact: &Verified) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be what `Component::serialize` gave. A `Verified` is only made by
-    // `read_own`, of a file that belongs to this user and that no other user can write to, and whose
-    // content has the digest that `write` put before what `serialize` gave: neither damage nor
+fn deserialize(engine: &Engine, artifact: &Sealed) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes must be what `Component::serialize` gave. A `Sealed` is only made of a file
+    // that belongs to this user and that no other user can write to, and whose content has the
+    // digest that `write_sealed` put before what `serialize` gave: neither damage nor
     // anybody but this user (who could change this program as well) can have made other bytes of
     // it. They are a copy in memory, which no later change of the file reaches. wasmtime itself
     // refuses an artifact of another version of itself or of other settings.
-    unsafe { Component::deserialize(engine, &artifact.0) }
+    unsafe { Component::deserialize(engine, artifact.content()) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
 
     use tempfile::TempDir;
 
@@ -231,14 +163,6 @@ mod tests {
     }
 
     impl Artifacts {
-        fn content(&self, name: &str) -> Result<Vec<u8>, String> {
-            match self.read(name) {
-                Ok(Verified(content)) => Ok(content),
-                Err(Miss::Absent) => Err("absent".to_owned()),
-                Err(Miss::Unfit(reason)) => Err(reason),
-            }
-        }
-
         fn names(&self) -> Vec<String> {
             let files = fs::read_dir(self.folder.path()).unwrap();
             let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -246,60 +170,6 @@ mod tests {
             names.sort();
             names
         }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let (_folder, artifacts) = folder();
-        assert_eq!(artifacts.content("a.cwasm"), Err("absent".into()));
-        artifacts.write("a.cwasm", b"code").unwrap();
-        artifacts.write("a.cwasm", b"better code").unwrap();
-        assert_eq!(artifacts.content("a.cwasm"), Ok(b"better code".into()));
-        assert_eq!(artifacts.names(), ["a.cwasm"]);
-        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-        assert_eq!(mode(artifacts.folder.path()), 0o700);
-        assert_eq!(mode(&artifacts.folder.path().join("a.cwasm")), 0o600);
-    }
-
-    #[test]
-    fn damage_anywhere_is_noticed() {
-        let (_folder, artifacts) = folder();
-        artifacts.write("a.cwasm", b"code").unwrap();
-        let path = artifacts.folder.path().join("a.cwasm");
-        let whole = fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            fs::write(&path, &bytes).unwrap();
-            assert_eq!(artifacts.content("a.cwasm"), Err("it is damaged".into()), "byte {at}");
-            fs::write(&path, &whole[..at]).unwrap();
-            assert_eq!(artifacts.content("a.cwasm"), Err("it is damaged".into()), "{at} bytes");
-        }
-        fs::write(&path, &whole).unwrap();
-        assert!(artifacts.content("a.cwasm").is_ok());
-        fs::rename(&path, artifacts.folder.path().join("b.cwasm")).unwrap();
-        assert_eq!(artifacts.content("b.cwasm"), Err("it is damaged".into()), "another's content");
-    }
-
-    #[test]
-    fn only_files_of_our_own_are_read() {
-        let (folder, artifacts) = folder();
-        artifacts.write("a.cwasm", b"code").unwrap();
-        let path = artifacts.folder.path().join("a.cwasm");
-        fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
-        assert_eq!(artifacts.content("a.cwasm"), Err("others can write to the file".into()));
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        assert!(artifacts.content("a.cwasm").is_ok());
-        let elsewhere = folder.path().join("elsewhere");
-        fs::rename(&path, &elsewhere).unwrap();
-        symlink(&elsewhere, &path).unwrap();
-        assert!(artifacts.content("a.cwasm").is_err(), "a link");
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert_eq!(artifacts.content("a.cwasm"), Err("it is not a file".into()));
-        fs::remove_dir(&path).unwrap();
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(artifacts.content("a.cwasm"), Err("it is not a file".into()), "a pipe");
     }
 
     #[test]
@@ -320,7 +190,7 @@ mod tests {
     fn what_is_old_or_too_much_goes() {
         let (_folder, artifacts) = folder();
         let aged = |name: &str, age: Duration| {
-            artifacts.write(name, b"").unwrap();
+            artifacts.folder.write_sealed(name, b"").unwrap();
             let file = File::open(artifacts.folder.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - age).unwrap();
         };
@@ -332,7 +202,7 @@ mod tests {
         aged("under-way.new", Duration::ZERO);
         // Used again.
         let longest_unused = format!("{:03}.cwasm", KEPT + 4);
-        artifacts.content(&longest_unused).unwrap();
+        artifacts.read(&longest_unused).unwrap();
         artifacts.tidy().unwrap();
         let mut expected: Vec<String> = (0..KEPT - 1).map(|n| format!("{n:03}.cwasm")).collect();
         expected.extend([longest_unused, "under-way.new".to_owned()]);
@@ -351,14 +221,14 @@ mod tests {
         // Something else under the digest shows which of the two was taken.
         let nothing = b"no component";
         artifacts.component(&engine, nothing, &digest).expect("from the file");
-        for wrong in [&whole[..whole.len() - 1], &seal(file, b"foreign"), b""] {
+        for wrong in [&whole[..whole.len() - 1], &whole[1..], b""] {
             fs::write(&path, wrong).unwrap();
             assert!(artifacts.component(&engine, nothing, &digest).is_err());
             artifacts.component(&engine, EMPTY, &digest).expect("compiled again");
             assert_eq!(fs::read(&path).unwrap().len(), whole.len(), "and replaced");
         }
         // A whole file of something that wasmtime does not take.
-        artifacts.write(file, b"foreign").unwrap();
+        artifacts.folder.write_sealed(file, b"foreign").unwrap();
         artifacts.component(&engine, EMPTY, &digest).expect("compiled again");
         assert_eq!(fs::read(&path).unwrap().len(), whole.len());
 
@@ -380,8 +250,8 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..20 {
                         artifacts.component(&engine, EMPTY, &digest).unwrap();
-                        artifacts.write("shared.cwasm", &[7; 100_000]).unwrap();
-                        assert_eq!(artifacts.content("shared.cwasm").unwrap(), [7; 100_000]);
+                        artifacts.folder.write_sealed("shared.cwasm", &[7; 100_000]).unwrap();
+                        assert_eq!(artifacts.read("shared.cwasm").unwrap().content(), [7; 100_000]);
                     }
                 });
             }

@@ -70,6 +70,8 @@ struct Link {
     calls: u32,
     /// The version of the plugin's data that verdicts are remembered of.
     data: u64,
+    /// Data that the configuration requires is not there.
+    lacks_data: bool,
     /// When the log last told what a policy in shadow mode would have done.
     told: Option<Instant>,
     /// Causes that the log has seen, a bit each.
@@ -111,6 +113,7 @@ impl Chain {
                     series.memory(slot.instance().map_or(0, |instance| instance.memory()));
                     series.call(Hook::Init, metrics::Verdict::Ok);
                     series.set_failed(false);
+                    let lacks_data = policy.supplier.plugin().lacks_data();
                     Link {
                         policy,
                         slot,
@@ -119,6 +122,7 @@ impl Chain {
                         series,
                         calls: 0,
                         data: 0,
+                        lacks_data,
                         told: None,
                         logged: 0,
                         given_up: false,
@@ -197,10 +201,15 @@ impl Link {
         hook: Hook,
         call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
     ) -> Result<Verdict, Cause> {
-        let data = self.policy.supplier.plugin().data_version();
+        let plugin = self.policy.supplier.plugin();
+        let data = plugin.data_version();
         if self.slot.freshen() || data != self.data {
             self.data = data;
+            self.lacks_data = plugin.lacks_data();
             self.remembered = Remembered::default();
+        }
+        if self.lacks_data {
+            return Err(self.failed(hook, Cause::Unavailable));
         }
         if !self.remembered.is_empty() {
             let Exchange { request, changes, now, .. } = &mut **exchange;

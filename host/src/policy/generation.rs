@@ -9,6 +9,7 @@ use super::plugin::{LoadError, Plugin};
 use super::state::Scope;
 use super::supply::{Slot, Supplier};
 use crate::config::{self, Mode};
+use crate::data;
 use crate::metrics::Metrics;
 
 /// The policies of one version of the configuration. Workers share it, but no instance of it.
@@ -40,6 +41,7 @@ impl Generation {
         policies: &[config::Policy],
         whens: Vec<When>,
         scope: &Scope,
+        opening: &data::Opening,
         earlier: &Self,
         failed: impl Fn(&str) -> bool,
     ) -> Result<Self, (usize, LoadError)> {
@@ -47,7 +49,7 @@ impl Generation {
             let before = earlier.find(&policy.name);
             let plugin = before.map(|before| before.supplier.plugin());
             let fail = |error| (at, error);
-            let plugin = Plugin::load(engine, policy, scope, plugin).map_err(fail)?;
+            let plugin = Plugin::load(engine, policy, scope, opening, plugin).map_err(fail)?;
             let supplier = match before {
                 Some(before)
                     if Arc::ptr_eq(before.supplier.plugin(), &plugin) && !failed(&plugin.name) =>
@@ -55,13 +57,12 @@ impl Generation {
                     before.supplier.clone()
                 }
                 _ => {
-                    let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
-                    let mut instance = Instance::new(&plugin, trial)
-                        .map_err(|reason| fail(plugin.init_error(reason)))?;
-                    plugin.take_data();
-                    instance
-                        .feed(&plugin, None)
-                        .map_err(|reason| fail(plugin.data_error(reason)))?;
+                    try_out(&plugin)
+                        .or_else(|error| match plugin.forget_kept() {
+                            true => try_out(&plugin),
+                            false => Err(error),
+                        })
+                        .map_err(fail)?;
                     Supplier::start(plugin.clone())
                         .map_err(|error| fail(plugin.init_error(error.to_string())))?
                 }
@@ -133,4 +134,12 @@ impl Generation {
     pub fn find(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.iter().find(|policy| &*policy.supplier.plugin().name == name)
     }
+}
+
+/// Makes an instance, hands it the data there is, and lets it go again.
+fn try_out(plugin: &Arc<Plugin>) -> Result<(), LoadError> {
+    let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
+    let mut instance = Instance::new(plugin, trial).map_err(|reason| plugin.init_error(reason))?;
+    plugin.take_data();
+    instance.feed(plugin, None).map_err(|reason| plugin.data_error(reason))
 }

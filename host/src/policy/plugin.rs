@@ -135,6 +135,7 @@ impl Plugin {
         engine: &Engine,
         policy: &config::Policy,
         scope: &Scope,
+        opening: &data::Opening,
         earlier: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, LoadError> {
         let name: Arc<str> = policy.name.as_str().into();
@@ -172,7 +173,7 @@ impl Plugin {
             }
         };
         let sources = earlier.map_or(&[][..], |earlier| &earlier.data);
-        let data = data::open(&identity.data, sources)
+        let data = data::open(&identity.data, opening, sources)
             .map_err(|(source, reason)| fail(Stage::Data, format!("{source}: {reason}")))?;
         let file = policy.plugin.clone();
         Ok(Arc::new(Self {
@@ -202,6 +203,18 @@ impl Plugin {
     /// Grows with each new version of its raw data, which instances have in their memory.
     pub fn raw_version(&self) -> u64 {
         self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
+    }
+
+    /// Whether data is missing that the configuration requires.
+    pub fn lacks_data(&self) -> bool {
+        self.data.iter().any(|source| source.is_missing())
+    }
+
+    /// Forgets data that comes from disk, which another version of the plugin may have left;
+    /// `false`: there is none.
+    pub fn forget_kept(&self) -> bool {
+        let forgotten = self.data.iter().filter(|source| source.is_raw() && source.forget_kept());
+        forgotten.count() > 0
     }
 
     /// Has new versions of raw data be tried on this plugin first.
@@ -234,12 +247,28 @@ fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition
     let define = |(source, key): (&String, &config::DataSource)| data::Definition {
         policy: name.clone(),
         name: source.as_str().into(),
-        file: key.file.clone(),
+        origin: origin(key),
         format: key.format,
         max_size: key.max_size,
         required: key.required,
     };
     policy.data.iter().map(define).collect()
+}
+
+fn origin(key: &config::DataSource) -> data::Origin {
+    match (&key.file, &key.url) {
+        (Some(file), _) => data::Origin::File(file.clone()),
+        (None, Some(url)) => data::Origin::Url(data::Remote {
+            url: url.clone(),
+            every: key.every.unwrap_or(data::EVERY),
+            timeout: key.timeout.unwrap_or(data::TIMEOUT),
+            headers: key.headers.clone(),
+            insecure: key.insecure,
+            max_age: key.max_age,
+        }),
+        // The configuration is refused where there is neither.
+        (None, None) => data::Origin::File(PathBuf::new()),
+    }
 }
 
 fn compile(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Component, String> {

@@ -59,6 +59,9 @@ impl Host for State {
         self.data.iter().map(name).collect()
     }
 
-    /// Files are followed anyway: there is nothing to ask for.
-    fn refresh(&mut self, _name: String) {}
+    fn refresh(&mut self, name: String) {
+        if let Some(source) = self.data.iter().find(|source| *source.definition().name == *name) {
+            source.refresh();
+        }
+    }
 }

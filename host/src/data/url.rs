@@ -1,0 +1,268 @@
+//! What is fetched over HTTP: again and again, the last good version kept on disk.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::header::{
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
+use hyper::{Method, StatusCode};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::source::Source;
+use crate::config::Secret;
+use crate::fetch::{Admit, Client, Request, Shown};
+use crate::state_dir::{Miss, StateDir};
+
+/// How often a URL is fetched, and how long that may take, where the configuration does not say.
+pub const EVERY: Duration = Duration::from_mins(5);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause after a first failure; it doubles with each.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A URL, and how it is fetched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    pub url: Url,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// By their names.
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether redirects may lead to another machine without TLS.
+    pub insecure: bool,
+    /// How long after it was fetched the data counts.
+    pub max_age: Option<Duration>,
+}
+
+/// Fetches one source.
+pub struct Fetcher {
+    remote: Remote,
+    client: Client,
+    kept: Option<Arc<StateDir>>,
+    /// What the server is asked about, so that it need not send again what is there.
+    validators: HeaderMap,
+    failures: u32,
+    /// When the next fetch is due.
+    next: Instant,
+    /// What the log was last told.
+    told: Option<String>,
+}
+
+/// Lets a configured URL lead anywhere, but not in the clear.
+struct Anywhere {
+    url: Url,
+    insecure: bool,
+}
+
+impl Admit for Anywhere {
+    fn url(&self, url: &Url) -> Result<(), String> {
+        match url.scheme() {
+            "https" => Ok(()),
+            // The configuration was checked.
+            "http" if *url == self.url || self.insecure => Ok(()),
+            _ => Err(format!("it leads to {}, without TLS", Shown(url))),
+        }
+    }
+
+    fn address(&self, _: &str, _: IpAddr) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Fetcher {
+    pub fn new(remote: Remote, kept: Option<Arc<StateDir>>) -> Self {
+        let client = Client::new(Anywhere { url: remote.url.clone(), insecure: remote.insecure });
+        let (validators, failures, next) = (HeaderMap::new(), 0, Instant::now());
+        Self { remote, client, kept, validators, failures, next, told: None }
+    }
+
+    /// Has the source begin with what was fetched in an earlier life.
+    pub fn take_up(&self, source: &Source) {
+        let Some(kept) = &self.kept else { return };
+        let max_size = source.definition().max_size.saturating_add(STAMP + SEAL);
+        let sealed = match kept.read_sealed(&self.file(source), max_size) {
+            Ok(sealed) => sealed,
+            Err(Miss::Absent) => return,
+            Err(Miss::Unfit(reason)) => {
+                return self.warn(source, "kept data is of no use", &reason);
+            }
+        };
+        let Some((stamp, bytes)) = sealed.content().split_first_chunk() else { return };
+        let fetched = UNIX_EPOCH + Duration::from_secs(u64::from_be_bytes(*stamp));
+        let age = SystemTime::now().duration_since(fetched).unwrap_or_default();
+        if self.remote.max_age.is_some_and(|most| age >= most) {
+            return;
+        }
+        if source.offer(bytes).is_ok() {
+            source.renew(age);
+            source.mark_kept();
+        }
+    }
+
+    /// Fetches the source once.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing new and nothing is confirmed either.
+    pub fn fetch(&mut self, source: &Source) -> Result<(), String> {
+        let result = self.ask(source);
+        match &result {
+            Ok(()) => {
+                (self.failures, self.told) = (0, None);
+                self.next = Instant::now() + self.remote.every;
+            }
+            Err(reason) => {
+                self.failures = self.failures.saturating_add(1);
+                self.next =
+                    Instant::now() + pause(self.failures, self.remote.every, rand::random());
+                // Once a reason: somebody else's server may be away for days.
+                if self.told.as_ref() != Some(reason) {
+                    self.warn(
+                        source,
+                        "a data source cannot be fetched, what there is stays",
+                        reason,
+                    );
+                    self.told = Some(reason.clone());
+                }
+            }
+        }
+        result
+    }
+
+    fn ask(&mut self, source: &Source) -> Result<(), String> {
+        let mut headers = self.validators.clone();
+        for (name, value) in &self.remote.headers {
+            // Both were checked with the configuration.
+            if let (Ok(name), Ok(mut value)) =
+                (HeaderName::try_from(name), HeaderValue::from_bytes(value.expose()))
+            {
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+        }
+        let request = Request {
+            method: Method::GET,
+            url: &self.remote.url,
+            headers,
+            body: &[],
+            timeout: self.remote.timeout,
+            max_size: source.definition().max_size,
+        };
+        let answer = self.client.fetch(request).inspect_err(|_| source.count_error())?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if !self.validators.is_empty() => {
+                source.renew(Duration::ZERO);
+                self.keep(source, None);
+                return Ok(());
+            }
+            status => {
+                source.count_error();
+                return Err(format!("{} answers {status}", Shown(&self.remote.url)));
+            }
+        }
+        // Nothing is asked about that was of no use.
+        self.validators.clear();
+        source.offer(&answer.body)?;
+        for (ours, theirs) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
+            if let Some(value) = answer.headers.get(theirs) {
+                self.validators.insert(ours, value.clone());
+            }
+        }
+        self.keep(source, Some(&answer.body));
+        Ok(())
+    }
+
+    /// Keeps a new version on disk, or the time at which the one there was confirmed.
+    fn keep(&self, source: &Source, new: Option<&[u8]>) {
+        let Some(kept) = &self.kept else { return };
+        let name = self.file(source);
+        let old = match new {
+            Some(_) => None,
+            None => kept.read_sealed(&name, u64::MAX).ok(),
+        };
+        let bytes = new.or_else(|| old.as_ref()?.content().get(STAMP as usize..));
+        let Some(bytes) = bytes else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let content = [&now.to_be_bytes(), bytes].concat();
+        if let Err(error) = kept.write_sealed(&name, &content) {
+            self.warn(source, "data cannot be kept", &error.to_string());
+        }
+    }
+
+    /// The name of the file that keeps it: by URL and format.
+    fn file(&self, source: &Source) -> String {
+        let sum = Sha256::new().chain_update(source.definition().format.name()).chain_update(":");
+        let sum = sum.chain_update(self.remote.url.as_str()).finalize();
+        let hex: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        hex + ".data"
+    }
+
+    /// Fetches the source for as long as somebody holds it.
+    pub fn work(mut self, source: &Weak<Source>, woken: &Receiver<()>) {
+        loop {
+            let Some(held) = source.upgrade() else { return };
+            let expires = self.expires(&held);
+            if expires == Some(Duration::ZERO) {
+                self.warn(&held, "data is too old, it counts no more", "older than `max_age`");
+                held.forget();
+                self.validators.clear();
+                continue;
+            }
+            drop(held);
+            let wait = self.next.saturating_duration_since(Instant::now());
+            let expiry_first = expires.filter(|expires| *expires < wait);
+            match woken.recv_timeout(expiry_first.unwrap_or(wait)) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if expiry_first.is_some() => continue,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            let Some(source) = source.upgrade() else { return };
+            let _ = self.fetch(&source);
+        }
+    }
+
+    /// In how long what there is counts no more.
+    fn expires(&self, source: &Source) -> Option<Duration> {
+        Some(self.remote.max_age?.saturating_sub(source.age()?))
+    }
+
+    fn warn(&self, source: &Source, what: &str, reason: &str) {
+        let definition = source.definition();
+        tracing::warn!(policy = %definition.policy, data = %definition.name, reason, "{what}");
+    }
+}
+
+/// Bytes before the content of a kept file: the Unix time at which it was fetched.
+const STAMP: u64 = 8;
+/// Bytes that a seal takes.
+const SEAL: u64 = 32;
+
+/// How long to wait after so many failures in a row; `dice` spreads those who failed together over
+/// the second half of it.
+fn pause(failures: u32, every: Duration, dice: u16) -> Duration {
+    let longest = LONGEST_PAUSE.min(every);
+    let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest);
+    pause / 2 + pause / 2 * u32::from(dice) / u32::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_spread() {
+        let most = |failures, every| pause(failures, Duration::from_secs(every), u16::MAX);
+        let seconds = |n| Duration::from_secs(n);
+        assert_eq!([1, 2, 3, 4, 5].map(|n| most(n, 300)), [1, 2, 4, 8, 16].map(seconds));
+        assert_eq!([6, 7, 1000, u32::MAX].map(|n| most(n, 300)), [30; 4].map(seconds));
+        assert_eq!(most(9, 5), seconds(5), "never more than `every`");
+        assert_eq!(pause(6, seconds(300), 0), seconds(15));
+    }
+}

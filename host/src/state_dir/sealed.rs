@@ -1,0 +1,174 @@
+//! Files that only this user can have written, and that are noticed where they are damaged.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use nix::fcntl::OFlag;
+use nix::unistd::Uid;
+use sha2::{Digest, Sha256};
+
+use super::StateDir;
+
+/// What ends the name of a file while it is being written.
+pub const UNFINISHED: &str = ".new";
+
+/// A content as [`StateDir::write_sealed`] was given it.
+#[derive(Debug)]
+pub struct Sealed(Vec<u8>);
+
+/// Why there is no content.
+#[derive(Debug)]
+pub enum Miss {
+    /// There is no such file.
+    Absent,
+    /// It is damaged, or not one that this user has written.
+    Unfit(String),
+}
+
+impl Sealed {
+    pub fn content(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl StateDir {
+    /// Reads what [`Self::write_sealed`] wrote under this name, at most `max_size` bytes of it.
+    pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Sealed, Miss> {
+        // Not through a link, and without waiting for a pipe.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let path = self.path().join(name);
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Miss::Absent),
+            Err(error) => return Err(Miss::Unfit(error.to_string())),
+        };
+        read_own(&mut file, name, max_size).map_err(|error| Miss::Unfit(error.to_string()))
+    }
+
+    /// Writes a file that appears under its name only when it is whole, so that several processes
+    /// may do so at once.
+    pub fn write_sealed(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let fresh = self.path().join(format!("{name}.{:016x}{UNFINISHED}", rand::random::<u64>()));
+        let write = || {
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            file.write_all(&seal(name, content))?;
+            file.write_all(content)?;
+            fs::rename(&fresh, self.path().join(name))
+        };
+        write().inspect_err(|_| {
+            let _ = fs::remove_file(&fresh);
+        })
+    }
+}
+
+/// Reads a file that this user alone can have written, and checks its seal.
+fn read_own(file: &mut File, name: &str, max_size: u64) -> io::Result<Sealed> {
+    let wrong = |reason: &str| Err(io::Error::other(reason));
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return wrong("it is not a file");
+    }
+    if found.uid() != Uid::effective().as_raw() || found.mode() & 0o022 != 0 {
+        return wrong("others can write to the file");
+    }
+    if found.len() > max_size {
+        return wrong("it is too large");
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
+    file.take(max_size).read_to_end(&mut bytes)?;
+    match bytes.split_first_chunk::<32>() {
+        Some((found, content)) if *found == seal(name, content) => {
+            bytes.drain(..32);
+            Ok(Sealed(bytes))
+        }
+        _ => wrong("it is damaged"),
+    }
+}
+
+/// The digest that stands before a content, of it and of the file's name.
+fn seal(name: &str, content: &[u8]) -> [u8; 32] {
+    let length = name.len() as u64;
+    let sum = Sha256::new().chain_update(length.to_be_bytes()).chain_update(name);
+    sum.chain_update(content).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder() -> (TempDir, StateDir) {
+        let keep = tempfile::tempdir().unwrap();
+        let folder = StateDir::open(Some(keep.path())).unwrap().folder("sealed").unwrap();
+        (keep, folder)
+    }
+
+    fn content(folder: &StateDir, name: &str) -> Result<Vec<u8>, String> {
+        match folder.read_sealed(name, 1000) {
+            Ok(sealed) => Ok(sealed.content().to_owned()),
+            Err(Miss::Absent) => Err("absent".to_owned()),
+            Err(Miss::Unfit(reason)) => Err(reason),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (_keep, folder) = folder();
+        assert_eq!(content(&folder, "a"), Err("absent".into()));
+        folder.write_sealed("a", b"code").unwrap();
+        folder.write_sealed("a", b"better code").unwrap();
+        assert_eq!(content(&folder, "a"), Ok(b"better code".into()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(folder.path()), 0o700);
+        assert_eq!(mode(&folder.path().join("a")), 0o600);
+    }
+
+    #[test]
+    fn damage_anywhere_is_noticed() {
+        let (_keep, folder) = folder();
+        folder.write_sealed("a", b"code").unwrap();
+        let path = folder.path().join("a");
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(content(&folder, "a"), Err("it is damaged".into()), "byte {at}");
+            fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(content(&folder, "a"), Err("it is damaged".into()), "{at} bytes");
+        }
+        fs::write(&path, &whole).unwrap();
+        assert!(content(&folder, "a").is_ok());
+        fs::rename(&path, folder.path().join("b")).unwrap();
+        assert_eq!(content(&folder, "b"), Err("it is damaged".into()), "another's content");
+    }
+
+    #[test]
+    fn only_files_of_our_own_are_read() {
+        let (keep, folder) = folder();
+        folder.write_sealed("a", b"code").unwrap();
+        let path = folder.path().join("a");
+        fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        assert_eq!(content(&folder, "a"), Err("others can write to the file".into()));
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(content(&folder, "a").is_ok());
+        let elsewhere = keep.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(content(&folder, "a").is_err(), "a link");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(content(&folder, "a"), Err("it is not a file".into()));
+        fs::remove_dir(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(content(&folder, "a"), Err("it is not a file".into()), "a pipe");
+    }
+}

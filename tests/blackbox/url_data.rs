@@ -1,0 +1,283 @@
+//! Data sources behind URLs, and servers as they are.
+
+use std::io::Write;
+use std::time::Duration;
+
+use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::server::{Server, reply};
+use karuta_tests::udp::Client;
+use karuta_tests::{Daemon, LISTENERS, eventually, folder, get, run, write_config};
+
+fn hex(letter: char) -> String {
+    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The lines of a list of torrents by their letters.
+fn list(letters: &str) -> String {
+    letters.chars().map(|letter| hex(letter) + "\n").collect()
+}
+
+fn yaml(source: &str) -> String {
+    format!(
+        "
+tracker: {{ workers: 2 }}
+policies:
+  - name: torrents
+    plugin: PLUGINS/torrent-approval.wasm
+    config: {{ allow_from: approved, scrapes: pass }}
+    data: {{ approved: {{ format: info-hashes, every: 1s, timeout: 1s, {source} }} }}
+"
+    )
+}
+
+fn start(server: &Server, more: &str) -> Daemon {
+    Daemon::start(&yaml(&format!("url: '{}'{more}", server.url("/list"))))
+}
+
+/// What an announce of a torrent is told, over both transports the same.
+fn told(daemon: &Daemon, letter: char) -> String {
+    let announce = Announce::of(letter);
+    let over_http = announce.http(daemon.http).err();
+    let over_udp = announce.udp(&Client::connect(daemon.udp)).err();
+    match over_http == over_udp {
+        true => over_http.unwrap_or_default(),
+        // The data may change between the two.
+        false => format!("{over_http:?} over HTTP, {over_udp:?} over UDP"),
+    }
+}
+
+/// The letters of the torrents that are let in.
+fn approved(daemon: &Daemon) -> String {
+    "abc".chars().filter(|letter| told(daemon, *letter).is_empty()).collect()
+}
+
+fn metric(daemon: &Daemon, series: &str) -> f64 {
+    daemon.metric(&format!("karuta_data_{series}{{policy=\"torrents\",data=\"approved\"}}"))
+}
+
+fn ready(daemon: &Daemon) -> (u16, String) {
+    let answer = get(daemon.admin, "/readyz", &[]);
+    (answer.status, answer.body_text())
+}
+
+#[test]
+fn a_list_is_fetched_and_followed() {
+    let server = Server::with(&list("ab"));
+    let daemon = start(&server, "");
+    eventually("the list is there", || approved(&daemon) == "ab");
+    server.answer(&list("c"));
+    eventually("the new one takes its place", || approved(&daemon) == "c");
+    assert_eq!((metric(&daemon, "entries"), metric(&daemon, "errors_total")), (1.0, 0.0));
+    let request = &server.requests()[0];
+    assert!(request.starts_with("get /list http/1.1\n"), "{request}");
+    assert!(request.contains("\nuser-agent: karuta/"), "{request}");
+}
+
+#[test]
+fn whatever_a_server_does_wrong_the_last_good_version_stays() {
+    let server = Server::with(&list("ab"));
+    let daemon = start(&server, ", max_size: 1KiB");
+    eventually("the list is there", || approved(&daemon) == "ab");
+    let elsewhere = Server::with(&list("c"));
+    let there = elsewhere.url("/");
+    let bad: [(&str, Box<dyn Fn() + '_>); 8] = [
+        (
+            "answers 500",
+            Box::new(|| {
+                server.behave(|_, stream| reply(stream, "500 Oops", &[], b""));
+            }),
+        ),
+        (
+            "no answer within 1s",
+            Box::new(|| {
+                server.behave(|_, _| std::thread::sleep(Duration::from_secs(3)));
+            }),
+        ),
+        (
+            // Not told to the log again.
+            "",
+            Box::new(|| {
+                server.behave(|_, stream| {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 41\r\n\r\n");
+                    while stream.write_all(b"a").is_ok() {
+                        std::thread::sleep(Duration::from_millis(200));
+                    }
+                });
+            }),
+        ),
+        (
+            "more than 1024 bytes",
+            Box::new(|| {
+                server.behave(|_, stream| {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                    while stream.write_all(list("c").as_bytes()).is_ok() {}
+                });
+            }),
+        ),
+        (
+            "disconnect",
+            Box::new(|| {
+                server.behave(|_, stream| {
+                    let text = list("c");
+                    let head =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len() + 1);
+                    let _ = stream.write_all((head + &text).as_bytes());
+                });
+            }),
+        ),
+        ("line 2: `nonsense`", Box::new(|| server.answer(&(list("c") + "nonsense\n")))),
+        (
+            "more than 3 redirects",
+            Box::new(|| {
+                server.behave(|_, stream| reply(stream, "302 Found", &["location: /list"], b""));
+            }),
+        ),
+        (
+            "protocol",
+            Box::new(|| server.behave(|_, stream| drop(stream.write_all(b"SSH-2.0\r\n\r\n")))),
+        ),
+    ];
+    for (reason, misbehave) in &bad {
+        let before = metric(&daemon, "errors_total");
+        let log = daemon.log().len();
+        misbehave();
+        eventually(reason, || daemon.log()[log..].contains(reason));
+        eventually(reason, || metric(&daemon, "errors_total") > before);
+        assert_eq!(approved(&daemon), "ab", "{reason}");
+    }
+    server.behave(move |_, stream| {
+        reply(stream, "307 Temporary Redirect", &[&format!("location: {there}")], b"");
+    });
+    // A redirect is plain http to this machine, but not what the configuration says.
+    eventually("a redirect to another place without TLS", || daemon.log().contains("without TLS"));
+    server.answer(&list("bc"));
+    eventually("a good one comes again", || approved(&daemon) == "bc");
+}
+
+#[test]
+fn redirects_are_followed_without_the_headers_for_another() {
+    let elsewhere = Server::with(&list("c"));
+    let there = elsewhere.url("/list?x=1");
+    let server = Server::with("");
+    server
+        .behave(move |_, stream| reply(stream, "302 Found", &[&format!("location: {there}")], b""));
+    let source = format!(
+        "url: '{}', insecure: true, headers: {{ Authorization: {{ file: token }} }}",
+        server.url("/list")
+    );
+    let folder = folder(&format!("{LISTENERS}{}", yaml(&source)));
+    std::fs::write(folder.path().join("token"), "Bearer s3cret\n").unwrap();
+    let daemon = Daemon::start_in(folder);
+    eventually("the list is there", || approved(&daemon) == "c");
+    assert!(server.requests()[0].contains("\nauthorization: bearer s3cret"));
+    assert!(elsewhere.requests()[0].starts_with("get /list?x=1 "));
+    assert!(!elsewhere.requests()[0].contains("s3cret"));
+    assert!(!daemon.log().contains("s3cret"));
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let server = Server::with("");
+    server.behave(|request, stream| {
+        if request.contains("\nif-none-match: \"one\"") {
+            reply(stream, "304 Not Modified", &[], b"");
+        } else {
+            reply(stream, "200 OK", &["etag: \"one\""], list("a").as_bytes());
+        }
+    });
+    let daemon = start(&server, ", max_age: 3s");
+    eventually("the list is there", || approved(&daemon) == "a");
+    eventually("it is confirmed often enough", || {
+        server.requests().iter().filter(|request| request.contains("if-none-match")).count() > 4
+    });
+    assert_eq!(approved(&daemon), "a", "confirmed is as good as new");
+    let status = daemon.admin_page("/api/status");
+    assert!(status.contains("\"version\": 1"), "{status}");
+}
+
+#[test]
+fn what_is_too_old_counts_no_more() {
+    let server = Server::with(&list("a"));
+    let daemon = start(&server, ", max_age: 2s, required: true");
+    eventually("the list is there", || approved(&daemon) == "a");
+    assert_eq!(ready(&daemon), (200, "ok\n".into()));
+    server.behave(|_, stream| reply(stream, "503 Away", &[], b""));
+    eventually("it is too old", || told(&daemon, 'a') == "temporarily unavailable");
+    assert_eq!(
+        ready(&daemon),
+        (503, "the policy `torrents` waits for its data `approved`\n".into())
+    );
+    server.answer(&list("a"));
+    eventually("it is there again", || approved(&daemon) == "a");
+}
+
+#[test]
+fn a_daemon_whose_data_is_missing_waits_for_it() {
+    let server = Server::at(([127, 0, 0, 1], 0).into());
+    let daemon = start(&server, ", required: true");
+    assert_eq!(told(&daemon, 'a'), "temporarily unavailable");
+    assert_eq!(
+        ready(&daemon),
+        (503, "the policy `torrents` waits for its data `approved`\n".into())
+    );
+    let errors =
+        "karuta_policy_errors_total{policy=\"torrents\",hook=\"announce\",cause=\"unavailable\"}";
+    assert!(daemon.metric(errors) >= 2.0);
+    server.answer(&list("a"));
+    eventually("the list is there", || approved(&daemon) == "a");
+    assert_eq!(ready(&daemon), (200, "ok\n".into()));
+}
+
+#[test]
+fn the_last_good_version_outlives_the_daemon() {
+    let server = Server::with(&list("a"));
+    let daemon = start(&server, ", required: true");
+    eventually("the list is there", || approved(&daemon) == "a");
+    server.behave(|_, stream| reply(stream, "503 Away", &[], b""));
+    let daemon = daemon.restart();
+    assert_eq!(approved(&daemon), "a", "from the first announce on");
+    server.answer(&list("b"));
+    eventually("a new one comes", || approved(&daemon) == "b");
+
+    let state = daemon.folder.path().join("state/data");
+    let kept = std::fs::read_dir(state).unwrap().next().unwrap().unwrap().path();
+    server.behave(|_, stream| reply(stream, "503 Away", &[], b""));
+    let mut bytes = std::fs::read(&kept).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let daemon = daemon.restart();
+    assert_eq!(told(&daemon, 'b'), "temporarily unavailable", "a damaged one is of no use");
+    assert!(daemon.log().contains("it is damaged"));
+}
+
+#[test]
+fn a_reload_waits_for_what_it_requires() {
+    let daemon = Daemon::start("");
+    let server = Server::with("nonsense");
+    let reload = || {
+        let source = format!("url: '{}', required: true", server.url("/list"));
+        write_config(daemon.folder.path(), &format!("{LISTENERS}{}", yaml(&source)));
+        run(&["reload", "--admin", &daemon.admin.to_string()], daemon.folder.path())
+    };
+    let refused = reload();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("policy `torrents`: data: "), "{text}");
+    assert!(text.contains("line 1: `nonsense`"), "{text}");
+    assert_eq!(told(&daemon, 'b'), "", "the old generation serves on");
+    server.answer(&list("a"));
+    assert!(reload().status.success());
+    assert_eq!(approved(&daemon), "a", "at once");
+    assert_eq!(server.requests().len(), 2, "and fetched once");
+}
+
+#[test]
+fn a_check_fetches_nothing() {
+    let server = Server::with(&list("a"));
+    let source = format!("url: '{}', required: true", server.url("/list"));
+    let folder = folder(&format!("{LISTENERS}{}", yaml(&source)));
+    let output = run(&["check"], folder.path());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(server.requests().is_empty());
+    assert!(!folder.path().join("state").exists());
+}

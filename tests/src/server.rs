@@ -1,0 +1,81 @@
+//! A web server for the daemon to fetch from, which behaves as badly as a test wants.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+type Behaviour = Arc<dyn Fn(&str, &mut TcpStream) + Send + Sync>;
+
+/// Answers each connection's one request by a thread of its own, until the test ends.
+pub struct Server {
+    pub address: SocketAddr,
+    behaviour: Arc<Mutex<Behaviour>>,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Answers every request with this text.
+    pub fn with(text: &str) -> Self {
+        let server = Self::at(([127, 0, 0, 1], 0).into());
+        server.answer(text);
+        server
+    }
+
+    /// Listens on an address, and answers 404.
+    pub fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let nothing: Behaviour = Arc::new(|_, stream| reply(stream, "404 Not Found", &[], b""));
+        let behaviour = Arc::new(Mutex::new(nothing));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let server = Self { address, behaviour: behaviour.clone(), requests: requests.clone() };
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let (behaviour, requests) = (behaviour.clone(), requests.clone());
+                std::thread::spawn(move || {
+                    let head = head(&stream);
+                    requests.lock().unwrap().push(head.clone());
+                    let behaviour = behaviour.lock().unwrap().clone();
+                    behaviour(&head, &mut stream);
+                });
+            }
+        });
+        server
+    }
+
+    /// Answers what comes from now on like this. The head of the request is in lower case.
+    pub fn behave(&self, behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) {
+        *self.behaviour.lock().unwrap() = Arc::new(behaviour);
+    }
+
+    /// Answers what comes from now on with this text.
+    pub fn answer(&self, text: &str) {
+        let text = text.to_owned();
+        self.behave(move |_, stream| reply(stream, "200 OK", &[], text.as_bytes()));
+    }
+
+    /// The heads of the requests so far, in lower case.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// Writes an answer and closes.
+pub fn reply(stream: &mut TcpStream, status: &str, headers: &[&str], body: &[u8]) {
+    let mut head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
+    for header in headers {
+        head += &format!("{header}\r\n");
+    }
+    // Whoever asked may have gone.
+    let _ = stream.write_all(&[head.as_bytes(), b"connection: close\r\n\r\n", body].concat());
+}
+
+fn head(stream: &TcpStream) -> String {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    lines.join("\n").to_lowercase()
+}
