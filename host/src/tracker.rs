@@ -13,10 +13,13 @@ use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use crate::limits::Limiter;
 use crate::policy::{Answer, Chain, Exchange, NewLink, Ruling};
-use crate::swarm::{Store, Update};
+use crate::swarm::{Seconds, Store, Update};
 
 /// What a prefix is told that asks too often.
 const TOO_MANY: &str = "too many requests";
+
+/// Candidates that a policy is asked to order.
+const SAMPLE: usize = 256;
 
 /// The tracker as one worker thread has it. Only the store and the limits are shared.
 pub struct Tracker<S> {
@@ -87,8 +90,25 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().adopt(rules.links);
     }
 
-    /// Decides an announce, enters the peer, and gives it others.
+    /// Decides an announce, enters the peer, gives it others, and tells observers.
     pub async fn announce(
+        &self,
+        exchange: &mut Box<Exchange>,
+        carries: Carries,
+        peers: &mut Peers,
+        now: Instant,
+    ) -> Result<Counts, Refused> {
+        let result = self.enter(exchange, carries, peers, now).await;
+        let ruling = match result {
+            Ok(_) => Ruling::Admit,
+            Err(Refused::Rejected) => Ruling::Reject,
+            Err(Refused::Dropped) => Ruling::Drop,
+        };
+        self.chain.borrow().observe(exchange, ruling);
+        result
+    }
+
+    async fn enter(
         &self,
         exchange: &mut Box<Exchange>,
         carries: Carries,
@@ -106,26 +126,50 @@ impl<S: Store> Tracker<S> {
         let stopped = announce.event == Event::Stopped;
         let wanted = if stopped { 0 } else { answer.num_want.min(carries.peers) as usize };
         add_first(answer, carries, wanted, peers);
+        let left = wanted - peers.len();
+        let ranks = left > 0 && self.chain.borrow().ranks();
         let update = Update {
             info_hash: announce.info_hash,
             peer: SocketAddr::new(request.address, announce.port),
             peer_id: announce.peer_id,
             event: announce.event,
             seeder: announce.is_seeder(),
-            want: wanted - peers.len(),
+            want: if ranks { (4 * left).min(SAMPLE).max(left) } else { left },
             only: carries.only,
             locality: answer.locality,
             now: self.seconds(now),
         };
+        let first = if ranks { std::mem::take(peers) } else { Peers::default() };
         let counts = match self.store.announce(&update, &mut Borrowed(&self.rng), peers).await {
             Ok(counts) => counts,
             Err(refusal) => {
                 answer.failure = Some(refusal.to_string());
+                answer.decided_by = None;
                 return Err(Refused::Rejected);
             }
         };
-        mix(answer, wanted, peers, &mut Borrowed(&self.rng));
+        if ranks {
+            self.rank(exchange, left, peers, update.now).await;
+            peers.put_first(first);
+        }
+        mix(&exchange.answer, wanted, peers, &mut Borrowed(&self.rng));
         Ok(counts)
+    }
+
+    /// Keeps `wanted` of the peers, those that a policy puts first.
+    async fn rank(
+        &self,
+        exchange: &mut Box<Exchange>,
+        wanted: usize,
+        peers: &mut Peers,
+        now: Seconds,
+    ) {
+        let mut candidates = Vec::with_capacity(peers.len());
+        let info_hash = exchange.request.announce.info_hash;
+        self.store.describe(info_hash, peers, now, &mut candidates).await;
+        let ordered = self.chain.borrow_mut().rank(exchange, &candidates);
+        let order = ordered.unwrap_or_else(|| (0..candidates.len() as u32).collect());
+        peers.pick(order.iter().take(wanted).map(|index| *index as usize));
     }
 
     /// Decides each info-hash of a scrape, and appends its counts.

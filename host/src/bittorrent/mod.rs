@@ -216,6 +216,43 @@ impl Peers {
         }
     }
 
+    /// The addresses, of IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.ipv4.as_chunks::<6>().0.iter().map(|&[a, b, c, d, high, low]| {
+            SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))
+        });
+        let v6 = self.ipv6.as_chunks::<18>().0.iter().map(|wire| {
+            let mut address = [0; 16];
+            address.copy_from_slice(&wire[..16]);
+            SocketAddr::from((address, u16::from_be_bytes([wire[16], wire[17]])))
+        });
+        v4.chain(v6)
+    }
+
+    /// Keeps the peers at these places in the order of [`Self::iter`], in the order of `places`.
+    pub fn pick(&mut self, places: impl Iterator<Item = usize>) {
+        let all = std::mem::take(self);
+        let first = all.len_of(Family::Ipv4);
+        for place in places {
+            if let Some(wire) = all.ipv4.as_chunks::<6>().0.get(place) {
+                self.ipv4.extend_from_slice(wire);
+                self.ipv4_ids.extend(all.ipv4_ids.get(place));
+            } else if let Some(wire) = all.ipv6.as_chunks::<18>().0.get(place - first) {
+                self.ipv6.extend_from_slice(wire);
+                self.ipv6_ids.extend(all.ipv6_ids.get(place - first));
+            }
+        }
+    }
+
+    /// Puts others before these.
+    pub fn put_first(&mut self, first: Self) {
+        let rest = std::mem::replace(self, first);
+        self.ipv4.extend(rest.ipv4);
+        self.ipv6.extend(rest.ipv6);
+        self.ipv4_ids.extend(rest.ipv4_ids);
+        self.ipv6_ids.extend(rest.ipv6_ids);
+    }
+
     /// Puts a peer whose id is not known before the one at `place` of its family, or at the end.
     pub fn insert(&mut self, place: usize, peer: SocketAddr) {
         self.splice(place, 0, peer);

@@ -36,6 +36,7 @@ const MAX_REQUEST: usize = 1 << 20;
 const MIN_MEMORY: u64 = 64 << 10;
 /// All that 32 bits can address.
 const MAX_MEMORY: u64 = 4 << 30;
+const MIN_TICK: Duration = Duration::from_millis(100);
 const MAX_STORAGE: u64 = 64 << 30;
 
 /// Checks what needs nothing but the configuration.
@@ -330,6 +331,17 @@ fn policies(config: &Config) -> Result<(), Problem> {
             data_source(&format!("{path}.data.{name}"), name, source)?;
         }
         policy_limits(&format!("{path}.limits"), policy)?;
+        if policy.tick < MIN_TICK {
+            let message =
+                format!("{} is too short, expected at least 100ms", show_duration(policy.tick));
+            return problem(path + ".tick", message);
+        }
+        for (env_at, name) in policy.allow.env.iter().enumerate() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let path = format!("{path}.allow.env[{env_at}]");
+                return problem(path, format!("invalid name `{name}`, expected a variable's"));
+            }
+        }
     }
     Ok(())
 }
@@ -412,7 +424,8 @@ fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
     }
     positive(path, "deadline", limits.deadline)?;
     positive(path, "init", limits.init)?;
-    positive(path, "data", limits.data)
+    positive(path, "data", limits.data)?;
+    positive(path, "control", limits.control)
 }
 
 /// Makes relative paths relative to `folder`, reads the secrets, and looks for the plugins.
@@ -438,6 +451,13 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             Ok(file) if file.is_file() => {}
             Ok(_) => return problem(path, format!("not a file: `{}`", policy.plugin.display())),
             Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
+        }
+        for (folder_at, allowed) in policy.allow.folders.iter_mut().enumerate() {
+            allowed.path = folder.join(&allowed.path);
+            if !allowed.path.is_dir() {
+                let path = format!("policies[{at}].allow.folders[{folder_at}].path");
+                return problem(path, format!("not a folder: `{}`", allowed.path.display()));
+            }
         }
         for (name, source) in &mut policy.data {
             let path = format!("policies[{at}].data.{name}");

@@ -20,9 +20,9 @@ use serde_yaml::Value;
 
 pub use self::{
     schema::{
-        Admin, Config, DataFormat, DataSource, ErrorBudget, Event, Http, Log, LogFormat, LogLevel,
-        Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, SwarmLimits, Swarms,
-        Tracker, Transport, Udp, When,
+        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log,
+        LogFormat, LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp,
+        SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     values::{CredentialRule, Secret},

@@ -259,8 +259,45 @@ pub struct Policy {
     /// What the plugin decides by, by names of 1 to 40 of `a` to `z`, `0` to `9`, `-` and `_`.
     #[serde(default)]
     pub data: BTreeMap<String, DataSource>,
+    /// How often a control instance that ticks is called.
+    #[serde(default = "default_tick", deserialize_with = "values::duration")]
+    pub tick: Duration,
     #[serde(default)]
     pub limits: PolicyLimits,
+    #[serde(default)]
+    pub allow: Allow,
+}
+
+/// What of the outside a policy may see; but for `random`, its control instance only.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Allow {
+    /// What it may ask over HTTP: by origin, and by the beginning of the path in whole segments.
+    #[serde(deserialize_with = "values::urls")]
+    pub http: Vec<Url>,
+    /// Environment variables.
+    pub env: Vec<String>,
+    pub folders: Vec<Folder>,
+    /// `false`: a fixed sequence, the same for all instances of the policy.
+    pub random: bool,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self { http: Vec::new(), env: Vec::new(), folders: Vec::new(), random: true }
+    }
+}
+
+/// A folder that a policy may use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folder {
+    /// One that was there when the configuration was read.
+    pub path: PathBuf,
+    /// What the policy knows it as.
+    pub at: String,
+    #[serde(default)]
+    pub write: bool,
 }
 
 /// A file or a URL that is followed while the tracker serves.
@@ -393,6 +430,9 @@ pub struct PolicyLimits {
     /// Processor time of one `on-data`.
     #[serde(deserialize_with = "values::duration")]
     pub data: Duration,
+    /// Processor time of one call of its control instance.
+    #[serde(deserialize_with = "values::duration")]
+    pub control: Duration,
 }
 
 impl Default for PolicyLimits {
@@ -403,6 +443,7 @@ impl Default for PolicyLimits {
             deadline: Duration::from_millis(5),
             init: Duration::from_secs(5),
             data: Duration::from_secs(1),
+            control: Duration::from_secs(10),
         }
     }
 }
@@ -460,6 +501,10 @@ fn routes(verb: &str) -> Vec<String> {
 
 fn max_data() -> u64 {
     64 << 20
+}
+
+fn default_tick() -> Duration {
+    Duration::from_secs(10)
 }
 
 fn empty_object() -> serde_json::Value {

@@ -6,14 +6,11 @@ use super::{Error, Source};
 
 /// Paths, `[]` for each item of a list, `*` for each key; with a value where only that one is not
 /// built.
-const UNBUILT: [(&str, Option<&str>); 7] = [
+const UNBUILT: [(&str, Option<&str>); 4] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
     ("policies[].when.transports[]", Some("https")),
-    ("policies[].tick", None),
-    ("policies[].allow", None),
     ("policies[].watch", None),
-    ("policies[].limits.control", None),
 ];
 
 /// Refuses what stands in `config` but is not built.

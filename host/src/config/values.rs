@@ -22,6 +22,7 @@ const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
 const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 for all addresses";
 const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
 const URL: &str = "one such as https://example.com/list, without a fragment";
+const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
 /// Also written out where serde wants a literal.
@@ -77,6 +78,23 @@ pub(super) fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<U
         (matches!(url.scheme(), "http" | "https") && url.fragment().is_none()).then_some(url)
     };
     from_text(deserializer, "URL", URL, parse).map(Some)
+}
+
+pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {
+    struct Item(Url);
+    impl<'de> Deserialize<'de> for Item {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let parse = |text: &str| {
+                let url = Url::parse(text).ok()?;
+                let plain = url.query().is_none() && url.fragment().is_none();
+                let nobody = url.username().is_empty() && url.password().is_none();
+                (matches!(url.scheme(), "http" | "https") && plain && nobody).then_some(url)
+            };
+            from_text(deserializer, "URL", ALLOWED_URL, parse).map(Self)
+        }
+    }
+    let urls = Vec::<Item>::deserialize(deserializer)?;
+    Ok(urls.into_iter().map(|Item(url)| url).collect())
 }
 
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -39,6 +39,8 @@ pub enum Error {
     Engine(#[from] policy::EngineError),
 }
 
+/// How long a reload that is under way may take when the daemon stops.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one round of expiry takes, spread over many slices.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -111,6 +113,10 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         crew.push(worker.start(number)?);
         orders.push(order);
     }
+    version
+        .generation
+        .serve(workers, &metrics)
+        .map_err(|error| system("a control instance", error))?;
     metrics.set_generation(1);
     metrics.set_data(version.data());
 
@@ -138,7 +144,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         current: version,
     };
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let generation = runtime.block_on(async {
         let socket = tokio::net::TcpListener::from_std(site.bind_admin()?)
             .map_err(|error| system("the admin socket", error))?;
         let signals = Signals::listen()?;
@@ -148,14 +154,14 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
             tracing::info!(transport, %address, "listening");
         }
         tracing::info!(workers, policies = config.policies.len(), "ready");
-        signals.obey(versions, asked).await;
-        Ok::<_, Error>(())
+        Ok::<_, Error>(signals.obey(versions, asked).await)
     })?;
     tracing::info!("stopping");
     let _ = stop.send(true);
     for worker in crew {
         let _ = worker.join();
     }
+    generation.finish();
     tracing::info!("stopped");
     // A reload that is under way is of no use to anybody now.
     runtime.shutdown_background();
@@ -179,8 +185,13 @@ impl Signals {
         })
     }
 
-    /// Reloads at SIGHUP and when asked, one reload at a time, until SIGTERM or SIGINT.
-    async fn obey(mut self, versions: Versions, mut asked: mpsc::Receiver<admin::AskReload>) {
+    /// Reloads at SIGHUP and when asked, one reload at a time, until SIGTERM or SIGINT. Returns what
+    /// served last.
+    async fn obey(
+        mut self,
+        versions: Versions,
+        mut asked: mpsc::Receiver<admin::AskReload>,
+    ) -> Generation {
         let versions = Arc::new(Mutex::new(versions));
         let reload = || {
             let versions = versions.clone();
@@ -188,8 +199,8 @@ impl Signals {
         };
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
                 _ = self.hangup.recv() => {
                     reload();
                 }
@@ -203,6 +214,9 @@ impl Signals {
                 }
             }
         }
+        // A reload that does not end is not waited for.
+        let last = versions.try_lock_for(PATIENCE);
+        last.map_or_else(Generation::default, |versions| versions.current.generation.clone())
     }
 }
 

@@ -63,6 +63,7 @@ impl Version {
         let scope = Scope {
             max_interval: seconds(config.tracker.max_interval),
             max_num_want: config.tracker.num_want.max,
+            peer_lifetime: config.tracker.peer_lifetime,
             swarms,
         };
         let whens = config.policies.iter().map(|policy| when(&policy.when, routes)).collect();
@@ -175,6 +176,10 @@ impl Versions {
             *self.shown.lock() = version.shown();
             self.metrics.set_data(version.data());
         }
+        version
+            .generation
+            .serve(self.workers.len(), &self.metrics)
+            .unwrap_or_else(|error| tracing::error!(%error, "a control instance"));
         self.current = version;
         Ok(report)
     }
@@ -205,7 +210,7 @@ fn compare(earlier: &Version, later: &Version) -> Report {
             Change::Kept => {
                 let of = |config: &Config| {
                     let policy = config.policies.iter().find(|policy| policy.name == name)?;
-                    Some((policy.when.clone(), policy.on_error, policy.mode))
+                    Some((policy.when.clone(), policy.on_error, policy.mode, policy.tick))
                 };
                 if of(was) != of(is) {
                     report.changed.push(name);

@@ -42,10 +42,15 @@ pub struct Policy {
     durations: Vec<Histogram>,
     errors: Vec<Cell>,
     restarts: Cell,
+    /// Outcomes that the observer was not told; all threads count them.
+    dropped: Arc<AtomicU64>,
     /// Bytes.
     memory: AtomicU64,
     failed: AtomicBool,
 }
+
+/// The place of a control instance, where workers have their number.
+pub const CONTROL: u32 = u32::MAX;
 
 /// What all threads together say of one policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -125,6 +130,10 @@ label! {
     Hook {
         Announce => "announce",
         Scrape => "scrape",
+        Rank => "rank",
+        Observe => "observe",
+        Data => "data",
+        Tick => "tick",
         Init => "init",
     }
 }
@@ -254,6 +263,7 @@ impl Metrics {
             durations: many(calls, Histogram::new),
             errors: many(Hook::ALL.len() * Cause::ALL.len(), Cell::default),
             restarts: Cell::default(),
+            dropped: Arc::default(),
             memory: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         });
@@ -340,6 +350,15 @@ impl Policy {
 
     pub fn restart(&self) {
         self.restarts.add(1);
+    }
+
+    /// Where those are counted that the observer was not told.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+
+    pub fn count_dropped(&self, outcomes: u64) {
+        self.dropped.fetch_add(outcomes, Relaxed);
     }
 
     /// Says whether the thread has given up on the policy.

@@ -9,8 +9,8 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::{
-    Action, BOUNDS, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload, TRANSPORTS,
-    Verdict, Would, call_index, error_index, plugin, request_index,
+    Action, BOUNDS, CONTROL, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload,
+    TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
 };
 use crate::data::{Definition, Source};
 
@@ -116,6 +116,7 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     let mut errors = Vec::new();
     let mut memory = Vec::new();
     let mut restarts = Vec::new();
+    let mut dropped = Vec::new();
     let mut shadow = Vec::new();
     for (name, threads) in by_name {
         for hook in Hook::ALL {
@@ -163,6 +164,10 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
         memory.push((vec![("policy", name)], bytes as f64));
         let count: u64 = threads.iter().map(|thread| thread.restarts.get()).sum();
         restarts.push((vec![("policy", name)], count as f64));
+        let count: u64 = threads.iter().map(|thread| thread.dropped.load(Relaxed)).sum();
+        if threads.iter().any(|thread| thread.worker == CONTROL) {
+            dropped.push((vec![("policy", name)], count as f64));
+        }
     }
     vec![
         counter("karuta_policy_calls_total", "Calls of policies, by their verdict.", calls),
@@ -182,6 +187,11 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
             "karuta_policy_restarts_total",
             "Instances that took the place of one that had failed.",
             restarts,
+        ),
+        counter(
+            "karuta_policy_observer_dropped_total",
+            "Announces that an observer was not told of.",
+            dropped,
         ),
     ]
 }

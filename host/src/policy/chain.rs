@@ -8,12 +8,14 @@ use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
 use super::host::request;
 use super::instance::{Failure, Instance};
+use super::ledger::Outcome;
 use super::remembered::Remembered;
 use super::supply::{Slot, Supplier};
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Event, InfoHash, Transport};
 use crate::config::{Mode, OnError};
 use crate::metrics::{self, Cause, Hook, Would};
+use crate::swarm::Candidate;
 
 /// What a client is told where a policy cannot decide.
 const UNAVAILABLE: &str = "temporarily unavailable";
@@ -26,6 +28,8 @@ pub struct Policy {
     pub when: When,
     pub on_error: OnError,
     pub mode: Mode,
+    /// How often its control instance ticks.
+    pub tick: Duration,
 }
 
 /// Which requests a policy is asked about. An empty list means all.
@@ -51,6 +55,10 @@ pub enum Ruling {
 #[derive(Default)]
 pub struct Chain {
     links: Vec<Link>,
+    /// Whether any of them orders peers.
+    ranks: bool,
+    /// Whether any of them is told of outcomes.
+    observes: bool,
 }
 
 /// One policy for the chain of one worker, made ready elsewhere.
@@ -137,6 +145,12 @@ impl Chain {
             };
             self.links.push(link);
         }
+        let hooks = |link: &Link| {
+            let hooks = &link.policy.supplier.plugin().code.hooks;
+            (hooks.rank.is_some(), hooks.observe.is_some())
+        };
+        self.ranks = self.links.iter().any(|link| hooks(link).0);
+        self.observes = self.links.iter().any(|link| hooks(link).1);
         for gone in earlier {
             gone.series.memory(0);
             gone.series.set_failed(false);
@@ -147,6 +161,68 @@ impl Chain {
     pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
         let event = Some(exchange.request.announce.event);
         self.ask(exchange, Hook::Announce, event, Instance::announce)
+    }
+
+    /// Whether a policy wants to order the peers of answers.
+    pub fn ranks(&self) -> bool {
+        self.ranks
+    }
+
+    /// Has the policy that orders peers do so: indices of candidates, best first, none twice.
+    pub fn rank(
+        &mut self,
+        exchange: &mut Box<Exchange>,
+        candidates: &[Candidate],
+    ) -> Option<Vec<u32>> {
+        let event = Some(exchange.request.announce.event);
+        let mut order = None;
+        for link in &mut self.links {
+            let plugin = link.policy.supplier.plugin();
+            if plugin.code.hooks.rank.is_none()
+                || !link.policy.when.covers(&exchange.request, event)
+            {
+                continue;
+            }
+            let ranked = link.rank(exchange, candidates);
+            if link.policy.mode == Mode::Enforce {
+                order = ranked;
+            }
+        }
+        order.map(|order| {
+            let mut named = vec![false; candidates.len()];
+            let fresh = |index: &u32| {
+                let named = named.get_mut(*index as usize);
+                named.is_some_and(|named| !std::mem::replace(named, true))
+            };
+            let mut order: Vec<u32> = order.into_iter().filter(fresh).collect();
+            let others = (0..).zip(&named).filter(|(_, named)| !**named);
+            order.extend(others.map(|(index, _)| index));
+            order
+        })
+    }
+
+    /// Tells observers how an announce ended.
+    pub fn observe(&self, exchange: &Exchange, ruling: Ruling) {
+        if !self.observes {
+            return;
+        }
+        let decided = exchange.answer.decided_by.is_some();
+        let verdict = match ruling {
+            Ruling::Admit if decided => Verdict::Accept,
+            Ruling::Admit => Verdict::Next,
+            Ruling::Reject => Verdict::Reject,
+            Ruling::Drop => Verdict::Drop,
+        };
+        let event = Some(exchange.request.announce.event);
+        for link in &self.links {
+            let control = link.policy.supplier.control().filter(|control| control.observes());
+            if let Some(control) = control
+                && link.policy.when.covers(&exchange.request, event)
+            {
+                let credential = link.policy.credential(&exchange.request);
+                control.tell(Outcome::new(exchange, credential, verdict));
+            }
+        }
     }
 
     /// Asks the policies about one info-hash of a scrape.
@@ -162,7 +238,8 @@ impl Chain {
         call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
     ) -> Ruling {
         for link in &mut self.links {
-            if !link.policy.when.covers(&exchange.request, event) {
+            let asks = link.policy.supplier.plugin().code.hooks.has(hook);
+            if !asks || !link.policy.when.covers(&exchange.request, event) {
                 continue;
             }
             let decision = link.consult(exchange, hook, &call);
@@ -178,6 +255,10 @@ impl Chain {
                 }
                 Err(_) => link.on_error(exchange),
             };
+            if verdict != Verdict::Next {
+                let name = &link.policy.supplier.plugin().name;
+                exchange.answer.decided_by = Some(name.clone());
+            }
             match verdict {
                 Verdict::Next => {}
                 Verdict::Accept => return Ruling::Admit,
@@ -255,6 +336,43 @@ impl Link {
                 self.slot.empty();
                 self.refill();
                 Err(self.failed(hook, failure.cause))
+            }
+        }
+    }
+
+    /// The order that the plugin wants; `None`: the host's own.
+    fn rank(&mut self, exchange: &mut Box<Exchange>, candidates: &[Candidate]) -> Option<Vec<u32>> {
+        let hook = Hook::Rank;
+        if self.lacks_data || (self.guard.is_up() && self.guard.holds_back(&exchange.request)) {
+            self.failed(hook, Cause::Unavailable);
+            return None;
+        }
+        if self.slot.is_empty() {
+            self.refill();
+        }
+        let Some(instance) = self.slot.instance() else {
+            self.failed(hook, Cause::Unavailable);
+            return None;
+        };
+        self.calls = self.calls.wrapping_add(1);
+        let start = self.calls.is_multiple_of(SAMPLE).then(Instant::now);
+        match instance.rank(exchange, candidates)? {
+            Ok(order) => {
+                self.series.memory(instance.memory());
+                self.slot.prove();
+                self.series.call(hook, metrics::Verdict::Ok);
+                if let Some(start) = start {
+                    self.series.duration(hook, metrics::Verdict::Ok, start.elapsed());
+                }
+                Some(order)
+            }
+            Err(failure) => {
+                self.guard.blame(&exchange.request, failure.spent);
+                self.log(&failure);
+                self.slot.empty();
+                self.refill();
+                self.failed(hook, failure.cause);
+                None
             }
         }
     }

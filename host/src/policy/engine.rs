@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
 
 use super::artifact::Artifacts;
 use super::host;
+use super::ledger::Ledger;
+use super::named::Named;
+use super::publications::Publications;
 use super::state::{Account, State};
-use super::storage::Stores;
+use super::storage;
 use crate::metrics::plugin::Registry;
 
 /// How often a call that is under way looks at the clock.
@@ -29,7 +33,10 @@ pub struct Engine {
     linker: Linker<State>,
     artifacts: Option<Artifacts>,
     /// Key-values.
-    pub(super) stores: Stores,
+    pub(super) stores: Named<storage::Store>,
+    pub(super) ledgers: Named<Mutex<Ledger>>,
+    /// By the policy's name and the component's digest.
+    pub(super) publications: Named<Publications>,
     pub(super) series: Arc<Registry>,
 }
 
@@ -64,7 +71,15 @@ impl Engine {
                 std::thread::sleep(TICK);
             }
         })?;
-        Ok(Self { engine, linker, artifacts, stores: Stores::default(), series })
+        Ok(Self {
+            engine,
+            linker,
+            artifacts,
+            stores: Named::default(),
+            ledgers: Named::default(),
+            publications: Named::default(),
+            series,
+        })
     }
 
     /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.

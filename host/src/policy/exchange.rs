@@ -81,6 +81,8 @@ pub struct Answer {
     pub attributes: Vec<(String, String)>,
     /// Scrapes: answer zeros for this info-hash.
     pub hidden: bool,
+    /// The policy that decided, by its verdict or by its `on_error`.
+    pub decided_by: Option<Arc<str>>,
 }
 
 /// The changes that one hook asked for.
@@ -142,6 +144,7 @@ impl Default for Exchange {
                 locality: None,
                 attributes: Vec::new(),
                 hidden: false,
+                decided_by: None,
             },
             now: Instant::now(),
             changes: Changes::default(),
@@ -195,6 +198,7 @@ impl Answer {
         self.locality = None;
         self.attributes.clear();
         self.hidden = false;
+        self.decided_by = None;
     }
 
     pub fn attribute(&self, name: &str) -> Option<&str> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::chain::{NewLink, Policy, When};
+use super::control::Control;
 use super::engine::Engine;
 use super::instance::{Instance, Place, Role};
 use super::plugin::{LoadError, Plugin};
@@ -10,7 +11,7 @@ use super::state::Scope;
 use super::supply::{Slot, Supplier};
 use crate::config::{self, Mode};
 use crate::data;
-use crate::metrics::Metrics;
+use crate::metrics::{CONTROL, Metrics};
 
 /// The policies of one version of the configuration. Workers share it, but no instance of it.
 #[derive(Clone, Default)]
@@ -67,12 +68,13 @@ impl Generation {
                         .map_err(|error| fail(plugin.init_error(error.to_string())))?
                 }
             };
-            let config::Policy { on_error, mode, .. } = *policy;
-            Ok(Arc::new(Policy { supplier, when, on_error, mode }))
+            let config::Policy { on_error, mode, tick, .. } = *policy;
+            Ok(Arc::new(Policy { supplier, when, on_error, mode, tick }))
         };
         let policies = policies.iter().zip(whens).enumerate().map(load);
         let generation = Self { policies: policies.collect::<Result<_, _>>()? };
         generation.check_planners()?;
+        generation.check_rankers()?;
         Ok(generation)
     }
 
@@ -85,6 +87,23 @@ impl Generation {
             (Some((_, first)), Some((at, second))) => {
                 let reason = format!(
                     "defines locality plans, as policy `{}` does; one policy may",
+                    first.supplier.plugin().name
+                );
+                Err((at, second.supplier.plugin().init_error(reason)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a second policy that orders peers.
+    fn check_rankers(&self) -> Result<(), (usize, LoadError)> {
+        let mut rankers = self.policies.iter().enumerate().filter(|(_, policy)| {
+            policy.mode == Mode::Enforce && policy.supplier.plugin().code.hooks.rank.is_some()
+        });
+        match (rankers.next(), rankers.next()) {
+            (Some((_, first)), Some((at, second))) => {
+                let reason = format!(
+                    "orders peers, as policy `{}` does; one policy may",
                     first.supplier.plugin().name
                 );
                 Err((at, second.supplier.plugin().init_error(reason)))
@@ -119,6 +138,23 @@ impl Generation {
             Ok(NewLink { policy: policy.clone(), slot, series })
         };
         self.policies.iter().enumerate().map(prepare).collect()
+    }
+
+    /// Starts the control instances of what serves from now on.
+    pub fn serve(&self, workers: usize, metrics: &Metrics) -> std::io::Result<()> {
+        let serve = |policy: &Arc<Policy>| {
+            let series = || metrics.policy(&policy.supplier.plugin().name, CONTROL);
+            policy.supplier.serve(workers as u32, policy.tick, series)
+        };
+        self.policies.iter().try_for_each(serve)
+    }
+
+    /// Ends the control instances, once they have been told what is queued.
+    pub fn finish(&self) {
+        self.policies
+            .iter()
+            .filter_map(|policy| policy.supplier.control())
+            .for_each(Control::finish);
     }
 
     /// What becomes of a policy of a later generation.

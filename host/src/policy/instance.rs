@@ -1,5 +1,6 @@
 //! One instance of a plugin, and calls into it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,15 @@ use super::host::locality::Plans;
 use super::host::log::Sink;
 use super::host::metrics::Meter;
 use super::host::signatures::Keys;
+use super::ledger::{Difference, Outcome};
 use super::plugin::Plugin;
 use super::state::{Call, Memory, State};
 use super::values;
 use super::wasi::Wasi;
+use crate::config;
 use crate::data::Content;
 use crate::metrics::Cause;
+use crate::swarm::Candidate;
 
 pub use hooks::lifecycle::Role;
 
@@ -35,10 +39,16 @@ pub struct Instance {
     store: Store<State>,
     announce: Option<hooks::announce_filter::Guest>,
     scrape: Option<hooks::scrape_filter::Guest>,
+    rank: Option<hooks::peer_ranker::Guest>,
+    observe: Option<hooks::observer::Guest>,
     data: Option<hooks::data_sink::Guest>,
-    /// The version of the plugin's raw data that it has.
+    tick: Option<hooks::ticker::Guest>,
+    role: Role,
+    /// The version of what it has of the plugin's raw data and publications.
     fed: u64,
     deadline: Duration,
+    /// For hooks off the request path.
+    control: Duration,
 }
 
 /// Where an instance works.
@@ -80,7 +90,12 @@ impl Instance {
             memory: Memory::new(
                 usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX),
             ),
-            wasi: Wasi::new(&plugin.name),
+            role: place.role,
+            staged: BTreeMap::new(),
+            publications: plugin.publications.clone(),
+            http: plugin.http.clone(),
+            wasi: Wasi::new(&plugin.name, place.role, &plugin.identity.allow)
+                .map_err(|error| error.to_string())?,
             log: Sink::new(plugin.name.clone()),
             keys: Keys::default(),
             storage: Storage { store: shared, limit: plugin.identity.limits.storage },
@@ -101,16 +116,24 @@ impl Instance {
             let lifecycle = hooks.lifecycle.load(&mut store, &instance)?;
             let announce = hooks.announce.as_ref().map(|h| h.load(&mut store, &instance));
             let scrape = hooks.scrape.as_ref().map(|h| h.load(&mut store, &instance));
+            let rank = hooks.rank.as_ref().map(|h| h.load(&mut store, &instance));
+            let observe = hooks.observe.as_ref().map(|h| h.load(&mut store, &instance));
             let data = hooks.data.as_ref().map(|h| h.load(&mut store, &instance));
-            Ok((lifecycle, announce.transpose()?, scrape.transpose()?, data.transpose()?))
+            let tick = hooks.tick.as_ref().map(|h| h.load(&mut store, &instance));
+            let on_requests = (announce.transpose()?, scrape.transpose()?, rank.transpose()?);
+            let off_requests = (observe.transpose()?, data.transpose()?, tick.transpose()?);
+            Ok((lifecycle, on_requests, off_requests))
         });
-        let (lifecycle, announce, scrape, data) = made.map_err(|error| {
-            if store.data().memory.refused {
-                let limit = plugin.identity.limits.memory;
-                return format!("needs more than the {limit} bytes that `limits.memory` allows");
-            }
-            failure(&store, &error).to_string()
-        })?;
+        let (lifecycle, (announce, scrape, rank), (observe, data, tick)) =
+            made.map_err(|error| {
+                if store.data().memory.refused {
+                    let limit = plugin.identity.limits.memory;
+                    return format!(
+                        "needs more than the {limit} bytes that `limits.memory` allows"
+                    );
+                }
+                failure(&store, &error).to_string()
+            })?;
         let context = hooks::lifecycle::Context {
             name: &plugin.name,
             config: &plugin.identity.config,
@@ -122,23 +145,34 @@ impl Instance {
             .call_init(&mut store, context)
             .map_err(|error| failure(&store, &error).to_string())??;
         store.data_mut().plans.settle(&plugin.plans)?;
-        let deadline = plugin.identity.limits.deadline;
-        Ok(Self { store, announce, scrape, data, fed: 0, deadline })
+        let config::PolicyLimits { deadline, control, .. } = plugin.identity.limits;
+        let role = place.role;
+        Ok(Self {
+            store,
+            announce,
+            scrape,
+            rank,
+            observe,
+            data,
+            tick,
+            role,
+            fed: 0,
+            deadline,
+            control,
+        })
     }
 
-    /// Hands over the plugin's raw data, as far as there is any; in place of what there is of it,
+    /// Hands over the plugin's raw data and, but to a control instance, what that has published; in place of what there is of it,
     /// a `candidate` of a name, a number and the bytes. The error begins with the name.
     pub fn feed(
         &mut self,
         plugin: &Plugin,
         candidate: Option<(&str, u64, &[u8])>,
     ) -> Result<(), String> {
-        self.fed = plugin.raw_version();
+        let control = self.role == Role::Control;
+        self.fed = if control { plugin.raw_version() } else { plugin.fed_version() };
         for source in plugin.data.iter().filter(|source| source.is_raw()) {
             let name = &*source.definition().name;
-            let guest = self.data.as_ref().ok_or_else(|| {
-                format!("{name}: the plugin takes no raw data (it exports no data-sink)")
-            })?;
             let current = source.current();
             let own = candidate.filter(|(of, ..)| *of == name);
             let (number, bytes) = match (own, current.as_ref()) {
@@ -149,17 +183,35 @@ impl Instance {
                 },
                 (None, None) => continue,
             };
-            begin(&mut self.store, plugin.identity.limits.data);
-            guest
-                .call_on_data(&mut self.store, name, number, bytes)
-                .map_err(|error| failure(&self.store, &error).to_string())
-                .and_then(|taken| taken)
-                .map_err(|reason| format!("{name}: {reason}"))?;
+            self.take(plugin, name, number, bytes)?;
+        }
+        let published = if control { Vec::new() } else { plugin.publications.list() };
+        for (name, publication) in published {
+            self.take(plugin, &name, publication.number, &publication.bytes)?;
         }
         Ok(())
     }
 
-    /// The version of the plugin's raw data that it has.
+    /// `data-sink.on-data`. The error begins with the name.
+    pub fn take(
+        &mut self,
+        plugin: &Plugin,
+        name: &str,
+        number: u64,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        let guest = self.data.as_ref().ok_or_else(|| {
+            format!("{name}: the plugin takes no raw data (it exports no data-sink)")
+        })?;
+        begin(&mut self.store, plugin.identity.limits.data);
+        guest
+            .call_on_data(&mut self.store, name, number, bytes)
+            .map_err(|error| failure(&self.store, &error).to_string())
+            .and_then(|taken| taken)
+            .map_err(|reason| format!("{name}: {reason}"))
+    }
+
+    /// The version of what it has of the plugin's raw data and publications.
     pub fn fed(&self) -> u64 {
         self.fed
     }
@@ -182,6 +234,62 @@ impl Instance {
         Some(call(&mut self.store, self.deadline, exchange, |store| {
             guest.call_on_scrape(store, scrape)
         }))
+    }
+
+    /// `peer-ranker.rank`; `None` where the plugin does not export it.
+    pub fn rank(
+        &mut self,
+        exchange: &mut Box<Exchange>,
+        candidates: &[Candidate],
+    ) -> Option<Result<Vec<u32>, Failure>> {
+        let guest = self.rank.as_ref()?;
+        let credential = has_credential(&self.store, exchange);
+        let announce = values::announce(&exchange.request, exchange.answer.num_want, credential);
+        let candidates: Vec<_> = candidates.iter().map(values::candidate).collect();
+        let result = call(&mut self.store, self.deadline, exchange, |store| {
+            guest.call_rank(store, announce, &candidates)
+        });
+        // Nothing but the order counts.
+        exchange.discard();
+        Some(result)
+    }
+
+    /// `observer.observe`; `None` where the plugin does not export it.
+    pub fn observe(
+        &mut self,
+        batch: &[(u64, Difference, Box<Outcome>)],
+    ) -> Option<Result<Result<(), String>, Failure>> {
+        let guest = self.observe.as_ref()?;
+        let attributes: Vec<Vec<(&str, &str)>> = batch
+            .iter()
+            .map(|(_, _, outcome)| {
+                let attributes = outcome.attributes.iter();
+                attributes.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+            })
+            .collect();
+        let batch: Vec<_> = batch
+            .iter()
+            .zip(&attributes)
+            .map(|((id, difference, outcome), attributes)| {
+                values::outcome(*id, *difference, outcome, attributes)
+            })
+            .collect();
+        begin(&mut self.store, self.control);
+        let result = guest.call_observe(&mut self.store, &batch);
+        Some(result.map_err(|error| failure(&self.store, &error)))
+    }
+
+    /// `ticker.tick`; `None` where the plugin does not export it.
+    pub fn tick(&mut self, unix_ms: u64) -> Option<Result<Result<(), String>, Failure>> {
+        let guest = self.tick.as_ref()?;
+        begin(&mut self.store, self.control);
+        let result = guest.call_tick(&mut self.store, unix_ms);
+        Some(result.map_err(|error| failure(&self.store, &error)))
+    }
+
+    /// What calls have asked to be published since this was last asked.
+    pub fn take_staged(&mut self) -> BTreeMap<Arc<str>, Arc<[u8]>> {
+        std::mem::take(&mut self.store.data_mut().staged)
     }
 
     /// For which requests the last call's verdict may hold, and how long.

@@ -3,13 +3,17 @@
 mod artifact;
 mod bindings;
 mod chain;
+mod control;
 mod engine;
 mod exchange;
 mod generation;
 mod host;
 mod instance;
 mod jwk;
+mod ledger;
+mod named;
 mod plugin;
+mod publications;
 mod remembered;
 mod state;
 mod storage;

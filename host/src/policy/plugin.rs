@@ -5,25 +5,31 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::hooks;
 use super::engine::Engine;
+use super::host::http::Allowed;
 use super::host::locality::Planned;
 use super::instance::{Instance, Place, Role};
+use super::ledger::Ledger;
+use super::publications::Publications;
 use super::state::{Scope, State};
 use super::storage::Store;
 use crate::config;
 use crate::data;
+use crate::fetch::Client;
+use crate::metrics::Hook;
 use crate::metrics::plugin::Series;
 
 /// The version of the contract that this host offers.
 pub const CONTRACT: &str = "0.1.0";
 
 /// The interfaces of `karuta:policy` that this host implements for plugins.
-const OFFERED: [&str; 10] = [
+const OFFERED: [&str; 12] = [
     "types",
     "request",
     "response",
@@ -34,10 +40,20 @@ const OFFERED: [&str; 10] = [
     "keyvalue",
     "log",
     "metrics",
+    "http",
+    "publisher",
 ];
 
 /// The interfaces of `karuta:policy` that this host calls.
-const CALLED: [&str; 4] = ["lifecycle", "announce-filter", "scrape-filter", "data-sink"];
+const CALLED: [&str; 7] = [
+    "lifecycle",
+    "announce-filter",
+    "scrape-filter",
+    "peer-ranker",
+    "observer",
+    "data-sink",
+    "ticker",
+];
 
 /// Everything that the instances of one plugin have in common.
 pub struct Plugin {
@@ -50,6 +66,12 @@ pub struct Plugin {
     /// The key-values and the series of the policy, which the next version of it takes over.
     pub(super) store: Arc<Store>,
     pub(super) series: Arc<Series>,
+    /// What its observer was told last of each peer, handed on likewise.
+    pub(super) ledger: Arc<Mutex<Ledger>>,
+    /// What its control instance hands to the workers.
+    pub(super) publications: Arc<Publications>,
+    /// What its control instance may ask; `None`: nothing.
+    pub(super) http: Option<Arc<Client>>,
     /// The series of trials, which nobody sees.
     pub(super) trial_series: Arc<Series>,
     /// What its trial defined.
@@ -70,6 +92,7 @@ pub struct Identity {
     /// The policy's `config`, as JSON.
     pub config: String,
     pub limits: config::PolicyLimits,
+    pub allow: config::Allow,
     pub credential: Arc<[config::CredentialRule]>,
     /// In the order of their names.
     pub data: Vec<data::Definition>,
@@ -83,7 +106,27 @@ pub(super) struct Hooks {
     pub lifecycle: hooks::lifecycle::GuestIndices,
     pub announce: Option<hooks::announce_filter::GuestIndices>,
     pub scrape: Option<hooks::scrape_filter::GuestIndices>,
+    pub rank: Option<hooks::peer_ranker::GuestIndices>,
+    pub observe: Option<hooks::observer::GuestIndices>,
     pub data: Option<hooks::data_sink::GuestIndices>,
+    pub tick: Option<hooks::ticker::GuestIndices>,
+}
+
+impl Hooks {
+    /// Whether there is such a hook on requests.
+    pub fn has(&self, hook: Hook) -> bool {
+        match hook {
+            Hook::Announce => self.announce.is_some(),
+            Hook::Scrape => self.scrape.is_some(),
+            Hook::Rank => self.rank.is_some(),
+            Hook::Observe | Hook::Data | Hook::Tick | Hook::Init => false,
+        }
+    }
+
+    /// Whether there is something to call off the request path.
+    pub fn has_control(&self) -> bool {
+        self.observe.is_some() || self.tick.is_some()
+    }
 }
 
 /// Why a plugin cannot be used.
@@ -156,6 +199,7 @@ impl Plugin {
             digest,
             config: policy.config.to_string(),
             limits: policy.limits,
+            allow: policy.allow.clone(),
             credential: policy.credential.clone().into(),
             data: definitions(&name, policy),
             max_interval: scope.max_interval,
@@ -175,6 +219,7 @@ impl Plugin {
         let sources = earlier.map_or(&[][..], |earlier| &earlier.data);
         let data = data::open(&identity.data, opening, sources)
             .map_err(|(source, reason)| fail(Stage::Data, format!("{source}: {reason}")))?;
+        let http = http(&identity.allow);
         let file = policy.plugin.clone();
         Ok(Arc::new(Self {
             data,
@@ -184,6 +229,9 @@ impl Plugin {
             code,
             store: engine.stores.of(&name),
             series: engine.series.of(&name),
+            ledger: engine.ledgers.of(&name),
+            publications: engine.publications.of(&format!("{name} {}", hex(&digest)).into()),
+            http,
             trial_series: engine.series.hidden(&name),
             plans: OnceLock::new(),
             name,
@@ -195,14 +243,36 @@ impl Plugin {
         self.plans.get().is_some_and(|plans| !plans.is_empty())
     }
 
-    /// Grows with each new version of any of its data.
+    /// Grows with each new version of any of its data, and with each publication.
     pub fn data_version(&self) -> u64 {
-        self.data.iter().map(|source| source.number()).sum()
+        self.data.iter().map(|source| source.number()).sum::<u64>() + self.publications.number()
     }
 
-    /// Grows with each new version of its raw data, which instances have in their memory.
+    /// Grows with each new version of what workers have in their memory: raw data and
+    /// publications.
+    pub fn fed_version(&self) -> u64 {
+        self.raw_version() + self.publications.number()
+    }
+
+    /// Grows with each new version of its raw data, which control instances have in their memory.
     pub fn raw_version(&self) -> u64 {
         self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
+    }
+
+    /// Tries on a fresh instance what the control instance wants published.
+    pub(super) fn try_publications(&self, staged: &[(Arc<str>, Arc<[u8]>)]) -> Result<(), String> {
+        if self.code.hooks.data.is_none() {
+            return Err("the plugin takes nothing (it exports no data-sink)".to_owned());
+        }
+        let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
+        let mut instance = Instance::new(self, trial)?;
+        instance.feed(self, None)?;
+        let number = self.publications.number();
+        let numbered = (number + 1..).zip(staged);
+        for (number, (name, bytes)) in numbered {
+            instance.take(self, name, number, bytes)?;
+        }
+        Ok(())
     }
 
     /// Whether data is missing that the configuration requires.
@@ -253,6 +323,11 @@ fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition
         required: key.required,
     };
     policy.data.iter().map(define).collect()
+}
+
+fn http(allow: &config::Allow) -> Option<Arc<Client>> {
+    let allowed = Allowed(allow.http.clone());
+    (!allowed.0.is_empty()).then(|| Arc::new(Client::new(allowed)))
 }
 
 fn origin(key: &config::DataSource) -> data::Origin {
@@ -331,8 +406,20 @@ fn link(engine: &Engine, component: &Component) -> Result<Code, String> {
             .then(|| hooks::scrape_filter::GuestIndices::new(&pre))
             .transpose()
             .map_err(text)?,
+        rank: has("peer-ranker")
+            .then(|| hooks::peer_ranker::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
+        observe: has("observer")
+            .then(|| hooks::observer::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
         data: has("data-sink")
             .then(|| hooks::data_sink::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(text)?,
+        tick: has("ticker")
+            .then(|| hooks::ticker::GuestIndices::new(&pre))
             .transpose()
             .map_err(text)?,
     };

@@ -1,5 +1,6 @@
 //! What stands behind one instance of a plugin: the data of its wasmtime store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use super::host::locality::Plans;
 use super::host::log::Sink;
 use super::host::metrics::Meter;
 use super::host::signatures::Keys;
+use super::instance::Role;
+use super::publications::Publications;
 use super::wasi::Wasi;
 use crate::bittorrent::{Counts, InfoHash};
+use crate::fetch::Client;
 
 /// The host functions work on this.
 pub struct State {
@@ -20,6 +24,7 @@ pub struct State {
     /// one: zeros, empty lists, none.
     pub exchange: Box<Exchange>,
     pub scope: Scope,
+    pub role: Role,
     pub memory: Memory,
     pub wasi: Wasi,
     pub log: Sink,
@@ -31,6 +36,11 @@ pub struct State {
     pub credential: Arc<[crate::config::CredentialRule]>,
     /// What `sets` looks into; a handle is a place in it.
     pub data: crate::data::Sources,
+    /// What calls have asked to be published.
+    pub staged: BTreeMap<Arc<str>, Arc<[u8]>>,
+    /// What has been published.
+    pub publications: Arc<Publications>,
+    pub http: Option<Arc<Client>>,
     pub call: Call,
 }
 
@@ -40,6 +50,7 @@ pub struct Scope {
     /// Seconds.
     pub max_interval: u32,
     pub max_num_want: u32,
+    pub peer_lifetime: Duration,
     pub swarms: Arc<dyn Swarms>,
 }
 

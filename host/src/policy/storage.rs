@@ -1,9 +1,9 @@
 //! The key-values of policies: in memory, bounded, with a time to live.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hashbrown::{HashTable, hash_table as table};
@@ -22,25 +22,6 @@ const SHARDS: usize = 16;
 const SWEEP: usize = 4;
 /// The same, of every shard, where there is no room for a write.
 const SWEEP_WHEN_FULL: usize = 64;
-
-/// The stores of all policies, by name. A store lives as long as somebody holds it: plugins do, so
-/// that one version of a policy hands it to the next.
-#[derive(Default)]
-pub struct Stores(Mutex<HashMap<Arc<str>, Weak<Store>>>);
-
-impl Stores {
-    /// The store of a policy, empty where nobody holds one.
-    pub fn of(&self, policy: &Arc<str>) -> Arc<Store> {
-        let mut stores = self.0.lock();
-        if let Some(known) = stores.get(policy).and_then(Weak::upgrade) {
-            return known;
-        }
-        stores.retain(|_, store| store.strong_count() > 0);
-        let store = Arc::new(Store::default());
-        stores.insert(policy.clone(), Arc::downgrade(&store));
-        store
-    }
-}
 
 /// The keys and values of one policy.
 ///
@@ -396,20 +377,6 @@ mod tests {
             store.delete(&[key]);
         }
         assert_eq!(store.used.load(Relaxed), ENTRY + 3, "nothing is counted twice");
-    }
-
-    #[test]
-    fn a_policy_s_store_lives_as_long_as_it_is_held() {
-        let stores = Stores::default();
-        let now = Instant::now();
-        let first = stores.of(&"a".into());
-        first.put(b"k", b"v", None, ROOM, now).unwrap();
-        assert_eq!(stores.of(&"b".into()).get(b"k", now), None);
-        let second = stores.of(&"a".into());
-        drop(first);
-        assert_eq!(second.get(b"k", now), Some(b"v".into()));
-        drop(second);
-        assert_eq!(stores.of(&"a".into()).get(b"k", now), None);
     }
 
     /// What the contract says, without shards, sweeps or sizes kept.

@@ -4,23 +4,27 @@
 //! trap costs the next request nothing. A thread of the policy makes new ones and lets go of dead
 //! ones.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::control::Control;
 use super::engine::THREAD_STACK;
 use super::instance::{Instance, Place};
 use super::plugin::Plugin;
+use crate::metrics;
 
 /// Instances in a row that failed without one call that returned, before a slot gives up.
-const FRUITLESS: u32 = 10;
+pub const FRUITLESS: u32 = 10;
 /// The pause after the second of them; it doubles with each.
-const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Orders for the thread that makes the instances of one plugin.
 pub struct Supplier {
     plugin: Arc<Plugin>,
     orders: Sender<Order>,
+    /// From when its generation serves, and only where the plugin has such hooks.
+    control: OnceLock<Control>,
 }
 
 /// A new instance, or why it did not come up.
@@ -40,11 +44,33 @@ impl Supplier {
             .name(format!("make-{}", plugin.name))
             .stack_size(THREAD_STACK)
             .spawn(move || work(&workshop, &queue))?;
-        Ok(Arc::new(Self { plugin, orders }))
+        Ok(Arc::new(Self { plugin, orders, control: OnceLock::new() }))
     }
 
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    pub fn control(&self) -> Option<&Control> {
+        self.control.get()
+    }
+
+    /// Starts the control instance, where the plugin has one; or has it tick as often as said.
+    pub fn serve(
+        &self,
+        workers: u32,
+        every: Duration,
+        series: impl FnOnce() -> Arc<metrics::Policy>,
+    ) -> std::io::Result<()> {
+        match self.control() {
+            Some(control) => control.tick_every(every),
+            None if self.plugin.code.hooks.has_control() => {
+                let control = Control::start(self.plugin.clone(), workers, every, series())?;
+                let _ = self.control.set(control);
+            }
+            None => {}
+        }
+        Ok(())
     }
 }
 
@@ -124,7 +150,7 @@ impl Slot {
     /// Has an instance with the newest raw data serve, as soon as there is one; `true` where it has
     /// just taken the place of another.
     pub fn freshen(&mut self) -> bool {
-        let version = self.supplier.plugin.raw_version();
+        let version = self.supplier.plugin.fed_version();
         if self.current.as_ref().is_none_or(|current| current.fed() == version) {
             return false;
         }

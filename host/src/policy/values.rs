@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::bindings::hooks::{observer, peer_ranker};
 use super::bindings::imports::types;
 use super::exchange::Request;
+use super::ledger::{Difference, Outcome};
 use crate::bittorrent::{self, Event, Transport, canonical, mapped};
+use crate::swarm::Candidate;
 
 /// An IP address as four big-endian words, IPv4 mapped.
 pub type Address = (u32, u32, u32, u32);
@@ -90,6 +93,43 @@ pub fn scrape(request: &Request, credential: bool) -> types::Scrape {
         address: address(request.address),
         transport: transport(request.transport),
         traits: traits(request, false, credential),
+    }
+}
+
+/// A peer for a policy to order.
+pub fn candidate(candidate: &Candidate) -> peer_ranker::Candidate {
+    let Candidate { peer, seeder, label, age } = *candidate;
+    peer_ranker::Candidate {
+        address: address(peer.ip()),
+        port: peer.port(),
+        seeder,
+        label,
+        age_seconds: age,
+    }
+}
+
+/// How an announce ended, for observers.
+pub fn outcome<'a>(
+    id: u64,
+    difference: Difference,
+    outcome: &'a Outcome,
+    attributes: &'a [(&'a str, &'a str)],
+) -> observer::Outcome<'a> {
+    observer::Outcome {
+        id,
+        announce: outcome.announce,
+        peer_id: &outcome.peer_id.0,
+        credential: outcome.credential.as_deref(),
+        attributes,
+        verdict: outcome.verdict,
+        decided_by: outcome.decided_by.as_deref(),
+        left: outcome.left.unwrap_or(u64::MAX),
+        uploaded: outcome.uploaded,
+        downloaded: outcome.downloaded,
+        uploaded_delta: difference.uploaded,
+        downloaded_delta: difference.downloaded,
+        seconds_since_previous: difference.seconds,
+        unix_ms: outcome.unix_ms,
     }
 }
 

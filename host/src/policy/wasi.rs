@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::io::{poll as async_poll, streams as async_streams};
@@ -23,11 +24,14 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, SocketError,
     SocketResult, StreamError, StreamResult, TcpSocket, UdpSocket, subscribe,
 };
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::imports::log::Level;
 use super::host::log::Sink;
+use super::instance::Role;
 use super::state::State;
+use crate::config::{Allow, Folder};
 
 /// Bytes of randomness that one call may ask for.
 const RANDOM: u64 = 64 * 1024;
@@ -40,18 +44,40 @@ pub struct Wasi {
 }
 
 impl Wasi {
-    /// No arguments, no environment, no folders, no network; what is written to the standard
-    /// output goes into the log, line by line.
-    pub fn new(policy: &Arc<str>) -> Self {
+    /// No arguments and no network; environment and folders on control instances only, as the
+    /// configuration grants them. What is written to the standard output goes into the log, line by
+    /// line.
+    pub fn new(policy: &Arc<str>, role: Role, allow: &Allow) -> wasmtime::Result<Self> {
         let mut builder = WasiCtx::builder();
         builder
             .max_random_size(RANDOM)
             .stdout(Lines::new(policy.clone(), Level::Info))
             .stderr(Lines::new(policy.clone(), Level::Warn));
+        if role == Role::Control {
+            for name in &allow.env {
+                if let Ok(value) = std::env::var(name) {
+                    builder.env(name, value);
+                }
+            }
+            for Folder { path, at, write } in &allow.folders {
+                let permissions = if *write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+                builder.preopened_dir(path, at, permissions)?;
+            }
+        }
+        if !allow.random {
+            let sequence = || Deterministic::new(fixed(policy));
+            builder.secure_random(sequence()).insecure_random(sequence()).insecure_random_seed(0);
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(1024);
-        Self { context: builder.build(), table, start: Instant::now() }
+        Ok(Self { context: builder.build(), table, start: Instant::now() })
     }
+}
+
+/// The bytes that a policy without randomness gets over and over.
+fn fixed(policy: &str) -> Vec<u8> {
+    let block = |number: u8| Sha256::new().chain_update([number]).chain_update(policy).finalize();
+    (0..=u8::MAX).flat_map(|number| block(number).to_vec()).collect()
 }
 
 impl WasiView for State {

@@ -8,7 +8,7 @@ use dashmap::{DashMap, Entry, SharedValue};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Refusal, Seconds, Store, Totals, Update};
+use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod index;
@@ -292,6 +292,23 @@ impl Store for Memory {
         } else {
             self.enter(update, rng, peers)
         }
+    }
+
+    async fn describe(
+        &self,
+        info_hash: InfoHash,
+        peers: &Peers,
+        now: Seconds,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        let swarm = self.swarms.get(&info_hash);
+        let now = self.lifetime.stamp(now);
+        candidates.extend(peers.iter().map(|peer| {
+            let found = swarm.as_ref().and_then(|swarm| swarm.find(peer));
+            let unknown = swarm::Found { seeder: false, label: 0, stamp: now };
+            let swarm::Found { seeder, label, stamp } = found.unwrap_or(unknown);
+            Candidate { peer, seeder, label, age: self.lifetime.age(stamp, now) }
+        }));
     }
 
     async fn counts(&self, info_hash: InfoHash) -> Option<Counts> {

@@ -48,6 +48,17 @@ pub enum Refusal {
     Peers,
 }
 
+/// A peer that may be given, as policies that order peers see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    pub peer: SocketAddr,
+    pub seeder: bool,
+    /// 0 where it has none.
+    pub label: u64,
+    /// Since it last announced; exact to the store's clock.
+    pub age: Seconds,
+}
+
 /// How many swarms and peers a store holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
@@ -84,6 +95,16 @@ pub trait Store: Send + Sync + 'static {
         rng: &mut impl rand::Rng,
         peers: &mut Peers,
     ) -> impl Future<Output = Result<Counts, Refusal>>;
+
+    /// Appends what is known of each of these peers, the IPv4 ones first, in their order. Of those
+    /// that have gone in the meantime there is nothing but the address.
+    fn describe(
+        &self,
+        info_hash: InfoHash,
+        peers: &Peers,
+        now: Seconds,
+        candidates: &mut Vec<Candidate>,
+    ) -> impl Future<Output = ()>;
 
     /// The counts of one swarm; `None` where there is no such swarm.
     fn counts(&self, info_hash: InfoHash) -> impl Future<Output = Option<Counts>>;

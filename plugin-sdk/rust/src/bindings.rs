@@ -10,6 +10,19 @@
     reason = "generated code: the contract is documented where it is written"
 )]
 
+/// The host functions of control instances.
+pub mod control {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world control {
+            import karuta:policy/http@0.1.0;
+            import karuta:policy/publisher@0.1.0;
+        }",
+        path: "../../wit",
+        generate_all,
+    });
+    pub use karuta::policy::*;
+}
+
 /// The host functions, and the types of all hooks.
 pub mod imports {
     wit_bindgen::generate!({
@@ -60,4 +73,36 @@ pub mod scrape_filter {
         with: { "karuta:policy/types@0.1.0": crate::bindings::imports::types },
     });
     pub use exports::karuta::policy::scrape_filter::*;
+}
+
+pub mod observer {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world observer { export karuta:policy/observer@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+        with: { "karuta:policy/types@0.1.0": crate::bindings::imports::types },
+    });
+    pub use exports::karuta::policy::observer::*;
+}
+
+pub mod peer_ranker {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world peer-ranker { export karuta:policy/peer-ranker@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+        with: { "karuta:policy/types@0.1.0": crate::bindings::imports::types },
+    });
+    pub use exports::karuta::policy::peer_ranker::*;
+}
+
+pub mod ticker {
+    wit_bindgen::generate!({
+        inline: "package karuta:plugin; world ticker { export karuta:policy/ticker@0.1.0; }",
+        path: "../../wit",
+        pub_export_macro: true,
+        export_macro_name: "export",
+    });
+    pub use exports::karuta::policy::ticker::*;
 }

@@ -41,11 +41,13 @@
 #[doc(hidden)]
 pub mod bindings;
 pub mod config;
+pub mod http;
 pub mod keyvalue;
 pub mod locality;
 pub mod log;
 pub mod metrics;
 mod policy;
+pub mod publisher;
 pub mod request;
 pub mod response;
 #[doc(hidden)]
@@ -58,11 +60,14 @@ pub mod testing;
 mod values;
 
 pub use bindings::imports::types::{Event, Transport, Verdict};
-pub use policy::{AnnounceFilter, Context, DataSink, Error, Policy, Role, ScrapeFilter};
-pub use values::{Announce, InfoHash, Scrape};
+pub use policy::{
+    AnnounceFilter, Context, DataSink, Error, Observer, PeerRanker, Policy, Role, ScrapeFilter,
+    Ticker,
+};
+pub use values::{Announce, Candidate, InfoHash, Outcome, Scrape};
 
 /// Where the host functions are.
 #[cfg(target_family = "wasm")]
-use bindings::imports as host;
+use bindings::{control, imports as host};
 #[cfg(not(target_family = "wasm"))]
-use testing::host;
+use testing::{control, host};

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 
-use crate::{Announce, Scrape, Verdict};
+use crate::{Announce, Candidate, Outcome, Scrape, Verdict};
 
 pub use crate::bindings::lifecycle::Role;
 
@@ -48,6 +48,33 @@ pub trait DataSink: Policy {
     /// What is wrong with the data, in words for the operator. The version is refused for all
     /// instances, and those with the last good one stay.
     fn on_data(&mut self, name: &str, version: u64, data: &[u8]) -> Result<(), Error>;
+}
+
+/// The hook `rank`: orders the peers of an answer.
+pub trait PeerRanker: Policy {
+    /// Indices of `candidates`, best first. The host drops repeats and what is out of range, and
+    /// puts behind them whom the list leaves out.
+    fn rank(&mut self, announce: &Announce, candidates: &[Candidate]) -> Vec<u32>;
+}
+
+/// The hook `observe`: is told how announces ended, in batches, on the control instance.
+pub trait Observer: Policy {
+    /// Takes in a batch.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words for the log. The batch is offered three times in all.
+    fn observe(&mut self, batch: &[Outcome]) -> Result<(), Error>;
+}
+
+/// The hook `tick`: is called every `tick` of the configuration, on the control instance.
+pub trait Ticker: Policy {
+    /// Does what there is to do.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words for the log.
+    fn tick(&mut self, unix_ms: u64) -> Result<(), Error>;
 }
 
 /// What an instance is for.

@@ -4,8 +4,9 @@
 use std::{cell::RefCell, thread::LocalKey};
 
 use crate::{
-    Announce, AnnounceFilter, Context, DataSink, Policy, Scrape, ScrapeFilter, Verdict,
-    bindings::{imports::types, lifecycle},
+    Announce, AnnounceFilter, Candidate, Context, DataSink, Observer, Outcome, PeerRanker, Policy,
+    Scrape, ScrapeFilter, Ticker, Verdict,
+    bindings::{imports::types, lifecycle, observer, peer_ranker},
     config,
 };
 
@@ -51,12 +52,37 @@ pub fn on_data<P: DataSink>(
     call(slot, |policy| policy.on_data(name, version, data)).map_err(crate::Error::into_text)
 }
 
+/// `peer-ranker.rank`
+pub fn rank<P: PeerRanker>(
+    slot: &'static LocalKey<Slot<P>>,
+    announce: types::Announce,
+    candidates: Vec<peer_ranker::Candidate>,
+) -> Vec<u32> {
+    let candidates: Vec<_> = candidates.into_iter().map(Candidate::of).collect();
+    call(slot, |policy| policy.rank(&Announce(announce), &candidates))
+}
+
+/// `observer.observe`
+pub fn observe<P: Observer>(
+    slot: &'static LocalKey<Slot<P>>,
+    batch: Vec<observer::Outcome>,
+) -> Result<(), String> {
+    let batch: Vec<_> = batch.into_iter().map(Outcome::of).collect();
+    call(slot, |policy| policy.observe(&batch)).map_err(crate::Error::into_text)
+}
+
+/// `ticker.tick`
+pub fn tick<P: Ticker>(slot: &'static LocalKey<Slot<P>>, unix_ms: u64) -> Result<(), String> {
+    call(slot, |policy| policy.tick(unix_ms)).map_err(crate::Error::into_text)
+}
+
 fn call<P, R>(slot: &'static LocalKey<Slot<P>>, hook: impl FnOnce(&mut P) -> R) -> R {
     slot.with_borrow_mut(|policy| hook(policy.as_mut().expect("a hook is called after init")))
 }
 
 /// Makes a component of a policy: `export!(TYPE: HOOK, …)`, where the hooks are `announce`
-/// ([`AnnounceFilter`]), `scrape` ([`ScrapeFilter`]) and `data` ([`DataSink`]).
+/// ([`AnnounceFilter`]), `scrape` ([`ScrapeFilter`]), `rank` ([`PeerRanker`]), `observe`
+/// ([`Observer`]), `data` ([`DataSink`]) and `tick` ([`Ticker`]).
 ///
 /// The component exports exactly the hooks named, and the host calls only those. Once in a crate.
 #[macro_export]
@@ -156,11 +182,58 @@ macro_rules! export_hook {
             $component with_types_in $crate::bindings::data_sink
         );
     };
+    (rank, $component:ident, $policy:ident) => {
+        impl $crate::bindings::peer_ranker::Guest for $component {
+            fn rank(
+                announce: $crate::bindings::imports::types::Announce,
+                candidates: ::std::vec::Vec<$crate::bindings::peer_ranker::Candidate>,
+            ) -> ::std::vec::Vec<u32> {
+                $crate::runtime::rank(&$policy, announce, candidates)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(
+            $crate::bindings::imports::types::Announce,
+            ::std::vec::Vec<$crate::bindings::peer_ranker::Candidate>,
+        ) -> ::std::vec::Vec<u32> = <$component as $crate::bindings::peer_ranker::Guest>::rank;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::peer_ranker::export!($component with_types_in $crate::bindings::peer_ranker);
+    };
+    (observe, $component:ident, $policy:ident) => {
+        impl $crate::bindings::observer::Guest for $component {
+            fn observe(
+                batch: ::std::vec::Vec<$crate::bindings::observer::Outcome>,
+            ) -> ::std::result::Result<(), ::std::string::String> {
+                $crate::runtime::observe(&$policy, batch)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(::std::vec::Vec<$crate::bindings::observer::Outcome>) -> ::std::result::Result<(), ::std::string::String> = <$component as $crate::bindings::observer::Guest>::observe;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::observer::export!($component with_types_in $crate::bindings::observer);
+    };
+    (tick, $component:ident, $policy:ident) => {
+        impl $crate::bindings::ticker::Guest for $component {
+            fn tick(unix_ms: u64) -> ::std::result::Result<(), ::std::string::String> {
+                $crate::runtime::tick(&$policy, unix_ms)
+            }
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(u64) -> ::std::result::Result<(), ::std::string::String> = <$component as $crate::bindings::ticker::Guest>::tick;
+
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::ticker::export!($component with_types_in $crate::bindings::ticker);
+    };
     ($hook:ident, $component:ident, $policy:ident) => {
         ::std::compile_error!(::std::concat!(
             "there is no hook `",
             ::std::stringify!($hook),
-            "`, expected announce, scrape or data"
+            "`, expected announce, scrape, rank, observe, data or tick"
         ));
     };
 }

@@ -314,6 +314,54 @@ thread_local! {
     static PLANS: RefCell<Vec<locality_types::Plan>> = const { RefCell::new(Vec::new()) };
 }
 
+thread_local! {
+    static PUBLISHED: RefCell<Vec<(String, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+    static SERVED: RefCell<HashMap<String, (u16, Vec<u8>)>> = RefCell::default();
+}
+
+/// What was published on this thread, the newest of each name.
+#[must_use]
+pub fn published() -> Vec<(String, Vec<u8>)> {
+    PUBLISHED.with_borrow(Clone::clone)
+}
+
+/// Answers requests to a URL on this thread with a status and a body.
+pub fn serve(url: &str, status: u16, body: &[u8]) {
+    SERVED.with_borrow_mut(|served| served.insert(url.to_owned(), (status, body.to_vec())));
+}
+
+/// The host functions of control instances, with the signatures of the contract's bindings.
+pub(crate) mod control {
+    pub(crate) mod publisher {
+        use super::super::PUBLISHED;
+
+        pub(crate) fn publish(name: &str, data: &[u8]) -> Result<(), String> {
+            PUBLISHED.with_borrow_mut(|published| {
+                published.retain(|(known, _)| known != name);
+                published.push((name.to_owned(), data.to_vec()));
+            });
+            Ok(())
+        }
+    }
+
+    pub(crate) mod http {
+        use super::super::SERVED;
+        use crate::bindings::control::http::Response;
+
+        pub(crate) fn fetch(
+            _: &str,
+            url: &str,
+            _: &[(String, String)],
+            _: &[u8],
+            _: u32,
+        ) -> Result<Response, String> {
+            let served = SERVED.with_borrow(|served| served.get(url).cloned());
+            let (status, body) = served.ok_or_else(|| format!("{url}: no such host"))?;
+            Ok(Response { status, headers: Vec::new(), body })
+        }
+    }
+}
+
 /// The host functions, with the signatures of the contract's bindings.
 pub(crate) mod host {
     pub(crate) mod locality {

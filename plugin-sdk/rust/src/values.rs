@@ -3,15 +3,18 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    Event, Transport,
-    bindings::imports::types::{self, Traits},
+    Event, Transport, Verdict,
+    bindings::{
+        imports::types::{self, Traits},
+        observer, peer_ranker,
+    },
 };
 
 /// The 20 bytes that name a torrent (BEP 3). Written as 40 hexadecimal digits.
@@ -106,6 +109,84 @@ pub struct Announce(pub(crate) types::Announce);
 /// One info-hash of one scrape. The rest of the request is in [`request`](crate::request).
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape(pub(crate) types::Scrape);
+
+/// A peer that may be given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Whether it has everything.
+    pub seeder: bool,
+    /// Where it is, as [`locality::assign`](crate::locality::assign) said; 0 where nothing did.
+    pub label: u64,
+    /// Seconds since it last announced.
+    pub age: u32,
+}
+
+/// How an announce ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Grows while the daemon runs; the same again where a batch is offered again.
+    pub id: u64,
+    /// The announce.
+    pub announce: Announce,
+    /// The whole peer id.
+    pub peer_id: Vec<u8>,
+    /// What the `credential` rule found.
+    pub credential: Option<String>,
+    /// What policies left with [`response::set_attribute`](crate::response::set_attribute).
+    pub attributes: Vec<(String, String)>,
+    /// What the policies decided.
+    pub verdict: Verdict,
+    /// The policy that decided, where one did.
+    pub decided_by: Option<String>,
+    /// Bytes left to download; the highest number is for not said.
+    pub left: u64,
+    /// Bytes uploaded, as the client counts.
+    pub uploaded: u64,
+    /// Bytes downloaded, as the client counts.
+    pub downloaded: u64,
+    /// Bytes uploaded since the same peer's previous announce of the same torrent; zero at its first.
+    pub uploaded_delta: u64,
+    /// Bytes downloaded since then.
+    pub downloaded_delta: u64,
+    /// Seconds since then.
+    pub since_previous: Option<u32>,
+    /// When it was, in milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+impl Outcome {
+    pub(crate) fn of(outcome: observer::Outcome) -> Self {
+        Self {
+            id: outcome.id,
+            announce: Announce(outcome.announce),
+            peer_id: outcome.peer_id,
+            credential: outcome.credential,
+            attributes: outcome.attributes,
+            verdict: outcome.verdict,
+            decided_by: outcome.decided_by,
+            left: outcome.left,
+            uploaded: outcome.uploaded,
+            downloaded: outcome.downloaded,
+            uploaded_delta: outcome.uploaded_delta,
+            downloaded_delta: outcome.downloaded_delta,
+            since_previous: outcome.seconds_since_previous,
+            unix_ms: outcome.unix_ms,
+        }
+    }
+}
+
+impl Candidate {
+    pub(crate) fn of(candidate: peer_ranker::Candidate) -> Self {
+        Self {
+            address: SocketAddr::new(address(candidate.address), candidate.port),
+            seeder: candidate.seeder,
+            label: candidate.label,
+            age: candidate.age_seconds,
+        }
+    }
+}
 
 impl Announce {
     /// The torrent.

@@ -1,9 +1,11 @@
 //! The host functions of the contract, one module for each interface.
 
+pub mod http;
 pub mod keyvalue;
 pub mod locality;
 pub mod log;
 pub mod metrics;
+mod publisher;
 pub mod request;
 mod response;
 mod sets;
@@ -26,5 +28,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::keyvalue::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::metrics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::publisher::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     super::wasi::link(linker)
 }

@@ -36,6 +36,13 @@ impl Lifetime {
         (now / self.unit) as Stamp
     }
 
+    /// Seconds between two stamps.
+    pub fn age(self, stamp: Stamp, now: Stamp) -> u32 {
+        let age = now.wrapping_sub(stamp);
+        // Another thread's clock may have been a little ahead.
+        if age < Stamp::MAX - AHEAD { u32::from(age) * self.unit } else { 0 }
+    }
+
     pub fn is_over(self, stamp: Stamp, now: Stamp) -> bool {
         let age = now.wrapping_sub(stamp);
         self.units < age && age < Stamp::MAX - AHEAD

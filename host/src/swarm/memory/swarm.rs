@@ -36,6 +36,14 @@ pub struct Entry {
     pub seeder: bool,
 }
 
+/// What is known of a peer.
+pub struct Found {
+    pub seeder: bool,
+    /// 0 where it has none.
+    pub label: u64,
+    pub stamp: Stamp,
+}
+
 /// Where a peer is, until the next change of its swarm.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
@@ -91,6 +99,16 @@ impl Swarm {
             Self::Full(full) => &mut full.completed,
         };
         *completed = completed.saturating_add(1);
+    }
+
+    /// What is known of a peer.
+    pub fn find(&self, peer: SocketAddr) -> Option<Found> {
+        match (self, peer) {
+            (Self::Small(small), SocketAddr::V4(peer)) => found(small, V4::new(peer, 0)),
+            (Self::Small(_), SocketAddr::V6(_)) => None,
+            (Self::Full(full), SocketAddr::V4(peer)) => found(&full.v4, V4::new(peer, 0)),
+            (Self::Full(full), SocketAddr::V6(peer)) => found(&full.v6, V6::new(peer, 0)),
+        }
     }
 
     /// Enters what a known peer announced; returns where it is now, and whether it was a seeder.
@@ -297,6 +315,16 @@ impl Swarm {
             _ => {}
         }
     }
+}
+
+fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
+    let at = rows.find(wanted)?;
+    let labels = rows.columns().and_then(|columns| columns.labels.as_ref());
+    Some(Found {
+        seeder: rows.is_seeder(at),
+        label: labels.map_or(0, |labels| labels.column()[at].value),
+        stamp: rows.records()[at].stamp(),
+    })
 }
 
 impl Full {
