@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::admin::Client;
+use crate::admin::{Client, Question};
 use crate::config::{self, Admin, Config, LogFormat, LogLevel, Secret};
 use crate::daemon::{self, Error};
 
@@ -32,6 +32,23 @@ enum Command {
     Check(Source),
     /// Have the running daemon read its configuration and its plugins again.
     Reload(Remote),
+    /// Show what each policy of the running daemon would say to an announce or scrape. Nothing is
+    /// entered anywhere.
+    Explain {
+        /// As a client would ask it; that of UDP with the parameters of HTTP.
+        url: String,
+        /// Who asks; this machine where it is not given.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<IpAddr>,
+        /// A header of the request, `NAME: VALUE`; may be given several times.
+        #[arg(long, value_name = "HEADER")]
+        header: Vec<String>,
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what the running daemon serves with.
     Status {
         #[command(flatten)]
@@ -78,6 +95,12 @@ pub fn main() -> ExitCode {
             .and_then(daemon::check)
             .map(|()| println!("{}: fine", source.config.display())),
         Command::Reload(remote) => return done_there(remote.client().and_then(reload_there)),
+        Command::Explain { url, from, header, remote, json } => {
+            let question = question(url, from, &header);
+            let explained =
+                question.and_then(|question| explain(&remote.client()?, &question, json));
+            return done_there(explained);
+        }
         Command::Status { remote, json } => {
             return done_there(remote.client().and_then(|client| status(&client, json)));
         }
@@ -148,6 +171,66 @@ fn reload_there(client: Client) -> Result<(), Failure> {
     println!("generation {}: {report}", report.generation);
     if !report.needs_restart.is_empty() {
         println!("waiting for a restart: {}", report.needs_restart.join(", "));
+    }
+    Ok(())
+}
+
+fn question(url: String, from: Option<IpAddr>, headers: &[String]) -> Result<Question, Failure> {
+    let split = |header: &String| {
+        let (name, value) = header.split_once(':')?;
+        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+    };
+    let headers = headers.iter().map(|header| {
+        split(header).ok_or_else(|| Failure {
+            text: format!("karuta: `{header}` is no header, expected NAME: VALUE"),
+            code: 2,
+        })
+    });
+    Ok(Question { url, from, headers: headers.collect::<Result<_, _>>()? })
+}
+
+fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failure> {
+    let explained = client.explain(question)?;
+    if json {
+        println!("{explained:#}");
+        return Ok(());
+    }
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    for answer in explained["answers"].as_array().into_iter().flatten() {
+        let [action, transport, client] =
+            ["action", "transport", "client"].map(|key| text(&explained[key]));
+        println!("{action} of {} over {transport} from {client}", text(&answer["info_hash"]));
+        for step in answer["policies"].as_array().into_iter().flatten() {
+            let said = match (&step["skipped"], &step["error"]) {
+                (serde_json::Value::String(reason), _) => format!("not asked: {reason}"),
+                (_, serde_json::Value::String(error)) => {
+                    format!("failed: {}", error.lines().next().unwrap_or_default())
+                }
+                _ => text(&step["verdict"]),
+            };
+            let shadow = if step["mode"] == "shadow" { " (shadow)" } else { "" };
+            let time = step["microseconds"].as_f64();
+            let time = time.map(|time| format!("  {time:.1} µs")).unwrap_or_default();
+            println!("  {:<24} {said}{shadow}{time}", text(&step["policy"]));
+            for (key, value) in step["changes"].as_object().into_iter().flatten() {
+                println!("    {key}: {}", text(value));
+            }
+            if let Some(seconds) = step["remember"]["seconds"].as_u64() {
+                let scope = step["remember"]["scope"].as_array().into_iter().flatten();
+                let scope: Vec<_> = scope.map(text).collect();
+                println!("    remembered for {seconds} s by {}", scope.join(", "));
+            }
+        }
+        let by = answer["decided_by"].as_str().map(|name| format!(" by {name}"));
+        println!("  = {}{}", text(&answer["outcome"]), by.unwrap_or_default());
+        for (key, value) in answer["answer"].as_object().into_iter().flatten() {
+            if !value.is_null() {
+                println!("    {key}: {}", text(value));
+            }
+        }
     }
     Ok(())
 }

@@ -73,6 +73,9 @@ fn a_list_is_fetched_and_followed() {
     assert!(request.contains("\nuser-agent: karuta/"), "{request}");
 }
 
+/// Has the server behave badly from now on.
+type Misbehave<'a> = Box<dyn Fn() + 'a>;
+
 #[test]
 fn whatever_a_server_does_wrong_the_last_good_version_stays() {
     let server = Server::with(&list("ab"));
@@ -80,7 +83,7 @@ fn whatever_a_server_does_wrong_the_last_good_version_stays() {
     eventually("the list is there", || approved(&daemon) == "ab");
     let elsewhere = Server::with(&list("c"));
     let there = elsewhere.url("/");
-    let bad: [(&str, Box<dyn Fn() + '_>); 8] = [
+    let bad: [(&str, Misbehave); 8] = [
         (
             "answers 500",
             Box::new(|| {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Refusal, Report};
+use super::{Question, Refusal, Report};
 use crate::config::Secret;
 
 /// Where the daemon's operator's side is, and what opens it.
@@ -28,7 +28,7 @@ const ANSWER: usize = 16 * 1024 * 1024;
 impl Client {
     /// The status as JSON.
     pub fn status(&self) -> Result<serde_json::Value, String> {
-        let (status, body) = self.ask(Method::GET, "/api/status")?;
+        let (status, body) = self.ask(Method::GET, "/api/status", Vec::new())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             _ => Err(refused(status, &body)),
@@ -37,7 +37,7 @@ impl Client {
 
     /// Has the daemon read its configuration again.
     pub fn reload(&self) -> Result<Report, String> {
-        let (status, body) = self.ask(Method::POST, "/api/reload")?;
+        let (status, body) = self.ask(Method::POST, "/api/reload", Vec::new())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)
@@ -46,16 +46,37 @@ impl Client {
         }
     }
 
-    fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+    /// What the policies would say to a request, as JSON.
+    pub fn explain(&self, question: &Question) -> Result<serde_json::Value, String> {
+        let question = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        let (status, body) = self.ask(Method::POST, "/api/explain", question)?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::BAD_REQUEST => Err(String::from_utf8_lossy(&body).trim().to_owned()),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path)).await;
+            let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
             answer.map_err(|_| format!("{}: no answer in time", self.address))?
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), String> {
         let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", self.address);
         let stream = TcpStream::connect(self.address).await.map_err(|error| fail(&error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
@@ -70,7 +91,7 @@ impl Client {
             let bearer = [b"Bearer ", token.expose()].concat();
             request = request.header(AUTHORIZATION, bearer);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| fail(&error))?;
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| fail(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| fail(&error))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;

@@ -1,5 +1,6 @@
 //! The operator's side: metrics, health, status, reload.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
 };
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -29,6 +31,7 @@ pub use client::Client;
 use crate::config::Secret;
 use crate::data;
 use crate::metrics::Metrics;
+use crate::policy::Explanation;
 
 /// What the operator's side shows.
 pub struct Admin {
@@ -39,10 +42,36 @@ pub struct Admin {
     /// The policies that serve.
     pub policies: Arc<Mutex<Vec<Policy>>>,
     pub reload: mpsc::Sender<AskReload>,
+    pub explain: mpsc::Sender<AskExplain>,
 }
 
 /// The wish for a reload, with where to say what became of it.
 pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
+
+/// A question, with where to put the answer; an error says why it is none.
+pub type AskExplain = (Question, oneshot::Sender<Result<Answers, String>>);
+
+/// What a client would ask, to be explained.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// An announce or scrape; of UDP, as if it were one of HTTP.
+    pub url: String,
+    /// Who asks; `None`: this machine.
+    pub from: Option<IpAddr>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What the policies would say.
+#[derive(Serialize)]
+pub struct Answers {
+    pub transport: String,
+    pub action: &'static str,
+    pub client: String,
+    /// One; for a scrape one for each info-hash.
+    pub answers: Vec<Explanation>,
+}
 
 /// What a reload changed. Policies go by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -161,6 +190,9 @@ struct DataStatus<'a> {
 
 type Reply = Response<Full<Bytes>>;
 
+/// Bytes of a question.
+const QUESTION: usize = 64 * 1024;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
@@ -178,11 +210,8 @@ impl Admin {
             tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
                     let admin = admin.clone();
-                    let (parts, _) = request.into_parts();
-                    async move {
-                        let path = parts.uri.path();
-                        Ok::<_, Infallible>(admin.answer(&parts.method, path, &parts.headers).await)
-                    }
+                    let (parts, body) = request.into_parts();
+                    async move { Ok::<_, Infallible>(admin.answer(&parts, body).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -194,10 +223,12 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Reply {
+    async fn answer(&self, parts: &Parts, body: Incoming) -> Reply {
+        let Parts { method, uri, headers, .. } = parts;
+        let path = uri.path();
         let wanted = match path {
             "/healthz" | "/readyz" | "/metrics" | "/api/status" => Method::GET,
-            "/api/reload" => Method::POST,
+            "/api/reload" | "/api/explain" => Method::POST,
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
         if let Some(refusal) = self.refusal(path, headers) {
@@ -213,7 +244,11 @@ impl Admin {
         match path {
             "/metrics" => reply(StatusCode::OK, PROMETHEUS, self.metrics.render()),
             "/api/status" => self.status(),
-            "/api/reload" => self.reload(headers).await,
+            "/api/reload" | "/api/explain" if !is_json(headers) => {
+                text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json\n")
+            }
+            "/api/reload" => self.reload().await,
+            "/api/explain" => self.explain(body).await,
             // Every worker listens before this side does, so who can ask finds them ready.
             "/readyz" => match self.hindrance() {
                 Some(hindrance) => text(StatusCode::SERVICE_UNAVAILABLE, &hindrance),
@@ -223,11 +258,26 @@ impl Admin {
         }
     }
 
-    async fn reload(&self, headers: &HeaderMap) -> Reply {
-        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if !kind.to_ascii_lowercase().starts_with(b"application/json") {
-            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json\n");
+    async fn explain(&self, body: Incoming) -> Reply {
+        let wrong = |reason: &str| text(StatusCode::BAD_REQUEST, &format!("{reason}\n"));
+        let body = match Limited::new(body, QUESTION).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return wrong(&error.to_string()),
+        };
+        let question = match serde_json::from_slice(&body) {
+            Ok(question) => question,
+            Err(error) => return wrong(&error.to_string()),
+        };
+        let (reply, answer) = oneshot::channel();
+        let _ = self.explain.send((question, reply)).await;
+        match answer.await {
+            Ok(Ok(answers)) => json(StatusCode::OK, &answers),
+            Ok(Err(reason)) => wrong(&reason),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }
+    }
+
+    async fn reload(&self) -> Reply {
         let (reply, result) = oneshot::channel();
         // Where nobody listens any more, the reply is gone too.
         let _ = self.reload.send(reply).await;
@@ -316,6 +366,12 @@ impl<'a> DataStatus<'a> {
             age_seconds: source.age().map(|age| age.as_secs()),
         }
     }
+}
+
+/// What a web page could not send unasked.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.to_ascii_lowercase().starts_with(b"application/json")
 }
 
 /// Whether a `Host` header names this machine as only programs on it can reach it.

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+mod explain;
 mod site;
 mod version;
 mod worker;
@@ -122,6 +123,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
 
     let shown = Arc::new(Mutex::new(version.shown()));
     let (ask, asked) = mpsc::channel(16);
+    let (wonder, questions) = mpsc::channel(16);
     let admin = Admin {
         token: config.admin.token.clone(),
         metrics: metrics.clone(),
@@ -129,6 +131,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         listeners: site.list(),
         policies: shown.clone(),
         reload: ask,
+        explain: wonder,
     };
     let versions = Versions {
         file,
@@ -154,7 +157,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
             tracing::info!(transport, %address, "listening");
         }
         tracing::info!(workers, policies = config.policies.len(), "ready");
-        Ok::<_, Error>(signals.obey(versions, asked).await)
+        Ok::<_, Error>(signals.obey(versions, site, asked, questions).await)
     })?;
     tracing::info!("stopping");
     let _ = stop.send(true);
@@ -185,13 +188,16 @@ impl Signals {
         })
     }
 
-    /// Reloads at SIGHUP and when asked, one reload at a time, until SIGTERM or SIGINT. Returns what
+    /// Reloads at SIGHUP and when asked, one reload at a time, and explains, until SIGTERM or SIGINT. Returns what
     /// served last.
     async fn obey(
         mut self,
         versions: Versions,
+        site: Site,
         mut asked: mpsc::Receiver<admin::AskReload>,
+        mut questions: mpsc::Receiver<admin::AskExplain>,
     ) -> Generation {
+        let site = Arc::new(site);
         let versions = Arc::new(Mutex::new(versions));
         let reload = || {
             let versions = versions.clone();
@@ -210,6 +216,13 @@ impl Signals {
                         if let Ok(result) = result.await {
                             let _ = reply.send(result);
                         }
+                    });
+                }
+                Some((question, reply)) = questions.recv() => {
+                    let (versions, site) = (versions.clone(), site.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let version = versions.lock().current.clone();
+                        let _ = reply.send(explain::answer(&question, &version, &site));
                     });
                 }
             }

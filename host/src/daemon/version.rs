@@ -108,10 +108,7 @@ impl Version {
                 name: plugin.name.to_string(),
                 data: plugin.data.clone(),
                 digest: policy::hex(&plugin.identity.digest),
-                mode: match policy.mode {
-                    config::Mode::Enforce => "enforce",
-                    config::Mode::Shadow => "shadow",
-                },
+                mode: policy.mode.name(),
             }
         };
         self.generation.policies.iter().map(show).collect()

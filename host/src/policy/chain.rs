@@ -20,7 +20,7 @@ use crate::swarm::Candidate;
 /// What a client is told where a policy cannot decide.
 const UNAVAILABLE: &str = "temporarily unavailable";
 /// What a client is told where a policy rejects without a text.
-const UNAPPROVED: &str = "unapproved request";
+pub const UNAPPROVED: &str = "unapproved request";
 
 /// One policy of the configuration.
 pub struct Policy {
@@ -92,13 +92,26 @@ struct Link {
 const SAMPLE: u32 = 64;
 
 impl Policy {
+    /// The verdict that the configuration has for a policy that fails.
+    pub fn on_error(&self, exchange: &mut Exchange) -> Verdict {
+        match self.on_error {
+            OnError::Next => Verdict::Next,
+            OnError::Drop => Verdict::Drop,
+            OnError::Reject => {
+                exchange.answer.failure = Some(UNAVAILABLE.to_owned());
+                exchange.answer.retry = Some(Retry::Minutes(1));
+                Verdict::Reject
+            }
+        }
+    }
+
     fn credential(&self, request: &Request) -> Option<String> {
         request::credential(request, &self.supplier.plugin().identity.credential)
     }
 }
 
 impl When {
-    fn covers(&self, request: &Request, event: Option<Event>) -> bool {
+    pub fn covers(&self, request: &Request, event: Option<Event>) -> bool {
         (self.transports.is_empty() || self.transports.contains(&request.transport))
             && (self.routes.is_empty()
                 || request.route.is_some_and(|route| self.routes.contains(&route)))
@@ -253,7 +266,7 @@ impl Chain {
                     exchange.commit();
                     verdict
                 }
-                Err(_) => link.on_error(exchange),
+                Err(_) => link.policy.on_error(exchange),
             };
             if verdict != Verdict::Next {
                 let name = &link.policy.supplier.plugin().name;
@@ -384,19 +397,6 @@ impl Link {
         cause
     }
 
-    /// The verdict that the configuration has for a policy that fails.
-    fn on_error(&self, exchange: &mut Exchange) -> Verdict {
-        match self.policy.on_error {
-            OnError::Next => Verdict::Next,
-            OnError::Drop => Verdict::Drop,
-            OnError::Reject => {
-                exchange.answer.failure = Some(UNAVAILABLE.to_owned());
-                exchange.answer.retry = Some(Retry::Minutes(1));
-                Verdict::Reject
-            }
-        }
-    }
-
     /// Counts what a policy in shadow mode would have done, and tells the log now and then.
     fn note(&mut self, exchange: &Exchange, decision: Result<Verdict, Cause>) {
         let would = match decision {
@@ -451,7 +451,7 @@ impl Link {
     }
 }
 
-fn label(verdict: Verdict) -> metrics::Verdict {
+pub fn label(verdict: Verdict) -> metrics::Verdict {
     match verdict {
         Verdict::Next => metrics::Verdict::Next,
         Verdict::Accept => metrics::Verdict::Accept,

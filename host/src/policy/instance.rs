@@ -20,11 +20,13 @@ use super::host::signatures::Keys;
 use super::ledger::{Difference, Outcome};
 use super::plugin::Plugin;
 use super::state::{Call, Memory, State};
+use super::storage;
 use super::values;
 use super::wasi::Wasi;
 use crate::config;
 use crate::data::Content;
 use crate::metrics::Cause;
+use crate::metrics::plugin::Series;
 use crate::swarm::Candidate;
 
 pub use hooks::lifecycle::Role;
@@ -80,10 +82,29 @@ impl Instance {
     /// code failed.
     pub fn new(plugin: &Plugin, place: Place) -> Result<Self, String> {
         // What a trial stores and counts is its own, and ends with it.
-        let (shared, series) = match place.role {
+        let (store, series) = match place.role {
             Role::Trial => (Arc::default(), &plugin.trial_series),
             Role::Worker | Role::Control => (plugin.store.clone(), &plugin.series),
         };
+        Self::make(plugin, place, store, series.clone())
+    }
+
+    /// Makes an instance with all its data, to put a question to: as a worker's, but what it stores
+    /// and counts nobody sees.
+    pub fn scratch(plugin: &Plugin) -> Result<Self, String> {
+        let place = Place { role: Role::Worker, worker: 0, workers: 1 };
+        let store = Arc::new(plugin.store.copy());
+        let mut instance = Self::make(plugin, place, store, plugin.trial_series.clone())?;
+        instance.feed(plugin, None)?;
+        Ok(instance)
+    }
+
+    fn make(
+        plugin: &Plugin,
+        place: Place,
+        shared: Arc<storage::Store>,
+        series: Arc<Series>,
+    ) -> Result<Self, String> {
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
@@ -99,7 +120,7 @@ impl Instance {
             log: Sink::new(plugin.name.clone()),
             keys: Keys::default(),
             storage: Storage { store: shared, limit: plugin.identity.limits.storage },
-            meter: Meter { series: series.clone(), worker: place.worker },
+            meter: Meter { series, worker: place.worker },
             plans: Plans::Open(Vec::new()),
             credential: plugin.identity.credential.clone(),
             data: plugin.data.clone(),

@@ -54,13 +54,14 @@ pub enum Refused {
 #[repr(align(64))]
 struct Shard(Mutex<Entries>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Entries {
     table: HashTable<Entry>,
     /// When the entries that do not live for ever expire.
     expiries: BTreeSet<(Instant, Arc<[u8]>)>,
 }
 
+#[derive(Clone)]
 struct Entry {
     key: Arc<[u8]>,
     value: Value,
@@ -68,6 +69,7 @@ struct Entry {
     expires: Option<Instant>,
 }
 
+#[derive(Clone)]
 enum Value {
     Bytes(Box<[u8]>),
     Counter(i64),
@@ -93,6 +95,13 @@ impl Entry {
 }
 
 impl Store {
+    /// Another store with the same in it.
+    pub fn copy(&self) -> Self {
+        let shards = self.shards.each_ref().map(|shard| Shard(Mutex::new(shard.0.lock().clone())));
+        let used = AtomicU64::new(self.used.load(Relaxed));
+        Self { shards, used, hasher: self.hasher.clone() }
+    }
+
     /// The value of a key; of a counter, its decimal digits.
     pub fn get(&self, key: &[u8], now: Instant) -> Option<Vec<u8>> {
         let hash = self.hasher.hash_one(key);

@@ -1,0 +1,112 @@
+//! A question of the operator's, put to the policies that serve.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use super::site::Site;
+use super::version::Version;
+use crate::admin::{Answers, Question};
+use crate::bittorrent::{Transport, query};
+use crate::config::Config;
+use crate::frontend::Routes;
+use crate::metrics::Action;
+use crate::policy::{Exchange, Source, explain};
+
+/// Says what the policies would make of a request.
+///
+/// # Errors
+///
+/// What of the question is no request.
+pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers, String> {
+    let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
+    let (transport, routes, max_scrape) = listener(&url, &version.config, site)?;
+    let mut exchange = Box::<Exchange>::default();
+    let client = question.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let request = &mut exchange.request;
+    request.transport = transport;
+    request.socket = SocketAddr::new(client, 0);
+    request.client = client.to_canonical();
+    request.address = request.client;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let query = url.query().unwrap_or_default();
+    // A UDP scrape has no path; here it is told by that of HTTP.
+    let mut action =
+        if url.path().ends_with("/scrape") { Action::Scrape } else { Action::Announce };
+    match (transport, routes.find(url.path(), &mut request.path)) {
+        (Transport::Udp, found) => {
+            request.route = found.as_ref().map(|found| found.route);
+            let known = found.is_some() && action == Action::Announce;
+            request.source = Source::Udp { url: if known { target.into() } else { Vec::new() } };
+        }
+        (_, None) => return Err(format!("no listener has a route for `{}`", url.path())),
+        (_, Some(found)) => {
+            action = found.action;
+            request.route = Some(found.route);
+            let uri = target.parse().map_err(|error| format!("not a URL: {error}"))?;
+            request.source = Source::Http { uri, headers: headers(question)? };
+        }
+    }
+    let mut info_hashes = Vec::new();
+    if action == Action::Scrape {
+        let parsed = query::scrape(query.as_bytes(), max_scrape, &mut info_hashes);
+        parsed.map_err(|error| error.to_string())?;
+    } else {
+        request.announce = query::announce(query.as_bytes()).map_err(|error| error.to_string())?;
+        info_hashes.push(request.announce.info_hash);
+    }
+    let tracker = &version.config.tracker;
+    let wanted = exchange.request.announce.num_want.unwrap_or(tracker.num_want.default);
+    let answers = info_hashes.into_iter().map(|info_hash| {
+        exchange.request.announce.info_hash = info_hash;
+        exchange.answer.reset(
+            super::seconds(tracker.announce_interval),
+            super::seconds(tracker.min_announce_interval),
+            wanted.min(tracker.num_want.max),
+        );
+        explain(&version.generation, &mut exchange, action == Action::Scrape)
+    });
+    Ok(Answers {
+        transport: url.scheme().to_owned(),
+        action: action.name(),
+        client: client.to_string(),
+        answers: answers.collect(),
+    })
+}
+
+/// The transport of a URL, and the routes of the listener on its port, or else of the first.
+fn listener<'s>(
+    url: &Url,
+    config: &Arc<Config>,
+    site: &'s Site,
+) -> Result<(Transport, &'s Routes, usize), String> {
+    let max_scrape = config.tracker.max_scrape;
+    let none = |what: &str| format!("there is no {what} listener");
+    let port = url.port();
+    match url.scheme() {
+        "udp" => {
+            let on_port = site.udp.iter().find(|(listen, ..)| Some(listen.address.port()) == port);
+            let listener = on_port.or(site.udp.first()).ok_or_else(|| none("UDP"))?;
+            Ok((Transport::Udp, &listener.1, max_scrape))
+        }
+        scheme @ ("http" | "https") => {
+            let on_port = site.http.iter().find(|(listen, _)| Some(listen.address.port()) == port);
+            let listener = on_port.or(site.http.first()).ok_or_else(|| none("HTTP"))?;
+            let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
+            Ok((transport, &listener.1, max_scrape))
+        }
+        other => Err(format!("a URL with {other}, expected http, https or udp")),
+    }
+}
+
+fn headers(question: &Question) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &question.headers {
+        let name = HeaderName::try_from(name).map_err(|_| "not the name of a header")?;
+        let value = HeaderValue::try_from(value).map_err(|_| "not the value of a header")?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
