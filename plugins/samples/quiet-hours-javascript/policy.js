@@ -11,7 +11,7 @@ const DAY = 24 * 60 * 60;
 const timeOfDay = karuta.parsed((text) => {
   const found = /^([01][0-9]|2[0-3]):([0-5][0-9])$/.exec(text);
   if (!found) throw 'must be a time of day such as 22:00';
-  return found[1] * 3600 + found[2] * 60;
+  return Number(found[1]) * 3600 + Number(found[2]) * 60;
 });
 
 let config;

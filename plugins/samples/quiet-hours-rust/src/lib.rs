@@ -76,7 +76,8 @@ impl AnnounceFilter for QuietHours {
         let quiet = now.until(*to);
         let is_quiet = quiet != 0 && quiet <= from.until(*to);
         let hash = announce.info_hash();
-        if !is_quiet || !torrents.contains(&hash) && !torrents_from.is_some_and(|s| s.contains(hash))
+        if !is_quiet
+            || !torrents.contains(&hash) && !torrents_from.is_some_and(|s| s.contains(hash))
         {
             remember(if is_quiet { quiet } else { now.until(*from) });
             return Verdict::Next;
