@@ -3,6 +3,7 @@
 What is gathered is a key-value of the policy, so that a reload loses nothing of it.
 """
 
+import heapq  # Counter.most_common imports it when it is called, which is too late
 import json
 from collections import Counter
 from dataclasses import dataclass
