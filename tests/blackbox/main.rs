@@ -14,6 +14,7 @@ mod limits;
 mod locality;
 mod policies;
 mod ranking;
+mod released;
 mod reload;
 mod remembered;
 mod samples;
