@@ -4,11 +4,12 @@ CARGO ?= cargo
 CONFIG ?= config.yaml
 WASM := wasm32-wasip2
 
-# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm.
-PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm, and so do the samples.
+PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
+SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients
+.PHONY: run build plugins test-plugins samples test lint fmt bench clean wasm-target clients toolchains
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -23,18 +24,24 @@ plugins: wasm-target
 	tests/build-plugins $(PLUGINS)
 
 test-plugins: wasm-target
-	tests/build-plugins $(PLUGINS) $(TEST_PLUGINS)
+	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
+
+## samples: the policies of plugins/samples, each with its language's toolchain where that is there
+samples: wasm-target toolchains
+	$(CARGO) build --locked -p karuta
+	tests/build-plugins $(SAMPLES)
+	tests/build-samples
 
 ## test: all tests; with CI set, nothing is skipped
-test: test-plugins clients
-	$(CARGO) build --locked -p karuta
+test: test-plugins samples clients
+	cd plugin-sdk/go && if command -v go >/dev/null; then go vet . && go test .; fi
 	$(CARGO) test --locked --workspace
 
 ## lint: formatting and clippy, warnings are errors
 lint: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
+	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all
@@ -52,3 +59,6 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+toolchains:
+	@tests/setup toolchains
