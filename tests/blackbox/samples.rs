@@ -1,5 +1,7 @@
 //! The samples in every language, deciding on live announces.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karuta_tests::announce::{Announce, escape, torrent};
@@ -86,7 +88,7 @@ policies:
     assert_eq!(get(daemon.http, &path, &[]).status, 200);
 }
 
-const SCRIPT: &str = "{ memory: 128MiB, deadline: 100ms, init: 60s }";
+const SCRIPT: &str = "{ memory: 64MiB }";
 
 #[test]
 fn quiet_hours_in_rust() {
@@ -161,4 +163,34 @@ policies:
     assert!(first["text"].as_str().is_some_and(|text| text.starts_with("digest: ")), "{first}");
     let head = &server.requests()[0];
     assert!(head.starts_with("post /hook"), "{head}");
+}
+
+/// The policies of the cookbook in languages that are not compiled here are at least well formed.
+#[test]
+fn the_cookbook_holds_together() {
+    let cookbook = std::fs::read_to_string(root().join("docs/cookbook.md")).expect("the cookbook");
+    let programs = [
+        ("python", "python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"][..]),
+        ("javascript", "node", &["--check", "--input-type=module", "-"][..]),
+    ];
+    for (language, program, arguments) in programs {
+        let opening = format!("```{language}\n");
+        let snippets: Vec<&str> = cookbook
+            .split(&opening)
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default())
+            .collect();
+        assert!(!snippets.is_empty(), "no {language}");
+        for snippet in snippets {
+            let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
+            let Ok(mut child) = child else {
+                assert!(std::env::var_os("CI").is_none(), "{program} is missing");
+                eprintln!("skipped: {program} is missing");
+                continue;
+            };
+            let input = child.stdin.take().expect("it is piped");
+            { input }.write_all(snippet.as_bytes()).expect("the snippet is read");
+            assert!(child.wait().expect("it ends").success(), "{snippet}");
+        }
+    }
 }
