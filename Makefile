@@ -34,7 +34,7 @@ samples: wasm-target toolchains
 
 ## test: all tests; with CI set, nothing is skipped
 test: test-plugins samples clients
-	cd plugin-sdk/go && if command -v go >/dev/null; then go vet . && go test .; fi
+	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
 ## lint: formatting and clippy, warnings are errors
