@@ -28,6 +28,13 @@ are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.locali
 
 import ipaddress
 
+try:
+    import wit_world
+except ImportError:  # no component, but a test
+    from . import testing
+
+    testing.install()
+
 from componentize_py_types import Err
 from wit_world.imports import (
     keyvalue,
