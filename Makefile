@@ -26,8 +26,10 @@ test-plugins: wasm-target
 	tests/build-plugins $(PLUGINS) $(TEST_PLUGINS)
 
 ## test: all tests; with CI set, nothing is skipped
+# The whole workspace is built even for one program: with fewer packages cargo chooses other
+# features for what they share, and compiles wasmtime twice.
 test: test-plugins clients
-	$(CARGO) build --locked -p karuta
+	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
 ## lint: formatting and clippy, warnings are errors

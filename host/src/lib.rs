@@ -16,3 +16,4 @@ pub mod policy;
 mod state_dir;
 pub mod swarm;
 pub mod tracker;
+mod watch;

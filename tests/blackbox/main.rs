@@ -6,6 +6,7 @@ mod connections;
 mod containment;
 mod control;
 mod data;
+mod explain;
 mod habits;
 mod hostfns;
 mod http;

@@ -77,6 +77,47 @@ fn sighup_reloads() {
     eventually("the new interval", || seconds(&daemon) == [200, 200]);
 }
 
+/// Of two versions of a component in one file, one after the other.
+#[test]
+fn a_watched_plugin_is_reloaded_when_its_file_changes() {
+    let policy = |watch: bool| {
+        format!(
+            "policies:\n  - {{ name: told, plugin: told.wasm, on_error: next, watch: {watch} }}\n"
+        )
+    };
+    let folder = karuta_tests::folder(&format!("{LISTENERS}{}", policy(true)));
+    let place = folder.path().join("told.wasm");
+    let component = |name: &str| fs::read(plugins().join(name)).unwrap();
+    fs::write(&place, component("address-approval.wasm")).unwrap();
+    let daemon = Daemon::start_in(folder);
+    let digest = || {
+        let status: Value = serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+        status["policies"][0]["digest"].as_str().unwrap().to_owned()
+    };
+    let reloads =
+        |outcome: &str| daemon.metric(&format!("karuta_reloads_total{{outcome=\"{outcome}\"}}"));
+    let first = digest();
+    // Renamed into its place.
+    fs::write(daemon.folder.path().join("new"), component("client-approval.wasm")).unwrap();
+    fs::rename(daemon.folder.path().join("new"), &place).unwrap();
+    eventually("the new one serves", || digest() != first);
+    let second = digest();
+    // Written in place: what cannot be used is refused, once.
+    fs::write(&place, "junk").unwrap();
+    eventually("it is refused", || reloads("refused") == 1.0);
+    assert_eq!(digest(), second);
+    fs::write(&place, component("address-approval.wasm")).unwrap();
+    eventually("the good one serves", || digest() == first);
+    assert_eq!((reloads("refused"), reloads("applied"), reloads("unchanged")), (1.0, 2.0, 0.0));
+
+    rewrite(&daemon, &policy(false));
+    assert_eq!(ask(&daemon).0, 200);
+    fs::write(&place, "junk").unwrap();
+    // Twice the time in which it would have been seen: there is nothing to wait for.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(reloads("refused"), 1.0, "nobody watches it any more");
+}
+
 #[test]
 fn peers_and_connections_and_connection_ids_stay() {
     let daemon = Daemon::start(&interval(100));
