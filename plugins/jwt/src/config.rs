@@ -1,9 +1,8 @@
 //! What the operator says.
 
+use jwt_rules::{Algorithm, Rules};
 use karuta_plugin::{Error, config::Duration, sets};
 use serde::Deserialize;
-
-use crate::keys::Algorithm;
 
 /// The data source of keys that are not said to be elsewhere.
 const KEYS: &str = "jwks";
@@ -16,13 +15,13 @@ pub struct Config {
     keys: Option<sets::Raw>,
     issuers: Option<Vec<One>>,
     #[serde(default = "algorithms")]
-    pub algorithms: Vec<Algorithm>,
+    algorithms: Vec<Algorithm>,
     #[serde(default = "info_hash_claim")]
-    pub info_hash_claim: String,
+    info_hash_claim: String,
     #[serde(default)]
-    pub require_exp: bool,
+    require_exp: bool,
     #[serde(default = "leeway")]
-    pub leeway: Duration,
+    leeway: Duration,
     #[serde(default)]
     pub scrapes: bool,
     #[serde(default = "remember")]
@@ -65,14 +64,24 @@ fn remember() -> Duration {
 }
 
 impl Config {
-    /// The issuers, of which there is one at least.
-    pub fn issuers(&mut self) -> Result<Vec<Issuer>, Error> {
+    /// What is asked of every token.
+    pub fn rules(&mut self) -> Result<Rules, Error> {
         if self.algorithms.is_empty() {
             return Err(Error::at("algorithms", "an empty list, expected at least one"));
         }
         if self.info_hash_claim.is_empty() {
             return Err(Error::at("info_hash_claim", "empty, expected the name of a claim"));
         }
+        Ok(Rules {
+            algorithms: std::mem::take(&mut self.algorithms),
+            info_hash_claim: std::mem::take(&mut self.info_hash_claim),
+            require_exp: self.require_exp,
+            leeway: *self.leeway,
+        })
+    }
+
+    /// The issuers, of which there is one at least.
+    pub fn issuers(&mut self) -> Result<Vec<Issuer>, Error> {
         let own = (self.issuer.take(), self.audience.take(), self.keys.take());
         let missing = |key| Error::new(format!("missing key `{key}`"));
         match (own, self.issuers.take()) {

@@ -1,37 +1,30 @@
 //! Lets in who has a token for the torrent (RFC 7519), signed by an issuer that the operator trusts.
 //! `docs/policies/jwt.md` is for the operator.
 
-mod claim;
 mod config;
-mod json;
+mod counts;
 mod keys;
-mod refusal;
 #[cfg(test)]
 mod tests;
-mod token;
 
-use std::{fmt, time::Duration, time::SystemTime};
+use std::time::{Duration, SystemTime};
 
+use jwt_rules::{Cause, Object, Refusal, Rules, Token, short};
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, DataSink, Error, InfoHash, Policy, Role, Scrape,
     ScrapeFilter, Verdict, clock, log, metrics::Gauge, request, response, response::Scope, sets,
 };
 
 use config::{Config, Issuer};
-use json::{Object, Value};
-use keys::{Algorithm, Key};
-use refusal::{Cause, Counts};
-use token::Token;
+use counts::Counts;
+use keys::Key;
 
 /// A verdict holds for the same token and the same torrent, whoever shows it.
 const SCOPE: Scope = Scope::INFO_HASH.union(Scope::CREDENTIAL);
 
 struct Jwt {
     issuers: Vec<Issuer>,
-    algorithms: Vec<Algorithm>,
-    info_hash_claim: String,
-    require_exp: bool,
-    leeway: Duration,
+    rules: Rules,
     scrapes: bool,
     remember: Duration,
     /// The keys of each data source.
@@ -44,7 +37,7 @@ struct Jwt {
 impl Policy for Jwt {
     type Config = Config;
     fn init(mut config: Config, context: &Context) -> Result<Self, Error> {
-        let issuers = config.issuers()?;
+        let (rules, issuers) = (config.rules()?, config.issuers()?);
         let mut sources: Vec<(sets::Raw, Vec<Key>)> = Vec::new();
         for Issuer { keys, .. } in &issuers {
             if !sources.iter().any(|(source, _)| source == keys) {
@@ -53,10 +46,7 @@ impl Policy for Jwt {
         }
         Ok(Self {
             issuers,
-            algorithms: config.algorithms,
-            info_hash_claim: config.info_hash_claim,
-            require_exp: config.require_exp,
-            leeway: *config.leeway,
+            rules,
             scrapes: config.scrapes,
             remember: *config.remember,
             sources,
@@ -93,29 +83,27 @@ impl ScrapeFilter for Jwt {
     }
 }
 
-/// The times of a token, in seconds since 1970.
-#[derive(Clone, Copy)]
-struct Times {
-    now: f64,
-    expiry: Option<f64>,
-}
-
 impl Jwt {
     fn decide(&self, info_hash: InfoHash) -> Verdict {
-        match self.judge(info_hash) {
-            Ok(Times { now, expiry }) => {
-                let left = expiry.map_or(f64::INFINITY, |expiry| expiry - now);
-                self.remember(left);
+        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = now.as_secs_f64();
+        match self.judge(info_hash, now) {
+            Ok(expiry) => {
+                self.remember(expiry.map_or(f64::INFINITY, |expiry| expiry - now));
                 self.counts.accept();
                 Verdict::Next
             }
-            Err(Cause::Missing) => response::reject("unapproved request: missing jwt"),
-            Err(cause) => {
+            Err(Refusal { cause, why }) => {
                 // Of a genuine token this stays so; what anybody can make up is not worth the room.
                 if matches!(cause, Cause::InfoHash | Cause::Expired) {
                     self.remember(f64::INFINITY);
                 }
-                response::reject("unapproved request: invalid jwt")
+                self.counts.refuse(cause);
+                log::debug!("{info_hash}: {why}");
+                response::reject(match cause {
+                    Cause::Missing => "unapproved request: missing jwt",
+                    _ => "unapproved request: invalid jwt",
+                })
             }
         }
     }
@@ -128,92 +116,43 @@ impl Jwt {
         }
     }
 
-    /// Whether the request has a good token for a torrent. Claims count only once the signature is
-    /// right; `iss` and `aud` are looked at before, to know whose keys it is to be checked with.
-    fn judge(&self, info_hash: InfoHash) -> Result<Times, Cause> {
-        let refuse = |cause: Cause, why: fmt::Arguments| {
-            self.counts.refuse(cause);
-            log::debug!("{info_hash}: {why}");
-            cause
-        };
-        let Some(credential) = request::credential() else {
-            return Err(refuse(Cause::Missing, format_args!("no token")));
-        };
-        let malformed = |why: fmt::Arguments| refuse(Cause::Malformed, why);
-        let token = Token::read(&credential).map_err(|why| malformed(format_args!("{why}")))?;
-        let header = Object::read(&token.header)
-            .map_err(|error| malformed(format_args!("the header: {error}")))?;
-        let claims = Object::read(&token.claims)
-            .map_err(|error| malformed(format_args!("the claims: {error}")))?;
+    /// Whether the request has a good token for a torrent, and when that expires. Claims count only
+    /// once the signature is right; `iss` and `aud` are looked at before, to know whose keys it is to
+    /// be checked with.
+    fn judge(&self, info_hash: InfoHash, now: f64) -> Result<Option<f64>, Refusal> {
+        let credential = request::credential();
+        let credential = credential.ok_or_else(|| Refusal::new(Cause::Missing, "no token"))?;
+        let token = Token::read(&credential)?;
+        let (header, claims) = (token.header()?, token.claims()?);
+        let algorithm = self.rules.algorithm(&header)?;
+        let Issuer { keys: source, .. } = self.issuer(&claims)?;
+        let keys = self.sources.iter().find(|(known, _)| known == source);
+        let keys = keys.map_or(&[][..], |(_, keys)| keys);
+        let right = |key: &Key| key.verify(algorithm, token.signed, &token.signature);
+        jwt_rules::verify(&header, algorithm, keys, |key| &key.jwk, right).inspect_err(
+            |refusal| {
+                if refusal.cause == Cause::Key && header.text("kid").is_some() {
+                    // The issuer may have made a new one.
+                    source.refresh();
+                }
+            },
+        )?;
+        self.rules.claims(&claims, info_hash.to_bytes(), now)
+    }
 
-        if header.get("crit").is_some() {
-            return Err(refuse(Cause::Critical, format_args!("crit: none is known")));
-        }
-        let alg = header.text("alg").unwrap_or_default();
-        let allowed = self.algorithms.iter().find(|one| one.name() == alg);
-        let algorithm = *allowed.ok_or_else(|| {
-            refuse(Cause::Algorithm, format_args!("alg: {:?} is not allowed", short(alg)))
-        })?;
-
+    /// The issuer that a token says it is of, for the audience that it says it is for.
+    fn issuer(&self, claims: &Object) -> Result<&Issuer, Refusal> {
         let iss = claims.text("iss").unwrap_or_default();
-        let mut of_issuer = self.issuers.iter().filter(|one| one.issuer == iss).peekable();
-        if of_issuer.peek().is_none() {
-            return Err(refuse(Cause::Issuer, format_args!("iss: {:?} is unknown", short(iss))));
+        let mut named = self.issuers.iter().filter(|one| one.issuer == iss).peekable();
+        if named.peek().is_none() {
+            let why = format_args!("iss: {:?} is unknown", short(iss));
+            return Err(Refusal::new(Cause::Issuer, why));
         }
         let aud = claims.get("aud");
-        let issuer = of_issuer
+        named
             .find(|one| aud.is_some_and(|aud| aud.names(&one.audience)))
-            .ok_or_else(|| refuse(Cause::Audience, format_args!("aud: another audience")))?;
-
-        let kid = header.text("kid");
-        let kid = kid.ok_or_else(|| refuse(Cause::Key, format_args!("kid: missing")))?;
-        let keys = self.sources.iter().find(|(source, _)| *source == issuer.keys);
-        let keys = keys.map_or(&[][..], |(_, keys)| keys);
-        let mut of_kid = keys.iter().filter(|key| key.kid == kid).peekable();
-        if of_kid.peek().is_none() {
-            // The issuer may have made a new one.
-            issuer.keys.refresh();
-            return Err(refuse(Cause::Key, format_args!("kid: {:?} is unknown", short(kid))));
-        }
-        let mut of_algorithm = of_kid.filter(|key| key.has(algorithm)).peekable();
-        if of_algorithm.peek().is_none() {
-            return Err(refuse(Cause::Algorithm, format_args!("alg: {alg} is not the key's")));
-        }
-        if !of_algorithm.any(|key| key.verify(algorithm, token.signed, &token.signature)) {
-            return Err(refuse(Cause::Signature, format_args!("the signature is wrong")));
-        }
-
-        let claim = claims.text(&self.info_hash_claim).and_then(claim::info_hash);
-        if claim != Some(info_hash) {
-            let name = &self.info_hash_claim;
-            return Err(refuse(Cause::InfoHash, format_args!("{name}: another torrent")));
-        }
-        let time = |name| match claims.get(name) {
-            None => Ok(None),
-            Some(Value::Number(seconds)) => Ok(Some(*seconds)),
-            Some(_) => Err(malformed(format_args!("{name}: no number"))),
-        };
-        let (expiry, not_before) = (time("exp")?, time("nbf")?);
-        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (now, leeway) = (now.as_secs_f64(), self.leeway.as_secs_f64());
-        if expiry.is_none() && self.require_exp {
-            return Err(refuse(Cause::Expired, format_args!("exp: missing")));
-        }
-        if let Some(expiry) = expiry.filter(|expiry| now >= expiry + leeway) {
-            let ago = now - expiry;
-            return Err(refuse(Cause::Expired, format_args!("exp: {ago:.0} s ago")));
-        }
-        if let Some(not_before) = not_before.filter(|not_before| now < not_before - leeway) {
-            let ahead = not_before - now;
-            return Err(refuse(Cause::NotYet, format_args!("nbf: in {ahead:.0} s")));
-        }
-        Ok(Times { now, expiry })
+            .ok_or_else(|| Refusal::new(Cause::Audience, "aud: another audience"))
     }
-}
-
-/// The beginning of a text that somebody else wrote, for the log.
-fn short(text: &str) -> &str {
-    &text[..text.floor_char_boundary(80)]
 }
 
 karuta_plugin::export!(Jwt: announce, scrape, data);

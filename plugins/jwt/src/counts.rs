@@ -1,21 +1,7 @@
-//! Why a token is refused. A client is told next to nothing; the operator can count the causes.
+//! Why tokens are refused, for the operator. A client is told next to nothing.
 
+use jwt_rules::Cause;
 use karuta_plugin::{Error, metrics::Counter};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
-    Missing,
-    Malformed,
-    Critical,
-    Algorithm,
-    Issuer,
-    Audience,
-    Key,
-    Signature,
-    InfoHash,
-    Expired,
-    NotYet,
-}
 
 /// Each cause, its series, and what the series counts.
 const CAUSES: [(Cause, &str, &str); 11] = [

@@ -2,13 +2,15 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use crate::{Object, Refusal};
+
 /// The parts of a token, decoded. None of them is to be believed yet.
 #[derive(Debug)]
 pub struct Token<'a> {
     /// What the signature is of.
     pub signed: &'a str,
-    pub header: Vec<u8>,
-    pub claims: Vec<u8>,
+    header: Vec<u8>,
+    claims: Vec<u8>,
     pub signature: Vec<u8>,
 }
 
@@ -16,20 +18,39 @@ impl<'a> Token<'a> {
     /// # Errors
     ///
     /// What is wrong with its form. Padding and the other alphabet are no base64url.
-    pub fn read(text: &'a str) -> Result<Self, &'static str> {
-        const PARTS: &str = "there are not three parts";
-        let (signed, signature) = text.rsplit_once('.').ok_or(PARTS)?;
-        let (header, claims) = signed.split_once('.').ok_or(PARTS)?;
+    pub fn read(text: &'a str) -> Result<Self, Refusal> {
+        let parts = || Refusal::malformed("there are not three parts");
+        let (signed, signature) = text.rsplit_once('.').ok_or_else(parts)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(parts)?;
         if claims.contains('.') {
-            return Err(PARTS);
+            return Err(parts());
         }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part);
+        let decode = |name, part: &str| {
+            let wrong = |_| Refusal::malformed(format_args!("the {name} is no base64url"));
+            URL_SAFE_NO_PAD.decode(part).map_err(wrong)
+        };
         Ok(Self {
             signed,
-            header: decode(header).map_err(|_| "the header is no base64url")?,
-            claims: decode(claims).map_err(|_| "the claims are no base64url")?,
-            signature: decode(signature).map_err(|_| "the signature is no base64url")?,
+            header: decode("header", header)?,
+            claims: decode("payload", claims)?,
+            signature: decode("signature", signature)?,
         })
+    }
+
+    /// # Errors
+    ///
+    /// It is no object.
+    pub fn header(&self) -> Result<Object<'_>, Refusal> {
+        Object::read(&self.header)
+            .map_err(|error| Refusal::malformed(format_args!("the header: {error}")))
+    }
+
+    /// # Errors
+    ///
+    /// They are no object.
+    pub fn claims(&self) -> Result<Object<'_>, Refusal> {
+        Object::read(&self.claims)
+            .map_err(|error| Refusal::malformed(format_args!("the claims: {error}")))
     }
 }
 
@@ -47,7 +68,7 @@ mod tests {
 
         let parts = ["", "e30", "e30.e30", "e30.e30.aa.aa", "e30.e30.aa.aa.aa"];
         for text in parts {
-            assert_eq!(Token::read(text).unwrap_err(), "there are not three parts", "{text}");
+            assert_eq!(Token::read(text).unwrap_err().why, "there are not three parts", "{text}");
         }
         for (what, wrong) in [
             ("padding", "e30="),
@@ -61,7 +82,7 @@ mod tests {
             for at in 0..3 {
                 let mut parts = ["e30"; 3];
                 parts[at] = wrong;
-                let error = Token::read(&parts.join(".")).unwrap_err();
+                let error = Token::read(&parts.join(".")).unwrap_err().why;
                 assert!(error.ends_with("no base64url"), "{what}: {error}");
             }
         }
