@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod data;
 mod fetch;
 pub mod frontend;
+mod jwt;
 pub mod limits;
 pub mod metrics;
 pub mod policy;

@@ -3,7 +3,7 @@
 use jwt_rules::{Algorithm, Jwk};
 use karuta_plugin::{Error, log, signatures};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 /// A key that tokens may name.
 pub struct Key {
@@ -20,16 +20,15 @@ impl Key {
     /// It is no set, or not one of its keys can be used. An empty set is fine: it revokes all keys.
     pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
         #[derive(Deserialize)]
-        struct Set<'a> {
-            #[serde(borrow)]
-            keys: Vec<&'a RawValue>,
+        struct Set {
+            keys: Vec<Value>,
         }
         let set: Set = serde_json::from_slice(data)
             .map_err(|error| Error::new(format!("no JWK set: {error}")))?;
         let mut usable = Vec::new();
         let mut first = None;
         for (at, jwk) in set.keys.iter().enumerate() {
-            match Self::read(jwk.get()) {
+            match Self::read(&jwk.to_string()) {
                 Ok(key) => usable.push(key),
                 Err(reason) => {
                     if is_trial {
