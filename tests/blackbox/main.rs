@@ -10,6 +10,7 @@ mod explain;
 mod habits;
 mod hostfns;
 mod http;
+mod jwt;
 mod lifecycle;
 mod limits;
 mod locality;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub mod announce;
 pub mod bencode;
+pub mod issuer;
 pub mod server;
 pub mod udp;
 
@@ -192,6 +193,15 @@ pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
 /// The folder of the built components.
 pub fn plugins() -> PathBuf {
     target().parent().expect("a target folder").join("plugins")
+}
+
+/// The whole YAML of an example in `deploy/examples`, on free ports and with the built components.
+pub fn example(name: &str) -> String {
+    let path = root().join("deploy/examples").join(name);
+    let yaml = std::fs::read_to_string(&path).expect("the example is there");
+    yaml.replace("../../target/plugins", "PLUGINS")
+        .replace("\"[::]:6969\"", "\"[::]:0\"")
+        .replace("\"127.0.0.1:6880\"", "\"127.0.0.1:0\"")
 }
 
 /// The root of the repository.
