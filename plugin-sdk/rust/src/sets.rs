@@ -71,14 +71,41 @@ impl TryFrom<String> for Strings {
     }
 }
 
+/// A source in the format `raw`. It is no set: its versions come to
+/// [`DataSink`](crate::DataSink) under its name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Raw(String);
+
+impl Raw {
+    /// The name of the source.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Raw {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        check(&name, "raw")?;
+        Ok(Self(name))
+    }
+}
+
 fn open(name: &str, format: &str) -> Result<u32, String> {
+    check(name, format)?;
+    sets::open(name)
+}
+
+fn check(name: &str, format: &str) -> Result<(), String> {
     let sources = sets::sources();
     match sources.iter().find(|(known, _)| known == name) {
         None => Err(format!("there is no data source `{name}`, expected one that `data` declares")),
         Some((_, is)) if is != format => {
             Err(format!("the data source `{name}` has the format {is}, expected {format}"))
         }
-        Some(_) => sets::open(name),
+        Some(_) => Ok(()),
     }
 }
 
@@ -121,6 +148,12 @@ mod tests {
         assert_eq!(
             wrong("texts"),
             "the data source `texts` has the format strings, expected info-hashes"
+        );
+        testing::set_data("text", Data::Raw);
+        assert_eq!(Raw::try_from("text".to_owned()).unwrap().name(), "text");
+        assert_eq!(
+            Raw::try_from("texts".to_owned()).unwrap_err(),
+            "the data source `texts` has the format strings, expected raw"
         );
     }
 }

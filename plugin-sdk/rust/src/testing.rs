@@ -264,6 +264,8 @@ pub enum Data {
     Addresses(Vec<(IpAddr, u8, u64)>),
     /// In the format `strings`.
     Strings(Vec<String>),
+    /// In the format `raw`: a test hands its content to [`DataSink`](crate::DataSink) itself.
+    Raw,
 }
 
 /// Declares a data source for the rest of the test, or gives one another content.
@@ -546,6 +548,7 @@ pub(crate) mod host {
                 Data::InfoHashes(_) => "info-hashes",
                 Data::Addresses(_) => "addresses",
                 Data::Strings(_) => "strings",
+                Data::Raw => "raw",
             };
             DATA.with_borrow(|sources| {
                 let named = sources.iter().map(|(name, data)| (name.clone(), format(data).into()));
