@@ -17,6 +17,7 @@ mod policies;
 mod ranking;
 mod reload;
 mod remembered;
+mod subnet;
 mod udp;
 mod unusable;
 mod url_data;
