@@ -71,14 +71,40 @@ impl TryFrom<String> for Strings {
     }
 }
 
+/// The name of a source in the format `raw`. It is no set: its content comes to
+/// [`DataSink::on_data`](crate::DataSink::on_data).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Raw(String);
+
+impl Raw {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Raw {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        check(&name, "raw").map(|()| Self(name))
+    }
+}
+
 fn open(name: &str, format: &str) -> Result<u32, String> {
+    check(name, format).and_then(|()| sets::open(name))
+}
+
+/// Whether there is such a source.
+fn check(name: &str, format: &str) -> Result<(), String> {
     let sources = sets::sources();
     match sources.iter().find(|(known, _)| known == name) {
         None => Err(format!("there is no data source `{name}`, expected one that `data` declares")),
         Some((_, is)) if is != format => {
             Err(format!("the data source `{name}` has the format {is}, expected {format}"))
         }
-        Some(_) => sets::open(name),
+        Some(_) => Ok(()),
     }
 }
 
@@ -121,6 +147,12 @@ mod tests {
         assert_eq!(
             wrong("texts"),
             "the data source `texts` has the format strings, expected info-hashes"
+        );
+        testing::set_data("keys", Data::Raw);
+        assert_eq!(Raw::try_from("keys".to_owned()).unwrap().name(), "keys");
+        assert_eq!(
+            Raw::try_from("texts".to_owned()).unwrap_err(),
+            "the data source `texts` has the format strings, expected raw"
         );
     }
 }

@@ -264,6 +264,9 @@ pub enum Data {
     Addresses(Vec<(IpAddr, u8, u64)>),
     /// In the format `strings`.
     Strings(Vec<String>),
+    /// In the format `raw`. A test hands the content to
+    /// [`DataSink::on_data`](crate::DataSink::on_data) itself.
+    Raw,
 }
 
 /// Declares a data source for the rest of the test, or gives one another content.
@@ -546,6 +549,7 @@ pub(crate) mod host {
                 Data::InfoHashes(_) => "info-hashes",
                 Data::Addresses(_) => "addresses",
                 Data::Strings(_) => "strings",
+                Data::Raw => "raw",
             };
             DATA.with_borrow(|sources| {
                 let named = sources.iter().map(|(name, data)| (name.clone(), format(data).into()));
