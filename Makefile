@@ -8,7 +8,7 @@ WASM := wasm32-wasip2
 PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients
+.PHONY: run build plugins test-plugins test lint fmt bench soak clean wasm-target clients
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -45,6 +45,10 @@ fmt:
 bench: build
 	$(CARGO) build --release --locked -p karuta-load
 	target/release/karuta-load compare
+
+## soak: 1200 reloads of two versions of a plugin, 200 of them under load
+soak: build test-plugins
+	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
 
 clean:
 	$(CARGO) clean

@@ -18,6 +18,7 @@ mod policies;
 mod ranking;
 mod reload;
 mod remembered;
+mod subnet;
 mod udp;
 mod unusable;
 mod url_data;

@@ -230,6 +230,6 @@ fn shown(changes: &Changes) -> Map<String, Value> {
     add("peers_mixed", addresses(&changes.mixed));
     add("label", changes.locality.map(|at| json!(format!("{:016x}", at.label))));
     add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
-    add("hidden", changes.hidden.then(|| json!(true)));
+    add("hidden", changes.hidden.then_some(json!(true)));
     map
 }

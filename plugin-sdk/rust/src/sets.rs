@@ -164,6 +164,8 @@ mod tests {
             wrong("texts"),
             "the data source `texts` has the format strings, expected info-hashes"
         );
+        testing::set_data("text", Data::Raw);
+        assert_eq!(Raw::try_from("text".to_owned()).unwrap().name(), "text");
         assert_eq!(
             Raw::try_from("texts".to_owned()).unwrap_err(),
             "the data source `texts` has the format strings, expected raw"
