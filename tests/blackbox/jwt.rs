@@ -269,6 +269,31 @@ fn an_issuer_that_is_away_is_trusted_and_one_that_revokes_is_not() {
     assert_eq!(count(&daemon, "keys"), 0.0);
 }
 
+/// Instances with new keys are made though nobody announces, so that no first announce is judged by
+/// those of yesterday.
+#[test]
+fn keys_are_there_before_the_first_announce() {
+    let issuer = Issuer::with("a", "ES256");
+    let server = Server::at(([127, 0, 0, 1], 0).into());
+    let url = format!("url: '{}', every: 1s, required: true", server.url("/keys"));
+    let daemon = trusting("algorithms: [ES256]", &url);
+    let token = issuer.sign("a", &hex('a'), &[]);
+    assert_eq!(told(&daemon, 'a', &token), "temporarily unavailable");
+    server.answer(&issuer.keys());
+    eventually("the keys are there", || count(&daemon, "keys") == 1.0);
+    eventually("they count", || told(&daemon, 'a', &token) != "temporarily unavailable");
+    assert_eq!(told(&daemon, 'a', &token), "");
+    assert_eq!(count(&daemon, "key_total"), 0.0, "it was never judged without keys");
+    let refused = calls(&daemon, "reject", false);
+    issuer.add("b", "ES256");
+    issuer.withdraw("a");
+    server.answer(&issuer.keys());
+    issuer.add("c", "ES256");
+    server.answer(&issuer.keys());
+    eventually("the new ones are there", || count(&daemon, "keys") == 2.0);
+    assert_eq!(calls(&daemon, "reject", false), refused, "unasked");
+}
+
 #[test]
 fn genuine_tokens_are_remembered_by_torrent_and_token() {
     let issuer = Issuer::with("a", "RS256");
@@ -391,7 +416,7 @@ fn the_command_says_what_is_wrong_with_a_token() {
     let folder = keys.parent().unwrap();
     // Of the info dictionary d4:name1:ae.
     std::fs::write(folder.join("it.torrent"), "d8:announce1:u4:infod4:name1:aee").unwrap();
-    let hash = Sha1::digest(b"d4:name1:ae").iter().map(|byte| format!("{byte:02X}"));
+    let hash = Sha1::digest(b"d4:name1:ae").into_iter().map(|byte| format!("{byte:02X}"));
     let hash: String = hash.collect();
     let good = issuer.sign("a", "it.torrent", &["--expires", "1h"]);
     let verify = |token: &str, more: &[&str]| {
