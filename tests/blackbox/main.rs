@@ -1,12 +1,14 @@
 //! The real daemon, seen from outside: bytes over HTTP and UDP, its command line, its log.
 
 mod admin;
+mod approval_list;
 mod config;
 mod connections;
 mod containment;
 mod control;
 mod data;
 mod deniability;
+mod examples;
 mod habits;
 mod hostfns;
 mod http;
