@@ -2,6 +2,7 @@
 
 mod admin;
 mod approval_list;
+mod approvals;
 mod config;
 mod connections;
 mod containment;

@@ -18,6 +18,7 @@ use window::Window;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    #[serde(default)]
     by: By,
     #[serde(default = "whole_ipv4")]
     ipv4_prefix: u8,
@@ -239,8 +240,7 @@ mod tests {
         let with = |more: &str| format!(r#"{{"by": "address", "requests": 8, {more}}}"#);
         let every = "must be whole seconds, from 1s to 7d";
         let cases = [
-            ("null".into(), "missing key `by`".into()),
-            (r#"{"by": "address"}"#.into(), "missing key `requests`".into()),
+            ("null".into(), "missing key `requests`".into()),
             (
                 r#"{"by": "peer"}"#.into(),
                 "by: unknown value `peer`, expected one of address, credential, torrent, \
