@@ -1,11 +1,14 @@
 //! The real daemon, seen from outside: bytes over HTTP and UDP, its command line, its log.
 
 mod admin;
+mod approval_list;
 mod config;
 mod connections;
 mod containment;
 mod control;
 mod data;
+mod deniability;
+mod examples;
 mod explain;
 mod habits;
 mod hostfns;
@@ -14,8 +17,10 @@ mod jwt;
 mod lifecycle;
 mod limits;
 mod locality;
+mod passkey;
 mod policies;
 mod ranking;
+mod rate_limit;
 mod reload;
 mod remembered;
 mod subnet;
