@@ -8,7 +8,7 @@ WASM := wasm32-wasip2
 PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients
+.PHONY: run build plugins test-plugins test lint fmt bench stories clean wasm-target clients libtorrent
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -26,7 +26,7 @@ test-plugins: wasm-target
 	tests/build-plugins $(PLUGINS) $(TEST_PLUGINS)
 
 ## test: all tests; with CI set, nothing is skipped
-test: test-plugins clients
+test: test-plugins clients libtorrent
 	$(CARGO) build --locked -p karuta
 	$(CARGO) test --locked --workspace
 
@@ -44,6 +44,11 @@ bench: build
 	$(CARGO) build --release --locked -p karuta-load
 	target/release/karuta-load compare
 
+## stories: what subnet preference saves in a data centre; docs/stories has the figures
+stories: build libtorrent
+	$(CARGO) build --release --locked -p karuta-stories
+	target/release/karuta-stories docs/stories
+
 clean:
 	$(CARGO) clean
 
@@ -52,3 +57,6 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+libtorrent:
+	@tests/setup stories
