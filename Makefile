@@ -45,9 +45,9 @@ bench: build
 	target/release/karuta-load compare
 
 ## stories: what subnet preference saves in a data centre; docs/stories has the figures
-stories: build libtorrent
-	$(CARGO) build --release --locked -p karuta-stories
-	target/release/karuta-stories docs/stories
+stories: plugins libtorrent
+	$(CARGO) build --locked -p karuta -p karuta-stories
+	target/debug/karuta-stories docs/stories
 
 clean:
 	$(CARGO) clean
