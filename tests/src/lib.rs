@@ -209,10 +209,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The folder that this test was built into: `target/debug` or its like.
-fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
+/// The folder that this test or program was built into: `target/debug` or its like.
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let folder = program.parent().expect("target/PROFILE/PROGRAM");
+    // Tests are in target/PROFILE/deps.
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    folder.expect("target/PROFILE").to_owned()
 }
 
 /// An HTTP answer.
