@@ -15,6 +15,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::admin::{Client, Question};
 use crate::config::{self, Admin, Config, LogFormat, LogLevel, Secret};
 use crate::daemon::{self, Error};
+use crate::jwt;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
 #[derive(Parser)]
@@ -48,6 +49,11 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make and check tokens for the policy `jwt`.
+    Jwt {
+        #[command(subcommand)]
+        command: jwt::Command,
     },
     /// Show what the running daemon serves with.
     Status {
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
                 question.and_then(|question| explain(&remote.client()?, &question, json));
             return done_there(explained);
         }
+        Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
         Command::Status { remote, json } => {
             return done_there(remote.client().and_then(|client| status(&client, json)));
         }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub mod bencode;
 pub mod connection_id;
 pub mod http;
+pub mod metainfo;
 pub mod query;
 pub mod udp;
 

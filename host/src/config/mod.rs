@@ -25,7 +25,7 @@ pub use self::{
         SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
-    values::{CredentialRule, Secret},
+    values::{CredentialRule, Secret, parse_duration},
 };
 
 /// The most bytes of a configuration.

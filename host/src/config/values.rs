@@ -136,7 +136,7 @@ pub(super) fn sha256<'de, D: Deserializer<'de>>(
 }
 
 /// Numbers with units, the larger unit first: `1h30m`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut units = UNITS.iter();

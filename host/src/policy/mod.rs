@@ -10,7 +10,7 @@ mod explain;
 mod generation;
 mod host;
 mod instance;
-mod jwk;
+pub(crate) mod jwk;
 mod ledger;
 mod named;
 mod plugin;

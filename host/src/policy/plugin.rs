@@ -24,9 +24,13 @@ use crate::data;
 use crate::fetch::Client;
 use crate::metrics::Hook;
 use crate::metrics::plugin::Series;
+use crate::watch::{self, Stamp};
 
 /// The version of the contract that this host offers.
 pub const CONTRACT: &str = "0.1.0";
+
+/// Bytes of a component.
+const LARGEST: u64 = 256 << 20;
 
 /// The interfaces of `karuta:policy` that this host implements for plugins.
 const OFFERED: [&str; 12] = [
@@ -59,6 +63,8 @@ const CALLED: [&str; 7] = [
 pub struct Plugin {
     pub name: Arc<str>,
     pub file: PathBuf,
+    /// The file as it was when it was read.
+    pub stamp: Stamp,
     pub identity: Identity,
     pub scope: Scope,
     pub data: data::Sources,
@@ -188,8 +194,8 @@ impl Plugin {
             stage,
             reason,
         };
-        let bytes =
-            std::fs::read(&policy.plugin).map_err(|error| fail(Stage::Read, error.to_string()))?;
+        let (stamp, bytes) = watch::read(&policy.plugin, LARGEST)
+            .map_err(|unread| fail(Stage::Read, unread.reason(&policy.plugin)))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         if policy.sha256.is_some_and(|pin| pin != digest) {
             let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
@@ -224,6 +230,7 @@ impl Plugin {
         Ok(Arc::new(Self {
             data,
             file,
+            stamp,
             identity,
             scope: scope.clone(),
             code,
