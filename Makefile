@@ -8,7 +8,7 @@ WASM := wasm32-wasip2
 PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench soak clean wasm-target clients
+.PHONY: run build plugins test-plugins test lint fmt bench soak stories clean wasm-target clients libtorrent peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -28,7 +28,7 @@ test-plugins: wasm-target
 ## test: all tests; with CI set, nothing is skipped
 # The whole workspace is built even for one program: with fewer packages cargo chooses other
 # features for what they share, and compiles wasmtime twice.
-test: test-plugins clients
+test: test-plugins clients libtorrent
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
@@ -41,14 +41,19 @@ lint: wasm-target
 fmt:
 	$(CARGO) fmt --all
 
-## bench: what an announce costs, without and with policies
-bench: build
+## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
+bench: build test-plugins peers
 	$(CARGO) build --release --locked -p karuta-load
-	target/release/karuta-load compare
+	target/release/karuta-load bench $(ARGS)
 
 ## soak: 1200 reloads of two versions of a plugin, 200 of them under load
 soak: build test-plugins
 	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
+
+## stories: what subnet preference saves in a data centre; docs/stories has the figures
+stories: plugins libtorrent
+	$(CARGO) build --locked --workspace
+	target/debug/karuta-stories docs/stories
 
 clean:
 	$(CARGO) clean
@@ -58,3 +63,9 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+libtorrent:
+	@tests/setup stories
+
+peers:
+	@tests/setup peers

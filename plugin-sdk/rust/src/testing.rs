@@ -322,14 +322,15 @@ pub fn metric(name: &str) -> Option<f64> {
     SERIES.with_borrow(|all| all.iter().find(|(known, ..)| known == name).map(|(.., value)| *value))
 }
 
-/// A value of [`keyvalue`](crate::keyvalue). In a test nothing expires, and nothing is full.
+/// A value of [`keyvalue`](crate::keyvalue), and when it expires by the test's clock. Nothing is
+/// ever full.
 enum Stored {
     Bytes(Vec<u8>),
     Counter(i64),
 }
 
 thread_local! {
-    static STORE: RefCell<HashMap<Vec<u8>, Stored>> = RefCell::default();
+    static STORE: RefCell<HashMap<Vec<u8>, (Stored, Option<SystemTime>)>> = RefCell::default();
     /// Name, whether it is a counter, value.
     static SERIES: RefCell<Vec<(String, bool, f64)>> = const { RefCell::new(Vec::new()) };
 }
@@ -597,24 +598,40 @@ pub(crate) mod host {
     }
 
     pub(crate) mod keyvalue {
-        use super::super::{STORE, Stored};
+        use std::time::{Duration, SystemTime};
 
+        use super::super::{STORE, Stored, now};
+
+        fn expiry(ttl: Option<u32>) -> Option<SystemTime> {
+            ttl.map(|seconds| now() + Duration::from_secs(seconds.into()))
+        }
+        /// Takes away what has expired.
+        fn sweep() {
+            let now = now();
+            STORE.with_borrow_mut(|store| {
+                store.retain(|_, (_, expires)| expires.is_none_or(|expires| expires > now));
+            });
+        }
         pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
-            STORE.with_borrow(|store| match store.get(key)? {
+            sweep();
+            STORE.with_borrow(|store| match &store.get(key)?.0 {
                 Stored::Bytes(bytes) => Some(bytes.clone()),
                 Stored::Counter(count) => Some(count.to_string().into_bytes()),
             })
         }
-        pub(crate) fn put(key: &[u8], value: &[u8], _: Option<u32>) -> Result<(), String> {
-            STORE.with_borrow_mut(|store| store.insert(key.into(), Stored::Bytes(value.into())));
+        pub(crate) fn put(key: &[u8], value: &[u8], ttl: Option<u32>) -> Result<(), String> {
+            let stored = (Stored::Bytes(value.into()), expiry(ttl));
+            STORE.with_borrow_mut(|store| store.insert(key.into(), stored));
             Ok(())
         }
         pub(crate) fn delete(key: &[u8]) {
             STORE.with_borrow_mut(|store| store.remove(key));
         }
-        pub(crate) fn increment(key: &[u8], delta: i64, _: Option<u32>) -> Result<i64, String> {
+        pub(crate) fn increment(key: &[u8], delta: i64, ttl: Option<u32>) -> Result<i64, String> {
+            sweep();
             STORE.with_borrow_mut(|store| {
-                let Stored::Counter(count) = store.entry(key.into()).or_insert(Stored::Counter(0))
+                let made = || (Stored::Counter(0), expiry(ttl));
+                let (Stored::Counter(count), _) = store.entry(key.into()).or_insert_with(made)
                 else {
                     return Err("the key has a value that is not a counter".into());
                 };

@@ -6,10 +6,11 @@ use karuta_plugin::{Announce, request};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
     /// The prefix of the address of whoever asks.
+    #[default]
     Address,
     /// What the `credential` rule found; the address where it found nothing.
     Credential,

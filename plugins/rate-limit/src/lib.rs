@@ -4,8 +4,8 @@
 use std::time::SystemTime;
 
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Event, Policy, Verdict, config::Duration, keyvalue,
-    log, metrics::Counter, response,
+    Announce, AnnounceFilter, Context, Error, Event, Policy, Verdict, clock, config::Duration,
+    keyvalue, log, metrics::Counter, response,
 };
 use serde::Deserialize;
 
@@ -18,6 +18,7 @@ use window::Window;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    #[serde(default)]
     by: By,
     #[serde(default = "whole_ipv4")]
     ipv4_prefix: u8,
@@ -144,7 +145,7 @@ impl RateLimit {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+    clock::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 karuta_plugin::export!(RateLimit: announce);
@@ -199,6 +200,27 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_client_is_told_when_the_window_ends_and_let_in_then() {
+        let at = |seconds| {
+            testing::set_time(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+        };
+        let mut policy = policy(r#"{"requests": 2, "every": "1h"}"#);
+        let request = from("192.0.2.1");
+        let start = 1_800_000_000;
+        at(start);
+        assert!(!is_refused(&request.announce(&mut policy)));
+        assert!(!is_refused(&request.announce(&mut policy)));
+        for (seconds, minutes) in [(0, 60), (60, 59), (61, 59), (3540, 1), (3599, 1)] {
+            at(start + seconds);
+            let answer = request.announce(&mut policy);
+            assert!(is_refused(&answer), "{seconds}");
+            assert_eq!(answer.retry_in, Some(Some(minutes)), "{seconds}");
+        }
+        at(start + 3600);
+        assert_eq!(let_in(&mut policy, &request), 2, "what was refused counts no more");
+    }
+
+    #[test]
     fn those_near_the_limit_are_warned() {
         let config = r#"{"by": "address", "requests": 3, "every": "1m", "warn_from": 2}"#;
         let mut policy = policy(config);
@@ -239,8 +261,7 @@ mod tests {
         let with = |more: &str| format!(r#"{{"by": "address", "requests": 8, {more}}}"#);
         let every = "must be whole seconds, from 1s to 7d";
         let cases = [
-            ("null".into(), "missing key `by`".into()),
-            (r#"{"by": "address"}"#.into(), "missing key `requests`".into()),
+            ("null".into(), "missing key `requests`".into()),
             (
                 r#"{"by": "peer"}"#.into(),
                 "by: unknown value `peer`, expected one of address, credential, torrent, \

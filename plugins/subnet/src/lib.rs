@@ -173,8 +173,8 @@ impl Subnet {
 }
 
 impl AnnounceFilter for Subnet {
-    /// Places the address that others will connect to. Nothing is remembered: the search is no
-    /// dearer than a look into what the host remembers.
+    /// Places the address that others will connect to. Nothing is remembered: that would save
+    /// little where few addresses announce often, and cost more where many announce once.
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         if let Some((label, plan)) = self.locate(announce.address()) {
             locality::assign(label, plan);

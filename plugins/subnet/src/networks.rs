@@ -23,9 +23,11 @@ pub fn parse(text: &str) -> Option<IpNet> {
 /// network holds from a stretch's first address to the next one's.
 #[derive(Default)]
 pub struct Networks {
-    ipv4: Vec<(u32, Option<NonZeroU64>)>,
-    ipv6: Vec<(u128, Option<NonZeroU64>)>,
+    ipv4: Vec<Stretch<u32>>,
+    ipv6: Vec<Stretch<u128>>,
 }
+
+type Stretch<A> = (A, Option<NonZeroU64>);
 
 impl Networks {
     /// Of networks that are all different.
@@ -33,23 +35,20 @@ impl Networks {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         for (network, label) in networks {
             match network {
-                IpNet::V4(network) => ipv4.push(Range {
-                    first: network.network().to_bits().into(),
-                    last: network.broadcast().to_bits().into(),
-                    label,
-                }),
-                IpNet::V6(network) => ipv6.push(Range {
-                    first: network.network().to_bits(),
-                    last: network.broadcast().to_bits(),
-                    label,
-                }),
+                IpNet::V4(network) => {
+                    let [first, last] = [network.network(), network.broadcast()];
+                    ipv4.push(Range { first: first.to_bits(), last: last.to_bits(), label });
+                }
+                IpNet::V6(network) => {
+                    let [first, last] = [network.network(), network.broadcast()];
+                    ipv6.push(Range { first: first.to_bits(), last: last.to_bits(), label });
+                }
             }
         }
-        // Past the last address of IPv4 there is one stretch more, which holds nobody.
-        let ipv4 = stretches(ipv4)
-            .into_iter()
-            .filter_map(|(first, label)| u32::try_from(first).ok().map(|first| (first, label)));
-        Self { ipv4: ipv4.collect(), ipv6: stretches(ipv6) }
+        Self {
+            ipv4: stretches(ipv4, |last| last.checked_add(1)),
+            ipv6: stretches(ipv6, |last| last.checked_add(1)),
+        }
     }
 
     /// The label of the narrowest network that an address is in. An IPv6 network holds no IPv4.
@@ -61,37 +60,41 @@ impl Networks {
     }
 }
 
-fn find<A: Ord + Copy>(stretches: &[(A, Option<NonZeroU64>)], address: A) -> Option<NonZeroU64> {
+fn find<A: Ord + Copy>(stretches: &[Stretch<A>], address: A) -> Option<NonZeroU64> {
     let behind = stretches.partition_point(|(first, _)| *first <= address);
     stretches[..behind].last()?.1
 }
 
-struct Range {
-    first: u128,
-    last: u128,
+struct Range<A> {
+    first: A,
+    last: A,
     label: NonZeroU64,
 }
 
-/// Ranges of which any two are apart, or one is inside of the other.
-fn stretches(mut ranges: Vec<Range>) -> Vec<(u128, Option<NonZeroU64>)> {
+/// Ranges of which any two are apart, or one is inside of the other. Behind the last address of all
+/// there is no next one.
+fn stretches<A: Ord + Copy>(
+    mut ranges: Vec<Range<A>>,
+    next: impl Fn(A) -> Option<A>,
+) -> Vec<Stretch<A>> {
     // The wider of two that begin together comes first.
     ranges.sort_unstable_by_key(|range| (range.first, std::cmp::Reverse(range.last)));
-    let mut stretches: Vec<(u128, Option<NonZeroU64>)> = Vec::with_capacity(ranges.len());
+    let mut stretches: Vec<Stretch<A>> = Vec::with_capacity(ranges.len());
     let mut begin = |first, label| match stretches.last_mut() {
         Some((at, old)) if *at == first => *old = label,
         _ => stretches.push((first, label)),
     };
-    let mut around: Vec<&Range> = Vec::new();
-    for range in &ranges {
-        while let Some(ended) = around.pop_if(|wider| wider.last < range.first) {
-            begin(ended.last + 1, around.last().map(|wider| wider.label));
+    let mut around: Vec<&Range<A>> = Vec::new();
+    for range in ranges.iter().map(Some).chain([None]) {
+        let is_over = |wider: &mut &Range<A>| range.is_none_or(|range| wider.last < range.first);
+        while let Some(ended) = around.pop_if(is_over) {
+            if let Some(first) = next(ended.last) {
+                begin(first, around.last().map(|wider| wider.label));
+            }
         }
-        begin(range.first, Some(range.label));
-        around.push(range);
-    }
-    while let Some(ended) = around.pop() {
-        if let Some(next) = ended.last.checked_add(1) {
-            begin(next, around.last().map(|wider| wider.label));
+        if let Some(range) = range {
+            begin(range.first, Some(range.label));
+            around.push(range);
         }
     }
     stretches
