@@ -329,8 +329,11 @@ enum Stored {
     Counter(i64),
 }
 
+/// With the time at which it expires.
+type Expiring = (Stored, Option<SystemTime>);
+
 thread_local! {
-    static STORE: RefCell<HashMap<Vec<u8>, (Stored, Option<SystemTime>)>> = RefCell::default();
+    static STORE: RefCell<HashMap<Vec<u8>, Expiring>> = RefCell::default();
     /// Name, whether it is a counter, value.
     static SERIES: RefCell<Vec<(String, bool, f64)>> = const { RefCell::new(Vec::new()) };
 }
