@@ -90,6 +90,11 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().adopt(rules.links);
     }
 
+    /// Has the policies take notice of new data, between two requests.
+    pub fn freshen(&self) {
+        self.chain.borrow_mut().freshen();
+    }
+
     /// Decides an announce, enters the peer, gives it others, and tells observers.
     pub async fn announce(
         &self,

@@ -212,12 +212,26 @@ fn groups_are_followed_while_the_tracker_serves() {
     version(2);
     eventually("all workers know that ams1 has moved", || is_nearest("10.3.0.1"));
 
+    // Who has been placed keeps its place while its group does.
+    join(&daemon, &["10.1.0.1"]);
+    replace("10.2.0.0/16 us/iad1\n10.3.0.0/16 eu/ams1\n10.4.0.0/16 eu/lon1\n");
+    version(3);
+    let in_eu = ["10.1.0.1", "10.3.0.1"].map(|text| text.parse::<IpAddr>().unwrap());
+    let lon = || {
+        let peers = given(&daemon, &at("10.4.0.9").want(1));
+        at("10.4.0.9").event("stopped").http(daemon.http).unwrap();
+        at("10.1.0.9").event("stopped").http(daemon.http).unwrap();
+        peers.iter().all(|peer| in_eu.contains(peer))
+    };
+    eventually("all workers know lon1", || (0..20).all(|_| lon()));
+    assert!(is_nearest("10.1.0.1"));
+
     replace("10.1.0.0/16 us\n");
     let series = "karuta_data_errors_total{policy=\"near\",data=\"sites\"}";
     eventually("the wrong version is refused", || daemon.metric(series) == 1.0);
     let reason = "line 1: 10.1.0.0/16 is in the group `eu/fra1` too";
     assert!(daemon.log().contains(reason), "{}", daemon.log());
-    assert!(is_nearest("10.3.0.1"), "the last good one stays");
+    assert!(lon() && is_nearest("10.1.0.1"), "the last good one stays");
 }
 
 #[test]

@@ -83,7 +83,8 @@ class Host:
             if isinstance(alert, lt.tracker_reply_alert):
                 self.answered += 1
             elif isinstance(alert, lt.tracker_error_alert):
-                sys.exit(f"{self.address}: {alert.message()}")
+                # It asks again by itself.
+                print(f"{self.address}: {alert.message()}", file=sys.stderr)
         for peer in self.torrent.get_peer_info():
             self.got[peer.ip] = max(self.got.get(peer.ip, 0), peer.total_download)
 

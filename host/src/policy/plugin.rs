@@ -287,6 +287,11 @@ impl Plugin {
         self.data.iter().any(|source| source.is_missing())
     }
 
+    /// Whether it must have raw data before it may decide.
+    pub fn requires_raw(&self) -> bool {
+        self.data.iter().any(|source| source.is_raw() && source.definition().required)
+    }
+
     /// Forgets data that comes from disk, which another version of the plugin may have left;
     /// `false`: there is none.
     pub fn forget_kept(&self) -> bool {

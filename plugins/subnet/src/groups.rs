@@ -120,6 +120,13 @@ mod tests {
         assert_eq!(find("10.2.0.1"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "([0-9./]{0,9}|10.0.0.0/8|::/[0-9]{1,3})[ \\PC]{0,20}(\n\\PC{0,20})?") {
+            let _ = lines(&text);
+        }
+    }
+
     #[test]
     fn a_wrong_line_is_named() {
         for (text, error) in [

@@ -1,10 +1,10 @@
 //! Labels of groups by their names, such that groups share a prefix as far as they share levels.
 //!
 //! The 64 bits are shared evenly by the levels of the deepest name. At each level a group has a
-//! number, from 1, among the groups of the one above; zeros stand for the levels that a name does not have.
-//! No two groups share a number. Where it comes from is the hash of the level's text, so that groups
-//! which come and go leave the others their labels (but for the few whose hashes meet), and every
-//! instance makes the same labels of the same names.
+//! number of its own, from 1, among the groups of the one above; zeros stand for the levels that a name
+//! does not have. The number comes from the hash of the level's text, so that groups which come and go
+//! leave the others their labels (but for the few whose hashes meet), and every instance makes the
+//! same labels of the same names.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
