@@ -322,18 +322,20 @@ pub fn metric(name: &str) -> Option<f64> {
     SERIES.with_borrow(|all| all.iter().find(|(known, ..)| known == name).map(|(.., value)| *value))
 }
 
-/// A value of [`keyvalue`](crate::keyvalue), and when it expires by the test's clock. Nothing is
-/// ever full.
+/// An entry of [`keyvalue`](crate::keyvalue). Nothing is ever full.
+struct Entry {
+    stored: Stored,
+    /// By the test's clock; `None`: never.
+    expires: Option<SystemTime>,
+}
+
 enum Stored {
     Bytes(Vec<u8>),
     Counter(i64),
 }
 
-/// With the time at which it expires.
-type Expiring = (Stored, Option<SystemTime>);
-
 thread_local! {
-    static STORE: RefCell<HashMap<Vec<u8>, Expiring>> = RefCell::default();
+    static STORE: RefCell<HashMap<Vec<u8>, Entry>> = RefCell::default();
     /// Name, whether it is a counter, value.
     static SERIES: RefCell<Vec<(String, bool, f64)>> = const { RefCell::new(Vec::new()) };
 }
@@ -601,30 +603,31 @@ pub(crate) mod host {
     }
 
     pub(crate) mod keyvalue {
-        use std::time::{Duration, SystemTime};
+        use std::time::Duration;
 
-        use super::super::{STORE, Stored, now};
+        use super::super::{Entry, STORE, Stored, now};
 
-        fn expiry(ttl: Option<u32>) -> Option<SystemTime> {
-            ttl.map(|seconds| now() + Duration::from_secs(seconds.into()))
+        fn entry(stored: Stored, ttl: Option<u32>) -> Entry {
+            let expires = ttl.map(|seconds| now() + Duration::from_secs(seconds.into()));
+            Entry { stored, expires }
         }
         /// Takes away what has expired.
         fn sweep() {
             let now = now();
             STORE.with_borrow_mut(|store| {
-                store.retain(|_, (_, expires)| expires.is_none_or(|expires| expires > now));
+                store.retain(|_, entry| entry.expires.is_none_or(|expires| expires > now));
             });
         }
         pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
             sweep();
-            STORE.with_borrow(|store| match &store.get(key)?.0 {
+            STORE.with_borrow(|store| match &store.get(key)?.stored {
                 Stored::Bytes(bytes) => Some(bytes.clone()),
                 Stored::Counter(count) => Some(count.to_string().into_bytes()),
             })
         }
         pub(crate) fn put(key: &[u8], value: &[u8], ttl: Option<u32>) -> Result<(), String> {
-            let stored = (Stored::Bytes(value.into()), expiry(ttl));
-            STORE.with_borrow_mut(|store| store.insert(key.into(), stored));
+            let entry = entry(Stored::Bytes(value.into()), ttl);
+            STORE.with_borrow_mut(|store| store.insert(key.into(), entry));
             Ok(())
         }
         pub(crate) fn delete(key: &[u8]) {
@@ -633,9 +636,9 @@ pub(crate) mod host {
         pub(crate) fn increment(key: &[u8], delta: i64, ttl: Option<u32>) -> Result<i64, String> {
             sweep();
             STORE.with_borrow_mut(|store| {
-                let made = || (Stored::Counter(0), expiry(ttl));
-                let (Stored::Counter(count), _) = store.entry(key.into()).or_insert_with(made)
-                else {
+                let made = || entry(Stored::Counter(0), ttl);
+                let entry = store.entry(key.into()).or_insert_with(made);
+                let Stored::Counter(count) = &mut entry.stored else {
                     return Err("the key has a value that is not a counter".into());
                 };
                 let sum = count.checked_add(delta);
