@@ -182,8 +182,8 @@ impl Server {
             _folder: folder,
         };
         let start = Instant::now();
-        while !udp.is_none_or(answers) || !http.is_none_or(|http| TcpStream::connect(http).is_ok())
-        {
+        let accepts = |address| TcpStream::connect(address).is_ok();
+        while !(udp.is_none_or(answers) && http.is_none_or(accepts)) {
             if let Some(status) = server.process.try_wait()? {
                 bail!("{name} ended at once: {status}");
             }
