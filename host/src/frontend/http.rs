@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -18,6 +19,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
@@ -120,9 +122,10 @@ impl<S: Store> Listener<S> {
         );
         let mut look = std::pin::pin!(tokio::time::sleep_until(activity.deadline(timeouts)));
         let mut told = stopping.clone();
-        let mut stop = std::pin::pin!(told.wait_for(|stop| *stop));
+        let mut stop = std::pin::pin!(unconstrained(told.wait_for(|stop| *stop)));
         // The task is nearly always woken for the connection. The others need to be polled once, to
-        // be able to wake it, and then not before they have something to say.
+        // be able to wake it, and then not before they have something to say. Unconstrained, for a
+        // connection that has used up the task's budget must not keep them from that.
         let (mut waits, mut listens, mut closing) = (false, false, false);
         poll_fn(|context| {
             loop {
@@ -137,7 +140,7 @@ impl<S: Store> Listener<S> {
                     waits = false;
                 }
                 while !waits || look.is_elapsed() {
-                    waits = look.as_mut().poll(context).is_pending();
+                    waits = unconstrained(look.as_mut()).poll_unpin(context).is_pending();
                     if !waits {
                         let deadline = activity.deadline(timeouts);
                         if deadline <= tokio::time::Instant::now() {

@@ -68,7 +68,7 @@ enum Case {
 #[derive(Serialize)]
 struct Measured {
     case: &'static str,
-    server: String,
+    name: String,
     round: usize,
     #[serde(flatten)]
     report: Report,
@@ -143,7 +143,7 @@ impl Bench {
                         continue;
                     }
                     let udp = Case::UdpAnnounce.title();
-                    let most = |one: &&Measured| one.server == "Karuta" && one.case == udp;
+                    let most = |one: &&Measured| one.name == "Karuta" && one.case == udp;
                     let most = all.iter().find(most).map_or(40_000.0, |one| one.report.per_second);
                     let load = case.load(&self.load, most);
                     let target = if case.is_udp() { &server.udp } else { &server.http };
@@ -154,7 +154,7 @@ impl Bench {
                     let (title, name) = (case.title(), &server.name);
                     eprint!("round {round}, {title}, {name}\n{report}");
                     ensure!(report.is_clean() || !server.is_ours(), "not every answer was right");
-                    all.push(Measured { case: title, server: name.clone(), round, report });
+                    all.push(Measured { case: title, name: name.clone(), round, report });
                 }
             }
         }
@@ -224,8 +224,6 @@ impl Bench {
         let ring = peers("io-uring/bin/aquatic_udp");
         let name = "aquatic_udp, io_uring";
         add(name, &|| Server::aquatic_udp(name, &ring), false)?;
-        let http = peers("bin/aquatic_http");
-        add("aquatic_http", &|| Server::aquatic_http(&http), false)?;
         let node = peers("node_modules/bittorrent-tracker/bin/cmd.js");
         add("bittorrent-tracker", &|| Server::node(&node), false)?;
         Ok(servers)

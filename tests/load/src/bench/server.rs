@@ -142,35 +142,15 @@ impl Server {
     pub fn aquatic_udp(name: &str, program: &Path) -> Result<Self> {
         let address = free()?;
         let config = format!(
-            "socket_workers = 1\n[network]\nuse_ipv6 = false\naddress_ipv4 = '{address}'\n\
-             [protocol]\nmax_response_peers = 50\n"
+            "socket_workers = 1\n[network]\naddress = '{address}'\n\
+             [protocol]\nmax_scrape_torrents = 74\nmax_response_peers = 50\n"
         );
-        Self::aquatic(name, program, &config, (Some(address), None))
-    }
-
-    /// Starts aquatic's HTTP tracker, without TLS.
-    pub fn aquatic_http(program: &Path) -> Result<Self> {
-        let address = free()?;
-        let config = format!(
-            "socket_workers = 1\nswarm_workers = 1\n[network]\nuse_ipv6 = false\n\
-             address_ipv4 = '{address}'\nenable_tls = false\nkeep_alive = true\n\
-             [protocol]\nmax_peers = 50\n"
-        );
-        Self::aquatic("aquatic_http", program, &config, (None, Some(address)))
-    }
-
-    fn aquatic(
-        name: &str,
-        program: &Path,
-        config: &str,
-        addresses: (Option<SocketAddr>, Option<SocketAddr>),
-    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("config.toml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(absolute(program, "not installed")?);
         command.arg("-c").arg(file).current_dir(folder.path());
-        Self::of(name, command, folder, addresses)
+        Self::of(name, command, folder, (Some(address), None))
     }
 
     /// Starts bittorrent-tracker, which runs under Node.
@@ -202,8 +182,8 @@ impl Server {
             _folder: folder,
         };
         let start = Instant::now();
-        while !udp.is_none_or(answers) || !http.is_none_or(|http| TcpStream::connect(http).is_ok())
-        {
+        let accepts = |address| TcpStream::connect(address).is_ok();
+        while !(udp.is_none_or(answers) && http.is_none_or(accepts)) {
             if let Some(status) = server.process.try_wait()? {
                 bail!("{name} ended at once: {status}");
             }

@@ -24,11 +24,8 @@ pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
     let first_round = of_case.iter().filter(|one| one.round == 1);
     let rows = first_round.map(|first| {
-        let of_server: Vec<_> = of_case
-            .iter()
-            .filter(|one| one.server == first.server)
-            .map(|one| &one.report)
-            .collect();
+        let of_server: Vec<_> =
+            of_case.iter().filter(|one| one.name == first.name).map(|one| &one.report).collect();
         let median = |value: &dyn Fn(&Report) -> f64| {
             median(&mut of_server.iter().map(|report| value(report)).collect::<Vec<_>>())
         };
@@ -36,7 +33,7 @@ pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
             median(&|report: &Report| report.server.as_ref().map_or(f64::NAN, value))
         };
         Row {
-            server: first.server.clone(),
+            server: first.name.clone(),
             cpu: server(|server| server.cpu_us_per_request),
             per_second: median(&|report| report.per_second),
             p50: median(&|report| report.latency_us.p50),
