@@ -4,11 +4,12 @@ CARGO ?= cargo
 CONFIG ?= config.yaml
 WASM := wasm32-wasip2
 
-# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm.
-PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm, and so do the samples.
+PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
+SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench soak stories clean wasm-target clients libtorrent peers
+.PHONY: run build plugins test-plugins samples test lint fmt bench soak stories clean wasm-target clients libtorrent toolchains peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -23,20 +24,26 @@ plugins: wasm-target
 	tests/build-plugins $(PLUGINS)
 
 test-plugins: wasm-target
-	tests/build-plugins $(PLUGINS) $(TEST_PLUGINS)
+	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
 
-## test: all tests; with CI set, nothing is skipped
+## samples: the policies of plugins/samples, each with its language's toolchain where that is there
 # The whole workspace is built even for one program: with fewer packages cargo chooses other
 # features for what they share, and compiles wasmtime twice.
-test: test-plugins clients libtorrent
+samples: wasm-target toolchains
 	$(CARGO) build --locked --workspace
+	tests/build-plugins $(SAMPLES)
+	tests/build-samples
+
+## test: all tests; with CI set, nothing is skipped
+test: test-plugins samples clients libtorrent
+	cd plugin-sdk/go && if command -v go >/dev/null; then go vet . && go test .; fi
 	$(CARGO) test --locked --workspace
 
 ## lint: formatting and clippy, warnings are errors
 lint: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
+	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all
@@ -69,3 +76,6 @@ libtorrent:
 
 peers:
 	@tests/setup peers
+
+toolchains:
+	@tests/setup toolchains

@@ -10,9 +10,9 @@ declare module 'karuta:policy/types@0.1.0' {
 declare module 'karuta:policy/request@0.1.0' {
   import type { Address } from 'karuta:policy/types@0.1.0';
   export function peerId(): Uint8Array;
-  export function left(): bigint;
-  export function uploaded(): bigint;
-  export function downloaded(): bigint;
+  export function left(): number;
+  export function uploaded(): number;
+  export function downloaded(): number;
   export function queryParam(name: string): string | undefined;
   export function pathParam(name: string): string | undefined;
   export function header(name: string): string | undefined;
@@ -67,7 +67,7 @@ declare module 'karuta:policy/locality@0.1.0' {
     farPercent: number;
   }
   export function define(plan: Plan): number;
-  export function assign(label: bigint, plan: number): void;
+  export function assign(label: number, plan: number): void;
 }
 
 declare module 'karuta:policy/sets@0.1.0' {
@@ -75,8 +75,8 @@ declare module 'karuta:policy/sets@0.1.0' {
   export function open(name: string): number;
   export function hasInfoHash(set: number, infoHash: InfoHash): boolean;
   export function hasString(set: number, value: string): boolean;
-  export function matchAddress(set: number, address: Address): bigint | undefined;
-  export function size(set: number): bigint;
+  export function matchAddress(set: number, address: Address): number | undefined;
+  export function size(set: number): number;
   export function sources(): [string, string][];
   export function refresh(name: string): void;
 }
@@ -92,7 +92,7 @@ declare module 'karuta:policy/keyvalue@0.1.0' {
   export function put(key: Uint8Array, value: Uint8Array, ttlSeconds: number | undefined): void;
   function remove(key: Uint8Array): void;
   export { remove as delete };
-  export function increment(key: Uint8Array, delta: bigint, ttlSeconds: number | undefined): bigint;
+  export function increment(key: Uint8Array, delta: number, ttlSeconds: number | undefined): number;
 }
 
 declare module 'karuta:policy/log@0.1.0' {
@@ -104,7 +104,7 @@ declare module 'karuta:policy/log@0.1.0' {
 declare module 'karuta:policy/metrics@0.1.0' {
   export function counter(name: string, help: string): number;
   export function gauge(name: string, help: string): number;
-  export function add(id: number, delta: bigint): void;
+  export function add(id: number, delta: number): void;
   export function set(id: number, value: number): void;
 }
 

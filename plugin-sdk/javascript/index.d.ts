@@ -1,6 +1,10 @@
 // What policies of the Karuta tracker are written with in JavaScript or TypeScript. The host's
 // functions are the modules `karuta:policy/NAME@0.1.0` of host.d.ts; wit/policy.wit says what they do.
 
+//
+// 64-bit numbers are JavaScript's own, exact up to 2^53. Words of info-hashes and addresses may come as
+// negative numbers: `word >>> 0` is the same word without a sign.
+
 /// <reference path="./host.d.ts" />
 
 import type { Address, InfoHash } from 'karuta:policy/types@0.1.0';
@@ -59,13 +63,13 @@ export interface Candidate {
   address: Address;
   port: number;
   seeder: boolean;
-  label: bigint;
+  label: number;
   ageSeconds: number;
 }
 
 export interface Outcome {
   /** Grows while the daemon runs; the same again where a batch is offered again. */
-  id: bigint;
+  id: number;
   announce: Announce;
   peerId: Uint8Array;
   credential?: string;
@@ -73,13 +77,13 @@ export interface Outcome {
   verdict: Verdict;
   /** The policy that decided, where one did. */
   decidedBy?: string;
-  left: bigint;
-  uploaded: bigint;
-  downloaded: bigint;
-  uploadedDelta: bigint;
-  downloadedDelta: bigint;
+  left: number;
+  uploaded: number;
+  downloaded: number;
+  uploadedDelta: number;
+  downloadedDelta: number;
   secondsSincePrevious?: number;
-  unixMs: bigint;
+  unixMs: number;
 }
 
 // What a policy exports, of which its world has some. A text that `init`, `onData`, `observe` or
@@ -95,7 +99,7 @@ export interface ScrapeFilter {
   onScrape(scrape: Scrape): Verdict;
 }
 export interface DataSink {
-  onData(name: string, version: bigint, data: Uint8Array): void;
+  onData(name: string, version: number, data: Uint8Array): void;
 }
 export interface PeerRanker {
   rank(announce: Announce, candidates: Candidate[]): Uint32Array;
@@ -104,7 +108,7 @@ export interface Observer {
   observe(batch: Outcome[]): void;
 }
 export interface Ticker {
-  tick(unixMs: bigint): void;
+  tick(unixMs: number): void;
 }
 
 /** Rejects the request with a `failure reason`: `return reject('unknown passkey')`. */

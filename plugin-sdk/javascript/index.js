@@ -15,7 +15,8 @@ export function reject(reason) {
 
 // ------------------------------------------------------------ values
 
-const hex = (word) => word.toString(16).padStart(8, '0');
+// An engine may show a word as a negative number.
+const hex = (word) => (word >>> 0).toString(16).padStart(8, '0');
 
 export function infoHashText(words) {
   return hex(words[0]) + hex(words[1]) + hex(words[2]) + hex(words[3]) + hex(words[4]);

@@ -15,6 +15,11 @@ pub mod issuer;
 pub mod server;
 pub mod udp;
 
+/// The policies of the cookbook, which are compiled as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cookbook.md")]
+pub struct Cookbook;
+
 /// How long anything may take that ought to happen at once.
 pub const SOON: Duration = Duration::from_secs(20);
 
