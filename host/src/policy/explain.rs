@@ -180,7 +180,7 @@ impl Step {
     }
 }
 
-fn label(verdict: Verdict) -> &'static str {
+pub(super) fn label(verdict: Verdict) -> &'static str {
     super::chain::label(verdict).name()
 }
 
@@ -191,12 +191,12 @@ fn retry(retry: Retry) -> Value {
     }
 }
 
-fn names(scope: Scope) -> Vec<String> {
+pub(super) fn names(scope: Scope) -> Vec<String> {
     let names = scope.iter_names();
     names.map(|(name, _)| name.to_ascii_lowercase().replace('_', "-")).collect()
 }
 
-fn shown(changes: &Changes) -> Map<String, Value> {
+pub(super) fn shown(changes: &Changes) -> Map<String, Value> {
     let Changes { any, failure, retry: again, warning, interval, min_interval, .. } = changes;
     let mut map = Map::new();
     if !any {
