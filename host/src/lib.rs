@@ -17,3 +17,4 @@ pub mod policy;
 mod state_dir;
 pub mod swarm;
 pub mod tracker;
+mod watch;

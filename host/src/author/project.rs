@@ -95,10 +95,6 @@ impl Project {
     pub fn component(&self) -> PathBuf {
         self.folder.join(format!("{}.wasm", self.name))
     }
-
-    pub fn cases(&self) -> PathBuf {
-        self.folder.join(CASES)
-    }
 }
 
 /// Refuses what cannot be the name of a policy, a crate and a package.

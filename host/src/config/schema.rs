@@ -268,6 +268,9 @@ pub struct Policy {
     pub limits: PolicyLimits,
     #[serde(default)]
     pub allow: Allow,
+    /// Whether the configuration is read again when the plugin's file changes.
+    #[serde(default)]
+    pub watch: bool,
 }
 
 /// What of the outside a policy may see; but for `random`, its control instance only.

@@ -206,7 +206,8 @@ fn compare(earlier: &Version, later: &Version) -> Report {
             Change::Kept => {
                 let of = |config: &Config| {
                     let policy = config.policies.iter().find(|policy| policy.name == name)?;
-                    Some((policy.when.clone(), policy.on_error, policy.mode, policy.tick))
+                    let config::Policy { when, on_error, mode, tick, watch, .. } = policy;
+                    Some((when.clone(), *on_error, *mode, *tick, *watch))
                 };
                 if of(was) != of(is) {
                     report.changed.push(name);

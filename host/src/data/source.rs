@@ -14,6 +14,7 @@ use super::set::{Addresses, InfoHashes, Strings};
 use super::url::{self, Remote};
 use super::{Fetch, Opening, file, format};
 use crate::config::DataFormat;
+use crate::watch;
 
 /// What makes a source another one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,12 +100,12 @@ impl Source {
         let Definition { policy, name: data, required, max_size, .. } = source.definition();
         match &source.definition.origin {
             Origin::File(file) => {
-                let stamp = match file::read(file, *max_size) {
+                let stamp = match watch::read(file, *max_size) {
                     Ok((stamp, bytes)) => {
                         source.take(&bytes)?;
                         Some(stamp)
                     }
-                    Err(file::Unread::Gone) if !required => {
+                    Err(watch::Unread::Gone) if !required => {
                         let file = file.display();
                         tracing::warn!(%policy, %data, %file, "there is no such file yet");
                         None

@@ -30,6 +30,8 @@ pub struct Policy {
     pub mode: Mode,
     /// How often its control instance ticks.
     pub tick: Duration,
+    /// A change of its file is a reason to reload.
+    pub watch: bool,
 }
 
 /// Which requests a policy is asked about. An empty list means all.

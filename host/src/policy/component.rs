@@ -1,8 +1,7 @@
 //! Whether a file is a component for this host; and where it is not, what would make it one.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs;
 use std::path::Path;
 
 use wasmtime::component::types::ComponentItem;
@@ -13,9 +12,10 @@ use super::contract::{Contract, VERSION};
 use super::engine::Engine;
 use super::state::State;
 use crate::metrics::Hook;
+use crate::watch::{self, Stamp};
 
 /// Bytes of a component; those of scripting languages bring an interpreter of tens of megabytes.
-pub const MAX_SIZE: u64 = 256 << 20;
+const MAX_SIZE: u64 = 256 << 20;
 
 /// A component, compiled and linked.
 pub struct Code {
@@ -78,18 +78,15 @@ const SYNC: &str = "build it for a world without async functions, as the contrac
                     (componentize-qjs: `--sync`)";
 
 /// Reads a component; the error is in words.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_SIZE {
+pub fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
+    if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > MAX_SIZE) {
         let most = MAX_SIZE >> 20;
         return Err(format!(
             "is too big: more than {most} MiB; leave out its debug information (`wasm-tools strip \
              --all`)"
         ));
     }
-    Ok(bytes)
+    watch::read(path, MAX_SIZE).map_err(|unread| unread.reason(path))
 }
 
 /// Compiles what may be a component, and whose SHA-256 is `digest`.

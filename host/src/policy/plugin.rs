@@ -16,18 +16,20 @@ use super::host::locality::Planned;
 use super::instance::{Instance, Place, Role};
 use super::ledger::Ledger;
 use super::publications::Publications;
-use super::state::{Scope, State};
+use super::state::Scope;
 use super::storage::Store;
 use crate::config;
 use crate::data;
 use crate::fetch::Client;
-use crate::metrics::Hook;
 use crate::metrics::plugin::Series;
+use crate::watch::Stamp;
 
 /// Everything that the instances of one plugin have in common.
 pub struct Plugin {
     pub name: Arc<str>,
     pub file: PathBuf,
+    /// The file as it was when it was read.
+    pub stamp: Stamp,
     pub identity: Identity,
     pub scope: Scope,
     pub data: data::Sources,
@@ -127,7 +129,8 @@ impl Plugin {
             stage,
             reason,
         };
-        let bytes = component::read(&policy.plugin).map_err(|reason| fail(Stage::Read, reason))?;
+        let (stamp, bytes) =
+            component::read(&policy.plugin).map_err(|reason| fail(Stage::Read, reason))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         if policy.sha256.is_some_and(|pin| pin != digest) {
             let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
@@ -164,6 +167,7 @@ impl Plugin {
         Ok(Arc::new(Self {
             data,
             file,
+            stamp,
             identity,
             scope: scope.clone(),
             code,

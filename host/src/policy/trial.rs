@@ -23,6 +23,7 @@ use crate::bittorrent::{Counts, InfoHash};
 use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
 use crate::data;
 use crate::metrics::Hook;
+use crate::watch::Stamp;
 
 /// A component that this host takes, compiled and linked.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ pub struct Said {
     pub changes: Map<String, Value>,
     pub label: Option<u64>,
     /// The names of the scope, and seconds.
-    pub remember: Option<(Vec<String>, u64)>,
+    pub remember: Option<(Vec<&'static str>, u64)>,
 }
 
 /// One instance of a plugin, as a worker has it, on a clock that stands still.
@@ -108,7 +109,7 @@ impl Candidate {
     ///
     /// Why it cannot be read.
     pub fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
-        component::read(path)
+        component::read(path).map(|(_, bytes)| bytes)
     }
 
     /// Whether it decides on announces; and on scrapes.
@@ -150,6 +151,7 @@ impl Candidate {
         }
         Ok(Plugin {
             file: PathBuf::new(),
+            stamp: Stamp::default(),
             identity: Identity {
                 digest: self.digest,
                 config: setting.config.to_string(),

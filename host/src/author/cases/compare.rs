@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Expect, Label, Part, Remember, Verdict, Wanted};
+use super::schema::{Expect, Label, Part, Remember, Wanted};
 use crate::policy::Said;
 
 /// A line for each field that differs; `values` looks up a key-value.
@@ -121,7 +121,7 @@ mod tests {
 
     fn said(changes: Value) -> Said {
         let Value::Object(changes) = changes else { panic!("an object") };
-        Said { verdict: Some(Verdict::Reject.name()), changes, ..Said::default() }
+        Said { verdict: Some("reject"), changes, ..Said::default() }
     }
 
     fn lines(expect: &str, said: &Said) -> Vec<String> {
@@ -147,7 +147,7 @@ mod tests {
     fn every_field_that_differs_is_named() {
         let said = Said {
             label: Some(26),
-            remember: Some((vec!["info-hash".into(), "event".into()], 60)),
+            remember: Some((vec!["info-hash", "event"], 60)),
             ..said(
                 json!({ "failure_reason": "no", "retry_in": "never", "attributes": [["a", "b"]] }),
             )
