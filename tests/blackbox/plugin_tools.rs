@@ -58,7 +58,7 @@ fn a_component_is_shown() {
     let folder = with_cases("torrent-approval", "");
     let said = fine(&plugin(&["inspect", "torrent-approval.wasm"], folder.path()));
     for line in [
-        "\n  language   Rust",
+        "\n  made with  wit-component ",
         "\n  contract   0.1.0\n",
         "\n  world      access-policy\n",
         "\n  hooks      announce-filter, lifecycle, scrape-filter\n",
@@ -352,7 +352,7 @@ fn a_change_is_built_and_reloaded() {
     fs::write(&source, text.replace("response::reject(", "response::rejekt(")).unwrap();
     fs::write(&source, text.replace("port not allowed", "not through this door")).unwrap();
     let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        eventually(|| refused("not through this door").then_some(()));
+        eventually("the change serves", || refused("not through this door"));
     }));
     dev.kill().unwrap();
     dev.wait().unwrap();
