@@ -263,8 +263,8 @@ fn a_missing_compiler_is_named_with_how_to_get_it() {
         ("python", "karuta: there is no componentize-py: `pip install componentize-py==0.25.1`"),
         (
             "javascript",
-            "karuta: there is no componentize-js: `npm install -g \
-             @bytecodealliance/componentize-js@0.23.0`",
+            "karuta: there is no componentize-js: `npm install --global \
+             @bytecodealliance/componentize-js@0.23.0 @bytecodealliance/preview2-shim@0.25.0`",
         ),
         (
             "c",
@@ -315,7 +315,7 @@ fn a_new_project_is_built_tested_and_decides_announces() {
     assert!(said.contains("\n  world      announce-policy\n"), "{said}");
     let file = project.join("door-man.wasm");
     let tracker = Daemon::start(&format!(
-        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest: 1024 }}\n",
+        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
         file.display()
     ));
     assert_eq!(Announce::of('a').port(80).http(tracker.http), Err("port not allowed".to_owned()));
@@ -332,7 +332,7 @@ fn a_change_is_built_and_reloaded() {
     fine(&build.unwrap());
     let file = project.join("door-man.wasm");
     let tracker = Daemon::start(&format!(
-        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest: 1024 }}\n",
+        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
         file.display()
     ));
     let admin = tracker.admin.to_string();

@@ -17,6 +17,9 @@ pub mod udp;
 /// How long anything may take that ought to happen at once.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// How long a daemon may take to get ready: it may have an interpreter to compile first.
+const READY: Duration = Duration::from_secs(180);
+
 /// The daemon's listeners in most tests: any free port, on IPv4 and IPv6.
 pub const LISTENERS: &str = "\
 http: [{ listen: '[::]:0' }]
@@ -67,7 +70,7 @@ impl Daemon {
             }
         });
         let [mut http, mut udp, mut admin] = [None; 3];
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + READY;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = told.recv_timeout(left) else {

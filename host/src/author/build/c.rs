@@ -12,8 +12,10 @@ use crate::author::Failure;
 use crate::author::project::{Project, SUPPLIED};
 
 /// In the order in which they are looked for.
-const COMPILERS: [(Tool, &[&str]); 3] = [
+const COMPILERS: [(Tool, &[&str]); 4] = [
     (Tool { name: "zig", get: GET }, &["cc"]),
+    // What PyPI's package is called by itself.
+    (Tool { name: "python-zig", get: GET }, &["cc"]),
     (Tool { name: "python3", get: GET }, &["-m", "ziglang", "cc"]),
     (Tool { name: "clang", get: GET }, &[]),
 ];
@@ -25,7 +27,8 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     let core = super::Core::new(project)?;
     let (tool, mut compiler) = compiler(&project.folder)?;
     compiler.args(["-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-s"]);
-    compiler.args(["-Wall", "-Wextra", "-I", SUPPLIED]);
+    // Of 16 MiB, zig's own, every instance would have one.
+    compiler.args(["-Wl,-z,stack-size=262144", "-Wall", "-Wextra", "-I", SUPPLIED]);
     compiler.args(sources(&project.folder)?);
     let world = project.world.replace('-', "_");
     compiler.arg(format!("{SUPPLIED}/{world}.c"));
@@ -40,8 +43,8 @@ fn compiler(folder: &Path) -> Result<(Tool, Command), Failure> {
     for (tool, arguments) in COMPILERS {
         let probe = match tool.name {
             "clang" => clang_has_wasi(),
-            "zig" => works("zig", &["version"]),
-            name => works(name, &["-c", "import ziglang"]),
+            "python3" => works("python3", &["-c", "import ziglang"]),
+            zig => works(zig, &["version"]),
         };
         if probe {
             let mut command = tool.command(folder);

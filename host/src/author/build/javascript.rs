@@ -6,7 +6,9 @@ use crate::author::project::{Project, WIT};
 
 const TOOL: Tool = Tool {
     name: "componentize-js",
-    get: "`npm install -g @bytecodealliance/componentize-js@0.23.0`",
+    // The second is a dependency that the first does not declare.
+    get: "`npm install --global @bytecodealliance/componentize-js@0.23.0 \
+          @bytecodealliance/preview2-shim@0.25.0`",
 };
 
 pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
