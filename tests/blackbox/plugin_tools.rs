@@ -1,10 +1,14 @@
 //! `karuta plugin …`, as an author of a policy calls it.
 
 use std::fs;
-use std::path::Path;
-use std::process::Output;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use karuta_tests::{Announce, Daemon, eventually, karuta, plugins, root};
+use karuta_tests::announce::Announce;
+use karuta_tests::{Daemon, karuta, plugins, root};
 use tempfile::TempDir;
 
 /// Runs `karuta plugin` in a folder. What it compiles is kept away from the user's own state.
@@ -62,7 +66,7 @@ fn a_component_is_shown() {
         "\n  contract   0.1.0\n",
         "\n  world      access-policy\n",
         "\n  hooks      announce-filter, lifecycle, scrape-filter\n",
-        "sets (has-info-hash, open",
+        "sets (open, has-info-hash, sources)\n",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
     }
@@ -240,6 +244,9 @@ fn what_is_not_there_is_named() {
         assert_eq!(code, 2, "{said}");
         assert!(said.contains("plugin.yaml here: `karuta plugin new` makes a project"), "{said}");
     }
+    fs::write(folder.path().join("plugin.yaml"), "name: x\nlanguage: c\n").unwrap();
+    let (code, said) = wrong(&plugin(&["test"], folder.path()));
+    assert_eq!((code, &*said), (2, "karuta: there is no x.wasm: `karuta plugin build` makes it"));
     let (code, said) = wrong(&plugin(&["new", "--lang", "rust", "Wrong_Name"], folder.path()));
     assert_eq!(code, 2);
     assert!(said.starts_with("karuta: invalid name `Wrong_Name`"), "{said}");
@@ -251,7 +258,7 @@ fn what_is_not_there_is_named() {
     let (code, said) = wrong(&plugin(&["build"], folder.path()));
     assert_eq!(code, 2);
     assert!(
-        said.starts_with("karuta: plugin.yaml:3:8: world: no world `nowhere`, expected one of "),
+        said.starts_with("karuta: ./plugin.yaml:3:8: world: no world `nowhere`, expected one of "),
         "{said}"
     );
 }
@@ -285,24 +292,43 @@ fn a_missing_compiler_is_named_with_how_to_get_it() {
     }
 }
 
-/// A new project in Rust, whose compiler every machine that runs these tests has; it is built into
-/// the folder of this workspace, so that its dependencies are compiled once.
+/// A new project in Rust, whose compiler every machine that runs these tests has. It is built of what
+/// this workspace is built of, without the network, into a folder that is kept.
+fn new_project(folder: &Path) -> PathBuf {
+    let said = fine(&plugin(&["new", "--lang", "rust", "door-man"], folder));
+    assert!(said.contains("  cd door-man\n  karuta plugin build"), "{said}");
+    let project = folder.join("door-man");
+    fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    project
+}
+
+/// `karuta plugin` with such a project.
+fn with_cargo(arguments: &[&str], project: &Path) -> Command {
+    let mut command = karuta(&[&["plugin"], arguments].concat(), project);
+    let target = plugins().parent().unwrap().join("plugin-tools");
+    command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true");
+    command.env("STATE_DIRECTORY", project.join(".state"));
+    command
+}
+
+fn tracker(project: &Path) -> Daemon {
+    let file = project.join("door-man.wasm");
+    Daemon::start(&format!(
+        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
+        file.display()
+    ))
+}
+
 #[test]
 fn a_new_project_is_built_tested_and_decides_announces() {
     let folder = tempfile::tempdir().unwrap();
-    let said = fine(&plugin(&["new", "--lang", "rust", "door-man"], folder.path()));
-    assert!(said.contains("  cd door-man\n  karuta plugin build"), "{said}");
-    let project = folder.path().join("door-man");
+    let project = new_project(folder.path());
     for file in
         ["plugin.yaml", ".gitignore", "Cargo.toml", "wit/policy.wit", "karuta/rust/src/lib.rs"]
     {
         assert!(project.join(file).is_file(), "{file}");
     }
-    let build = || {
-        let mut command = karuta(&["plugin", "build"], &project);
-        let target = plugins().parent().unwrap().join("plugin-tools");
-        command.env("CARGO_TARGET_DIR", target).output().expect("karuta runs")
-    };
+    let build = || with_cargo(&["build"], &project).output().expect("karuta runs");
     let said = fine(&build());
     assert!(said.starts_with("./door-man.wasm: "), "{said}");
     let written = fs::metadata(project.join("door-man.wasm")).unwrap().modified().unwrap();
@@ -313,48 +339,76 @@ fn a_new_project_is_built_tested_and_decides_announces() {
     assert!(said.ends_with("cases passed\n"), "{said}");
     let said = fine(&plugin(&["check", "door-man.wasm"], &project));
     assert!(said.contains("\n  world      announce-policy\n"), "{said}");
-    let file = project.join("door-man.wasm");
-    let tracker = Daemon::start(&format!(
-        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
-        file.display()
-    ));
+    let tracker = tracker(&project);
     assert_eq!(Announce::of('a').port(80).http(tracker.http), Err("port not allowed".to_owned()));
     Announce::of('a').http(tracker.http).unwrap();
 }
 
 #[test]
-fn a_change_is_built_and_reloaded() {
+fn a_change_is_built_tested_and_reloaded() {
     let folder = tempfile::tempdir().unwrap();
-    fine(&plugin(&["new", "--lang", "rust", "door-man"], folder.path()));
-    let project = folder.path().join("door-man");
-    let target = plugins().parent().unwrap().join("plugin-tools");
-    let build = karuta(&["plugin", "build"], &project).env("CARGO_TARGET_DIR", &target).output();
-    fine(&build.unwrap());
-    let file = project.join("door-man.wasm");
-    let tracker = Daemon::start(&format!(
-        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
-        file.display()
-    ));
-    let admin = tracker.admin.to_string();
-    let mut dev = karuta(&["plugin", "dev", "--admin", &admin], &project)
-        .env("CARGO_TARGET_DIR", &target)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let refused = |text: &str| {
-        let refusal = Announce::of('a').port(80).http(tracker.http);
-        refusal == Err(text.to_owned())
-    };
-    assert!(refused("port not allowed"));
+    let project = new_project(folder.path());
+    fine(&with_cargo(&["build"], &project).output().unwrap());
+    let tracker = tracker(&project);
+    let mut dev = Dev::start(&project, &tracker.admin.to_string());
+    dev.wait_for("generation 1: ");
     let source = project.join("src/lib.rs");
     let text = fs::read_to_string(&source).unwrap();
-    // An error first, which is no end.
     fs::write(&source, text.replace("response::reject(", "response::rejekt(")).unwrap();
+    dev.wait_for("karuta: cargo failed; what is wrong is above");
     fs::write(&source, text.replace("port not allowed", "not through this door")).unwrap();
-    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        eventually("the change serves", || refused("not through this door"));
-    }));
-    dev.kill().unwrap();
-    dev.wait().unwrap();
-    built.unwrap();
+    dev.wait_for("karuta: door-man: 1 of 3 cases failed");
+    let port_80 = || Announce::of('a').port(80).http(tracker.http);
+    assert_eq!(port_80(), Err("port not allowed".to_owned()));
+    let cases = project.join("cases.yaml");
+    let text = fs::read_to_string(&cases).unwrap();
+    fs::write(&cases, text.replace("port not allowed", "not through this door")).unwrap();
+    dev.wait_for("generation 2: replaced door-man");
+    assert_eq!(port_80(), Err("not through this door".to_owned()));
+}
+
+/// A `karuta plugin dev`, and what it says.
+struct Dev {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it has said so far.
+    said: Vec<String>,
+}
+
+impl Dev {
+    fn start(project: &Path, admin: &str) -> Self {
+        let mut command = with_cargo(&["dev", "--admin", admin], project);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("karuta runs");
+        let (tell, lines) = channel();
+        let (out, error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        for stream in [Box::new(out) as Box<dyn Read + Send>, Box::new(error)] {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = tell.send(line);
+                }
+            });
+        }
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Compilers take their time.
+    #[track_caller]
+    fn wait_for(&mut self, start: &str) {
+        loop {
+            match self.lines.recv_timeout(Duration::from_mins(5)) {
+                Ok(line) if line.starts_with(start) => return,
+                Ok(line) => self.said.push(line),
+                Err(_) => panic!("it never said `{start}`:\n{}", self.said.join("\n")),
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

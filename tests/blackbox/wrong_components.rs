@@ -19,7 +19,7 @@ fn built(world: &str, change: impl Fn(String) -> String) -> Vec<u8> {
     let abi = ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
     let mut module = dummy_module(&resolve, world, abi);
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embeds");
-    let mut encoder = ComponentEncoder::default();
+    let encoder = ComponentEncoder::default();
     encoder.module(&module).expect("a module").encode().expect("a component")
 }
 
@@ -53,7 +53,9 @@ fn said(folder: &Path, bytes: &[u8], arguments: &[&str]) -> String {
 
 /// What `karuta check` says of the same component.
 fn said_by_the_tracker(folder: &Path) -> String {
-    write_config(folder, "policies:\n  - name: broken\n    plugin: p.wasm\n");
+    let listen = "http: [{ listen: '127.0.0.1:0' }]\nadmin: { listen: '127.0.0.1:0' }\n";
+    let yaml = format!("{listen}policies:\n  - name: broken\n    plugin: p.wasm\n");
+    write_config(folder, &yaml);
     let output = karuta(&["check"], folder).output().unwrap();
     String::from_utf8(output.stderr).unwrap()
 }
@@ -133,7 +135,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "newer contract, imports",
             tampered("karuta:policy@0.1.0", "karuta:policy@0.2.0"),
-            format!("imports log of karuta:policy 0.2.0; this host offers 0.1.0; use a host that offers 0.2.0, or {rebuild}"),
+            format!("imports types of karuta:policy 0.2.0; this host offers 0.1.0; use a host that offers 0.2.0, or {rebuild}"),
         ),
         (
             "newer contract, exports",
@@ -250,19 +252,26 @@ fn every_wrong_component_is_told_what_would_mend_it() {
     ];
     assert!(cases.len() >= 20);
     let folder = tempfile::tempdir().unwrap();
+    let mut others = Vec::new();
     for (what, bytes, expected) in &cases {
         let said = said(folder.path(), bytes, &[]);
-        match expected.split_once('…').filter(|_| !expected.contains("https://…")) {
-            None => assert_eq!(said, *expected, "{what}"),
-            Some((start, end)) => {
-                assert!(said.starts_with(start) && said.ends_with(end), "{what}: {said}");
-            }
+        // What the tools below us say in between is theirs.
+        let fits = match expected.split_once(": …") {
+            Some((start, end)) => said.starts_with(start) && said.ends_with(end),
+            None => said == *expected,
+        };
+        if !fits {
+            others.push(format!("{what}: {said}\n  expected {expected}"));
         }
-        if *what != "a missing grant" {
-            let tracker = said_by_the_tracker(folder.path());
-            assert!(tracker.contains(&said), "{what}: {tracker}");
+        // The tracker does not insist on grants: what is refused then is the call. Of a trap it shows
+        // the whole backtrace.
+        let tracker = said_by_the_tracker(folder.path());
+        let alike = !["a missing grant", "a trap at the start"].contains(what);
+        if alike && !tracker.contains(&said) {
+            others.push(format!("{what}: the tracker says {tracker}"));
         }
     }
+    assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
 /// A good policy, with another core module in it that is instantiated last.

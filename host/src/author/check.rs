@@ -52,7 +52,9 @@ pub fn check(file: &Path, allow: &[Grant]) -> Result<(), Failure> {
     let candidate =
         Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
     let setting = Setting { name: "check".into(), ..Setting::default() };
-    candidate.instantiate(&engine, &setting).map_err(fail)?;
+    // A trap comes with its backtrace.
+    let one_line = |reason: String| reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    candidate.instantiate(&engine, &setting).map_err(|reason| fail(one_line(reason)))?;
     let survey = Survey::of(&bytes).map_err(fail)?;
     println!("{}: fine", file.display());
     inspect::print(&bytes, &survey);

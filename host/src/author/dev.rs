@@ -1,4 +1,4 @@
-//! `karuta plugin dev`: builds whenever something changes, and has a daemon read it.
+//! `karuta plugin dev`: builds and tests whenever something changes, and has a daemon read it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::project::{Project, SUPPLIED, WIT};
-use super::{Failure, build};
+use super::project::{CASES, Project, SUPPLIED, WIT};
+use super::{Failure, build, cases};
 use crate::admin::Client;
 
 /// How often files are looked at. What has changed is built once it has stood still for so long.
@@ -37,11 +37,17 @@ pub fn dev(folder: &Path, client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// One build, and where it worked, one reload. What goes wrong is said, and is no end.
+/// One build, its cases, and where all went well, one reload. What goes wrong is said, and is no
+/// end.
 fn round(folder: &Path, client: &Client) {
-    match build::build(folder, None) {
+    let cases = folder.join(CASES);
+    let tested = build::build(folder, None).and_then(|component| match cases.exists() {
+        true => cases::test(&component, &cases, None),
+        false => Ok(()),
+    });
+    match tested {
         Err(Failure::Failed(text) | Failure::Usage(text)) => eprintln!("karuta: {text}"),
-        Ok(_) => match client.reload() {
+        Ok(()) => match client.reload() {
             Ok(report) => println!("generation {}: {report}", report.generation),
             Err(reason) => eprintln!("karuta: not reloaded: {reason}"),
         },

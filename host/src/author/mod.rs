@@ -50,7 +50,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
-    /// Build whenever something changes, and have a running daemon read it.
+    /// Build and test whenever something changes, and have a running daemon read it.
     Dev {
         /// The project's folder.
         #[arg(default_value = ".")]
@@ -158,7 +158,16 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     }
     let component = match component {
         Some(component) => component,
-        None => Project::open(Path::new(""))?.component(),
+        None => {
+            let component = Project::open(Path::new(""))?.component();
+            if !component.exists() {
+                return Err(Failure::Usage(format!(
+                    "there is no {}: `karuta plugin build` makes it",
+                    component.display()
+                )));
+            }
+            component
+        }
     };
     Ok((component, cases))
 }

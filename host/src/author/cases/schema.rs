@@ -449,15 +449,14 @@ fn parse_time(text: &str) -> Option<u64> {
         [hour, minute, second] => (hour, minute, second),
         _ => return None,
     };
+    if !(1970..=9999).contains(&year) {
+        return None;
+    }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let february = if leap { 29 } else { 28 };
     let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let at = usize::try_from(month).ok()?.checked_sub(1)?;
-    let valid = (1970..=9999).contains(&year)
-        && (1..=*months.get(at)?).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
+    let valid = (1..=*months.get(at)?).contains(&day) && hour < 24 && minute < 60 && second < 60;
     // Leap years before this one.
     let leaps = |year: u64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
     let days = (year - 1970) * 365 + leaps(year) - leaps(1970)
