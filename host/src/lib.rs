@@ -3,6 +3,7 @@
 //! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
 
 pub mod admin;
+mod author;
 pub mod bittorrent;
 pub mod cli;
 pub mod config;

@@ -62,7 +62,8 @@ fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text { what, expected, parse, value: PhantomData })
 }
 
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// A number with a unit, such as 30s.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
 }
 
