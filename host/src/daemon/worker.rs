@@ -3,15 +3,15 @@
 use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::site::Site;
-use super::{Error, runtime, seconds, system};
+use super::{Error, seconds, system};
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::config::Config;
 use crate::frontend::{http, udp};
@@ -45,12 +45,27 @@ pub struct Adopt {
 
 impl Worker {
     pub fn start(self, number: usize) -> Result<JoinHandle<()>, Error> {
-        let runtime = runtime()?;
-        std::thread::Builder::new()
+        let (made, making) = channel();
+        let work = move || {
+            // It stays on the thread that makes it.
+            let runtime = Builder::new_current_thread().enable_all().build_local(<_>::default());
+            let (runtime, result) = match runtime {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(system("a runtime", error))),
+            };
+            // Whoever started it waits for this.
+            let _ = made.send(result);
+            if let Some(runtime) = runtime {
+                runtime.block_on(self.serve());
+            }
+        };
+        let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .stack_size(policy::THREAD_STACK)
-            .spawn(move || LocalSet::new().block_on(&runtime, self.serve()))
-            .map_err(|error| system("a worker thread", error))
+            .spawn(work)
+            .map_err(|error| system("a worker thread", error))?;
+        making.recv().unwrap_or(Ok(()))?;
+        Ok(thread)
     }
 
     async fn serve(self) {
