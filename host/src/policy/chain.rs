@@ -311,7 +311,10 @@ impl Link {
             let Exchange { request, changes, now, .. } = &mut **exchange;
             let credential = || self.policy.credential(request);
             if let Some(known) = self.remembered.find(hook, request, credential, *now) {
-                changes.clone_from(&known.changes);
+                // There are none pending before a policy is asked.
+                if known.changes.any {
+                    changes.clone_from(&known.changes);
+                }
                 self.series.remembered(hook, label(known.verdict));
                 return Ok(known.verdict);
             }
