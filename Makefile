@@ -8,7 +8,7 @@ WASM := wasm32-wasip2
 PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients
+.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -41,10 +41,10 @@ lint: wasm-target
 fmt:
 	$(CARGO) fmt --all
 
-## bench: what an announce costs, without and with policies
-bench: build
+## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
+bench: build test-plugins peers
 	$(CARGO) build --release --locked -p karuta-load
-	target/release/karuta-load compare
+	target/release/karuta-load bench $(ARGS)
 
 clean:
 	$(CARGO) clean
@@ -54,3 +54,6 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+peers:
+	@tests/setup peers
