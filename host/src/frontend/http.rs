@@ -51,7 +51,7 @@ pub struct Listener<S> {
 
 /// Buffers to work on requests with.
 #[derive(Default)]
-pub struct Pool(RefCell<Vec<Box<Scratch>>>);
+pub struct Pool(RefCell<Vec<Scratch>>);
 
 /// hyper reads into a buffer of this size at least.
 const LEAST_BUFFER: usize = 8192;
@@ -177,7 +177,7 @@ impl<S: Store> Listener<S> {
         async move {
             let reply = match entered {
                 Ok(action) => self.answer(action, start, &mut scratch).await,
-                Err(reply) => reply,
+                Err(reply) => *reply,
             };
             self.pool.0.borrow_mut().push(scratch);
             let end = Instant::now();
@@ -195,18 +195,18 @@ impl<S: Store> Listener<S> {
         request: Request<Incoming>,
         socket: SocketAddr,
         scratch: &mut Scratch,
-    ) -> Result<Action, Reply> {
+    ) -> Result<Action, Box<Reply>> {
         let (parts, _) = request.into_parts();
         let exchange = &mut scratch.exchange.request;
         let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
-            return Err(Reply::plain(StatusCode::NOT_FOUND));
+            return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
         if parts.method != Method::GET {
             let mut reply = Reply::plain(StatusCode::METHOD_NOT_ALLOWED);
             if let Some(response) = &mut reply.response {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
             }
-            return Err(reply);
+            return Err(reply.into());
         }
         let client = real_ip::client(&parts.headers, self.real_ip.as_ref(), socket.ip());
         let (client, proxied) = match client {
@@ -216,7 +216,7 @@ impl<S: Store> Listener<S> {
                 let counted =
                     (found.action, Family::of(socket.ip()), fail(error, &mut scratch.body));
                 let response = Some(text(&scratch.body, parts.headers));
-                return Err(Reply { response, counted: Some(counted) });
+                return Err(Reply { response, counted: Some(counted) }.into());
             }
         };
         exchange.transport = Transport::Http;

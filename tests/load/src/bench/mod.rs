@@ -46,7 +46,8 @@ pub struct Bench {
     /// Only cases whose titles begin so; may be given several times.
     #[arg(long, value_name = "TITLE")]
     case: Vec<String>,
-    /// Only servers whose names begin so; may be given several times.
+    /// Only servers of this name, or whose names begin so where it ends in `*`; may be given several
+    /// times.
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 }
@@ -113,7 +114,13 @@ impl Case {
         match self {
             Self::UdpAnnounce | Self::HttpAnnounce => load,
             Self::HttpClose => Load { close: true, ..load },
-            Self::UdpScrape => Load { scrapes: 1.0, scrape_hashes: 74, ..load },
+            // Requests of this size fill a socket's buffer soon.
+            Self::UdpScrape => Load {
+                scrapes: 1.0,
+                scrape_hashes: 74,
+                outstanding: load.outstanding.min(2),
+                ..load
+            },
             Self::UdpHalf => Load { rate: Some(most / 2.0), ..load },
         }
     }
@@ -153,14 +160,20 @@ impl Bench {
                     *asked += report.asked;
                     let (title, name) = (case.title(), &server.name);
                     eprint!("round {round}, {title}, {name}\n{report}");
-                    ensure!(report.is_clean() || !server.is_ours(), "not every answer was right");
+                    let right = report.requests > 0 && report.wrong.is_empty();
+                    ensure!(right || !server.is_ours(), "not every answer was right");
                     all.push(Measured { case: title, name: name.clone(), round, report });
                 }
             }
         }
         for (server, asked) in servers.iter().zip(asked) {
-            let counted = server.requests()?;
             let name = &server.name;
+            let lost = |one: &Measured| one.name == *name && one.report.lost > 0;
+            // Who knows whether what is lost has arrived.
+            if all.iter().any(lost) {
+                continue;
+            }
+            let counted = server.requests()?;
             ensure!(
                 counted.is_none_or(|counted| counted == asked),
                 "{name} was asked {asked} times, and counted {counted:?}"
@@ -198,7 +211,11 @@ impl Bench {
         let mut servers = Vec::new();
         let mut add =
             |name: &str, start: &dyn Fn() -> Result<Server>, needed: bool| -> Result<()> {
-                if !self.server.is_empty() && !self.server.iter().any(|of| name.starts_with(of)) {
+                let wanted = |of: &String| match of.strip_suffix('*') {
+                    Some(start) => name.starts_with(start),
+                    None => name == of,
+                };
+                if !self.server.is_empty() && !self.server.iter().any(wanted) {
                     return Ok(());
                 }
                 match start() {
