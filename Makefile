@@ -9,7 +9,7 @@ PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))
 SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt bench clean wasm-target clients toolchains
+.PHONY: run build plugins test-plugins samples test lint fmt bench soak stories clean wasm-target clients libtorrent toolchains peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -27,13 +27,15 @@ test-plugins: wasm-target
 	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
 
 ## samples: the policies of plugins/samples, each with its language's toolchain where that is there
+# The whole workspace is built even for one program: with fewer packages cargo chooses other
+# features for what they share, and compiles wasmtime twice.
 samples: wasm-target toolchains
-	$(CARGO) build --locked -p karuta
+	$(CARGO) build --locked --workspace
 	tests/build-plugins $(SAMPLES)
 	tests/build-samples
 
 ## test: all tests; with CI set, nothing is skipped
-test: test-plugins samples clients
+test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
@@ -46,10 +48,19 @@ lint: wasm-target
 fmt:
 	$(CARGO) fmt --all
 
-## bench: what an announce costs, without and with policies
-bench: build
+## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
+bench: build test-plugins peers
 	$(CARGO) build --release --locked -p karuta-load
-	target/release/karuta-load compare
+	target/release/karuta-load bench $(ARGS)
+
+## soak: 1200 reloads of two versions of a plugin, 200 of them under load
+soak: build test-plugins
+	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
+
+## stories: what subnet preference saves in a data centre; docs/stories has the figures
+stories: plugins libtorrent
+	$(CARGO) build --locked --workspace
+	target/debug/karuta-stories docs/stories
 
 clean:
 	$(CARGO) clean
@@ -59,6 +70,12 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+libtorrent:
+	@tests/setup stories
+
+peers:
+	@tests/setup peers
 
 toolchains:
 	@tests/setup toolchains

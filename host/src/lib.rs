@@ -3,6 +3,7 @@
 //! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
 
 pub mod admin;
+mod author;
 pub mod bittorrent;
 pub mod cli;
 pub mod config;
@@ -10,9 +11,11 @@ pub mod daemon;
 pub mod data;
 mod fetch;
 pub mod frontend;
+mod jwt;
 pub mod limits;
 pub mod metrics;
 pub mod policy;
 mod state_dir;
 pub mod swarm;
 pub mod tracker;
+mod watch;

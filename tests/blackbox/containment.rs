@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::udp::Client;
-use karuta_tests::{Daemon, bencode, eventually};
+use karuta_tests::{Daemon, LISTENERS, bencode, eventually};
 
 /// A daemon of one worker, so that all requests meet the same instances, with three policies that
 /// do `act` where a request has a parameter of their `on_error`'s name.
@@ -114,7 +114,110 @@ fn a_sleep_of_an_hour() {
 
 #[test]
 fn a_huge_text_for_the_host() {
-    is_contained("huge-text", "host");
+    is_contained("huge-text, text: fail", "host");
+}
+
+#[test]
+fn a_storm_of_calls() {
+    is_contained("call-storm", "deadline");
+}
+
+/// Whatever function it is passed to, the call ends there, and the next announce is served.
+#[test]
+fn huge_texts_for_every_function() {
+    let functions = [
+        "fail",
+        "warn",
+        "set-attribute",
+        "set-attribute-value",
+        "query-param",
+        "path-param",
+        "header",
+        "attribute",
+        "open",
+        "has-string",
+        "refresh",
+        "load-key",
+        "verify",
+        "get",
+        "put",
+        "delete",
+        "increment",
+        "write",
+        "counter",
+        "gauge",
+    ];
+    let rule = |name: &&str| {
+        format!("        - {{ on: announce, do: huge-text, text: {name}, query: {name} }}\n")
+    };
+    let rules: String = functions.iter().map(rule).collect();
+    let daemon = Daemon::start(&format!(
+        "tracker: {{ workers: 1 }}
+policies:
+  - name: huge
+    plugin: PLUGINS/test-hostile.wasm
+    config:
+      rules:
+{rules}"
+    ));
+    for (port, name) in (1000..).zip(functions) {
+        let before = errors(&daemon, "huge", "host");
+        // A client that was held back asks again as another.
+        eventually(name, || {
+            let answer = Announce::of('a').port(port).with(name).http(daemon.http);
+            assert_eq!(answer, Err("temporarily unavailable".to_owned()), "{name}");
+            errors(&daemon, "huge", "host") > before
+        });
+        eventually("others are served", || Announce::of('b').http(daemon.http).is_ok());
+    }
+}
+
+/// What is kept for a policy is bounded, and what is beyond it is refused and not paid for with the
+/// call.
+#[test]
+fn floods_are_refused() {
+    let flood = |act: &str| {
+        let daemon = Daemon::start(&format!(
+            "policies: [{{ name: flood, plugin: PLUGINS/test-hostile.wasm, \
+             limits: {{ storage: 1MiB, deadline: 5s }}, config: {{ rules: [{{ on: announce, do: {act} }}] }} }}]"
+        ));
+        let answer = Announce::of('a').dictionary(daemon.http);
+        let refused = answer.text("warning message").expect("it returns").parse::<u32>();
+        (daemon, refused.expect("a number"))
+    };
+    let (daemon, refused) = flood("metric-flood");
+    assert_eq!(refused, 10_000 - 64);
+    let page = daemon.admin_page("/metrics");
+    let series = page.lines().filter(|line| line.starts_with("karuta_plugin_flood_")).count();
+    assert!(series <= 64, "{series}");
+    let (daemon, refused) = flood("store-flood");
+    assert!((9_000..9_500).contains(&refused), "{refused}");
+    Announce::of('b').http(daemon.http).expect("it goes on");
+}
+
+/// Data of another format than a policy takes it for is as if nothing were in it.
+#[test]
+fn wrong_sets_hold_nothing() {
+    let folder = karuta_tests::folder(&format!(
+        "{LISTENERS}policies:
+  - name: curious
+    plugin: PLUGINS/test-hostile.wasm
+    data: {{ texts: {{ file: list, format: strings }}, raw: {{ file: list, format: raw }} }}
+    config:
+      rules:
+        - {{ on: announce, do: wrong-set, text: texts, query: texts }}
+        - {{ on: announce, do: wrong-set, text: raw, query: raw }}
+"
+    ));
+    std::fs::write(folder.path().join("list"), "a\nb\n").unwrap();
+    let daemon = Daemon::start_in(folder);
+    let told = |source: &str| {
+        let answer = Announce::of('a').with(source).dictionary(daemon.http);
+        answer.text("warning message").unwrap_or_default()
+    };
+    let nowhere = "false false None 0; Some(\"no data source `nowhere`\")";
+    assert_eq!(told("texts"), format!("false false None 2; {nowhere}"));
+    assert_eq!(told("raw"), format!("`raw` is raw data, no set; {nowhere}"));
 }
 
 /// Scrapes have the same `on_error`.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub mod announce;
 pub mod bencode;
+pub mod issuer;
 pub mod server;
 pub mod udp;
 
@@ -202,15 +203,27 @@ pub fn plugins() -> PathBuf {
     target().parent().expect("a target folder").join("plugins")
 }
 
+/// The whole YAML of an example in `deploy/examples`, on free ports and with the built components.
+pub fn example(name: &str) -> String {
+    let path = root().join("deploy/examples").join(name);
+    let yaml = std::fs::read_to_string(&path).expect("the example is there");
+    yaml.replace("../../target/plugins", "PLUGINS")
+        .replace("\"[::]:6969\"", "\"[::]:0\"")
+        .replace("\"127.0.0.1:6880\"", "\"127.0.0.1:0\"")
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The folder that this test was built into: `target/debug` or its like.
-fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
+/// The folder that this test or program was built into: `target/debug` or its like.
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let folder = program.parent().expect("target/PROFILE/PROGRAM");
+    // Tests are in target/PROFILE/deps.
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    folder.expect("target/PROFILE").to_owned()
 }
 
 /// An HTTP answer.

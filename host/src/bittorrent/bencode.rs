@@ -39,6 +39,10 @@ impl<'a> Writer<'a> {
     }
 
     fn decimal(&mut self, mut value: u64) {
+        // The length of a key.
+        if value < 10 {
+            return self.0.push(b'0' + value as u8);
+        }
         let mut digits = [0; 20];
         let mut first = digits.len();
         loop {

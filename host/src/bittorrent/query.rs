@@ -35,7 +35,7 @@ pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
         return Err(Invalid::SeveralInfoHashes);
     }
     let peer_id = fields.peer_id.ok_or(Invalid::Parameter("peer_id"))?;
-    let peer_id = twenty_bytes(peer_id)?.map(PeerId).ok_or(Invalid::PeerId)?;
+    let peer_id = peer_id.ok_or(Invalid::PeerId)?;
     let number = |value: Option<&[u8]>, name| match value {
         Some(value) => decimal(value).map(Some).ok_or(Invalid::Parameter(name)),
         None => Ok(None),
@@ -105,7 +105,8 @@ const NAME: usize = 16;
 struct Fields<'a> {
     info_hash: Option<InfoHash>,
     several_info_hashes: bool,
-    peer_id: Option<&'a [u8]>,
+    /// `Some(None)`: not of 20 bytes.
+    peer_id: Option<Option<PeerId>>,
     event: Option<&'a [u8]>,
     left: Option<&'a [u8]>,
     downloaded: Option<&'a [u8]>,
@@ -141,9 +142,12 @@ impl<'a> Fields<'a> {
             self.several_info_hashes = self.info_hash.replace(info_hash).is_some();
             return Ok(());
         }
+        if name == b"peer_id" {
+            self.peer_id = Some(twenty_bytes(value)?.map(PeerId));
+            return Ok(());
+        }
         check_escapes(value)?;
         let field = match name {
-            b"peer_id" => &mut self.peer_id,
             b"event" => &mut self.event,
             b"left" => &mut self.left,
             b"downloaded" => &mut self.downloaded,
@@ -186,6 +190,10 @@ fn num_want(value: &[u8]) -> Result<Option<u32>, Invalid> {
 }
 
 fn decimal(value: &[u8]) -> Option<u64> {
+    // So many digits always fit.
+    if (1..20).contains(&value.len()) && value.iter().all(u8::is_ascii_digit) {
+        return Some(value.iter().fold(0, |number, digit| 10 * number + u64::from(digit - b'0')));
+    }
     let mut number = None;
     for byte in Unescape(value) {
         let digit = char::from(byte.ok()?).to_digit(10)?;
@@ -258,10 +266,11 @@ impl Iterator for Unescape<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let (byte, rest) = match *self.0 {
             [] => return None,
-            [b'%', high, low, ref rest @ ..] => match (digit(high), digit(low)) {
-                (Some(high), Some(low)) => (Ok(high << 4 | low), rest),
-                _ => (Err(WrongEscape), rest),
-            },
+            [b'%', high, low, ref rest @ ..] => {
+                let (high, low) = (DIGITS[usize::from(high)], DIGITS[usize::from(low)]);
+                let byte = if (high | low) < 16 { Ok(high << 4 | low) } else { Err(WrongEscape) };
+                (byte, rest)
+            }
             [b'%', ref rest @ ..] => (Err(WrongEscape), rest),
             [b'+', ref rest @ ..] => (Ok(b' '), rest),
             [byte, ref rest @ ..] => (Ok(byte), rest),
@@ -271,14 +280,17 @@ impl Iterator for Unescape<'_> {
     }
 }
 
-fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        b'A'..=b'F' => Some(character - b'A' + 10),
-        _ => None,
+/// The values of hexadecimal digits of either case; 255 for other characters.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    digits
+};
 
 fn check_escapes(text: &[u8]) -> Result<(), WrongEscape> {
     if text.contains(&b'%') {

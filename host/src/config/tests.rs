@@ -118,7 +118,9 @@ fn the_default_configuration_has_every_key() {
         ("target/plugins/interval-variation.wasm", ""),
         ("connection-id.secret", "correct horse battery staple\n"),
     ]);
-    let text = switch_on(DEFAULT).replace("KARUTA_ADMIN_TOKEN", "PATH");
+    let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]
+        .iter()
+        .fold(switch_on(DEFAULT), |text, variable| text.replace(variable, "PATH"));
     let config = folder.parse(&text).unwrap();
     let names: Vec<&str> = config.policies.iter().map(|policy| policy.name.as_str()).collect();
     assert_eq!(names, ["clients", "torrents", "spread"]);
@@ -147,6 +149,7 @@ fn the_default_configuration_has_every_key() {
         "policies[0]",
         "policies[0].when",
         "policies[0].limits",
+        "policies[0].allow",
         "admin",
         "log",
     ] {

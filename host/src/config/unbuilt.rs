@@ -6,11 +6,10 @@ use super::{Error, Source};
 
 /// Paths, `[]` for each item of a list, `*` for each key; with a value where only that one is not
 /// built.
-const UNBUILT: [(&str, Option<&str>); 4] = [
+const UNBUILT: [(&str, Option<&str>); 3] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
     ("policies[].when.transports[]", Some("https")),
-    ("policies[].watch", None),
 ];
 
 /// Refuses what stands in `config` but is not built.

@@ -10,15 +10,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, watch as watched};
+use tokio::time::MissedTickBehavior;
 
 mod explain;
 mod site;
 mod version;
+mod watch;
 mod worker;
 
 use self::site::Site;
 use self::version::{Version, Versions, refused};
+use self::watch::Plugins;
 use self::worker::Worker;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config, LogLevel};
@@ -27,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Engine, Generation};
 use crate::state_dir::StateDir;
 use crate::swarm::{Memory, Options, Store};
+use crate::watch::POLL;
 
 /// Why the daemon did not run, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +99,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
     let site = Site::settle(&config, routes)?;
 
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watched::channel(false);
     let mut crew = Vec::new();
     let mut orders = Vec::new();
     for (number, rules) in rules.into_iter().enumerate() {
@@ -188,8 +192,8 @@ impl Signals {
         })
     }
 
-    /// Reloads at SIGHUP and when asked, one reload at a time, and explains, until SIGTERM or SIGINT. Returns what
-    /// served last.
+    /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
+    /// time, and explains, until SIGTERM or SIGINT. Returns what served last.
     async fn obey(
         mut self,
         versions: Versions,
@@ -198,6 +202,9 @@ impl Signals {
         mut questions: mpsc::Receiver<admin::AskExplain>,
     ) -> Generation {
         let site = Arc::new(site);
+        let mut plugins = Plugins::default();
+        let mut look = tokio::time::interval(POLL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let versions = Arc::new(Mutex::new(versions));
         let reload = || {
             let versions = versions.clone();
@@ -209,6 +216,13 @@ impl Signals {
                 _ = self.interrupt.recv() => break,
                 _ = self.hangup.recv() => {
                     reload();
+                }
+                _ = look.tick() => {
+                    // While a reload is under way there is nothing to compare with.
+                    let generation = versions.try_lock().map(|versions| versions.current.generation.clone());
+                    if generation.is_some_and(|generation| plugins.have_changed(&generation)) {
+                        reload();
+                    }
                 }
                 Some(reply) = asked.recv() => {
                     let result = reload();

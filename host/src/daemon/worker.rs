@@ -3,15 +3,15 @@
 use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::site::Site;
-use super::{Error, runtime, seconds, system};
+use super::{Error, seconds, system};
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::config::Config;
 use crate::frontend::{http, udp};
@@ -22,6 +22,9 @@ use crate::tracker::{Rules, Tracker};
 
 /// How long requests that are under way may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often policies take notice of new data, where no request makes them.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What one worker thread starts with.
 pub struct Worker {
@@ -45,12 +48,27 @@ pub struct Adopt {
 
 impl Worker {
     pub fn start(self, number: usize) -> Result<JoinHandle<()>, Error> {
-        let runtime = runtime()?;
-        std::thread::Builder::new()
+        let (made, making) = channel();
+        let work = move || {
+            // It stays on the thread that makes it.
+            let runtime = Builder::new_current_thread().enable_all().build_local(<_>::default());
+            let (runtime, result) = match runtime {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(system("a runtime", error))),
+            };
+            // Whoever started it waits for this.
+            let _ = made.send(result);
+            if let Some(runtime) = runtime {
+                runtime.block_on(self.serve());
+            }
+        };
+        let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .stack_size(policy::THREAD_STACK)
-            .spawn(move || LocalSet::new().block_on(&runtime, self.serve()))
-            .map_err(|error| system("a worker thread", error))
+            .spawn(work)
+            .map_err(|error| system("a worker thread", error))?;
+        making.recv().unwrap_or(Ok(()))?;
+        Ok(thread)
     }
 
     async fn serve(self) {
@@ -102,6 +120,8 @@ impl Worker {
             }
         }
         drop(local);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(Adopt { rules, done }) = orders.recv() => {
@@ -109,6 +129,7 @@ impl Worker {
                     // Whoever waited may have given up.
                     let _ = done.send(());
                 }
+                _ = look.tick() => tracker.freshen(),
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }

@@ -18,8 +18,9 @@ pub struct Activity(Rc<Cell<Phase>>);
 enum Phase {
     /// No request is under way since then.
     Idle(Instant),
-    /// The first bytes of a request came then.
-    Arriving(Instant),
+    /// The first bytes of a request came then, or, where nobody has asked yet, just now: most requests
+    /// arrive whole, and need no clock.
+    Arriving(Option<Instant>),
     /// A request is being answered.
     Working,
 }
@@ -36,7 +37,7 @@ pub struct Timeouts {
 impl Activity {
     /// A connection that is new: its first request must come as soon as a header must.
     pub fn new() -> Self {
-        Self(Rc::new(Cell::new(Phase::Arriving(Instant::now()))))
+        Self(Rc::new(Cell::new(Phase::Arriving(None))))
     }
 
     pub fn working(&self) {
@@ -49,7 +50,7 @@ impl Activity {
 
     fn arriving(&self) {
         if let Phase::Idle(_) = self.0.get() {
-            self.0.set(Phase::Arriving(Instant::now()));
+            self.0.set(Phase::Arriving(None));
         }
     }
 
@@ -57,7 +58,11 @@ impl Activity {
     pub fn deadline(&self, timeouts: Timeouts) -> Instant {
         match self.0.get() {
             Phase::Idle(since) => since + timeouts.keep_alive,
-            Phase::Arriving(since) => since + timeouts.header,
+            Phase::Arriving(since) => {
+                let since = since.unwrap_or_else(Instant::now);
+                self.0.set(Phase::Arriving(Some(since)));
+                since + timeouts.header
+            }
             Phase::Working => Instant::now() + timeouts.header,
         }
     }

@@ -5,18 +5,21 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
@@ -99,118 +102,150 @@ impl<S: Store> Listener<S> {
         self: Rc<Self>,
         stream: TcpStream,
         from: SocketAddr,
-        mut stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<bool>,
     ) {
         // An answer is one small write; waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
         let socket = canonical_socket(from);
         let activity = Activity::new();
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
-        let service = service_fn(|request| {
-            activity.working();
-            let (listener, activity) = (self.clone(), activity.clone());
-            async move { listener.respond(request, socket, &activity).await }
-        });
+        let service = service_fn(|request| self.respond(request, socket, &activity));
         let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .half_close(true)
                 .header_read_timeout(None)
+                // An answer is so small that copying it costs less than a second piece to write.
+                .writev(false)
                 .max_buf_size(self.max_request.max(LEAST_BUFFER))
                 .serve_connection(stream, service)
         );
         let mut look = std::pin::pin!(tokio::time::sleep_until(activity.deadline(timeouts)));
-        let mut closing = false;
-        loop {
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return,
+        let mut told = stopping.clone();
+        let mut stop = std::pin::pin!(unconstrained(told.wait_for(|stop| *stop)));
+        // The task is nearly always woken for the connection. The others need to be polled once, to
+        // be able to wake it, and then not before they have something to say. Unconstrained, for a
+        // connection that has used up the task's budget must not keep them from that.
+        let (mut waits, mut listens, mut closing) = (false, false, false);
+        poll_fn(|context| {
+            loop {
+                if connection.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
                 // A phase that ends sooner than the last one moves the look forward; the others
                 // cost no timer.
-                () = poll_fn(|context| {
-                    let deadline = activity.deadline(timeouts);
-                    if deadline < look.deadline() {
+                let deadline = activity.deadline(timeouts);
+                if deadline < look.deadline() {
+                    look.as_mut().reset(deadline);
+                    waits = false;
+                }
+                while !waits || look.is_elapsed() {
+                    waits = unconstrained(look.as_mut()).poll_unpin(context).is_pending();
+                    if !waits {
+                        let deadline = activity.deadline(timeouts);
+                        if deadline <= tokio::time::Instant::now() {
+                            return Poll::Ready(());
+                        }
                         look.as_mut().reset(deadline);
                     }
-                    look.as_mut().poll(context)
-                }) => {
-                    let deadline = activity.deadline(timeouts);
-                    if deadline <= tokio::time::Instant::now() {
-                        return;
-                    }
-                    look.as_mut().reset(deadline);
                 }
-                _ = stopping.wait_for(|stop| *stop), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
+                if closing || (listens && matches!(stopping.has_changed(), Ok(false))) {
+                    return Poll::Pending;
                 }
+                listens = true;
+                if stop.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                closing = true;
+                connection.as_mut().graceful_shutdown();
             }
-        }
+        })
+        .await;
     }
 
-    async fn respond(
+    /// Answers a request. What needs no waiting is done at once, so that the future is small.
+    fn respond(
         &self,
         request: Request<Incoming>,
         socket: SocketAddr,
         activity: &Activity,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Closed>> {
+        activity.working();
         let start = Instant::now();
         let mut scratch = self.pool.0.borrow_mut().pop().unwrap_or_default();
-        let reply = self.answer(request, socket, start, &mut scratch).await;
-        self.pool.0.borrow_mut().push(scratch);
-        let end = Instant::now();
-        activity.idle(end.into());
-        if let Some((action, family, outcome)) = reply.counted {
-            self.series.request(Transport::Http, action, family, outcome, end - start);
+        let entered = self.enter(request, socket, &mut scratch);
+        async move {
+            let reply = match entered {
+                Ok(action) => self.answer(action, start, &mut scratch).await,
+                Err(reply) => *reply,
+            };
+            self.pool.0.borrow_mut().push(scratch);
+            let end = Instant::now();
+            activity.idle(end.into());
+            if let Some((action, family, outcome)) = reply.counted {
+                self.series.request(Transport::Http, action, family, outcome, end - start);
+            }
+            reply.response.ok_or(Closed)
         }
-        reply.response.ok_or(Closed)
     }
 
-    async fn answer(
+    /// Fills in what the head of a request says but for its query. The error is a reply already.
+    fn enter(
         &self,
         request: Request<Incoming>,
         socket: SocketAddr,
-        now: Instant,
         scratch: &mut Scratch,
-    ) -> Reply {
+    ) -> Result<Action, Box<Reply>> {
         let (parts, _) = request.into_parts();
         let exchange = &mut scratch.exchange.request;
         let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
-            return Reply::plain(StatusCode::NOT_FOUND);
+            return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
         if parts.method != Method::GET {
             let mut reply = Reply::plain(StatusCode::METHOD_NOT_ALLOWED);
             if let Some(response) = &mut reply.response {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
             }
-            return reply;
+            return Err(reply.into());
         }
         let client = real_ip::client(&parts.headers, self.real_ip.as_ref(), socket.ip());
+        let (client, proxied) = match client {
+            Ok(client) => client,
+            Err(error) => {
+                scratch.body.clear();
+                let counted =
+                    (found.action, Family::of(socket.ip()), fail(error, &mut scratch.body));
+                let response = Some(text(&scratch.body, parts.headers));
+                return Err(Reply { response, counted: Some(counted) }.into());
+            }
+        };
         exchange.transport = Transport::Http;
         exchange.socket = socket;
         exchange.route = Some(found.route);
         exchange.source = Source::Http { uri: parts.uri, headers: parts.headers };
-        let (client, proxied) = match client {
-            Ok(client) => client,
-            Err(error) => {
-                let family = Family::of(socket.ip());
-                return invalid(found.action, family, error, &mut scratch.body);
-            }
-        };
         exchange.client = client;
         exchange.address = client;
         exchange.proxied = proxied;
         exchange.overridden = false;
         scratch.body.clear();
-        let outcome = match found.action {
+        Ok(found.action)
+    }
+
+    async fn answer(&self, action: Action, now: Instant, scratch: &mut Scratch) -> Reply {
+        let outcome = match action {
             Action::Scrape => self.scrape(scratch, now).await,
             _ => self.announce(scratch, now).await,
         };
-        let family = Family::of(client);
-        let counted = Some((found.action, family, outcome));
+        let request = &mut scratch.exchange.request;
+        let counted = Some((action, Family::of(request.client), outcome));
+        // While anything refers to a request, hyper cannot use its buffer again for the next.
+        let headers = match std::mem::take(&mut request.source) {
+            Source::Http { headers, .. } => headers,
+            Source::Udp { .. } => HeaderMap::new(),
+        };
         let response = match outcome {
             Outcome::Dropped => None,
-            _ => Some(text(&scratch.body)),
+            _ => Some(text(&scratch.body, headers)),
         };
         Reply { response, counted }
     }
@@ -284,21 +319,18 @@ impl Reply {
 #[error("the connection is closed without an answer")]
 struct Closed;
 
-fn text(body: &[u8]) -> Response<Full<Bytes>> {
+/// An answer with a body, in the memory that the headers of the request were in.
+fn text(body: &[u8], mut headers: HeaderMap) -> Response<Full<Bytes>> {
+    headers.clear();
+    headers.insert(CONTENT_TYPE, TEXT);
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body)));
-    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    *response.headers_mut() = headers;
     response
 }
 
 fn fail(error: Invalid, body: &mut Vec<u8>) -> Outcome {
     write_failure(body, &error.to_string(), None);
     Outcome::Invalid
-}
-
-fn invalid(action: Action, family: Family, error: Invalid, body: &mut Vec<u8>) -> Reply {
-    body.clear();
-    let outcome = fail(error, body);
-    Reply { response: Some(text(body)), counted: Some((action, family, outcome)) }
 }
 
 fn refuse(refused: Refused, scratch: &mut Scratch) -> Outcome {

@@ -32,6 +32,8 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
     artifacts: Option<Artifacts>,
+    /// Whether the clock runs: from the first component on.
+    clock: Mutex<bool>,
     /// Key-values.
     pub(super) stores: Named<storage::Store>,
     pub(super) ledgers: Named<Mutex<Ledger>>,
@@ -46,8 +48,7 @@ pub struct Engine {
 pub struct EngineError(String);
 
 impl Engine {
-    /// Makes the engine, and starts the thread of its clock, which ends with the engine. What it
-    /// compiles is kept in `artifacts`, and the plugins' own series in `series`.
+    /// Makes the engine. What it compiles is kept in `artifacts`, and the plugins' own series in `series`.
     pub fn new(artifacts: Option<Artifacts>, series: Arc<Registry>) -> Result<Self, EngineError> {
         Self::build(artifacts, series).map_err(|error| EngineError(format!("{error:#}")))
     }
@@ -63,18 +64,11 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker)?;
-        let weak = engine.weak();
-        std::thread::Builder::new().name("policy-clock".into()).spawn(move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-            }
-        })?;
         Ok(Self {
             engine,
             linker,
             artifacts,
+            clock: Mutex::default(),
             stores: Named::default(),
             ledgers: Named::default(),
             publications: Named::default(),
@@ -84,10 +78,27 @@ impl Engine {
 
     /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
     pub fn compile(&self, wasm: &[u8], digest: &[u8; 32]) -> wasmtime::Result<Component> {
+        self.start_clock()?;
         match &self.artifacts {
             Some(artifacts) => artifacts.component(&self.engine, wasm, digest),
             None => Component::from_binary(&self.engine, wasm),
         }
+    }
+
+    /// Starts the thread of the clock, which ends with the engine.
+    fn start_clock(&self) -> std::io::Result<()> {
+        let mut started = self.clock.lock();
+        if !std::mem::replace(&mut *started, true) {
+            let weak = self.engine.weak();
+            std::thread::Builder::new().name("policy-clock".into()).spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(TICK);
+                }
+            })?;
+        }
+        Ok(())
     }
 
     pub fn wasmtime(&self) -> &wasmtime::Engine {

@@ -104,6 +104,12 @@ pub(super) struct Changes {
     pub hidden: bool,
 }
 
+impl Default for Source {
+    fn default() -> Self {
+        Self::Udp { url: Vec::new() }
+    }
+}
+
 impl Default for Exchange {
     /// What a plugin sees where no request is decided: zeros, empty lists, none.
     fn default() -> Self {
@@ -130,7 +136,7 @@ impl Default for Exchange {
                 overridden: false,
                 route: None,
                 path: Vec::new(),
-                source: Source::Udp { url: Vec::new() },
+                source: Source::default(),
             },
             answer: Answer {
                 interval: 0,

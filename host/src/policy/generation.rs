@@ -68,8 +68,8 @@ impl Generation {
                         .map_err(|error| fail(plugin.init_error(error.to_string())))?
                 }
             };
-            let config::Policy { on_error, mode, tick, .. } = *policy;
-            Ok(Arc::new(Policy { supplier, when, on_error, mode, tick }))
+            let config::Policy { on_error, mode, tick, watch, .. } = *policy;
+            Ok(Arc::new(Policy { supplier, when, on_error, mode, tick, watch }))
         };
         let policies = policies.iter().zip(whens).enumerate().map(load);
         let generation = Self { policies: policies.collect::<Result<_, _>>()? };

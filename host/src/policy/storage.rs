@@ -278,6 +278,8 @@ fn expiry(ttl_seconds: Option<u32>, now: Instant) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -20,6 +20,9 @@ pub struct Load {
     /// How many torrents there are.
     #[arg(long, default_value_t = Self::DEFAULT.torrents)]
     pub torrents: u32,
+    /// The exponent of the Zipf law that says how often each torrent is asked about; 0: all alike.
+    #[arg(long, default_value_t = Self::DEFAULT.zipf)]
+    pub zipf: f64,
     /// Peers of each torrent.
     #[arg(long, default_value_t = Self::DEFAULT.peers)]
     pub peers: u32,
@@ -52,6 +55,7 @@ pub struct Load {
 impl Load {
     pub const DEFAULT: Self = Self {
         torrents: 10_000,
+        zipf: 0.0,
         peers: 64,
         seeders: 8,
         num_want: 50,
@@ -69,6 +73,7 @@ impl Load {
         ensure!((1..=self.peers).contains(&self.sockets), "sockets: 1 to as many as peers");
         ensure!((1..=256).contains(&self.outstanding), "outstanding: 1 to 256");
         ensure!(self.seeders <= self.peers, "seeders: not more than peers");
+        ensure!((0.0..=10.0).contains(&self.zipf), "zipf: 0 to 10");
         ensure!((0.0..=1.0).contains(&self.scrapes), "scrapes: 0 to 1");
         ensure!((1..=74).contains(&self.scrape_hashes), "scrape hashes: 1 to 74");
         ensure!(self.torrents >= self.scrape_hashes, "torrents: as many as one scrape asks about");
@@ -122,8 +127,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long the load runs before it is measured.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Announces every peer once.
-pub fn fill(target: &Target, load: &Load) -> Result<()> {
+/// Announces every peer once. Returns how many requests that took.
+pub fn fill(target: &Target, load: &Load) -> Result<u64> {
     let load = Load { rate: None, close: false, ..load.clone() };
     let mut clients = Clients::new(target, &load)?;
     let mut tally = Tally::default();
@@ -131,7 +136,7 @@ pub fn fill(target: &Target, load: &Load) -> Result<()> {
     if let Some(example) = tally.example() {
         bail!("filling the swarms: {example}");
     }
-    Ok(())
+    Ok(clients.asked)
 }
 
 /// Measures for a time in which the load is steady.
@@ -149,7 +154,7 @@ pub fn measure(target: &Target, load: &Load, time: Duration, pid: Option<u32>) -
     let mut rest = Tally::default();
     clients.drain(&mut rest)?;
     tally.take_faults(rest);
-    Ok(tally.report(elapsed, before.zip(after)))
+    Ok(tally.report(elapsed, clients.asked, before.zip(after)))
 }
 
 struct Clients {
@@ -157,6 +162,8 @@ struct Clients {
     all: Vec<Box<dyn Client>>,
     pace: Pace,
     looked: Instant,
+    /// Requests sent, those that were sent again too.
+    asked: u64,
 }
 
 impl Clients {
@@ -183,7 +190,7 @@ impl Clients {
             None => Pace::Full,
             Some(rate) => Pace::Rate { next: now, step: Duration::from_secs_f64(1.0 / rate) },
         };
-        Ok(Self { epoll, all, pace, looked: now })
+        Ok(Self { epoll, all, pace, looked: now, asked: 0 })
     }
 
     /// Asks until an instant, or until the source is empty and all is answered: then what gets
@@ -214,6 +221,7 @@ impl Clients {
                     }
                 }
                 if !orders.is_empty() {
+                    self.asked += orders.len() as u64;
                     client.send(&orders)?;
                 }
             }
@@ -256,6 +264,7 @@ impl Clients {
                 let lost = client.give_up(before);
                 lost.iter().for_each(|_| tally.lost());
                 if again && !lost.is_empty() {
+                    self.asked += lost.len() as u64;
                     client.send(&lost)?;
                 }
             }

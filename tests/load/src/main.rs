@@ -3,9 +3,10 @@
 //!
 //! It runs on one thread, so that it can have a core of its own beside the tracker's.
 
+mod bare;
+mod bench;
 mod bencode;
 mod client;
-mod compare;
 mod http;
 mod process;
 mod swarms;
@@ -32,8 +33,10 @@ struct Arguments {
 enum Command {
     /// Puts load on a tracker.
     Run(Run),
-    /// Compares Karuta without policies and with the shipped ones, over UDP and HTTP.
-    Compare(compare::Compare),
+    /// Answers without being a tracker.
+    Bare(bare::Bare),
+    /// Compares Karuta, without and with policies, with other trackers and with bare sockets.
+    Bench(bench::Bench),
 }
 
 #[derive(clap::Args)]
@@ -65,7 +68,8 @@ struct Run {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(run) => measure(&run),
-        Command::Compare(compare) => compare.run(),
+        Command::Bare(bare) => bare.run(),
+        Command::Bench(bench) => bench.run(),
     }
 }
 

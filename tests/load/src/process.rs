@@ -11,6 +11,8 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 pub struct Usage {
     /// User and system time of all its threads.
     pub cpu: Duration,
+    /// Context switches of the threads that it has now.
+    pub switches: u64,
     pub resident_bytes: u64,
 }
 
@@ -26,7 +28,20 @@ pub fn usage(pid: u32) -> Result<Usage> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     let unit = |name| Ok::<_, nix::Error>(sysconf(name)?.unwrap_or_default() as u64);
-    parse(&stat, unit(SysconfVar::CLK_TCK)?, unit(SysconfVar::PAGE_SIZE)?).context(path)
+    let usage = parse(&stat, unit(SysconfVar::CLK_TCK)?, unit(SysconfVar::PAGE_SIZE)?);
+    let mut usage = usage.context(path)?;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may have ended since it was listed.
+        let status = std::fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        usage.switches += switches(&status);
+    }
+    Ok(usage)
+}
+
+/// The sum of both kinds of context switches (proc_pid_status(5)).
+fn switches(status: &str) -> u64 {
+    let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+    lines.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
 }
 
 /// The program's name is in parentheses, and may hold anything.
@@ -37,7 +52,7 @@ fn parse(stat: &str, ticks_per_second: u64, page: u64) -> Option<Usage> {
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let ticks = field(14)? + field(15)?;
     let cpu = Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64);
-    Some(Usage { cpu, resident_bytes: field(24)? * page })
+    Some(Usage { cpu, switches: 0, resident_bytes: field(24)? * page })
 }
 
 #[cfg(test)]
@@ -50,5 +65,7 @@ mod tests {
         let usage = parse(stat, 100, 4096).unwrap();
         assert_eq!(usage.cpu, Duration::from_secs(3));
         assert_eq!(usage.resident_bytes, 300 * 4096);
+        let status = "Threads:\t1\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t5\n";
+        assert_eq!(switches(status), 12);
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rand_distr::{Distribution, Zipf};
 
 use crate::client::Load;
 
@@ -58,17 +59,23 @@ impl Source for Fill<'_> {
 pub struct Steady<'a> {
     load: &'a Load,
     rng: SmallRng,
+    /// Which torrents are asked about more than others; `None`: none.
+    law: Option<Zipf<f64>>,
 }
 
 impl<'a> Steady<'a> {
     pub fn new(load: &'a Load) -> Self {
-        Self { load, rng: SmallRng::seed_from_u64(0x6b61_7275_7461) }
+        let law = (load.zipf > 0.0).then(|| Zipf::new(load.torrents.into(), load.zipf).ok());
+        Self { load, rng: SmallRng::seed_from_u64(0x6b61_7275_7461), law: law.flatten() }
     }
 }
 
 impl Source for Steady<'_> {
     fn next(&mut self, address: u32) -> Option<Request> {
-        let torrent = self.rng.random_range(0..self.load.torrents);
+        let torrent = match &self.law {
+            Some(law) => (law.sample(&mut self.rng) as u32 - 1).min(self.load.torrents - 1),
+            None => self.rng.random_range(0..self.load.torrents),
+        };
         if self.load.scrapes > 0.0 && self.rng.random_bool(self.load.scrapes) {
             return Some(Request::Scrape { first: torrent });
         }

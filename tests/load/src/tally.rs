@@ -98,7 +98,12 @@ impl Tally {
     }
 
     /// Sums up a time of measuring.
-    pub fn report(mut self, elapsed: Duration, server: Option<(Usage, Usage)>) -> Report {
+    pub fn report(
+        mut self,
+        elapsed: Duration,
+        asked: u64,
+        server: Option<(Usage, Usage)>,
+    ) -> Report {
         self.latencies.sort_unstable();
         let requests = self.total();
         let seconds = elapsed.as_secs_f64();
@@ -108,6 +113,7 @@ impl Tally {
             f64::from(nanoseconds.copied().unwrap_or_default()) / 1000.0
         };
         Report {
+            asked,
             seconds,
             requests,
             announces: self.announces,
@@ -116,7 +122,9 @@ impl Tally {
             latency_us: Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) },
             server: server.map(|(before, after)| {
                 let cpu = after.cpu.saturating_sub(before.cpu);
+                let switches = after.switches.saturating_sub(before.switches);
                 Server {
+                    switches_per_request: switches as f64 / requests as f64,
                     cpu_us_per_request: cpu.as_secs_f64() * 1e6 / requests as f64,
                     cpu_share: cpu.as_secs_f64() / seconds,
                     resident_bytes: after.resident_bytes,
@@ -132,6 +140,8 @@ impl Tally {
 /// The outcome of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Requests sent, those outside of the measured time too.
+    pub asked: u64,
     pub seconds: f64,
     pub requests: u64,
     pub announces: u64,
@@ -163,6 +173,8 @@ pub struct Server {
     pub cpu_us_per_request: f64,
     /// Processor seconds in a second.
     pub cpu_share: f64,
+    /// How often its threads gave up a core or lost it.
+    pub switches_per_request: f64,
     pub resident_bytes: u64,
 }
 
@@ -186,9 +198,11 @@ impl fmt::Display for Report {
         if let Some(server) = &self.server {
             writeln!(
                 f,
-                "server: {:.2} µs of CPU a request, {:.0} % of a core, {:.1} MiB resident",
+                "server: {:.2} µs of CPU a request, {:.0} % of a core, {:.2} context switches a \
+                 request, {:.1} MiB resident",
                 server.cpu_us_per_request,
                 server.cpu_share * 100.0,
+                server.switches_per_request,
                 server.resident_bytes as f64 / f64::from(1 << 20),
             )?;
         }
@@ -216,7 +230,7 @@ mod tests {
         for microseconds in (1..=1001).rev() {
             tally.answered(ANNOUNCE, Duration::from_micros(microseconds));
         }
-        let report = tally.report(Duration::from_secs(2), None);
+        let report = tally.report(Duration::from_secs(2), 1001, None);
         assert_eq!((report.requests, report.per_second), (1001, 500.5));
         let Latency { p50, p99, p999, max } = report.latency_us;
         assert_eq!((p50, p99, p999, max), (501.0, 991.0, 1000.0, 1001.0));
@@ -233,7 +247,7 @@ mod tests {
             tally.check_announce(&load, ANNOUNCE, counts, peers, b"\x01");
         }
         assert_eq!(tally.example(), Some("wrong counts: \\x01"));
-        let report = tally.report(Duration::from_secs(1), None);
+        let report = tally.report(Duration::from_secs(1), 4, None);
         assert_eq!(report.wrong.values().sum::<u64>(), 4, "{:?}", report.wrong);
     }
 }

@@ -141,6 +141,8 @@ impl Client for UdpClient {
                     check(answer, slot.order.request, load, *peer_size, tally);
                     tally.answered(slot.order.request, now.duration_since(slot.order.due));
                 }
+                // A connect that was sent twice is answered twice.
+                None if number(answer, 0) == Some(CONNECT) => {}
                 None => tally.wrong("an answer to nothing that was asked", answer),
             }
         }

@@ -186,21 +186,23 @@ impl<'a> Picker<'a> {
         let of_v4 = first + second;
         let rank4 = |number: u32| if number < first { a + number } else { b + (number - first) };
         let rank6 = |number: u32| if number < third { c + number } else { d + (number - third) };
+        let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
+        let v4 = Candidates::of(&self.full.v4, false);
+        let row4 = |number: &u32| self.v4.row(role, rank4(*number));
+        if class.len() == of_v4 as usize {
+            v4.copy(chosen.iter().map(row4), count, ipv4, ipv4_ids);
+            return count;
+        }
         let count4 = chosen.iter().filter(|&&number| number < of_v4).count();
-        let v4 = chosen.iter().filter(|&&number| number < of_v4);
-        Candidates::of(&self.full.v4, false).copy(
-            v4.map(|&number| self.v4.row(role, rank4(number))),
-            count4,
-            &mut peers.ipv4,
-            &mut peers.ipv4_ids,
-        );
+        let places = chosen.iter().filter(|&&number| number < of_v4).map(row4);
+        v4.copy(places, count4, ipv4, ipv4_ids);
         if count4 < count {
             let v6 = chosen.iter().filter(|&&number| of_v4 <= number);
             Candidates::of(&self.full.v6, false).copy(
                 v6.map(|&number| self.v6.row(role, rank6(number - of_v4))),
                 count - count4,
-                &mut peers.ipv6,
-                &mut peers.ipv6_ids,
+                ipv6,
+                ipv6_ids,
             );
         }
         count

@@ -7,38 +7,73 @@ use rand::Rng;
 /// Fills `chosen` with distinct numbers below `below`, every subset equally likely.
 ///
 /// This is Floyd's algorithm: as many random numbers as are chosen, whatever they are chosen from.
-/// Up to [`QUICK`] of them need no allocation. Which order they come in is not uniform. There must
-/// be as many numbers as are to be chosen.
+/// Where most are chosen, those that are not are drawn. Up to [`QUICK`] of them need no allocation.
+/// Which order they come in is not uniform. There must be as many numbers as are to be chosen.
 pub fn choose(below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
     if chosen.len() <= QUICK {
-        floyd(below, rng, &mut [0; 64], chosen);
+        choose_with(&mut [0; 64], below, rng, chosen);
     } else {
-        floyd(below, rng, &mut vec![0; below.div_ceil(u64::BITS) as usize], chosen);
+        let words = below.div_ceil(u64::BITS) as usize;
+        choose_with(&mut vec![0; words], below, rng, chosen);
     }
 }
 
 /// The most numbers that are chosen without an allocation.
 pub const QUICK: usize = 512;
 
-/// `seen` has a bit for each number, or 2¹² of them. Then numbers share bits, and one whose bit is
-/// set is looked for among the chosen.
-fn floyd(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut [u32]) {
-    let first = below - chosen.len() as u32;
-    if below as usize <= 64 * seen.len() {
-        for (last, chosen) in (first..below).zip(chosen) {
-            let number = draw(last, rng);
-            *chosen = select_unpredictable(is_set(seen, number), last, number);
-            set(seen, *chosen);
-        }
-    } else {
-        for (at, last) in (first..below).enumerate() {
-            let mut number = draw(last, rng);
-            if is_set(seen, number % 4096) && chosen[..at].contains(&number) {
-                number = last;
+/// `seen` has a bit for each number, or 2¹² of them.
+fn choose_with(seen: &mut [u64], below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
+    let count = chosen.len() as u32;
+    if below < 2 * count {
+        floyd(below, below - count, rng, seen, |_| {});
+        // Bit by bit, without a branch for each number.
+        let mut chosen = chosen.iter_mut();
+        for (first, word) in (0..below).step_by(64).zip(seen) {
+            let mut left = !*word;
+            while left != 0 {
+                let Some(chosen) = chosen.next() else { break };
+                *chosen = first + left.trailing_zeros();
+                left &= left - 1;
             }
-            set(seen, number % 4096);
-            chosen[at] = number;
         }
+    } else if below as usize <= 64 * seen.len() {
+        let mut chosen = chosen.iter_mut();
+        floyd(below, count, rng, seen, |number| {
+            if let Some(chosen) = chosen.next() {
+                *chosen = number;
+            }
+        });
+    } else {
+        floyd_of_many(below, rng, seen, chosen);
+    }
+}
+
+/// Draws `count` numbers, each of which has a bit.
+fn floyd(
+    below: u32,
+    count: u32,
+    rng: &mut impl Rng,
+    seen: &mut [u64],
+    mut chosen: impl FnMut(u32),
+) {
+    for last in below - count..below {
+        let number = draw(last, rng);
+        let number = select_unpredictable(is_set(seen, number), last, number);
+        set(seen, number);
+        chosen(number);
+    }
+}
+
+/// Numbers share the 2¹² bits, and one whose bit is set is looked for among the chosen.
+fn floyd_of_many(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut [u32]) {
+    let first = below - chosen.len() as u32;
+    for (at, last) in (first..below).enumerate() {
+        let mut number = draw(last, rng);
+        if is_set(seen, number % 4096) && chosen[..at].contains(&number) {
+            number = last;
+        }
+        set(seen, number % 4096);
+        chosen[at] = number;
     }
 }
 

@@ -281,21 +281,16 @@ impl Swarm {
                 *number += u32::from(me <= *number);
             }
         }
-        let of_v4 = chosen.iter().filter(|&&number| number < first).count();
-        v4.copy(
-            chosen.iter().filter(|&&number| number < first).map(|number| *number as usize),
-            of_v4,
-            &mut peers.ipv4,
-            &mut peers.ipv4_ids,
-        );
-        if of_v4 < count {
-            v6.copy(
-                chosen.iter().filter(|&&n| first <= n).map(|n| (*n - first) as usize),
-                count - of_v4,
-                &mut peers.ipv6,
-                &mut peers.ipv6_ids,
-            );
+        let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
+        if second == 0 {
+            v4.copy(chosen.iter().map(|number| *number as usize), count, ipv4, ipv4_ids);
+            return count;
         }
+        let of_v4 = chosen.iter().filter(|&&number| number < first).count();
+        let places = chosen.iter().filter(|&&number| number < first).map(|number| *number as usize);
+        v4.copy(places, of_v4, ipv4, ipv4_ids);
+        let places = chosen.iter().filter(|&&n| first <= n).map(|n| (*n - first) as usize);
+        v6.copy(places, count - of_v4, ipv6, ipv6_ids);
         count
     }
 

@@ -19,7 +19,7 @@ wit_bindgen::generate!({ path: "../../../wit", world: "data-policy" });
 use exports::karuta::policy::{announce_filter, data_sink, lifecycle, scrape_filter};
 use karuta::policy::response::Scope;
 use karuta::policy::types::{Announce, Scrape, Verdict};
-use karuta::policy::{log, request, response};
+use karuta::policy::{keyvalue, log, metrics, request, response, sets, signatures};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,8 +63,17 @@ enum Act {
     Exit,
     /// Sleeps for an hour.
     Sleep,
-    /// Passes the host a text of two million bytes.
+    /// Passes two million bytes to the host function named in `text`.
     HugeText,
+    /// Calls the host for ever.
+    CallStorm,
+    /// Registers ten thousand series; the warning says how many were refused.
+    MetricFlood,
+    /// Puts a key-value of a thousand bytes ten thousand times; the warning says how many were refused.
+    StoreFlood,
+    /// Asks the data source named in `text`, and one that is not there, in every way; the warning
+    /// says what came of it.
+    WrongSet,
     /// Writes ten thousand lines to the log.
     LogFlood,
     // What WASI has no right to grant; the warning of the answer says what came of it.
@@ -186,7 +195,28 @@ fn follow(rule: &Rule) -> Verdict {
         }
         Act::Exit => std::process::exit(0),
         Act::Sleep => std::thread::sleep(Duration::from_hours(1)),
-        Act::HugeText => response::fail(&"x".repeat(2_000_000)),
+        Act::HugeText => huge(text),
+        Act::CallStorm => loop {
+            black_box(response::interval());
+        },
+        Act::MetricFlood => {
+            let refused =
+                (0..10_000).filter(|n| metrics::counter(&format!("flood_{n}"), "").is_err());
+            warn(refused.count().to_string());
+        }
+        Act::StoreFlood => {
+            let put = |n: &u32| keyvalue::put(&n.to_be_bytes(), &[0; 1000], None);
+            warn((0..10_000).filter(|n| put(n).is_err()).count().to_string());
+        }
+        Act::WrongSet => {
+            let ask = |set| {
+                let hash = sets::has_info_hash(set, (0, 0, 0, 0, 0));
+                let address = sets::match_address(set, (0, 0, 0, 0));
+                format!("{hash} {} {address:?} {}", sets::has_string(set, ""), sets::size(set))
+            };
+            let open = sets::open(text).map(ask).unwrap_or_else(|reason| reason);
+            warn(format!("{open}; {}; {:?}", ask(u32::MAX), sets::open("nowhere").err()));
+        }
         Act::LogFlood => {
             for line in 0..10_000 {
                 log::write(log::Level::Warn, &format!("line {line}"));
@@ -226,6 +256,35 @@ fn follow(rule: &Rule) -> Verdict {
         Act::WarnQuery => warn(request::query_param(text).unwrap_or_default()),
     }
     Verdict::Next
+}
+
+/// Passes two million bytes to a host function.
+fn huge(function: &str) {
+    let bytes = vec![b'x'; 2_000_000];
+    let text = String::from_utf8_lossy(&bytes);
+    match function {
+        "fail" => response::fail(&text),
+        "warn" => response::warn(&text),
+        "set-attribute" => response::set_attribute(&text, ""),
+        "set-attribute-value" => response::set_attribute("", &text),
+        "query-param" => drop(request::query_param(&text)),
+        "path-param" => drop(request::path_param(&text)),
+        "header" => drop(request::header(&text)),
+        "attribute" => drop(request::attribute(&text)),
+        "open" => drop(sets::open(&text)),
+        "has-string" => drop(black_box(sets::has_string(0, &text))),
+        "refresh" => sets::refresh(&text),
+        "load-key" => drop(signatures::load_key(&text)),
+        "verify" => drop(black_box(signatures::verify(0, &text, &bytes, &bytes))),
+        "get" => drop(keyvalue::get(&bytes)),
+        "put" => drop(keyvalue::put(b"", &bytes, None)),
+        "delete" => keyvalue::delete(&bytes),
+        "increment" => drop(keyvalue::increment(&bytes, 1, None)),
+        "write" => log::write(log::Level::Info, &text),
+        "counter" => drop(metrics::counter(&text, "")),
+        "gauge" => drop(metrics::gauge("a", &text)),
+        _ => panic!("no function {function}"),
+    }
 }
 
 fn recurse(depth: u64) -> u64 {

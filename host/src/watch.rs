@@ -1,0 +1,176 @@
+//! Files that are followed: replaced by rename or written in place, either is seen within two
+//! seconds.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often to look.
+pub const POLL: Duration = Duration::from_millis(250);
+/// A file that has changed is read once it has stood still for so long, so that nobody reads one
+/// that is half written.
+const STILL: Duration = Duration::from_millis(500);
+
+/// What changes with a file's content. The default is that of no file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Why a file was not read.
+#[derive(Debug)]
+pub enum Unread {
+    Gone,
+    /// It was being written.
+    Changing,
+    Unusable(String),
+}
+
+impl Unread {
+    /// In words for the operator.
+    pub fn reason(&self, path: &Path) -> String {
+        match self {
+            Self::Gone => format!("no such file: `{}`", path.display()),
+            Self::Changing => format!("`{}` is being written", path.display()),
+            Self::Unusable(reason) => reason.clone(),
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Reads a whole file of at most `max_size` bytes.
+pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Unread::Gone,
+        _ => Unread::Unusable(format!("cannot read `{}`: {error}", path.display())),
+    };
+    // A pipe would keep its reader waiting.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Unread::Unusable(format!("not a file: `{}`", path.display())));
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
+    let before = Stamp::of(&file.metadata().map_err(unreadable)?);
+    let mut bytes = Vec::new();
+    file.by_ref().take(max_size.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max_size {
+        let reason = format!("more than {max_size} bytes");
+        return Err(Unread::Unusable(reason));
+    }
+    match Stamp::of(&file.metadata().map_err(unreadable)?) == before {
+        true => Ok((before, bytes)),
+        false => Err(Unread::Changing),
+    }
+}
+
+/// A file that is looked at every [`POLL`].
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    /// As it was when it was last read, for good or ill.
+    known: Option<Stamp>,
+    /// As it is since it has changed, and from when on.
+    moving: Option<(Stamp, Instant)>,
+}
+
+impl Watch {
+    /// Watches a file for changes from what is `known` of it.
+    pub fn new(path: PathBuf, known: Option<Stamp>) -> Self {
+        Self { path, known, moving: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the file is now, where it has changed and stands still.
+    pub fn look(&mut self) -> Option<Stamp> {
+        let found = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
+        self.is_due(found, Instant::now()).then_some(found).flatten()
+    }
+
+    /// It has been dealt with as it was then.
+    pub fn settle(&mut self, known: Stamp) {
+        self.known = Some(known);
+    }
+
+    /// It could not be read after all; whatever comes next is a change.
+    pub fn forget(&mut self) {
+        self.moving = None;
+    }
+
+    /// Whether a file that is now as `found` is to be read.
+    fn is_due(&mut self, found: Option<Stamp>, now: Instant) -> bool {
+        let Some(found) = found.filter(|found| Some(*found) != self.known) else {
+            self.moving = None;
+            return false;
+        };
+        match self.moving {
+            Some((stamp, since)) if stamp == found => now.duration_since(since) >= STILL,
+            _ => {
+                self.moving = Some((found, now));
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(size: u64) -> Stamp {
+        Stamp { file: (1, 1), size, modified: (0, 0), changed: (0, 0) }
+    }
+
+    #[test]
+    fn a_file_is_read_when_it_stands_still() {
+        let start = Instant::now();
+        let mut watch = Watch::new(PathBuf::new(), Some(stamp(1)));
+        let mut due =
+            |found: Option<Stamp>, ms| watch.is_due(found, start + Duration::from_millis(ms));
+        assert!(!due(Some(stamp(1)), 0), "nothing is new");
+        assert!(!due(Some(stamp(2)), 250));
+        assert!(!due(Some(stamp(2)), 749));
+        assert!(!due(Some(stamp(3)), 750), "it grows");
+        assert!(!due(Some(stamp(3)), 1249));
+        assert!(due(Some(stamp(3)), 1250));
+        assert!(!due(None, 1500), "it is gone");
+        assert!(!due(Some(stamp(4)), 1750), "and begins anew");
+        assert!(due(Some(stamp(4)), 2250));
+        assert!(!due(Some(stamp(1)), 2500), "it is as it was");
+        assert!(!due(Some(stamp(4)), 2750));
+    }
+
+    #[test]
+    fn what_is_read_and_what_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        assert!(matches!(read(&path, 9), Err(Unread::Gone)));
+        std::fs::write(&path, "123456789").unwrap();
+        let (before, bytes) = read(&path, 9).unwrap();
+        assert_eq!(bytes, b"123456789");
+        let Err(Unread::Unusable(reason)) = read(&path, 8) else { panic!("it is too long") };
+        assert_eq!(reason, "more than 8 bytes");
+        let other = folder.path().join("new");
+        std::fs::write(&other, "123456789").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_ne!(read(&path, 9).unwrap().0, before, "another file of the same size");
+        let Err(Unread::Unusable(reason)) = read(folder.path(), 9) else { panic!("a folder") };
+        assert!(reason.starts_with("not a file: "), "{reason}");
+    }
+}

@@ -1,0 +1,217 @@
+//! What the policies would say to a request, asked of the running daemon.
+
+use karuta_tests::announce::Announce;
+use karuta_tests::{Connection, Daemon, run};
+use serde_json::{Value, json};
+
+const POLICIES: &str = "
+policies:
+  - name: clients
+    plugin: PLUGINS/client-approval.wasm
+    config: { deny: [-XL] }
+  - name: watched
+    plugin: PLUGINS/test-hostile.wasm
+    mode: shadow
+    config: { rules: [{ on: announce, do: reject }] }
+  - name: broken
+    plugin: PLUGINS/test-hostile.wasm
+    on_error: next
+    config: { rules: [{ on: announce, do: trap, query: bomb }] }
+  - name: seeds
+    plugin: PLUGINS/test-hostile.wasm
+    when: { transports: [udp] }
+    config: { rules: [] }
+  - name: told
+    plugin: PLUGINS/test-hostile.wasm
+    credential: ['query:key']
+    config:
+      rules:
+        - { on: announce, do: warn-credential }
+        - { on: announce, do: set-interval, number: 77 }
+        - { on: announce, do: remember, number: 60 }
+        - { on: announce, do: accept, query: vip }
+        - { on: scrape, do: hide, info_hash: '6262626262626262626262626262626262626262' }
+  - name: last
+    plugin: PLUGINS/test-hostile.wasm
+    config: { rules: [] }
+";
+
+/// What `karuta explain --json` prints.
+fn explain(daemon: &Daemon, arguments: &[&str]) -> Result<Value, String> {
+    let admin = daemon.admin.to_string();
+    let arguments = [&["explain", "--json", "--admin", &admin], arguments].concat();
+    let output = run(&arguments, daemon.folder.path());
+    match output.status.code() {
+        Some(0) => Ok(serde_json::from_slice(&output.stdout).expect("JSON")),
+        _ => Err(String::from_utf8(output.stderr).expect("text")),
+    }
+}
+
+fn url(daemon: &Daemon, scheme: &str, more: &str) -> String {
+    let query = Announce::of('a').client("-TR4050-").query();
+    format!("{scheme}://tracker.example:{}/announce?{query}{more}", daemon.http.port())
+}
+
+/// The policies of the first answer: name and what became of them.
+fn steps(explained: &Value) -> Vec<(&str, &str)> {
+    let steps = explained["answers"][0]["policies"].as_array().expect("a list");
+    fn step(step: &Value) -> (&str, &str) {
+        let said = ["skipped", "error", "verdict"].into_iter().find_map(|key| step[key].as_str());
+        (step["policy"].as_str().expect("a name"), said.expect("what became of it"))
+    }
+    steps.iter().map(step).collect()
+}
+
+#[test]
+fn every_policy_is_shown_with_what_it_says() {
+    let daemon = Daemon::start(POLICIES);
+    let explained = explain(&daemon, &[&url(&daemon, "http", "&key=abc")]).unwrap();
+    assert_eq!(
+        (&explained["transport"], &explained["action"], &explained["client"]),
+        (&json!("http"), &json!("announce"), &json!("127.0.0.1"))
+    );
+    assert_eq!(
+        steps(&explained),
+        [
+            ("clients", "next"),
+            ("watched", "reject"),
+            ("broken", "next"),
+            ("seeds", "`when` leaves it out"),
+            ("told", "next"),
+            ("last", "next"),
+        ]
+    );
+    let answer = &explained["answers"][0];
+    assert_eq!((&answer["outcome"], &answer["decided_by"]), (&json!("ok"), &Value::Null));
+    assert_eq!(answer["answer"]["interval"], 77);
+    assert_eq!(answer["answer"]["warning_message"], "abc");
+    let told = &answer["policies"][4];
+    assert_eq!(told["changes"], json!({ "interval": 77, "warning_message": "abc" }));
+    assert_eq!(told["remember"], json!({ "scope": ["info-hash", "event"], "seconds": 60 }));
+    assert!(told["microseconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(answer["policies"][1]["mode"], "shadow");
+
+    let explained = explain(&daemon, &[&url(&daemon, "http", "&bomb=&vip=")]).unwrap();
+    let said = steps(&explained);
+    assert!(said[2].1.starts_with("trap: "), "{said:?}");
+    assert_eq!(said[4..], [("told", "accept"), ("last", "a policy before it has accepted")]);
+    assert_eq!(explained["answers"][0]["decided_by"], "told");
+}
+
+#[test]
+fn it_asks_as_whom_and_over_what_one_likes() {
+    let daemon = Daemon::start(
+        "policies:
+  - { name: where, plugin: PLUGINS/address-approval.wasm, config: { deny: ['192.0.2.0/24'] } }
+  - name: told
+    plugin: PLUGINS/test-hostile.wasm
+    credential: ['header:x-key']
+    config: { rules: [{ on: announce, do: warn-credential }] }
+",
+    );
+    let url = |scheme| url(&daemon, scheme, "");
+    let answer = |arguments: &[&str]| explain(&daemon, arguments).unwrap()["answers"][0].clone();
+    let refused = answer(&[&url("udp"), "--from", "192.0.2.7"]);
+    assert_eq!(
+        (&refused["outcome"], &refused["decided_by"]),
+        (&json!("rejected"), &json!("where"))
+    );
+    assert_eq!(refused["answer"]["failure_reason"], "unapproved address");
+    let told = answer(&[&url("http"), "--header", "X-Key: secret"]);
+    assert_eq!(told["answer"]["warning_message"], "secret");
+}
+
+#[test]
+fn a_scrape_is_explained_for_each_info_hash() {
+    let daemon = Daemon::start(POLICIES);
+    let hashes = ['a', 'b'].map(|letter| format!("info_hash={}", letter.to_string().repeat(20)));
+    let url = format!("http://{}/scrape?{}", daemon.http, hashes.join("&"));
+    let explained = explain(&daemon, &[&url]).unwrap();
+    assert_eq!(explained["action"], "scrape");
+    let answers = explained["answers"].as_array().unwrap();
+    let hidden: Vec<_> = answers.iter().map(|answer| &answer["answer"]["hidden"]).collect();
+    assert_eq!(hidden, [&json!(false), &json!(true)]);
+}
+
+/// Nothing that is explained has happened: no peer, no call, no key-value, no restart.
+#[test]
+fn nothing_comes_of_it() {
+    let daemon = Daemon::start(
+        "tracker: { workers: 1 }
+policies:
+  - { name: broken, plugin: PLUGINS/test-hostile.wasm, config: { rules: [{ on: announce, do: trap, query: bomb }] } }
+  - { name: tally, plugin: PLUGINS/test-tally.wasm }
+",
+    );
+    let before = Announce::of('a').dictionary(daemon.http).text("warning message");
+    let page = || {
+        let page = daemon.admin_page("/metrics");
+        let ours = |line: &&str| line.starts_with("karuta_p") && !line.contains("_memory_");
+        page.lines().filter(ours).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let metrics = page();
+    for _ in 0..3 {
+        explain(&daemon, &[&url(&daemon, "http", "&bomb=")]).unwrap();
+        explain(&daemon, &[&url(&daemon, "http", "")]).unwrap();
+    }
+    assert_eq!(page(), metrics);
+    let after = Announce::of('a').dictionary(daemon.http).text("warning message");
+    assert_ne!(before, after, "it counts its announces");
+    let scrape = karuta_tests::udp::Client::connect(daemon.udp);
+    let counts = scrape.scrape(&[karuta_tests::announce::torrent('a')]).unwrap();
+    assert_eq!(counts[0][2], 1, "one leecher: {counts:?}");
+}
+
+#[test]
+fn what_is_no_request_is_said() {
+    let daemon = Daemon::start(POLICIES);
+    let http = daemon.http;
+    for (url, reason) in [
+        ("nonsense", "not a URL: relative URL without a base"),
+        ("ftp://a/announce", "a URL with ftp, expected http, https or udp"),
+        (&format!("http://{http}/elsewhere"), "no listener has a route for `/elsewhere`"),
+        (&format!("http://{http}/announce"), "no info_hash parameter supplied"),
+        (&format!("http://{http}/scrape"), "no info_hash parameter supplied"),
+    ] {
+        let error = explain(&daemon, &[url]).unwrap_err();
+        assert!(error.contains(reason), "{url}: {error}");
+    }
+    let output = run(&["explain", "http://a/announce", "--header", "x"], daemon.folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    // The API takes nothing that a web page could send.
+    let post = |head: &str, body: &str| {
+        let mut connection = Connection::open(daemon.admin);
+        let length = body.len();
+        let request = format!(
+            "POST /api/explain HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: {length}\r\n\r\n{body}"
+        );
+        connection.send(request.as_bytes());
+        connection.answer().status
+    };
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(post("", "{}"), 415);
+    assert_eq!(post(json, "{}"), 400);
+    assert_eq!(post(json, "{\"url\": \"http://a/announce\", \"nonsense\": 1}"), 400);
+    assert_eq!(post(&format!("{json}Origin: http://evil.example\r\n"), "{}"), 403);
+}
+
+/// What people read.
+#[test]
+fn it_is_printed() {
+    let daemon = Daemon::start(POLICIES);
+    let admin = daemon.admin.to_string();
+    let query = Announce::of('a').client("-XL0012-").query();
+    let url = format!("http://{}/announce?{query}", daemon.http);
+    let output = run(&["explain", &url, "--admin", &admin], daemon.folder.path());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], format!("announce of {} over http from 127.0.0.1", "61".repeat(20)));
+    assert!(lines[1].starts_with("  clients                  reject  "), "{printed}");
+    assert!(lines[1].ends_with(" µs"), "{printed}");
+    assert_eq!(lines[2], "    failure_reason: unapproved client");
+    assert_eq!(
+        lines[3],
+        "  watched                  not asked: a policy before it has refused (shadow)"
+    );
+    assert!(printed.contains("  = rejected by clients\n    failure_reason: unapproved client\n"));
+}

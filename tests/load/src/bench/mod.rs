@@ -1,0 +1,276 @@
+//! Karuta, without and with policies, beside other trackers and beside servers that only answer.
+
+mod server;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use crate::client::{self, Load};
+use crate::process;
+use crate::tally::Report;
+use server::Server;
+
+/// Runs servers in turn, several rounds, and prints tables of medians.
+///
+/// Each server has one worker, and keeps to a core; so does the generator.
+#[derive(clap::Args)]
+pub struct Bench {
+    /// The daemon.
+    #[arg(long, default_value = "target/release/karuta", value_name = "FILE")]
+    karuta: PathBuf,
+    /// The folder of the components.
+    #[arg(long, default_value = "target/plugins", value_name = "FOLDER")]
+    plugins: PathBuf,
+    /// The folder of other trackers, as `tests/setup peers` fills it.
+    #[arg(long, default_value = "target/peers", value_name = "FOLDER")]
+    peers_folder: PathBuf,
+    /// Where the measurements and the plots go.
+    #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
+    out: PathBuf,
+    #[command(flatten)]
+    load: Load,
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each time.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// Only cases whose titles begin so; may be given several times.
+    #[arg(long, value_name = "TITLE")]
+    case: Vec<String>,
+    /// Only servers of this name, or whose names begin so where it ends in `*`; may be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    server: Vec<String>,
+}
+
+/// Karuta with the policies that the targets are about.
+const THREE: &str = "Karuta, three policies";
+
+/// What is asked of every server that can do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Case {
+    UdpAnnounce,
+    HttpAnnounce,
+    HttpClose,
+    UdpScrape,
+    UdpHalf,
+}
+
+/// One measurement.
+#[derive(Serialize)]
+struct Measured {
+    case: &'static str,
+    name: String,
+    round: usize,
+    #[serde(flatten)]
+    report: Report,
+}
+
+impl Case {
+    const ALL: [Self; 5] =
+        [Self::UdpAnnounce, Self::HttpAnnounce, Self::HttpClose, Self::UdpScrape, Self::UdpHalf];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::UdpAnnounce => "UDP announce",
+            Self::HttpAnnounce => "HTTP announce, keep-alive",
+            Self::HttpClose => "HTTP announce, a connection each",
+            Self::UdpScrape => "UDP scrape of 74 hashes",
+            Self::UdpHalf => "UDP announce at half of Karuta's most",
+        }
+    }
+
+    fn is_udp(self) -> bool {
+        !matches!(self, Self::HttpAnnounce | Self::HttpClose)
+    }
+
+    /// Whether it says something about that server.
+    fn concerns(self, server: &Server) -> bool {
+        let carried = if self.is_udp() { server.udp.is_some() } else { server.http.is_some() };
+        // Debian's opentracker is built without keep-alive.
+        let keeps = server.name != "opentracker";
+        let main = matches!(&*server.name, "Karuta" | THREE | "bare sockets");
+        carried
+            && match self {
+                Self::UdpAnnounce => true,
+                Self::HttpClose => !server.is_variant(),
+                Self::HttpAnnounce => keeps && (!server.is_variant() || server.name == THREE),
+                Self::UdpHalf => main,
+                Self::UdpScrape => !server.name.starts_with("bare") && !server.is_variant(),
+            }
+    }
+
+    fn load(self, load: &Load, most: f64) -> Load {
+        let load = load.clone();
+        match self {
+            Self::UdpAnnounce | Self::HttpAnnounce => load,
+            Self::HttpClose => Load { close: true, ..load },
+            // Requests of this size fill a socket's buffer soon.
+            Self::UdpScrape => Load {
+                scrapes: 1.0,
+                scrape_hashes: 74,
+                outstanding: load.outstanding.min(2),
+                ..load
+            },
+            Self::UdpHalf => Load { rate: Some(most / 2.0), ..load },
+        }
+    }
+}
+
+impl Bench {
+    pub fn run(&self) -> Result<()> {
+        self.load.check()?;
+        ensure!(self.rounds > 0, "rounds: 1 or more");
+        let folder = tempfile::tempdir()?;
+        process::pin(self.server_core)?;
+        let servers = self.servers(folder.path())?;
+        process::pin(self.load_core)?;
+        let mut asked = Vec::new();
+        for server in &servers {
+            asked.push(self.fill(server)?);
+        }
+        let mut all: Vec<Measured> = Vec::new();
+        for round in 1..=self.rounds {
+            for case in Case::ALL {
+                if !self.case.is_empty() && !self.case.iter().any(|of| case.title().starts_with(of))
+                {
+                    continue;
+                }
+                for (server, asked) in servers.iter().zip(&mut asked) {
+                    if !case.concerns(server) {
+                        continue;
+                    }
+                    let udp = Case::UdpAnnounce.title();
+                    let most = |one: &&Measured| one.name == "Karuta" && one.case == udp;
+                    let most = all.iter().find(most).map_or(40_000.0, |one| one.report.per_second);
+                    let load = case.load(&self.load, most);
+                    let target = if case.is_udp() { &server.udp } else { &server.http };
+                    let Some(target) = target else { continue };
+                    let time = Duration::from_secs_f64(self.seconds);
+                    let report = client::measure(target, &load, time, Some(server.pid()))?;
+                    *asked += report.asked;
+                    let (title, name) = (case.title(), &server.name);
+                    eprint!("round {round}, {title}, {name}\n{report}");
+                    let right = report.requests > 0 && report.wrong.is_empty();
+                    ensure!(right || !server.is_ours(), "not every answer was right");
+                    all.push(Measured { case: title, name: name.clone(), round, report });
+                }
+            }
+        }
+        for (server, asked) in servers.iter().zip(asked) {
+            let name = &server.name;
+            let lost = |one: &Measured| one.name == *name && one.report.lost > 0;
+            // Who knows whether what is lost has arrived.
+            if all.iter().any(lost) {
+                continue;
+            }
+            let counted = server.requests()?;
+            ensure!(
+                counted.is_none_or(|counted| counted == asked),
+                "{name} was asked {asked} times, and counted {counted:?}"
+            );
+        }
+        std::fs::create_dir_all(&self.out)?;
+        std::fs::write(self.out.join("bench.json"), serde_json::to_string_pretty(&all)?)?;
+        for case in Case::ALL.map(Case::title) {
+            let rows = table::rows(&all, case);
+            if !rows.is_empty() {
+                println!("{}", table::table(case, &rows));
+                let name: String =
+                    case.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').collect();
+                let file = name.to_lowercase().replace(' ', "-") + ".svg";
+                std::fs::write(self.out.join(file), table::plot(case, &rows))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self, server: &Server) -> Result<u64> {
+        // Those that only answer have no swarms.
+        if server.name.starts_with("bare") {
+            return Ok(0);
+        }
+        eprintln!("filling the swarms of {}", server.name);
+        let target = server.udp.as_ref().or(server.http.as_ref());
+        target.map_or(Ok(0), |target| client::fill(target, &self.load))
+    }
+
+    /// Starts what there is. What cannot be started is named and left out, but for our own.
+    fn servers(&self, folder: &Path) -> Result<Vec<Server>> {
+        let (load, karuta, plugins) = (&self.load, &*self.karuta, &*self.plugins);
+        let peers = |path: &str| self.peers_folder.join(path);
+        let mut servers = Vec::new();
+        let mut add =
+            |name: &str, start: &dyn Fn() -> Result<Server>, needed: bool| -> Result<()> {
+                let wanted = |of: &String| match of.strip_suffix('*') {
+                    Some(start) => name.starts_with(start),
+                    None => name == of,
+                };
+                if !self.server.is_empty() && !self.server.iter().any(wanted) {
+                    return Ok(());
+                }
+                match start() {
+                    Ok(server) => servers.push(server),
+                    Err(error) if needed => return Err(error),
+                    Err(error) => eprintln!("left out: {name}: {error:#}"),
+                }
+                Ok(())
+            };
+        add("bare sockets", &|| Server::bare("udp", load), true)?;
+        add("bare hyper", &|| Server::bare("http", load), true)?;
+        add("Karuta", &|| Server::karuta(karuta, "Karuta", 1, ""), true)?;
+        let with = |name: &'static str, policies: &dyn Fn() -> Result<String>| {
+            Server::karuta(karuta, name, 1, &policies()?)
+        };
+        for (name, policies) in variants(plugins, folder) {
+            add(name, &|| with(name, &policies), false)?;
+        }
+        add("Karuta, two workers", &|| Server::karuta(karuta, "Karuta, two workers", 2, ""), true)?;
+        add("opentracker", &|| Server::opentracker(Path::new("opentracker"), load), false)?;
+        let udp = peers("bin/aquatic_udp");
+        add("aquatic_udp", &|| Server::aquatic_udp("aquatic_udp", &udp), false)?;
+        let ring = peers("io-uring/bin/aquatic_udp");
+        let name = "aquatic_udp, io_uring";
+        add(name, &|| Server::aquatic_udp(name, &ring), false)?;
+        let node = peers("node_modules/bittorrent-tracker/bin/cmd.js");
+        add("bittorrent-tracker", &|| Server::node(&node), false)?;
+        Ok(servers)
+    }
+}
+
+type Policies<'a> = Box<dyn Fn() -> Result<String> + 'a>;
+
+/// Karuta with policies, by name.
+fn variants<'a>(plugins: &'a Path, folder: &'a Path) -> Vec<(&'static str, Policies<'a>)> {
+    let one = |plugin: &'static str, more: &'static str| -> Policies<'a> {
+        Box::new(move || server::one(plugins, plugin, more))
+    };
+    let thrice = |config: &'static str| -> Policies<'a> {
+        Box::new(move || server::thrice(plugins, "test-nop", config))
+    };
+    // Interpreters start slowly, and are large.
+    const QUIET: &str = "  config: { from: '22:00', to: '06:00' }\n  \
+                         limits: { memory: 256MiB, init: 1m, deadline: 50ms }\n";
+    const SPREAD: &str = "  config: { probability: 0.2, max_increase: 60s, min_interval: true }\n";
+    vec![
+        (THREE, Box::new(|| server::three(plugins, folder))),
+        ("Karuta, three that do nothing", thrice("{}")),
+        ("Karuta, three remembered", thrice("{ remember: true }")),
+        ("Karuta, one that does nothing", one("test-nop", "")),
+        ("Karuta, one with a getter", one("test-nop", "  config: { getter: true }\n")),
+        ("Karuta, one remembered", one("test-nop", "  config: { remember: true }\n")),
+        ("Karuta, one in the shadow", one("test-nop", "  mode: shadow\n")),
+        ("Karuta, interval-variation", one("interval-variation", SPREAD)),
+        ("Karuta, one in Python", one("quiet-hours-python", QUIET)),
+        ("Karuta, one in JavaScript", one("quiet-hours-javascript", QUIET)),
+    ]
+}

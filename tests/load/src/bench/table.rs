@@ -1,0 +1,120 @@
+//! What was measured, as tables in Markdown and as bars.
+
+use std::fmt::Write as _;
+
+use super::Measured;
+use crate::tally::{Report, Server};
+
+/// The medians of one server in one case.
+pub struct Row {
+    server: String,
+    cpu: f64,
+    per_second: f64,
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    switches: f64,
+    mebibytes: f64,
+    /// Answers that were wrong or missing, of all rounds.
+    faults: u64,
+}
+
+/// The servers of a case, in the order in which they were measured.
+pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
+    let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
+    let first_round = of_case.iter().filter(|one| one.round == 1);
+    let rows = first_round.map(|first| {
+        let of_server: Vec<_> =
+            of_case.iter().filter(|one| one.name == first.name).map(|one| &one.report).collect();
+        let median = |value: &dyn Fn(&Report) -> f64| {
+            median(&mut of_server.iter().map(|report| value(report)).collect::<Vec<_>>())
+        };
+        let server = |value: fn(&Server) -> f64| {
+            median(&|report: &Report| report.server.as_ref().map_or(f64::NAN, value))
+        };
+        Row {
+            server: first.name.clone(),
+            cpu: server(|server| server.cpu_us_per_request),
+            per_second: median(&|report| report.per_second),
+            p50: median(&|report| report.latency_us.p50),
+            p99: median(&|report| report.latency_us.p99),
+            p999: median(&|report| report.latency_us.p999),
+            switches: server(|server| server.switches_per_request),
+            mebibytes: server(|server| server.resident_bytes as f64) / f64::from(1 << 20),
+            faults: of_server.iter().map(|r| r.lost + r.wrong.values().sum::<u64>()).sum(),
+        }
+    });
+    rows.collect()
+}
+
+pub fn table(case: &str, rows: &[Row]) -> String {
+    let mut table = format!(
+        "| {case} | CPU µs | Karuta's to it | added µs | a second | p50 µs | p99 µs | p99.9 µs | \
+         switches | MiB | faults |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+    );
+    let ours = rows.iter().find(|row| row.server == "Karuta").map_or(f64::NAN, |row| row.cpu);
+    for row in rows {
+        let added = match row.server.starts_with("Karuta,") {
+            true => format!("{:.2}", row.cpu - ours),
+            false => String::new(),
+        };
+        let Row { server, cpu, per_second, p50, p99, p999, switches, mebibytes, faults } = row;
+        // A string takes whatever is written to it.
+        let _ = writeln!(
+            table,
+            "| {server} | {cpu:.2} | {:.2} | {added} | {per_second:.0} | {p50:.0} | {p99:.0} | \
+             {p999:.0} | {switches:.3} | {mebibytes:.0} | {faults} |",
+            ours / cpu,
+        );
+    }
+    table
+}
+
+/// CPU time a request as bars, in SVG.
+pub fn plot(case: &str, rows: &[Row]) -> String {
+    let most = rows.iter().map(|row| row.cpu).fold(0.0, f64::max);
+    let height = 50 + 24 * rows.len();
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"{height}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"24\" font-size=\"15\">{case}: µs of CPU a request</text>\n"
+    );
+    for (at, row) in rows.iter().enumerate() {
+        let (y, width) = (42 + 24 * at, 400.0 * row.cpu / most);
+        let color = if row.server.starts_with("Karuta") { "#b5452c" } else { "#7a8894" };
+        let _ = writeln!(
+            svg,
+            "<text x=\"230\" y=\"{}\" text-anchor=\"end\">{}</text>\
+             <rect x=\"240\" y=\"{y}\" width=\"{width:.1}\" height=\"17\" fill=\"{color}\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{:.2}</text>",
+            y + 13,
+            row.server,
+            246.0 + width,
+            y + 13,
+            row.cpu,
+        );
+    }
+    svg + "</svg>\n"
+}
+
+/// The one in the middle, or half-way between the two in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values {
+        [] => f64::NAN,
+        _ => f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&mut []).is_nan());
+    }
+}

@@ -1,0 +1,41 @@
+//! A policy that decides nothing, to see what being asked costs. Only the load generator loads it.
+
+use std::time::Duration;
+
+use karuta_plugin::response::{self, Scope};
+use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, request};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Ask the host for one number.
+    #[serde(default)]
+    getter: bool,
+    /// Have the verdict remembered, for the torrent that the request is about.
+    #[serde(default)]
+    remember: bool,
+}
+
+struct Nop(Config);
+
+impl Policy for Nop {
+    type Config = Config;
+
+    fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        Ok(Self(config))
+    }
+}
+
+impl AnnounceFilter for Nop {
+    fn on_announce(&mut self, _: &Announce) -> Verdict {
+        if self.0.getter && request::left() == 42 {
+            return response::reject("the answer, not a number of bytes");
+        }
+        if self.0.remember {
+            response::remember(Scope::INFO_HASH, Duration::from_secs(3600));
+        }
+        Verdict::Next
+    }
+}
+
+karuta_plugin::export!(Nop: announce);
