@@ -270,8 +270,7 @@ fn a_missing_compiler_is_named_with_how_to_get_it() {
         ("python", "karuta: there is no componentize-py: `pip install componentize-py==0.25.1`"),
         (
             "javascript",
-            "karuta: there is no componentize-js: `npm install --global \
-             @bytecodealliance/componentize-js@0.23.0 @bytecodealliance/preview2-shim@0.25.0`",
+            "karuta: there is no componentize-qjs: `npm install --global componentize-qjs@0.4.5`",
         ),
         (
             "c",
