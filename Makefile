@@ -4,11 +4,12 @@ CARGO ?= cargo
 CONFIG ?= config.yaml
 WASM := wasm32-wasip2
 
-# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm.
-PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm, and so do the samples.
+PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
+SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins test lint fmt bench clean wasm-target clients peers
+.PHONY: run build plugins test-plugins samples test lint fmt bench soak stories clean wasm-target clients libtorrent toolchains peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -23,20 +24,26 @@ plugins: wasm-target
 	tests/build-plugins $(PLUGINS)
 
 test-plugins: wasm-target
-	tests/build-plugins $(PLUGINS) $(TEST_PLUGINS)
+	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
 
-## test: all tests; with CI set, nothing is skipped
+## samples: the policies of plugins/samples, each with its language's toolchain where that is there
 # The whole workspace is built even for one program: with fewer packages cargo chooses other
 # features for what they share, and compiles wasmtime twice.
-test: test-plugins clients
+samples: wasm-target toolchains
 	$(CARGO) build --locked --workspace
+	tests/build-plugins $(SAMPLES)
+	tests/build-samples
+
+## test: all tests; with CI set, nothing is skipped
+test: test-plugins samples clients libtorrent
+	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
 ## lint: formatting and clippy, warnings are errors
 lint: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
+	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all
@@ -45,6 +52,15 @@ fmt:
 bench: build test-plugins peers
 	$(CARGO) build --release --locked -p karuta-load
 	target/release/karuta-load bench $(ARGS)
+
+## soak: 1200 reloads of two versions of a plugin, 200 of them under load
+soak: build test-plugins
+	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
+
+## stories: what subnet preference saves in a data centre; docs/stories has the figures
+stories: plugins libtorrent
+	$(CARGO) build --locked --workspace
+	target/debug/karuta-stories docs/stories
 
 clean:
 	$(CARGO) clean
@@ -55,5 +71,11 @@ wasm-target:
 clients:
 	@tests/setup clients
 
+libtorrent:
+	@tests/setup stories
+
 peers:
 	@tests/setup peers
+
+toolchains:
+	@tests/setup toolchains

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -12,9 +12,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::admin::{Client, Question};
-use crate::config::{self, Admin, Config, LogFormat, LogLevel, Secret};
+use crate::admin::{Client, Question, Remote, Unknown};
+use crate::author;
+use crate::config::{self, Config, LogFormat, LogLevel};
 use crate::daemon::{self, Error};
+use crate::jwt;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
 #[derive(Parser)]
@@ -49,6 +51,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make and check tokens for the policy `jwt`.
+    Jwt {
+        #[command(subcommand)]
+        command: jwt::Command,
+    },
+    /// Make, build, test and measure policies.
+    #[command(subcommand)]
+    Plugin(author::Command),
     /// Show what the running daemon serves with.
     Status {
         #[command(flatten)]
@@ -66,20 +76,6 @@ struct Source {
     config: PathBuf,
 }
 
-#[derive(clap::Args)]
-struct Remote {
-    #[command(flatten)]
-    source: Source,
-    /// The daemon's admin side, where it is not to be looked up in the configuration.
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    /// The file with the admin side's token; otherwise $KARUTA_ADMIN_TOKEN, or the configuration's.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
-
-/// The environment variable that holds the admin side's token.
-const TOKEN: &str = "KARUTA_ADMIN_TOKEN";
 /// The exit code for a wrong configuration (`EX_CONFIG` of sysexits.h).
 const WRONG_CONFIGURATION: u8 = 78;
 
@@ -94,15 +90,17 @@ pub fn main() -> ExitCode {
         Command::Check(source) => load(&source)
             .and_then(daemon::check)
             .map(|()| println!("{}: fine", source.config.display())),
-        Command::Reload(remote) => return done_there(remote.client().and_then(reload_there)),
+        Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
             let question = question(url, from, &header);
             let explained =
-                question.and_then(|question| explain(&remote.client()?, &question, json));
+                question.and_then(|question| explain(&connect(remote)?, &question, json));
             return done_there(explained);
         }
+        Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
+        Command::Plugin(command) => return author::main(command),
         Command::Status { remote, json } => {
-            return done_there(remote.client().and_then(|client| status(&client, json)));
+            return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
     };
     match done {
@@ -144,26 +142,17 @@ impl From<String> for Failure {
     }
 }
 
-impl Remote {
-    fn client(self) -> Result<Client, Failure> {
-        let given = match (self.token_file, std::env::var_os(TOKEN)) {
-            (Some(file), _) => Some(Secret::from_file(&file)?),
-            (None, Some(token)) if !token.is_empty() => Some(Secret::from_env(TOKEN)?),
-            _ => None,
-        };
-        if let Some(address) = self.admin {
-            return Ok(Client { address, token: given });
+impl From<Unknown> for Failure {
+    fn from(unknown: Unknown) -> Self {
+        match unknown {
+            Unknown::Config(error) => Self { text: error.to_string(), code: WRONG_CONFIGURATION },
+            Unknown::Token(text) => text.into(),
         }
-        let config = config::load(&self.source.config)
-            .map_err(|error| Failure { text: error.to_string(), code: WRONG_CONFIGURATION })?;
-        let Admin { listen, token } = config.admin;
-        let host = match listen.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        Ok(Client { address: SocketAddr::new(host, listen.port()), token: given.or(token) })
     }
+}
+
+fn connect(remote: Remote) -> Result<Client, Failure> {
+    Ok(remote.client()?)
 }
 
 fn reload_there(client: Client) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
 
 pub mod admin;
+mod author;
 pub mod bittorrent;
 pub mod cli;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod daemon;
 pub mod data;
 mod fetch;
 pub mod frontend;
+mod jwt;
 pub mod limits;
 pub mod metrics;
 pub mod policy;

@@ -90,6 +90,11 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().adopt(rules.links);
     }
 
+    /// Has the policies take notice of new data, between two requests.
+    pub fn freshen(&self) {
+        self.chain.borrow_mut().freshen();
+    }
+
     /// Decides an announce, enters the peer, gives it others, and tells observers.
     pub async fn announce(
         &self,
@@ -240,19 +245,26 @@ fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut P
     }
 }
 
-/// Puts the peers that policies want hidden at random places among the swarm's own: in place of
-/// one where the answer is full, and only where the swarm gave a peer of that family.
+/// Puts the peers that policies want hidden at random places among the swarm's own, where it gave
+/// one of that family. In a full answer they take the places of the last, but never of all.
 fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
-    for peer in &answer.mixed {
-        let own = peers.len_of(Family::of(peer.ip()));
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let of = |list: &[SocketAddr]| {
+            list.iter().filter(|peer| Family::of(peer.ip()) == family).count()
+        };
+        let first = of(&answer.first[..answer.first.len().min(wanted)]);
+        let all = peers.len_of(family);
+        let own = all - first;
         if own == 0 {
             continue;
         }
-        let place = rng.random_range(0..=own);
-        if peers.len() < wanted {
+        let room = wanted.saturating_sub(peers.len());
+        let hidden = of(&answer.mixed).min(room + own - 1);
+        peers.truncate(family, all - hidden.saturating_sub(room));
+        let mixed = answer.mixed.iter().filter(|peer| Family::of(peer.ip()) == family);
+        for peer in mixed.take(hidden) {
+            let place = rng.random_range(first..=peers.len_of(family));
             peers.insert(place, *peer);
-        } else {
-            peers.replace(place.min(own - 1), *peer);
         }
     }
 }
@@ -271,5 +283,98 @@ impl RngCore for Borrowed<'_> {
 
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
         self.0.borrow_mut().fill_bytes(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Exchange;
+
+    const ROUNDS: usize = 500;
+
+    /// Peers `{net}.0.0.1:1`, `{net}.0.0.2:1` and so on; of `2001:db8:{net}::` for IPv6.
+    fn some(family: Family, net: u8, count: u8) -> Vec<SocketAddr> {
+        let address = |n| match family {
+            Family::Ipv4 => std::net::IpAddr::from([net, 0, 0, n]),
+            Family::Ipv6 => {
+                std::net::IpAddr::from([0x2001, 0xdb8, net.into(), 0, 0, 0, 0, n.into()])
+            }
+        };
+        (1..=count).map(|n| SocketAddr::new(address(n), 1)).collect()
+    }
+
+    /// An answer of those put first, the swarm's own, and those mixed in, many times.
+    fn answers(
+        first: &[SocketAddr],
+        own: &[SocketAddr],
+        mixed: &[SocketAddr],
+        wanted: usize,
+    ) -> impl Iterator<Item = Vec<SocketAddr>> {
+        let (first, own, mixed) = (first.to_vec(), own.to_vec(), mixed.to_vec());
+        let mut rng = SmallRng::seed_from_u64(1);
+        std::iter::repeat_with(move || {
+            let mut answer = Exchange::default().answer;
+            (answer.first, answer.mixed) = (first.clone(), mixed.clone());
+            let mut peers = Peers::default();
+            add_first(&mut answer, Carries { only: None, peers: 200 }, wanted, &mut peers);
+            for peer in own.iter().take(wanted - peers.len()) {
+                peers.insert(usize::MAX / 18, *peer);
+            }
+            mix(&answer, wanted, &mut peers, &mut rng);
+            peers.iter().collect()
+        })
+        .take(ROUNDS)
+    }
+
+    fn common(answer: &[SocketAddr], with: &[SocketAddr]) -> usize {
+        answer.iter().filter(|peer| with.contains(peer)).count()
+    }
+
+    #[test]
+    fn peers_are_mixed_in_at_any_place_behind_the_first() {
+        let [first, own, mixed] =
+            [(1, 1), (2, 3), (3, 1)].map(|(net, n)| some(Family::Ipv4, net, n));
+        let mut places = std::collections::BTreeSet::new();
+        for answer in answers(&first, &own, &mixed, 50) {
+            assert_eq!((answer.len(), answer[0]), (5, first[0]));
+            assert_eq!(common(&answer, &own), 3);
+            places.insert(answer.iter().position(|peer| *peer == mixed[0]).unwrap());
+        }
+        assert_eq!(places.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn in_a_full_answer_they_take_places_but_never_all() {
+        let own = some(Family::Ipv4, 2, 10);
+        for (wanted, count, expected) in [(10, 3, 3), (10, 20, 9), (4, 3, 3), (1, 3, 0), (12, 3, 3)]
+        {
+            let mixed = some(Family::Ipv4, 3, count);
+            for answer in answers(&[], &own, &mixed, wanted) {
+                assert_eq!(common(&answer, &mixed), expected, "{wanted} {count}");
+                let filled = wanted.min(10 + expected);
+                assert_eq!(answer.len(), filled, "{wanted} {count}");
+                assert_eq!(common(&answer, &own), filled - expected);
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_swarm_gave_none_of_the_family_none_is_mixed_in() {
+        let [mixed, first] = [3, 1].map(|net| some(Family::Ipv4, net, 2));
+        let others = some(Family::Ipv6, 2, 3);
+        for answer in answers(&[], &[], &mixed, 50) {
+            assert_eq!(answer, []);
+        }
+        for answer in answers(&[], &others, &mixed, 50) {
+            assert_eq!(answer, others);
+        }
+        for answer in answers(&first, &others, &mixed, 50) {
+            assert_eq!(answer, [first.clone(), others.clone()].concat());
+        }
+        let both = [mixed, some(Family::Ipv6, 3, 2)].concat();
+        for answer in answers(&[], &others, &both, 4) {
+            assert_eq!((answer.len(), common(&answer, &others)), (4, 2), "one had room");
+        }
     }
 }

@@ -13,8 +13,8 @@ pub const POLL: Duration = Duration::from_millis(250);
 /// that is half written.
 const STILL: Duration = Duration::from_millis(500);
 
-/// What changes with a file's content.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What changes with a file's content. The default is that of no file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stamp {
     file: (u64, u64),
     size: u64,

@@ -258,6 +258,70 @@ fn a_web_page_cannot_reload() {
 #[test]
 fn reloads_under_load_lose_nothing() {
     let daemon = Daemon::start(&interval(100));
+    reload_under_load(&daemon, 30, 2);
+    assert_eq!(daemon.metric("karuta_generation"), 31.0);
+}
+
+/// The same for long, between two files that differ, and what it costs. `make soak` runs it.
+#[test]
+#[ignore = "takes minutes; `make soak` runs it"]
+fn soak() {
+    let daemon = Daemon::start(&interval(100));
+    let component = fs::read(plugins().join("test-hostile.wasm")).unwrap();
+    for name in VERSIONS {
+        // A section that says nothing makes another file of it.
+        let section = [&[0, 2, 1][..], &name.as_bytes()[..1]].concat();
+        let bytes = [&component[..], &section].concat();
+        fs::write(daemon.folder.path().join(format!("{name}.wasm")), bytes).unwrap();
+    }
+    let answered = reload_under_load(&daemon, 200, 4);
+    let failed = daemon.metric("karuta_policy_restarts_total{policy=\"told\"}");
+    println!("200 reloads under load: {answered} announces answered, none lost, none wrong");
+    assert_eq!(failed, 0.0);
+
+    let mut resident = Vec::new();
+    for round in 0..=1000_u32 {
+        rewrite(&daemon, &version(u64::from(round) + 1));
+        assert_eq!(ask(&daemon).0, 200);
+        if round % 100 == 0 {
+            resident.push(memory(&daemon));
+        }
+    }
+    println!("resident KiB after 0, 100, … 1000 more reloads: {resident:?}");
+    println!("threads: {}, descriptors: {}", count(&daemon, "task"), count(&daemon, "fd"));
+    let (early, last) = (resident[1], resident[10]);
+    assert!(last < early + early / 10, "it grows: {resident:?}");
+}
+
+/// The names of two files of the same component.
+const VERSIONS: [&str; 2] = ["even", "odd"];
+
+/// A policy that sets the interval, by one file or the other.
+fn version(interval: u64) -> String {
+    let file = VERSIONS[(interval % 2) as usize];
+    format!(
+        "policies:
+  - name: told
+    plugin: {file}.wasm
+    config: {{ rules: [{{ on: announce, do: set-interval, number: {interval} }}] }}
+"
+    )
+}
+
+/// Resident memory, in KiB.
+fn memory(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn count(daemon: &Daemon, what: &str) -> usize {
+    fs::read_dir(format!("/proc/{}/{what}", daemon.pid())).unwrap().count()
+}
+
+/// Reloads a daemon of the interval 100 to 101, 102 and so on, while clients announce over kept connections
+/// and over UDP, and check each answer. Says how many were answered.
+fn reload_under_load(daemon: &Daemon, rounds: u64, clients: u16) -> u64 {
     let over = AtomicBool::new(false);
     let answered = AtomicU64::new(0);
     // The oldest version that may answer from now on, and the newest. Each has the next number.
@@ -268,9 +332,10 @@ fn reloads_under_load_lose_nothing() {
         assert!((before..=after).contains(&interval), "{interval}, {before}, {after}");
         answered.fetch_add(1, SeqCst);
     };
+    let files = daemon.folder.path().join("even.wasm").exists();
     std::thread::scope(|scope| {
-        for worker in 0..2_u16 {
-            let (daemon, over, must, check) = (&daemon, &over, &must, &check);
+        for worker in 0..clients {
+            let (over, must, check) = (&over, &must, &check);
             scope.spawn(move || {
                 let client = Client::connect(daemon.udp);
                 while !over.load(SeqCst) {
@@ -292,16 +357,15 @@ fn reloads_under_load_lose_nothing() {
                 }
             });
         }
-        for round in 0..30_u64 {
-            let next = 101 + round;
+        for next in 101..101 + rounds {
             let seen = answered.load(SeqCst);
             eventually("answers", || answered.load(SeqCst) > seen + 20);
             may.store(next, SeqCst);
-            rewrite(&daemon, &interval(next as u32));
-            assert_eq!(ask(&daemon).0, 200);
+            rewrite(daemon, &if files { version(next) } else { interval(next as u32) });
+            assert_eq!(ask(daemon).0, 200);
             must.store(next, SeqCst);
         }
         over.store(true, SeqCst);
     });
-    assert_eq!(daemon.metric("karuta_generation"), 31.0);
+    answered.load(SeqCst)
 }

@@ -199,6 +199,21 @@ fn what_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
+fn what_comes_again_is_no_new_version() {
+    let server = Server::with(&list("a"));
+    let daemon = start(&server, ", max_age: 3s");
+    eventually("the list is there", || approved(&daemon) == "a");
+    eventually("it is fetched often enough", || server.requests().len() > 4);
+    assert_eq!(approved(&daemon), "a", "confirmed is as good as new");
+    let status = daemon.admin_page("/api/status");
+    assert!(status.contains("\"version\": 1"), "{status}");
+    server.answer(&list("b"));
+    eventually("another comes", || approved(&daemon) == "b");
+    server.answer(&list("a"));
+    eventually("the first comes back", || approved(&daemon) == "a");
+}
+
+#[test]
 fn what_is_too_old_counts_no_more() {
     let server = Server::with(&list("a"));
     let daemon = start(&server, ", max_age: 2s, required: true");

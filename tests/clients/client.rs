@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use karuta_tests::{plugins, root};
 use tempfile::TempDir;
 
 /// A BitTorrent client that may be installed.
@@ -12,6 +13,8 @@ use tempfile::TempDir;
 pub enum Program {
     Aria2,
     Transmission,
+    /// By way of Python.
+    Libtorrent,
 }
 
 impl Program {
@@ -19,14 +22,32 @@ impl Program {
         match self {
             Self::Aria2 => "aria2c",
             Self::Transmission => "transmission-cli",
+            Self::Libtorrent => "python3",
         }
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(self.name());
+        if let Self::Libtorrent = self {
+            let target = plugins();
+            let target = target.parent().expect("a target folder");
+            command.env("PYTHONPATH", target.join("stories/python"));
+        }
+        command
     }
 
     /// Whether it is installed; where it is not, the test is to be skipped.
     pub fn is_there(self) -> bool {
-        let found = Command::new(self.name()).arg("--version").output().is_ok();
+        let test: &[&str] = match self {
+            Self::Libtorrent => &["-c", "import libtorrent"],
+            Self::Aria2 | Self::Transmission => &["--version"],
+        };
+        // Not all of them exit with 0 after they have told their version.
+        let found = self.command().args(test).output();
+        let found =
+            found.is_ok_and(|output| output.status.success() || !matches!(self, Self::Libtorrent));
         if !found {
-            skip(&format!("{} is missing; `make test` installs it on Debian", self.name()));
+            skip(&format!("{self:?} is missing; `make test` installs it on Debian"));
         }
         found
     }
@@ -60,9 +81,12 @@ impl Client {
         if let Some((name, content)) = file {
             std::fs::write(path.join("files").join(name), content).expect("the file is written");
         }
-        let mut command = Command::new(program.name());
+        let mut command = program.command();
         match program {
             Program::Aria2 => aria2(&mut command, address),
+            Program::Libtorrent => {
+                command.arg(root().join("tests/clients/share.py")).arg(address.to_string());
+            }
             Program::Transmission => {
                 let settings = transmission(&mut command, address);
                 std::fs::create_dir(path.join("settings")).expect("a folder for the settings");

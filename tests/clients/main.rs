@@ -2,6 +2,7 @@
 //! announce is decided by the three shipped policies.
 
 mod client;
+mod quay;
 mod torrent;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

@@ -11,11 +11,20 @@ use tempfile::TempDir;
 
 pub mod announce;
 pub mod bencode;
+pub mod issuer;
 pub mod server;
 pub mod udp;
 
+/// The policies of the cookbook, which are compiled as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cookbook.md")]
+pub struct Cookbook;
+
 /// How long anything may take that ought to happen at once.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// How long a daemon may take to get ready: it may have an interpreter to compile first.
+const READY: Duration = Duration::from_secs(180);
 
 /// The daemon's listeners in most tests: any free port, on IPv4 and IPv6.
 pub const LISTENERS: &str = "\
@@ -67,7 +76,7 @@ impl Daemon {
             }
         });
         let [mut http, mut udp, mut admin] = [None; 3];
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + READY;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = told.recv_timeout(left) else {
@@ -194,15 +203,27 @@ pub fn plugins() -> PathBuf {
     target().parent().expect("a target folder").join("plugins")
 }
 
+/// The whole YAML of an example in `deploy/examples`, on free ports and with the built components.
+pub fn example(name: &str) -> String {
+    let path = root().join("deploy/examples").join(name);
+    let yaml = std::fs::read_to_string(&path).expect("the example is there");
+    yaml.replace("../../target/plugins", "PLUGINS")
+        .replace("\"[::]:6969\"", "\"[::]:0\"")
+        .replace("\"127.0.0.1:6880\"", "\"127.0.0.1:0\"")
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The folder that this test was built into: `target/debug` or its like.
-fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
+/// The folder that this test or program was built into: `target/debug` or its like.
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let folder = program.parent().expect("target/PROFILE/PROGRAM");
+    // Tests are in target/PROFILE/deps.
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    folder.expect("target/PROFILE").to_owned()
 }
 
 /// An HTTP answer.

@@ -1,6 +1,6 @@
 //! A web server for the daemon to fetch from, which behaves as badly as a test wants.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,7 @@ pub struct Server {
     pub address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
     requests: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Server {
@@ -28,13 +29,21 @@ impl Server {
         let nothing: Behaviour = Arc::new(|_, stream| reply(stream, "404 Not Found", &[], b""));
         let behaviour = Arc::new(Mutex::new(nothing));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let server = Self { address, behaviour: behaviour.clone(), requests: requests.clone() };
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let server = Self {
+            address,
+            behaviour: behaviour.clone(),
+            requests: requests.clone(),
+            bodies: bodies.clone(),
+        };
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 let (behaviour, requests) = (behaviour.clone(), requests.clone());
+                let bodies = bodies.clone();
                 std::thread::spawn(move || {
-                    let head = head(&stream);
+                    let (head, body) = request(&stream);
                     requests.lock().unwrap().push(head.clone());
+                    bodies.lock().unwrap().push(body);
                     let behaviour = behaviour.lock().unwrap().clone();
                     behaviour(&head, &mut stream);
                 });
@@ -59,6 +68,11 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
+    /// The bodies of the requests so far.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().unwrap().clone()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -74,8 +88,15 @@ pub fn reply(stream: &mut TcpStream, status: &str, headers: &[&str], body: &[u8]
     let _ = stream.write_all(&[head.as_bytes(), b"connection: close\r\n\r\n", body].concat());
 }
 
-fn head(stream: &TcpStream) -> String {
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+/// A request's head, in lower case, and its body.
+fn request(stream: &TcpStream) -> (String, Vec<u8>) {
+    let mut reader = BufReader::new(stream);
+    let lines = reader.by_ref().lines().map_while(Result::ok);
     let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    lines.join("\n").to_lowercase()
+    let head = lines.join("\n").to_lowercase();
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = Vec::new();
+    let _ = reader.take(length.unwrap_or(0)).read_to_end(&mut body);
+    (head, body)
 }

@@ -25,8 +25,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 mod client;
+mod remote;
 
 pub use client::Client;
+pub use remote::{Remote, Unknown};
 
 use crate::config::Secret;
 use crate::data;

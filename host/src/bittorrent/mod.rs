@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub mod bencode;
 pub mod connection_id;
 pub mod http;
+pub mod metainfo;
 pub mod query;
 pub mod udp;
 
@@ -255,40 +256,34 @@ impl Peers {
 
     /// Puts a peer whose id is not known before the one at `place` of its family, or at the end.
     pub fn insert(&mut self, place: usize, peer: SocketAddr) {
-        self.splice(place, 0, peer);
-    }
-
-    /// Puts a peer whose id is not known in the place of the one at `place` of its family.
-    pub fn replace(&mut self, place: usize, peer: SocketAddr) {
-        self.splice(place, 1, peer);
-    }
-
-    fn splice(&mut self, place: usize, over: usize, peer: SocketAddr) {
         let port = peer.port().to_be_bytes();
         let ids = match peer.ip() {
             IpAddr::V4(ip) => {
-                splice(&mut self.ipv4, place, over, ip.octets().into_iter().chain(port), 6);
+                insert(&mut self.ipv4, place, ip.octets().into_iter().chain(port), 6);
                 &mut self.ipv4_ids
             }
             IpAddr::V6(ip) => {
-                splice(&mut self.ipv6, place, over, ip.octets().into_iter().chain(port), 18);
+                insert(&mut self.ipv6, place, ip.octets().into_iter().chain(port), 18);
                 &mut self.ipv6_ids
             }
         };
-        splice(ids, place, over, [PeerId::UNKNOWN], 1);
+        insert(ids, place, [PeerId::UNKNOWN], 1);
+    }
+
+    /// Keeps the first `length` peers of a family.
+    pub fn truncate(&mut self, family: Family, length: usize) {
+        let (wire, size, ids) = match family {
+            Family::Ipv4 => (&mut self.ipv4, 6, &mut self.ipv4_ids),
+            Family::Ipv6 => (&mut self.ipv6, 18, &mut self.ipv6_ids),
+        };
+        wire.truncate(length * size);
+        ids.truncate(length);
     }
 }
 
-fn splice<T>(
-    list: &mut Vec<T>,
-    place: usize,
-    over: usize,
-    item: impl IntoIterator<Item = T>,
-    size: usize,
-) {
+fn insert<T>(list: &mut Vec<T>, place: usize, item: impl IntoIterator<Item = T>, size: usize) {
     let at = (place * size).min(list.len());
-    let end = (at + over * size).min(list.len());
-    list.splice(at..end, item);
+    list.splice(at..at, item);
 }
 
 /// Takes the IPv4 address out of an IPv4-mapped IPv6 one (`::ffff:a.b.c.d`), as a dual-stack

@@ -15,6 +15,7 @@ mod values;
 
 use std::{fs::File, io::Read as _, path::Path};
 
+use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
@@ -25,7 +26,7 @@ pub use self::{
         SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
-    values::{CredentialRule, Secret},
+    values::{CredentialRule, Secret, duration, parse_duration},
 };
 
 /// The most bytes of a configuration.
@@ -36,6 +37,11 @@ const MAX_BYTES: u64 = 4 << 20;
 /// # Errors
 /// Where the file cannot be read, and where `parse` refuses its text.
 pub fn load(path: &Path) -> Result<Config, Error> {
+    parse(&read_text(path)?, path)
+}
+
+/// The text of a file of YAML.
+fn read_text(path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
@@ -43,9 +49,27 @@ pub fn load(path: &Path) -> Result<Config, Error> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Source::file_error(path, "too long, expected at most 4MiB"));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Source::file_error(path, "not UTF-8, expected a text"))?;
-    parse(&text, path)
+    String::from_utf8(bytes).map_err(|_| Source::file_error(path, "not UTF-8, expected a text"))
+}
+
+/// Reads another file of YAML than the configuration, as strictly.
+///
+/// # Errors
+/// Where the file cannot be read, and the first thing that is wrong, with its position.
+pub fn load_as<T: DeserializeOwned>(path: &Path) -> Result<(T, Source), Error> {
+    let text = read_text(path)?;
+    let source = Source::new(path, &text);
+    let value = value(&source, &text)?;
+    let read = serde_path_to_error::deserialize(value).map_err(|error| explain(&error, &source))?;
+    Ok((read, source))
+}
+
+/// The form of a text, checked.
+fn value(source: &Source, text: &str) -> Result<Value, Error> {
+    tree::Tree::read(text).map_err(|problem| source.error_in(problem))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| source.syntax_error(&error))?;
+    check_json(&value, "", source)?;
+    Ok(value)
 }
 
 /// Reads and checks the configuration `text` of the file `path`; relative paths in it are relative
@@ -55,9 +79,7 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 /// The first thing that is wrong, with its position.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     let source = Source::new(path, text);
-    tree::Tree::read(text).map_err(|problem| source.error_in(problem))?;
-    let value: Value = serde_yaml::from_str(text).map_err(|error| source.syntax_error(&error))?;
-    check_json(&value, "", &source)?;
+    let value = value(&source, text)?;
     unbuilt::refuse(&value, &source)?;
     let mut config: Config =
         serde_path_to_error::deserialize(value).map_err(|error| explain(&error, &source))?;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use url::Url;
 
+use crate::bittorrent;
+
 use super::{
     source::Source,
     values::{self, CredentialRule, Secret},
@@ -410,6 +412,28 @@ pub enum Event {
     Stopped,
     Completed,
     Paused,
+}
+
+impl From<Transport> for bittorrent::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Http => Self::Http,
+            Transport::Https => Self::Https,
+            Transport::Udp => Self::Udp,
+        }
+    }
+}
+
+impl From<Event> for bittorrent::Event {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::None => Self::None,
+            Event::Started => Self::Started,
+            Event::Stopped => Self::Stopped,
+            Event::Completed => Self::Completed,
+            Event::Paused => Self::Paused,
+        }
+    }
 }
 
 /// What becomes of a request whose policy fails.

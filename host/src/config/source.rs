@@ -66,6 +66,19 @@ impl Source {
         self.build(position, path, message)
     }
 
+    /// Where the value at `path` stands, as `FILE:LINE:COLUMN`.
+    #[must_use]
+    pub fn place(&self, path: &str) -> String {
+        let file = self.file.display();
+        match self.tree() {
+            None => file.to_string(),
+            Some(tree) => {
+                let Position { line, column } = tree.walk(path).node.position;
+                format!("{file}:{line}:{column}")
+            }
+        }
+    }
+
     /// The error with which the plugin of `policies[policy]` refused its `config`. Where `text`
     /// begins with a path into it (`allow[2]: …`), that is where it is shown.
     #[must_use]

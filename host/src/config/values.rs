@@ -62,7 +62,8 @@ fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text { what, expected, parse, value: PhantomData })
 }
 
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// A number with a unit, such as 30s.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
 }
 
@@ -136,7 +137,7 @@ pub(super) fn sha256<'de, D: Deserializer<'de>>(
 }
 
 /// Numbers with units, the larger unit first: `1h30m`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut units = UNITS.iter();

@@ -12,7 +12,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::worker::Adopt;
 use super::{Error, seconds};
 use crate::admin::{self, Refusal, Report};
-use crate::bittorrent::{Event, Transport};
 use crate::config::{self, Config, LogLevel};
 use crate::data;
 use crate::frontend::RouteTable;
@@ -276,26 +275,8 @@ pub fn refused(config: &Config, at: usize, error: &LoadError) -> Error {
 fn when(when: &config::When, routes: &RouteTable) -> When {
     let mut routes = routes.clone();
     When {
-        transports: when.transports.iter().map(|one| transport(*one)).collect(),
-        events: when.events.iter().map(|one| event(*one)).collect(),
+        transports: when.transports.iter().map(|one| (*one).into()).collect(),
+        events: when.events.iter().map(|one| (*one).into()).collect(),
         routes: when.routes.iter().map(|route| routes.id(route)).collect(),
-    }
-}
-
-fn transport(transport: config::Transport) -> Transport {
-    match transport {
-        config::Transport::Http => Transport::Http,
-        config::Transport::Https => Transport::Https,
-        config::Transport::Udp => Transport::Udp,
-    }
-}
-
-fn event(event: config::Event) -> Event {
-    match event {
-        config::Event::None => Event::None,
-        config::Event::Started => Event::Started,
-        config::Event::Stopped => Event::Stopped,
-        config::Event::Completed => Event::Completed,
-        config::Event::Paused => Event::Paused,
     }
 }

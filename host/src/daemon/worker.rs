@@ -23,6 +23,9 @@ use crate::tracker::{Rules, Tracker};
 /// How long requests that are under way may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often policies take notice of new data, where no request makes them.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What one worker thread starts with.
 pub struct Worker {
     pub config: Arc<Config>,
@@ -117,6 +120,8 @@ impl Worker {
             }
         }
         drop(local);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(Adopt { rules, done }) = orders.recv() => {
@@ -124,6 +129,7 @@ impl Worker {
                     // Whoever waited may have given up.
                     let _ = done.send(());
                 }
+                _ = look.tick() => tracker.freshen(),
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }

@@ -96,16 +96,7 @@ impl Source {
     /// A file that cannot be used, and nothing where something is required: no file, or, where it is
     /// to be fetched now, nothing that was ever fetched.
     pub fn open(definition: Definition, opening: &Opening) -> Result<Arc<Self>, String> {
-        let source = Arc::new(Self {
-            definition,
-            current: ArcSwapOption::empty(),
-            read: Mutex::new(Instant::now()),
-            kept: AtomicBool::new(false),
-            wake: Mutex::default(),
-            number: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            takers: Mutex::default(),
-        });
+        let source = Arc::new(Self::new(definition));
         let Definition { policy, name: data, required, max_size, .. } = source.definition();
         match &source.definition.origin {
             Origin::File(file) => {
@@ -140,6 +131,30 @@ impl Source {
             }
         }
         Ok(source)
+    }
+
+    /// A source of bytes that are at hand, which nobody follows.
+    ///
+    /// # Errors
+    ///
+    /// The first line that is wrong, by its number.
+    pub fn given(definition: Definition, bytes: &[u8]) -> Result<Arc<Self>, String> {
+        let source = Self::new(definition);
+        source.take(bytes)?;
+        Ok(Arc::new(source))
+    }
+
+    fn new(definition: Definition) -> Self {
+        Self {
+            definition,
+            current: ArcSwapOption::empty(),
+            read: Mutex::new(Instant::now()),
+            kept: AtomicBool::new(false),
+            wake: Mutex::default(),
+            number: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            takers: Mutex::default(),
+        }
     }
 
     /// Starts the thread that follows the source.
@@ -212,7 +227,7 @@ impl Source {
     }
 
     /// Has a new version take the place of the old one for everybody, if it is a good one.
-    pub(super) fn offer(&self, bytes: &[u8]) -> Result<(), String> {
+    pub fn offer(&self, bytes: &[u8]) -> Result<(), String> {
         self.take(bytes).inspect_err(|reason| self.refuse(reason))
     }
 

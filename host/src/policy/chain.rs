@@ -178,6 +178,13 @@ impl Chain {
         self.ask(exchange, Hook::Announce, event, Instance::announce)
     }
 
+    /// Has the policies take notice of new data though nobody asks them anything.
+    pub fn freshen(&mut self) {
+        for link in &mut self.links {
+            link.freshen();
+        }
+    }
+
     /// Whether a policy wants to order the peers of answers.
     pub fn ranks(&self) -> bool {
         self.ranks
@@ -297,13 +304,7 @@ impl Link {
         hook: Hook,
         call: impl Fn(&mut Instance, &mut Box<Exchange>) -> Option<Result<Verdict, Failure>>,
     ) -> Result<Verdict, Cause> {
-        let plugin = self.policy.supplier.plugin();
-        let data = plugin.data_version();
-        if self.slot.freshen() || data != self.data {
-            self.data = data;
-            self.lacks_data = plugin.lacks_data();
-            self.remembered = Remembered::default();
-        }
+        self.freshen();
         if self.lacks_data {
             return Err(self.failed(hook, Cause::Unavailable));
         }
@@ -355,6 +356,20 @@ impl Link {
                 self.refill();
                 Err(self.failed(hook, failure.cause))
             }
+        }
+    }
+
+    /// Takes notice of new data, and has an instance that knows it serve, as soon as there is one.
+    fn freshen(&mut self) {
+        let plugin = self.policy.supplier.plugin();
+        let data = plugin.data_version();
+        if self.slot.freshen() || data != self.data {
+            self.data = data;
+            self.remembered = Remembered::default();
+            // What has never seen the data that it requires is not to decide without.
+            let unfed = |instance: &mut Instance| instance.fed() == 0;
+            let is_unfed = plugin.requires_raw() && self.slot.instance().is_some_and(unfed);
+            self.lacks_data = plugin.lacks_data() || is_unfed;
         }
     }
 

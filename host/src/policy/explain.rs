@@ -180,7 +180,7 @@ impl Step {
     }
 }
 
-fn label(verdict: Verdict) -> &'static str {
+pub(super) fn label(verdict: Verdict) -> &'static str {
     super::chain::label(verdict).name()
 }
 
@@ -192,7 +192,7 @@ fn retry(retry: Retry) -> Value {
 }
 
 /// The flags of a scope as the contract names them.
-fn names(scope: Scope) -> Vec<&'static str> {
+pub(super) fn names(scope: Scope) -> Vec<&'static str> {
     let flags = [
         (Scope::INFO_HASH, "info-hash"),
         (Scope::ADDRESS, "address"),
@@ -207,7 +207,7 @@ fn names(scope: Scope) -> Vec<&'static str> {
     flags.into_iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| name).collect()
 }
 
-fn shown(changes: &Changes) -> Map<String, Value> {
+pub(super) fn shown(changes: &Changes) -> Map<String, Value> {
     let Changes { any, failure, retry: again, warning, interval, min_interval, .. } = changes;
     let mut map = Map::new();
     if !any {
@@ -230,6 +230,6 @@ fn shown(changes: &Changes) -> Map<String, Value> {
     add("peers_mixed", addresses(&changes.mixed));
     add("label", changes.locality.map(|at| json!(format!("{:016x}", at.label))));
     add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
-    add("hidden", changes.hidden.then(|| json!(true)));
+    add("hidden", changes.hidden.then_some(json!(true)));
     map
 }

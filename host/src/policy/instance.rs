@@ -99,12 +99,39 @@ impl Instance {
         Ok(instance)
     }
 
+    /// Makes an instance without calling its `init`, to see whether there can be one.
+    pub fn hollow(plugin: &Plugin, place: Place) -> Result<(), String> {
+        Self::instantiate(plugin, place, Arc::default(), plugin.trial_series.clone()).map(drop)
+    }
+
     fn make(
         plugin: &Plugin,
         place: Place,
         shared: Arc<storage::Store>,
         series: Arc<Series>,
     ) -> Result<Self, String> {
+        let (mut instance, lifecycle) = Self::instantiate(plugin, place, shared, series)?;
+        let context = hooks::lifecycle::Context {
+            name: &plugin.name,
+            config: &plugin.identity.config,
+            role: place.role,
+            worker: place.worker,
+            workers: place.workers,
+        };
+        let store = &mut instance.store;
+        lifecycle
+            .call_init(&mut *store, context)
+            .map_err(|error| failure(store, &error).to_string())??;
+        store.data_mut().plans.settle(&plugin.plans)?;
+        Ok(instance)
+    }
+
+    fn instantiate(
+        plugin: &Plugin,
+        place: Place,
+        shared: Arc<storage::Store>,
+        series: Arc<Series>,
+    ) -> Result<(Self, hooks::lifecycle::Guest), String> {
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
@@ -115,8 +142,8 @@ impl Instance {
             staged: BTreeMap::new(),
             publications: plugin.publications.clone(),
             http: plugin.http.clone(),
-            wasi: Wasi::new(&plugin.name, place.role, &plugin.identity.allow)
-                .map_err(|error| error.to_string())?,
+            clock: plugin.clock.clone(),
+            wasi: Wasi::new(plugin, place.role).map_err(|error| error.to_string())?,
             log: Sink::new(plugin.name.clone()),
             keys: Keys::default(),
             storage: Storage { store: shared, limit: plugin.identity.limits.storage },
@@ -155,20 +182,9 @@ impl Instance {
                 }
                 failure(&store, &error).to_string()
             })?;
-        let context = hooks::lifecycle::Context {
-            name: &plugin.name,
-            config: &plugin.identity.config,
-            role: place.role,
-            worker: place.worker,
-            workers: place.workers,
-        };
-        lifecycle
-            .call_init(&mut store, context)
-            .map_err(|error| failure(&store, &error).to_string())??;
-        store.data_mut().plans.settle(&plugin.plans)?;
         let config::PolicyLimits { deadline, control, .. } = plugin.identity.limits;
         let role = place.role;
-        Ok(Self {
+        let instance = Self {
             store,
             announce,
             scrape,
@@ -180,7 +196,8 @@ impl Instance {
             fed: 0,
             deadline,
             control,
-        })
+        };
+        Ok((instance, lifecycle))
     }
 
     /// Hands over the plugin's raw data and, but to a control instance, what that has published; in place of what there is of it,

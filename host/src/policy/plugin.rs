@@ -7,57 +7,22 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre};
 
-use super::bindings::hooks;
+use super::clock::Clock;
+use super::component::{self, Code, Refusal};
 use super::engine::Engine;
 use super::host::http::Allowed;
 use super::host::locality::Planned;
 use super::instance::{Instance, Place, Role};
 use super::ledger::Ledger;
 use super::publications::Publications;
-use super::state::{Scope, State};
+use super::state::Scope;
 use super::storage::Store;
 use crate::config;
 use crate::data;
 use crate::fetch::Client;
-use crate::metrics::Hook;
 use crate::metrics::plugin::Series;
-use crate::watch::{self, Stamp};
-
-/// The version of the contract that this host offers.
-pub const CONTRACT: &str = "0.1.0";
-
-/// Bytes of a component.
-const LARGEST: u64 = 256 << 20;
-
-/// The interfaces of `karuta:policy` that this host implements for plugins.
-const OFFERED: [&str; 12] = [
-    "types",
-    "request",
-    "response",
-    "swarm",
-    "locality",
-    "sets",
-    "signatures",
-    "keyvalue",
-    "log",
-    "metrics",
-    "http",
-    "publisher",
-];
-
-/// The interfaces of `karuta:policy` that this host calls.
-const CALLED: [&str; 7] = [
-    "lifecycle",
-    "announce-filter",
-    "scrape-filter",
-    "peer-ranker",
-    "observer",
-    "data-sink",
-    "ticker",
-];
+use crate::watch::Stamp;
 
 /// Everything that the instances of one plugin have in common.
 pub struct Plugin {
@@ -69,6 +34,10 @@ pub struct Plugin {
     pub scope: Scope,
     pub data: data::Sources,
     pub(super) code: Arc<Code>,
+    /// That of the machine, but in trials without a tracker.
+    pub(super) clock: Clock,
+    /// What the fixed sequence of a policy without randomness begins with; 0: its own.
+    pub(super) seed: u64,
     /// The key-values and the series of the policy, which the next version of it takes over.
     pub(super) store: Arc<Store>,
     pub(super) series: Arc<Series>,
@@ -82,12 +51,6 @@ pub struct Plugin {
     pub(super) trial_series: Arc<Series>,
     /// What its trial defined.
     pub(super) plans: OnceLock<Arc<[Planned]>>,
-}
-
-/// A component, compiled and linked.
-pub(super) struct Code {
-    pub pre: InstancePre<State>,
-    pub hooks: Hooks,
 }
 
 /// What makes a plugin another one: where any of it changes, its instances are made anew.
@@ -105,34 +68,6 @@ pub struct Identity {
     /// What a policy may set, from the configuration of the tracker.
     pub max_interval: u32,
     pub max_num_want: u32,
-}
-
-/// Which hooks a component exports.
-pub(super) struct Hooks {
-    pub lifecycle: hooks::lifecycle::GuestIndices,
-    pub announce: Option<hooks::announce_filter::GuestIndices>,
-    pub scrape: Option<hooks::scrape_filter::GuestIndices>,
-    pub rank: Option<hooks::peer_ranker::GuestIndices>,
-    pub observe: Option<hooks::observer::GuestIndices>,
-    pub data: Option<hooks::data_sink::GuestIndices>,
-    pub tick: Option<hooks::ticker::GuestIndices>,
-}
-
-impl Hooks {
-    /// Whether there is such a hook on requests.
-    pub fn has(&self, hook: Hook) -> bool {
-        match hook {
-            Hook::Announce => self.announce.is_some(),
-            Hook::Scrape => self.scrape.is_some(),
-            Hook::Rank => self.rank.is_some(),
-            Hook::Observe | Hook::Data | Hook::Tick | Hook::Init => false,
-        }
-    }
-
-    /// Whether there is something to call off the request path.
-    pub fn has_control(&self) -> bool {
-        self.observe.is_some() || self.tick.is_some()
-    }
 }
 
 /// Why a plugin cannot be used.
@@ -194,8 +129,8 @@ impl Plugin {
             stage,
             reason,
         };
-        let (stamp, bytes) = watch::read(&policy.plugin, LARGEST)
-            .map_err(|unread| fail(Stage::Read, unread.reason(&policy.plugin)))?;
+        let (stamp, bytes) =
+            component::read(&policy.plugin).map_err(|reason| fail(Stage::Read, reason))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         if policy.sha256.is_some_and(|pin| pin != digest) {
             let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
@@ -217,9 +152,11 @@ impl Plugin {
         let code = match earlier.filter(|earlier| earlier.identity.digest == digest) {
             Some(same) => same.code.clone(),
             None => {
-                let component = compile(engine, &bytes, &digest)
-                    .map_err(|reason| fail(Stage::Compile, reason))?;
-                Arc::new(link(engine, &component).map_err(|reason| fail(Stage::Link, reason))?)
+                let refused = |stage, refusal: Refusal| fail(stage, refusal.to_string());
+                let component = component::compile(engine, &bytes, &digest)
+                    .map_err(|refusal| refused(Stage::Compile, refusal))?;
+                let code = component::link(engine, &component);
+                Arc::new(code.map_err(|refusal| refused(Stage::Link, refusal))?)
             }
         };
         let sources = earlier.map_or(&[][..], |earlier| &earlier.data);
@@ -234,6 +171,8 @@ impl Plugin {
             identity,
             scope: scope.clone(),
             code,
+            clock: Clock::default(),
+            seed: 0,
             store: engine.stores.of(&name),
             series: engine.series.of(&name),
             ledger: engine.ledgers.of(&name),
@@ -285,6 +224,11 @@ impl Plugin {
     /// Whether data is missing that the configuration requires.
     pub fn lacks_data(&self) -> bool {
         self.data.iter().any(|source| source.is_missing())
+    }
+
+    /// Whether it must have raw data before it may decide.
+    pub fn requires_raw(&self) -> bool {
+        self.data.iter().any(|source| source.is_raw() && source.definition().required)
     }
 
     /// Forgets data that comes from disk, which another version of the plugin may have left;
@@ -353,125 +297,6 @@ fn origin(key: &config::DataSource) -> data::Origin {
     }
 }
 
-fn compile(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Component, String> {
-    match bytes {
-        [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => {}
-        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            return Err("is a core module, not a component; build it for wasm32-wasip2, or wrap \
-                        it with `wasm-tools component new`"
-                .into());
-        }
-        [b'\0', b'a', b's', b'm', ..] => {
-            return Err("is WebAssembly of a version that this host does not know".into());
-        }
-        _ => return Err("is not a WebAssembly component".into()),
-    }
-    engine.compile(bytes, digest).map_err(|error| format!("{error:#}"))
-}
-
-fn link(engine: &Engine, component: &Component) -> Result<Code, String> {
-    let shape = component.component_type();
-    for (name, _) in shape.imports(engine.wasmtime()) {
-        if let Some(reason) = refusal(name) {
-            return Err(reason);
-        }
-    }
-    let pre = engine.linker().instantiate_pre(component).map_err(|error| format!("{error:#}"))?;
-    let exports: Vec<String> = shape
-        .exports(engine.wasmtime())
-        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    for (interface, version) in exports.iter().filter_map(|name| ours(name)) {
-        if !compatible(version) {
-            return Err(format!(
-                "exports {interface} of karuta:policy {version}; this host offers {CONTRACT}"
-            ));
-        }
-        if !CALLED.contains(&interface) {
-            return Err(format!(
-                "exports karuta:policy/{interface}, which this host does not call"
-            ));
-        }
-    }
-    let has = |wanted: &str| {
-        exports.iter().filter_map(|name| ours(name)).any(|(interface, _)| interface == wanted)
-    };
-    if !has("lifecycle") {
-        return Err(
-            "exports no karuta:policy/lifecycle; is it a plugin for another host?".to_owned()
-        );
-    }
-    let text = |error: wasmtime::Error| format!("{error:#}");
-    let hooks = Hooks {
-        lifecycle: hooks::lifecycle::GuestIndices::new(&pre).map_err(text)?,
-        announce: has("announce-filter")
-            .then(|| hooks::announce_filter::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-        scrape: has("scrape-filter")
-            .then(|| hooks::scrape_filter::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-        rank: has("peer-ranker")
-            .then(|| hooks::peer_ranker::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-        observe: has("observer")
-            .then(|| hooks::observer::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-        data: has("data-sink")
-            .then(|| hooks::data_sink::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-        tick: has("ticker")
-            .then(|| hooks::ticker::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(text)?,
-    };
-    Ok(Code { pre, hooks })
-}
-
-/// Why an import cannot be given; `None` where it can, as far as its name goes.
-fn refusal(import: &str) -> Option<String> {
-    if let Some((interface, version)) = ours(import) {
-        if !compatible(version) {
-            return Some(format!(
-                "imports {interface} of karuta:policy {version}; this host offers {CONTRACT}"
-            ));
-        }
-        if !OFFERED.contains(&interface) {
-            return Some(format!("imports karuta:policy/{interface}, which this host lacks"));
-        }
-        return None;
-    }
-    if import.starts_with("wasi:http/") {
-        return Some(format!(
-            "imports {import}, which is not offered; outbound HTTP is karuta:policy/http's `fetch`"
-        ));
-    }
-    if import.starts_with("wasi:") {
-        return match import.split_once("@") {
-            Some((_, version)) if !version.starts_with("0.2.") => {
-                Some(format!("imports {import}; this host offers WASI 0.2"))
-            }
-            _ => None,
-        };
-    }
-    Some(format!("imports {import}, which this host lacks"))
-}
-
-/// The interface and version of a name such as `karuta:policy/request@0.1.0`.
-fn ours(name: &str) -> Option<(&str, &str)> {
-    let rest = name.strip_prefix("karuta:policy/")?;
-    Some(rest.split_once('@').unwrap_or((rest, "without a version")))
-}
-
-fn compatible(version: &str) -> bool {
-    version.starts_with("0.1.")
-}
-
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
@@ -479,41 +304,4 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn imports_are_refused_by_name() {
-        let cases = [
-            ("karuta:policy/request@0.1.0", None),
-            ("karuta:policy/request@0.1.7", None),
-            ("wasi:cli/environment@0.2.6", None),
-            (
-                "karuta:policy/request@0.2.0",
-                Some("imports request of karuta:policy 0.2.0; this host offers 0.1.0"),
-            ),
-            (
-                "karuta:policy/teleport@0.1.0",
-                Some("imports karuta:policy/teleport, which this host lacks"),
-            ),
-            (
-                "wasi:http/outgoing-handler@0.2.0",
-                Some(
-                    "imports wasi:http/outgoing-handler@0.2.0, which is not offered; outbound \
-                     HTTP is karuta:policy/http's `fetch`",
-                ),
-            ),
-            (
-                "wasi:clocks/wall-clock@0.3.0",
-                Some("imports wasi:clocks/wall-clock@0.3.0; this host offers WASI 0.2"),
-            ),
-            ("env", Some("imports env, which this host lacks")),
-        ];
-        for (import, expected) in cases {
-            assert_eq!(refusal(import).as_deref(), expected, "{import}");
-        }
-    }
 }

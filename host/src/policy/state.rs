@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::clock::Clock;
 use super::exchange::Exchange;
 use super::host::keyvalue::Storage;
 use super::host::locality::Plans;
@@ -26,6 +27,7 @@ pub struct State {
     pub scope: Scope,
     pub role: Role,
     pub memory: Memory,
+    pub clock: Clock,
     pub wasi: Wasi,
     pub log: Sink,
     pub storage: Storage,

@@ -28,10 +28,12 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::imports::log::Level;
+use super::clock::Clock;
 use super::host::log::Sink;
 use super::instance::Role;
+use super::plugin::{Identity, Plugin};
 use super::state::State;
-use crate::config::{Allow, Folder};
+use crate::config::Folder;
 
 /// Bytes of randomness that one call may ask for.
 const RANDOM: u64 = 64 * 1024;
@@ -47,10 +49,12 @@ impl Wasi {
     /// No arguments and no network; environment and folders on control instances only, as the
     /// configuration grants them. What is written to the standard output goes into the log, line by
     /// line.
-    pub fn new(policy: &Arc<str>, role: Role, allow: &Allow) -> wasmtime::Result<Self> {
+    pub fn new(plugin: &Plugin, role: Role) -> wasmtime::Result<Self> {
+        let Plugin { name: policy, identity: Identity { allow, .. }, clock, .. } = plugin;
         let mut builder = WasiCtx::builder();
         builder
             .max_random_size(RANDOM)
+            .wall_clock(clock.clone())
             .stdout(Lines::new(policy.clone(), Level::Info))
             .stderr(Lines::new(policy.clone(), Level::Warn));
         if role == Role::Control {
@@ -65,18 +69,22 @@ impl Wasi {
             }
         }
         if !allow.random {
-            let sequence = || Deterministic::new(fixed(policy));
-            builder.secure_random(sequence()).insecure_random(sequence()).insecure_random_seed(0);
+            let sequence = || Deterministic::new(fixed(policy, plugin.seed));
+            builder.secure_random(sequence()).insecure_random(sequence());
+            builder.insecure_random_seed(plugin.seed.into());
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(1024);
-        Ok(Self { context: builder.build(), table, start: Instant::now() })
+        Ok(Self { context: builder.build(), table, start: clock.now() })
     }
 }
 
 /// The bytes that a policy without randomness gets over and over.
-fn fixed(policy: &str) -> Vec<u8> {
-    let block = |number: u8| Sha256::new().chain_update([number]).chain_update(policy).finalize();
+fn fixed(policy: &str, seed: u64) -> Vec<u8> {
+    let seed = if seed == 0 { String::new() } else { format!("/{seed}") };
+    let block = |number: u8| {
+        Sha256::new().chain_update([number]).chain_update(policy).chain_update(&seed).finalize()
+    };
     (0..=u8::MAX).flat_map(|number| block(number).to_vec()).collect()
 }
 
@@ -105,6 +113,7 @@ struct Own;
 
 struct View<'a> {
     table: &'a mut ResourceTable,
+    clock: &'a Clock,
     start: Instant,
     /// The longest that a poll may wait.
     patience: Duration,
@@ -118,6 +127,7 @@ impl Own {
     fn view(state: &mut State) -> View<'_> {
         View {
             table: &mut state.wasi.table,
+            clock: &state.clock,
             start: state.wasi.start,
             patience: state.call.deadline,
         }
@@ -311,7 +321,7 @@ const NEVER: Duration = Duration::from_secs(86_400);
 
 impl monotonic_clock::Host for View<'_> {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.start.elapsed().as_nanos())?)
+        Ok(u64::try_from(self.elapsed().as_nanos())?)
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
@@ -319,7 +329,7 @@ impl monotonic_clock::Host for View<'_> {
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let wait = Duration::from_nanos(when).saturating_sub(self.start.elapsed());
+        let wait = Duration::from_nanos(when).saturating_sub(self.elapsed());
         self.moment(wait)
     }
 
@@ -329,6 +339,11 @@ impl monotonic_clock::Host for View<'_> {
 }
 
 impl View<'_> {
+    /// What the monotonic clock says. Go's runtime takes zero for a broken clock.
+    fn elapsed(&self) -> Duration {
+        self.clock.now().saturating_duration_since(self.start) + Duration::from_secs(1)
+    }
+
     fn moment(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
         let moment = self.table.push(Moment(Instant::now() + wait.min(NEVER)))?;
         subscribe(self.table, moment)

@@ -73,6 +73,30 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// A share of all cases: above 0 and at most 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f32")]
+pub struct Probability(f32);
+
+impl Probability {
+    /// The share.
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Probability {
+    type Error = String;
+    fn try_from(number: f32) -> Result<Self, String> {
+        if number > 0.0 && number <= 1.0 {
+            Ok(Self(number))
+        } else {
+            Err(format!("must be above 0 and at most 1, is {number}"))
+        }
+    }
+}
+
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
@@ -91,6 +115,36 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
     serde_path_to_error::deserialize(value).map_err(|error| explain(&error))
 }
 
+/// Reads one JSON mapping of a policy's data, with errors in the same words as those of `config`.
+/// They show no text of the data, which may be a secret.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Member {
+///     id: u64,
+/// }
+///
+/// let member: Member = karuta_plugin::config::from_json(br#"{"id": 7}"#)?;
+/// assert_eq!(member.id, 7);
+/// let error = karuta_plugin::config::from_json::<Member>(br#"{"id": "seven"}"#).err().unwrap();
+/// assert_eq!(error.into_text(), "id: found a text, expected a whole number, 0 or more");
+/// # Ok::<(), karuta_plugin::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// What is wrong, with the path of the key that it is about.
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        // serde would take a list for a structure's fields
+        return Err(Error::new("expected a JSON mapping"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| explain(&error))?;
+    reader.end().map_err(|error| Error::new(without_position(&error)))?;
+    Ok(value)
+}
+
 fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let mut path = String::new();
     for segment in error.path() {
@@ -106,8 +160,20 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    let message = in_words(&error.inner().to_string());
+    let message = in_words(&without_position(error.inner()));
     if path.is_empty() { Error::new(message) } else { Error::at(path, message) }
+}
+
+/// What serde says. The path says where a value is wrong, and a column where the syntax is.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let (line, column) = (error.line(), error.column());
+    match text.strip_suffix(&format!(" at line {line} column {column}")) {
+        None => text,
+        Some(message) if error.is_data() => message.into(),
+        Some(message) if line == 1 => format!("{message} at column {column}"),
+        Some(_) => text,
+    }
 }
 
 /// What serde says, for people who write YAML.
@@ -307,10 +373,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn errors_of_data_show_none_of_it() {
+        let cases = [
+            (r#"["secret"]"#, "expected a JSON mapping"),
+            (r#""secret""#, "expected a JSON mapping"),
+            ("", "expected a JSON mapping"),
+            (r#"{"name": "secret""#, "EOF while parsing an object at column 17"),
+            (r#"{"name": "secret"} x"#, "trailing characters at column 20"),
+            (r#"{"name": "secret", "name": "a"}"#, "duplicate field `name`"),
+            (r#"{"name": "secret", "id": 7}"#, "id: unknown key, expected name"),
+            (r#"{"name": ["secret"]}"#, "name: found a list, expected a text"),
+            ("{}", "missing key `name`"),
+            ("{\"name\":\n x}", "name: expected value at line 2 column 2"),
+        ];
+        for (json, message) in cases {
+            let error = from_json::<Site>(json.as_bytes()).unwrap_err();
+            assert_eq!(error.into_text(), message, "{json}");
+        }
+        assert!(from_json::<Site>(b" {\"name\": \"secret\"}\r").is_ok());
+    }
+
+    #[test]
+    fn a_probability_is_above_zero_and_at_most_one() {
+        for number in [f32::MIN_POSITIVE, 0.5, 1.0] {
+            assert_eq!(Probability::try_from(number).map(Probability::get), Ok(number));
+        }
+        for number in [0.0, -0.5, 1.001, f32::NAN, f32::INFINITY] {
+            assert!(Probability::try_from(number).is_err(), "{number}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text: String) {
             let _ = (parse_duration(&text), parse_size(&text), in_words(&text));
+            let _ = from_json::<Site>(text.as_bytes());
         }
     }
 

@@ -55,4 +55,21 @@ mod tests {
         delete(b"b");
         assert_eq!(get(b"b"), None);
     }
+    #[test]
+    fn a_counter_lives_from_when_it_was_made() {
+        use std::time::{Duration, SystemTime};
+        let at = |seconds| {
+            crate::testing::set_time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        };
+        at(100);
+        assert_eq!(increment(b"a", 1, Some(60)), Ok(1));
+        put(b"b", b"x", Some(90)).unwrap();
+        at(159);
+        assert_eq!(increment(b"a", 1, Some(60)), Ok(2), "its time goes on");
+        at(160);
+        assert_eq!((get(b"a"), get(b"b")), (None, Some(b"x".to_vec())));
+        assert_eq!(increment(b"a", 1, None), Ok(1));
+        at(1000);
+        assert_eq!((get(b"a"), get(b"b")), (Some(b"1".to_vec()), None));
+    }
 }

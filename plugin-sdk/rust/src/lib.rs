@@ -40,6 +40,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod clock;
 pub mod config;
 pub mod http;
 pub mod keyvalue;

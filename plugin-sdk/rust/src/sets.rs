@@ -71,14 +71,47 @@ impl TryFrom<String> for Strings {
     }
 }
 
+/// A source in the format `raw`. What it holds comes by
+/// [`DataSink::on_data`](crate::DataSink::on_data).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Raw(String);
+
+impl Raw {
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Asks for the source to be fetched again soon, as for something that it does not hold yet. The
+    /// host does so at most once in ten seconds. A source that is a file is followed anyway.
+    pub fn refresh(&self) {
+        sets::refresh(&self.0);
+    }
+}
+
+impl TryFrom<String> for Raw {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        declared(&name, "raw")?;
+        Ok(Self(name))
+    }
+}
+
 fn open(name: &str, format: &str) -> Result<u32, String> {
+    declared(name, format)?;
+    sets::open(name)
+}
+
+fn declared(name: &str, format: &str) -> Result<(), String> {
     let sources = sets::sources();
     match sources.iter().find(|(known, _)| known == name) {
         None => Err(format!("there is no data source `{name}`, expected one that `data` declares")),
         Some((_, is)) if is != format => {
             Err(format!("the data source `{name}` has the format {is}, expected {format}"))
         }
-        Some(_) => sets::open(name),
+        Some(_) => Ok(()),
     }
 }
 
@@ -111,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn raw_sources_can_be_asked_for_again() {
+        testing::set_data("keys", Data::Raw);
+        let keys = Raw::try_from("keys".to_owned()).unwrap();
+        assert_eq!((keys.name(), testing::refreshed("keys")), ("keys", 0));
+        keys.refresh();
+        assert_eq!(testing::refreshed("keys"), 1);
+    }
+
+    #[test]
     fn a_source_must_be_declared_in_the_right_format() {
         testing::set_data("texts", Data::Strings(Vec::new()));
         let wrong = |name: &str| InfoHashes::try_from(name.to_owned()).unwrap_err();
@@ -121,6 +163,12 @@ mod tests {
         assert_eq!(
             wrong("texts"),
             "the data source `texts` has the format strings, expected info-hashes"
+        );
+        testing::set_data("text", Data::Raw);
+        assert_eq!(Raw::try_from("text".to_owned()).unwrap().name(), "text");
+        assert_eq!(
+            Raw::try_from("texts".to_owned()).unwrap_err(),
+            "the data source `texts` has the format strings, expected raw"
         );
     }
 }

@@ -11,8 +11,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// What is wrong with the key; or there are too many. In [`testing`](crate::testing) there are no
-    /// keys at all.
+    /// What is wrong with the key; or there are too many. In a test keys are what
+    /// [`testing::set_keys`](crate::testing::set_keys) makes of them; without it there are none.
     pub fn from_jwk(jwk: &str) -> Result<Self, String> {
         signatures::load_key(jwk).map(Self)
     }
@@ -28,5 +28,27 @@ impl Key {
 impl Drop for Key {
     fn drop(&mut self) {
         signatures::forget_key(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_test_says_what_is_a_key_and_what_a_signature() {
+        assert!(Key::from_jwk("{}").is_err(), "there are none unless a test says so");
+        testing::set_keys(|jwk| match jwk {
+            "{}" => Err("empty".into()),
+            _ => Ok(Box::new(|algorithm, message, signature| {
+                algorithm == "EdDSA" && message == signature
+            })),
+        });
+        assert_eq!(Key::from_jwk("{}"), Err("empty".into()));
+        let key = Key::from_jwk("key").unwrap();
+        assert!(key.verify("EdDSA", b"a", b"a"));
+        assert!(!key.verify("EdDSA", b"a", b"b") && !key.verify("RS256", b"a", b"a"));
+        assert_ne!(Key::from_jwk("key").unwrap(), key);
     }
 }

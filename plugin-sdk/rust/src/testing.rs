@@ -28,9 +28,10 @@
 //! Bounds that the real host puts on an answer are not applied here.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::SystemTime,
 };
 
 use crate::{
@@ -264,6 +265,8 @@ pub enum Data {
     Addresses(Vec<(IpAddr, u8, u64)>),
     /// In the format `strings`.
     Strings(Vec<String>),
+    /// In the format `raw`. The test itself calls [`DataSink::on_data`](crate::DataSink::on_data).
+    Raw,
 }
 
 /// Declares a data source for the rest of the test, or gives one another content.
@@ -278,20 +281,61 @@ thread_local! {
     static DATA: RefCell<Vec<(String, Data)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How often the policy has asked for a data source to be fetched again.
+#[must_use]
+pub fn refreshed(name: &str) -> usize {
+    REFRESHED.with_borrow(|names| names.iter().filter(|known| *known == name).count())
+}
+
+/// Sets the clock of this thread, which stands still from then on. Before that it is the machine's.
+pub fn set_time(now: SystemTime) {
+    TIME.set(Some(now));
+}
+
+/// What [`clock::now`](crate::clock::now) is here.
+pub(crate) fn now() -> SystemTime {
+    TIME.get().unwrap_or_else(SystemTime::now)
+}
+
+/// Whether a signature (the last) by an algorithm (the first) of a message is right.
+pub type Verifier = Box<dyn Fn(&str, &[u8], &[u8]) -> bool>;
+
+/// Has keys be made of JWKs by `load` from now on, on this thread. An error is one of
+/// [`Key::from_jwk`](crate::signatures::Key::from_jwk).
+pub fn set_keys(load: impl Fn(&str) -> Result<Verifier, String> + 'static) {
+    LOADER.set(Some(Box::new(load)));
+}
+
+type Loader = Box<dyn Fn(&str) -> Result<Verifier, String>>;
+
+thread_local! {
+    static REFRESHED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static TIME: Cell<Option<SystemTime>> = const { Cell::new(None) };
+    static LOADER: RefCell<Option<Loader>> = const { RefCell::new(None) };
+    /// Keys by their ids; `None` where one was forgotten.
+    static KEYS: RefCell<Vec<Option<Verifier>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What a series of the policy's own shows, as far as this test goes.
 #[must_use]
 pub fn metric(name: &str) -> Option<f64> {
     SERIES.with_borrow(|all| all.iter().find(|(known, ..)| known == name).map(|(.., value)| *value))
 }
 
-/// A value of [`keyvalue`](crate::keyvalue). In a test nothing expires, and nothing is full.
+/// An entry of [`keyvalue`](crate::keyvalue). Nothing is ever full.
+struct Entry {
+    stored: Stored,
+    /// By the test's clock; `None`: never.
+    expires: Option<SystemTime>,
+}
+
 enum Stored {
     Bytes(Vec<u8>),
     Counter(i64),
 }
 
 thread_local! {
-    static STORE: RefCell<HashMap<Vec<u8>, Stored>> = RefCell::default();
+    static STORE: RefCell<HashMap<Vec<u8>, Entry>> = RefCell::default();
     /// Name, whether it is a counter, value.
     static SERIES: RefCell<Vec<(String, bool, f64)>> = const { RefCell::new(Vec::new()) };
 }
@@ -497,7 +541,7 @@ pub(crate) mod host {
     pub(crate) mod sets {
         use std::net::IpAddr;
 
-        use super::super::{DATA, Data, InfoHash, types};
+        use super::super::{DATA, Data, InfoHash, REFRESHED, types};
         use crate::values;
 
         fn look<T>(set: u32, look: impl FnOnce(&Data) -> Option<T>) -> Option<T> {
@@ -546,34 +590,55 @@ pub(crate) mod host {
                 Data::InfoHashes(_) => "info-hashes",
                 Data::Addresses(_) => "addresses",
                 Data::Strings(_) => "strings",
+                Data::Raw => "raw",
             };
             DATA.with_borrow(|sources| {
                 let named = sources.iter().map(|(name, data)| (name.clone(), format(data).into()));
                 named.collect()
             })
         }
+        pub(crate) fn refresh(name: &str) {
+            REFRESHED.with_borrow_mut(|names| names.push(name.into()));
+        }
     }
 
     pub(crate) mod keyvalue {
-        use super::super::{STORE, Stored};
+        use std::time::Duration;
 
+        use super::super::{Entry, STORE, Stored, now};
+
+        fn entry(stored: Stored, ttl: Option<u32>) -> Entry {
+            let expires = ttl.map(|seconds| now() + Duration::from_secs(seconds.into()));
+            Entry { stored, expires }
+        }
+        /// Takes away what has expired.
+        fn sweep() {
+            let now = now();
+            STORE.with_borrow_mut(|store| {
+                store.retain(|_, entry| entry.expires.is_none_or(|expires| expires > now));
+            });
+        }
         pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
-            STORE.with_borrow(|store| match store.get(key)? {
+            sweep();
+            STORE.with_borrow(|store| match &store.get(key)?.stored {
                 Stored::Bytes(bytes) => Some(bytes.clone()),
                 Stored::Counter(count) => Some(count.to_string().into_bytes()),
             })
         }
-        pub(crate) fn put(key: &[u8], value: &[u8], _: Option<u32>) -> Result<(), String> {
-            STORE.with_borrow_mut(|store| store.insert(key.into(), Stored::Bytes(value.into())));
+        pub(crate) fn put(key: &[u8], value: &[u8], ttl: Option<u32>) -> Result<(), String> {
+            let entry = entry(Stored::Bytes(value.into()), ttl);
+            STORE.with_borrow_mut(|store| store.insert(key.into(), entry));
             Ok(())
         }
         pub(crate) fn delete(key: &[u8]) {
             STORE.with_borrow_mut(|store| store.remove(key));
         }
-        pub(crate) fn increment(key: &[u8], delta: i64, _: Option<u32>) -> Result<i64, String> {
+        pub(crate) fn increment(key: &[u8], delta: i64, ttl: Option<u32>) -> Result<i64, String> {
+            sweep();
             STORE.with_borrow_mut(|store| {
-                let Stored::Counter(count) = store.entry(key.into()).or_insert(Stored::Counter(0))
-                else {
+                let made = || entry(Stored::Counter(0), ttl);
+                let entry = store.entry(key.into()).or_insert_with(made);
+                let Stored::Counter(count) = &mut entry.stored else {
                     return Err("the key has a value that is not a counter".into());
                 };
                 let sum = count.checked_add(delta);
@@ -622,12 +687,26 @@ pub(crate) mod host {
     }
 
     pub(crate) mod signatures {
-        pub(crate) fn load_key(_: &str) -> Result<u32, String> {
-            Err("signatures are verified by the tracker only, not in a test".into())
+        use super::super::{KEYS, LOADER};
+
+        pub(crate) fn load_key(jwk: &str) -> Result<u32, String> {
+            let verifier = LOADER.with_borrow(|load| match load {
+                Some(load) => load(jwk),
+                None => Err("there are no keys in a test but those of `testing::set_keys`".into()),
+            })?;
+            KEYS.with_borrow_mut(|keys| {
+                keys.push(Some(verifier));
+                Ok(keys.len() as u32 - 1)
+            })
         }
-        pub(crate) fn forget_key(_: u32) {}
-        pub(crate) fn verify(_: u32, _: &str, _: &[u8], _: &[u8]) -> bool {
-            false
+        pub(crate) fn forget_key(key: u32) {
+            KEYS.with_borrow_mut(|keys| keys[key as usize] = None);
+        }
+        pub(crate) fn verify(key: u32, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
+            KEYS.with_borrow(|keys| {
+                let verifier = keys.get(key as usize).and_then(Option::as_ref);
+                verifier.is_some_and(|verifier| verifier(algorithm, message, signature))
+            })
         }
     }
 

@@ -5,13 +5,16 @@
 //! of chihaya's `interval variation`, so that a peer gets the same interval at every announce.
 
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Policy, Verdict, config::Duration, request, response,
+    Announce, AnnounceFilter, Context, Error, Policy, Verdict,
+    config::{Duration, Probability},
+    request, response,
 };
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    /// The share of (torrent, peer) pairs that are given a longer interval.
     probability: Probability,
     max_increase: Increase,
     #[serde(default = "yes")]
@@ -20,22 +23,6 @@ struct Config {
 
 fn yes() -> bool {
     true
-}
-
-/// The share of (torrent, peer) pairs that are given a longer interval.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "f32")]
-struct Probability(f32);
-
-impl TryFrom<f32> for Probability {
-    type Error = String;
-    fn try_from(number: f32) -> Result<Self, String> {
-        if number > 0.0 && number <= 1.0 {
-            Ok(Self(number))
-        } else {
-            Err(format!("must be above 0 and at most 1, is {number}"))
-        }
-    }
 }
 
 /// Seconds, one at least.
@@ -65,7 +52,7 @@ impl IntervalVariation {
         let mut generator = Generator::new(info_hash, peer_id);
         // 24 bits are what an f32 holds exactly
         let drawn = generator.below(1 << 24) as f32 / (1 << 24) as f32;
-        (drawn < self.probability.0).then(|| generator.below(self.max_increase.0) + 1)
+        (drawn < self.probability.get()).then(|| generator.below(self.max_increase.0) + 1)
     }
 }
 

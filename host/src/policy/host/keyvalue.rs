@@ -1,7 +1,6 @@
 //! `karuta:policy/keyvalue`: counters and values that all instances of a policy share.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::policy::bindings::imports::keyvalue::Host;
 use crate::policy::state::State;
@@ -16,7 +15,7 @@ pub struct Storage {
 
 impl Host for State {
     fn get(&mut self, key: Vec<u8>) -> Option<Vec<u8>> {
-        self.storage.store.get(&key, Instant::now())
+        self.storage.store.get(&key, self.clock.now())
     }
 
     fn put(
@@ -26,7 +25,7 @@ impl Host for State {
         ttl_seconds: Option<u32>,
     ) -> Result<(), String> {
         let Storage { store, limit } = &self.storage;
-        let put = store.put(&key, &value, ttl_seconds, *limit, Instant::now());
+        let put = store.put(&key, &value, ttl_seconds, *limit, self.clock.now());
         put.map_err(|refused| refused.to_string())
     }
 
@@ -41,7 +40,7 @@ impl Host for State {
         ttl_seconds: Option<u32>,
     ) -> Result<i64, String> {
         let Storage { store, limit } = &self.storage;
-        let sum = store.increment(&key, delta, ttl_seconds, *limit, Instant::now());
+        let sum = store.increment(&key, delta, ttl_seconds, *limit, self.clock.now());
         sum.map_err(|refused| refused.to_string())
     }
 }

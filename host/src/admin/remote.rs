@@ -1,0 +1,55 @@
+//! How the command line finds a daemon's admin side.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::Client;
+use crate::config::{self, Admin, Secret};
+
+/// Where a daemon is, as options of the command line say it.
+#[derive(clap::Args)]
+pub struct Remote {
+    /// The daemon's configuration.
+    #[arg(long, short, default_value = "config.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// The daemon's admin side, where it is not to be looked up in the configuration.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// The file with the admin side's token; otherwise $KARUTA_ADMIN_TOKEN, or the configuration's.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The environment variable that holds the admin side's token.
+const TOKEN: &str = "KARUTA_ADMIN_TOKEN";
+
+/// Why nobody knows where the daemon is, or what opens it.
+pub enum Unknown {
+    Config(config::Error),
+    Token(String),
+}
+
+impl Remote {
+    /// # Errors
+    ///
+    /// The configuration is wrong, or the token cannot be read.
+    pub fn client(self) -> Result<Client, Unknown> {
+        let given = match (self.token_file, std::env::var_os(TOKEN)) {
+            (Some(file), _) => Some(Secret::from_file(&file)),
+            (None, Some(token)) if !token.is_empty() => Some(Secret::from_env(TOKEN)),
+            _ => None,
+        };
+        let given = given.transpose().map_err(Unknown::Token)?;
+        if let Some(address) = self.admin {
+            return Ok(Client { address, token: given });
+        }
+        let config = config::load(&self.config).map_err(Unknown::Config)?;
+        let Admin { listen, token } = config.admin;
+        let host = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Ok(Client { address: SocketAddr::new(host, listen.port()), token: given.or(token) })
+    }
+}

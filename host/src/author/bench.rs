@@ -1,0 +1,111 @@
+//! `karuta plugin bench`: what a component costs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::cases::{Cases, Measured, name_of};
+use super::{Failure, engine, inspect};
+use crate::policy::{Candidate, Engine, Exchange, Setting, Trial};
+
+/// How long each call is repeated at most, and how often.
+const TIME: Duration = Duration::from_secs(1);
+const CALLS: usize = 200_000;
+/// Calls before those that count.
+const WARM_UP: usize = 1000;
+/// Instances that are made to see how long one takes.
+const INSTANCES: usize = 20;
+
+/// Measures a component with the last call of each case, or with an announce where there is no file
+/// of cases.
+pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
+    let fail = |reason: String| Failure::Usage(format!("{}: {reason}", component.display()));
+    let bytes = Candidate::read(component).map_err(fail)?;
+    let name = name_of(component);
+    let load = |engine: &Engine| {
+        let start = Instant::now();
+        let candidate = Candidate::load(engine, &bytes);
+        let candidate = candidate.map_err(|refusal| fail(refusal.to_string()))?;
+        Ok::<_, Failure>((candidate, start.elapsed()))
+    };
+    let bare = Engine::new(None, Default::default()).map_err(|error| error.to_string())?;
+    let (_, compiled) = load(&bare)?;
+    let engine = engine()?;
+    // The first may have to compile it once more.
+    load(&engine)?;
+    let (candidate, cached) = load(&engine)?;
+    let mut calls = match cases {
+        Some(cases) => Cases::read(cases)?.to_measure(&engine, &candidate, &name)?,
+        None => vec![plain(&engine, &candidate, &name)?],
+    };
+    println!("{}", component.display());
+    println!("  size       {}", inspect::size(bytes.len()));
+    println!("  load       {} compiled, {} from the cache", show(compiled), show(cached));
+    let Some(first) = calls.first_mut() else { return Ok(()) };
+    let mut instances = Vec::new();
+    for _ in 0..INSTANCES {
+        let start = Instant::now();
+        first.trial.renew()?;
+        instances.push(start.elapsed());
+    }
+    instances.sort_unstable();
+    let memory = inspect::size(first.trial.memory());
+    println!("  instance   {} with `init`, {memory}", show(instances[INSTANCES / 2]));
+    println!("\n  {:<44} {:>9} {:>9} {:>8}", "CALL", "MEDIAN", "P99", "CALLS");
+    let clock = clock();
+    for call in &mut calls {
+        let name: String = call.name.chars().take(44).collect();
+        match measure(call, clock) {
+            None => println!("  {name:<44} the call fails"),
+            Some(times) => {
+                let at = |share: usize| show(times[(times.len() - 1) * share / 100]);
+                println!("  {name:<44} {:>9} {:>9} {:>8}", at(50), at(99), times.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An announce of nobody in particular.
+fn plain(engine: &Engine, candidate: &Candidate, name: &str) -> Result<Measured, Failure> {
+    let setting = Setting {
+        name: name.to_owned(),
+        config: serde_json::json!({}),
+        max_interval: 2400,
+        max_num_want: 200,
+        ..Setting::default()
+    };
+    let trial = Trial::start(engine, candidate, &setting)?;
+    let exchange = Box::<Exchange>::default();
+    Ok(Measured { name: "an announce".to_owned(), trial, exchange, scrape: false })
+}
+
+/// The times of many calls in their order, without what the clock itself takes.
+fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
+    let Measured { trial, exchange, scrape, .. } = call;
+    for _ in 0..WARM_UP {
+        trial.time(exchange, *scrape)?;
+    }
+    let mut times = Vec::with_capacity(CALLS);
+    let start = Instant::now();
+    while times.len() < CALLS && start.elapsed() < TIME {
+        times.push(trial.time(exchange, *scrape)?.saturating_sub(clock));
+    }
+    times.sort_unstable();
+    Some(times)
+}
+
+/// What it takes to look at the clock twice.
+fn clock() -> Duration {
+    let mut times: Vec<_> = (0..WARM_UP).map(|_| Instant::now().elapsed()).collect();
+    times.sort_unstable();
+    times[WARM_UP / 2]
+}
+
+fn show(time: Duration) -> String {
+    match time.as_nanos() {
+        nanos @ 0..10_000 => format!("{nanos} ns"),
+        nanos @ 10_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
+        nanos @ 1_000_000..10_000_000_000 => format!("{:.1} ms", nanos as f64 / 1e6),
+        nanos => format!("{:.1} s", nanos as f64 / 1e9),
+    }
+}

@@ -1,0 +1,192 @@
+//! What a call said, against what it was expected to say.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::schema::{Expect, Label, Part, Remember, Wanted};
+use crate::policy::Said;
+
+/// A line for each field that differs; `values` looks up a key-value.
+pub fn differences(
+    expect: &Expect,
+    said: &Said,
+    logs: &[String],
+    values: impl Fn(&str) -> Option<Vec<u8>>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(error) = &said.error {
+        match &expect.error {
+            Wanted::Is(text) if error.contains(text.as_str()) => return lines,
+            Wanted::Is(text) => lines.push(super::differs("error", text, error)),
+            Wanted::Any | Wanted::Nothing => lines.push(format!("the call failed: {error}")),
+        }
+        return lines;
+    }
+    if let Wanted::Is(text) = &expect.error {
+        lines.push(super::differs("error", text, "none"));
+    }
+    // A plugin without the hook is not asked, which is as good as this.
+    let verdict = said.verdict.unwrap_or("next");
+    let change = |name: &str| said.changes.get(name).cloned();
+    let attributes = change("attributes").map(|list| {
+        let pairs: Vec<(String, Value)> = serde_json::from_value(list).unwrap_or_default();
+        Value::Object(pairs.into_iter().collect::<Map<_, _>>())
+    });
+    let mut check = |line: Option<String>| lines.extend(line);
+    check(differs("verdict", &expect.verdict, Some(json!(verdict))));
+    check(differs("failure", &expect.failure, change("failure_reason")));
+    check(differs("retry_in", &expect.retry_in, change("retry_in")));
+    check(differs("warning", &expect.warning, change("warning_message")));
+    check(differs("interval", &expect.interval, change("interval")));
+    check(differs("min_interval", &expect.min_interval, change("min_interval")));
+    check(differs("num_want", &expect.num_want, change("num_want")));
+    check(differs("peers_first", &expect.peers_first, change("peers_first").or(Some(json!([])))));
+    check(differs("peers_mixed", &expect.peers_mixed, change("peers_mixed").or(Some(json!([])))));
+    check(differs("label", &expect.label, said.label.map(|label| json!(Label(label)))));
+    check(differs("attributes", &expect.attributes, attributes.or(Some(json!({})))));
+    check(differs("hidden", &expect.hidden, change("hidden").or(Some(json!(false)))));
+    check(remembers(&expect.remember, said));
+    check(logged(&expect.logs, logs));
+    for (key, wanted) in &expect.keyvalues {
+        let found = values(key).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if found != *wanted {
+            let show = |text: &Option<String>| {
+                text.as_ref().map_or("nothing".into(), |text| json!(text).to_string())
+            };
+            check(Some(format!(
+                "keyvalues.{key}: expected {}, got {}",
+                show(wanted),
+                show(&found)
+            )));
+        }
+    }
+    lines
+}
+
+/// The line where a field is not as wanted. Empty lists and mappings and `false` count as nothing.
+fn differs(field: &str, wanted: &Wanted<impl Serialize>, found: Option<Value>) -> Option<String> {
+    let wanted = match wanted {
+        Wanted::Any => return None,
+        Wanted::Nothing => None,
+        Wanted::Is(value) => Some(json!(value)),
+    };
+    let bare = |value: &Value| *value == json!([]) || *value == json!({}) || *value == json!(false);
+    let same = match (&wanted, &found) {
+        (None, Some(found)) => bare(found),
+        (wanted, found) => wanted == found,
+    };
+    let show =
+        |value: Option<Value>| value.map_or_else(|| "nothing".into(), |value| value.to_string());
+    (!same).then(|| format!("{field}: expected {}, got {}", show(wanted), show(found)))
+}
+
+fn remembers(wanted: &Wanted<Remember>, said: &Said) -> Option<String> {
+    let found = said.remember.as_ref().map(|(scope, seconds)| {
+        let scope =
+            scope.iter().filter_map(|part| serde_json::from_value::<Part>(json!(part)).ok());
+        let mut scope: Vec<Part> = scope.collect();
+        scope.sort_unstable();
+        json!(Remember { scope, seconds: *seconds })
+    });
+    // A scope is a set.
+    let sorted = match wanted {
+        Wanted::Is(Remember { scope, seconds }) => {
+            let mut scope = scope.clone();
+            scope.sort_unstable();
+            Wanted::Is(Remember { scope, seconds: *seconds })
+        }
+        other => other.clone(),
+    };
+    differs("remember", &sorted, found)
+}
+
+fn logged(wanted: &Wanted<Vec<String>>, logs: &[String]) -> Option<String> {
+    match wanted {
+        Wanted::Any => None,
+        Wanted::Nothing => {
+            (!logs.is_empty()).then(|| format!("logs: expected nothing, got {}", json!(logs)))
+        }
+        Wanted::Is(texts) => {
+            let mut rest = logs.iter();
+            let missing =
+                texts.iter().find(|text| !rest.any(|line| line.contains(text.as_str())))?;
+            Some(format!("logs: expected {}, got {}", json!(missing), json!(logs)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(changes: Value) -> Said {
+        let Value::Object(changes) = changes else { panic!("an object") };
+        Said { verdict: Some("reject"), changes, ..Said::default() }
+    }
+
+    fn lines(expect: &str, said: &Said) -> Vec<String> {
+        let expect: Expect = serde_yaml::from_str(expect).unwrap();
+        let logs = ["info: one".to_owned(), "warn: two".to_owned()];
+        differences(&expect, said, &logs, |key| (key == "k").then(|| b"v".to_vec()))
+    }
+
+    #[test]
+    fn what_is_not_named_is_not_compared() {
+        let said = said(json!({ "failure_reason": "no", "retry_in": 5, "interval": 60 }));
+        for expect in [
+            "reject",
+            "{}",
+            "{ failure: \"no\", retry_in: 5, interval: 60, warning: null, hidden: false, \
+             peers_first: [], attributes: null, logs: [one, \"warn: t\"], keyvalues: { k: v, l: null } }",
+        ] {
+            assert_eq!(lines(expect, &said), [""; 0], "{expect}");
+        }
+    }
+
+    #[test]
+    fn every_field_that_differs_is_named() {
+        let said = Said {
+            label: Some(26),
+            remember: Some((vec!["info-hash", "event"], 60)),
+            ..said(
+                json!({ "failure_reason": "no", "retry_in": "never", "attributes": [["a", "b"]] }),
+            )
+        };
+        for (expect, line) in [
+            ("next", "verdict: expected \"next\", got \"reject\""),
+            ("{ failure: null }", "failure: expected nothing, got \"no\""),
+            ("{ retry_in: 5 }", "retry_in: expected 5, got \"never\""),
+            ("{ interval: 5 }", "interval: expected 5, got nothing"),
+            ("{ hidden: true }", "hidden: expected true, got false"),
+            ("{ attributes: { a: c } }", "attributes: expected {\"a\":\"c\"}, got {\"a\":\"b\"}"),
+            ("{ label: 0x1b }", "label: expected \"0x1b\", got \"0x1a\""),
+            (
+                "{ remember: { scope: [event], seconds: 60 } }",
+                "remember: expected {\"scope\":[\"event\"],\"seconds\":60}, got \
+                 {\"scope\":[\"info-hash\",\"event\"],\"seconds\":60}",
+            ),
+            ("{ logs: [two, one] }", "logs: expected \"one\", got [\"info: one\",\"warn: two\"]"),
+            ("{ logs: null }", "logs: expected nothing, got [\"info: one\",\"warn: two\"]"),
+            ("{ keyvalues: { k: w } }", "keyvalues.k: expected \"w\", got \"v\""),
+            ("{ error: trap }", "error: expected \"trap\", got \"none\""),
+        ] {
+            assert_eq!(lines(expect, &said), [line], "{expect}");
+        }
+        assert_eq!(lines("{ retry_in: never, label: 26 }", &said), [""; 0]);
+        assert_eq!(
+            lines("{ remember: { scope: [event, info-hash], seconds: 60 } }", &said),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_call_that_fails_is_a_difference_unless_it_is_expected() {
+        let said = Said { error: Some("trap: unreachable".into()), ..Said::default() };
+        assert_eq!(lines("{ error: trap }", &said), [""; 0]);
+        assert_eq!(lines("next", &said), ["the call failed: trap: unreachable"]);
+        assert_eq!(
+            lines("{ error: deadline }", &said),
+            ["error: expected \"deadline\", got \"trap: unreachable\""]
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests as a file of cases writes them, for the host's own code.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::schema::{Announce, Counts, Scrape};
+use crate::bittorrent;
+use crate::config;
+use crate::policy::{Exchange, Source};
+
+/// The request of an announce or a scrape; `None` where there is neither.
+pub fn of(
+    announce: Option<&Announce>,
+    scrape: Option<&Scrape>,
+) -> Option<Result<Box<Exchange>, String>> {
+    match (announce, scrape) {
+        (Some(announce), _) => Some(request(announce, "/announce")),
+        (None, Some(scrape)) => Some(request(&as_announce(scrape), "/scrape")),
+        (None, None) => None,
+    }
+}
+
+pub fn counts(counts: Counts) -> bittorrent::Counts {
+    let Counts { seeders, leechers, completed } = counts;
+    bittorrent::Counts { seeders, leechers, completed }
+}
+
+fn as_announce(scrape: &Scrape) -> Announce {
+    let Scrape { info_hash, address, transport, query, path, headers, attributes } = scrape.clone();
+    Announce {
+        info_hash,
+        address,
+        transport,
+        query,
+        path,
+        headers,
+        attributes,
+        ..Announce::default()
+    }
+}
+
+fn request(from: &Announce, path: &str) -> Result<Box<Exchange>, String> {
+    let mut exchange = Box::<Exchange>::default();
+    let request = &mut exchange.request;
+    let announce = &mut request.announce;
+    announce.info_hash = from.info_hash.0;
+    announce.peer_id = from.peer_id.0;
+    announce.port = from.port;
+    announce.event = from.event.into();
+    announce.left = from.left;
+    announce.uploaded = from.uploaded;
+    announce.downloaded = from.downloaded;
+    announce.num_want = Some(from.num_want);
+    request.transport = from.transport.into();
+    request.address = from.address.to_canonical();
+    request.client = from.client_address.unwrap_or(from.address).to_canonical();
+    request.socket = SocketAddr::new(request.client, from.port);
+    request.proxied = from.proxied;
+    request.overridden = from.overridden;
+    let parameters = from.path.iter();
+    request.path = parameters.map(|(name, value)| (name.as_str().into(), value.clone())).collect();
+    let target = format!("{path}{}", query(&from.query));
+    request.source = match from.transport {
+        config::Transport::Udp if !from.headers.is_empty() => {
+            return Err("a request over UDP has no headers".to_owned());
+        }
+        config::Transport::Udp => Source::Udp { url: target.into_bytes() },
+        config::Transport::Http | config::Transport::Https => Source::Http {
+            uri: target.parse().map_err(|error| format!("the query: {error}"))?,
+            headers: headers(&from.headers)?,
+        },
+    };
+    exchange.answer.reset(from.interval, from.min_interval, from.num_want);
+    let attributes = from.attributes.iter();
+    exchange.answer.attributes =
+        attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
+    Ok(exchange)
+}
+
+fn query(parameters: &BTreeMap<String, String>) -> String {
+    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    parameters.iter().enumerate().fold(String::new(), |query, (at, (name, value))| {
+        let mark = if at == 0 { '?' } else { '&' };
+        format!("{query}{mark}{}={}", escape(name), escape(value))
+    })
+}
+
+fn headers(from: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in from {
+        let header = HeaderName::try_from(name);
+        let header = header.map_err(|_| format!("`{name}` is not the name of a header"))?;
+        let value = HeaderValue::try_from(value);
+        let value = value.map_err(|_| format!("the header `{name}` holds what no header may"))?;
+        headers.append(header, value);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,335 @@
+//! `karuta plugin test`: a component against a file of cases, run by the host's own code.
+
+mod compare;
+mod exchange;
+mod junit;
+mod log;
+mod schema;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use self::schema::{Call, Case, Expect, File};
+use super::Failure;
+use crate::config::{self, Source, Tracker};
+use crate::policy::{Candidate, Engine, Exchange, Given, Setting, Trial};
+
+/// A file of cases, with the place of everything in it.
+pub struct Cases {
+    file: File,
+    source: Source,
+    folder: PathBuf,
+}
+
+/// What came of one case.
+pub struct Outcome {
+    pub name: String,
+    /// Where it stands in the file of cases.
+    pub place: String,
+    /// What is not as it is wanted, a line each.
+    pub differences: Vec<String>,
+    pub logs: Vec<String>,
+    pub took: Duration,
+}
+
+impl Outcome {
+    pub fn is_fine(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// Runs the cases; fails where one of them does.
+pub fn test(component: &Path, cases: &Path, junit: Option<&Path>) -> Result<(), Failure> {
+    let cases = Cases::read(cases)?;
+    let (engine, candidate) = load(component)?;
+    let name = name_of(component);
+    let outcomes = cases.run(&engine, &candidate, &name);
+    for outcome in &outcomes {
+        if outcome.is_fine() {
+            println!("ok    {}", outcome.name);
+            continue;
+        }
+        println!("FAIL  {} ({})", outcome.name, outcome.place);
+        outcome.differences.iter().for_each(|line| println!("      {line}"));
+        outcome.logs.iter().for_each(|line| println!("      log  {line}"));
+    }
+    if let Some(file) = junit {
+        fs::write(file, junit::report(&name, &outcomes))
+            .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.is_fine()).count();
+    match failed {
+        0 => {
+            println!("{name}: all {} cases passed", outcomes.len());
+            Ok(())
+        }
+        _ => Err(Failure::Failed(format!("{name}: {failed} of {} cases failed", outcomes.len()))),
+    }
+}
+
+/// Compiles and links a component that is to be tried.
+pub fn load(file: &Path) -> Result<(Engine, Candidate), Failure> {
+    let fail = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
+    let bytes = Candidate::read(file).map_err(fail)?;
+    let engine = super::engine()?;
+    let candidate =
+        Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
+    Ok((engine, candidate))
+}
+
+/// What a component is called where nobody says: its file, without the ending.
+pub fn name_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Cases {
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the file, with its position.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let usage = |error: config::Error| Failure::Usage(error.to_string());
+        let (file, source) = config::load_as::<File>(path).map_err(usage)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let cases = Self { file, source, folder };
+        cases.check().map_err(|(path, wrong)| usage(cases.source.error(&path, wrong)))?;
+        Ok(cases)
+    }
+
+    /// What of the keys does not go together; the path into the file, and what is wrong.
+    fn check(&self) -> Result<(), (String, String)> {
+        if self.file.cases.is_empty() {
+            return Err(("cases".into(), "no cases, expected at least one".into()));
+        }
+        for (at, case) in self.file.cases.iter().enumerate() {
+            let path = format!("cases[{at}]");
+            let single = case.announce.is_some() || case.scrape.is_some();
+            let wrong = |what: &str| Err((path.clone(), what.to_owned()));
+            match () {
+                () if case.announce.is_some() && case.scrape.is_some() => {
+                    return wrong("both `announce` and `scrape`, expected one, or `calls`");
+                }
+                () if single && !case.calls.is_empty() => {
+                    return wrong("both a call of its own and `calls`, expected one of them");
+                }
+                () if case.refused.is_some() && (single || !case.calls.is_empty()) => {
+                    return wrong("what is `refused` cannot be called");
+                }
+                () if case.expect.is_some() && !single => {
+                    return wrong("`expect` without `announce` or `scrape`");
+                }
+                () if case.refused.is_none() && !single && case.calls.is_empty() => {
+                    return wrong(
+                        "nothing to do, expected `announce`, `scrape`, `calls` or `refused`",
+                    );
+                }
+                () => {}
+            }
+            for (number, call) in case.calls.iter().enumerate() {
+                let path = format!("{path}.calls[{number}]");
+                let asks = call.announce.is_some() || call.scrape.is_some();
+                let wrong = |what: &str| Err((path.clone(), what.to_owned()));
+                if call.announce.is_some() && call.scrape.is_some() {
+                    return wrong("both `announce` and `scrape`, expected one");
+                }
+                if call.expect.is_some() && !asks {
+                    return wrong("`expect` without `announce` or `scrape`");
+                }
+                if call.refused.is_some() && call.data.is_empty() {
+                    return wrong("`refused` without `data`");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all cases in their order; none knows of another.
+    pub fn run(&self, engine: &Engine, candidate: &Candidate, name: &str) -> Vec<Outcome> {
+        let run = |(at, case): (usize, &Case)| {
+            let start = Instant::now();
+            let mut outcome = Outcome {
+                name: case.name.clone(),
+                place: self.source.place(&format!("cases[{at}]")),
+                differences: Vec::new(),
+                logs: Vec::new(),
+                took: Duration::ZERO,
+            };
+            if let Err(reason) = self.play(engine, candidate, name, case, &mut outcome) {
+                outcome.differences.push(reason);
+            }
+            outcome.took = start.elapsed();
+            outcome
+        };
+        self.file.cases.iter().enumerate().map(run).collect()
+    }
+
+    fn play(
+        &self,
+        engine: &Engine,
+        candidate: &Candidate,
+        name: &str,
+        case: &Case,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let setting = self.setting(case, name)?;
+        let (started, logs) = log::capture(|| Trial::start(engine, candidate, &setting));
+        outcome.logs = logs;
+        let mut trial = match (started, &case.refused) {
+            (Ok(trial), None) => trial,
+            (Ok(_), Some(text)) => return Err(differs("refused", text, "it is taken")),
+            (Err(reason), Some(text)) if reason.contains(text.as_str()) => return Ok(()),
+            (Err(reason), Some(text)) => return Err(differs("refused", text, &reason)),
+            (Err(reason), None) => return Err(format!("it is refused: {reason}")),
+        };
+        if let Some(exchange) = exchange::of(case.announce.as_ref(), case.scrape.as_ref()) {
+            let scrape = case.scrape.is_some();
+            return ask(&mut trial, exchange?, scrape, case.expect.as_ref(), "", outcome);
+        }
+        for (at, call) in case.calls.iter().enumerate() {
+            self.call(&mut trial, call, &format!("call {}: ", at + 1), outcome)?;
+        }
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        trial: &mut Trial,
+        call: &Call,
+        which: &str,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        trial.advance(call.after);
+        for (name, version) in &call.data {
+            let schema::Version { lines, text, file } = version;
+            let bytes = self.bytes(lines.as_ref(), text.as_ref(), file.as_ref())?;
+            let (offered, logs) = log::capture(|| trial.offer(name, &bytes));
+            outcome.logs.extend(logs);
+            match (offered, &call.refused) {
+                (Ok(()), None) => {}
+                (Err(reason), Some(text)) if reason.contains(text.as_str()) => {}
+                (Ok(()), Some(text)) => {
+                    outcome
+                        .differences
+                        .push(which.to_owned() + &differs("refused", text, "it is taken"));
+                }
+                (Err(reason), Some(text)) => {
+                    outcome.differences.push(which.to_owned() + &differs("refused", text, &reason));
+                }
+                (Err(reason), None) => return Err(format!("{which}data is refused: {reason}")),
+            }
+        }
+        match exchange::of(call.announce.as_ref(), call.scrape.as_ref()) {
+            None => Ok(()),
+            Some(exchange) => {
+                let scrape = call.scrape.is_some();
+                ask(trial, exchange?, scrape, call.expect.as_ref(), which, outcome)
+            }
+        }
+    }
+
+    fn setting(&self, case: &Case, name: &str) -> Result<Setting, String> {
+        let file = &self.file;
+        let data = case.data.as_ref().unwrap_or(&file.data);
+        let given = |(name, source): (&String, &schema::Source)| {
+            let schema::Source { format, lines, text, file } = source;
+            let bytes = self.bytes(lines.as_ref(), text.as_ref(), file.as_ref());
+            let bytes = bytes.map_err(|reason| format!("data `{name}`: {reason}"))?;
+            Ok((name.clone(), Given { format: *format, bytes }))
+        };
+        let swarms = case.swarms.as_ref().unwrap_or(&file.swarms).iter();
+        let defaults = Tracker::default();
+        Ok(Setting {
+            name: name.to_owned(),
+            config: case.config.as_ref().unwrap_or(&file.config).clone(),
+            credential: case.credential.as_ref().unwrap_or(&file.credential).clone(),
+            data: data.iter().map(given).collect::<Result<_, String>>()?,
+            keyvalues: case.keyvalues.as_ref().unwrap_or(&file.keyvalues).clone(),
+            clock: case.clock.unwrap_or(file.clock).0,
+            seed: case.seed.unwrap_or(file.seed),
+            limits: case.limits.unwrap_or(file.limits),
+            swarms: swarms.map(|(hash, counts)| (hash.0, exchange::counts(*counts))).collect(),
+            max_interval: u32::try_from(defaults.max_interval.as_secs()).unwrap_or(u32::MAX),
+            max_num_want: defaults.num_want.max,
+        })
+    }
+
+    fn bytes(
+        &self,
+        lines: Option<&Vec<String>>,
+        text: Option<&String>,
+        file: Option<&PathBuf>,
+    ) -> Result<Vec<u8>, String> {
+        match (lines, text, file) {
+            (Some(lines), None, None) => Ok(lines.join("\n").into_bytes()),
+            (None, Some(text), None) => Ok(text.clone().into_bytes()),
+            (None, None, Some(file)) => {
+                let file = self.folder.join(file);
+                fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))
+            }
+            _ => Err("expected one of `lines`, `text` and `file`".into()),
+        }
+    }
+
+    /// The last call of each case that begins, to be measured: a name, a plugin and a request.
+    pub fn to_measure(
+        &self,
+        engine: &Engine,
+        candidate: &Candidate,
+        name: &str,
+    ) -> Result<Vec<Measured>, Failure> {
+        let mut list = Vec::new();
+        for case in self.file.cases.iter().filter(|case| case.refused.is_none()) {
+            let last = case.calls.iter().rev().map(|call| (&call.announce, &call.scrape));
+            let (announce, scrape) = std::iter::once((&case.announce, &case.scrape))
+                .chain(last)
+                .find(|(announce, scrape)| announce.is_some() || scrape.is_some())
+                .unwrap_or((&None, &None));
+            let Some(exchange) = exchange::of(announce.as_ref(), scrape.as_ref()) else { continue };
+            let setting = self.setting(case, name)?;
+            let trial = Trial::start(engine, candidate, &setting);
+            list.push(Measured {
+                name: case.name.clone(),
+                trial: trial.map_err(|reason| format!("{}: {reason}", case.name))?,
+                exchange: exchange?,
+                scrape: scrape.is_some(),
+            });
+        }
+        Ok(list)
+    }
+}
+
+/// A call to be measured.
+pub struct Measured {
+    pub name: String,
+    pub trial: Trial,
+    pub exchange: Box<Exchange>,
+    pub scrape: bool,
+}
+
+fn ask(
+    trial: &mut Trial,
+    mut exchange: Box<Exchange>,
+    scrape: bool,
+    expect: Option<&Expect>,
+    which: &str,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    exchange.now = trial.now();
+    let (said, logs) = log::capture(|| trial.ask(&mut exchange, scrape));
+    let said = said?;
+    let nothing = Expect::default();
+    let expect = expect.unwrap_or(&nothing);
+    let values = |key: &str| trial.value(key.as_bytes());
+    let differences = compare::differences(expect, &said, &logs, values);
+    outcome.differences.extend(differences.into_iter().map(|line| which.to_owned() + &line));
+    outcome.logs.extend(logs);
+    Ok(())
+}
+
+/// A line that says how a field differs.
+fn differs(field: &str, expected: &str, found: &str) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    format!("{field}: expected {}, got {}", quoted(expected), quoted(found))
+}

@@ -1,0 +1,93 @@
+//! `karuta plugin check`: whether the tracker would take a component.
+
+use std::path::Path;
+
+use super::survey::Survey;
+use super::{Failure, engine, inspect};
+use crate::policy::{Candidate, Setting};
+
+/// What a configuration may grant to a policy's control instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Grant {
+    Http,
+    Env,
+    Folders,
+}
+
+/// A grant that a component is of little use without.
+pub struct Need {
+    pub grant: Grant,
+    why: &'static str,
+}
+
+impl Need {
+    pub fn text(&self) -> String {
+        format!("{} ({})", self.grant.key(), self.why)
+    }
+}
+
+impl Grant {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Http => "allow.http",
+            Self::Env => "allow.env",
+            Self::Folders => "allow.folders",
+        }
+    }
+}
+
+/// What a component asks of its configuration. WASI's files and variables are no sign of it: the
+/// runtimes of languages import them unasked.
+pub fn needs(survey: &Survey) -> Vec<Need> {
+    let fetches = !survey.uses("http").is_empty();
+    let need = Need { grant: Grant::Http, why: "it calls http.fetch" };
+    fetches.then_some(need).into_iter().collect()
+}
+
+/// Says what a component is and whether this host takes it, as `karuta check` and a reload would.
+pub fn check(file: &Path, allow: &[Grant]) -> Result<(), Failure> {
+    let fail = |reason: String| Failure::Failed(format!("{}: {reason}", file.display()));
+    let bytes = Candidate::read(file).map_err(fail)?;
+    let engine = engine()?;
+    let candidate =
+        Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
+    let setting = Setting { name: "check".into(), ..Setting::default() };
+    // A trap comes with its backtrace.
+    let one_line = |reason: String| reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    candidate.instantiate(&engine, &setting).map_err(|reason| fail(one_line(reason)))?;
+    let survey = Survey::of(&bytes).map_err(fail)?;
+    println!("{}: fine", file.display());
+    inspect::print(&bytes, &survey);
+    for warning in warnings(&survey) {
+        println!("  warning    {warning}");
+    }
+    match needs(&survey).iter().find(|need| !allow.contains(&need.grant)) {
+        None => Ok(()),
+        Some(Need { grant: Grant::Http, .. }) => Err(fail(
+            "calls http.fetch, which the configuration must allow; list what it may ask in \
+             `allow: { http: [\"https://…\"] }`, and say `--allow http` here"
+                .into(),
+        )),
+        Some(need) => Err(fail(format!("needs `{}` in the configuration", need.grant.key()))),
+    }
+}
+
+/// What is no error, but hardly meant.
+fn warnings(survey: &Survey) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let hooks = survey.hooks();
+    if hooks == ["lifecycle"] {
+        warnings
+            .push("it exports no hook beside lifecycle, so that nothing will ever ask it".into());
+    }
+    let control = hooks.contains(&"ticker") || hooks.contains(&"observer");
+    for interface in ["http", "publisher"] {
+        if !survey.uses(interface).is_empty() && !control {
+            warnings.push(format!(
+                "it calls {interface}, which only control instances may, and exports neither \
+                 ticker nor observer, so that there is none"
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,114 @@
+//! `karuta plugin dev`: builds and tests whenever something changes, and has a daemon read it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::project::{CASES, Project, SUPPLIED, WIT};
+use super::{Failure, build, cases};
+use crate::admin::Client;
+
+/// How often files are looked at. What has changed is built once it has stood still for so long.
+const POLL: Duration = Duration::from_millis(300);
+/// Folders that builds write to.
+const BUILT: [&str; 6] = [SUPPLIED, WIT, "target", "node_modules", "__pycache__", "bin"];
+
+/// What is seen of the files of a project.
+type Sight = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+/// Builds, reloads, and waits for the next change, for ever.
+pub fn dev(folder: &Path, client: &Client) -> Result<(), Failure> {
+    let project = Project::open(folder)?;
+    println!("building {} whenever something changes; Ctrl-C ends it", project.name);
+    let mut built = None;
+    loop {
+        let seen = look(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        if built.as_ref() != Some(&seen) {
+            std::thread::sleep(POLL);
+            if look(folder).ok().as_ref() == Some(&seen) {
+                round(folder, client);
+                built = Some(seen);
+            }
+            continue;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// One build, its cases, and where all went well, one reload. What goes wrong is said, and is no
+/// end.
+fn round(folder: &Path, client: &Client) {
+    let cases = folder.join(CASES);
+    let tested = build::build(folder, None).and_then(|component| match cases.exists() {
+        true => cases::test(&component, &cases, None),
+        false => Ok(()),
+    });
+    match tested {
+        Err(Failure::Failed(text) | Failure::Usage(text)) => eprintln!("karuta: {text}"),
+        Ok(()) => match client.reload() {
+            Ok(report) => println!("generation {}: {report}", report.generation),
+            Err(reason) => eprintln!("karuta: not reloaded: {reason}"),
+        },
+    }
+}
+
+fn look(folder: &Path) -> io::Result<Sight> {
+    let mut sight = Sight::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // A file that is gone meanwhile is seen as gone.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() && !name.starts_with('.') && !BUILT.contains(&&*name) {
+                folders.push(entry.path());
+            } else if metadata.is_file() && is_source(&name) {
+                sight.insert(entry.path(), (metadata.modified().ok(), metadata.len()));
+            }
+        }
+    }
+    Ok(sight)
+}
+
+/// Whether a file is one that somebody writes, as opposed to a build or an editor.
+fn is_source(name: &str) -> bool {
+    let built = [".wasm", ".new", ".lock", ".sum", ".swp", "~"];
+    !name.starts_with('.') && !built.iter().any(|ending| name.ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_builds_write_is_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        };
+        for path in ["src/lib.rs", "policy.py", "plugin.yaml"] {
+            write(path);
+        }
+        let before = look(folder.path()).unwrap();
+        assert_eq!(before.len(), 3);
+        for path in [
+            "a.wasm",
+            "a.wasm.new",
+            "target/x.rs",
+            "karuta/x.go",
+            "wit/policy.wit",
+            ".git/x",
+            "Cargo.lock",
+        ] {
+            write(path);
+        }
+        assert_eq!(look(folder.path()).unwrap(), before);
+        fs::write(folder.path().join("policy.py"), "xy").unwrap();
+        assert_ne!(look(folder.path()).unwrap(), before);
+    }
+}

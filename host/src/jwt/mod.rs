@@ -1,0 +1,267 @@
+//! `karuta jwt`: tokens for the policy `jwt`, by the rules that it has too.
+
+mod private;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Subcommand;
+use jwt_rules::{Algorithm, Cause, Jwk, Object, Refusal, Rules, Token};
+use serde_json::{Value, json};
+
+use self::private::Private;
+use crate::bittorrent::metainfo;
+use crate::config;
+use crate::policy::jwk;
+
+/// What can be done with tokens.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a key: a private one to sign with, and a public one for the tracker.
+    Keygen {
+        /// The file of the private key (PKCS#8 in PEM), which must not be there yet.
+        key: PathBuf,
+        /// What the key is to sign by.
+        #[arg(long, default_value = "RS256", value_parser = algorithm)]
+        algorithm: Algorithm,
+        /// The key's name in tokens; its thumbprint (RFC 7638) where none is given.
+        #[arg(long)]
+        kid: Option<String>,
+        /// The JWK set that the public key is added to; printed where no file is given.
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+    },
+    /// Print a token for a torrent.
+    Sign {
+        /// The info-hash in 40 hexadecimal digits, or a .torrent file.
+        #[arg(value_parser = torrent)]
+        torrent: Torrent,
+        /// The file of the private key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The key's name; its thumbprint where none is given.
+        #[arg(long)]
+        kid: Option<String>,
+        /// The algorithm; the first of the key's where none is given.
+        #[arg(long, value_parser = algorithm)]
+        algorithm: Option<Algorithm>,
+        /// What `iss` says.
+        #[arg(long)]
+        issuer: String,
+        /// What `aud` says; may be given several times.
+        #[arg(long, required = true)]
+        audience: Vec<String>,
+        /// How long the token holds, such as 12h; for ever where it is not given.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
+        /// The claim with the info-hash.
+        #[arg(long, default_value = "infohash")]
+        claim: String,
+    },
+    /// Say what is wrong with a token; the exit code is 1 where anything is.
+    Verify {
+        /// The token; `-` reads it from the standard input.
+        token: String,
+        /// The JWK set of the issuer.
+        #[arg(long, value_name = "FILE")]
+        jwks: PathBuf,
+        /// The torrent that it must be for: an info-hash or a .torrent file.
+        #[arg(long, value_parser = torrent)]
+        torrent: Option<Torrent>,
+        /// Who must have issued it.
+        #[arg(long)]
+        issuer: Option<String>,
+        /// Whom it must be for.
+        #[arg(long)]
+        audience: Option<String>,
+        /// An algorithm that is allowed; may be given several times. All where none is.
+        #[arg(long, value_parser = algorithm)]
+        algorithm: Vec<Algorithm>,
+        /// The claim with the info-hash.
+        #[arg(long, default_value = "infohash")]
+        claim: String,
+        /// How far clocks may be apart.
+        #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
+        leeway: Duration,
+    },
+}
+
+/// An info-hash, however it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Torrent([u8; 20]);
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let found = Algorithm::ALL.into_iter().find(|one| one.name() == text);
+    found.ok_or_else(|| {
+        format!("expected one of {}", Algorithm::ALL.map(Algorithm::name).join(", "))
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text)
+        .ok_or_else(|| "expected a number with a unit such as 30s, 5m, 1h".to_owned())
+}
+
+fn torrent(text: &str) -> Result<Torrent, String> {
+    let hex = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(info_hash) = jwt_rules::info_hash(text).filter(|_| hex) {
+        return Ok(Torrent(info_hash));
+    }
+    let file = fs::read(text).map_err(|error| {
+        format!("neither 40 hexadecimal digits nor a file that can be read: {error}")
+    })?;
+    let info = metainfo::info(&file).ok_or("the file is no torrent")?;
+    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, info);
+    Ok(Torrent(sum.as_ref().try_into().map_err(|_| "no info-hash")?))
+}
+
+/// Does what a command says.
+///
+/// # Errors
+///
+/// What went wrong, or is wrong with the token.
+pub fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::Keygen { key, algorithm, kid, jwks } => keygen(&key, algorithm, kid, jwks),
+        Command::Sign { torrent, key, kid, algorithm, issuer, audience, expires, claim } => {
+            let key = Private::read(&key)?;
+            let algorithm = algorithm.unwrap_or_else(|| key.algorithm());
+            let kid = kid.map_or_else(|| key.thumbprint(), Ok)?;
+            let audience = match <[String; 1]>::try_from(audience) {
+                Ok([one]) => json!(one),
+                Err(several) => json!(several),
+            };
+            let hex: String = torrent.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            // Nothing that is not needed: over UDP some clients send 255 bytes of the URL at most.
+            let mut claims = BTreeMap::from([
+                ("iss", json!(issuer)),
+                ("aud", audience),
+                (claim.as_str(), json!(hex)),
+            ]);
+            if let Some(expires) = expires {
+                claims.insert("exp", json!((now() + expires).as_secs()));
+            }
+            let header = json!({ "alg": algorithm.name(), "kid": kid });
+            let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+            let message = format!("{}.{}", encode(&header), encode(&json!(claims)));
+            let signature = key.sign(algorithm, message.as_bytes())?;
+            print(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        }
+        Command::Verify { token, jwks, torrent, issuer, audience, algorithm, claim, leeway } => {
+            let algorithms = match algorithm {
+                none if none.is_empty() => Algorithm::ALL.into(),
+                some => some,
+            };
+            let rules = Rules { algorithms, info_hash_claim: claim, require_exp: false, leeway };
+            let keys = read_keys(&jwks)?;
+            let mut text = token;
+            if text == "-" {
+                text.clear();
+                io::stdin().read_to_string(&mut text).map_err(|error| error.to_string())?;
+            }
+            let expected = Expected { torrent, issuer, audience };
+            verify(text.trim(), &rules, &keys, &expected).map_err(|refusal| refusal.why)?;
+            print("the token is good")
+        }
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn print(text: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())
+}
+
+fn keygen(
+    file: &Path,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    jwks: Option<PathBuf>,
+) -> Result<(), String> {
+    let key = Private::generate(algorithm)?;
+    let kid = kid.map_or_else(|| key.thumbprint(), Ok)?;
+    let mut set = match &jwks {
+        Some(jwks) if jwks.exists() => read_set(jwks)?,
+        _ => json!({ "keys": [] }),
+    };
+    let keys = set["keys"].as_array_mut().ok_or("the JWK set has no list `keys`")?;
+    if keys.iter().any(|known| known["kid"] == *kid) {
+        return Err(format!("the JWK set has a key `{kid}` already"));
+    }
+    keys.push(key.jwk(algorithm, &kid)?);
+    key.write(file)?;
+    let Some(jwks) = jwks else { return print(&format!("{set:#}")) };
+    // Renamed into place, for a tracker that follows the file.
+    let mut new = jwks.clone().into_os_string();
+    new.push(".new");
+    fs::write(&new, format!("{set:#}\n"))
+        .and_then(|()| fs::rename(&new, &jwks))
+        .map_err(|error| format!("{}: {error}", jwks.display()))
+}
+
+fn read_set(file: &Path) -> Result<Value, String> {
+    let named = |reason: String| format!("{}: {reason}", file.display());
+    let text = fs::read(file).map_err(|error| named(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| named(format!("no JWK set: {error}")))
+}
+
+/// The keys of a set that can be used. What is wrong with the others goes to standard error.
+fn read_keys(file: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
+    let set = read_set(file)?;
+    let keys = set["keys"].as_array().ok_or("the JWK set has no list `keys`")?;
+    let mut usable = Vec::new();
+    for (at, key) in keys.iter().map(Value::to_string).enumerate() {
+        let read = Jwk::read(&key).and_then(|jwk| Ok((jwk, jwk::Key::from_jwk(&key)?)));
+        match read {
+            Ok(key) => usable.push(key),
+            Err(reason) => eprintln!("keys[{at}] is not used: {reason}"),
+        }
+    }
+    Ok(usable)
+}
+
+/// What a token must say, where it matters.
+struct Expected {
+    torrent: Option<Torrent>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+fn verify(
+    text: &str,
+    rules: &Rules,
+    keys: &[(Jwk, jwk::Key)],
+    expected: &Expected,
+) -> Result<(), Refusal> {
+    let token = Token::read(text)?;
+    let (header, claims) = (token.header()?, token.claims()?);
+    let algorithm = rules.algorithm(&header)?;
+    let right = |(_, key): &(Jwk, jwk::Key)| {
+        key.verify(algorithm.name(), token.signed.as_bytes(), &token.signature)
+    };
+    jwt_rules::verify(&header, algorithm, keys, |(jwk, _)| jwk, right)?;
+    says(&claims, "iss", expected.issuer.as_ref(), Cause::Issuer)?;
+    says(&claims, "aud", expected.audience.as_ref(), Cause::Audience)?;
+    let now = now().as_secs_f64();
+    match expected.torrent {
+        Some(Torrent(info_hash)) => rules.claims(&claims, info_hash, now)?,
+        None => rules.times(&claims, now)?,
+    };
+    Ok(())
+}
+
+fn says(claims: &Object, name: &str, value: Option<&String>, cause: Cause) -> Result<(), Refusal> {
+    let Some(value) = value else { return Ok(()) };
+    match claims.get(name) {
+        Some(claim) if claim.names(value) => Ok(()),
+        _ => Err(Refusal::new(cause, format_args!("{name}: not `{value}`"))),
+    }
+}

@@ -1,0 +1,319 @@
+//! A plugin by itself, without a tracker: what `karuta plugin` checks, tests and measures, by the
+//! code that runs it in one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::bindings::imports::types::Verdict;
+use super::clock::Clock;
+use super::component::{self, Code, Refusal};
+use super::engine::Engine;
+use super::exchange::Exchange;
+use super::explain;
+use super::instance::{Instance, Place, Role};
+use super::plugin::{Identity, Plugin};
+use super::state::{Scope, Swarms};
+use super::storage::Store;
+use crate::bittorrent::{Counts, InfoHash};
+use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
+use crate::data;
+use crate::metrics::Hook;
+use crate::watch::Stamp;
+
+/// A component that this host takes, compiled and linked.
+#[derive(Clone)]
+pub struct Candidate {
+    code: Arc<Code>,
+    digest: [u8; 32],
+}
+
+/// What a plugin is tried with.
+#[derive(Clone, Default)]
+pub struct Setting {
+    pub name: String,
+    pub config: Value,
+    pub credential: Vec<CredentialRule>,
+    pub data: BTreeMap<String, Given>,
+    pub keyvalues: BTreeMap<String, String>,
+    /// What the clock says at the start, since 1970.
+    pub clock: Duration,
+    /// Which sequence of random bytes there is.
+    pub seed: u64,
+    pub limits: PolicyLimits,
+    /// What the plugin sees of the swarms.
+    pub swarms: HashMap<InfoHash, Counts>,
+    /// Seconds.
+    pub max_interval: u32,
+    pub max_num_want: u32,
+}
+
+/// A data source whose content is at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub format: DataFormat,
+    pub bytes: Vec<u8>,
+}
+
+/// What a hook said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// `next`, `accept`, `reject` or `drop`; `None` where the call failed, or there is no such hook.
+    pub verdict: Option<&'static str>,
+    /// Why the call failed.
+    pub error: Option<String>,
+    /// What it changes of the answer, by the names that `karuta explain` shows.
+    pub changes: Map<String, Value>,
+    pub label: Option<u64>,
+    /// The names of the scope, and seconds.
+    pub remember: Option<(Vec<&'static str>, u64)>,
+}
+
+/// One instance of a plugin, as a worker has it, on a clock that stands still.
+pub struct Trial {
+    plugin: Arc<Plugin>,
+    instance: Instance,
+    /// A call failed: the next one has a new instance.
+    poisoned: bool,
+}
+
+impl Candidate {
+    /// Compiles and links a component; no code of it runs.
+    ///
+    /// # Errors
+    ///
+    /// Why it is of no use to this host, and what would mend it.
+    pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, Refusal> {
+        let digest = Sha256::digest(bytes).into();
+        let component = component::compile(engine, bytes, &digest)?;
+        let code = Arc::new(component::link(engine, &component)?);
+        Ok(Self { code, digest })
+    }
+
+    /// Refuses what does not even begin as a component.
+    ///
+    /// # Errors
+    ///
+    /// What it is instead.
+    pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
+        component::recognise(bytes)
+    }
+
+    /// Reads a file that may be a component.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
+        component::read(path).map(|(_, bytes)| bytes)
+    }
+
+    /// Whether it decides on announces; and on scrapes.
+    pub fn decides(&self) -> (bool, bool) {
+        (self.code.hooks.has(Hook::Announce), self.code.hooks.has(Hook::Scrape))
+    }
+
+    /// Makes an instance without calling its `init`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn instantiate(&self, engine: &Engine, setting: &Setting) -> Result<(), String> {
+        let plugin = self.plugin(engine, setting)?;
+        Instance::hollow(&plugin, TRIAL).map(drop)
+    }
+
+    fn plugin(&self, engine: &Engine, setting: &Setting) -> Result<Plugin, String> {
+        let name: Arc<str> = setting.name.as_str().into();
+        let source = |(source, given): (&String, &Given)| {
+            let definition = data::Definition {
+                policy: name.clone(),
+                name: source.as_str().into(),
+                origin: data::Origin::File(PathBuf::new()),
+                format: given.format,
+                max_size: u64::MAX,
+                required: true,
+            };
+            let failed = |reason| format!("{source}: {reason}");
+            data::Source::given(definition, &given.bytes).map_err(failed)
+        };
+        let data = setting.data.iter().map(source).collect::<Result<data::Sources, _>>()?;
+        let clock = Clock::standing(setting.clock);
+        let store = Store::default();
+        for (key, value) in &setting.keyvalues {
+            store
+                .put(key.as_bytes(), value.as_bytes(), None, setting.limits.storage, clock.now())
+                .map_err(|refused| format!("the key-value `{key}`: {refused}"))?;
+        }
+        Ok(Plugin {
+            file: PathBuf::new(),
+            stamp: Stamp::default(),
+            identity: Identity {
+                digest: self.digest,
+                config: setting.config.to_string(),
+                limits: setting.limits,
+                allow: Allow { random: false, ..Allow::default() },
+                credential: setting.credential.clone().into(),
+                data: data.iter().map(|source| source.definition().clone()).collect(),
+                max_interval: setting.max_interval,
+                max_num_want: setting.max_num_want,
+            },
+            scope: Scope {
+                max_interval: setting.max_interval,
+                max_num_want: setting.max_num_want,
+                peer_lifetime: Duration::from_secs(setting.max_interval.into()),
+                swarms: Arc::new(Fixed(setting.swarms.clone())),
+            },
+            data,
+            code: self.code.clone(),
+            clock,
+            seed: setting.seed,
+            store: Arc::new(store),
+            series: engine.series.hidden(&name),
+            ledger: Arc::default(),
+            publications: Arc::default(),
+            http: None,
+            trial_series: engine.series.hidden(&name),
+            plans: OnceLock::new(),
+            name,
+        })
+    }
+}
+
+const TRIAL: Place = Place { role: Role::Trial, worker: 0, workers: 1 };
+const WORKER: Place = Place { role: Role::Worker, worker: 0, workers: 1 };
+
+/// Swarms that are as a test wants them.
+struct Fixed(HashMap<InfoHash, Counts>);
+
+impl Swarms for Fixed {
+    fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
+        self.0.get(&info_hash).copied()
+    }
+}
+
+impl Trial {
+    /// Tries the plugin as a reload does, then makes an instance as a worker has it, with its data.
+    ///
+    /// # Errors
+    ///
+    /// What the plugin says against its `config` or its data, or how its code failed.
+    pub fn start(
+        engine: &Engine,
+        candidate: &Candidate,
+        setting: &Setting,
+    ) -> Result<Self, String> {
+        let plugin = Arc::new(candidate.plugin(engine, setting)?);
+        make(&plugin, TRIAL)?;
+        let instance = make(&plugin, WORKER)?;
+        Ok(Self { plugin, instance, poisoned: false })
+    }
+
+    /// Another instance of the same plugin.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trial::start`].
+    pub fn renew(&mut self) -> Result<(), String> {
+        self.instance = make(&self.plugin, WORKER)?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.plugin.clock.advance(by);
+    }
+
+    /// When that is, for requests.
+    pub fn now(&self) -> Instant {
+        self.plugin.clock.now()
+    }
+
+    /// Gives a data source a new version; an instance with it takes the place of the other.
+    ///
+    /// # Errors
+    ///
+    /// Why the plugin refuses it, or there is no such source; the version before stays.
+    pub fn offer(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let known = self.plugin.data.iter().find(|source| *source.definition().name == *name);
+        let source = known.ok_or_else(|| format!("there is no data source `{name}`"))?;
+        if source.is_raw() {
+            let trial = Instance::new(&self.plugin, TRIAL);
+            trial?.feed(&self.plugin, Some((name, source.number() + 1, bytes)))?;
+        }
+        source.offer(bytes).map_err(|reason| format!("{name}: {reason}"))?;
+        match source.is_raw() {
+            true => self.renew(),
+            false => Ok(()),
+        }
+    }
+
+    /// Asks `on-announce`, or else `on-scrape`. What an instance says that failed counts for
+    /// nothing, and another takes its place.
+    ///
+    /// # Errors
+    ///
+    /// The other does not come up.
+    pub fn ask(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Result<Said, String> {
+        if self.poisoned {
+            self.renew()?;
+        }
+        let result = match scrape {
+            true => self.instance.scrape(exchange),
+            false => self.instance.announce(exchange),
+        };
+        let said = match result {
+            None => Said::default(),
+            Some(Ok(verdict)) => Said {
+                verdict: Some(explain::label(verdict)),
+                error: None,
+                changes: explain::shown(&exchange.changes),
+                label: exchange.changes.locality.map(|at| at.label),
+                remember: self
+                    .instance
+                    .remember()
+                    .map(|(scope, time)| (explain::names(scope), time.as_secs())),
+            },
+            Some(Err(failure)) => {
+                self.poisoned = true;
+                Said { error: Some(failure.to_string()), ..Said::default() }
+            }
+        };
+        exchange.discard();
+        Ok(said)
+    }
+
+    /// How long one call of `on-announce`, or else `on-scrape`, takes; `None` where it failed or
+    /// there is no such hook.
+    pub fn time(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Option<Duration> {
+        let start = Instant::now();
+        let result = match scrape {
+            true => self.instance.scrape(exchange),
+            false => self.instance.announce(exchange),
+        };
+        let took = start.elapsed();
+        exchange.discard();
+        result?.ok().map(|_: Verdict| took)
+    }
+
+    /// A value of the policy's key-values.
+    pub fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.plugin.store.get(key, self.plugin.clock.now())
+    }
+
+    /// Bytes of linear memory and tables.
+    pub fn memory(&self) -> usize {
+        self.instance.memory()
+    }
+}
+
+fn make(plugin: &Plugin, place: Place) -> Result<Instance, String> {
+    let mut instance = Instance::new(plugin, place)?;
+    instance.feed(plugin, None)?;
+    Ok(instance)
+}

@@ -1,0 +1,28 @@
+//go:build wasm
+
+// Package export_karuta_policy_peer_ranker is what the generated bindings call.
+package export_karuta_policy_peer_ranker
+
+import (
+	"net/netip"
+
+	"karuta"
+	"karuta/bindings/karuta_policy_peer_ranker"
+	"karuta/bindings/karuta_policy_types"
+)
+
+var policy = karuta.Hook[karuta.PeerRanker]("peer-ranker")
+
+// Rank orders the peers of an answer.
+func Rank(announce karuta_policy_types.Announce, candidates []karuta_policy_peer_ranker.Candidate) []uint32 {
+	peers := make([]karuta.Candidate, len(candidates))
+	for at, candidate := range candidates {
+		peers[at] = karuta.Candidate{
+			Address:    netip.AddrPortFrom(karuta.AddressOf(candidate.Address), candidate.Port),
+			Seeder:     candidate.Seeder,
+			Label:      candidate.Label,
+			AgeSeconds: candidate.AgeSeconds,
+		}
+	}
+	return policy().Rank(karuta.AnnounceOf(announce), peers)
+}

@@ -1,0 +1,275 @@
+//go:build wasm
+
+package karuta
+
+import (
+	"errors"
+	"net/netip"
+
+	"karuta/bindings/karuta_policy_keyvalue"
+	"karuta/bindings/karuta_policy_locality"
+	"karuta/bindings/karuta_policy_log"
+	"karuta/bindings/karuta_policy_metrics"
+	"karuta/bindings/karuta_policy_request"
+	"karuta/bindings/karuta_policy_response"
+	"karuta/bindings/karuta_policy_sets"
+	"karuta/bindings/karuta_policy_signatures"
+	"karuta/bindings/karuta_policy_swarm"
+	"karuta/bindings/karuta_policy_types"
+
+	wit "go.bytecodealliance.org/pkg/wit/types"
+)
+
+// PeerID is the whole peer id of the request.
+func PeerID() []byte { return karuta_policy_request.PeerId() }
+
+// Left is in bytes; the highest number where the client did not say.
+func Left() uint64 { return karuta_policy_request.Left() }
+
+// Uploaded is in bytes, as the client counts.
+func Uploaded() uint64 { return karuta_policy_request.Uploaded() }
+
+// Downloaded is in bytes, as the client counts.
+func Downloaded() uint64 { return karuta_policy_request.Downloaded() }
+
+// QueryParam is a percent-decoded query parameter (BEP 41 URL data on UDP).
+func QueryParam(name string) (string, bool) { return option(karuta_policy_request.QueryParam(name)) }
+
+// PathParam is a named parameter of the route, as `passkey` in `/announce/{passkey}`.
+func PathParam(name string) (string, bool) { return option(karuta_policy_request.PathParam(name)) }
+
+// Header is the first header of that name, in any case; none on UDP.
+func Header(name string) (string, bool) { return option(karuta_policy_request.Header(name)) }
+
+// Credential is what the policy's `credential` rule found.
+func Credential() (string, bool) { return option(karuta_policy_request.Credential()) }
+
+// Attribute is a value that an earlier policy of the chain left.
+func Attribute(name string) (string, bool) { return option(karuta_policy_request.Attribute(name)) }
+
+// ClientAddress is who asks, whatever address is announced.
+func ClientAddress() netip.Addr {
+	a := karuta_policy_request.ClientAddress()
+	return address(a.F0, a.F1, a.F2, a.F3)
+}
+
+// SocketAddress is where the packet or connection came from, a proxy's too.
+func SocketAddress() netip.AddrPort {
+	a, port := karuta_policy_request.SocketAddress()
+	return netip.AddrPortFrom(address(a.F0, a.F1, a.F2, a.F3), port)
+}
+
+// Fail sets the `failure reason` that the client is shown when the verdict is Reject.
+func Fail(reason string) { karuta_policy_response.Fail(reason) }
+
+// RetryIn tells a rejected client when to try again (BEP 31).
+func RetryIn(minutes uint32) { karuta_policy_response.RetryIn(wit.Some(minutes)) }
+
+// RetryNever tells a rejected client not to try again (BEP 31).
+func RetryNever() { karuta_policy_response.RetryIn(wit.None[uint32]()) }
+
+// Warn adds a `warning message`.
+func Warn(message string) { karuta_policy_response.Warn(message) }
+
+// Interval is what the answer would say now, in seconds.
+func Interval() uint32 { return karuta_policy_response.Interval() }
+
+// MinInterval is what the answer would say now, in seconds.
+func MinInterval() uint32 { return karuta_policy_response.MinInterval() }
+
+// SetInterval sets the seconds until the next announce.
+func SetInterval(seconds uint32) { karuta_policy_response.SetInterval(seconds) }
+
+// SetMinInterval sets the seconds that a client must wait at least.
+func SetMinInterval(seconds uint32) { karuta_policy_response.SetMinInterval(seconds) }
+
+// SetNumWant sets how many peers the answer holds at most.
+func SetNumWant(count uint32) { karuta_policy_response.SetNumWant(count) }
+
+// AddPeer adds a peer to the answer.
+func AddPeer(peer netip.AddrPort, place Place) {
+	karuta_policy_response.AddPeer(toAddress(peer.Addr()), peer.Port(), uint8(place))
+}
+
+// SetAttribute leaves a value for the policies behind this one, and for observers.
+func SetAttribute(name, value string) { karuta_policy_response.SetAttribute(name, value) }
+
+// Hide answers zeros for this info-hash, in a scrape.
+func Hide() { karuta_policy_response.Hide() }
+
+// Remember says that the verdict, and what this call changed, hold for every request to the same
+// hook that is equal in scope, for that long. By calling it a policy promises that nothing else it
+// looked at matters.
+func Remember(scope Scope, seconds uint32) { karuta_policy_response.Remember(uint16(scope), seconds) }
+
+// CurrentSwarm is the swarm that the request is about, as it was before this request.
+func CurrentSwarm() Stats { return Stats(karuta_policy_swarm.Current()) }
+
+// LookupSwarm is the swarm of any info-hash.
+func LookupSwarm(hash InfoHash) (Stats, bool) {
+	stats, found := option(karuta_policy_swarm.Lookup(hash.words()))
+	return Stats(stats), found
+}
+
+// DefineLocality makes a plan out of prefix lengths, nearest first, when an instance is made.
+func DefineLocality(prefixes []uint8, roleFirst bool, farPercent uint8) (uint32, error) {
+	plan := karuta_policy_locality.Plan{Prefixes: prefixes, FarPercent: farPercent}
+	if roleFirst {
+		plan.Order = karuta_policy_locality.OrderRoleFirst
+	}
+	return result(karuta_policy_locality.Define(plan))
+}
+
+// AssignLocality labels the announcing peer, and has its answer picked by that plan.
+func AssignLocality(label uint64, plan uint32) { karuta_policy_locality.Assign(label, plan) }
+
+// Sources are the name and format of each data source that the configuration declares.
+func Sources() (sources [][2]string) {
+	for _, source := range karuta_policy_sets.Sources() {
+		sources = append(sources, [2]string{source.F0, source.F1})
+	}
+	return sources
+}
+
+// Refresh asks for a data source to be fetched again soon.
+func Refresh(name string) { karuta_policy_sets.Refresh(name) }
+
+func open(name string) (Set, error) {
+	set, err := result(karuta_policy_sets.Open(name))
+	return Set(set), err
+}
+
+// HasInfoHash is whether the set holds an info-hash.
+func (s Set) HasInfoHash(hash InfoHash) bool {
+	return karuta_policy_sets.HasInfoHash(uint32(s), hash.words())
+}
+
+// HasString is whether the set holds a text.
+func (s Set) HasString(text string) bool { return karuta_policy_sets.HasString(uint32(s), text) }
+
+// MatchAddress is the number behind the longest prefix that holds an address.
+func (s Set) MatchAddress(address netip.Addr) (uint64, bool) {
+	return option(karuta_policy_sets.MatchAddress(uint32(s), toAddress(address)))
+}
+
+// Size is the number of entries.
+func (s Set) Size() uint64 { return karuta_policy_sets.Size(uint32(s)) }
+
+// LoadKey loads a public key from its JWK.
+func LoadKey(jwk string) (uint32, error) { return result(karuta_policy_signatures.LoadKey(jwk)) }
+
+// ForgetKey frees a key that has been rotated out.
+func ForgetKey(key uint32) { karuta_policy_signatures.ForgetKey(key) }
+
+// Verify is whether a signature is the key's, by an algorithm as JWS names it.
+func Verify(key uint32, algorithm string, message, signature []byte) bool {
+	return karuta_policy_signatures.Verify(key, algorithm, message, signature)
+}
+
+// Get reads a value shared by all instances. A counter reads as its decimal digits.
+func Get(key string) ([]byte, bool) { return option(karuta_policy_keyvalue.Get([]byte(key))) }
+
+// Put writes a value; ttlSeconds of 0 is for ever.
+func Put(key string, value []byte, ttlSeconds uint32) error {
+	_, err := result(karuta_policy_keyvalue.Put([]byte(key), value, ttl(ttlSeconds)))
+	return err
+}
+
+// Delete removes a value.
+func Delete(key string) { karuta_policy_keyvalue.Delete([]byte(key)) }
+
+// Increment adds to a counter and returns its new value; ttlSeconds counts from its creation.
+func Increment(key string, delta int64, ttlSeconds uint32) (int64, error) {
+	return result(karuta_policy_keyvalue.Increment([]byte(key), delta, ttl(ttlSeconds)))
+}
+
+// LogEnabled is whether the log takes lines of that level.
+func LogEnabled(level Level) bool { return karuta_policy_log.Enabled(uint8(level)) }
+
+func write(level Level, line string) { karuta_policy_log.Write(uint8(level), line) }
+
+// Counter makes the series `karuta_plugin_NAME`, which [Add] adds to.
+func Counter(name, help string) (uint32, error) {
+	return result(karuta_policy_metrics.Counter(name, help))
+}
+
+// Gauge makes the series `karuta_plugin_NAME`, which [SetGauge] sets.
+func Gauge(name, help string) (uint32, error) {
+	return result(karuta_policy_metrics.Gauge(name, help))
+}
+
+// Add adds to a counter.
+func Add(id uint32, delta uint64) { karuta_policy_metrics.Add(id, delta) }
+
+// SetGauge sets a gauge.
+func SetGauge(id uint32, value float64) { karuta_policy_metrics.Set(id, value) }
+
+// AnnounceOf is for the packages in exports.
+func AnnounceOf(a karuta_policy_types.Announce) Announce {
+	h, ip := a.InfoHash, a.Address
+	announce := Announce{
+		InfoHash:  infoHash(h.F0, h.F1, h.F2, h.F3, h.F4),
+		Address:   address(ip.F0, ip.F1, ip.F2, ip.F3),
+		Port:      a.Port,
+		Event:     Event(a.Event),
+		Transport: Transport(a.Transport),
+		NumWant:   a.NumWant,
+		Traits:    Traits(a.Traits),
+	}
+	hash := infoHash(a.Client.F0, a.Client.F1)
+	copy(announce.Client[:], hash[:])
+	return announce
+}
+
+// ScrapeOf is for the packages in exports.
+func ScrapeOf(s karuta_policy_types.Scrape) Scrape {
+	h, ip := s.InfoHash, s.Address
+	return Scrape{
+		InfoHash:  infoHash(h.F0, h.F1, h.F2, h.F3, h.F4),
+		Address:   address(ip.F0, ip.F1, ip.F2, ip.F3),
+		Transport: Transport(s.Transport),
+		Traits:    Traits(s.Traits),
+	}
+}
+
+// AddressOf is for the packages in exports.
+func AddressOf(a wit.Tuple4[uint32, uint32, uint32, uint32]) netip.Addr {
+	return address(a.F0, a.F1, a.F2, a.F3)
+}
+
+// Returned is for the packages in exports.
+func Returned(err error) wit.Result[wit.Unit, string] {
+	if err != nil {
+		return wit.Err[wit.Unit](err.Error())
+	}
+	return wit.Ok[wit.Unit, string](wit.Unit{})
+}
+
+func (h InfoHash) words() wit.Tuple5[uint32, uint32, uint32, uint32, uint32] {
+	return wit.Tuple5[uint32, uint32, uint32, uint32, uint32]{
+		F0: h.word(0), F1: h.word(1), F2: h.word(2), F3: h.word(3), F4: h.word(4),
+	}
+}
+
+func toAddress(address netip.Addr) wit.Tuple4[uint32, uint32, uint32, uint32] {
+	words := addressWords(address)
+	return wit.Tuple4[uint32, uint32, uint32, uint32]{F0: words[0], F1: words[1], F2: words[2], F3: words[3]}
+}
+
+func option[T any](value wit.Option[T]) (some T, found bool) {
+	return value.SomeOr(some), value.IsSome()
+}
+
+func result[T any](value wit.Result[T, string]) (ok T, err error) {
+	if value.IsErr() {
+		return ok, errors.New(value.Err())
+	}
+	return value.Ok(), nil
+}
+
+func ttl(seconds uint32) wit.Option[uint32] {
+	if seconds == 0 {
+		return wit.None[uint32]()
+	}
+	return wit.Some(seconds)
+}

@@ -1,0 +1,198 @@
+package karuta
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+)
+
+// InfoHash is the 20 bytes that name a torrent (BEP 3). In a configuration, 40 hexadecimal digits.
+type InfoHash [20]byte
+
+// ParseInfoHash reads 40 hexadecimal digits of either case.
+func ParseInfoHash(text string) (hash InfoHash, err error) {
+	bytes, err := hex.DecodeString(text)
+	if err != nil || len(bytes) != len(hash) {
+		return hash, fmt.Errorf("must be 40 hexadecimal digits")
+	}
+	return InfoHash(bytes), nil
+}
+
+// String writes an info-hash as 40 hexadecimal digits.
+func (h InfoHash) String() string { return hex.EncodeToString(h[:]) }
+
+func infoHash(words ...uint32) (hash InfoHash) {
+	for at, word := range words {
+		binary.BigEndian.PutUint32(hash[at*4:], word)
+	}
+	return hash
+}
+
+func (h InfoHash) word(at int) uint32 { return binary.BigEndian.Uint32(h[at*4:]) }
+
+// address takes an IPv4 address out of its mapping.
+func address(a, b, c, d uint32) netip.Addr {
+	var bytes [16]byte
+	for at, word := range [4]uint32{a, b, c, d} {
+		binary.BigEndian.PutUint32(bytes[at*4:], word)
+	}
+	return netip.AddrFrom16(bytes).Unmap()
+}
+
+func addressWords(address netip.Addr) (words [4]uint32) {
+	bytes := address.As16()
+	for at := range words {
+		words[at] = binary.BigEndian.Uint32(bytes[at*4:])
+	}
+	return words
+}
+
+// Event is what a peer reports.
+type Event uint8
+
+// What a peer reports. Paused is BEP 21's.
+const (
+	NoEvent Event = iota
+	Started
+	Stopped
+	Completed
+	Paused
+)
+
+// Transport is how a request came.
+type Transport uint8
+
+// How a request came.
+const (
+	UDP Transport = iota
+	HTTP
+	HTTPS
+	WebSocket
+)
+
+// Verdict is what a filter decides.
+type Verdict uint8
+
+// What a filter decides: go on with the next policy; let it in and skip the filters behind; answer
+// with a failure; do not answer at all.
+const (
+	Next Verdict = iota
+	Accept
+	Reject
+	Drop
+)
+
+// Traits are what a request is beside its values.
+type Traits uint8
+
+// Traits of a request.
+const (
+	// Seeder: nothing is left to download. Partial seeds (BEP 21) are not seeders.
+	Seeder Traits = 1 << iota
+	// IPv6: the announced address is one.
+	IPv6
+	// Proxied: the client's address was taken from a trusted proxy's header.
+	Proxied
+	// Overridden: the announced address is the request's own `ip` parameter.
+	Overridden
+	// HasCredential: there is a [Credential].
+	HasCredential
+)
+
+// Has is whether all of the others are among the traits.
+func (t Traits) Has(others Traits) bool { return t&others == others }
+
+// Announce is one announce. The rest of the request is pulled with functions such as [QueryParam].
+type Announce struct {
+	InfoHash InfoHash
+	// Address is the address that is announced. Who asks is [ClientAddress].
+	Address netip.Addr
+	// Client is the first eight bytes of the peer id, which name the client (BEP 20): `-TR4050-`.
+	Client    [8]byte
+	Port      uint16
+	Event     Event
+	Transport Transport
+	// NumWant is after the configuration's default and limit.
+	NumWant uint32
+	Traits  Traits
+}
+
+// Scrape is one info-hash of one scrape.
+type Scrape struct {
+	InfoHash  InfoHash
+	Address   netip.Addr
+	Transport Transport
+	Traits    Traits
+}
+
+// Candidate is a peer that may be given.
+type Candidate struct {
+	Address netip.AddrPort
+	Seeder  bool
+	// Label is where it is, as a locality said.
+	Label uint64
+	// AgeSeconds is the time since it last announced.
+	AgeSeconds uint32
+}
+
+// Outcome is how an announce ended.
+type Outcome struct {
+	// ID grows while the daemon runs; the same again where a batch is offered again.
+	ID         uint64
+	Announce   Announce
+	PeerID     []byte
+	Credential string
+	// Attributes are what policies left with [SetAttribute].
+	Attributes map[string]string
+	Verdict    Verdict
+	// DecidedBy is the policy that decided, empty where none did.
+	DecidedBy string
+	// Left and the rest are in bytes; Left is the highest number where the client did not say.
+	Left, Uploaded, Downloaded uint64
+	// The deltas are since the same peer's previous announce of the same torrent.
+	UploadedDelta, DownloadedDelta uint64
+	// SecondsSincePrevious is nil at a peer's first announce.
+	SecondsSincePrevious *uint32
+	UnixMs               uint64
+}
+
+// Stats is what the host knows of a swarm.
+type Stats struct{ Seeders, Leechers, Completed uint32 }
+
+// Place is where an added peer stands in the answer.
+type Place uint8
+
+// Before the swarm's own, or at a random place where the swarm gave a peer of that family.
+const (
+	First Place = iota
+	Mixed
+)
+
+// Scope is what a remembered verdict depends on.
+type Scope uint16
+
+// What a remembered verdict depends on.
+const (
+	ByInfoHash Scope = 1 << iota
+	ByAddress
+	ByClient
+	ByCredential
+	ByEvent
+	ByTransport
+	ByPeerID
+	ByPort
+	ByRole
+)
+
+// Level is how much a line of the log matters.
+type Level uint8
+
+// How much a line of the log matters.
+const (
+	Trace Level = iota
+	Debug
+	Info
+	Warning
+	Error
+)

@@ -1,0 +1,177 @@
+"""What policies of the Karuta tracker are written with in Python.
+
+A policy is a class with a method for each hook of its world, made from its configuration::
+
+    from dataclasses import dataclass
+    import karuta
+
+    @dataclass
+    class Config:
+        lowest: int
+
+    class Ports:
+        def __init__(self, config: Config, context):
+            self.lowest = config.lowest
+
+        def on_announce(self, announce):
+            if announce.port < self.lowest:
+                return karuta.reject("port not allowed")
+            return karuta.Verdict.NEXT
+
+    karuta.export(globals(), Ports, Config)
+
+The hooks are `on_announce`, `on_scrape`, `on_data`, `rank`, `observe` and `tick`. The host functions
+are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.locality`, `karuta.sets`,
+`karuta.signatures`, `karuta.keyvalue`, `karuta.log`, `karuta.metrics`; a world that has them adds
+`wit_world.imports.http` and `.publisher`. What they take and return is written in wit/policy.wit.
+"""
+
+import ipaddress
+
+try:
+    import wit_world
+except ImportError:  # no component, but a test
+    from . import testing
+
+    testing.install()
+
+from componentize_py_types import Err
+from wit_world.imports import (
+    keyvalue,
+    locality,
+    log,
+    metrics,
+    request,
+    response,
+    sets,
+    signatures,
+    swarm,
+)
+from wit_world.imports.response import Place, Scope
+from wit_world.imports.types import Event, Traits, Transport, Verdict
+
+from .config import ConfigError, read_config
+
+__all__ = [
+    "Addresses", "ConfigError", "Err", "Event", "InfoHash", "InfoHashes", "Place", "Scope",
+    "Strings", "Traits", "Transport", "Verdict", "address", "address_words", "export", "keyvalue",
+    "locality", "log", "metrics", "read_config", "reject", "request", "response", "sets",
+    "signatures", "swarm",
+]
+
+_HOOKS = {
+    "on_announce": "AnnounceFilter",
+    "on_scrape": "ScrapeFilter",
+    "on_data": "DataSink",
+    "rank": "PeerRanker",
+    "observe": "Observer",
+    "tick": "Ticker",
+}
+
+
+def export(module, policy, config):
+    """Exports a policy out of `module` (its `globals()`). `config` is the dataclass that its
+    configuration is read into. A ConfigError, or any ValueError, that making the policy raises is
+    shown to the operator."""
+    made = []
+
+    def init(self, context):
+        try:
+            made[:] = [policy(read_config(config, context.config), context)]
+        except ValueError as error:
+            raise Err(str(error)) from error
+
+    def call(hook):
+        return lambda self, *values: getattr(made[0], hook)(*values)
+
+    module["Lifecycle"] = type("Lifecycle", (), {"init": init})
+    for hook, interface in _HOOKS.items():
+        if hasattr(policy, hook):
+            module[interface] = type(interface, (), {hook: call(hook)})
+
+
+def reject(reason):
+    """Rejects the request with a `failure reason`: `return karuta.reject("unknown passkey")`."""
+    response.fail(reason)
+    return Verdict.REJECT
+
+
+class InfoHash(tuple):
+    """The 20 bytes that name a torrent, as the five words that the host has it in; equal to an
+    announce's `info_hash`. Made of 40 hexadecimal digits of either case."""
+
+    def __new__(cls, text):
+        try:
+            data = bytes.fromhex(text) if len(text) == 40 else b""
+        except ValueError:
+            data = b""
+        if len(data) != 20:
+            raise ValueError("must be 40 hexadecimal digits")
+        words = (int.from_bytes(data[at : at + 4], "big") for at in range(0, 20, 4))
+        return super().__new__(cls, words)
+
+    def __str__(self):
+        return info_hash_text(self)
+
+
+def info_hash_text(words):
+    """An announce's `info_hash` as 40 hexadecimal digits."""
+    return "%08x%08x%08x%08x%08x" % tuple(words)
+
+
+def address(words):
+    """An `ipaddress` object out of the host's four words; IPv4 is taken out of its mapping."""
+    a, b, c, d = words
+    found = ipaddress.IPv6Address(a << 96 | b << 64 | c << 32 | d)
+    return found.ipv4_mapped or found
+
+
+def address_words(found):
+    """The host's four words for an `ipaddress` object."""
+    bits = int(found) | (0xFFFF << 32 if found.version == 4 else 0)
+    return (bits >> 96, bits >> 64 & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits & 0xFFFFFFFF)
+
+
+class _Source:
+    """A data source of the configuration, made of its name."""
+
+    format = ""
+
+    def __init__(self, name):
+        formats = dict(sets.sources())
+        if name not in formats:
+            raise ValueError(f"there is no data source `{name}`, expected one that `data` declares")
+        if formats[name] != self.format:
+            raise ValueError(
+                f"the data source `{name}` has the format {formats[name]}, expected {self.format}"
+            )
+        self.handle = sets.open(name)
+
+
+class InfoHashes(_Source):
+    """A data source in the format `info-hashes`: `announce.info_hash in hashes`."""
+
+    format = "info-hashes"
+
+    def __contains__(self, info_hash):
+        return sets.has_info_hash(self.handle, tuple(info_hash))
+
+
+class Strings(_Source):
+    """A data source in the format `strings`: `"text" in strings`."""
+
+    format = "strings"
+
+    def __contains__(self, text):
+        return sets.has_string(self.handle, text)
+
+
+class Addresses(_Source):
+    """A data source in the format `addresses`."""
+
+    format = "addresses"
+
+    def find(self, words):
+        """The number behind the longest prefix that holds an announce's `address`; 0 where there is
+        none behind it, None where no prefix holds it."""
+        return sets.match_address(self.handle, words)

@@ -1,0 +1,69 @@
+//! What keys say of themselves (RFC 7517).
+
+use serde::Deserialize;
+
+/// The algorithms that there are for tokens (RFC 7518, RFC 8037). Those with a shared secret are
+/// not among them: whoever checks could also sign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    pub const ALL: [Self; 7] =
+        [Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::ES256, Self::ES384, Self::EdDSA];
+
+    /// As JWS has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+}
+
+/// The members of a JWK by which it is chosen. What else it has is for whoever does the cryptography.
+#[derive(Deserialize)]
+pub struct Jwk {
+    pub kid: String,
+    kty: Option<String>,
+    crv: Option<String>,
+    alg: Option<String>,
+}
+
+impl Jwk {
+    /// # Errors
+    ///
+    /// It is no JWK, or has no `kid`, so that no token can name it.
+    pub fn read(json: &str) -> Result<Self, String> {
+        serde_json::from_str(json).map_err(|error| format!("no JWK: {error}"))
+    }
+
+    /// Whether an algorithm is the key's own.
+    #[must_use]
+    pub fn has(&self, algorithm: Algorithm) -> bool {
+        let (kty, crv) = match algorithm {
+            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256 => {
+                ("RSA", None)
+            }
+            Algorithm::ES256 => ("EC", Some("P-256")),
+            Algorithm::ES384 => ("EC", Some("P-384")),
+            Algorithm::EdDSA => ("OKP", Some("Ed25519")),
+        };
+        self.kty.as_deref() == Some(kty)
+            && crv.is_none_or(|crv| self.crv.as_deref() == Some(crv))
+            && self.alg.as_ref().is_none_or(|alg| alg == algorithm.name())
+    }
+}

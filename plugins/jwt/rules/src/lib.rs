@@ -1,0 +1,164 @@
+//! What makes a token good (RFC 7515, RFC 7519): the rules that the policy `jwt` and the command
+//! `karuta jwt` share. Whoever calls them has the keys, the clock and the cryptography.
+
+mod claim;
+mod json;
+mod key;
+mod token;
+
+use std::{fmt, time::Duration};
+
+pub use claim::info_hash;
+pub use json::{Object, Value};
+pub use key::{Algorithm, Jwk};
+pub use token::Token;
+
+/// What the operator asks of every token.
+pub struct Rules {
+    pub algorithms: Vec<Algorithm>,
+    /// The name of the claim with the info-hash.
+    pub info_hash_claim: String,
+    pub require_exp: bool,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+}
+
+/// Why a token is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub cause: Cause,
+    /// In words, for the operator. What the token says is in it, quoted and cut.
+    pub why: String,
+}
+
+/// Kinds of refusals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// There is none.
+    Missing,
+    /// It cannot be read.
+    Malformed,
+    /// It has a `crit` header: none is known.
+    Critical,
+    /// Its algorithm is not allowed, or not the key's.
+    Algorithm,
+    Issuer,
+    Audience,
+    /// Its key is not known.
+    Key,
+    Signature,
+    /// It is for another torrent.
+    InfoHash,
+    Expired,
+    /// It does not hold yet.
+    NotYet,
+}
+
+impl Refusal {
+    pub fn new(cause: Cause, why: impl fmt::Display) -> Self {
+        Self { cause, why: why.to_string() }
+    }
+
+    fn malformed(why: impl fmt::Display) -> Self {
+        Self::new(Cause::Malformed, why)
+    }
+}
+
+impl Rules {
+    /// The algorithm that the header names, where it is allowed.
+    ///
+    /// # Errors
+    ///
+    /// It is not, or there is a `crit`.
+    pub fn algorithm(&self, header: &Object) -> Result<Algorithm, Refusal> {
+        if header.get("crit").is_some() {
+            return Err(Refusal::new(Cause::Critical, "crit: none is known"));
+        }
+        let alg = header.text("alg").unwrap_or_default();
+        let allowed = self.algorithms.iter().find(|one| one.name() == alg).copied();
+        allowed.ok_or_else(|| {
+            Refusal::new(Cause::Algorithm, format_args!("alg: {:?} is not allowed", short(alg)))
+        })
+    }
+
+    /// Judges the claims of a genuine token at a time, in seconds since 1970, and returns its expiry
+    /// in the same.
+    ///
+    /// # Errors
+    ///
+    /// It is for another torrent, has expired, or does not hold yet.
+    pub fn claims(
+        &self,
+        claims: &Object,
+        torrent: [u8; 20],
+        now: f64,
+    ) -> Result<Option<f64>, Refusal> {
+        let name = &self.info_hash_claim;
+        if claims.text(name).and_then(info_hash) != Some(torrent) {
+            return Err(Refusal::new(Cause::InfoHash, format_args!("{name}: another torrent")));
+        }
+        self.times(claims, now)
+    }
+
+    /// Judges `exp` and `nbf` alone.
+    ///
+    /// # Errors
+    ///
+    /// It has expired, or does not hold yet.
+    pub fn times(&self, claims: &Object, now: f64) -> Result<Option<f64>, Refusal> {
+        let time = |name| match claims.get(name) {
+            None => Ok(None),
+            Some(Value::Number(seconds)) => Ok(Some(*seconds)),
+            Some(_) => Err(Refusal::malformed(format_args!("{name}: no number"))),
+        };
+        let (expiry, not_before) = (time("exp")?, time("nbf")?);
+        let leeway = self.leeway.as_secs_f64();
+        if expiry.is_none() && self.require_exp {
+            return Err(Refusal::new(Cause::Expired, "exp: missing"));
+        }
+        if let Some(expiry) = expiry.filter(|expiry| now >= expiry + leeway) {
+            let ago = now - expiry;
+            return Err(Refusal::new(Cause::Expired, format_args!("exp: {ago:.0} s ago")));
+        }
+        if let Some(not_before) = not_before.filter(|not_before| now < not_before - leeway) {
+            let ahead = not_before - now;
+            return Err(Refusal::new(Cause::NotYet, format_args!("nbf: in {ahead:.0} s")));
+        }
+        Ok(expiry)
+    }
+}
+
+/// Checks a signature with the key that the header names. `keys` are those of the issuer; several
+/// may have one name, as while an issuer changes from one algorithm to another.
+///
+/// # Errors
+///
+/// The key is not known ([`Cause::Key`]), the algorithm is not its own, or the signature is wrong.
+pub fn verify<'k, K>(
+    header: &Object,
+    algorithm: Algorithm,
+    keys: &'k [K],
+    jwk: impl Fn(&'k K) -> &'k Jwk,
+    right: impl Fn(&'k K) -> bool,
+) -> Result<(), Refusal> {
+    let kid = header.text("kid").ok_or_else(|| Refusal::new(Cause::Key, "kid: missing"))?;
+    let mut named = keys.iter().filter(|key| jwk(key).kid == kid).peekable();
+    if named.peek().is_none() {
+        let why = format_args!("kid: {:?} is unknown", short(kid));
+        return Err(Refusal::new(Cause::Key, why));
+    }
+    let mut own = named.filter(|key| jwk(key).has(algorithm)).peekable();
+    if own.peek().is_none() {
+        let why = format_args!("alg: {} is not the key's", algorithm.name());
+        return Err(Refusal::new(Cause::Algorithm, why));
+    }
+    if !own.any(right) {
+        return Err(Refusal::new(Cause::Signature, "the signature is wrong"));
+    }
+    Ok(())
+}
+
+/// The beginning of a text that somebody else wrote.
+pub fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(80)]
+}

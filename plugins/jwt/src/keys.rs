@@ -1,0 +1,56 @@
+//! Sets of public keys (RFC 7517, section 5).
+
+use jwt_rules::{Algorithm, Jwk};
+use karuta_plugin::{Error, log, signatures};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A key that tokens may name.
+pub struct Key {
+    pub jwk: Jwk,
+    key: signatures::Key,
+}
+
+impl Key {
+    /// The keys of a set that can be used. What is wrong with the others stands in the log of a
+    /// trial, to which every new version is put.
+    ///
+    /// # Errors
+    ///
+    /// It is no set, or not one of its keys can be used. An empty set is fine: it revokes all keys.
+    pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Value>,
+        }
+        let set: Set = serde_json::from_slice(data)
+            .map_err(|error| Error::new(format!("no JWK set: {error}")))?;
+        let mut usable = Vec::new();
+        let mut first = None;
+        for (at, jwk) in set.keys.iter().enumerate() {
+            match Self::read(&jwk.to_string()) {
+                Ok(key) => usable.push(key),
+                Err(reason) => {
+                    if is_trial {
+                        log::warn!("keys[{at}] is not used: {reason}");
+                    }
+                    first.get_or_insert_with(|| format!("keys[{at}]: {reason}"));
+                }
+            }
+        }
+        match first {
+            Some(first) if usable.is_empty() => {
+                Err(Error::new(format!("none of the keys can be used: {first}")))
+            }
+            _ => Ok(usable),
+        }
+    }
+
+    fn read(jwk: &str) -> Result<Self, String> {
+        Ok(Self { jwk: Jwk::read(jwk)?, key: signatures::Key::from_jwk(jwk)? })
+    }
+
+    pub fn verify(&self, algorithm: Algorithm, message: &str, signature: &[u8]) -> bool {
+        self.key.verify(algorithm.name(), message.as_bytes(), signature)
+    }
+}

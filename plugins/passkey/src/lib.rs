@@ -1,0 +1,260 @@
+//! Lets in the members of a private tracker, who show a passkey.
+//! `docs/policies/passkey.md` is for the operator.
+
+use std::time::Duration;
+
+use karuta_plugin::{
+    Announce, AnnounceFilter, Context, DataSink, Error, Event, Policy, Scrape, ScrapeFilter,
+    Verdict, request,
+    response::{self, Scope},
+    sets,
+};
+use serde::Deserialize;
+
+mod members;
+
+use members::{Member, Members};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The raw data source with the members.
+    users_from: sets::Raw,
+    /// Whether a scrape needs a passkey.
+    #[serde(default = "yes")]
+    scrapes: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How long a verdict on a member holds; a new list of members ends it at once.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// The attribute with the number of the member, for the policies behind this one and for observers.
+const MEMBER: &str = "member";
+
+struct Passkey {
+    config: Config,
+    members: Members,
+}
+
+impl Passkey {
+    /// The member whose passkey the request shows.
+    fn member(&self) -> Result<Member, &'static str> {
+        let passkey = request::credential().ok_or("missing passkey")?;
+        self.members.find(&passkey).ok_or("unknown passkey")
+    }
+}
+
+impl Policy for Passkey {
+    type Config = Config;
+    fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        Ok(Self { config, members: Members::default() })
+    }
+}
+
+impl DataSink for Passkey {
+    fn on_data(&mut self, name: &str, _: u64, data: &[u8]) -> Result<(), Error> {
+        if name == self.config.users_from.name() {
+            self.members = Members::read(data)?;
+        }
+        Ok(())
+    }
+}
+
+impl AnnounceFilter for Passkey {
+    fn on_announce(&mut self, announce: &Announce) -> Verdict {
+        let member = self.member();
+        if let Ok(Member { id: Some(id), .. }) = member {
+            response::set_attribute(MEMBER, &id.to_string());
+        }
+        let refusal = match member {
+            // Whoever leaves is let go, and takes nothing.
+            _ if announce.event() == Event::Stopped => None,
+            Err(reason) => Some(reason),
+            Ok(member) if !member.enabled => Some("account disabled"),
+            Ok(member) if !member.leech && !announce.is_seeder() => Some("leeching not allowed"),
+            Ok(_) => None,
+        };
+        if member.is_ok() {
+            // Those of guessed passkeys would only take the room.
+            response::remember(Scope::CREDENTIAL | Scope::ROLE | Scope::EVENT, REMEMBERED);
+        }
+        refusal.map_or(Verdict::Next, response::reject)
+    }
+}
+
+impl ScrapeFilter for Passkey {
+    fn on_scrape(&mut self, _: &Scrape) -> Verdict {
+        if !self.config.scrapes {
+            return Verdict::Next;
+        }
+        let refusal = match self.member() {
+            Err(reason) => return response::reject(reason),
+            Ok(member) => (!member.enabled).then_some("account disabled"),
+        };
+        response::remember(Scope::CREDENTIAL, REMEMBERED);
+        refusal.map_or(Verdict::Next, response::reject)
+    }
+}
+
+karuta_plugin::export!(Passkey: announce, scrape, data);
+
+#[cfg(test)]
+mod tests {
+    use karuta_plugin::testing::{self, Answer, Data, Request};
+
+    use super::*;
+
+    const USERS: &str = r#"
+{"passkey": "full", "id": 7}
+{"passkey": "seeder", "id": 8, "leech": false}
+{"passkey": "banned", "id": 9, "enabled": false}
+{"passkey": "nameless", "enabled": true, "leech": true}
+"#;
+
+    fn policy(config: &str) -> Passkey {
+        testing::set_data("users", Data::Raw);
+        testing::init(config).unwrap()
+    }
+
+    fn members() -> Passkey {
+        let mut policy = policy(r#"{"users_from": "users"}"#);
+        policy.on_data("users", 1, USERS.as_bytes()).unwrap();
+        policy
+    }
+
+    fn showing(passkey: &str) -> Request {
+        Request { credential: Some(passkey.into()), ..Request::default() }
+    }
+
+    /// Why a request is refused.
+    fn refusal(answer: &Answer) -> Option<&str> {
+        let refused = answer.verdict == Verdict::Reject;
+        assert_eq!(answer.failure.is_some(), refused);
+        assert!(refused || answer.verdict == Verdict::Next);
+        answer.failure.as_deref()
+    }
+
+    #[test]
+    fn members_are_let_in_as_far_as_they_may() {
+        let mut policy = members();
+        for (passkey, leeching, seeding) in [
+            ("full", None, None),
+            ("nameless", None, None),
+            ("seeder", Some("leeching not allowed"), None),
+            ("banned", Some("account disabled"), Some("account disabled")),
+            ("unknown", Some("unknown passkey"), Some("unknown passkey")),
+            ("FULL", Some("unknown passkey"), Some("unknown passkey")),
+            ("ful", Some("unknown passkey"), Some("unknown passkey")),
+        ] {
+            for event in [Event::None, Event::Started, Event::Completed, Event::Paused] {
+                let mut request = Request { event, left: 1, ..showing(passkey) };
+                let answer = request.announce(&mut policy);
+                assert_eq!(refusal(&answer), leeching, "{passkey} {event:?}");
+                request.left = 0;
+                let answer = request.announce(&mut policy);
+                assert_eq!(refusal(&answer), seeding, "{passkey} {event:?}");
+            }
+        }
+        let nobody = Request::default().announce(&mut policy);
+        assert_eq!(refusal(&nobody), Some("missing passkey"));
+        let unsaid = Request { left: u64::MAX, ..showing("seeder") }.announce(&mut policy);
+        assert_eq!(refusal(&unsaid), Some("leeching not allowed"));
+    }
+
+    #[test]
+    fn whoever_leaves_is_let_go() {
+        let mut policy = members();
+        for passkey in ["full", "seeder", "banned", "unknown"] {
+            let request = Request { event: Event::Stopped, ..showing(passkey) };
+            assert_eq!(refusal(&request.announce(&mut policy)), None, "{passkey}");
+        }
+        let nobody = Request { event: Event::Stopped, ..Request::default() };
+        assert_eq!(refusal(&nobody.announce(&mut policy)), None);
+    }
+
+    #[test]
+    fn scrapes_need_a_passkey_unless_they_are_open() {
+        let mut closed = members();
+        let mut open = policy(r#"{"users_from": "users", "scrapes": false}"#);
+        open.on_data("users", 1, USERS.as_bytes()).unwrap();
+        for (request, expected) in [
+            (showing("full"), None),
+            (showing("seeder"), None),
+            (showing("banned"), Some("account disabled")),
+            (showing("unknown"), Some("unknown passkey")),
+            (Request::default(), Some("missing passkey")),
+        ] {
+            assert_eq!(refusal(&request.scrape(&mut closed)), expected, "{request:?}");
+            assert_eq!(refusal(&request.scrape(&mut open)), None, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn verdicts_on_members_are_remembered_by_all_that_they_depend_on() {
+        let mut policy = members();
+        let scope = Scope::CREDENTIAL | Scope::ROLE | Scope::EVENT;
+        for passkey in ["full", "seeder", "banned"] {
+            let answer = showing(passkey).announce(&mut policy);
+            assert_eq!(answer.remember, Some((scope, 3600)), "{passkey}");
+            let answer = showing(passkey).scrape(&mut policy);
+            assert_eq!(answer.remember, Some((Scope::CREDENTIAL, 3600)), "{passkey}");
+        }
+        for request in [showing("unknown"), Request::default()] {
+            assert_eq!(request.announce(&mut policy).remember, None);
+            assert_eq!(request.scrape(&mut policy).remember, None);
+        }
+    }
+
+    #[test]
+    fn the_number_of_the_member_is_left_for_others() {
+        let mut policy = members();
+        let mut attributes = |request: Request| request.announce(&mut policy).attributes;
+        let number = |id: &str| vec![(MEMBER.to_owned(), id.to_owned())];
+        assert_eq!(attributes(showing("full")), number("7"));
+        assert_eq!(attributes(showing("banned")), number("9"));
+        let stopped = Request { event: Event::Stopped, ..showing("seeder") };
+        assert_eq!(attributes(stopped), number("8"));
+        assert_eq!(attributes(showing("nameless")), []);
+        assert_eq!(attributes(showing("unknown")), []);
+    }
+
+    #[test]
+    fn without_a_list_nobody_is_a_member() {
+        let mut policy = policy(r#"{"users_from": "users"}"#);
+        let answer = showing("full").announce(&mut policy);
+        assert_eq!(refusal(&answer), Some("unknown passkey"));
+        policy.on_data("other", 1, USERS.as_bytes()).unwrap();
+        let answer = showing("full").announce(&mut policy);
+        assert_eq!(refusal(&answer), Some("unknown passkey"), "another source");
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused_with_path_and_reason() {
+        testing::set_data("users", Data::Raw);
+        testing::set_data("texts", Data::Strings(Vec::new()));
+        let cases = [
+            ("null", "missing key `users_from`"),
+            (r#"{"users_from": ["users"]}"#, "users_from: found a list, expected a text"),
+            (
+                r#"{"users_from": "members"}"#,
+                "users_from: there is no data source `members`, expected one that `data` declares",
+            ),
+            (
+                r#"{"users_from": "texts"}"#,
+                "users_from: the data source `texts` has the format strings, expected raw",
+            ),
+            (
+                r#"{"users_from": "users", "scrapes": "hide"}"#,
+                "scrapes: found a text, expected true or false",
+            ),
+            (r#"{"users": []}"#, "users: unknown key, expected one of users_from, scrapes"),
+        ];
+        for (config, message) in cases {
+            assert_eq!(testing::init::<Passkey>(config).err().as_deref(), Some(message));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The members, as a list of JSON mappings has them, one a line.
+
+use karuta_plugin::{Error, config};
+use serde::Deserialize;
+
+/// What a member may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    pub id: Option<u64>,
+    pub enabled: bool,
+    pub leech: bool,
+}
+
+/// One line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    passkey: Key,
+    id: Option<u64>,
+    #[serde(default = "yes")]
+    enabled: bool,
+    #[serde(default = "yes")]
+    leech: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The bytes that a passkey may have.
+const LONGEST: usize = 255;
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Key(String);
+
+impl TryFrom<String> for Key {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.len() {
+            1..=LONGEST => Ok(Self(text)),
+            length => Err(format!("must be 1 to {LONGEST} bytes, is {length}")),
+        }
+    }
+}
+
+/// All members, found by their passkeys. A member takes some 24 bytes and its passkey.
+#[derive(Default)]
+pub struct Members {
+    /// The passkeys, one behind the other.
+    passkeys: String,
+    /// In the order of their passkeys.
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    /// Where its passkey begins, and its length.
+    start: u32,
+    length: u8,
+    has_id: bool,
+    enabled: bool,
+    leech: bool,
+    id: u64,
+}
+
+impl Members {
+    /// Reads a list. Blank lines mean nothing.
+    ///
+    /// # Errors
+    ///
+    /// The number of the first line that is wrong, and why; never what stands in it.
+    pub fn read(data: &[u8]) -> Result<Self, Error> {
+        let mut passkeys = String::new();
+        let mut entries = Vec::new();
+        let mut lines = Vec::new();
+        for (at, line) in data.split(|byte| *byte == b'\n').enumerate() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let Line { passkey: Key(passkey), id, enabled, leech } = config::from_json(line)
+                .map_err(|error| Error::at(format_args!("line {}", at + 1), error.into_text()))?;
+            let start = u32::try_from(passkeys.len())
+                .map_err(|_| Error::new("the passkeys have more than 4 GiB"))?;
+            passkeys.push_str(&passkey);
+            let (length, has_id) = (passkey.len() as u8, id.is_some());
+            let id = id.unwrap_or(0);
+            entries.push(Entry { start, length, has_id, enabled, leech, id });
+            lines.push(at + 1);
+        }
+        let mut members = Self { passkeys, entries };
+        members.sort(&lines)?;
+        Ok(members)
+    }
+
+    /// Orders the entries, which are in the order of their lines.
+    fn sort(&mut self, lines: &[usize]) -> Result<(), Error> {
+        let Self { passkeys, entries } = self;
+        let passkey = |entry: &Entry| &passkeys[entry.range()];
+        // Two of the same passkey stay in the order of their lines.
+        entries.sort_by(|one, other| passkey(one).cmp(passkey(other)));
+        let mut pairs = entries.windows(2);
+        let Some(pair) = pairs.find(|pair| passkey(&pair[0]) == passkey(&pair[1])) else {
+            return Ok(());
+        };
+        // Passkeys begin further back, line by line.
+        let mut starts: Vec<u32> = entries.iter().map(|entry| entry.start).collect();
+        starts.sort_unstable();
+        let line = |entry: &Entry| starts.binary_search(&entry.start).map_or(0, |at| lines[at]);
+        let (first, second) = (line(&pair[0]), line(&pair[1]));
+        Err(Error::new(format!("line {second}: the passkey of line {first} again")))
+    }
+
+    pub fn find(&self, passkey: &str) -> Option<Member> {
+        let compare = |entry: &Entry| self.passkeys[entry.range()].cmp(passkey);
+        let at = self.entries.binary_search_by(compare).ok()?;
+        let Entry { has_id, enabled, leech, id, .. } = self.entries[at];
+        Some(Member { id: has_id.then_some(id), enabled, leech })
+    }
+}
+
+impl Entry {
+    fn range(&self) -> std::ops::Range<usize> {
+        let start = self.start as usize;
+        start..start + usize::from(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_are_not_said_are_given() {
+        let list = "{\"passkey\": \"a\"}\r\n\n  \t\r\n{\"passkey\": \"ü\", \"id\": 0, \"leech\": false}\n\
+            {\"enabled\": false, \"passkey\": \"b\", \"id\": 18446744073709551615}";
+        let members = Members::read(list.as_bytes()).unwrap();
+        let expected = [
+            ("a", Some(Member { id: None, enabled: true, leech: true })),
+            ("ü", Some(Member { id: Some(0), enabled: true, leech: false })),
+            ("b", Some(Member { id: Some(u64::MAX), enabled: false, leech: true })),
+            ("", None),
+            ("ab", None),
+            ("c", None),
+        ];
+        for (passkey, member) in expected {
+            assert_eq!(members.find(passkey), member, "{passkey}");
+        }
+        assert!(Members::read(b"").unwrap().find("").is_none());
+    }
+
+    #[test]
+    fn each_of_many_is_found() {
+        let line = |n: u64| format!("{{\"passkey\": \"{:032x}\", \"id\": {n}}}\n", n * 0x9e37_79b9);
+        let members = Members::read((0..5000).map(line).collect::<String>().as_bytes()).unwrap();
+        for n in 0..5000 {
+            let found = members.find(&format!("{:032x}", n * 0x9e37_79b9)).unwrap();
+            assert_eq!(found.id, Some(n));
+        }
+        assert_eq!(members.find(&format!("{:032x}", 1)), None);
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_and_not_shown() {
+        let long = format!("{{\"passkey\": \"{}\"}}", "x".repeat(256));
+        let cases = [
+            ("secret", "line 1: expected a JSON mapping"),
+            ("\n[\"secret\"]", "line 2: expected a JSON mapping"),
+            ("{\"passkey\": \"secret\"", "line 1: EOF while parsing an object at column 20"),
+            (
+                "{\"passkey\": \"a\"}\n{\"passkey\": \"\"}",
+                "line 2: passkey: must be 1 to 255 bytes, is 0",
+            ),
+            (&long, "line 1: passkey: must be 1 to 255 bytes, is 256"),
+            ("{\"id\": 7}", "line 1: missing key `passkey`"),
+            ("{\"passkey\": 7}", "line 1: passkey: found the number `7`, expected a text"),
+            (
+                "{\"passkey\": \"secret\", \"id\": \"7\"}",
+                "line 1: id: found a text, expected a whole number, 0 or more",
+            ),
+            (
+                "{\"passkey\": \"secret\", \"enabled\": 0}",
+                "line 1: enabled: found the number `0`, expected true or false",
+            ),
+            (
+                "{\"passkey\": \"secret\", \"enable\": false}",
+                "line 1: enable: unknown key, expected one of passkey, id, enabled, leech",
+            ),
+            (
+                "{\"passkey\": \"secret\", \"leech\": false, \"leech\": true}",
+                "line 1: duplicate field `leech`",
+            ),
+            (
+                "{\"passkey\": \"b\"}\n\n{\"passkey\": \"a\"}\n{\"passkey\": \"c\"}\n{\"passkey\": \"b\"}",
+                "line 5: the passkey of line 1 again",
+            ),
+        ];
+        for (list, message) in cases {
+            let error = Members::read(list.as_bytes()).err().map(Error::into_text);
+            assert_eq!(error.as_deref(), Some(message), "{list}");
+        }
+        let error = Members::read(b"{\"passkey\": \"\xff\"}").err().map(Error::into_text).unwrap();
+        assert!(error.starts_with("line 1: ") && !error.contains('\u{fffd}'), "{error}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Named groups of networks, from the configuration and from a data source.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::num::NonZeroU64;
+
+use ipnet::IpNet;
+
+use crate::labels::{self, Tree};
+use crate::networks::{self, Networks};
+
+/// Groups that are being put together.
+#[derive(Default)]
+pub struct Groups<'a> {
+    tree: Tree<'a>,
+    names: Vec<&'a str>,
+    /// Each with the place of its group's name.
+    networks: BTreeMap<IpNet, usize>,
+}
+
+impl<'a> Groups<'a> {
+    /// Adds a group, which may be there already; returns its place.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name.
+    pub fn group(&mut self, name: &'a str) -> Result<usize, String> {
+        let place = self.names.len();
+        let known = self.tree.add(labels::levels(name)?, place);
+        if known.is_none() {
+            self.names.push(name);
+        }
+        Ok(known.unwrap_or(place))
+    }
+
+    /// Adds a network of a group, by the group's place.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is no network, or one of another group.
+    pub fn network(&mut self, text: &str, group: usize) -> Result<(), String> {
+        let network = networks::parse(text).ok_or_else(|| {
+            format!("invalid network `{text}`, expected one such as 10.1.7.0/24 or 2001:db8::/64")
+        })?;
+        match self.networks.entry(network) {
+            Entry::Vacant(entry) => {
+                entry.insert(group);
+                Ok(())
+            }
+            Entry::Occupied(entry) if *entry.get() == group => Ok(()),
+            Entry::Occupied(entry) => {
+                let other = self.names[*entry.get()];
+                Err(format!("{network} is in the group `{other}` too, expected it in one group"))
+            }
+        }
+    }
+
+    /// Adds what a text says, a line a network: `10.2.0.0/16 us/iad2/rack1`. Blank lines are
+    /// skipped, and what follows a `#` at the start of a line or behind a blank.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which line.
+    pub fn lines(&mut self, text: &'a str) -> Result<(), String> {
+        for (number, line) in (1..).zip(text.lines()) {
+            self.line(line).map_err(|error| format!("line {number}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &'a str) -> Result<(), String> {
+        let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let Some(network) = words.next() else {
+            return Ok(());
+        };
+        let (Some(group), None) = (words.next(), words.next()) else {
+            return Err(format!(
+                "`{}`, expected a network and its group, such as 10.2.0.0/16 us/iad2/rack1",
+                line.trim()
+            ));
+        };
+        let group = self.group(group)?;
+        self.network(network, group)
+    }
+
+    /// How many levels the labels have, and who has which.
+    ///
+    /// # Errors
+    ///
+    /// Where there are more groups than labels.
+    pub fn label(self) -> Result<(usize, Networks), String> {
+        let mut labels = vec![NonZeroU64::MIN; self.names.len()];
+        for (place, label) in self.tree.labels()? {
+            labels[place] = label;
+        }
+        let networks = self.networks.into_iter();
+        let networks = networks.map(|(network, group)| (network, labels[group]));
+        Ok((self.tree.levels(), Networks::new(networks)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Result<Networks, String> {
+        let mut groups = Groups::default();
+        groups.lines(text)?;
+        Ok(groups.label()?.1)
+    }
+
+    #[test]
+    fn lines_hold_a_network_and_a_group() {
+        let text = "# racks\r\n\n10.1.0.0/16 eu # all of it\n\t10.1.7.0/24\teu/fra1 \r\n\
+                    2001:db8:1::/48 eu\n10.1.0.0/16 eu";
+        let networks = lines(text).unwrap();
+        let find = |address: &str| networks.find(address.parse().unwrap());
+        assert_eq!(find("10.1.1.1"), find("2001:db8:1::5"));
+        assert!(find("10.1.7.1").is_some() && find("10.1.7.1") != find("10.1.1.1"));
+        assert_eq!(find("10.2.0.1"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "([0-9./]{0,9}|10.0.0.0/8|::/[0-9]{1,3})[ \\PC]{0,20}(\n\\PC{0,20})?") {
+            let _ = lines(&text);
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        for (text, error) in [
+            (
+                "\n10.2.0.0/16",
+                "line 2: `10.2.0.0/16`, expected a network and its group, such as 10.2.0.0/16 \
+                 us/iad2/rack1",
+            ),
+            (
+                "10.2.0.0/16 us eu",
+                "line 1: `10.2.0.0/16 us eu`, expected a network and its group, such as \
+                 10.2.0.0/16 us/iad2/rack1",
+            ),
+            (
+                "10.2.0.0/33 us",
+                "line 1: invalid network `10.2.0.0/33`, expected one such as 10.1.7.0/24 or \
+                 2001:db8::/64",
+            ),
+            (
+                "10.2.0.0/16 us//rack1",
+                "line 1: invalid group `us//rack1`, expected a name such as eu/fra1/rack7",
+            ),
+            (
+                "10.2.0.0/16 us\n10.2.9.9/16 eu",
+                "line 2: 10.2.0.0/16 is in the group `us` too, expected it in one group",
+            ),
+        ] {
+            assert_eq!(lines(text).err().as_deref(), Some(error));
+        }
+    }
+}

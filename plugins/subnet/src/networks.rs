@@ -1,0 +1,160 @@
+//! Which network an address is in.
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Reads an address or a network, as in `10.1.0.0/16`. IPv4 written as IPv6 is IPv4; bits behind
+/// the prefix are zeroed.
+pub fn parse(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let network: IpNet = match network {
+        IpNet::V6(mapped) if mapped.prefix_len() >= 96 => match mapped.addr().to_ipv4_mapped() {
+            Some(address) => Ipv4Net::new(address, mapped.prefix_len() - 96).ok()?.into(),
+            None => network,
+        },
+        _ => network,
+    };
+    Some(network.trunc())
+}
+
+/// The labels of networks, cut into stretches that do not overlap: the label of the narrowest
+/// network holds from a stretch's first address to the next one's.
+#[derive(Default)]
+pub struct Networks {
+    ipv4: Vec<Stretch<u32>>,
+    ipv6: Vec<Stretch<u128>>,
+}
+
+type Stretch<A> = (A, Option<NonZeroU64>);
+
+impl Networks {
+    /// Of networks that are all different.
+    pub fn new(networks: impl IntoIterator<Item = (IpNet, NonZeroU64)>) -> Self {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (network, label) in networks {
+            match network {
+                IpNet::V4(network) => {
+                    let [first, last] = [network.network(), network.broadcast()];
+                    ipv4.push(Range { first: first.to_bits(), last: last.to_bits(), label });
+                }
+                IpNet::V6(network) => {
+                    let [first, last] = [network.network(), network.broadcast()];
+                    ipv6.push(Range { first: first.to_bits(), last: last.to_bits(), label });
+                }
+            }
+        }
+        Self {
+            ipv4: stretches(ipv4, |last| last.checked_add(1)),
+            ipv6: stretches(ipv6, |last| last.checked_add(1)),
+        }
+    }
+
+    /// The label of the narrowest network that an address is in. An IPv6 network holds no IPv4.
+    pub fn find(&self, address: IpAddr) -> Option<NonZeroU64> {
+        match address {
+            IpAddr::V4(address) => find(&self.ipv4, address.to_bits()),
+            IpAddr::V6(address) => find(&self.ipv6, address.to_bits()),
+        }
+    }
+}
+
+fn find<A: Ord + Copy>(stretches: &[Stretch<A>], address: A) -> Option<NonZeroU64> {
+    let behind = stretches.partition_point(|(first, _)| *first <= address);
+    stretches[..behind].last()?.1
+}
+
+struct Range<A> {
+    first: A,
+    last: A,
+    label: NonZeroU64,
+}
+
+/// Ranges of which any two are apart, or one is inside of the other. Behind the last address of all
+/// there is no next one.
+fn stretches<A: Ord + Copy>(
+    mut ranges: Vec<Range<A>>,
+    next: impl Fn(A) -> Option<A>,
+) -> Vec<Stretch<A>> {
+    // The wider of two that begin together comes first.
+    ranges.sort_unstable_by_key(|range| (range.first, std::cmp::Reverse(range.last)));
+    let mut stretches: Vec<Stretch<A>> = Vec::with_capacity(ranges.len());
+    let mut begin = |first, label| match stretches.last_mut() {
+        Some((at, old)) if *at == first => *old = label,
+        _ => stretches.push((first, label)),
+    };
+    let mut around: Vec<&Range<A>> = Vec::new();
+    for range in ranges.iter().map(Some).chain([None]) {
+        let is_over = |wider: &mut &Range<A>| range.is_none_or(|range| wider.last < range.first);
+        while let Some(ended) = around.pop_if(is_over) {
+            if let Some(first) = next(ended.last) {
+                begin(first, around.last().map(|wider| wider.label));
+            }
+        }
+        if let Some(range) = range {
+            begin(range.first, Some(range.label));
+            around.push(range);
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn networks_are_read_in_all_their_forms() {
+        for (text, network) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ] {
+            assert_eq!(parse(text).map(|network| network.to_string()).as_deref(), Some(network));
+        }
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "eu", "10.0.0.0/8 eu"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    fn network() -> impl Strategy<Value = IpNet> {
+        // Few different addresses, so that networks lie in one another.
+        let ipv4 = (any::<[bool; 4]>(), 0..=32_u8).prop_map(|(bits, prefix)| {
+            IpNet::new(bits.map(|bit| if bit { 0xff } else { 0 }).into(), prefix)
+        });
+        let ipv6 = (any::<[bool; 8]>(), 0..=128_u8).prop_map(|(bits, prefix)| {
+            IpNet::new(bits.map(|bit| if bit { 0xffff_u16 } else { 0 }).into(), prefix)
+        });
+        prop_oneof![ipv4, ipv6].prop_map(|network| network.unwrap().trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn the_narrowest_network_holds(
+            networks in proptest::collection::vec(network(), 0..30),
+            asked in proptest::collection::vec(network(), 1..50),
+        ) {
+            let labels = (1..).filter_map(NonZeroU64::new);
+            let networks: BTreeMap<IpNet, NonZeroU64> = networks.into_iter().zip(labels).collect();
+            let found = Networks::new(networks.clone());
+            let edges = asked.iter().chain(networks.keys())
+                .flat_map(|network| [network.network(), network.broadcast()]);
+            for address in edges {
+                let narrowest = networks.iter().filter(|(network, _)| network.contains(&address))
+                    .max_by_key(|(network, _)| network.prefix_len());
+                prop_assert_eq!(found.find(address), narrowest.map(|(_, label)| *label));
+            }
+        }
+    }
+}

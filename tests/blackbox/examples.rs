@@ -1,0 +1,153 @@
+//! Every YAML of the repository: examples start, and what the documentation shows is accepted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use karuta_tests::server::Server;
+use karuta_tests::{Daemon, folder, karuta, plugins, root};
+
+const EXAMPLES: &str = "deploy/examples";
+
+/// The keys that a configuration has.
+const KEYS: [&str; 8] =
+    ["tracker", "http", "udp", "swarms", "policies", "admin", "log", "state_dir"];
+
+/// All files with this ending in a folder of the repository, and in those below.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether a text has nothing but keys of a configuration at its outermost level.
+fn is_configuration(yaml: &str) -> bool {
+    let outermost = |line: &&str| line.starts_with(|c: char| !" #-]}\n".contains(c));
+    let mut keys = yaml.lines().filter(outermost).map(|line| line.split(':').next().unwrap());
+    keys.clone().next().is_some() && keys.all(|key| KEYS.contains(&key))
+}
+
+/// What `karuta check` has to say against a file; with the values that examples take from the
+/// environment.
+fn complaint(file: &Path) -> Option<String> {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let mut check = karuta(&["check", "--config", name], file.parent().unwrap());
+    let output = check.env("KARUTA_ADMIN_TOKEN", "for a test").output().expect("karuta runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (!output.status.success()).then_some(said)
+}
+
+#[test]
+fn every_configuration_of_the_repository_is_accepted_as_it_stands() {
+    let mut checked = Vec::new();
+    for file in files(&root(), ".yaml") {
+        if is_configuration(&fs::read_to_string(&file).unwrap()) {
+            // Components stand in the checkout's own target folder, unless cargo was told another.
+            if plugins() == root().join("target/plugins") {
+                assert_eq!(complaint(&file), None, "{}", file.display());
+            }
+            checked.push(file.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    assert!(checked.contains(&"config.yaml".into()), "{checked:?}");
+    for file in files(&root().join(EXAMPLES), ".yaml") {
+        let file = file.strip_prefix(root()).unwrap().to_owned();
+        assert!(checked.contains(&file), "{} has a key that is none", file.display());
+    }
+}
+
+/// With its lists beside it and on ports that are free. What it would fetch from elsewhere comes
+/// from a server of the test: a set of keys without a key.
+#[test]
+fn every_example_starts() {
+    let examples = files(&root().join(EXAMPLES), ".yaml");
+    assert!(examples.len() >= 7, "{examples:?}");
+    let server = Server::with(r#"{"keys": []}"#);
+    for example in examples {
+        let name = example.display();
+        let yaml = fs::read_to_string(&example).unwrap();
+        let here = |line: &str| match line.split_once("url: \"https:") {
+            Some((before, _)) => format!("{before}url: \"{}\"\n", server.url("/")),
+            None => format!("{line}\n"),
+        };
+        let mut yaml = yaml.lines().map(here).collect::<String>();
+        for (as_it_stands, in_a_test) in
+            [("../../target/plugins", "PLUGINS"), (":6969\"", ":0\""), (":6880\"", ":0\"")]
+        {
+            yaml = yaml.replace(as_it_stands, in_a_test);
+        }
+        if !yaml.contains("\nadmin:") {
+            yaml.push_str("admin: { listen: '127.0.0.1:0' }\n");
+        }
+        let folder = folder(&yaml);
+        beside(folder.path());
+        let daemon = Daemon::start_in(folder);
+        let status = daemon.admin_page("/api/status");
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let policies = status["policies"].as_array().unwrap();
+        assert!(!policies.is_empty(), "{name}");
+        for policy in policies {
+            assert_eq!(policy["state"], "ready", "{name}: {policy}");
+        }
+    }
+}
+
+/// Copies the data of the examples into a folder.
+fn beside(folder: &Path) {
+    for entry in fs::read_dir(root().join(EXAMPLES)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && path.extension().is_none_or(|extension| extension != "yaml") {
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+/// The YAML blocks of a page, with the number of the line that each begins at.
+fn blocks(page: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        if line.trim() == "```yaml" {
+            let block = lines.by_ref().map(|(_, line)| line);
+            let block: Vec<_> = block.take_while(|line| line.trim() != "```").collect();
+            blocks.push((at + 2, block.join("\n") + "\n"));
+        }
+    }
+    blocks
+}
+
+/// A block of which all outermost keys are a configuration's is taken for one, and completed with
+/// a listener. Data that it names is that of the examples.
+#[test]
+fn what_the_documentation_shows_is_accepted() {
+    let mut pages = files(&root().join("docs"), ".md");
+    pages.push(root().join("README.md"));
+    let mut checked = 0;
+    for page in pages {
+        for (line, block) in blocks(&fs::read_to_string(&page).unwrap()) {
+            if !is_configuration(&block) {
+                continue;
+            }
+            let mut yaml = block.replace("target/plugins/", "PLUGINS/");
+            if !["http:", "udp:"].iter().any(|key| yaml.lines().any(|line| line.starts_with(key))) {
+                yaml.push_str("http: [{}]\n");
+            }
+            let folder = folder(&yaml);
+            beside(folder.path());
+            let complaint = complaint(&folder.path().join("config.yaml")).unwrap_or_default();
+            // A component that the reader builds is all that may be missing.
+            let theirs = yaml.contains("plugin: ../") && complaint.contains("no such file");
+            assert!(complaint.is_empty() || theirs, "{}:{line}: {complaint}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 9, "{checked}");
+}

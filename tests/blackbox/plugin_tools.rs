@@ -1,0 +1,413 @@
+//! `karuta plugin …`, as an author of a policy calls it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use karuta_tests::announce::Announce;
+use karuta_tests::{Daemon, karuta, plugins, root};
+use tempfile::TempDir;
+
+/// Runs `karuta plugin` in a folder. What it compiles is kept away from the user's own state.
+fn plugin(arguments: &[&str], folder: &Path) -> Output {
+    let arguments = [&["plugin"], arguments].concat();
+    let mut command = karuta(&arguments, folder);
+    command.env("STATE_DIRECTORY", folder.join(".state")).output().expect("karuta runs")
+}
+
+/// What it says where all goes well.
+#[track_caller]
+fn fine(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}{errors}");
+    text
+}
+
+/// What it says to its standard error, and the exit code.
+fn wrong(output: &Output) -> (i32, String) {
+    let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    (output.status.code().unwrap_or(-1), text)
+}
+
+/// A folder with a shipped component and a file of cases.
+fn with_cases(component: &str, cases: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("{component}.wasm");
+    fs::copy(plugins().join(&file), folder.path().join(&file)).expect(component);
+    fs::write(folder.path().join("cases.yaml"), cases).unwrap();
+    folder
+}
+
+/// Runs the cases of a folder.
+fn test(folder: &TempDir, component: &str) -> Output {
+    plugin(&["test", &format!("{component}.wasm")], folder.path())
+}
+
+#[test]
+fn the_contract_comes_out_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let contract = fs::read_to_string(root().join("wit/policy.wit")).unwrap();
+    assert_eq!(fine(&plugin(&["wit"], folder.path())), contract);
+    let said = fine(&plugin(&["wit", "--output", "deep/wit"], folder.path()));
+    assert_eq!(said, "deep/wit/policy.wit: karuta:policy 0.1.0\n");
+    assert_eq!(fs::read_to_string(folder.path().join("deep/wit/policy.wit")).unwrap(), contract);
+}
+
+#[test]
+fn a_component_is_shown() {
+    let folder = with_cases("torrent-approval", "");
+    let said = fine(&plugin(&["inspect", "torrent-approval.wasm"], folder.path()));
+    for line in [
+        "\n  made with  wit-component ",
+        "\n  contract   0.1.0\n",
+        "\n  world      access-policy\n",
+        "\n  hooks      announce-filter, lifecycle, scrape-filter\n",
+        "sets (open, has-info-hash, sources)\n",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    let checked = fine(&plugin(&["check", "torrent-approval.wasm"], folder.path()));
+    assert_eq!(checked, said.replacen(".wasm\n", ".wasm: fine\n", 1));
+}
+
+#[test]
+fn cases_pass() {
+    let folder = with_cases(
+        "torrent-approval",
+        "
+config: { allow_from: approved, scrapes: hide }
+data:
+  approved: { format: info-hashes, lines: [a94a8fe5ccb19ba61c4c0873d391e987982fbbd3, '# none'] }
+cases:
+  - name: approved
+    announce: { info_hash: a94a8fe5ccb19ba61c4c0873d391e987982fbbd3 }
+    expect: next
+  - name: another
+    announce: { info_hash: A94A8FE5CCB19BA61C4C0873D391E987982FBBD4, transport: udp }
+    expect: { verdict: reject, failure: unapproved torrent, retry_in: null, warning: null }
+  - name: the list changes
+    calls:
+      - scrape: {}
+        expect: { hidden: true }
+      - data: { approved: { text: \"6b61727574612d746573742d746f7272656e742d\\n\" } }
+        scrape: { info_hash: 6b61727574612d746573742d746f7272656e742d }
+        expect: { verdict: next, hidden: false }
+      - data: { approved: { lines: [short] } }
+        refused: \"line 1: `short`\"
+  - name: a list that is not there
+    data: {}
+    refused: no data source `approved`
+",
+    );
+    let said = fine(&test(&folder, "torrent-approval"));
+    assert_eq!(
+        said,
+        "ok    approved\nok    another\nok    the list changes\nok    a list that is not there\n\
+         torrent-approval: all 4 cases passed\n"
+    );
+}
+
+#[test]
+fn the_clock_the_key_values_and_the_log_are_the_test_s() {
+    let folder = with_cases(
+        "test-tally",
+        "
+keyvalues: { left: here }
+cases:
+  - name: counts
+    calls:
+      - announce: {}
+        expect: { verdict: next, warning: '1', keyvalues: { announces: '1', left: here, nothing: null } }
+      - after: 10m
+        announce: {}
+        expect: { warning: '2' }
+  - name: knows nothing of other cases
+    announce: {}
+    expect: { warning: '1' }
+",
+    );
+    fine(&test(&folder, "test-tally"));
+}
+
+#[test]
+fn what_differs_is_shown_and_written_for_junit() {
+    let folder = with_cases(
+        "client-approval",
+        "config: { deny: [-XL] }
+cases:
+  - name: lets others in
+    announce: { peer_id: -TR4050- }
+    expect: next
+  - name: \"lets <Xunlei> in\"
+    announce: { peer_id: -XL0012-abc }
+    expect: { verdict: next, failure: null }
+  - name: refuses nonsense
+    config: { deny: 7 }
+    refused: something else
+",
+    );
+    let output = plugin(
+        &["test", "client-approval.wasm", "cases.yaml", "--junit", "out.xml"],
+        folder.path(),
+    );
+    let (code, said) = wrong(&output);
+    assert_eq!((code, &*said), (1, "karuta: client-approval: 2 of 3 cases failed"));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        shown.starts_with(
+            "ok    lets others in\n\
+             FAIL  lets <Xunlei> in (cases.yaml:6:5)\n      \
+             verdict: expected \"next\", got \"reject\"\n      \
+             failure: expected nothing, got \"unapproved client\"\n\
+             FAIL  refuses nonsense (cases.yaml:9:5)\n      \
+             refused: expected \"something else\", got \"deny: "
+        ),
+        "{shown}"
+    );
+    let report = fs::read_to_string(folder.path().join("out.xml")).unwrap();
+    assert!(
+        report.contains("<testsuite name=\"client-approval\" tests=\"3\" failures=\"2\" "),
+        "{report}"
+    );
+    assert!(report.contains("name=\"lets &lt;Xunlei&gt; in\""), "{report}");
+    assert!(
+        report.contains(
+            "<failure message=\"verdict: expected &quot;next&quot;, got &quot;reject&quot;\">"
+        ),
+        "{report}"
+    );
+}
+
+#[test]
+fn files_of_cases_are_strict() {
+    for (cases, expected) in [
+        ("cases: []\n", "cases.yaml:1:8: cases: no cases, expected at least one"),
+        (
+            "cases:\n  - nam: x\n",
+            "cases.yaml:2:5: cases[0]: unknown key `nam`, did you mean `name`?",
+        ),
+        (
+            "cases:\n  - name: x\n",
+            "cases.yaml:2:5: cases[0]: nothing to do, expected `announce`, `scrape`, `calls` or `refused`",
+        ),
+        (
+            "cases:\n  - name: x\n    announce: { info_hash: ab }\n",
+            "cases.yaml:3:28: cases[0].announce.info_hash: invalid info-hash `ab`, expected 40 \
+             hexadecimal digits",
+        ),
+        (
+            "clock: noon\ncases:\n  - name: x\n    announce: {}\n",
+            "cases.yaml:1:8: clock: invalid time `noon`, expected one of UTC such as \
+             2026-01-31T22:30:00Z",
+        ),
+        (
+            "cases:\n  - name: x\n    announce: {}\n    expect: { verdict: maybe }\n",
+            "cases.yaml:4:24: cases[0].expect.verdict: unknown value `maybe`, expected one of next, \
+             accept, reject, drop",
+        ),
+        (
+            "cases:\n  - name: x\n    scrape: {}\n    calls: [{ scrape: {} }]\n",
+            "cases.yaml:2:5: cases[0]: both a call of its own and `calls`, expected one of them",
+        ),
+        ("cases: {\n", "cases.yaml:2:1: "),
+    ] {
+        let folder = with_cases("client-approval", cases);
+        let (code, said) = wrong(&test(&folder, "client-approval"));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.starts_with(&format!("karuta: {expected}")), "{said}\n{expected}");
+    }
+}
+
+#[test]
+fn a_component_is_measured() {
+    let folder = with_cases(
+        "client-approval",
+        "config: { deny: [-XL] }\ncases:\n  - name: lets others in\n    announce: {}\n",
+    );
+    let said = fine(&plugin(&["bench", "client-approval.wasm", "cases.yaml"], folder.path()));
+    for line in
+        ["\n  size  ", "\n  load  ", " from the cache\n", "\n  instance ", "  lets others in  "]
+    {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["build", "test", "bench"] {
+        let (code, said) = wrong(&plugin(&[command], folder.path()));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("plugin.yaml here: `karuta plugin new` makes a project"), "{said}");
+    }
+    fs::write(folder.path().join("plugin.yaml"), "name: x\nlanguage: c\n").unwrap();
+    let (code, said) = wrong(&plugin(&["test"], folder.path()));
+    assert_eq!((code, &*said), (2, "karuta: there is no x.wasm: `karuta plugin build` makes it"));
+    let (code, said) = wrong(&plugin(&["new", "--lang", "rust", "Wrong_Name"], folder.path()));
+    assert_eq!(code, 2);
+    assert!(said.starts_with("karuta: invalid name `Wrong_Name`"), "{said}");
+    fs::create_dir(folder.path().join("taken")).unwrap();
+    let (code, said) = wrong(&plugin(&["new", "--lang", "rust", "taken"], folder.path()));
+    assert_eq!((code, &*said), (2, "karuta: taken is there already"));
+    fs::write(folder.path().join("plugin.yaml"), "name: x\nlanguage: rust\nworld: nowhere\n")
+        .unwrap();
+    let (code, said) = wrong(&plugin(&["build"], folder.path()));
+    assert_eq!(code, 2);
+    assert!(
+        said.starts_with("karuta: ./plugin.yaml:3:8: world: no world `nowhere`, expected one of "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_missing_compiler_is_named_with_how_to_get_it() {
+    for (language, expected) in [
+        ("go", "karuta: there is no go: install Go 1.25 or newer from https://go.dev/dl"),
+        ("python", "karuta: there is no componentize-py: `pip install componentize-py==0.25.1`"),
+        (
+            "javascript",
+            "karuta: there is no componentize-qjs: `npm install --global componentize-qjs@0.4.5`",
+        ),
+        (
+            "c",
+            "karuta: there is no compiler for C that knows WASI: install zig, with `pip install \
+             ziglang` or from https://ziglang.org/download",
+        ),
+        (
+            "rust",
+            "karuta: there is no cargo: install Rust from https://rustup.rs, or your system's packages",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = format!("name: x\nlanguage: {language}\n");
+        fs::write(folder.path().join("plugin.yaml"), yaml).unwrap();
+        let mut command = karuta(&["plugin", "build"], folder.path());
+        let output = command.env("PATH", folder.path()).output().unwrap();
+        assert_eq!(wrong(&output), (1, expected.to_owned()));
+    }
+}
+
+/// A new project in Rust, whose compiler every machine that runs these tests has. It is built of what
+/// this workspace is built of, without the network, into a folder that is kept.
+fn new_project(folder: &Path) -> PathBuf {
+    let said = fine(&plugin(&["new", "--lang", "rust", "door-man"], folder));
+    assert!(said.contains("  cd door-man\n  karuta plugin build"), "{said}");
+    let project = folder.join("door-man");
+    fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    project
+}
+
+/// `karuta plugin` with such a project.
+fn with_cargo(arguments: &[&str], project: &Path) -> Command {
+    let mut command = karuta(&[&["plugin"], arguments].concat(), project);
+    let target = plugins().parent().unwrap().join("plugin-tools");
+    command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true");
+    command.env("STATE_DIRECTORY", project.join(".state"));
+    command
+}
+
+fn tracker(project: &Path) -> Daemon {
+    let file = project.join("door-man.wasm");
+    Daemon::start(&format!(
+        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
+        file.display()
+    ))
+}
+
+#[test]
+fn a_new_project_is_built_tested_and_decides_announces() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = new_project(folder.path());
+    for file in
+        ["plugin.yaml", ".gitignore", "Cargo.toml", "wit/policy.wit", "karuta/rust/src/lib.rs"]
+    {
+        assert!(project.join(file).is_file(), "{file}");
+    }
+    let build = || with_cargo(&["build"], &project).output().expect("karuta runs");
+    let said = fine(&build());
+    assert!(said.starts_with("./door-man.wasm: "), "{said}");
+    let written = fs::metadata(project.join("door-man.wasm")).unwrap().modified().unwrap();
+    fine(&build());
+    let again = fs::metadata(project.join("door-man.wasm")).unwrap().modified().unwrap();
+    assert_eq!(written, again, "left alone where nothing has changed");
+    let said = fine(&plugin(&["test"], &project));
+    assert!(said.ends_with("cases passed\n"), "{said}");
+    let said = fine(&plugin(&["check", "door-man.wasm"], &project));
+    assert!(said.contains("\n  world      announce-policy\n"), "{said}");
+    let tracker = tracker(&project);
+    assert_eq!(Announce::of('a').port(80).http(tracker.http), Err("port not allowed".to_owned()));
+    Announce::of('a').http(tracker.http).unwrap();
+}
+
+#[test]
+fn a_change_is_built_tested_and_reloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = new_project(folder.path());
+    fine(&with_cargo(&["build"], &project).output().unwrap());
+    let tracker = tracker(&project);
+    let mut dev = Dev::start(&project, &tracker.admin.to_string());
+    dev.wait_for("generation 1: ");
+    let source = project.join("src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, text.replace("response::reject(", "response::rejekt(")).unwrap();
+    dev.wait_for("karuta: cargo failed; what is wrong is above");
+    fs::write(&source, text.replace("port not allowed", "not through this door")).unwrap();
+    dev.wait_for("karuta: door-man: 1 of 3 cases failed");
+    let port_80 = || Announce::of('a').port(80).http(tracker.http);
+    assert_eq!(port_80(), Err("port not allowed".to_owned()));
+    let cases = project.join("cases.yaml");
+    let text = fs::read_to_string(&cases).unwrap();
+    fs::write(&cases, text.replace("port not allowed", "not through this door")).unwrap();
+    dev.wait_for("generation 2: replaced door-man");
+    assert_eq!(port_80(), Err("not through this door".to_owned()));
+}
+
+/// A `karuta plugin dev`, and what it says.
+struct Dev {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it has said so far.
+    said: Vec<String>,
+}
+
+impl Dev {
+    fn start(project: &Path, admin: &str) -> Self {
+        let mut command = with_cargo(&["dev", "--admin", admin], project);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("karuta runs");
+        let (tell, lines) = channel();
+        let (out, error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        for stream in [Box::new(out) as Box<dyn Read + Send>, Box::new(error)] {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = tell.send(line);
+                }
+            });
+        }
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Compilers take their time.
+    #[track_caller]
+    fn wait_for(&mut self, start: &str) {
+        loop {
+            match self.lines.recv_timeout(Duration::from_mins(5)) {
+                Ok(line) if line.starts_with(start) => return,
+                Ok(line) => self.said.push(line),
+                Err(_) => panic!("it never said `{start}`:\n{}", self.said.join("\n")),
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

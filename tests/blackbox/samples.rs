@@ -1,0 +1,196 @@
+//! The samples in every language, deciding on live announces.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use karuta_tests::announce::{Announce, escape, torrent};
+use karuta_tests::server::Server;
+use karuta_tests::udp::Client;
+use karuta_tests::{Daemon, eventually, get, plugins, root, run};
+use serde_json::Value;
+
+/// Whether a sample was built. Without its language's toolchain it is not, and outside of CI its
+/// tests are skipped.
+fn is_built(name: &str) -> bool {
+    let component = plugins().join(format!("{name}.wasm"));
+    let is_built = component.exists();
+    if !is_built {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing", component.display());
+        eprintln!("skipped: {name} is not built, as its toolchain is missing");
+    }
+    is_built
+}
+
+/// A time of day in UTC, so many minutes from now.
+fn clock(minutes: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() / 60;
+    let minute = (now + minutes) % (24 * 60);
+    format!("{:02}:{:02}", minute / 60, minute % 60)
+}
+
+fn quiet_hours(language: &str, limits: &str) {
+    let name = format!("quiet-hours-{language}");
+    if !is_built(&name) {
+        return;
+    }
+    let (component, cases) =
+        (plugins().join(format!("{name}.wasm")), root().join("plugins/samples/cases.yaml"));
+    let paths = [&component, &cases].map(|path| path.to_str().expect("a path of text"));
+    let tested = run(&["plugin", "test", paths[0], paths[1]], &root());
+    let said = [tested.stdout, tested.stderr].concat();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
+
+    let hex = |letter| torrent(letter).map(|byte| format!("{byte:02x}")).concat();
+    let (from, to) = (clock(23 * 60), clock(60));
+    let folder = karuta_tests::folder(&format!(
+        "
+{}
+tracker: {{ workers: 1 }}
+policies:
+  - name: quiet
+    plugin: PLUGINS/{name}.wasm
+    limits: {limits}
+    config: {{ from: '{from}', to: '{to}', torrents: ['{}'], torrents_from: listed }}
+    data: {{ listed: {{ file: listed.txt, format: info-hashes }} }}
+",
+        karuta_tests::LISTENERS,
+        hex('a')
+    ));
+    std::fs::write(folder.path().join("listed.txt"), hex('b')).expect("the list is written");
+    let daemon = Daemon::start_in(folder);
+    let udp = Client::connect(daemon.udp);
+    let refused = format!("quiet hours until {to} UTC");
+    for letter in ['a', 'b'] {
+        let started = Announce::of(letter).event("started");
+        // the second time it is remembered
+        for _ in 0..2 {
+            let answer = started.dictionary(daemon.http);
+            assert_eq!(answer.text("failure reason"), Some(refused.clone()), "{answer:?}");
+            let minutes = answer.integer("retry in");
+            assert!((59..=61).contains(&minutes), "{minutes}");
+        }
+        assert_eq!(started.udp(&udp), Err(refused.clone()));
+        for event in ["", "completed", "stopped"] {
+            Announce::of(letter).event(event).http(daemon.http).expect("only starts are refused");
+        }
+    }
+    let other = Announce::of('c').event("started");
+    assert_eq!(other.http(daemon.http).map(|reply| reply.leechers), Ok(1));
+    assert_eq!(other.port(6882).udp(&udp).map(|reply| reply.leechers), Ok(2));
+    let remembered = "karuta_policy_calls_total{policy=\"quiet\",hook=\"announce\",verdict=\"reject\",remembered=\"true\"}";
+    assert!(daemon.metric(remembered) >= 2.0, "verdicts are remembered");
+    let errors = daemon.admin_page("/metrics");
+    let errors = errors.lines().filter(|line| line.starts_with("karuta_policy_errors_total"));
+    assert_eq!(errors.filter(|line| !line.ends_with(" 0")).count(), 0);
+    // what a scrape says is not its concern
+    let path = format!("/scrape?info_hash={}", escape(&torrent('c')));
+    assert_eq!(get(daemon.http, &path, &[]).status, 200);
+}
+
+const SCRIPT: &str = "{ memory: 64MiB }";
+
+#[test]
+fn quiet_hours_in_rust() {
+    quiet_hours("rust", "{}");
+}
+
+#[test]
+fn quiet_hours_in_go() {
+    quiet_hours("go", "{}");
+}
+
+#[test]
+fn quiet_hours_in_c() {
+    quiet_hours("c", "{}");
+}
+
+#[test]
+fn quiet_hours_in_python() {
+    quiet_hours("python", SCRIPT);
+}
+
+#[test]
+fn quiet_hours_in_javascript() {
+    quiet_hours("javascript", "{}");
+}
+
+#[test]
+fn a_digest_in_python_is_posted_to_a_webhook() {
+    if !is_built("digest-python") {
+        return;
+    }
+    let server = Server::with("ok");
+    let url = server.url("/hook");
+    let daemon = Daemon::start(&format!(
+        "
+tracker: {{ workers: 1 }}
+policies:
+  - name: clients
+    plugin: PLUGINS/client-approval.wasm
+    config: {{ deny: ['-XX'] }}
+  - name: digest
+    plugin: PLUGINS/digest-python.wasm
+    limits: {SCRIPT}
+    tick: 100ms
+    allow: {{ http: ['{url}'] }}
+    config: {{ url: '{url}', top: 1 }}
+"
+    ));
+    let a = Announce::of('a');
+    a.http(daemon.http).expect("it is let in");
+    a.clone().port(6882).http(daemon.http).expect("it is let in");
+    a.client("-XX1000-").http(daemon.http).expect_err("it is refused");
+    Announce::of('b').http(daemon.http).expect("it is let in");
+    let digests = || {
+        let bodies = server.bodies();
+        bodies
+            .iter()
+            .map(|body| serde_json::from_slice::<Value>(body).expect("JSON"))
+            .collect::<Vec<_>>()
+    };
+    let sum = |pointer: &str| -> u64 {
+        digests().iter().filter_map(|digest| digest.pointer(pointer)?.as_u64()).sum()
+    };
+    eventually("all announces are in a digest", || sum("/announces") == 4);
+    assert_eq!((sum("/verdicts/next"), sum("/verdicts/reject")), (3, 1));
+    assert_eq!(sum("/decided_by/clients"), 1);
+    let first = &digests()[0];
+    assert_eq!(
+        first.pointer("/torrents/0/info_hash").and_then(Value::as_str),
+        Some(&*"61".repeat(20))
+    );
+    assert!(first["text"].as_str().is_some_and(|text| text.starts_with("digest: ")), "{first}");
+    let head = &server.requests()[0];
+    assert!(head.starts_with("post /hook"), "{head}");
+}
+
+/// The policies of the cookbook in languages that are not compiled here are at least well formed.
+#[test]
+fn the_cookbook_holds_together() {
+    let cookbook = std::fs::read_to_string(root().join("docs/cookbook.md")).expect("the cookbook");
+    let programs = [
+        ("python", "python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"][..]),
+        ("javascript", "node", &["--check", "--input-type=module", "-"][..]),
+    ];
+    for (language, program, arguments) in programs {
+        let opening = format!("```{language}\n");
+        let snippets: Vec<&str> = cookbook
+            .split(&opening)
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default())
+            .collect();
+        assert!(!snippets.is_empty(), "no {language}");
+        for snippet in snippets {
+            let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
+            let Ok(mut child) = child else {
+                assert!(std::env::var_os("CI").is_none(), "{program} is missing");
+                eprintln!("skipped: {program} is missing");
+                continue;
+            };
+            let input = child.stdin.take().expect("it is piped");
+            { input }.write_all(snippet.as_bytes()).expect("the snippet is read");
+            assert!(child.wait().expect("it ends").success(), "{snippet}");
+        }
+    }
+}

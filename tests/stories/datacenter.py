@@ -1,0 +1,164 @@
+"""A file goes to the hosts of a data centre: libtorrent clients, each at an address of its own.
+
+Rack r has the hosts 127.10.r.1, 127.10.r.2 and so on; the one that has the file is outside of them,
+at 127.10.0.1. All make themselves known to the tracker first and ask for no peers. Then all ask, once.
+What each host got from which other is printed as JSON, by the clients' own count.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+
+import libtorrent as lt
+
+ORIGIN = "127.10.0.1"
+NAME = "release.bin"
+# Bytes.
+PIECE = 64 * 1024
+# Bytes a second.
+UPLOAD = 1024 * 1024
+UPLOAD_OF_ORIGIN = 4 * UPLOAD
+# Seconds until it has failed.
+PATIENCE = 120
+
+
+def content(size):
+    """Bytes that look random, always the same."""
+    blocks = (hashlib.sha256(n.to_bytes(8, "big")).digest() for n in range(size // 32 + 1))
+    return b"".join(blocks)[:size]
+
+
+def torrent(data, tracker):
+    """A private torrent (BEP 27), so that only the tracker makes peers known."""
+    pieces = (hashlib.sha1(data[at : at + PIECE]).digest() for at in range(0, len(data), PIECE))
+    info = {
+        b"length": len(data),
+        b"name": NAME.encode(),
+        b"piece length": PIECE,
+        b"pieces": b"".join(pieces),
+        b"private": 1,
+    }
+    return lt.torrent_info(lt.bencode({b"announce": tracker.encode(), b"info": info}))
+
+
+class Host:
+    def __init__(self, address, folder, info, rate):
+        self.address = address
+        self.file = os.path.join(folder, NAME)
+        self.session = lt.session(
+            {
+                "listen_interfaces": f"{address}:0",
+                "outgoing_interfaces": address,
+                "alert_mask": lt.alert.category_t.tracker_notification
+                | lt.alert.category_t.error_notification,
+                "num_want": 0,
+                "enable_dht": False,
+                "enable_lsd": False,
+                "enable_upnp": False,
+                "enable_natpmp": False,
+                "enable_incoming_utp": False,
+                "enable_outgoing_utp": False,
+                # The counts of a connection end with it.
+                "close_redundant_connections": False,
+                "aio_threads": 1,
+                "hashing_threads": 1,
+            }
+        )
+        torrent = lt.add_torrent_params()
+        torrent.ti = info
+        torrent.save_path = folder
+        torrent.upload_limit = rate
+        torrent.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        self.torrent = self.session.add_torrent(torrent)
+        self.answered = 0
+        # From each connection so far, by the address and port of the peer.
+        self.got = {}
+
+    def look(self):
+        """Takes in what has happened since the last time."""
+        for alert in self.session.pop_alerts():
+            if isinstance(alert, lt.tracker_reply_alert):
+                self.answered += 1
+            elif isinstance(alert, lt.tracker_error_alert):
+                # It asks again by itself.
+                print(f"{self.address}: {alert.message()}", file=sys.stderr)
+        for peer in self.torrent.get_peer_info():
+            self.got[peer.ip] = max(self.got.get(peer.ip, 0), peer.total_download)
+
+    def ask(self, want):
+        """Announces again, and asks for so many peers."""
+        self.session.apply_settings({"num_want": want})
+        self.torrent.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
+
+    def has_all(self):
+        return self.torrent.status().is_seeding
+
+    def file_is(self, digest):
+        with open(self.file, "rb") as file:
+            return hashlib.sha256(file.read()).digest() == digest
+
+    def summary(self):
+        self.look()
+        by_address = {}
+        for (address, _), count in self.got.items():
+            by_address[address] = by_address.get(address, 0) + count
+        return {"address": self.address, "from": by_address}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tracker", required=True, help="announce URL")
+    parser.add_argument("--folder", required=True, help="an empty folder for everybody's files")
+    parser.add_argument("--racks", type=int, required=True)
+    parser.add_argument("--hosts", type=int, required=True, help="of each rack")
+    parser.add_argument("--size", type=int, required=True, help="bytes of the file")
+    parser.add_argument("--want", type=int, required=True, help="peers that a host asks for")
+    options = parser.parse_args()
+
+    def folder(address):
+        path = os.path.join(options.folder, address)
+        os.mkdir(path)
+        return path
+
+    data = content(options.size)
+    at_origin = folder(ORIGIN)
+    with open(os.path.join(at_origin, NAME), "wb") as file:
+        file.write(data)
+    info = torrent(data, options.tracker)
+
+    racks = range(1, options.racks + 1)
+    addresses = [f"127.10.{rack}.{host}" for rack in racks for host in range(1, options.hosts + 1)]
+    origin = Host(ORIGIN, at_origin, info, UPLOAD_OF_ORIGIN)
+    leechers = [Host(address, folder(address), info, UPLOAD) for address in addresses]
+    hosts = [origin, *leechers]
+    deadline = time.monotonic() + PATIENCE
+
+    def wait(what, holds):
+        while True:
+            for host in hosts:
+                host.look()
+            left = [host for host in hosts if not holds(host)]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                sys.exit(f"not in {PATIENCE} s: {what} ({len(left)} hosts)")
+            time.sleep(0.1)
+
+    wait("the origin has the file", lambda host: host is not origin or host.has_all())
+    wait("the tracker knows everybody", lambda host: host.answered > 0)
+    started = time.monotonic()
+    for host in hosts:
+        host.ask(options.want)
+    wait("everybody has the file", Host.has_all)
+    seconds = time.monotonic() - started
+
+    digest = hashlib.sha256(data).digest()
+    wait("every file is the right one", lambda host: host.file_is(digest))
+    json.dump({"seconds": seconds, "hosts": [host.summary() for host in leechers]}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
