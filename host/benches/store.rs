@@ -51,7 +51,7 @@ fn update(torrent: u32, peer: u32, locality: Option<Locality>) -> Update {
         peer: SocketAddr::from((address, 6881)),
         peer_id: PeerId([1; 20]),
         event: Event::None,
-        seeder: peer % 8 == 0,
+        seeder: peer.is_multiple_of(8),
         want: 50,
         only: Some(Family::Ipv4),
         locality: locality.map(|l| Locality { label: u64::from(address.to_bits()) << 32, ..l }),

@@ -313,8 +313,8 @@ impl Link {
             let credential = || self.policy.credential(request);
             if let Some(known) = self.remembered.find(hook, request, credential, *now) {
                 // There are none pending before a policy is asked.
-                if known.changes.any {
-                    changes.clone_from(&known.changes);
+                if let Some(known) = &known.changes {
+                    changes.clone_from(known);
                 }
                 self.series.remembered(hook, label(known.verdict));
                 return Ok(known.verdict);

@@ -36,7 +36,8 @@ pub struct Remembered {
 /// One verdict, with the changes that came with it.
 pub struct Entry {
     pub verdict: Verdict,
-    pub changes: Changes,
+    /// `None`: it changed nothing. Apart, so that an entry is small and found in few cache lines.
+    pub changes: Option<Box<Changes>>,
     until: Instant,
 }
 
@@ -100,6 +101,7 @@ impl Remembered {
         self.bytes += bytes;
         // No remembered verdict outlives a day; a longer promise is asked for again.
         let until = now + duration.min(Duration::from_secs(86_400));
+        let changes = changes.any.then(|| Box::new(changes));
         self.young.insert(self.key.as_slice().into(), Entry { verdict, changes, until });
     }
 }
