@@ -2,6 +2,7 @@
 
 mod server;
 mod table;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::client::{self, Load};
 use crate::process;
 use crate::tally::Report;
 use server::Server;
+use tokens::Tokens;
 
 /// Runs servers in turn, several rounds, and prints tables of medians.
 ///
@@ -55,12 +57,17 @@ pub struct Bench {
 /// Karuta with the policies that the targets are about.
 const THREE: &str = "Karuta, three policies";
 
+/// Karuta with the policy `jwt`, which judges the token each time, or once.
+const FIRST_SIGHT: &str = "Karuta, a token at first sight";
+const REMEMBERED_TOKEN: &str = "Karuta, a token remembered";
+
 /// What is asked of every server that can do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Case {
     UdpAnnounce,
     HttpAnnounce,
     HttpClose,
+    HttpToken,
     UdpScrape,
     UdpHalf,
 }
@@ -76,21 +83,28 @@ struct Measured {
 }
 
 impl Case {
-    const ALL: [Self; 5] =
-        [Self::UdpAnnounce, Self::HttpAnnounce, Self::HttpClose, Self::UdpScrape, Self::UdpHalf];
+    const ALL: [Self; 6] = [
+        Self::UdpAnnounce,
+        Self::HttpAnnounce,
+        Self::HttpClose,
+        Self::HttpToken,
+        Self::UdpScrape,
+        Self::UdpHalf,
+    ];
 
     fn title(self) -> &'static str {
         match self {
             Self::UdpAnnounce => "UDP announce",
             Self::HttpAnnounce => "HTTP announce, keep-alive",
             Self::HttpClose => "HTTP announce, a connection each",
+            Self::HttpToken => "HTTP announce with a token, one torrent",
             Self::UdpScrape => "UDP scrape of 74 hashes",
             Self::UdpHalf => "UDP announce at half of Karuta's most",
         }
     }
 
     fn is_udp(self) -> bool {
-        !matches!(self, Self::HttpAnnounce | Self::HttpClose)
+        !matches!(self, Self::HttpAnnounce | Self::HttpClose | Self::HttpToken)
     }
 
     /// Whether it says something about that server.
@@ -99,8 +113,11 @@ impl Case {
         // Debian's opentracker is built without keep-alive.
         let keeps = server.name != "opentracker";
         let main = matches!(&*server.name, "Karuta" | THREE | "bare sockets");
+        let wants_token = server.wants_token();
         carried
             && match self {
+                Self::HttpToken => server.name == "Karuta" || wants_token,
+                _ if wants_token => false,
                 Self::UdpAnnounce => true,
                 Self::HttpClose => !server.is_variant(),
                 Self::HttpAnnounce => keeps && (!server.is_variant() || server.name == THREE),
@@ -114,6 +131,7 @@ impl Case {
         match self {
             Self::UdpAnnounce | Self::HttpAnnounce => load,
             Self::HttpClose => Load { close: true, ..load },
+            Self::HttpToken => Load { torrents: 1, ..load },
             // Requests of this size fill a socket's buffer soon.
             Self::UdpScrape => Load {
                 scrapes: 1.0,
@@ -132,11 +150,12 @@ impl Bench {
         ensure!(self.rounds > 0, "rounds: 1 or more");
         let folder = tempfile::tempdir()?;
         process::pin(self.server_core)?;
-        let servers = self.servers(folder.path())?;
+        let tokens = Tokens::make(&self.karuta, folder.path())?;
+        let servers = self.servers(folder.path(), &tokens)?;
         process::pin(self.load_core)?;
         let mut asked = Vec::new();
         for server in &servers {
-            asked.push(self.fill(server)?);
+            asked.push(self.fill(server, &tokens)?);
         }
         let mut all: Vec<Measured> = Vec::new();
         for round in 1..=self.rounds {
@@ -155,6 +174,8 @@ impl Bench {
                     let load = case.load(&self.load, most);
                     let target = if case.is_udp() { &server.udp } else { &server.http };
                     let Some(target) = target else { continue };
+                    let shown = tokens.shown_to(target);
+                    let target = if case == Case::HttpToken { &shown } else { target };
                     let time = Duration::from_secs_f64(self.seconds);
                     let report = client::measure(target, &load, time, Some(server.pid()))?;
                     *asked += report.asked;
@@ -179,12 +200,17 @@ impl Bench {
                 "{name} was asked {asked} times, and counted {counted:?}"
             );
         }
+        let has_tokens = all.iter().any(|one| one.case == Case::HttpToken.title());
+        let native = has_tokens.then(|| tokens.verified_natively()).transpose()?;
         std::fs::create_dir_all(&self.out)?;
         std::fs::write(self.out.join("bench.json"), serde_json::to_string_pretty(&all)?)?;
         for case in Case::ALL.map(Case::title) {
             let rows = table::rows(&all, case);
             if !rows.is_empty() {
                 println!("{}", table::table(case, &rows));
+                if let Some(native) = native.filter(|_| case == Case::HttpToken.title()) {
+                    println!("verifying the token's signature natively: {native:.2} µs of CPU\n");
+                }
                 let name: String =
                     case.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').collect();
                 let file = name.to_lowercase().replace(' ', "-") + ".svg";
@@ -194,18 +220,23 @@ impl Bench {
         Ok(())
     }
 
-    fn fill(&self, server: &Server) -> Result<u64> {
+    fn fill(&self, server: &Server, tokens: &Tokens) -> Result<u64> {
         // Those that only answer have no swarms.
         if server.name.starts_with("bare") {
             return Ok(0);
         }
         eprintln!("filling the swarms of {}", server.name);
+        if server.wants_token() {
+            let target = server.http.as_ref().map(|target| tokens.shown_to(target));
+            let load = Case::HttpToken.load(&self.load, 0.0);
+            return target.map_or(Ok(0), |target| client::fill(&target, &load));
+        }
         let target = server.udp.as_ref().or(server.http.as_ref());
         target.map_or(Ok(0), |target| client::fill(target, &self.load))
     }
 
     /// Starts what there is. What cannot be started is named and left out, but for our own.
-    fn servers(&self, folder: &Path) -> Result<Vec<Server>> {
+    fn servers(&self, folder: &Path, tokens: &Tokens) -> Result<Vec<Server>> {
         let (load, karuta, plugins) = (&self.load, &*self.karuta, &*self.plugins);
         let peers = |path: &str| self.peers_folder.join(path);
         let mut servers = Vec::new();
@@ -233,6 +264,9 @@ impl Bench {
         };
         for (name, policies) in variants(plugins, folder) {
             add(name, &|| with(name, &policies), false)?;
+        }
+        for (name, remember) in [(FIRST_SIGHT, "0s"), (REMEMBERED_TOKEN, "1h")] {
+            add(name, &|| with(name, &|| tokens.policy(plugins, remember)), false)?;
         }
         add("Karuta, two workers", &|| Server::karuta(karuta, "Karuta, two workers", 2, ""), true)?;
         add("opentracker", &|| Server::opentracker(Path::new("opentracker"), load), false)?;

@@ -218,6 +218,11 @@ impl Server {
         self.name.starts_with("Karuta")
     }
 
+    /// Whether it lets in nobody without a token.
+    pub fn wants_token(&self) -> bool {
+        self.name.starts_with("Karuta, a token")
+    }
+
     /// Whether it is Karuta in another setting than its plainest.
     pub fn is_variant(&self) -> bool {
         self.name.starts_with("Karuta,")
@@ -279,11 +284,11 @@ fn component(plugins: &Path, name: &str) -> Result<String> {
     Ok(file.display().to_string())
 }
 
-fn absolute(file: &Path, otherwise: &str) -> Result<PathBuf> {
+pub fn absolute(file: &Path, otherwise: &str) -> Result<PathBuf> {
     file.canonicalize().with_context(|| format!("{}: {otherwise}", file.display()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
