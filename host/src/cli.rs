@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -82,7 +82,12 @@ const WRONG_CONFIGURATION: u8 = 78;
 /// Does what the command line says. Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong
 /// configuration.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if !matches!(command, Command::Run(_)) {
+        // Whoever reads what is printed may have enough of it early.
+        sigpipe::reset();
+    }
+    let done = match command {
         Command::Run(source) => load(&source).and_then(|config| {
             log_to_stderr(&config.log);
             daemon::run(config, source.config, set_level)
@@ -271,7 +276,7 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-type Handle = reload::Handle<LevelFilter, Registry>;
+type Handle = reload::Handle<Targets, Registry>;
 
 /// The level of the log, to be changed while the daemon runs.
 static LEVEL: OnceLock<Handle> = OnceLock::new();
@@ -295,12 +300,16 @@ fn set_level(level: LogLevel) {
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+/// What is logged: of the libraries warnings at most, for the compiler alone has hundreds of thousands of
+/// lines to say.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    }
+    };
+    let libraries = level.min(LevelFilter::WARN);
+    Targets::new().with_default(libraries).with_targets([("karuta", level), ("plugin", level)])
 }

@@ -26,7 +26,8 @@ pub fn print(bytes: &[u8], survey: &Survey) {
     };
     line("size", &size(bytes.len()));
     line("sha256", &hex(&Sha256::digest(bytes)));
-    for (field, name) in [("language", "language"), ("processed-by", "made with"), ("sdk", "sdk")] {
+    // Its `language` is often that of an interpreter.
+    for (field, name) in [("processed-by", "made with"), ("sdk", "sdk")] {
         line(name, &survey.producers.get(field).map(|tools| tools.join(", ")).unwrap_or_default());
     }
     line("contract", &survey.versions().join(", "));

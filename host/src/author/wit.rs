@@ -1,7 +1,6 @@
 //! `karuta plugin wit`: the contract out of the program, so that it fits the host.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::Failure;
@@ -12,13 +11,8 @@ pub const FILE: &str = "policy.wit";
 
 pub fn wit(output: Option<&Path>) -> Result<(), Failure> {
     let Some(folder) = output else {
-        // Whoever reads it may have enough of it early.
-        return match io::stdout().write_all(policy::WIT.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(error.to_string().into())
-            }
-            _ => Ok(()),
-        };
+        print!("{}", policy::WIT);
+        return Ok(());
     };
     write(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     println!("{}: karuta:policy {}", folder.join(FILE).display(), policy::VERSION);
