@@ -293,10 +293,11 @@ fn a_missing_compiler_is_named_with_how_to_get_it() {
 
 /// A new project in Rust, whose compiler every machine that runs these tests has. It is built of what
 /// this workspace is built of, without the network, into a folder that is kept.
-fn new_project(folder: &Path) -> PathBuf {
-    let said = fine(&plugin(&["new", "--lang", "rust", "door-man"], folder));
-    assert!(said.contains("  cd door-man\n  karuta plugin build"), "{said}");
-    let project = folder.join("door-man");
+/// Its name is its own, for all are built in one place.
+fn new_project(folder: &Path, name: &str) -> PathBuf {
+    let said = fine(&plugin(&["new", "--lang", "rust", name], folder));
+    assert!(said.contains(&format!("  cd {name}\n  karuta plugin build")), "{said}");
+    let project = folder.join(name);
     fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     project
 }
@@ -311,9 +312,10 @@ fn with_cargo(arguments: &[&str], project: &Path) -> Command {
 }
 
 fn tracker(project: &Path) -> Daemon {
-    let file = project.join("door-man.wasm");
+    let name = project.file_name().unwrap().to_str().unwrap();
+    let file = project.join(format!("{name}.wasm"));
     Daemon::start(&format!(
-        "policies:\n  - name: door-man\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
+        "policies:\n  - name: {name}\n    plugin: {}\n    config: {{ lowest_port: 1024 }}\n",
         file.display()
     ))
 }
@@ -321,7 +323,7 @@ fn tracker(project: &Path) -> Daemon {
 #[test]
 fn a_new_project_is_built_tested_and_decides_announces() {
     let folder = tempfile::tempdir().unwrap();
-    let project = new_project(folder.path());
+    let project = new_project(folder.path(), "door-man");
     for file in
         ["plugin.yaml", ".gitignore", "Cargo.toml", "wit/policy.wit", "karuta/rust/src/lib.rs"]
     {
@@ -346,7 +348,7 @@ fn a_new_project_is_built_tested_and_decides_announces() {
 #[test]
 fn a_change_is_built_tested_and_reloaded() {
     let folder = tempfile::tempdir().unwrap();
-    let project = new_project(folder.path());
+    let project = new_project(folder.path(), "gate-keeper");
     fine(&with_cargo(&["build"], &project).output().unwrap());
     let tracker = tracker(&project);
     let mut dev = Dev::start(&project, &tracker.admin.to_string());
@@ -356,13 +358,13 @@ fn a_change_is_built_tested_and_reloaded() {
     fs::write(&source, text.replace("response::reject(", "response::rejekt(")).unwrap();
     dev.wait_for("karuta: cargo failed; what is wrong is above");
     fs::write(&source, text.replace("port not allowed", "not through this door")).unwrap();
-    dev.wait_for("karuta: door-man: 1 of 3 cases failed");
+    dev.wait_for("karuta: gate-keeper: 1 of 3 cases failed");
     let port_80 = || Announce::of('a').port(80).http(tracker.http);
     assert_eq!(port_80(), Err("port not allowed".to_owned()));
     let cases = project.join("cases.yaml");
     let text = fs::read_to_string(&cases).unwrap();
     fs::write(&cases, text.replace("port not allowed", "not through this door")).unwrap();
-    dev.wait_for("generation 2: replaced door-man");
+    dev.wait_for("generation 2: replaced gate-keeper");
     assert_eq!(port_80(), Err("not through this door".to_owned()));
 }
 
