@@ -1,7 +1,6 @@
 //! A question of the operator's, put to the policies that serve.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -10,7 +9,6 @@ use super::site::Site;
 use super::version::Version;
 use crate::admin::{Answers, Question};
 use crate::bittorrent::{Transport, query};
-use crate::config::Config;
 use crate::frontend::Routes;
 use crate::metrics::Action;
 use crate::policy::{Exchange, Source, explain};
@@ -22,7 +20,8 @@ use crate::policy::{Exchange, Source, explain};
 /// What of the question is no request.
 pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
-    let (transport, routes, max_scrape) = listener(&url, &version.config, site)?;
+    let (transport, routes) = listener(&url, site)?;
+    let tracker = &version.config.tracker;
     let mut exchange = Box::<Exchange>::default();
     let client = question.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let request = &mut exchange.request;
@@ -51,13 +50,12 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
     }
     let mut info_hashes = Vec::new();
     if action == Action::Scrape {
-        let parsed = query::scrape(query.as_bytes(), max_scrape, &mut info_hashes);
+        let parsed = query::scrape(query.as_bytes(), tracker.max_scrape, &mut info_hashes);
         parsed.map_err(|error| error.to_string())?;
     } else {
         request.announce = query::announce(query.as_bytes()).map_err(|error| error.to_string())?;
         info_hashes.push(request.announce.info_hash);
     }
-    let tracker = &version.config.tracker;
     let wanted = exchange.request.announce.num_want.unwrap_or(tracker.num_want.default);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
@@ -77,25 +75,20 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
 }
 
 /// The transport of a URL, and the routes of the listener on its port, or else of the first.
-fn listener<'s>(
-    url: &Url,
-    config: &Arc<Config>,
-    site: &'s Site,
-) -> Result<(Transport, &'s Routes, usize), String> {
-    let max_scrape = config.tracker.max_scrape;
+fn listener<'s>(url: &Url, site: &'s Site) -> Result<(Transport, &'s Routes), String> {
     let none = |what: &str| format!("there is no {what} listener");
     let port = url.port();
     match url.scheme() {
         "udp" => {
             let on_port = site.udp.iter().find(|(listen, ..)| Some(listen.address.port()) == port);
             let listener = on_port.or(site.udp.first()).ok_or_else(|| none("UDP"))?;
-            Ok((Transport::Udp, &listener.1, max_scrape))
+            Ok((Transport::Udp, &listener.1))
         }
         scheme @ ("http" | "https") => {
             let on_port = site.http.iter().find(|(listen, _)| Some(listen.address.port()) == port);
             let listener = on_port.or(site.http.first()).ok_or_else(|| none("HTTP"))?;
             let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
-            Ok((transport, &listener.1, max_scrape))
+            Ok((transport, &listener.1))
         }
         other => Err(format!("a URL with {other}, expected http, https or udp")),
     }
