@@ -9,7 +9,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 
 use crate::http::HttpClient;
 use crate::process;
-use crate::swarms::{Fill, Request, Source, Steady};
+use crate::spread::SpreadClient;
+use crate::swarms::{self, Fill, Request, Source, Steady};
 use crate::tally::{Report, Tally};
 use crate::target::{Target, Transport};
 use crate::udp::UdpClient;
@@ -47,6 +48,10 @@ pub struct Load {
     /// Requests a second; without it, as many as get answers.
     #[arg(long)]
     pub rate: Option<f64>,
+    /// Every peer of every swarm has a source address of its own, 127.1.0.0 and on: over UDP and
+    /// IPv4 only. The tracker must let connection ids hold as long as the run takes.
+    #[arg(long)]
+    pub spread: bool,
     /// A connection for each HTTP request.
     #[arg(long)]
     pub close: bool,
@@ -64,12 +69,15 @@ impl Load {
         scrapes: 0.0,
         scrape_hashes: 1,
         rate: None,
+        spread: false,
         close: false,
     };
 
     /// Checks that the numbers make sense together.
     pub fn check(&self) -> Result<()> {
-        ensure!((1..=60_000).contains(&self.peers), "peers: 1 to 60000");
+        // A peer is known by its address and port, and may have the same address as all others.
+        let most = if self.spread { 1 << 22 } else { swarms::PORTS };
+        ensure!((1..=most).contains(&self.peers), "peers: 1 to {most}");
         ensure!((1..=self.peers).contains(&self.sockets), "sockets: 1 to as many as peers");
         ensure!((1..=256).contains(&self.outstanding), "outstanding: 1 to 256");
         ensure!(self.seeders <= self.peers, "seeders: not more than peers");
@@ -77,6 +85,11 @@ impl Load {
         ensure!((0.0..=1.0).contains(&self.scrapes), "scrapes: 0 to 1");
         ensure!((1..=74).contains(&self.scrape_hashes), "scrape hashes: 1 to 74");
         ensure!(self.torrents >= self.scrape_hashes, "torrents: as many as one scrape asks about");
+        if self.spread {
+            ensure!(self.scrapes == 0.0, "spread: without scrapes");
+            let all = u64::from(self.torrents) * u64::from(self.peers);
+            ensure!(all <= 1 << 22, "spread: at most {} peers in all swarms", 1 << 22);
+        }
         ensure!(self.rate.is_none_or(|rate| rate > 0.0), "rate: more than 0");
         Ok(())
     }
@@ -129,35 +142,18 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// Announces every peer once. Returns how many requests that took.
 pub fn fill(target: &Target, load: &Load) -> Result<u64> {
-    let load = Load { rate: None, close: false, ..load.clone() };
-    let mut clients = Clients::new(target, &load)?;
-    let mut tally = Tally::default();
-    clients.drive(&mut Fill::new(&load), None, &mut tally)?;
-    if let Some(example) = tally.example() {
-        bail!("filling the swarms: {example}");
-    }
-    Ok(clients.asked)
+    let load = Load { close: false, ..load.clone() };
+    Clients::new(target, &load)?.fill()
 }
 
 /// Measures for a time in which the load is steady.
 pub fn measure(target: &Target, load: &Load, time: Duration, pid: Option<u32>) -> Result<Report> {
-    let mut clients = Clients::new(target, load)?;
-    let mut source = Steady::new(load);
-    let mut tally = Tally::default();
-    clients.drive(&mut source, Some(Instant::now() + SETTLE), &mut tally)?;
-    tally.begin();
-    let before = pid.map(process::usage).transpose()?;
-    let start = Instant::now();
-    clients.drive(&mut source, Some(start + time), &mut tally)?;
-    let elapsed = start.elapsed();
-    let after = pid.map(process::usage).transpose()?;
-    let mut rest = Tally::default();
-    clients.drain(&mut rest)?;
-    tally.take_faults(rest);
-    Ok(tally.report(elapsed, clients.asked, before.zip(after)))
+    Clients::new(target, load)?.measure(time, pid)
 }
 
-struct Clients {
+/// Clients that keep their sockets and connection ids from one measurement to the next.
+pub struct Clients {
+    load: Rc<Load>,
     epoll: Rc<Epoll>,
     all: Vec<Box<dyn Client>>,
     pace: Pace,
@@ -167,30 +163,67 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(target: &Target, load: &Load) -> Result<Self> {
+    pub fn new(target: &Target, load: &Load) -> Result<Self> {
         let epoll = Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let load = Rc::new(load.clone());
         let target = Rc::new(target.clone());
         let mut all: Vec<Box<dyn Client>> = Vec::new();
         match target.transport {
+            Transport::Udp if load.spread => {
+                for address in 0..load.sockets {
+                    all.push(Box::new(SpreadClient::new(&target, &load, address, &epoll)?));
+                }
+            }
             Transport::Udp => {
                 for address in 0..load.sockets {
                     all.push(Box::new(UdpClient::new(&target, &load, address, &epoll)?));
                 }
             }
             Transport::Http => {
+                ensure!(!load.spread, "spread: over UDP only");
                 for token in 0..load.sockets * load.outstanding {
                     let client = HttpClient::new(&target, &load, token, &epoll);
                     all.push(Box::new(client));
                 }
             }
         }
-        let now = Instant::now();
-        let pace = match load.rate {
-            None => Pace::Full,
-            Some(rate) => Pace::Rate { next: now, step: Duration::from_secs_f64(1.0 / rate) },
-        };
-        Ok(Self { epoll, all, pace, looked: now, asked: 0 })
+        Ok(Self { load, epoll, all, pace: Pace::Full, looked: Instant::now(), asked: 0 })
+    }
+
+    /// Announces every peer once. Returns how many requests that took.
+    pub fn fill(&mut self) -> Result<u64> {
+        let load = self.load.clone();
+        let mut tally = Tally::default();
+        let before = self.asked;
+        self.drive(&mut Fill::new(&load), None, &mut tally)?;
+        if let Some(example) = tally.example() {
+            bail!("filling the swarms: {example}");
+        }
+        Ok(self.asked - before)
+    }
+
+    /// Measures for a time in which the load is steady.
+    pub fn measure(&mut self, time: Duration, pid: Option<u32>) -> Result<Report> {
+        let load = self.load.clone();
+        let mut source = Steady::new(&load);
+        let mut tally = Tally::default();
+        let asked = self.asked;
+        if let Some(rate) = load.rate {
+            let step = Duration::from_secs_f64(1.0 / rate);
+            self.pace = Pace::Rate { next: Instant::now(), step };
+        }
+        self.drive(&mut source, Some(Instant::now() + SETTLE), &mut tally)?;
+        tally.begin();
+        let before = pid.map(process::usage).transpose()?;
+        let start = Instant::now();
+        self.drive(&mut source, Some(start + time), &mut tally)?;
+        let elapsed = start.elapsed();
+        let after = pid.map(process::usage).transpose()?;
+        self.pace = Pace::Full;
+        let mut rest = Tally::default();
+        self.drain(&mut rest)?;
+        tally.take_faults(rest);
+        Ok(tally.report(elapsed, self.asked - asked, before.zip(after)))
     }
 
     /// Asks until an instant, or until the source is empty and all is answered: then what gets
@@ -235,7 +268,6 @@ impl Clients {
 
     /// Waits for what is still under way.
     fn drain(&mut self, tally: &mut Tally) -> Result<()> {
-        self.pace = Pace::Full;
         while self.all.iter().any(|client| client.busy() > 0) {
             self.receive(tally, false)?;
         }

@@ -9,6 +9,8 @@ mod bencode;
 mod client;
 mod http;
 mod process;
+mod slots;
+mod spread;
 mod swarms;
 mod tally;
 mod target;

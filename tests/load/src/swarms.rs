@@ -97,9 +97,12 @@ pub fn peer_id(torrent: u32, peer: u32) -> [u8; 20] {
     id
 }
 
-/// The port of a peer, unique in its swarm.
+/// How many peers of a swarm have ports that differ.
+pub const PORTS: u32 = 60_000;
+
+/// The port of a peer.
 pub fn port(peer: u32) -> u16 {
-    2000 + peer as u16
+    2000 + (peer % PORTS) as u16
 }
 
 /// Twenty bytes that look random, of `SplitMix64`. The last twelve differ for different seeds.

@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmm
 use socket2::{Socket, Type};
 
 use crate::client::{Client, Load, Order, socket};
+use crate::slots::Slots;
 use crate::swarms::{self, Request};
 use crate::tally::Tally;
 use crate::target::Target;
@@ -22,8 +23,11 @@ const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 /// How long a client may use a connection id.
 const ID_LIFETIME: Duration = Duration::from_mins(1);
+/// Bytes of an IPv4 peer in an answer, and of an IPv6 one.
+pub const PEER: usize = 6;
+const PEER_V6: usize = 18;
 /// Bytes of the longest answer.
-const ANSWER: usize = 2048;
+pub const ANSWER: usize = 2048;
 
 /// A socket with a connection id of its own and several requests under way.
 pub struct UdpClient {
@@ -35,21 +39,11 @@ pub struct UdpClient {
     peer_size: usize,
     connection_id: u64,
     connected: Instant,
-    /// The requests under way. The low byte of a transaction id is the place here.
-    slots: Vec<Option<Slot>>,
-    free: Vec<usize>,
-    /// What makes transaction ids differ from those before.
-    turn: u32,
+    slots: Slots,
     packets: Vec<Vec<u8>>,
     answers: Vec<[u8; ANSWER]>,
     headers: MultiHeaders<SockaddrStorage>,
     nowhere: Vec<Option<SockaddrStorage>>,
-}
-
-struct Slot {
-    order: Order,
-    sent: Instant,
-    transaction: u32,
 }
 
 impl UdpClient {
@@ -64,12 +58,10 @@ impl UdpClient {
             target: target.clone(),
             load: load.clone(),
             address,
-            peer_size: if target.address.is_ipv6() { 18 } else { 6 },
+            peer_size: if target.address.is_ipv6() { PEER_V6 } else { PEER },
             connection_id,
             connected: Instant::now(),
-            slots: (0..outstanding).map(|_| None).collect(),
-            free: (0..outstanding).collect(),
-            turn: 0,
+            slots: Slots::new(outstanding),
             packets: vec![Vec::new(); outstanding],
             answers: vec![[0; ANSWER]; outstanding],
             headers: MultiHeaders::preallocate(outstanding, None),
@@ -84,11 +76,11 @@ impl Client for UdpClient {
     }
 
     fn free(&self) -> usize {
-        self.free.len()
+        self.slots.free()
     }
 
     fn busy(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.busy()
     }
 
     fn send(&mut self, orders: &[Order]) -> Result<()> {
@@ -98,10 +90,7 @@ impl Client for UdpClient {
             self.connected = now;
         }
         for (order, packet) in orders.iter().zip(&mut self.packets) {
-            let at = self.free.pop().context("more requests than fit")?;
-            self.turn = self.turn.wrapping_add(1);
-            let transaction = self.turn << 8 | at as u32;
-            self.slots[at] = Some(Slot { order: *order, sent: now, transaction });
+            let transaction = self.slots.take(*order, now).context("more requests than fit")?;
             write(packet, self.connection_id, transaction, order.request, &self.load, &self.target);
         }
         let mut rest = &self.packets[..orders.len()];
@@ -122,7 +111,7 @@ impl Client for UdpClient {
     }
 
     fn receive(&mut self, tally: &mut Tally) -> Result<()> {
-        let Self { socket, headers, answers, slots, free, load, peer_size, .. } = self;
+        let Self { socket, headers, answers, slots, load, peer_size, .. } = self;
         let mut slices: Vec<_> = answers.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
         let flags = MsgFlags::MSG_DONTWAIT;
         let received = match recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None) {
@@ -132,14 +121,10 @@ impl Client for UdpClient {
         let now = Instant::now();
         for message in received {
             let answer = message.iovs().next().unwrap_or_default();
-            let transaction = number(answer, 4);
-            let at = transaction.map_or(usize::MAX, |transaction| (transaction & 0xff) as usize);
-            let ours = |slot: &mut Slot| Some(slot.transaction) == transaction;
-            match slots.get_mut(at).and_then(|slot| slot.take_if(ours)) {
-                Some(slot) => {
-                    free.push(at);
-                    check(answer, slot.order.request, load, *peer_size, tally);
-                    tally.answered(slot.order.request, now.duration_since(slot.order.due));
+            match number(answer, 4).and_then(|transaction| slots.give_back(transaction)) {
+                Some(order) => {
+                    check(answer, order.request, load, *peer_size, tally);
+                    tally.answered(order.request, now.duration_since(order.due));
                 }
                 // A connect that was sent twice is answered twice.
                 None if number(answer, 0) == Some(CONNECT) => {}
@@ -150,14 +135,7 @@ impl Client for UdpClient {
     }
 
     fn give_up(&mut self, sent_before: Instant) -> Vec<Order> {
-        let mut orders = Vec::new();
-        for (at, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(slot) = slot.take_if(|slot| slot.sent < sent_before) {
-                self.free.push(at);
-                orders.push(slot.order);
-            }
-        }
-        orders
+        self.slots.give_up(sent_before)
     }
 }
 
@@ -165,9 +143,7 @@ impl Client for UdpClient {
 fn connect(socket: &Socket) -> Result<u64> {
     let transaction = 0x6b61_7275_u32;
     let mut packet = Vec::new();
-    packet.extend(MAGIC.to_be_bytes());
-    packet.extend(CONNECT.to_be_bytes());
-    packet.extend(transaction.to_be_bytes());
+    write_connect(&mut packet, transaction);
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut answer = [0; 64];
@@ -175,19 +151,31 @@ fn connect(socket: &Socket) -> Result<u64> {
         socket.send(&packet).context("the tracker is not there")?;
         let Ok(length) = std::io::Read::read(&mut &*socket, &mut answer) else { continue };
         let answer = &answer[..length];
-        if length == 16
-            && number(answer, 0) == Some(CONNECT)
+        if let Some(id) = connected(answer)
             && number(answer, 4) == Some(transaction)
         {
             socket.set_nonblocking(true)?;
-            return Ok(answer[8..].iter().fold(0, |id, byte| id << 8 | u64::from(*byte)));
+            return Ok(id);
         }
         bail!("an unexpected answer to a connect: {}", answer.escape_ascii());
     }
     bail!("no answer to a connect");
 }
 
-fn write(
+pub fn write_connect(packet: &mut Vec<u8>, transaction: u32) {
+    packet.clear();
+    packet.extend(MAGIC.to_be_bytes());
+    packet.extend(CONNECT.to_be_bytes());
+    packet.extend(transaction.to_be_bytes());
+}
+
+/// The connection id that a tracker gives; `None`: the answer is not one to a connect.
+pub fn connected(answer: &[u8]) -> Option<u64> {
+    let is_one = answer.len() == 16 && number(answer, 0) == Some(CONNECT);
+    is_one.then(|| answer[8..].iter().fold(0, |id, byte| id << 8 | u64::from(*byte)))
+}
+
+pub fn write(
     packet: &mut Vec<u8>,
     connection_id: u64,
     transaction: u32,
@@ -227,7 +215,8 @@ fn write(
     }
 }
 
-fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &mut Tally) {
+/// Checks an answer whose peers have so many bytes each.
+pub fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &mut Tally) {
     let word = |at| number(answer, at).map(i64::from).unwrap_or_default();
     match (request, number(answer, 0)) {
         (Request::Announce { .. }, Some(ANNOUNCE)) => match answer.len().checked_sub(20) {
@@ -254,7 +243,7 @@ fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &mut 
 }
 
 /// The big-endian number at a place.
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn number(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at + 4)?;
     Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
 }
