@@ -69,6 +69,8 @@ enum Case {
     HttpClose,
     HttpToken,
     UdpScrape,
+    UdpTenth,
+    UdpQuarter,
     UdpHalf,
 }
 
@@ -83,12 +85,14 @@ struct Measured {
 }
 
 impl Case {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::UdpAnnounce,
         Self::HttpAnnounce,
         Self::HttpClose,
         Self::HttpToken,
         Self::UdpScrape,
+        Self::UdpTenth,
+        Self::UdpQuarter,
         Self::UdpHalf,
     ];
 
@@ -99,7 +103,9 @@ impl Case {
             Self::HttpClose => "HTTP announce, a connection each",
             Self::HttpToken => "HTTP announce with a token, one torrent",
             Self::UdpScrape => "UDP scrape of 74 hashes",
-            Self::UdpHalf => "UDP announce at half of Karuta's most",
+            Self::UdpTenth => "UDP announce at a tenth of its most",
+            Self::UdpQuarter => "UDP announce at a quarter of its most",
+            Self::UdpHalf => "UDP announce at half of its most",
         }
     }
 
@@ -121,15 +127,26 @@ impl Case {
                 Self::UdpAnnounce => true,
                 Self::HttpClose => !server.is_variant(),
                 Self::HttpAnnounce => keeps && (!server.is_variant() || server.name == THREE),
-                Self::UdpHalf => main,
+                Self::UdpTenth | Self::UdpQuarter | Self::UdpHalf => main,
                 Self::UdpScrape => !server.name.starts_with("bare") && !server.is_variant(),
             }
     }
 
-    fn load(self, load: &Load, most: f64) -> Load {
+    /// The share of the server's own most at which it is measured; `None`: all.
+    fn share(self) -> Option<f64> {
+        match self {
+            Self::UdpTenth => Some(0.1),
+            Self::UdpQuarter => Some(0.25),
+            Self::UdpHalf => Some(0.5),
+            _ => None,
+        }
+    }
+
+    fn load(self, load: &Load) -> Load {
         let load = load.clone();
         match self {
             Self::UdpAnnounce | Self::HttpAnnounce => load,
+            Self::UdpTenth | Self::UdpQuarter | Self::UdpHalf => load,
             Self::HttpClose => Load { close: true, ..load },
             Self::HttpToken => Load { torrents: 1, ..load },
             // Requests of this size fill a socket's buffer soon.
@@ -139,7 +156,6 @@ impl Case {
                 outstanding: load.outstanding.min(2),
                 ..load
             },
-            Self::UdpHalf => Load { rate: Some(most / 2.0), ..load },
         }
     }
 }
@@ -151,55 +167,7 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         process::pin(self.server_core)?;
         let tokens = Tokens::make(&self.karuta, folder.path())?;
-        let servers = self.servers(folder.path(), &tokens)?;
-        process::pin(self.load_core)?;
-        let mut asked = Vec::new();
-        for server in &servers {
-            asked.push(self.fill(server, &tokens)?);
-        }
-        let mut all: Vec<Measured> = Vec::new();
-        for round in 1..=self.rounds {
-            for case in Case::ALL {
-                if !self.case.is_empty() && !self.case.iter().any(|of| case.title().starts_with(of))
-                {
-                    continue;
-                }
-                for (server, asked) in servers.iter().zip(&mut asked) {
-                    if !case.concerns(server) {
-                        continue;
-                    }
-                    let udp = Case::UdpAnnounce.title();
-                    let most = |one: &&Measured| one.name == "Karuta" && one.case == udp;
-                    let most = all.iter().find(most).map_or(40_000.0, |one| one.report.per_second);
-                    let load = case.load(&self.load, most);
-                    let target = if case.is_udp() { &server.udp } else { &server.http };
-                    let Some(target) = target else { continue };
-                    let shown = tokens.shown_to(target);
-                    let target = if case == Case::HttpToken { &shown } else { target };
-                    let time = Duration::from_secs_f64(self.seconds);
-                    let report = client::measure(target, &load, time, Some(server.pid()))?;
-                    *asked += report.asked;
-                    let (title, name) = (case.title(), &server.name);
-                    eprint!("round {round}, {title}, {name}\n{report}");
-                    let right = report.requests > 0 && report.wrong.is_empty();
-                    ensure!(right || !server.is_ours(), "not every answer was right");
-                    all.push(Measured { case: title, name: name.clone(), round, report });
-                }
-            }
-        }
-        for (server, asked) in servers.iter().zip(asked) {
-            let name = &server.name;
-            let lost = |one: &Measured| one.name == *name && one.report.lost > 0;
-            // Who knows whether what is lost has arrived.
-            if all.iter().any(lost) {
-                continue;
-            }
-            let counted = server.requests()?;
-            ensure!(
-                counted.is_none_or(|counted| counted == asked),
-                "{name} was asked {asked} times, and counted {counted:?}"
-            );
-        }
+        let all = self.compare(folder.path(), &tokens)?;
         let has_tokens = all.iter().any(|one| one.case == Case::HttpToken.title());
         let native = has_tokens.then(|| tokens.verified_natively()).transpose()?;
         std::fs::create_dir_all(&self.out)?;
@@ -220,6 +188,77 @@ impl Bench {
         Ok(())
     }
 
+    /// Puts every server under every load, in turn.
+    fn compare(&self, folder: &Path, tokens: &Tokens) -> Result<Vec<Measured>> {
+        let cases = Case::ALL.into_iter().filter(|case| self.wants_case(case.title()));
+        let cases: Vec<Case> = cases.collect();
+        if cases.is_empty() {
+            return Ok(Vec::new());
+        }
+        process::pin(self.server_core)?;
+        let servers = self.servers(folder, tokens)?;
+        process::pin(self.load_core)?;
+        let mut asked = Vec::new();
+        for server in &servers {
+            asked.push(self.fill(server, tokens)?);
+            server.pause()?;
+        }
+        let mut all: Vec<Measured> = Vec::new();
+        for round in 1..=self.rounds {
+            for case in &cases {
+                for (server, asked) in servers.iter().zip(&mut asked) {
+                    let target = if case.is_udp() { &server.udp } else { &server.http };
+                    let Some(target) = target.as_ref().filter(|_| case.concerns(server)) else {
+                        continue;
+                    };
+                    let shown = tokens.shown_to(target);
+                    let target = if *case == Case::HttpToken { &shown } else { target };
+                    let mut load = case.load(&self.load);
+                    server.resume()?;
+                    if let Some(share) = case.share() {
+                        let most = client::measure(target, &load, self.time(), None)?;
+                        *asked += most.asked;
+                        load.rate = Some(share * most.per_second);
+                    }
+                    let report = client::measure(target, &load, self.time(), Some(server.pid()))?;
+                    server.pause()?;
+                    *asked += report.asked;
+                    let (title, name) = (case.title(), &server.name);
+                    eprint!("round {round}, {title}, {name}\n{report}");
+                    let right = report.requests > 0 && report.wrong.is_empty();
+                    ensure!(right || !server.is_ours(), "not every answer was right");
+                    all.push(Measured { case: title, name: name.clone(), round, report });
+                }
+            }
+        }
+        for (server, asked) in servers.iter().zip(asked) {
+            let lost = |one: &Measured| one.name == server.name && one.report.lost > 0;
+            // Who knows whether what is lost has arrived.
+            if !all.iter().any(lost) {
+                server.resume()?;
+                server.check_count(asked)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// How long each measurement takes.
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    fn wants_case(&self, title: &str) -> bool {
+        self.case.is_empty() || self.case.iter().any(|of| title.starts_with(of))
+    }
+
+    fn wants_server(&self, name: &str) -> bool {
+        let is = |of: &String| match of.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == of,
+        };
+        self.server.is_empty() || self.server.iter().any(is)
+    }
+
     fn fill(&self, server: &Server, tokens: &Tokens) -> Result<u64> {
         // Those that only answer have no swarms.
         if server.name.starts_with("bare") {
@@ -228,7 +267,7 @@ impl Bench {
         eprintln!("filling the swarms of {}", server.name);
         if server.wants_token() {
             let target = server.http.as_ref().map(|target| tokens.shown_to(target));
-            let load = Case::HttpToken.load(&self.load, 0.0);
+            let load = Case::HttpToken.load(&self.load);
             return target.map_or(Ok(0), |target| client::fill(&target, &load));
         }
         let target = server.udp.as_ref().or(server.http.as_ref());
@@ -242,11 +281,7 @@ impl Bench {
         let mut servers = Vec::new();
         let mut add =
             |name: &str, start: &dyn Fn() -> Result<Server>, needed: bool| -> Result<()> {
-                let wanted = |of: &String| match of.strip_suffix('*') {
-                    Some(start) => name.starts_with(start),
-                    None => name == of,
-                };
-                if !self.server.is_empty() && !self.server.iter().any(wanted) {
+                if !self.wants_server(name) {
                     return Ok(());
                 }
                 match start() {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::client::Load;
@@ -195,8 +197,22 @@ impl Server {
         Ok(server)
     }
 
+    /// Has it take no time of its core from the others, until [`Self::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.pid() as i32);
+        kill(pid, signal).with_context(|| format!("{signal} for {}", self.name))
+    }
+
     /// Announces and scrapes that it has counted; `None`: it does not say.
-    pub fn requests(&self) -> Result<Option<u64>> {
+    fn requests(&self) -> Result<Option<u64>> {
         let Some(admin) = self.admin else { return Ok(None) };
         let mut stream = TcpStream::connect(admin)?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
@@ -211,6 +227,16 @@ impl Server {
             sum += value.parse::<u64>().with_context(|| line.to_owned())?;
         }
         Ok(Some(sum))
+    }
+
+    /// Makes sure that it counts as many requests as it was sent, where it counts.
+    pub fn check_count(&self, asked: u64) -> Result<()> {
+        let (name, counted) = (&self.name, self.requests()?);
+        ensure!(
+            counted.is_none_or(|counted| counted == asked),
+            "{name} was asked {asked} times, and counted {counted:?}"
+        );
+        Ok(())
     }
 
     /// Whether it is ours, so that nothing may be wrong with its answers.
