@@ -78,7 +78,7 @@ fn main() -> Result<()> {
 fn measure(run: &Run) -> Result<()> {
     run.load.check()?;
     if let Some(core) = run.core {
-        process::pin(core)?;
+        process::pin(&[core])?;
     }
     if !run.no_fill {
         client::fill(run.fill.as_ref().unwrap_or(&run.target), &run.load)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// What a process has used so far.
@@ -16,11 +16,17 @@ pub struct Usage {
     pub resident_bytes: u64,
 }
 
-/// Keeps this process, and those that it starts from now on, to one core.
-pub fn pin(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &cores).with_context(|| format!("keeping to core {core}"))
+/// The cores that this thread may have.
+pub fn cores() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or_default()).collect())
+}
+
+/// Keeps this thread, and what it starts from now on, to these cores.
+pub fn pin(cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    cores.iter().try_for_each(|core| set.set(*core))?;
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("keeping to cores {cores:?}"))
 }
 
 /// Reads what a process has used (proc_pid_stat(5)).

@@ -183,6 +183,38 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.requests > 0 && self.lost == 0 && self.wrong.is_empty()
     }
+
+    /// What two generators saw of one server at the same time. The latencies are those of the one
+    /// that waited longer.
+    pub fn beside(mut self, other: Self) -> Self {
+        let requests = self.requests + other.requests;
+        if let (Some(ours), Some(theirs)) = (&mut self.server, &other.server) {
+            // Each counts all that the server used.
+            let total = |server: &Server, report: u64| server.cpu_us_per_request * report as f64;
+            let used = f64::midpoint(total(ours, self.requests), total(theirs, other.requests));
+            ours.cpu_us_per_request = used / requests as f64;
+            let switched = ours.switches_per_request * self.requests as f64;
+            ours.switches_per_request = switched / requests as f64;
+        }
+        let (a, b) = (&self.latency_us, &other.latency_us);
+        self.latency_us = Latency {
+            p50: a.p50.max(b.p50),
+            p99: a.p99.max(b.p99),
+            p999: a.p999.max(b.p999),
+            max: a.max.max(b.max),
+        };
+        self.asked += other.asked;
+        self.requests = requests;
+        self.announces += other.announces;
+        self.scrapes += other.scrapes;
+        self.per_second += other.per_second;
+        self.lost += other.lost;
+        for (how, count) in other.wrong {
+            *self.wrong.entry(how).or_default() += count;
+        }
+        self.example = self.example.or(other.example);
+        self
+    }
 }
 
 impl fmt::Display for Report {
@@ -249,5 +281,21 @@ mod tests {
         assert_eq!(tally.example(), Some("wrong counts: \\x01"));
         let report = tally.report(Duration::from_secs(1), 4, None);
         assert_eq!(report.wrong.values().sum::<u64>(), 4, "{:?}", report.wrong);
+    }
+
+    #[test]
+    fn what_the_server_used_is_counted_once_for_two_generators() {
+        let at =
+            |cpu, switches| Usage { cpu: Duration::from_secs(cpu), switches, resident_bytes: 1 };
+        let one = |requests, longest| {
+            let mut tally = Tally::default();
+            (0..requests).for_each(|_| tally.answered(ANNOUNCE, Duration::from_micros(longest)));
+            tally.report(Duration::from_secs(2), requests, Some((at(0, 0), at(1, 1000))))
+        };
+        let both = one(1000, 5).beside(one(3000, 7));
+        assert_eq!((both.requests, both.asked, both.per_second), (4000, 4000, 2000.0));
+        assert_eq!(both.latency_us.max, 7.0);
+        let server = both.server.unwrap();
+        assert_eq!((server.cpu_us_per_request, server.switches_per_request), (250.0, 0.25));
     }
 }

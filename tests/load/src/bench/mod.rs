@@ -1,8 +1,10 @@
 //! Karuta, without and with policies, beside other trackers and beside servers that only answer.
 
 mod server;
+mod sizes;
 mod table;
 mod tokens;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use serde::Serialize;
 use crate::client::{self, Load};
 use crate::process;
 use crate::tally::Report;
-use server::Server;
+use server::{Server, Setting};
 use tokens::Tokens;
 
 /// Runs servers in turn, several rounds, and prints tables of medians.
@@ -56,6 +58,9 @@ pub struct Bench {
 
 /// Karuta with the policies that the targets are about.
 const THREE: &str = "Karuta, three policies";
+
+/// Karuta where everybody comes from ::1, and is given IPv6 peers.
+const IPV6: &str = "Karuta, over IPv6";
 
 /// Karuta with the policy `jwt`, which judges the token each time, or once.
 const FIRST_SIGHT: &str = "Karuta, a token at first sight";
@@ -126,7 +131,9 @@ impl Case {
                 _ if wants_token => false,
                 Self::UdpAnnounce => true,
                 Self::HttpClose => !server.is_variant(),
-                Self::HttpAnnounce => keeps && (!server.is_variant() || server.name == THREE),
+                Self::HttpAnnounce => {
+                    keeps && (!server.is_variant() || matches!(&*server.name, THREE | IPV6))
+                }
                 Self::UdpTenth | Self::UdpQuarter | Self::UdpHalf => main,
                 Self::UdpScrape => !server.name.starts_with("bare") && !server.is_variant(),
             }
@@ -164,15 +171,25 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         self.load.check()?;
         ensure!(self.rounds > 0, "rounds: 1 or more");
+        let cores = process::cores()?;
         let folder = tempfile::tempdir()?;
-        process::pin(self.server_core)?;
+        process::pin(&[self.server_core])?;
         let tokens = Tokens::make(&self.karuta, folder.path())?;
-        let all = self.compare(folder.path(), &tokens)?;
+        let mut all = self.compare(folder.path(), &tokens)?;
+        if self.wants_case(sizes::TITLE) {
+            all.extend(sizes::measure(self)?);
+        }
+        let first = cores.first_chunk::<{ workers::CORES }>();
+        if self.wants_case(workers::TITLE)
+            && let Some(first) = first
+        {
+            all.extend(workers::measure(self, *first)?);
+        }
         let has_tokens = all.iter().any(|one| one.case == Case::HttpToken.title());
         let native = has_tokens.then(|| tokens.verified_natively()).transpose()?;
         std::fs::create_dir_all(&self.out)?;
         std::fs::write(self.out.join("bench.json"), serde_json::to_string_pretty(&all)?)?;
-        for case in Case::ALL.map(Case::title) {
+        for case in Case::ALL.map(Case::title).into_iter().chain([sizes::TITLE, workers::TITLE]) {
             let rows = table::rows(&all, case);
             if !rows.is_empty() {
                 println!("{}", table::table(case, &rows));
@@ -185,6 +202,13 @@ impl Bench {
                 std::fs::write(self.out.join(file), table::plot(case, &rows))?;
             }
         }
+        if first.is_none() {
+            let (title, wanted) = (workers::TITLE, workers::CORES);
+            println!(
+                "{title}: not measured, it takes {wanted} cores, and there are {}",
+                cores.len()
+            );
+        }
         Ok(())
     }
 
@@ -195,9 +219,9 @@ impl Bench {
         if cases.is_empty() {
             return Ok(Vec::new());
         }
-        process::pin(self.server_core)?;
+        process::pin(&[self.server_core])?;
         let servers = self.servers(folder, tokens)?;
-        process::pin(self.load_core)?;
+        process::pin(&[self.load_core])?;
         let mut asked = Vec::new();
         for server in &servers {
             asked.push(self.fill(server, tokens)?);
@@ -293,9 +317,10 @@ impl Bench {
             };
         add("bare sockets", &|| Server::bare("udp", load), true)?;
         add("bare hyper", &|| Server::bare("http", load), true)?;
-        add("Karuta", &|| Server::karuta(karuta, "Karuta", 1, ""), true)?;
+        let set = |name, setting: Setting| Server::karuta(karuta, name, &setting);
+        add("Karuta", &|| set("Karuta", Setting::default()), true)?;
         let with = |name: &'static str, policies: &dyn Fn() -> Result<String>| {
-            Server::karuta(karuta, name, 1, &policies()?)
+            set(name, Setting { policies: &policies()?, ..Setting::default() })
         };
         for (name, policies) in variants(plugins, folder) {
             add(name, &|| with(name, &policies), false)?;
@@ -303,7 +328,9 @@ impl Bench {
         for (name, remember) in [(FIRST_SIGHT, "0s"), (REMEMBERED_TOKEN, "1h")] {
             add(name, &|| with(name, &|| tokens.policy(plugins, remember)), false)?;
         }
-        add("Karuta, two workers", &|| Server::karuta(karuta, "Karuta, two workers", 2, ""), true)?;
+        let name = "Karuta, two workers";
+        add(name, &|| set(name, Setting { workers: 2, ..Setting::default() }), true)?;
+        add(IPV6, &|| set(IPV6, Setting { address: "[::1]", ..Setting::default() }), false)?;
         add("opentracker", &|| Server::opentracker(Path::new("opentracker"), load), false)?;
         let udp = peers("bin/aquatic_udp");
         add("aquatic_udp", &|| Server::aquatic_udp("aquatic_udp", &udp), false)?;

@@ -31,6 +31,20 @@ pub struct Server {
     _folder: TempDir,
 }
 
+/// How Karuta is set up.
+pub struct Setting<'a> {
+    pub address: &'a str,
+    pub workers: usize,
+    /// A part of the configuration.
+    pub policies: &'a str,
+}
+
+impl Default for Setting<'_> {
+    fn default() -> Self {
+        Self { address: "127.0.0.1", workers: 1, policies: "" }
+    }
+}
+
 impl Server {
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -58,14 +72,15 @@ impl Server {
         Ok(Self { name: name.to_owned(), udp, http, admin: None, process, _folder: folder })
     }
 
-    /// Starts Karuta. `policies` is a part of the configuration.
-    pub fn karuta(program: &Path, name: &str, workers: usize, policies: &str) -> Result<Self> {
+    /// Starts Karuta.
+    pub fn karuta(program: &Path, name: &str, setting: &Setting) -> Result<Self> {
         let program = absolute(program, "build the daemon first")?;
         let folder = tempfile::tempdir()?;
+        let Setting { address, workers, policies } = setting;
         let yaml = format!(
             "tracker: {{ workers: {workers} }}\n\
-             http: [{{ listen: '127.0.0.1:0' }}]\n\
-             udp: [{{ listen: '127.0.0.1:0' }}]\n\
+             http: [{{ listen: '{address}:0' }}]\n\
+             udp: [{{ listen: '{address}:0', connection_id_lifetime: 1h }}]\n\
              admin: {{ listen: '127.0.0.1:0' }}\n\
              log: {{ format: json }}\n\
              state_dir: state\n\
@@ -263,6 +278,9 @@ impl Drop for Server {
     }
 }
 
+/// What `subnet` is set to.
+pub const SUBNET: &str = "  config: { ipv4: [26, 22, 16], ipv6: [64, 56, 48] }\n";
+
 /// The policies that the targets are about: none of them refuses the generator's announces.
 pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
     let plugin = |name: &str| component(plugins, name);
@@ -284,7 +302,7 @@ pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
          - name: clients\n  plugin: {}\n  config: {{ deny: [{}] }}\n\
          - name: torrents\n  plugin: {}\n  config: {{ deny_from: denied }}\n  \
          data: {{ denied: {{ file: {}, format: info-hashes, required: true }} }}\n\
-         - name: near\n  plugin: {}\n  config: {{ ipv4: [26, 22, 16], ipv6: [64, 56, 48] }}\n",
+         - name: near\n  plugin: {}\n{SUBNET}",
         plugin("client-approval")?,
         clients.join(", "),
         plugin("torrent-approval")?,
