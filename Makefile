@@ -9,7 +9,7 @@ PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))
 SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt bench soak stories clean wasm-target clients libtorrent toolchains peers
+.PHONY: run build plugins test-plugins samples test lint fmt bench microbench soak stories clean wasm-target clients libtorrent toolchains peers
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -52,6 +52,10 @@ fmt:
 bench: build test-plugins peers
 	$(CARGO) build --release --locked -p karuta-load
 	target/release/karuta-load bench $(ARGS)
+
+## microbench: parsing, encoding, selection and a policy call, one by one; takes ARGS
+microbench: test-plugins
+	$(CARGO) bench --locked -p karuta --bench micro -- $(ARGS)
 
 ## soak: 1200 reloads of two versions of a plugin, 200 of them under load
 soak: build test-plugins

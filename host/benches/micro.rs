@@ -1,0 +1,161 @@
+//! The parts of an announce, one by one: `cargo bench -p karuta --bench micro`.
+//!
+//! Policies are called where `target/plugins` has the component `test-nop`.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
+use karuta::bittorrent::http::AnnounceAnswer;
+use karuta::bittorrent::udp::{self, Header};
+use karuta::bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
+use karuta::policy::{Chain, Engine, Exchange, Generation, Ruling, Scope, When};
+use karuta::swarm::{Memory, Options, Store, Update};
+use karuta::{config, data, metrics};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+criterion_group!(benches, parsing, encoding, selection, policies);
+criterion_main!(benches);
+
+/// Peers of an answer.
+const WANT: u32 = 50;
+
+fn parsing(criterion: &mut Criterion) {
+    let packet = packet();
+    let mut url = Vec::new();
+    criterion.bench_function("parse/udp", |bencher| {
+        bencher.iter(|| {
+            let packet = black_box(&packet[..]);
+            (Header::parse(packet), udp::announce(packet, &mut url))
+        });
+    });
+    let query = b"info_hash=%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a&peer_id=-KL0001-%00%01%02%03\
+        %04%05%06%07%08%09%0a%0b&port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
+    criterion.bench_function("parse/http", |bencher| {
+        bencher.iter(|| query::announce(black_box(&query[..])));
+    });
+}
+
+/// A UDP announce of 98 bytes.
+fn packet() -> Vec<u8> {
+    let mut packet = vec![0; 98];
+    packet[11] = 1; // announce
+    packet[92..96].copy_from_slice(&WANT.to_be_bytes());
+    packet[96..].copy_from_slice(&6881_u16.to_be_bytes());
+    packet
+}
+
+fn encoding(criterion: &mut Criterion) {
+    let peers = Peers { ipv4: vec![1; 6 * WANT as usize], ..Peers::default() };
+    let counts = Counts { seeders: 8, leechers: 56, completed: 3 };
+    let header = Header::parse(&packet()).expect("an announce");
+    let mut out = Vec::new();
+    criterion.bench_function("encode/udp", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            udp::write_announce(&mut out, &header, 1800, counts, Family::Ipv4, black_box(&peers));
+        });
+    });
+    criterion.bench_function("encode/http", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            let answer = AnnounceAnswer {
+                counts,
+                interval: 1800,
+                min_interval: 900,
+                peers: black_box(&peers),
+                form: PeerForm::Compact,
+                external_ip: Some(Ipv4Addr::LOCALHOST.into()),
+                warning: None,
+            };
+            answer.write(&mut out);
+        });
+    });
+}
+
+/// Announces of peers that the swarm knows.
+fn selection(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("select");
+    for size in [100, 10_000, 1_000_000] {
+        let store = Memory::new(Options::default());
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut peers = Peers::default();
+        let mut announce = |peer: u32, want| {
+            let update = Update {
+                info_hash: InfoHash([7; 20]),
+                peer: SocketAddr::from((Ipv4Addr::from_bits(0x0b00_0000 + peer), 6881)),
+                peer_id: PeerId([1; 20]),
+                event: Event::None,
+                seeder: peer.is_multiple_of(8),
+                want,
+                only: Some(Family::Ipv4),
+                locality: None,
+                now: 0,
+            };
+            peers.clear();
+            let entered = store.announce(&update, &mut rng, &mut peers).now_or_never();
+            entered.expect("this store never waits").expect("this store has no limits")
+        };
+        (0..size).for_each(|peer| {
+            announce(peer, 0);
+        });
+        let mut rng = SmallRng::seed_from_u64(2);
+        group.bench_with_input(BenchmarkId::from_parameter(size), &size, |bencher, size| {
+            bencher.iter(|| announce(rng.random_range(0..*size), WANT as usize));
+        });
+    }
+}
+
+/// One policy that does nothing, and one that asks the host for a number.
+fn policies(criterion: &mut Criterion) {
+    let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/test-nop.wasm");
+    if !component.exists() {
+        eprintln!("left out: policies, for {} is not built", component.display());
+        return;
+    }
+    for (name, getter) in [("policy/nop", false), ("policy/getter", true)] {
+        let mut chain = chain(&component, getter);
+        let mut exchange = Box::new(Exchange::default());
+        exchange.request.address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                exchange.answer.reset(1800, 900, WANT);
+                let ruling = chain.announce(black_box(&mut exchange));
+                assert_eq!(ruling, Ruling::Admit);
+            });
+        });
+    }
+}
+
+/// A chain of that component alone.
+fn chain(component: &Path, getter: bool) -> Chain {
+    let yaml = format!(
+        "udp: [{{ listen: '127.0.0.1:0' }}]\n\
+         policies: [{{ name: nop, plugin: '{}', config: {{ getter: {getter} }} }}]",
+        component.display()
+    );
+    let config =
+        config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
+    let metrics = metrics::Metrics::new(Default::default);
+    let engine = Engine::new(None, metrics.plugins()).expect("an engine");
+    let opening = data::Opening::new(None, data::Fetch::Soon).expect("no data");
+    let scope = Scope {
+        max_interval: 3600,
+        max_num_want: 200,
+        peer_lifetime: config.tracker.peer_lifetime,
+        swarms: Arc::new(Memory::new(Options::default())),
+    };
+    let nothing = Generation::default();
+    let (policies, whens) = (&config.policies, vec![When::default()]);
+    let generation =
+        Generation::load(&engine, policies, whens, &scope, &opening, &nothing, |_| false);
+    let generation = generation.unwrap_or_else(|(_, error)| panic!("{}", error.reason));
+    let links = generation.prepare(&nothing, 0, 1, &metrics);
+    let mut chain = Chain::default();
+    chain.adopt(links.unwrap_or_else(|(_, error)| panic!("{}", error.reason)));
+    chain
+}
