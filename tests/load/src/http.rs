@@ -218,7 +218,8 @@ fn check(head: &[u8], body: &[u8], request: Request, load: &Load, tally: &mut Ta
     if head.split(|byte| *byte == b' ').nth(1) != Some(b"200") {
         return tally.wrong("a status other than 200", head);
     }
-    let Some(answer) = Answer::read(body) else {
+    // aquatic_http ends the body with a line break, which clients take.
+    let Some(answer) = Answer::read(body.strip_suffix(b"\r\n").unwrap_or(body)) else {
         return tally.wrong("malformed", body);
     };
     if answer.failure.is_some() {

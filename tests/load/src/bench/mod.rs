@@ -180,9 +180,8 @@ impl Bench {
             all.extend(sizes::measure(self)?);
         }
         let first = cores.first_chunk::<{ workers::CORES }>();
-        if self.wants_case(workers::TITLE)
-            && let Some(first) = first
-        {
+        let wants_workers = self.wants_case(workers::TITLE);
+        if let Some(first) = first.filter(|_| wants_workers) {
             all.extend(workers::measure(self, *first)?);
         }
         let has_tokens = all.iter().any(|one| one.case == Case::HttpToken.title());
@@ -202,7 +201,7 @@ impl Bench {
                 std::fs::write(self.out.join(file), table::plot(case, &rows))?;
             }
         }
-        if first.is_none() {
+        if wants_workers && first.is_none() {
             let (title, wanted) = (workers::TITLE, workers::CORES);
             println!(
                 "{title}: not measured, it takes {wanted} cores, and there are {}",
@@ -337,6 +336,8 @@ impl Bench {
         let ring = peers("io-uring/bin/aquatic_udp");
         let name = "aquatic_udp, io_uring";
         add(name, &|| Server::aquatic_udp(name, &ring), false)?;
+        let http = peers("bin/aquatic_http");
+        add("aquatic_http", &|| Server::aquatic_http("aquatic_http", &http), false)?;
         let node = peers("node_modules/bittorrent-tracker/bin/cmd.js");
         add("bittorrent-tracker", &|| Server::node(&node), false)?;
         Ok(servers)

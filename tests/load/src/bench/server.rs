@@ -162,12 +162,29 @@ impl Server {
             "socket_workers = 1\n[network]\naddress = '{address}'\n\
              [protocol]\nmax_scrape_torrents = 74\nmax_response_peers = 50\n"
         );
+        Self::aquatic(name, program, &config, (Some(address), None))
+    }
+
+    /// Starts aquatic's HTTP tracker, whose workers are two at least: one for connections, and one
+    /// for the swarms.
+    pub fn aquatic_http(name: &str, program: &Path) -> Result<Self> {
+        let address = free()?;
+        let config = format!("[network]\naddress = '{address}'\n[protocol]\nmax_peers = 50\n");
+        Self::aquatic(name, program, &config, (None, Some(address)))
+    }
+
+    fn aquatic(
+        name: &str,
+        program: &Path,
+        config: &str,
+        addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("config.toml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(absolute(program, "not installed")?);
         command.arg("-c").arg(file).current_dir(folder.path());
-        Self::of(name, command, folder, (Some(address), None))
+        Self::of(name, command, folder, addresses)
     }
 
     /// Starts bittorrent-tracker, which runs under Node.
