@@ -229,7 +229,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Has it take no time of its core from the others, until [`Self::resume`].
+    /// Has it take no time of its core from the others, until [`Self::resume`]: one of ours, for
+    /// the clocks of many tick. aquatic does not outlive it: its wait for packets is interrupted.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
     }
@@ -239,6 +240,9 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
         let pid = Pid::from_raw(self.pid() as i32);
         kill(pid, signal).with_context(|| format!("{signal} for {}", self.name))
     }
