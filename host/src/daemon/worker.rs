@@ -112,7 +112,7 @@ impl Worker {
                 max_scrape,
                 series: series.clone(),
             };
-            match tokio::net::UdpSocket::from_std(socket) {
+            match udp::register(socket) {
                 Ok(socket) => {
                     tokio::task::spawn_local(listener.serve(socket, local.clone()));
                 }

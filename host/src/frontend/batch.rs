@@ -2,12 +2,12 @@
 //! costs most of.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 /// Packets of one call.
 pub const PACKETS: usize = 32;
@@ -20,6 +20,8 @@ pub struct Inbox {
     packets: Box<[[u8; LONGEST]; PACKETS]>,
     /// The length and the source of each.
     came: Vec<(usize, SockaddrStorage)>,
+    /// The last call took as many as it could.
+    full: bool,
 }
 
 /// Answers that wait to be sent. Their buffers are used again.
@@ -38,6 +40,7 @@ impl Default for Inbox {
             headers: MultiHeaders::preallocate(PACKETS, None),
             packets: Box::new([[0; LONGEST]; PACKETS]),
             came: Vec::with_capacity(PACKETS),
+            full: false,
         }
     }
 }
@@ -53,23 +56,38 @@ impl Default for Outbox {
 }
 
 impl Inbox {
-    /// Takes the packets that have arrived, in place of those before.
+    /// Takes the packets that have arrived, in place of those before. Where there may be more,
+    /// the socket stays readable.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` where there are none; Linux also reports here that an earlier answer did not
-    /// arrive.
-    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let Self { headers, packets, came } = self;
+    /// Linux reports here that an earlier answer did not arrive.
+    pub fn receive(&mut self, socket: &AsyncFd<UdpSocket>) -> io::Result<()> {
+        let Self { headers, packets, came, full } = self;
         came.clear();
         let mut slices = packets.each_mut().map(|packet| [IoSliceMut::new(packet)]);
-        socket.try_io(Interest::READABLE, || {
+        let received = socket.try_io(Interest::READABLE, |socket| {
             let slices = slices.iter_mut();
             let flags = MsgFlags::MSG_DONTWAIT;
             let messages = recvmmsg(socket.as_raw_fd(), headers, slices, flags, None)?;
-            came.extend(messages.filter_map(|message| Some((message.bytes, message.address?))));
-            Ok(())
-        })
+            *full = false;
+            for (message, number) in messages.zip(1..) {
+                came.extend(message.address.map(|address| (message.bytes, address)));
+                *full = number == PACKETS;
+            }
+            // A call that could have taken more has emptied the socket. Saying so now saves
+            // another that finds nothing, which at a moderate load is one for each packet.
+            if *full { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+        });
+        match received {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether there may be more packets.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Each packet with its source.
@@ -88,13 +106,13 @@ impl Outbox {
 
     /// Sends what there is. An answer that cannot be sent is lost: its client is no concern of the
     /// others.
-    pub async fn send(&mut self, socket: &UdpSocket) {
+    pub async fn send(&mut self, socket: &AsyncFd<UdpSocket>) {
         let mut sent = 0;
         while sent < self.to.len() {
             match self.try_send(socket, sent) {
                 Ok(more) => sent += more.max(1),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if socket.writable().await.is_err() {
+                    if writable(socket.get_ref()).await.is_err() {
                         break;
                     }
                 }
@@ -109,15 +127,39 @@ impl Outbox {
     }
 
     /// Sends the answers from `first` on, as far as it goes; the error is of the first of them.
-    fn try_send(&mut self, socket: &UdpSocket, first: usize) -> io::Result<usize> {
+    fn try_send(&mut self, socket: &AsyncFd<UdpSocket>, first: usize) -> io::Result<usize> {
         let Self { headers, bodies, to } = self;
         let slices: [_; PACKETS] = std::array::from_fn(|at| [IoSlice::new(&bodies[at])]);
-        socket.try_io(Interest::WRITABLE, || {
-            let (slices, to) = (&slices[first..to.len()], &to[first..]);
-            let flags = MsgFlags::MSG_DONTWAIT;
-            Ok(sendmmsg(socket.as_raw_fd(), headers, slices, to, [], flags)?.count())
-        })
+        let (slices, to) = (&slices[first..to.len()], &to[first..]);
+        let flags = MsgFlags::MSG_DONTWAIT;
+        Ok(sendmmsg(socket.as_raw_fd(), headers, slices, to, [], flags)?.count())
     }
+}
+
+/// Registers a socket with the runtime, to wait for packets.
+///
+/// tokio's own `UdpSocket` is told of room for more packets as well, and the kernel tells of that
+/// each time one has left: the worker would be woken for nothing after every answer.
+///
+/// # Errors
+///
+/// There is no room for another.
+pub fn register(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    registered(socket, Interest::READABLE)
+}
+
+/// Waits until a socket has room for more.
+async fn writable(socket: &UdpSocket) -> io::Result<()> {
+    let _ = registered(socket.try_clone()?, Interest::WRITABLE)?.writable().await?;
+    Ok(())
+}
+
+#[allow(unsafe_code, reason = "only this can be told of one kind of readiness alone")]
+fn registered(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a socket of the standard library owns its descriptor, which is open and the same
+    // until the socket is dropped; and nobody borrows this one mutably, to put another in its place.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    registered.map_err(io::Error::from)
 }
 
 /// A source as an address; `None`: it is none of IP.

@@ -1,14 +1,14 @@
 //! UDP (BEP 15), with the URL data of BEP 41.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+pub use super::batch::register;
 use super::batch::{self, Inbox, Outbox};
 use super::{Routes, Scratch};
 use crate::bittorrent::connection_id::ConnectionIds;
@@ -33,9 +33,10 @@ pub struct Listener<S> {
 
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` says true and what has arrived is answered.
-    pub async fn serve(self, socket: UdpSocket, mut stopping: watch::Receiver<bool>) {
+    pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
         let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
         let mut scratch = Scratch::default();
+        let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
             tokio::select! {
                 biased;
@@ -43,13 +44,11 @@ impl<S: Store> Listener<S> {
                     tracing::error!(%error, "waiting for packets");
                     return;
                 },
-                _ = stopping.wait_for(|stop| *stop) => return,
+                _ = &mut stop => return,
             }
-            match inbox.receive(&socket) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            if let Err(error) = inbox.receive(&socket) {
                 // Linux reports here that an earlier answer did not arrive.
-                Err(error) => tracing::debug!(%error, "receiving packets"),
+                tracing::debug!(%error, "receiving packets");
             }
             let unix_seconds = unix_seconds();
             let mut start = Instant::now();
@@ -66,8 +65,10 @@ impl<S: Store> Listener<S> {
                 }
             }
             outbox.send(&socket).await;
-            // A flood of packets leaves time for the connections of this worker.
-            tokio::task::yield_now().await;
+            if inbox.is_full() {
+                // A flood of packets leaves time for the connections of this worker.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
