@@ -121,7 +121,7 @@ impl<S: Store> Tracker<S> {
         now: Instant,
     ) -> Result<Counts, Refused> {
         peers.clear();
-        exchange.now = now;
+        exchange.begin(now);
         self.reset(exchange, carries.peers);
         self.admit(exchange, now)?;
         obey(self.chain.borrow_mut().announce(exchange))?;
@@ -186,7 +186,7 @@ impl<S: Store> Tracker<S> {
         now: Instant,
     ) -> Result<(), Refused> {
         counts.clear();
-        exchange.now = now;
+        exchange.begin(now);
         self.reset(exchange, 0);
         self.admit(exchange, now)?;
         for info_hash in info_hashes {

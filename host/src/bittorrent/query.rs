@@ -82,10 +82,11 @@ pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), 
 /// The value of a parameter, unescaped, for those that only a policy knows. Pairs with a wrong
 /// escape, which an announce's URL data may hold, are skipped.
 pub fn parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
-    let is_named = |key| {
-        Unescape(key)
+    let is_named = |key: &[u8]| match memchr2(b'%', b'+', key) {
+        None => key.eq_ignore_ascii_case(name.as_bytes()),
+        Some(_) => Unescape(key)
             .map(|byte| byte.map(|byte| byte.to_ascii_lowercase()))
-            .eq(name.bytes().map(|byte| Ok(byte.to_ascii_lowercase())))
+            .eq(name.bytes().map(|byte| Ok(byte.to_ascii_lowercase()))),
     };
     pairs(query)
         .filter(|&(key, value)| is_named(key) && check_escapes(value).is_ok())
@@ -293,7 +294,7 @@ const DIGITS: [u8; 256] = {
 };
 
 fn check_escapes(text: &[u8]) -> Result<(), WrongEscape> {
-    if text.contains(&b'%') {
+    if memchr(b'%', text).is_some() {
         Unescape(text).try_for_each(|byte| byte.map(drop))?;
     }
     Ok(())

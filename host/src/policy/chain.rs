@@ -1,12 +1,12 @@
 //! The policies in the order of the configuration, as one worker calls them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
-use super::host::request;
 use super::instance::{Failure, Instance};
 use super::ledger::Outcome;
 use super::remembered::Remembered;
@@ -105,10 +105,6 @@ impl Policy {
                 Verdict::Reject
             }
         }
-    }
-
-    fn credential(&self, request: &Request) -> Option<String> {
-        request::credential(request, &self.supplier.plugin().identity.credential)
     }
 }
 
@@ -241,7 +237,8 @@ impl Chain {
             if let Some(control) = control
                 && link.policy.when.covers(&exchange.request, event)
             {
-                let credential = link.policy.credential(&exchange.request);
+                let rules = &link.policy.supplier.plugin().identity.credential;
+                let credential = exchange.request.credential(rules).map(Cow::into_owned);
                 control.tell(Outcome::new(exchange, credential, verdict));
             }
         }
@@ -309,8 +306,8 @@ impl Link {
             return Err(self.failed(hook, Cause::Unavailable));
         }
         if !self.remembered.is_empty() {
-            let Exchange { request, changes, now, .. } = &mut **exchange;
-            let credential = || self.policy.credential(request);
+            exchange.look_up(&self.policy.supplier.plugin().identity.credential);
+            let Exchange { request, changes, credential, now, .. } = &mut **exchange;
             if let Some(known) = self.remembered.find(hook, request, credential, *now) {
                 // There are none pending before a policy is asked.
                 if let Some(known) = &known.changes {
@@ -335,8 +332,7 @@ impl Link {
             None => Ok(Verdict::Next),
             Some(Ok(verdict)) => {
                 if let Some(wish) = instance.remember() {
-                    let Exchange { request, changes, now, .. } = &**exchange;
-                    let credential = || self.policy.credential(request);
+                    let Exchange { request, changes, credential, now, .. } = &**exchange;
                     let decision = (verdict, changes.clone());
                     self.remembered.keep(hook, wish, request, credential, decision, *now);
                 }

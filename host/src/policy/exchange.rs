@@ -1,5 +1,6 @@
 //! One request on its way through the tracker, with the answer in the making.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +9,7 @@ use hyper::{HeaderMap, Uri};
 
 use crate::bittorrent::http::Retry;
 use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+use crate::config::CredentialRule;
 use crate::swarm::Locality;
 
 /// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
@@ -20,6 +22,10 @@ pub struct Exchange {
     pub now: Instant,
     /// What the hook under way has asked for; taken over only if it returns.
     pub(super) changes: Changes,
+    /// What was last looked up with [`Exchange::look_up`]; empty: nothing.
+    pub(super) credential: String,
+    /// The rules that it was looked up by.
+    rules: Option<Arc<[CredentialRule]>>,
 }
 
 /// What a client asked.
@@ -154,15 +160,19 @@ impl Default for Exchange {
             },
             now: Instant::now(),
             changes: Changes::default(),
+            credential: String::new(),
+            rules: None,
         }
     }
 }
 
 impl Request {
     /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
-    pub fn query_parameter(&self, name: &str) -> Option<String> {
-        let value = query::parameter(self.query(), name)?;
-        String::from_utf8(value.into_owned()).ok()
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        match query::parameter(self.query(), name)? {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+        }
     }
 
     /// The query, still encoded.
@@ -182,6 +192,22 @@ impl Request {
             Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
             Source::Udp { .. } => None,
         }
+    }
+
+    /// The first of the rules that is there and not empty; `Bearer`, in any case, is taken off.
+    pub(super) fn credential(&self, rules: &[CredentialRule]) -> Option<Cow<'_, str>> {
+        rules.iter().find_map(|rule| {
+            let found = match rule {
+                CredentialRule::Query(name) => self.query_parameter(name)?,
+                CredentialRule::Path(name) => self.path_parameter(name)?.into(),
+                CredentialRule::Header(name) => self.header(name)?.into(),
+            };
+            let bare = match found {
+                Cow::Borrowed(text) => Cow::Borrowed(without_bearer(text.trim())),
+                Cow::Owned(text) => Cow::Owned(without_bearer(text.trim()).to_owned()),
+            };
+            (!bare.is_empty()).then_some(bare)
+        })
     }
 
     /// A named parameter of the route.
@@ -225,6 +251,26 @@ impl Changes {
 }
 
 impl Exchange {
+    /// Begins with a new request, which the frontend has filled in.
+    pub fn begin(&mut self, now: Instant) {
+        self.now = now;
+        self.rules = None;
+    }
+
+    /// Looks up what the request shows by a policy's rules, once for each request and policy.
+    pub(super) fn look_up(&mut self, rules: &Arc<[CredentialRule]>) {
+        if self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules)) {
+            return;
+        }
+        self.credential.clear();
+        if rules.is_empty() {
+            self.rules = None;
+        } else {
+            self.credential.push_str(&self.request.credential(rules).unwrap_or_default());
+            self.rules = Some(rules.clone());
+        }
+    }
+
     /// Takes over what the hook that has just returned asked for; the last writer wins.
     pub(super) fn commit(&mut self) {
         if !self.changes.any {
@@ -268,5 +314,31 @@ impl Exchange {
         if self.changes.any {
             self.changes = Changes::default();
         }
+    }
+}
+
+fn without_bearer(value: &str) -> &str {
+    match value.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let token = rest.trim_start();
+            // "bearerish" is a value of its own.
+            if token.len() < rest.len() || rest.is_empty() { token } else { value }
+        }
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_is_taken_off_in_any_case() {
+        assert_eq!(without_bearer("Bearer abc"), "abc");
+        assert_eq!(without_bearer("bEARER  abc"), "abc");
+        assert_eq!(without_bearer("Bearer"), "");
+        assert_eq!(without_bearer("bearerish"), "bearerish");
+        assert_eq!(without_bearer("abc"), "abc");
+        assert_eq!(without_bearer(""), "");
     }
 }

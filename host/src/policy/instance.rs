@@ -257,7 +257,7 @@ impl Instance {
     /// `announce-filter.on-announce`; `None` where the plugin does not export it.
     pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
         let guest = self.announce.as_ref()?;
-        let credential = has_credential(&self.store, exchange);
+        let credential = shows_credential(&self.store, exchange);
         let announce = values::announce(&exchange.request, exchange.answer.num_want, credential);
         Some(call(&mut self.store, self.deadline, exchange, |store| {
             guest.call_on_announce(store, announce)
@@ -267,7 +267,7 @@ impl Instance {
     /// `scrape-filter.on-scrape`; `None` where the plugin does not export it.
     pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
         let guest = self.scrape.as_ref()?;
-        let credential = has_credential(&self.store, exchange);
+        let credential = shows_credential(&self.store, exchange);
         let scrape = values::scrape(&exchange.request, credential);
         Some(call(&mut self.store, self.deadline, exchange, |store| {
             guest.call_on_scrape(store, scrape)
@@ -281,7 +281,7 @@ impl Instance {
         candidates: &[Candidate],
     ) -> Option<Result<Vec<u32>, Failure>> {
         let guest = self.rank.as_ref()?;
-        let credential = has_credential(&self.store, exchange);
+        let credential = shows_credential(&self.store, exchange);
         let announce = values::announce(&exchange.request, exchange.answer.num_want, credential);
         let candidates: Vec<_> = candidates.iter().map(values::candidate).collect();
         let result = call(&mut self.store, self.deadline, exchange, |store| {
@@ -341,9 +341,10 @@ impl Instance {
     }
 }
 
-fn has_credential(store: &Store<State>, exchange: &Exchange) -> bool {
-    let rules = &store.data().credential;
-    !rules.is_empty() && super::host::request::credential(&exchange.request, rules).is_some()
+/// Looks up the credential of a request, which its hook may ask for.
+fn shows_credential(store: &Store<State>, exchange: &mut Exchange) -> bool {
+    exchange.look_up(&store.data().credential);
+    !exchange.credential.is_empty()
 }
 
 /// Opens the account of a call.

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
+
 use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Changes, Request};
@@ -27,8 +29,8 @@ pub struct Remembered {
     /// The scopes in use, each with the hook it was used in.
     scopes: Vec<(Hook, Scope)>,
     /// The newer half of the entries, and the older one, which goes when the newer is full.
-    young: HashMap<Box<[u8]>, Entry>,
-    old: HashMap<Box<[u8]>, Entry>,
+    young: HashMap<Box<[u8]>, Entry, RandomState>,
+    old: HashMap<Box<[u8]>, Entry, RandomState>,
     bytes: usize,
     key: Vec<u8>,
 }
@@ -51,12 +53,12 @@ impl Remembered {
         &mut self,
         hook: Hook,
         request: &Request,
-        credential: impl Fn() -> Option<String>,
+        credential: &str,
         now: Instant,
     ) -> Option<&Entry> {
         let mut found = None;
         for (of, scope) in &self.scopes {
-            if *of != hook || !write_key(&mut self.key, hook, *scope, request, &credential) {
+            if *of != hook || !write_key(&mut self.key, hook, *scope, request, credential) {
                 continue;
             }
             let key = self.key.as_slice();
@@ -75,7 +77,7 @@ impl Remembered {
         hook: Hook,
         wish: (Scope, Duration),
         request: &Request,
-        credential: impl Fn() -> Option<String>,
+        credential: &str,
         decision: (Verdict, Changes),
         now: Instant,
     ) {
@@ -90,7 +92,7 @@ impl Remembered {
             }
             self.scopes.push((hook, scope));
         }
-        if !write_key(&mut self.key, hook, scope, request, &credential) {
+        if !write_key(&mut self.key, hook, scope, request, credential) {
             return;
         }
         let bytes = ENTRY + self.key.len() + changes.bytes();
@@ -112,7 +114,7 @@ fn write_key(
     hook: Hook,
     scope: Scope,
     request: &Request,
-    credential: impl Fn() -> Option<String>,
+    credential: &str,
 ) -> bool {
     let announce = &request.announce;
     key.clear();
@@ -146,14 +148,10 @@ fn write_key(
     }
     // Last, because it is the only one whose length varies.
     if scope.contains(Scope::CREDENTIAL) {
-        match credential() {
-            Some(text) if text.len() > CREDENTIAL => return false,
-            Some(text) => {
-                key.push(1);
-                key.extend(text.as_bytes());
-            }
-            None => key.push(0),
+        if credential.len() > CREDENTIAL {
+            return false;
         }
+        key.extend_from_slice(credential.as_bytes());
     }
     true
 }
@@ -173,10 +171,6 @@ mod tests {
         request
     }
 
-    fn none() -> Option<String> {
-        None
-    }
-
     #[test]
     fn a_verdict_holds_within_its_scope_and_time() {
         let now = Instant::now();
@@ -185,9 +179,9 @@ mod tests {
         let scope = Scope::INFO_HASH | Scope::EVENT;
         let wish = (scope, MINUTE);
         let decision = (Verdict::Reject, Changes::default());
-        remembered.keep(Hook::Announce, wish, &asked, none, decision, now);
+        remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         let mut ask = |hook, request: &Request, at| {
-            remembered.find(hook, request, none, at).map(|entry| entry.verdict)
+            remembered.find(hook, request, "", at).map(|entry| entry.verdict)
         };
         assert_eq!(ask(Hook::Announce, &asked, now), Some(Verdict::Reject));
         assert_eq!(ask(Hook::Announce, &request(2, Event::Started), now), None);
@@ -205,22 +199,17 @@ mod tests {
         let mut remembered = Remembered::default();
         let asked = request(1, Event::None);
         let wish = (Scope::CREDENTIAL, MINUTE);
-        let token = |text: &str| {
-            let text = text.to_owned();
-            move || Some(text.clone())
-        };
         let long = "x".repeat(CREDENTIAL + 1);
         for kept in ["good", &long] {
             let decision = (Verdict::Next, Changes::default());
-            remembered.keep(Hook::Announce, wish, &asked, token(kept), decision, now);
+            remembered.keep(Hook::Announce, wish, &asked, kept, decision, now);
         }
-        let mut ask =
-            |text: &str| remembered.find(Hook::Announce, &asked, token(text), now).is_some();
+        let mut ask = |text: &str| remembered.find(Hook::Announce, &asked, text, now).is_some();
         assert!(ask("good"));
         assert!(!ask("goo"));
         assert!(!ask(""));
         assert!(!ask(&long), "too long to be remembered");
-        assert!(remembered.find(Hook::Announce, &asked, none, now).is_none());
+        assert!(remembered.find(Hook::Announce, &asked, "", now).is_none());
     }
 
     #[test]
@@ -230,7 +219,7 @@ mod tests {
         let asked = request(1, Event::None);
         for wish in [(Scope::empty(), MINUTE), (Scope::INFO_HASH, Duration::ZERO)] {
             let decision = (Verdict::Next, Changes::default());
-            remembered.keep(Hook::Announce, wish, &asked, none, decision, now);
+            remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         }
         assert!(remembered.is_empty());
     }
@@ -248,11 +237,11 @@ mod tests {
         let many = 100_000;
         for n in 0..many {
             let decision = (Verdict::Next, Changes::default());
-            remembered.keep(Hook::Announce, wish, &numbered(n), none, decision, now);
+            remembered.keep(Hook::Announce, wish, &numbered(n), "", decision, now);
         }
         let held = remembered.young.len() + remembered.old.len();
         assert!(held * ENTRY <= ROOM, "{held} entries");
-        assert!(remembered.find(Hook::Announce, &numbered(many - 1), none, now).is_some());
-        assert!(remembered.find(Hook::Announce, &numbered(0), none, now).is_none());
+        assert!(remembered.find(Hook::Announce, &numbered(many - 1), "", now).is_some());
+        assert!(remembered.find(Hook::Announce, &numbered(0), "", now).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! `karuta:policy/request`: the rest of the request that the hook under way decides on.
 
-use crate::config::CredentialRule;
+use std::borrow::Cow;
+
 use crate::policy::bindings::imports::request::Host;
 use crate::policy::exchange::Request;
 use crate::policy::state::State;
@@ -30,7 +31,7 @@ impl Host for State {
     }
 
     fn query_param(&mut self, name: String) -> Option<String> {
-        self.request().query_parameter(&name)
+        self.request().query_parameter(&name).map(Cow::into_owned)
     }
 
     fn path_param(&mut self, name: String) -> Option<String> {
@@ -42,7 +43,8 @@ impl Host for State {
     }
 
     fn credential(&mut self) -> Option<String> {
-        credential(&self.exchange.request, &self.credential)
+        let credential = &self.exchange.credential;
+        (!credential.is_empty()).then(|| credential.clone())
     }
 
     fn client_address(&mut self) -> Address {
@@ -56,44 +58,5 @@ impl Host for State {
 
     fn attribute(&mut self, name: String) -> Option<String> {
         self.exchange.answer.attribute(&name).map(str::to_owned)
-    }
-}
-
-/// The first of the rules that is there and not empty; `Bearer`, in any case, is taken off.
-pub fn credential(request: &Request, rules: &[CredentialRule]) -> Option<String> {
-    rules.iter().find_map(|rule| {
-        let found = match rule {
-            CredentialRule::Query(name) => request.query_parameter(name),
-            CredentialRule::Path(name) => request.path_parameter(name).map(str::to_owned),
-            CredentialRule::Header(name) => request.header(name).map(str::to_owned),
-        };
-        let bare = without_bearer(found.as_deref()?.trim());
-        (!bare.is_empty()).then(|| bare.to_owned())
-    })
-}
-
-fn without_bearer(value: &str) -> &str {
-    match value.split_at_checked(6) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
-            let token = rest.trim_start();
-            // "bearerish" is a value of its own.
-            if token.len() < rest.len() || rest.is_empty() { token } else { value }
-        }
-        _ => value,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bearer_is_taken_off_in_any_case() {
-        assert_eq!(without_bearer("Bearer abc"), "abc");
-        assert_eq!(without_bearer("bEARER  abc"), "abc");
-        assert_eq!(without_bearer("Bearer"), "");
-        assert_eq!(without_bearer("bearerish"), "bearerish");
-        assert_eq!(without_bearer("abc"), "abc");
-        assert_eq!(without_bearer(""), "");
     }
 }
