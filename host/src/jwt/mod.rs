@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
-use jwt_rules::{Algorithm, Cause, Jwk, Object, Refusal, Rules, Token};
+use jwt_rules::{Algorithm, Cause, Header, Jwk, Object, Refusal, Rules, Token};
 use serde_json::{Value, json};
 
 use self::private::Private;
@@ -242,7 +242,7 @@ fn verify(
     expected: &Expected,
 ) -> Result<(), Refusal> {
     let token = Token::read(text)?;
-    let (header, claims) = (token.header()?, token.claims()?);
+    let (header, claims) = (Header::read(token.header)?, token.claims()?);
     let algorithm = rules.algorithm(&header)?;
     let right = |(_, key): &(Jwk, jwk::Key)| {
         key.verify(algorithm.name(), token.signed.as_bytes(), &token.signature)

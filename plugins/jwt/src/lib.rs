@@ -7,9 +7,11 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use jwt_rules::{Cause, Object, Refusal, Rules, Token, short};
+use jwt_rules::{Cause, Header, Object, Refusal, Rules, Token, short};
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, DataSink, Error, InfoHash, Policy, Role, Scrape,
     ScrapeFilter, Verdict, clock, log, metrics::Gauge, request, response, response::Scope, sets,
@@ -30,6 +32,9 @@ struct Jwt {
     /// The keys of each data source.
     sources: Vec<(sets::Raw, Vec<Key>)>,
     is_trial: bool,
+    /// The header of the last token that had one, as it was sent and as it was read: most tokens
+    /// begin like the one before.
+    latest: RefCell<(String, Option<Rc<Header>>)>,
     counts: Counts,
     keys: Gauge,
 }
@@ -51,6 +56,7 @@ impl Policy for Jwt {
             remember: *config.remember,
             sources,
             is_trial: context.role == Role::Trial,
+            latest: RefCell::default(),
             counts: Counts::new()?,
             keys: Gauge::new("jwt_keys", "Keys that tokens may be signed with.")?,
         })
@@ -123,7 +129,7 @@ impl Jwt {
         let credential = request::credential();
         let credential = credential.ok_or_else(|| Refusal::new(Cause::Missing, "no token"))?;
         let token = Token::read(&credential)?;
-        let (header, claims) = (token.header()?, token.claims()?);
+        let (header, claims) = (self.header(token.header)?, token.claims()?);
         let algorithm = self.rules.algorithm(&header)?;
         let Issuer { keys: source, .. } = self.issuer(&claims)?;
         let keys = self.sources.iter().find(|(known, _)| known == source);
@@ -131,13 +137,26 @@ impl Jwt {
         let right = |key: &Key| key.verify(algorithm, token.signed, &token.signature);
         jwt_rules::verify(&header, algorithm, keys, |key| &key.jwk, right).inspect_err(
             |refusal| {
-                if refusal.cause == Cause::Key && header.text("kid").is_some() {
+                if refusal.cause == Cause::Key && header.kid.is_some() {
                     // The issuer may have made a new one.
                     source.refresh();
                 }
             },
         )?;
         self.rules.claims(&claims, info_hash.to_bytes(), now)
+    }
+
+    fn header(&self, encoded: &str) -> Result<Rc<Header>, Refusal> {
+        let (text, known) = &mut *self.latest.borrow_mut();
+        match known {
+            Some(header) if text == encoded => Ok(header.clone()),
+            _ => {
+                let header = Rc::new(Header::read(encoded)?);
+                text.clear();
+                text.push_str(encoded);
+                Ok(known.insert(header).clone())
+            }
+        }
     }
 
     /// The issuer that a token says it is of, for the audience that it says it is for.

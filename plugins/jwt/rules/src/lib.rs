@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 pub use claim::info_hash;
 pub use json::{Object, Value};
 pub use key::{Algorithm, Jwk};
-pub use token::Token;
+pub use token::{Header, Token};
 
 /// What the operator asks of every token.
 pub struct Rules {
@@ -69,12 +69,9 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// It is not, or there is a `crit`.
-    pub fn algorithm(&self, header: &Object) -> Result<Algorithm, Refusal> {
-        if header.get("crit").is_some() {
-            return Err(Refusal::new(Cause::Critical, "crit: none is known"));
-        }
-        let alg = header.text("alg").unwrap_or_default();
+    /// It is not.
+    pub fn algorithm(&self, header: &Header) -> Result<Algorithm, Refusal> {
+        let alg = &*header.alg;
         let allowed = self.algorithms.iter().find(|one| one.name() == alg).copied();
         allowed.ok_or_else(|| {
             Refusal::new(Cause::Algorithm, format_args!("alg: {:?} is not allowed", short(alg)))
@@ -135,13 +132,13 @@ impl Rules {
 ///
 /// The key is not known ([`Cause::Key`]), the algorithm is not its own, or the signature is wrong.
 pub fn verify<'k, K>(
-    header: &Object,
+    header: &Header,
     algorithm: Algorithm,
     keys: &'k [K],
     jwk: impl Fn(&'k K) -> &'k Jwk,
     right: impl Fn(&'k K) -> bool,
 ) -> Result<(), Refusal> {
-    let kid = header.text("kid").ok_or_else(|| Refusal::new(Cause::Key, "kid: missing"))?;
+    let kid = header.kid.as_deref().ok_or_else(|| Refusal::new(Cause::Key, "kid: missing"))?;
     let mut named = keys.iter().filter(|key| jwk(key).kid == kid).peekable();
     if named.peek().is_none() {
         let why = format_args!("kid: {:?} is unknown", short(kid));

@@ -2,16 +2,24 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{Object, Refusal};
+use crate::{Cause, Object, Refusal};
 
-/// The parts of a token, decoded. None of them is to be believed yet.
+/// The parts of a token, decoded but for the header. None of them is to be believed yet.
 #[derive(Debug)]
 pub struct Token<'a> {
     /// What the signature is of.
     pub signed: &'a str,
-    header: Vec<u8>,
+    /// For [`Header::read`]. Tokens of one key mostly begin alike, and need not be read alike.
+    pub header: &'a str,
     claims: Vec<u8>,
     pub signature: Vec<u8>,
+}
+
+/// How a token says that it is signed.
+pub struct Header {
+    pub(crate) alg: String,
+    /// The name of the key.
+    pub kid: Option<String>,
 }
 
 impl<'a> Token<'a> {
@@ -25,24 +33,12 @@ impl<'a> Token<'a> {
         if claims.contains('.') {
             return Err(parts());
         }
-        let decode = |name, part: &str| {
-            let wrong = |_| Refusal::malformed(format_args!("the {name} is no base64url"));
-            URL_SAFE_NO_PAD.decode(part).map_err(wrong)
-        };
         Ok(Self {
             signed,
-            header: decode("header", header)?,
+            header,
             claims: decode("payload", claims)?,
             signature: decode("signature", signature)?,
         })
-    }
-
-    /// # Errors
-    ///
-    /// It is no object.
-    pub fn header(&self) -> Result<Object<'_>, Refusal> {
-        Object::read(&self.header)
-            .map_err(|error| Refusal::malformed(format_args!("the header: {error}")))
     }
 
     /// # Errors
@@ -54,6 +50,29 @@ impl<'a> Token<'a> {
     }
 }
 
+impl Header {
+    /// Reads the header of a token as it is sent.
+    ///
+    /// # Errors
+    ///
+    /// It is no base64url of an object, or has a `crit`: none is known.
+    pub fn read(encoded: &str) -> Result<Self, Refusal> {
+        let json = decode("header", encoded)?;
+        let object = Object::read(&json)
+            .map_err(|error| Refusal::malformed(format_args!("the header: {error}")))?;
+        if object.get("crit").is_some() {
+            return Err(Refusal::new(Cause::Critical, "crit: none is known"));
+        }
+        let text = |name| object.text(name).map(str::to_owned);
+        Ok(Self { alg: text("alg").unwrap_or_default(), kid: text("kid") })
+    }
+}
+
+fn decode(name: &str, part: &str) -> Result<Vec<u8>, Refusal> {
+    let wrong = |_| Refusal::malformed(format_args!("the {name} is no base64url"));
+    URL_SAFE_NO_PAD.decode(part).map_err(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +81,7 @@ mod tests {
     fn a_token_is_three_parts_of_base64url() {
         let token = Token::read("e30.eyJhIjoiw78ifQ.-_8").unwrap();
         assert_eq!(token.signed, "e30.eyJhIjoiw78ifQ");
-        assert_eq!((&*token.header, &*token.claims), (&b"{}"[..], "{\"a\":\"ÿ\"}".as_bytes()));
+        assert_eq!((token.header, &*token.claims), ("e30", "{\"a\":\"ÿ\"}".as_bytes()));
         assert_eq!(token.signature, [0xfb, 0xff]);
         assert!(Token::read("e30.e30.").is_ok(), "what a signature must be is for others to say");
 
@@ -82,7 +101,9 @@ mod tests {
             for at in 0..3 {
                 let mut parts = ["e30"; 3];
                 parts[at] = wrong;
-                let error = Token::read(&parts.join(".")).unwrap_err().why;
+                let text = parts.join(".");
+                let token = Token::read(&text).and_then(|token| Header::read(token.header));
+                let error = token.map(|_| ()).unwrap_err().why;
                 assert!(error.ends_with("no base64url"), "{what}: {error}");
             }
         }
