@@ -1,18 +1,18 @@
 //! The policies in the order of the configuration, as one worker calls them.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
+use super::guard::Guard;
 use super::instance::{Failure, Instance};
 use super::ledger::Outcome;
 use super::remembered::Remembered;
 use super::supply::{Slot, Supplier};
 use crate::bittorrent::http::Retry;
-use crate::bittorrent::{Event, InfoHash, Transport};
+use crate::bittorrent::{Event, Transport};
 use crate::config::{Mode, OnError};
 use crate::metrics::{self, Cause, Hook, Would};
 use crate::swarm::Candidate;
@@ -20,7 +20,7 @@ use crate::swarm::Candidate;
 /// What a client is told where a policy cannot decide.
 const UNAVAILABLE: &str = "temporarily unavailable";
 /// What a client is told where a policy rejects without a text.
-pub const UNAPPROVED: &str = "unapproved request";
+const UNAPPROVED: &str = "unapproved request";
 
 /// One policy of the configuration.
 pub struct Policy {
@@ -92,10 +92,31 @@ struct Link {
 
 /// One call in so many is timed.
 const SAMPLE: u32 = 64;
+/// What a policy in shadow mode would have done is told once in so long.
+const QUIET: Duration = Duration::from_secs(1);
 
 impl Policy {
+    /// Takes over what the policy has decided, with its changes; of one that has failed, what the
+    /// configuration says.
+    pub fn settle(&self, exchange: &mut Exchange, decision: Option<Verdict>) -> Verdict {
+        let verdict = match decision {
+            Some(verdict) => {
+                exchange.commit();
+                verdict
+            }
+            None => self.on_error(exchange),
+        };
+        if verdict != Verdict::Next {
+            exchange.answer.decided_by = Some(self.supplier.plugin().name.clone());
+        }
+        if verdict == Verdict::Reject {
+            exchange.answer.failure.get_or_insert_with(|| UNAPPROVED.to_owned());
+        }
+        verdict
+    }
+
     /// The verdict that the configuration has for a policy that fails.
-    pub fn on_error(&self, exchange: &mut Exchange) -> Verdict {
+    fn on_error(&self, exchange: &mut Exchange) -> Verdict {
         match self.on_error {
             OnError::Next => Verdict::Next,
             OnError::Drop => Verdict::Drop,
@@ -267,24 +288,10 @@ impl Chain {
                 exchange.discard();
                 continue;
             }
-            let verdict = match decision {
-                Ok(verdict) => {
-                    exchange.commit();
-                    verdict
-                }
-                Err(_) => link.policy.on_error(exchange),
-            };
-            if verdict != Verdict::Next {
-                let name = &link.policy.supplier.plugin().name;
-                exchange.answer.decided_by = Some(name.clone());
-            }
-            match verdict {
+            match link.policy.settle(exchange, decision.ok()) {
                 Verdict::Next => {}
                 Verdict::Accept => return Ruling::Admit,
-                Verdict::Reject => {
-                    exchange.answer.failure.get_or_insert_with(|| UNAPPROVED.to_owned());
-                    return Ruling::Reject;
-                }
+                Verdict::Reject => return Ruling::Reject,
                 Verdict::Drop => return Ruling::Drop,
             }
         }
@@ -423,7 +430,7 @@ impl Link {
             Err(_) => Would::Error,
         };
         self.series.shadow(would);
-        let quiet = self.told.is_some_and(|told| exchange.now.duration_since(told) < HOLD);
+        let quiet = self.told.is_some_and(|told| exchange.now.duration_since(told) < QUIET);
         if would == Would::Pass || quiet {
             return;
         }
@@ -476,88 +483,13 @@ pub fn label(verdict: Verdict) -> metrics::Verdict {
     }
 }
 
-/// Keeps a plugin's failures from costing more than they must: the request that made it fail is
-/// not tried again for a second, and failed calls take no more than a quarter of a worker's time.
-#[derive(Default)]
-struct Guard {
-    culprits: Vec<(InfoHash, IpAddr, Instant)>,
-    second: Option<Second>,
-}
-
-/// A second in which calls failed.
-#[derive(Clone, Copy)]
-struct Second {
-    start: Instant,
-    spent: Duration,
-}
-
-const HOLD: Duration = Duration::from_secs(1);
-const SHARE: Duration = Duration::from_millis(250);
-const CULPRITS: usize = 64;
-
-impl Guard {
-    fn is_up(&self) -> bool {
-        self.second.is_some()
-    }
-
-    fn holds_back(&mut self, request: &Request) -> bool {
-        let now = Instant::now();
-        self.culprits.retain(|(.., since)| now.duration_since(*since) < HOLD);
-        if self.second.is_some_and(|second| now.duration_since(second.start) >= HOLD) {
-            self.second = None;
-        }
-        if self.culprits.is_empty() && self.second.is_none() {
-            return false;
-        }
-        // Culprits outlive the second they were blamed in.
-        self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent > SHARE
-            || self.culprits.iter().any(|(info_hash, client, _)| {
-                *info_hash == request.announce.info_hash && *client == request.client
-            })
-    }
-
-    fn blame(&mut self, request: &Request, spent: Duration) {
-        let now = Instant::now();
-        if self.culprits.len() >= CULPRITS {
-            self.culprits.remove(0);
-        }
-        self.culprits.push((request.announce.info_hash, request.client, now));
-        self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent += spent;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(info_hash: u8) -> Request {
-        let mut request = Exchange::default().request;
-        request.announce.info_hash = InfoHash([info_hash; 20]);
-        request
-    }
-
-    #[test]
-    fn a_culprit_is_held_back_and_others_are_not() {
-        let mut guard = Guard::default();
-        assert!(!guard.is_up());
-        guard.blame(&request(1), Duration::from_millis(5));
-        assert!(guard.is_up());
-        assert!(guard.holds_back(&request(1)));
-        assert!(!guard.holds_back(&request(2)));
-    }
-
-    #[test]
-    fn failures_take_a_quarter_of_a_second_at_most() {
-        let mut guard = Guard::default();
-        guard.blame(&request(1), Duration::from_millis(200));
-        assert!(!guard.holds_back(&request(2)));
-        guard.blame(&request(3), Duration::from_millis(51));
-        assert!(guard.holds_back(&request(2)));
-    }
-
     #[test]
     fn predicates() {
-        let request = request(1);
+        let request = Exchange::default().request;
         let everything = When::default();
         assert!(everything.covers(&request, Some(Event::Started)));
         let http = When { transports: vec![Transport::Http], ..When::default() };

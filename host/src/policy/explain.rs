@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
-use super::chain::{Policy, UNAPPROVED};
+use super::chain::Policy;
 use super::exchange::{Changes, Exchange};
 use super::generation::Generation;
 use super::instance::Instance;
@@ -137,31 +137,13 @@ fn ask(
         })
     };
     step.changes = shown(&exchange.changes);
-    let verdict = match result {
-        Ok(verdict) => {
-            step.verdict = Some(label(verdict));
-            if policy.mode == Mode::Shadow {
-                exchange.discard();
-                return step;
-            }
-            exchange.commit();
-            verdict
-        }
-        Err(reason) => {
-            step.error = Some(reason);
-            if policy.mode == Mode::Shadow {
-                return step;
-            }
-            policy.on_error(exchange)
-        }
-    };
-    if verdict != Verdict::Next {
-        exchange.answer.decided_by = Some(plugin.name.clone());
+    step.verdict = result.as_ref().ok().copied().map(label);
+    if policy.mode == Mode::Shadow {
+        exchange.discard();
+    } else {
+        *decision = policy.settle(exchange, result.as_ref().ok().copied());
     }
-    if verdict == Verdict::Reject {
-        exchange.answer.failure.get_or_insert_with(|| UNAPPROVED.to_owned());
-    }
-    *decision = verdict;
+    step.error = result.err();
     step
 }
 

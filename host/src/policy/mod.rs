@@ -11,6 +11,7 @@ mod engine;
 mod exchange;
 mod explain;
 mod generation;
+mod guard;
 mod host;
 mod instance;
 pub(crate) mod jwk;
