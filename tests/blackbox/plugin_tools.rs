@@ -228,12 +228,19 @@ fn a_component_is_measured() {
         "client-approval",
         "config: { deny: [-XL] }\ncases:\n  - name: lets others in\n    announce: {}\n",
     );
-    let said = fine(&plugin(&["bench", "client-approval.wasm", "cases.yaml"], folder.path()));
+    let bench = || fine(&plugin(&["bench", "client-approval.wasm", "cases.yaml"], folder.path()));
+    let said = bench();
     for line in
         ["\n  size  ", "\n  load  ", " from the cache\n", "\n  instance ", "  lets others in  "]
     {
         assert!(said.contains(line), "{line}\n{said}");
     }
+    let fuel = |said: &str| -> u64 {
+        let line = said.lines().find(|line| line.contains("lets others in")).expect("the call");
+        line.rsplit(' ').next().and_then(|fuel| fuel.parse().ok()).expect(line)
+    };
+    assert!(fuel(&said) > 0, "{said}");
+    assert_eq!(fuel(&said), fuel(&bench()), "equal calls take equal fuel");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::cases::{Cases, Measured, name_of};
-use super::{Failure, engine, inspect};
+use super::{Failure, engine, engine_counting_fuel, inspect};
 use crate::policy::{Candidate, Engine, Exchange, Setting, Trial};
 
 /// How long each call is repeated at most, and how often.
@@ -12,6 +12,8 @@ const TIME: Duration = Duration::from_secs(1);
 const CALLS: usize = 200_000;
 /// Calls before those that count.
 const WARM_UP: usize = 1000;
+/// Calls whose fuel is counted.
+const FUELLED: usize = 1000;
 /// Instances that are made to see how long one takes.
 const INSTANCES: usize = 20;
 
@@ -33,10 +35,12 @@ pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
     // The first may have to compile it once more.
     load(&engine)?;
     let (candidate, cached) = load(&engine)?;
-    let mut calls = match cases {
-        Some(cases) => Cases::read(cases)?.to_measure(&engine, &candidate, &name)?,
-        None => vec![plain(&engine, &candidate, &name)?],
+    let cases = cases.map(Cases::read).transpose()?;
+    let to_measure = |engine: &Engine, candidate: &Candidate| match &cases {
+        Some(cases) => cases.to_measure(engine, candidate, &name),
+        None => Ok(vec![plain(engine, candidate, &name)?]),
     };
+    let mut calls = to_measure(&engine, &candidate)?;
     println!("{}", component.display());
     println!("  size       {}", inspect::size(bytes.len()));
     println!("  load       {} compiled, {} from the cache", show(compiled), show(cached));
@@ -50,15 +54,21 @@ pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
     instances.sort_unstable();
     let memory = inspect::size(first.trial.memory());
     println!("  instance   {} with `init`, {memory}", show(instances[INSTANCES / 2]));
-    println!("\n  {:<44} {:>9} {:>9} {:>8}", "CALL", "MEDIAN", "P99", "CALLS");
+    // Code that counts fuel is slower: it is of a second engine, and the times are not taken there.
+    let counting = engine_counting_fuel()?;
+    let (candidate, _) = load(&counting)?;
+    let fuelled = to_measure(&counting, &candidate)?;
+    println!("\n  {:<44} {:>9} {:>9} {:>8} {:>9}", "CALL", "MEDIAN", "P99", "CALLS", "FUEL");
     let clock = clock();
-    for call in &mut calls {
+    for (call, fuelled) in calls.iter_mut().zip(fuelled) {
         let name: String = call.name.chars().take(44).collect();
-        match measure(call, clock) {
+        let measured = measure(call, clock).and_then(|times| Some((times, fuel(fuelled)?)));
+        match measured {
             None => println!("  {name:<44} the call fails"),
-            Some(times) => {
+            Some((times, fuel)) => {
                 let at = |share: usize| show(times[(times.len() - 1) * share / 100]);
-                println!("  {name:<44} {:>9} {:>9} {:>8}", at(50), at(99), times.len());
+                let (median, p99, calls) = (at(50), at(99), times.len());
+                println!("  {name:<44} {median:>9} {p99:>9} {calls:>8} {fuel:>9}");
             }
         }
     }
@@ -92,6 +102,16 @@ fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
     }
     times.sort_unstable();
     Some(times)
+}
+
+/// The fuel of a call, as a mean over many: not every one collects garbage.
+fn fuel(mut call: Measured) -> Option<u64> {
+    let Measured { trial, exchange, scrape, .. } = &mut call;
+    for _ in 0..WARM_UP {
+        trial.time(exchange, *scrape)?;
+    }
+    let fuel = (0..FUELLED).map(|_| trial.fuel(exchange, *scrape));
+    fuel.sum::<Option<u64>>().map(|fuel| fuel / FUELLED as u64)
 }
 
 /// What it takes to look at the clock twice.

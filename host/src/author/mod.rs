@@ -175,6 +175,14 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
 /// The engine of the tracker. Compiled components are shared with those that a daemon of this user
 /// keeps, where there is a folder for them.
 fn engine() -> Result<Engine, Failure> {
-    let artifacts = StateDir::open(None).and_then(|state| Artifacts::open(&state)).ok();
-    Engine::new(artifacts, Default::default()).map_err(|error| error.to_string().into())
+    Engine::new(artifacts(), Default::default()).map_err(|error| error.to_string().into())
+}
+
+/// The same, but that it counts fuel.
+fn engine_counting_fuel() -> Result<Engine, Failure> {
+    Engine::counting_fuel(artifacts()).map_err(|error| error.to_string().into())
+}
+
+fn artifacts() -> Option<Artifacts> {
+    StateDir::open(None).and_then(|state| Artifacts::open(&state)).ok()
 }

@@ -47,17 +47,34 @@ pub struct Engine {
 #[error("{0}")]
 pub struct EngineError(String);
 
+impl From<wasmtime::Error> for EngineError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
 impl Engine {
     /// Makes the engine. What it compiles is kept in `artifacts`, and the plugins' own series in `series`.
     pub fn new(artifacts: Option<Artifacts>, series: Arc<Registry>) -> Result<Self, EngineError> {
-        Self::build(artifacts, series).map_err(|error| EngineError(format!("{error:#}")))
+        Ok(Self::build(false, artifacts, series)?)
     }
 
-    fn build(artifacts: Option<Artifacts>, series: Arc<Registry>) -> wasmtime::Result<Self> {
+    /// Makes an engine whose code counts the fuel that it takes, and is slower for it: to measure
+    /// with, not to serve.
+    pub fn counting_fuel(artifacts: Option<Artifacts>) -> Result<Self, EngineError> {
+        Ok(Self::build(true, artifacts, Arc::default())?)
+    }
+
+    fn build(
+        fuel: bool,
+        artifacts: Option<Artifacts>,
+        series: Arc<Registry>,
+    ) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config
             .concurrency_support(false)
             .epoch_interruption(true)
+            .consume_fuel(fuel)
             .max_wasm_stack(WASM_STACK)
             .wasm_memory64(false)
             .cranelift_opt_level(OptLevel::Speed);
@@ -123,6 +140,8 @@ impl Account {
 /// A deadline is time on the processor, so that a busy machine fails nobody. The first tick that
 /// falls into a call opens its account; a call without a tick reads no clock.
 pub fn watch(store: &mut Store<State>) {
+    // Of an engine that counts fuel no call runs out of it; any other refuses it.
+    let _ = store.set_fuel(u64::MAX);
     store.epoch_deadline_callback(|mut context| {
         let call = &mut context.data_mut().call;
         let now = Account::now();

@@ -339,6 +339,11 @@ impl Instance {
     pub fn memory(&self) -> usize {
         self.store.data().memory.used
     }
+
+    /// The fuel that is left, on an engine that counts it.
+    pub fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok()
+    }
 }
 
 /// Looks up the credential of a request, which its hook may ask for.

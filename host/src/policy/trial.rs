@@ -301,6 +301,13 @@ impl Trial {
         result?.ok().map(|_: Verdict| took)
     }
 
+    /// The fuel that one call takes, on an engine that counts it; `None` as of [`Trial::time`].
+    pub fn fuel(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Option<u64> {
+        let before = self.instance.fuel()?;
+        self.time(exchange, scrape)?;
+        Some(before - self.instance.fuel()?)
+    }
+
     /// A value of the policy's key-values.
     pub fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.plugin.store.get(key, self.plugin.clock.now())
