@@ -1,0 +1,191 @@
+//! The keys of a file of cases.
+
+mod expect;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use self::expect::{Expect, Label, Part, Remember, Wanted};
+pub use self::values::{Clock, Hash, Id};
+use crate::config::{self, CredentialRule, DataFormat, PolicyLimits};
+
+/// What all cases have in common, and the cases.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    #[serde(default = "empty")]
+    pub config: serde_json::Value,
+    #[serde(default)]
+    pub credential: Vec<CredentialRule>,
+    #[serde(default)]
+    pub data: BTreeMap<String, Source>,
+    #[serde(default)]
+    pub keyvalues: BTreeMap<String, String>,
+    #[serde(default)]
+    pub clock: Clock,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub limits: PolicyLimits,
+    #[serde(default)]
+    pub swarms: BTreeMap<Hash, Counts>,
+    pub cases: Vec<Case>,
+}
+
+fn empty() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// One instance, and what it is asked. What it brings of its own takes the place of the file's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub name: String,
+    pub config: Option<serde_json::Value>,
+    pub credential: Option<Vec<CredentialRule>>,
+    pub data: Option<BTreeMap<String, Source>>,
+    pub keyvalues: Option<BTreeMap<String, String>>,
+    pub clock: Option<Clock>,
+    pub seed: Option<u64>,
+    pub limits: Option<PolicyLimits>,
+    pub swarms: Option<BTreeMap<Hash, Counts>>,
+    /// A text that stands in the error with which `init`, or the data, is refused.
+    pub refused: Option<String>,
+    pub announce: Option<Announce>,
+    pub scrape: Option<Scrape>,
+    pub expect: Option<Expect>,
+    #[serde(default)]
+    pub calls: Vec<Call>,
+}
+
+/// One of several calls.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// How far the clock moves on before it.
+    #[serde(default, deserialize_with = "config::duration")]
+    pub after: Duration,
+    /// New versions of data sources.
+    #[serde(default)]
+    pub data: BTreeMap<String, Version>,
+    /// A text that stands in the error with which the plugin refuses the data.
+    pub refused: Option<String>,
+    pub announce: Option<Announce>,
+    pub scrape: Option<Scrape>,
+    pub expect: Option<Expect>,
+}
+
+/// A data source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub format: DataFormat,
+    pub lines: Option<Vec<String>>,
+    pub text: Option<String>,
+    /// Relative to the file of cases.
+    pub file: Option<PathBuf>,
+}
+
+/// What a data source says from now on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Version {
+    pub lines: Option<Vec<String>>,
+    pub text: Option<String>,
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Counts {
+    pub seeders: u32,
+    pub leechers: u32,
+    pub completed: u32,
+}
+
+/// An announce; what is not said is that of a leecher at 192.0.2.1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Announce {
+    pub info_hash: Hash,
+    pub peer_id: Id,
+    pub address: IpAddr,
+    /// Who asks, where that is not `address`.
+    pub client_address: Option<IpAddr>,
+    pub port: u16,
+    pub event: config::Event,
+    pub transport: config::Transport,
+    pub left: Option<u64>,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub num_want: u32,
+    pub proxied: bool,
+    pub overridden: bool,
+    pub query: BTreeMap<String, String>,
+    pub path: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
+    /// What policies before this one left.
+    pub attributes: BTreeMap<String, String>,
+    /// What the answer would say so far, in seconds.
+    pub interval: u32,
+    pub min_interval: u32,
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        Self {
+            info_hash: Hash::default(),
+            peer_id: Id::default(),
+            address: Ipv4Addr::new(192, 0, 2, 1).into(),
+            client_address: None,
+            port: 6881,
+            event: config::Event::None,
+            transport: config::Transport::Http,
+            left: Some(1),
+            uploaded: 0,
+            downloaded: 0,
+            num_want: 50,
+            proxied: false,
+            overridden: false,
+            query: BTreeMap::new(),
+            path: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            interval: 1800,
+            min_interval: 900,
+        }
+    }
+}
+
+/// One info-hash of a scrape.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scrape {
+    pub info_hash: Hash,
+    pub address: IpAddr,
+    pub transport: config::Transport,
+    pub query: BTreeMap<String, String>,
+    pub path: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Default for Scrape {
+    fn default() -> Self {
+        let Announce { info_hash, address, transport, .. } = Announce::default();
+        Self {
+            info_hash,
+            address,
+            transport,
+            query: BTreeMap::new(),
+            path: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+        }
+    }
+}
