@@ -20,6 +20,7 @@ mod limits;
 mod locality;
 mod passkey;
 mod plugin_tools;
+mod plugin_tools_cases;
 mod policies;
 mod ranking;
 mod rate_limit;

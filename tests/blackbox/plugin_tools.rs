@@ -12,7 +12,7 @@ use karuta_tests::{Daemon, karuta, plugins, root};
 use tempfile::TempDir;
 
 /// Runs `karuta plugin` in a folder. What it compiles is kept away from the user's own state.
-fn plugin(arguments: &[&str], folder: &Path) -> Output {
+pub fn plugin(arguments: &[&str], folder: &Path) -> Output {
     let arguments = [&["plugin"], arguments].concat();
     let mut command = karuta(&arguments, folder);
     command.env("STATE_DIRECTORY", folder.join(".state")).output().expect("karuta runs")
@@ -20,7 +20,7 @@ fn plugin(arguments: &[&str], folder: &Path) -> Output {
 
 /// What it says where all goes well.
 #[track_caller]
-fn fine(output: &Output) -> String {
+pub fn fine(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}{errors}");
@@ -28,23 +28,18 @@ fn fine(output: &Output) -> String {
 }
 
 /// What it says to its standard error, and the exit code.
-fn wrong(output: &Output) -> (i32, String) {
+pub fn wrong(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     (output.status.code().unwrap_or(-1), text)
 }
 
 /// A folder with a shipped component and a file of cases.
-fn with_cases(component: &str, cases: &str) -> TempDir {
+pub fn with_cases(component: &str, cases: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let file = format!("{component}.wasm");
     fs::copy(plugins().join(&file), folder.path().join(&file)).expect(component);
     fs::write(folder.path().join("cases.yaml"), cases).unwrap();
     folder
-}
-
-/// Runs the cases of a folder.
-fn test(folder: &TempDir, component: &str) -> Output {
-    plugin(&["test", &format!("{component}.wasm")], folder.path())
 }
 
 #[test]
@@ -72,154 +67,6 @@ fn a_component_is_shown() {
     }
     let checked = fine(&plugin(&["check", "torrent-approval.wasm"], folder.path()));
     assert_eq!(checked, said.replacen(".wasm\n", ".wasm: fine\n", 1));
-}
-
-#[test]
-fn cases_pass() {
-    let folder = with_cases(
-        "torrent-approval",
-        "
-config: { allow_from: approved, scrapes: hide }
-data:
-  approved: { format: info-hashes, lines: [a94a8fe5ccb19ba61c4c0873d391e987982fbbd3, '# none'] }
-cases:
-  - name: approved
-    announce: { info_hash: a94a8fe5ccb19ba61c4c0873d391e987982fbbd3 }
-    expect: next
-  - name: another
-    announce: { info_hash: A94A8FE5CCB19BA61C4C0873D391E987982FBBD4, transport: udp }
-    expect: { verdict: reject, failure: unapproved torrent, retry_in: null, warning: null }
-  - name: the list changes
-    calls:
-      - scrape: {}
-        expect: { hidden: true }
-      - data: { approved: { text: \"6b61727574612d746573742d746f7272656e742d\\n\" } }
-        scrape: { info_hash: 6b61727574612d746573742d746f7272656e742d }
-        expect: { verdict: next, hidden: false }
-      - data: { approved: { lines: [short] } }
-        refused: \"line 1: `short`\"
-  - name: a list that is not there
-    data: {}
-    refused: no data source `approved`
-",
-    );
-    let said = fine(&test(&folder, "torrent-approval"));
-    assert_eq!(
-        said,
-        "ok    approved\nok    another\nok    the list changes\nok    a list that is not there\n\
-         torrent-approval: all 4 cases passed\n"
-    );
-}
-
-#[test]
-fn the_clock_the_key_values_and_the_log_are_the_test_s() {
-    let folder = with_cases(
-        "test-tally",
-        "
-keyvalues: { left: here }
-cases:
-  - name: counts
-    calls:
-      - announce: {}
-        expect: { verdict: next, warning: '1', keyvalues: { announces: '1', left: here, nothing: null } }
-      - after: 10m
-        announce: {}
-        expect: { warning: '2' }
-  - name: knows nothing of other cases
-    announce: {}
-    expect: { warning: '1' }
-",
-    );
-    fine(&test(&folder, "test-tally"));
-}
-
-#[test]
-fn what_differs_is_shown_and_written_for_junit() {
-    let folder = with_cases(
-        "client-approval",
-        "config: { deny: [-XL] }
-cases:
-  - name: lets others in
-    announce: { peer_id: -TR4050- }
-    expect: next
-  - name: \"lets <Xunlei> in\"
-    announce: { peer_id: -XL0012-abc }
-    expect: { verdict: next, failure: null }
-  - name: refuses nonsense
-    config: { deny: 7 }
-    refused: something else
-",
-    );
-    let output = plugin(
-        &["test", "client-approval.wasm", "cases.yaml", "--junit", "out.xml"],
-        folder.path(),
-    );
-    let (code, said) = wrong(&output);
-    assert_eq!((code, &*said), (1, "karuta: client-approval: 2 of 3 cases failed"));
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        shown.starts_with(
-            "ok    lets others in\n\
-             FAIL  lets <Xunlei> in (cases.yaml:6:5)\n      \
-             verdict: expected \"next\", got \"reject\"\n      \
-             failure: expected nothing, got \"unapproved client\"\n\
-             FAIL  refuses nonsense (cases.yaml:9:5)\n      \
-             refused: expected \"something else\", got \"deny: "
-        ),
-        "{shown}"
-    );
-    let report = fs::read_to_string(folder.path().join("out.xml")).unwrap();
-    assert!(
-        report.contains("<testsuite name=\"client-approval\" tests=\"3\" failures=\"2\" "),
-        "{report}"
-    );
-    assert!(report.contains("name=\"lets &lt;Xunlei&gt; in\""), "{report}");
-    assert!(
-        report.contains(
-            "<failure message=\"verdict: expected &quot;next&quot;, got &quot;reject&quot;\">"
-        ),
-        "{report}"
-    );
-}
-
-#[test]
-fn files_of_cases_are_strict() {
-    for (cases, expected) in [
-        ("cases: []\n", "cases.yaml:1:8: cases: no cases, expected at least one"),
-        (
-            "cases:\n  - nam: x\n",
-            "cases.yaml:2:5: cases[0]: unknown key `nam`, did you mean `name`?",
-        ),
-        (
-            "cases:\n  - name: x\n",
-            "cases.yaml:2:5: cases[0]: nothing to do, expected `announce`, `scrape`, `calls` or `refused`",
-        ),
-        (
-            "cases:\n  - name: x\n    announce: { info_hash: ab }\n",
-            "cases.yaml:3:28: cases[0].announce.info_hash: invalid info-hash `ab`, expected 40 \
-             hexadecimal digits",
-        ),
-        (
-            "clock: noon\ncases:\n  - name: x\n    announce: {}\n",
-            "cases.yaml:1:8: clock: invalid time `noon`, expected one of UTC such as \
-             2026-01-31T22:30:00Z",
-        ),
-        (
-            "cases:\n  - name: x\n    announce: {}\n    expect: { verdict: maybe }\n",
-            "cases.yaml:4:24: cases[0].expect.verdict: unknown value `maybe`, expected one of next, \
-             accept, reject, drop",
-        ),
-        (
-            "cases:\n  - name: x\n    scrape: {}\n    calls: [{ scrape: {} }]\n",
-            "cases.yaml:2:5: cases[0]: both a call of its own and `calls`, expected one of them",
-        ),
-        ("cases: {\n", "cases.yaml:2:1: "),
-    ] {
-        let folder = with_cases("client-approval", cases);
-        let (code, said) = wrong(&test(&folder, "client-approval"));
-        assert_eq!(code, 2, "{said}");
-        assert!(said.starts_with(&format!("karuta: {expected}")), "{said}\n{expected}");
-    }
 }
 
 #[test]

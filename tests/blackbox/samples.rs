@@ -29,17 +29,22 @@ fn clock(minutes: u64) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
+/// Runs a sample's cases.
+fn passes(name: &str, cases: &str) {
+    let component = plugins().join(format!("{name}.wasm"));
+    let cases = root().join("plugins/samples").join(cases);
+    let paths = [&component, &cases].map(|path| path.to_str().expect("a path of text"));
+    let tested = run(&["plugin", "test", paths[0], paths[1]], &root());
+    let said = [tested.stdout, tested.stderr].concat();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 fn quiet_hours(language: &str, limits: &str) {
     let name = format!("quiet-hours-{language}");
     if !is_built(&name) {
         return;
     }
-    let (component, cases) =
-        (plugins().join(format!("{name}.wasm")), root().join("plugins/samples/cases.yaml"));
-    let paths = [&component, &cases].map(|path| path.to_str().expect("a path of text"));
-    let tested = run(&["plugin", "test", paths[0], paths[1]], &root());
-    let said = [tested.stdout, tested.stderr].concat();
-    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
+    passes(&name, "cases.yaml");
 
     let hex = |letter| torrent(letter).map(|byte| format!("{byte:02x}")).concat();
     let (from, to) = (clock(23 * 60), clock(60));
@@ -120,6 +125,7 @@ fn a_digest_in_python_is_posted_to_a_webhook() {
     if !is_built("digest-python") {
         return;
     }
+    passes("digest-python", "digest-python/cases.yaml");
     let server = Server::with("ok");
     let url = server.url("/hook");
     let daemon = Daemon::start(&format!(

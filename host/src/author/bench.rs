@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cases::{Cases, Measured, name_of};
 use super::{Failure, engine, engine_counting_fuel, inspect};
-use crate::policy::{Candidate, Engine, Exchange, Setting, Trial};
+use crate::policy::{Candidate, Engine, Exchange, Question, Setting, Trial};
 
 /// How long each call is repeated at most, and how often.
 const TIME: Duration = Duration::from_secs(1);
@@ -85,20 +85,20 @@ fn plain(engine: &Engine, candidate: &Candidate, name: &str) -> Result<Measured,
         ..Setting::default()
     };
     let trial = Trial::start(engine, candidate, &setting)?;
-    let exchange = Box::<Exchange>::default();
-    Ok(Measured { name: "an announce".to_owned(), trial, exchange, scrape: false })
+    let question = Question::Announce(Box::<Exchange>::default());
+    Ok(Measured { name: "an announce".to_owned(), trial, question })
 }
 
 /// The times of many calls in their order, without what the clock itself takes.
 fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
-    let Measured { trial, exchange, scrape, .. } = call;
+    let Measured { trial, question, .. } = call;
     for _ in 0..WARM_UP {
-        trial.time(exchange, *scrape)?;
+        trial.time(question)?;
     }
     let mut times = Vec::with_capacity(CALLS);
     let start = Instant::now();
     while times.len() < CALLS && start.elapsed() < TIME {
-        times.push(trial.time(exchange, *scrape)?.saturating_sub(clock));
+        times.push(trial.time(question)?.saturating_sub(clock));
     }
     times.sort_unstable();
     Some(times)
@@ -106,11 +106,11 @@ fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
 
 /// The fuel of a call, as a mean over many: not every one collects garbage.
 fn fuel(mut call: Measured) -> Option<u64> {
-    let Measured { trial, exchange, scrape, .. } = &mut call;
+    let Measured { trial, question, .. } = &mut call;
     for _ in 0..WARM_UP {
-        trial.time(exchange, *scrape)?;
+        trial.time(question)?;
     }
-    let fuel = (0..FUELLED).map(|_| trial.fuel(exchange, *scrape));
+    let fuel = (0..FUELLED).map(|_| trial.fuel(question));
     fuel.sum::<Option<u64>>().map(|fuel| fuel / FUELLED as u64)
 }
 

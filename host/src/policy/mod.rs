@@ -28,6 +28,7 @@ mod values;
 mod wasi;
 
 pub use artifact::Artifacts;
+pub use bindings::imports::types::Verdict;
 pub use chain::{Chain, NewLink, Policy, Ruling, When};
 pub use component::Refusal;
 pub use contract::{VERSION, WIT};
@@ -37,4 +38,4 @@ pub use explain::{Explanation, explain};
 pub use generation::{Change, Generation};
 pub use plugin::{LoadError, Stage, hex};
 pub use state::{Scope, Swarms};
-pub use trial::{Candidate, Given, Said, Setting, Trial};
+pub use trial::{Answers, Asked, Candidate, Ended, Given, Question, Reply, Said, Setting, Trial};

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::clock::Clock;
 use super::component::{self, Code, Refusal};
 use super::engine::Engine;
-use super::host::http::Allowed;
+use super::host::http::{Allowed, Carrier};
 use super::host::locality::Planned;
 use super::instance::{Instance, Place, Role};
 use super::ledger::Ledger;
@@ -46,7 +46,7 @@ pub struct Plugin {
     /// What its control instance hands to the workers.
     pub(super) publications: Arc<Publications>,
     /// What its control instance may ask; `None`: nothing.
-    pub(super) http: Option<Arc<Client>>,
+    pub(super) http: Option<Arc<dyn Carrier>>,
     /// The series of trials, which nobody sees.
     pub(super) trial_series: Arc<Series>,
     /// What its trial defined.
@@ -276,9 +276,9 @@ fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition
     policy.data.iter().map(define).collect()
 }
 
-fn http(allow: &config::Allow) -> Option<Arc<Client>> {
+fn http(allow: &config::Allow) -> Option<Arc<dyn Carrier>> {
     let allowed = Allowed(allow.http.clone());
-    (!allowed.0.is_empty()).then(|| Arc::new(Client::new(allowed)))
+    (!allowed.0.is_empty()).then(|| Arc::new(Client::new(allowed)) as Arc<dyn Carrier>)
 }
 
 fn origin(key: &config::DataSource) -> data::Origin {

@@ -8,6 +8,7 @@ use wasmtime::ResourceLimiter;
 
 use super::clock::Clock;
 use super::exchange::Exchange;
+use super::host::http::Carrier;
 use super::host::keyvalue::Storage;
 use super::host::locality::Plans;
 use super::host::log::Sink;
@@ -17,7 +18,6 @@ use super::instance::Role;
 use super::publications::Publications;
 use super::wasi::Wasi;
 use crate::bittorrent::{Counts, InfoHash};
-use crate::fetch::Client;
 
 /// The host functions work on this.
 pub struct State {
@@ -42,7 +42,7 @@ pub struct State {
     pub staged: BTreeMap<Arc<str>, Arc<[u8]>>,
     /// What has been published.
     pub publications: Arc<Publications>,
-    pub http: Option<Arc<Client>>,
+    pub http: Option<Arc<dyn Carrier>>,
     pub call: Call,
 }
 

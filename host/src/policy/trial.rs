@@ -1,21 +1,23 @@
 //! A plugin by itself, without a tracker: what `karuta plugin` checks, tests and measures, by the
 //! code that runs it in one.
 
+mod ask;
+mod web;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::bindings::imports::types::Verdict;
 use super::clock::Clock;
 use super::component::{self, Code, Refusal};
 use super::engine::Engine;
-use super::exchange::Exchange;
-use super::explain;
+use super::host::http::Carrier;
 use super::instance::{Instance, Place, Role};
+use super::ledger::{Difference, Outcome};
 use super::plugin::{Identity, Plugin};
 use super::state::{Scope, Swarms};
 use super::storage::Store;
@@ -24,6 +26,10 @@ use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
 use crate::data;
 use crate::metrics::Hook;
 use crate::watch::Stamp;
+
+pub use self::ask::{Ended, Question, Said};
+use self::web::Web;
+pub use self::web::{Answers, Asked, Reply};
 
 /// A component that this host takes, compiled and linked.
 #[derive(Clone)]
@@ -47,6 +53,8 @@ pub struct Setting {
     pub limits: PolicyLimits,
     /// What the plugin sees of the swarms.
     pub swarms: HashMap<InfoHash, Counts>,
+    /// What its control instance may ask.
+    pub http: Answers,
     /// Seconds.
     pub max_interval: u32,
     pub max_num_want: u32,
@@ -59,26 +67,20 @@ pub struct Given {
     pub bytes: Vec<u8>,
 }
 
-/// What a hook said.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
-    /// `next`, `accept`, `reject` or `drop`; `None` where the call failed, or there is no such hook.
-    pub verdict: Option<&'static str>,
-    /// Why the call failed.
-    pub error: Option<String>,
-    /// What it changes of the answer, by the names that `karuta explain` shows.
-    pub changes: Map<String, Value>,
-    pub label: Option<u64>,
-    /// The names of the scope, and seconds.
-    pub remember: Option<(Vec<&'static str>, u64)>,
-}
-
-/// One instance of a plugin, as a worker has it, on a clock that stands still.
+/// One instance of a plugin as a worker has it, and a control instance where it has one, on a clock
+/// that stands still.
 pub struct Trial {
     plugin: Arc<Plugin>,
     instance: Instance,
     /// A call failed: the next one has a new instance.
     poisoned: bool,
+    /// Gone where a call failed.
+    control: Option<Instance>,
+    web: Arc<Web>,
+    /// What its observer was offered last.
+    batch: Vec<(u64, Difference, Box<Outcome>)>,
+    /// The id of the last outcome.
+    last_id: u64,
 }
 
 impl Candidate {
@@ -123,11 +125,16 @@ impl Candidate {
     ///
     /// Why there is none.
     pub fn instantiate(&self, engine: &Engine, setting: &Setting) -> Result<(), String> {
-        let plugin = self.plugin(engine, setting)?;
+        let plugin = self.plugin(engine, setting, None)?;
         Instance::hollow(&plugin, TRIAL).map(drop)
     }
 
-    fn plugin(&self, engine: &Engine, setting: &Setting) -> Result<Plugin, String> {
+    fn plugin(
+        &self,
+        engine: &Engine,
+        setting: &Setting,
+        http: Option<Arc<dyn Carrier>>,
+    ) -> Result<Plugin, String> {
         let name: Arc<str> = setting.name.as_str().into();
         let source = |(source, given): (&String, &Given)| {
             let definition = data::Definition {
@@ -176,7 +183,7 @@ impl Candidate {
             series: engine.series.hidden(&name),
             ledger: Arc::default(),
             publications: Arc::default(),
-            http: None,
+            http,
             trial_series: engine.series.hidden(&name),
             plans: OnceLock::new(),
             name,
@@ -186,6 +193,7 @@ impl Candidate {
 
 const TRIAL: Place = Place { role: Role::Trial, worker: 0, workers: 1 };
 const WORKER: Place = Place { role: Role::Worker, worker: 0, workers: 1 };
+const CONTROL: Place = Place { role: Role::Control, worker: 0, workers: 1 };
 
 /// Swarms that are as a test wants them.
 struct Fixed(HashMap<InfoHash, Counts>);
@@ -197,7 +205,7 @@ impl Swarms for Fixed {
 }
 
 impl Trial {
-    /// Tries the plugin as a reload does, then makes an instance as a worker has it, with its data.
+    /// Tries the plugin as a reload does, then makes its instances, with its data.
     ///
     /// # Errors
     ///
@@ -207,13 +215,17 @@ impl Trial {
         candidate: &Candidate,
         setting: &Setting,
     ) -> Result<Self, String> {
-        let plugin = Arc::new(candidate.plugin(engine, setting)?);
+        let web = Arc::new(Web::new(setting.http.clone()));
+        let plugin = Arc::new(candidate.plugin(engine, setting, Some(web.clone()))?);
         make(&plugin, TRIAL)?;
         let instance = make(&plugin, WORKER)?;
-        Ok(Self { plugin, instance, poisoned: false })
+        let control =
+            plugin.code.hooks.has_control().then(|| make(&plugin, CONTROL)).transpose()?;
+        let (batch, last_id) = (Vec::new(), 0);
+        Ok(Self { plugin, instance, poisoned: false, control, web, batch, last_id })
     }
 
-    /// Another instance of the same plugin.
+    /// Another instance of the same plugin, as a worker has it.
     ///
     /// # Errors
     ///
@@ -229,12 +241,12 @@ impl Trial {
         self.plugin.clock.advance(by);
     }
 
-    /// When that is, for requests.
-    pub fn now(&self) -> Instant {
-        self.plugin.clock.now()
+    /// Has URLs answer something else from now on.
+    pub fn answer(&self, answers: Answers) {
+        self.web.answer(answers);
     }
 
-    /// Gives a data source a new version; an instance with it takes the place of the other.
+    /// Gives a data source a new version; instances with it take the place of the others.
     ///
     /// # Errors
     ///
@@ -247,65 +259,13 @@ impl Trial {
             trial?.feed(&self.plugin, Some((name, source.number() + 1, bytes)))?;
         }
         source.offer(bytes).map_err(|reason| format!("{name}: {reason}"))?;
-        match source.is_raw() {
-            true => self.renew(),
-            false => Ok(()),
-        }
-    }
-
-    /// Asks `on-announce`, or else `on-scrape`. What an instance says that failed counts for
-    /// nothing, and another takes its place.
-    ///
-    /// # Errors
-    ///
-    /// The other does not come up.
-    pub fn ask(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Result<Said, String> {
-        if self.poisoned {
+        if source.is_raw() {
             self.renew()?;
-        }
-        let result = match scrape {
-            true => self.instance.scrape(exchange),
-            false => self.instance.announce(exchange),
-        };
-        let said = match result {
-            None => Said::default(),
-            Some(Ok(verdict)) => Said {
-                verdict: Some(explain::label(verdict)),
-                error: None,
-                changes: explain::shown(&exchange.changes),
-                label: exchange.changes.locality.map(|at| at.label),
-                remember: self
-                    .instance
-                    .remember()
-                    .map(|(scope, time)| (explain::names(scope), time.as_secs())),
-            },
-            Some(Err(failure)) => {
-                self.poisoned = true;
-                Said { error: Some(failure.to_string()), ..Said::default() }
+            if self.plugin.code.hooks.has_control() {
+                self.control = Some(make(&self.plugin, CONTROL)?);
             }
-        };
-        exchange.discard();
-        Ok(said)
-    }
-
-    /// How long one call of `on-announce`, or else `on-scrape`, takes; `None` where it failed or
-    /// there is no such hook.
-    pub fn time(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Option<Duration> {
-        let start = Instant::now();
-        let result = match scrape {
-            true => self.instance.scrape(exchange),
-            false => self.instance.announce(exchange),
-        };
-        let took = start.elapsed();
-        exchange.discard();
-        result?.ok().map(|_: Verdict| took)
-    }
-
-    /// The fuel that one call takes, on an engine that counts it; `None` as of [`Trial::time`].
-    pub fn fuel(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Option<u64> {
-        let before = self.instance.fuel()?;
-        self.time(exchange, scrape)?;
-        Some(before - self.instance.fuel()?)
+        }
+        Ok(())
     }
 
     /// A value of the policy's key-values.

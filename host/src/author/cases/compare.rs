@@ -1,10 +1,14 @@
 //! What a call said, against what it was expected to say.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Expect, Label, Part, Remember, Wanted};
-use crate::policy::Said;
+use super::schema::{Expect, Label, Part, Place, Remember, Request, Wanted};
+use crate::policy::{Asked, Said};
 
 /// A line for each field that differs; `values` looks up a key-value.
 pub fn differences(
@@ -13,18 +17,37 @@ pub fn differences(
     logs: &[String],
     values: impl Fn(&str) -> Option<Vec<u8>>,
 ) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(error) = &said.error {
-        match &expect.error {
-            Wanted::Is(text) if error.contains(text.as_str()) => return lines,
-            Wanted::Is(text) => lines.push(super::differs("error", text, error)),
-            Wanted::Any | Wanted::Nothing => lines.push(format!("the call failed: {error}")),
+    let mut lines = match (&said.error, &expect.error) {
+        (None, Wanted::Any | Wanted::Nothing) => answered(expect, said),
+        (None, Wanted::Is(text)) => vec![super::differs("error", text, "none")],
+        (Some(error), Wanted::Is(text)) if error.contains(text.as_str()) => Vec::new(),
+        (Some(error), Wanted::Is(text)) => return vec![super::differs("error", text, error)],
+        (Some(error), _) => return vec![format!("the call failed: {error}")],
+    };
+    // What a call that failed did outside of its answer stays done.
+    let mut check = |line: Option<String>| lines.extend(line);
+    check(published(&expect.published, said));
+    check(requested(&expect.requests, &said.requests));
+    check(logged(&expect.logs, logs));
+    for (key, wanted) in &expect.keyvalues {
+        let found = values(key).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if found != *wanted {
+            let show = |text: &Option<String>| {
+                text.as_ref().map_or("nothing".into(), |text| json!(text).to_string())
+            };
+            check(Some(format!(
+                "keyvalues.{key}: expected {}, got {}",
+                show(wanted),
+                show(&found)
+            )));
         }
-        return lines;
     }
-    if let Wanted::Is(text) = &expect.error {
-        lines.push(super::differs("error", text, "none"));
-    }
+    lines
+}
+
+/// The differences of what a hook returned and of what it changed of the answer.
+fn answered(expect: &Expect, said: &Said) -> Vec<String> {
+    let mut lines = Vec::new();
     // A plugin without the hook is not asked, which is as good as this.
     let verdict = said.verdict.unwrap_or("next");
     let change = |name: &str| said.changes.get(name).cloned();
@@ -46,21 +69,55 @@ pub fn differences(
     check(differs("attributes", &expect.attributes, attributes.or(Some(json!({})))));
     check(differs("hidden", &expect.hidden, change("hidden").or(Some(json!(false)))));
     check(remembers(&expect.remember, said));
-    check(logged(&expect.logs, logs));
-    for (key, wanted) in &expect.keyvalues {
-        let found = values(key).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        if found != *wanted {
-            let show = |text: &Option<String>| {
-                text.as_ref().map_or("nothing".into(), |text| json!(text).to_string())
-            };
-            check(Some(format!(
-                "keyvalues.{key}: expected {}, got {}",
-                show(wanted),
-                show(&found)
-            )));
-        }
-    }
+    check(differs("ranking", &expect.ranking, said.ranking.as_deref().map(ranking)));
     lines
+}
+
+/// Peers as texts, and the indices of none as they are.
+fn ranking(peers: &[Result<SocketAddr, u32>]) -> Value {
+    let one = |peer: &Result<SocketAddr, u32>| match peer {
+        Ok(peer) => json!(peer),
+        Err(index) => json!(index),
+    };
+    peers.iter().map(one).collect()
+}
+
+fn published(wanted: &Wanted<BTreeMap<String, String>>, said: &Said) -> Option<String> {
+    let blobs = said.published.iter();
+    let found = blobs.map(|(name, bytes)| (name.clone(), json!(String::from_utf8_lossy(bytes))));
+    differs("published", wanted, Some(Value::Object(found.collect())))
+}
+
+fn requested(wanted: &Wanted<Vec<Request>>, found: &[Asked]) -> Option<String> {
+    let wanted = match wanted {
+        Wanted::Any => return None,
+        Wanted::Nothing => &[][..],
+        Wanted::Is(list) => list,
+    };
+    let same = wanted.len() == found.len() && wanted.iter().zip(found).all(|(w, f)| is_one(w, f));
+    let show = |asked: &Asked| {
+        let Asked { method, url, headers, body } = asked;
+        let header = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes())))
+        };
+        let headers: Map<_, _> = headers.iter().map(header).collect();
+        let body = String::from_utf8_lossy(body);
+        json!({ "method": method, "url": url, "headers": headers, "body": body })
+    };
+    let found: Vec<Value> = found.iter().map(show).collect();
+    (!same).then(|| format!("requests: expected {}, got {}", json!(wanted), json!(found)))
+}
+
+/// Whether a request is as it is wanted.
+fn is_one(wanted: &Request, found: &Asked) -> bool {
+    let Request { method, url, headers, body } = wanted;
+    let header = |(name, value): (&String, &String)| {
+        found.headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes())
+    };
+    method.as_ref().is_none_or(|method| *method == found.method)
+        && url.as_ref().is_none_or(|Place(url)| url.as_str() == found.url)
+        && headers.iter().all(header)
+        && body.as_ref().is_none_or(|body| String::from_utf8_lossy(&found.body).contains(body))
 }
 
 /// The line where a field is not as wanted. Empty lists and mappings and `false` count as nothing.

@@ -1,9 +1,10 @@
 //! `karuta plugin test`: a component against a file of cases, run by the host's own code.
 
+mod check;
 mod compare;
-mod exchange;
 mod junit;
 mod log;
+mod question;
 mod schema;
 
 use std::fs;
@@ -12,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::schema::{Call, Case, Expect, File};
+use self::schema::{Ask, Call, Case, Expect, File};
 use super::Failure;
 use crate::config::{self, Source, Tracker};
-use crate::policy::{Candidate, Engine, Exchange, Given, Setting, Trial};
+use crate::policy::{Candidate, Engine, Given, Question, Setting, Trial};
 
 /// A file of cases, with the place of everything in it.
 pub struct Cases {
@@ -94,55 +95,9 @@ impl Cases {
         let (file, source) = config::load_as::<File>(path).map_err(usage)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let cases = Self { file, source, folder };
-        cases.check().map_err(|(path, wrong)| usage(cases.source.error(&path, wrong)))?;
+        check::check(&cases.file)
+            .map_err(|(path, wrong)| usage(cases.source.error(&path, wrong)))?;
         Ok(cases)
-    }
-
-    /// What of the keys does not go together; the path into the file, and what is wrong.
-    fn check(&self) -> Result<(), (String, String)> {
-        if self.file.cases.is_empty() {
-            return Err(("cases".into(), "no cases, expected at least one".into()));
-        }
-        for (at, case) in self.file.cases.iter().enumerate() {
-            let path = format!("cases[{at}]");
-            let single = case.announce.is_some() || case.scrape.is_some();
-            let wrong = |what: &str| Err((path.clone(), what.to_owned()));
-            match () {
-                () if case.announce.is_some() && case.scrape.is_some() => {
-                    return wrong("both `announce` and `scrape`, expected one, or `calls`");
-                }
-                () if single && !case.calls.is_empty() => {
-                    return wrong("both a call of its own and `calls`, expected one of them");
-                }
-                () if case.refused.is_some() && (single || !case.calls.is_empty()) => {
-                    return wrong("what is `refused` cannot be called");
-                }
-                () if case.expect.is_some() && !single => {
-                    return wrong("`expect` without `announce` or `scrape`");
-                }
-                () if case.refused.is_none() && !single && case.calls.is_empty() => {
-                    return wrong(
-                        "nothing to do, expected `announce`, `scrape`, `calls` or `refused`",
-                    );
-                }
-                () => {}
-            }
-            for (number, call) in case.calls.iter().enumerate() {
-                let path = format!("{path}.calls[{number}]");
-                let asks = call.announce.is_some() || call.scrape.is_some();
-                let wrong = |what: &str| Err((path.clone(), what.to_owned()));
-                if call.announce.is_some() && call.scrape.is_some() {
-                    return wrong("both `announce` and `scrape`, expected one");
-                }
-                if call.expect.is_some() && !asks {
-                    return wrong("`expect` without `announce` or `scrape`");
-                }
-                if call.refused.is_some() && call.data.is_empty() {
-                    return wrong("`refused` without `data`");
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Runs all cases in their order; none knows of another.
@@ -183,9 +138,8 @@ impl Cases {
             (Err(reason), Some(text)) => return Err(differs("refused", text, &reason)),
             (Err(reason), None) => return Err(format!("it is refused: {reason}")),
         };
-        if let Some(exchange) = exchange::of(case.announce.as_ref(), case.scrape.as_ref()) {
-            let scrape = case.scrape.is_some();
-            return ask(&mut trial, exchange?, scrape, case.expect.as_ref(), "", outcome);
+        if let [only] = case.asks()[..] {
+            return ask(&mut trial, only, case.expect.as_ref(), "", outcome);
         }
         for (at, call) in case.calls.iter().enumerate() {
             self.call(&mut trial, call, &format!("call {}: ", at + 1), outcome)?;
@@ -220,12 +174,10 @@ impl Cases {
                 (Err(reason), None) => return Err(format!("{which}data is refused: {reason}")),
             }
         }
-        match exchange::of(call.announce.as_ref(), call.scrape.as_ref()) {
-            None => Ok(()),
-            Some(exchange) => {
-                let scrape = call.scrape.is_some();
-                ask(trial, exchange?, scrape, call.expect.as_ref(), which, outcome)
-            }
+        trial.answer(question::answers(&call.http)?);
+        match call.asks()[..] {
+            [only] => ask(trial, only, call.expect.as_ref(), which, outcome),
+            _ => Ok(()),
         }
     }
 
@@ -249,7 +201,8 @@ impl Cases {
             clock: case.clock.unwrap_or(file.clock).0,
             seed: case.seed.unwrap_or(file.seed),
             limits: case.limits.unwrap_or(file.limits),
-            swarms: swarms.map(|(hash, counts)| (hash.0, exchange::counts(*counts))).collect(),
+            swarms: swarms.map(|(hash, counts)| (hash.0, question::counts(*counts))).collect(),
+            http: question::answers(case.http.as_ref().unwrap_or(&file.http))?,
             max_interval: u32::try_from(defaults.max_interval.as_secs()).unwrap_or(u32::MAX),
             max_num_want: defaults.num_want.max,
         })
@@ -281,19 +234,14 @@ impl Cases {
     ) -> Result<Vec<Measured>, Failure> {
         let mut list = Vec::new();
         for case in self.file.cases.iter().filter(|case| case.refused.is_none()) {
-            let last = case.calls.iter().rev().map(|call| (&call.announce, &call.scrape));
-            let (announce, scrape) = std::iter::once((&case.announce, &case.scrape))
-                .chain(last)
-                .find(|(announce, scrape)| announce.is_some() || scrape.is_some())
-                .unwrap_or((&None, &None));
-            let Some(exchange) = exchange::of(announce.as_ref(), scrape.as_ref()) else { continue };
+            let asks = case.asks().into_iter().chain(case.calls.iter().flat_map(Call::asks));
+            let Some(last) = asks.last() else { continue };
             let setting = self.setting(case, name)?;
             let trial = Trial::start(engine, candidate, &setting);
             list.push(Measured {
                 name: case.name.clone(),
                 trial: trial.map_err(|reason| format!("{}: {reason}", case.name))?,
-                exchange: exchange?,
-                scrape: scrape.is_some(),
+                question: question::of(last)?,
             });
         }
         Ok(list)
@@ -304,20 +252,18 @@ impl Cases {
 pub struct Measured {
     pub name: String,
     pub trial: Trial,
-    pub exchange: Box<Exchange>,
-    pub scrape: bool,
+    pub question: Question,
 }
 
 fn ask(
     trial: &mut Trial,
-    mut exchange: Box<Exchange>,
-    scrape: bool,
+    what: Ask,
     expect: Option<&Expect>,
     which: &str,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    exchange.now = trial.now();
-    let (said, logs) = log::capture(|| trial.ask(&mut exchange, scrape));
+    let mut question = question::of(what)?;
+    let (said, logs) = log::capture(|| trial.ask(&mut question));
     let said = said?;
     let nothing = Expect::default();
     let expect = expect.unwrap_or(&nothing);

@@ -1,26 +1,76 @@
-//! Requests as a file of cases writes them, for the host's own code.
+//! What a file of cases asks, for the host's own code.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::schema::{Announce, Counts, Scrape};
+use super::schema::{self, Announce, Ask, Counts, Observe, Place, Rank, Scrape};
 use crate::bittorrent;
 use crate::config;
-use crate::policy::{Exchange, Source};
+use crate::policy::{Answers, Ended, Exchange, Question, Reply, Source, Verdict};
+use crate::swarm;
 
-/// The request of an announce or a scrape; `None` where there is neither.
-pub fn of(
-    announce: Option<&Announce>,
-    scrape: Option<&Scrape>,
-) -> Option<Result<Box<Exchange>, String>> {
-    match (announce, scrape) {
-        (Some(announce), _) => Some(request(announce, "/announce")),
-        (None, Some(scrape)) => Some(request(&as_announce(scrape), "/scrape")),
-        (None, None) => None,
+const ANNOUNCE: &str = "/announce";
+
+/// # Errors
+///
+/// What of it no request can say.
+pub fn of(ask: Ask) -> Result<Question, String> {
+    match ask {
+        Ask::Announce(announce) => request(announce, ANNOUNCE).map(Question::Announce),
+        Ask::Scrape(scrape) => request(&as_announce(scrape), "/scrape").map(Question::Scrape),
+        Ask::Rank(Rank { announce, candidates }) => {
+            let peers = candidates.iter().map(candidate).collect();
+            Ok(Question::Rank(request(announce, ANNOUNCE)?, peers))
+        }
+        Ask::Observe(Observe::Again) => Ok(Question::ObserveAgain),
+        Ask::Observe(Observe::Batch(outcomes)) => {
+            outcomes.iter().map(ended).collect::<Result<_, _>>().map(Question::Observe)
+        }
+        Ask::Tick => Ok(Question::Tick),
     }
+}
+
+/// # Errors
+///
+/// The URL, and what of its answer no answer can say.
+pub fn answers(http: &BTreeMap<Place, schema::Reply>) -> Result<Answers, String> {
+    let answer = |(place, reply): (&Place, &schema::Reply)| {
+        let url = place.0.clone();
+        let schema::Reply { status, headers: lines, body, error } = reply;
+        if let Some(error) = error {
+            return Ok((url, Err(error.clone())));
+        }
+        let wrong = |what: String| format!("http `{url}`: {what}");
+        let status = StatusCode::from_u16(*status)
+            .map_err(|_| wrong(format!("{status} is not the status of an answer")))?;
+        let headers = headers(lines).map_err(wrong)?;
+        let body = body.clone().into_bytes();
+        Ok((url, Ok(Reply { status, headers, body })))
+    };
+    http.iter().map(answer).collect()
+}
+
+fn candidate(candidate: &schema::Candidate) -> swarm::Candidate {
+    let schema::Candidate { peer, seeder, label, age } = *candidate;
+    let age = swarm::Seconds::try_from(age.as_secs()).unwrap_or(swarm::Seconds::MAX);
+    swarm::Candidate { peer, seeder, label: label.0, age }
+}
+
+fn ended(outcome: &schema::Outcome) -> Result<Ended, String> {
+    let schema::Outcome { announce, verdict, decided_by } = outcome;
+    let mut exchange = request(announce, ANNOUNCE)?;
+    exchange.answer.decided_by = decided_by.as_deref().map(Into::into);
+    let verdict = match verdict {
+        schema::Verdict::Next => Verdict::Next,
+        schema::Verdict::Accept => Verdict::Accept,
+        schema::Verdict::Reject => Verdict::Reject,
+        schema::Verdict::Drop => Verdict::Drop,
+    };
+    Ok(Ended { exchange, verdict })
 }
 
 pub fn counts(counts: Counts) -> bittorrent::Counts {

@@ -8,7 +8,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host as UrlHost, Url};
 
-use crate::fetch::{Admit, Request, Shown};
+use crate::fetch::{Admit, Answer, Client, Request, Shown};
 use crate::policy::bindings::imports::http::{Host, Response};
 use crate::policy::instance::Role;
 use crate::policy::state::State;
@@ -31,6 +31,20 @@ const OURS: [&str; 10] = [
     "upgrade",
     "proxy-connection",
 ];
+
+/// What carries the requests: a client, or in a trial what stands in for the network.
+pub trait Carrier: Send + Sync {
+    /// # Errors
+    ///
+    /// As [`Client::fetch`].
+    fn fetch(&self, request: Request) -> Result<Answer, String>;
+}
+
+impl Carrier for Client {
+    fn fetch(&self, request: Request) -> Result<Answer, String> {
+        self.fetch(request)
+    }
+}
 
 /// The URLs that a policy may ask: by origin, and by the beginning of the path in whole segments.
 pub struct Allowed(pub Vec<Url>);

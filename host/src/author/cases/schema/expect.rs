@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use serde::de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Place;
+
 /// What must come of a call: a verdict alone, or a mapping. What is not named is not compared.
 #[derive(Clone, Debug, Default)]
 pub struct Expect {
@@ -28,6 +30,26 @@ pub struct Expect {
     pub keyvalues: BTreeMap<String, Option<String>>,
     /// Stands in the text of a call that fails.
     pub error: Wanted<String>,
+    pub ranking: Wanted<Vec<SocketAddr>>,
+    /// By name.
+    pub published: Wanted<BTreeMap<String, String>>,
+    /// All of them, in their order.
+    pub requests: Wanted<Vec<Request>>,
+}
+
+/// A request over HTTP; what is not named is not compared.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Place>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Stands in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// The value that a field must have.
@@ -69,6 +91,9 @@ impl<'de> Deserialize<'de> for Expect {
             logs: Wanted<Vec<String>>,
             keyvalues: BTreeMap<String, Option<String>>,
             error: Wanted<String>,
+            ranking: Wanted<Vec<SocketAddr>>,
+            published: Wanted<BTreeMap<String, String>>,
+            requests: Wanted<Vec<Request>>,
         }
         struct Either;
         impl<'de> Visitor<'de> for Either {
@@ -88,9 +113,10 @@ impl<'de> Deserialize<'de> for Expect {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
+    #[default]
     Next,
     Accept,
     Reject,
@@ -157,7 +183,7 @@ impl<'de> Deserialize<'de> for Retry {
 }
 
 /// A locality label: a number, or hexadecimal digits behind `0x`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Label(pub u64);
 
 impl Serialize for Label {

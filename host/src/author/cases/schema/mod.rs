@@ -1,17 +1,19 @@
 //! The keys of a file of cases.
 
+mod control;
 mod expect;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use self::expect::{Expect, Label, Part, Remember, Wanted};
-pub use self::values::{Clock, Hash, Id};
+pub use self::control::{Observe, Outcome, Reply, Tick};
+pub use self::expect::{Expect, Label, Part, Remember, Request, Verdict, Wanted};
+pub use self::values::{Clock, Hash, Id, Place};
 use crate::config::{self, CredentialRule, DataFormat, PolicyLimits};
 
 /// What all cases have in common, and the cases.
@@ -34,6 +36,8 @@ pub struct File {
     pub limits: PolicyLimits,
     #[serde(default)]
     pub swarms: BTreeMap<Hash, Counts>,
+    #[serde(default)]
+    pub http: BTreeMap<Place, Reply>,
     pub cases: Vec<Case>,
 }
 
@@ -54,10 +58,14 @@ pub struct Case {
     pub seed: Option<u64>,
     pub limits: Option<PolicyLimits>,
     pub swarms: Option<BTreeMap<Hash, Counts>>,
+    pub http: Option<BTreeMap<Place, Reply>>,
     /// A text that stands in the error with which `init`, or the data, is refused.
     pub refused: Option<String>,
     pub announce: Option<Announce>,
     pub scrape: Option<Scrape>,
+    pub rank: Option<Rank>,
+    pub observe: Option<Observe>,
+    pub tick: Option<Tick>,
     pub expect: Option<Expect>,
     #[serde(default)]
     pub calls: Vec<Call>,
@@ -75,9 +83,58 @@ pub struct Call {
     pub data: BTreeMap<String, Version>,
     /// A text that stands in the error with which the plugin refuses the data.
     pub refused: Option<String>,
+    /// What URLs answer from now on.
+    #[serde(default)]
+    pub http: BTreeMap<Place, Reply>,
     pub announce: Option<Announce>,
     pub scrape: Option<Scrape>,
+    pub rank: Option<Rank>,
+    pub observe: Option<Observe>,
+    pub tick: Option<Tick>,
     pub expect: Option<Expect>,
+}
+
+/// What a case or a call asks.
+#[derive(Clone, Copy)]
+pub enum Ask<'a> {
+    Announce(&'a Announce),
+    Scrape(&'a Scrape),
+    Rank(&'a Rank),
+    Observe(&'a Observe),
+    Tick,
+}
+
+impl Case {
+    /// What it asks by itself; more than one is an error.
+    pub fn asks(&self) -> Vec<Ask<'_>> {
+        let Self { announce, scrape, rank, observe, tick, .. } = self;
+        asks(announce, scrape, rank, observe, tick)
+    }
+}
+
+impl Call {
+    /// What it asks; more than one is an error.
+    pub fn asks(&self) -> Vec<Ask<'_>> {
+        let Self { announce, scrape, rank, observe, tick, .. } = self;
+        asks(announce, scrape, rank, observe, tick)
+    }
+}
+
+fn asks<'a>(
+    announce: &'a Option<Announce>,
+    scrape: &'a Option<Scrape>,
+    rank: &'a Option<Rank>,
+    observe: &'a Option<Observe>,
+    tick: &'a Option<Tick>,
+) -> Vec<Ask<'a>> {
+    let asks = [
+        announce.as_ref().map(Ask::Announce),
+        scrape.as_ref().map(Ask::Scrape),
+        rank.as_ref().map(Ask::Rank),
+        observe.as_ref().map(Ask::Observe),
+        tick.as_ref().map(|Tick {}| Ask::Tick),
+    ];
+    asks.into_iter().flatten().collect()
 }
 
 /// A data source.
@@ -188,4 +245,26 @@ impl Default for Scrape {
             attributes: BTreeMap::new(),
         }
     }
+}
+
+/// Peers for a ranker to order, and the announce that they are for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rank {
+    #[serde(default)]
+    pub announce: Announce,
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    pub peer: SocketAddr,
+    #[serde(default)]
+    pub seeder: bool,
+    #[serde(default)]
+    pub label: Label,
+    /// Since it last announced.
+    #[serde(default, deserialize_with = "config::duration")]
+    pub age: Duration,
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::bittorrent::{InfoHash, PeerId};
 
@@ -48,6 +49,25 @@ impl TryFrom<String> for Id {
         })?;
         place.copy_from_slice(text.as_bytes());
         Ok(Self(PeerId(id)))
+    }
+}
+
+/// A URL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Place(pub Url);
+
+impl TryFrom<String> for Place {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let url = Url::parse(&text).map_err(|error| format!("invalid URL `{text}`: {error}"))?;
+        Ok(Self(url))
+    }
+}
+
+impl From<Place> for String {
+    fn from(Place(url): Place) -> Self {
+        url.into()
     }
 }
 

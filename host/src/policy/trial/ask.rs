@@ -1,0 +1,256 @@
+//! What a plugin is asked in a trial, and what it says.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::{CONTROL, Trial, make};
+use crate::policy::bindings::imports::types::Verdict;
+use crate::policy::exchange::Exchange;
+use crate::policy::instance::Failure;
+use crate::policy::ledger::{Difference, Outcome};
+use crate::policy::trial::web::Asked;
+use crate::policy::{explain, host};
+use crate::swarm;
+
+/// What a plugin is asked.
+pub enum Question {
+    Announce(Box<Exchange>),
+    Scrape(Box<Exchange>),
+    /// To order these peers for an announce.
+    Rank(Box<Exchange>, Vec<swarm::Candidate>),
+    /// To take note of how announces ended.
+    Observe(Vec<Ended>),
+    /// The same batch again, as after an error.
+    ObserveAgain,
+    Tick,
+}
+
+/// An announce, and what was decided on it.
+pub struct Ended {
+    /// `answer` holds what the policies left in it.
+    pub exchange: Box<Exchange>,
+    pub verdict: Verdict,
+}
+
+/// What a hook said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// `next`, `accept`, `reject` or `drop`; `None` where the call failed, or there is no such hook.
+    pub verdict: Option<&'static str>,
+    /// Why the call failed; or what an observer or a tick reports, or why what it published is refused.
+    pub error: Option<String>,
+    /// What it changes of the answer, by the names that `karuta explain` shows.
+    pub changes: Map<String, Value>,
+    pub label: Option<u64>,
+    /// The names of the scope, and seconds.
+    pub remember: Option<(Vec<&'static str>, u64)>,
+    /// The order of a ranker; where there is no such peer, the index that was given for one.
+    pub ranking: Option<Vec<Result<SocketAddr, u32>>>,
+    /// What a control instance published.
+    pub published: BTreeMap<String, Vec<u8>>,
+    /// What it asked over HTTP.
+    pub requests: Vec<Asked>,
+}
+
+/// What a hook returned.
+enum Returned {
+    Verdict(Verdict),
+    Order(Vec<u32>),
+    Done(Result<(), String>),
+}
+
+impl Question {
+    /// The interface that a plugin must export to be asked. One that does not decide on a request
+    /// lets it pass.
+    fn interface(&self) -> Option<&'static str> {
+        match self {
+            Self::Announce(_) | Self::Scrape(_) => None,
+            Self::Rank(..) => Some("peer-ranker"),
+            Self::Observe(_) | Self::ObserveAgain => Some("observer"),
+            Self::Tick => Some("ticker"),
+        }
+    }
+
+    fn exchange(&mut self) -> Option<&mut Box<Exchange>> {
+        match self {
+            Self::Announce(exchange) | Self::Scrape(exchange) | Self::Rank(exchange, _) => {
+                Some(exchange)
+            }
+            Self::Observe(_) | Self::ObserveAgain | Self::Tick => None,
+        }
+    }
+}
+
+impl Trial {
+    /// Asks it. What an instance says that failed counts for nothing, and another takes its place.
+    ///
+    /// # Errors
+    ///
+    /// The other does not come up, or the plugin exports no such hook.
+    pub fn ask(&mut self, question: &mut Question) -> Result<Said, String> {
+        if self.poisoned {
+            self.renew()?;
+        }
+        if self.control.is_none() && self.plugin.code.hooks.has_control() {
+            self.control = Some(make(&self.plugin, CONTROL)?);
+        }
+        self.prepare(question);
+        let mut said = Said::default();
+        match (self.call(question), question.interface()) {
+            (None, None) => {}
+            (None, Some(interface)) => return Err(format!("it exports no {interface}")),
+            (Some(Ok(returned)), _) => self.settle(question, returned, &mut said)?,
+            (Some(Err(failure)), _) => {
+                said.error = Some(failure.to_string());
+                match question.exchange() {
+                    Some(_) => self.poisoned = true,
+                    None => self.control = None,
+                }
+            }
+        }
+        if let Some(exchange) = question.exchange() {
+            exchange.discard();
+        }
+        said.requests = self.web.take_asked();
+        Ok(said)
+    }
+
+    /// How long one call takes; `None` where it failed or there is no such hook. Nothing is
+    /// published.
+    pub fn time(&mut self, question: &mut Question) -> Option<Duration> {
+        self.prepare(question);
+        let start = Instant::now();
+        let result = self.call(question);
+        let took = start.elapsed();
+        match question.exchange() {
+            Some(exchange) => exchange.discard(),
+            None => {
+                self.web.take_asked();
+                self.control.as_mut()?.take_staged();
+            }
+        }
+        match result?.ok()? {
+            Returned::Done(result) => result.is_ok().then_some(took),
+            Returned::Verdict(_) | Returned::Order(_) => Some(took),
+        }
+    }
+
+    /// The fuel that one call takes, on an engine that counts it; `None` as of [`Trial::time`].
+    pub fn fuel(&mut self, question: &mut Question) -> Option<u64> {
+        let is_control = question.exchange().is_none();
+        let left = |trial: &Self| match is_control {
+            true => trial.control.as_ref()?.fuel(),
+            false => trial.instance.fuel(),
+        };
+        let before = left(self)?;
+        self.time(question)?;
+        Some(before - left(self)?)
+    }
+
+    /// Has the question be of this moment.
+    fn prepare(&mut self, question: &mut Question) {
+        let now = self.plugin.clock.now();
+        match question {
+            Question::Announce(exchange)
+            | Question::Scrape(exchange)
+            | Question::Rank(exchange, _) => exchange.now = now,
+            Question::Observe(list) => {
+                self.batch.clear();
+                for ended in list {
+                    ended.exchange.now = now;
+                    let entry = self.enter(ended);
+                    self.batch.push(entry);
+                }
+            }
+            Question::ObserveAgain | Question::Tick => {}
+        }
+    }
+
+    /// Enters the end of an announce as the thread of a control instance does.
+    fn enter(&mut self, ended: &Ended) -> (u64, Difference, Box<Outcome>) {
+        let plugin = &self.plugin;
+        let request = &ended.exchange.request;
+        let credential = host::request::credential(request, &plugin.identity.credential);
+        let mut outcome = Box::new(Outcome::new(&ended.exchange, credential, ended.verdict));
+        outcome.unix_ms = self.unix_ms();
+        let difference = plugin.ledger.lock().enter(&outcome, plugin.scope.peer_lifetime);
+        self.last_id += 1;
+        (self.last_id, difference, outcome)
+    }
+
+    fn unix_ms(&self) -> u64 {
+        u64::try_from(self.plugin.clock.unix().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Calls the hook; `None` where there is none.
+    fn call(&mut self, question: &mut Question) -> Option<Result<Returned, Failure>> {
+        let unix_ms = self.unix_ms();
+        match question {
+            Question::Announce(exchange) => {
+                Some(self.instance.announce(exchange)?.map(Returned::Verdict))
+            }
+            Question::Scrape(exchange) => {
+                Some(self.instance.scrape(exchange)?.map(Returned::Verdict))
+            }
+            Question::Rank(exchange, peers) => {
+                Some(self.instance.rank(exchange, peers)?.map(Returned::Order))
+            }
+            Question::Observe(_) | Question::ObserveAgain => {
+                Some(self.control.as_mut()?.observe(&self.batch)?.map(Returned::Done))
+            }
+            Question::Tick => Some(self.control.as_mut()?.tick(unix_ms)?.map(Returned::Done)),
+        }
+    }
+
+    /// Takes down what a call returned and did, and has done what it asks for.
+    fn settle(
+        &mut self,
+        question: &Question,
+        returned: Returned,
+        said: &mut Said,
+    ) -> Result<(), String> {
+        match (returned, question) {
+            (
+                Returned::Verdict(verdict),
+                Question::Announce(exchange) | Question::Scrape(exchange),
+            ) => {
+                said.verdict = Some(explain::label(verdict));
+                said.changes = explain::shown(&exchange.changes);
+                said.label = exchange.changes.locality.map(|at| at.label);
+                let remember = self.instance.remember();
+                said.remember =
+                    remember.map(|(scope, time)| (explain::names(scope), time.as_secs()));
+            }
+            (Returned::Order(order), Question::Rank(_, peers)) => {
+                let peer = |index: u32| peers.get(index as usize).map(|at| at.peer).ok_or(index);
+                said.ranking = Some(order.into_iter().map(peer).collect());
+            }
+            (Returned::Done(result), _) => {
+                said.error = result.err();
+                self.publish(said)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Hands on what the control instance wants published, if a trial takes it.
+    fn publish(&mut self, said: &mut Said) -> Result<(), String> {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        let staged: Vec<_> = control.take_staged().into_iter().collect();
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let blobs = staged.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec()));
+        said.published = blobs.collect();
+        if let Err(reason) = self.plugin.try_publications(&staged) {
+            said.error.get_or_insert(format!("what was published is refused: {reason}"));
+            return Ok(());
+        }
+        self.plugin.publications.replace(staged.into_iter());
+        self.renew()
+    }
+}

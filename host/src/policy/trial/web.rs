@@ -1,0 +1,71 @@
+//! The network of a trial: each URL answers what the test says.
+
+use std::collections::BTreeMap;
+
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::fetch::{Answer, Request, Shown};
+use crate::policy::host::http::Carrier;
+
+/// What each URL answers, or why it does not.
+pub type Answers = BTreeMap<Url, Result<Reply, String>>;
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// A request that the plugin made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub method: String,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// What stands in for the network.
+pub struct Web {
+    answers: Mutex<Answers>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+impl Web {
+    pub fn new(answers: Answers) -> Self {
+        Self { answers: answers.into(), asked: Mutex::default() }
+    }
+
+    /// Has URLs answer something else from now on.
+    pub fn answer(&self, answers: Answers) {
+        self.answers.lock().extend(answers);
+    }
+
+    /// The requests since this was last asked.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock())
+    }
+}
+
+impl Carrier for Web {
+    fn fetch(&self, request: Request) -> Result<Answer, String> {
+        let Request { method, url, headers, body, .. } = request;
+        self.asked.lock().push(Asked {
+            method: method.to_string(),
+            url: url.to_string(),
+            headers,
+            body: body.to_vec(),
+        });
+        let answers = self.answers.lock();
+        let Some(answer) = answers.get(url) else {
+            return Err(format!("{} is not in `allow.http`: this trial has no answer", Shown(url)));
+        };
+        let Reply { status, headers, body } = answer.clone()?;
+        Ok(Answer { status, headers, body })
+    }
+}
