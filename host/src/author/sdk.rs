@@ -24,7 +24,7 @@ pub fn supply(folder: &Path, language: Language) -> io::Result<()> {
     for (path, bytes) in files(language) {
         let Ok(path) = path.strip_prefix(root) else { continue };
         let place = match language {
-            _ if path.starts_with(TEMPLATE) => continue,
+            _ if path.starts_with(TEMPLATE) || is_test(path) => continue,
             Language::Rust => Some(Path::new("rust").join(path)),
             Language::Python => path.strip_prefix(SUPPLIED).ok().map(Path::to_owned),
             Language::Go | Language::Javascript | Language::C => Some(path.to_owned()),
@@ -75,6 +75,12 @@ fn files(language: Language) -> Vec<(&'static Path, &'static [u8])> {
         collect(dir, &mut list);
     }
     list
+}
+
+/// Whether a file tests the helper package; the tests of a project are its own.
+fn is_test(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with("_test.go") || name.ends_with(".test.js")
 }
 
 /// The name that a file has in a project. In this repository it would be taken for a part of it.
