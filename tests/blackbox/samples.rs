@@ -1,13 +1,15 @@
 //! The samples in every language, deciding on live announces.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karuta_tests::announce::{Announce, escape, torrent};
 use karuta_tests::server::Server;
 use karuta_tests::udp::Client;
-use karuta_tests::{Daemon, eventually, get, plugins, root, run};
+use karuta_tests::{Daemon, eventually, get, karuta, plugins, root, run};
 use serde_json::Value;
 
 /// Whether a sample was built. Without its language's toolchain it is not, and outside of CI its
@@ -45,7 +47,6 @@ fn quiet_hours(language: &str, limits: &str) {
         return;
     }
     passes(&name, "cases.yaml");
-
     let hex = |letter| torrent(letter).map(|byte| format!("{byte:02x}")).concat();
     let (from, to) = (clock(23 * 60), clock(60));
     let folder = karuta_tests::folder(&format!(
@@ -169,6 +170,98 @@ policies:
     assert!(first["text"].as_str().is_some_and(|text| text.starts_with("digest: ")), "{first}");
     let head = &server.requests()[0];
     assert!(head.starts_with("post /hook"), "{head}");
+}
+
+/// A project as `plugin new` makes it, in a folder outside of this repository.
+fn new_project(language: &str) {
+    if !is_built(&format!("quiet-hours-{language}")) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let toolchains = plugins().with_file_name("toolchains");
+    let mut path: Vec<PathBuf> =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    path.splice(
+        0..0,
+        ["python/bin", "javascript/node_modules/.bin"].map(|bin| toolchains.join(bin)),
+    );
+    let path = std::env::join_paths(path).expect("a path");
+    let plugin = |arguments: &[&str], folder: &Path| {
+        let mut command = karuta(&[&["plugin"], arguments].concat(), folder);
+        command.env("PATH", &path).env("STATE_DIRECTORY", folder.join(".state"));
+        command.env("ZIG_GLOBAL_CACHE_DIR", toolchains.join("zig"));
+        command.env("GOCACHE", toolchains.join("go/build"));
+        let output = command.output().expect("karuta runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    };
+    plugin(&["new", "--lang", language, "door-man"], folder.path());
+    let project = folder.path().join("door-man");
+    plugin(&["build"], &project);
+    let said = plugin(&["test"], &project);
+    assert!(said.ends_with("door-man: all 3 cases passed\n"), "{said}");
+    plugin(&["check", "door-man.wasm"], &project);
+}
+
+#[test]
+fn a_new_project_in_go() {
+    new_project("go");
+}
+
+#[test]
+fn a_new_project_in_c() {
+    new_project("c");
+}
+
+#[test]
+fn a_new_project_in_python() {
+    new_project("python");
+}
+
+#[test]
+fn a_new_project_in_javascript() {
+    new_project("javascript");
+}
+
+/// The sources and cases of a language's new project and of its sample.
+fn sources(language: &str) -> Vec<String> {
+    let folders = [
+        root().join("plugin-sdk").join(language).join("template"),
+        root().join("plugins/samples").join(format!("quiet-hours-{language}")),
+    ];
+    let list =
+        folders.iter().flat_map(|folder| [folder.clone(), folder.join("src"), folder.join("test")]);
+    let files = list.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let files = files.map(|file| file.expect("an entry").path()).filter(|path| path.is_file());
+    files.map(|path| std::fs::read_to_string(path).expect("a text")).collect()
+}
+
+/// What the tutorial shows of a policy is a part of one that is built.
+#[test]
+fn the_tutorial_quotes_what_is_built() {
+    let tutorial =
+        std::fs::read_to_string(root().join("docs/writing-plugins.md")).expect("it is there");
+    let mut fences = tutorial.split("\n```");
+    fences.next();
+    let mut quoted = BTreeMap::<&str, u32>::new();
+    while let (Some(block), Some(_)) = (fences.next(), fences.next()) {
+        let (language, code) = block.split_once('\n').expect("a block");
+        let language = language.split(',').next().unwrap_or_default();
+        if !["rust", "go", "python", "javascript", "c"].contains(&language) {
+            continue;
+        }
+        *quoted.entry(language).or_default() += 1;
+        assert!(
+            sources(language).iter().any(|source| source.contains(code)),
+            "{language}:\n{code}"
+        );
+    }
+    assert_eq!(quoted.len(), 5, "{quoted:?}");
+    let cases = std::fs::read_to_string(root().join("plugin-sdk/c/template/cases.yaml"))
+        .expect("it is there");
+    let shown = cases.split("  - name: the lowest").next().unwrap_or_default();
+    assert!(tutorial.contains(&format!("```yaml\n{shown}```")), "{shown}");
 }
 
 /// The policies of the cookbook in languages that are not compiled here are at least well formed.
