@@ -13,6 +13,6 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     // Without `--sync` the component is one of asynchronous functions, which no policy has.
     tool.args(["--sync", "--wit", WIT, "--world", &project.world]);
     tool.args(["--module-root", ".", "--js", "policy.js", "--output"]);
-    TOOL.run(tool.arg(core.path()))?;
+    TOOL.run_quietly(tool.arg(core.path()))?;
     core.read()
 }

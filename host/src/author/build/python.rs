@@ -10,6 +10,6 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     let core = super::Core::new(project)?;
     let mut tool = TOOL.command(&project.folder);
     tool.args(["-d", WIT, "-w", &project.world, "componentize", "policy", "-o"]);
-    TOOL.run(tool.arg(core.path()))?;
+    TOOL.run_quietly(tool.arg(core.path()))?;
     core.read()
 }

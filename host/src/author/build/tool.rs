@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::author::Failure;
 
@@ -28,6 +28,22 @@ impl Tool {
     /// It is missing (how to get it), or fails.
     pub fn run(&self, command: &mut Command) -> Result<(), Failure> {
         self.judge(command.status().map(|status| status.success()))
+    }
+
+    /// Runs it, as something that tells of its progress; what it writes is shown where it fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tool::run`].
+    pub fn run_quietly(&self, command: &mut Command) -> Result<(), Failure> {
+        // A way through the tool itself says nothing to the author of a policy.
+        let output = command.env("RUST_BACKTRACE", "0").output();
+        if let Ok(Output { status, stdout, stderr }) = &output
+            && !status.success()
+        {
+            eprint!("{}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
+        }
+        self.judge(output.map(|output| output.status.success()))
     }
 
     /// Runs it; what it writes to its standard output is returned.

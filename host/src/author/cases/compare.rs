@@ -22,7 +22,7 @@ pub fn differences(
         (None, Wanted::Is(text)) => vec![super::differs("error", text, "none")],
         (Some(error), Wanted::Is(text)) if error.contains(text.as_str()) => Vec::new(),
         (Some(error), Wanted::Is(text)) => return vec![super::differs("error", text, error)],
-        (Some(error), _) => return vec![format!("the call failed: {error}")],
+        (Some(error), _) => return failed(error, logs),
     };
     // What a call that failed did outside of its answer stays done.
     let mut check = |line: Option<String>| lines.extend(line);
@@ -41,6 +41,21 @@ pub fn differences(
                 show(&found)
             )));
         }
+    }
+    lines
+}
+
+/// The lines for a call that failed. Where the policy's language has logged what went wrong, the
+/// way through its runtime tells less.
+fn failed(error: &str, logs: &[String]) -> Vec<String> {
+    let parts = error.split_once(": error while executing at wasm backtrace:\n");
+    let parts = parts.and_then(|(cause, rest)| Some((cause, rest.rsplit_once(": wasm trap: ")?)));
+    let Some((cause, (frames, trap))) = parts else {
+        return vec![format!("the call failed: {error}")];
+    };
+    let mut lines = vec![format!("the call failed: {cause}: {trap}")];
+    if logs.is_empty() {
+        lines.extend(frames.lines().map(|frame| format!("  at {}", frame.trim())));
     }
     lines
 }
@@ -245,5 +260,15 @@ mod tests {
             lines("{ error: deadline }", &said),
             ["error: expected \"deadline\", got \"trap: unreachable\""]
         );
+    }
+
+    #[test]
+    fn the_way_to_a_trap_is_shown_where_nothing_was_logged() {
+        let error = "trap: error while executing at wasm backtrace:\n    0: 0x1 - a!b\n    1: 0x2 - a!c: \
+                     wasm trap: wasm `unreachable` instruction executed";
+        let line = "the call failed: trap: wasm `unreachable` instruction executed";
+        assert_eq!(failed(error, &[]), [line, "  at 0: 0x1 - a!b", "  at 1: 0x2 - a!c"]);
+        assert_eq!(failed(error, &["warn: index out of bounds".into()]), [line]);
+        assert_eq!(failed("deadline: x", &[]), ["the call failed: deadline: x"]);
     }
 }
