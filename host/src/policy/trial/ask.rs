@@ -1,5 +1,6 @@
 //! What a plugin is asked in a trial, and what it says.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,10 +10,10 @@ use serde_json::{Map, Value};
 use super::{CONTROL, Trial, make};
 use crate::policy::bindings::imports::types::Verdict;
 use crate::policy::exchange::Exchange;
+use crate::policy::explain;
 use crate::policy::instance::Failure;
 use crate::policy::ledger::{Difference, Outcome};
 use crate::policy::trial::web::Asked;
-use crate::policy::{explain, host};
 use crate::swarm;
 
 /// What a plugin is asked.
@@ -173,7 +174,7 @@ impl Trial {
     fn enter(&mut self, ended: &Ended) -> (u64, Difference, Box<Outcome>) {
         let plugin = &self.plugin;
         let request = &ended.exchange.request;
-        let credential = host::request::credential(request, &plugin.identity.credential);
+        let credential = request.credential(&plugin.identity.credential).map(Cow::into_owned);
         let mut outcome = Box::new(Outcome::new(&ended.exchange, credential, ended.verdict));
         outcome.unix_ms = self.unix_ms();
         let difference = plugin.ledger.lock().enter(&outcome, plugin.scope.peer_lifetime);
