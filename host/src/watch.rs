@@ -64,8 +64,9 @@ pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
         return Err(Unread::Unusable(format!("not a file: `{}`", path.display())));
     }
     let mut file = File::open(path).map_err(unreadable)?;
-    let before = Stamp::of(&file.metadata().map_err(unreadable)?);
-    let mut bytes = Vec::new();
+    let found = file.metadata().map_err(unreadable)?;
+    let before = Stamp::of(&found);
+    let mut bytes = Vec::with_capacity(found.len().min(max_size) as usize);
     file.by_ref().take(max_size.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > max_size {
         let reason = format!("more than {max_size} bytes");

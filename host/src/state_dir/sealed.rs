@@ -13,7 +13,10 @@ use super::StateDir;
 /// What ends the name of a file while it is being written.
 pub const UNFINISHED: &str = ".new";
 
-/// A content as [`StateDir::write_sealed`] was given it.
+/// Bytes of the digest that stands before a content.
+const SEAL: usize = 32;
+
+/// A content as [`StateDir::write_sealed`] was given it, with its digest before it.
 #[derive(Debug)]
 pub struct Sealed(Vec<u8>);
 
@@ -28,7 +31,7 @@ pub enum Miss {
 
 impl Sealed {
     pub fn content(&self) -> &[u8] {
-        &self.0
+        &self.0[SEAL..]
     }
 }
 
@@ -78,17 +81,14 @@ fn read_own(file: &mut File, name: &str, max_size: u64) -> io::Result<Sealed> {
     }
     let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
     file.take(max_size).read_to_end(&mut bytes)?;
-    match bytes.split_first_chunk::<32>() {
-        Some((found, content)) if *found == seal(name, content) => {
-            bytes.drain(..32);
-            Ok(Sealed(bytes))
-        }
+    match bytes.split_first_chunk::<SEAL>() {
+        Some((found, content)) if *found == seal(name, content) => Ok(Sealed(bytes)),
         _ => wrong("it is damaged"),
     }
 }
 
 /// The digest that stands before a content, of it and of the file's name.
-fn seal(name: &str, content: &[u8]) -> [u8; 32] {
+fn seal(name: &str, content: &[u8]) -> [u8; SEAL] {
     let length = name.len() as u64;
     let sum = Sha256::new().chain_update(length.to_be_bytes()).chain_update(name);
     sum.chain_update(content).finalize().into()
