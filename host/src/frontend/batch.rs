@@ -20,8 +20,6 @@ pub struct Inbox {
     packets: Box<[[u8; LONGEST]; PACKETS]>,
     /// The length and the source of each.
     came: Vec<(usize, SockaddrStorage)>,
-    /// The last call took as many as it could.
-    full: bool,
 }
 
 /// Answers that wait to be sent. Their buffers are used again.
@@ -40,7 +38,6 @@ impl Default for Inbox {
             headers: MultiHeaders::preallocate(PACKETS, None),
             packets: Box::new([[0; LONGEST]; PACKETS]),
             came: Vec::with_capacity(PACKETS),
-            full: false,
         }
     }
 }
@@ -56,38 +53,33 @@ impl Default for Outbox {
 }
 
 impl Inbox {
-    /// Takes the packets that have arrived, in place of those before. Where there may be more,
-    /// the socket stays readable.
+    /// Takes the packets that have arrived, in place of those before. `true`: there may be more, and
+    /// the socket stays readable, as it does after an error.
     ///
     /// # Errors
     ///
     /// Linux reports here that an earlier answer did not arrive.
-    pub fn receive(&mut self, socket: &AsyncFd<UdpSocket>) -> io::Result<()> {
-        let Self { headers, packets, came, full } = self;
+    pub fn receive(&mut self, socket: &AsyncFd<UdpSocket>) -> io::Result<bool> {
+        let Self { headers, packets, came } = self;
         came.clear();
         let mut slices = packets.each_mut().map(|packet| [IoSliceMut::new(packet)]);
         let received = socket.try_io(Interest::READABLE, |socket| {
             let slices = slices.iter_mut();
             let flags = MsgFlags::MSG_DONTWAIT;
             let messages = recvmmsg(socket.as_raw_fd(), headers, slices, flags, None)?;
-            *full = false;
-            for (message, number) in messages.zip(1..) {
+            let mut count = 0;
+            for message in messages {
                 came.extend(message.address.map(|address| (message.bytes, address)));
-                *full = number == PACKETS;
+                count += 1;
             }
             // A call that could have taken more has emptied the socket. Saying so now saves
             // another that finds nothing, which at a moderate load is one for each packet.
-            if *full { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+            if count == PACKETS { Ok(true) } else { Err(ErrorKind::WouldBlock.into()) }
         });
         match received {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
             result => result,
         }
-    }
-
-    /// Whether there may be more packets.
-    pub fn is_full(&self) -> bool {
-        self.full
     }
 
     /// Each packet with its source.

@@ -46,10 +46,11 @@ impl<S: Store> Listener<S> {
                 },
                 _ = &mut stop => return,
             }
-            if let Err(error) = inbox.receive(&socket) {
+            let more = inbox.receive(&socket).unwrap_or_else(|error| {
                 // Linux reports here that an earlier answer did not arrive.
                 tracing::debug!(%error, "receiving packets");
-            }
+                true
+            });
             let unix_seconds = unix_seconds();
             let mut start = Instant::now();
             for (packet, source) in inbox.packets() {
@@ -65,7 +66,7 @@ impl<S: Store> Listener<S> {
                 }
             }
             outbox.send(&socket).await;
-            if inbox.is_full() {
+            if more {
                 // A flood of packets leaves time for the connections of this worker.
                 tokio::task::yield_now().await;
             }
