@@ -34,7 +34,7 @@ struct Jwt {
     is_trial: bool,
     /// The header of the last token that had one, as it was sent and as it was read: most tokens
     /// begin like the one before.
-    latest: RefCell<(String, Option<Rc<Header>>)>,
+    latest: RefCell<Option<(String, Rc<Header>)>>,
     counts: Counts,
     keys: Gauge,
 }
@@ -147,16 +147,15 @@ impl Jwt {
     }
 
     fn header(&self, encoded: &str) -> Result<Rc<Header>, Refusal> {
-        let (text, known) = &mut *self.latest.borrow_mut();
-        match known {
-            Some(header) if text == encoded => Ok(header.clone()),
-            _ => {
-                let header = Rc::new(Header::read(encoded)?);
-                text.clear();
-                text.push_str(encoded);
-                Ok(known.insert(header).clone())
-            }
+        let mut latest = self.latest.borrow_mut();
+        if let Some((text, header)) = &*latest
+            && text == encoded
+        {
+            return Ok(header.clone());
         }
+        let header = Rc::new(Header::read(encoded)?);
+        *latest = Some((encoded.to_owned(), header.clone()));
+        Ok(header)
     }
 
     /// The issuer that a token says it is of, for the audience that it says it is for.
