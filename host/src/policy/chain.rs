@@ -1,6 +1,5 @@
 //! The policies in the order of the configuration, as one worker calls them.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -259,8 +258,7 @@ impl Chain {
                 && link.policy.when.covers(&exchange.request, event)
             {
                 let rules = &link.policy.supplier.plugin().identity.credential;
-                let credential = exchange.request.credential(rules).map(Cow::into_owned);
-                control.tell(Outcome::new(exchange, credential, verdict));
+                control.tell(Outcome::new(exchange, rules, verdict));
             }
         }
     }

@@ -221,7 +221,7 @@ impl Desk {
     fn freshen(&mut self) {
         let version = self.plugin.raw_version();
         if self.instance.as_ref().is_some_and(|instance| instance.fed() != version) {
-            match self.make() {
+            match Instance::with_data(&self.plugin, self.place) {
                 Ok(fresh) => self.instance = Some(fresh),
                 Err(reason) => self.complain("a new control instance did not come up", &reason),
             }
@@ -229,7 +229,7 @@ impl Desk {
         if self.instance.is_some() || self.has_failed() || Instant::now() < self.not_before {
             return;
         }
-        match self.make() {
+        match Instance::with_data(&self.plugin, self.place) {
             Ok(instance) => {
                 if self.fruitless > 0 || self.proven {
                     self.series.restart();
@@ -245,12 +245,6 @@ impl Desk {
                 self.let_go();
             }
         }
-    }
-
-    fn make(&self) -> Result<Instance, String> {
-        let mut instance = Instance::new(&self.plugin, self.place)?;
-        instance.feed(&self.plugin, None)?;
-        Ok(instance)
     }
 
     fn observe(&mut self, at_once: bool) {

@@ -89,6 +89,13 @@ impl Instance {
         Self::make(plugin, place, store, series.clone())
     }
 
+    /// Makes an instance with the newest data of its plugin.
+    pub fn with_data(plugin: &Plugin, place: Place) -> Result<Self, String> {
+        let mut instance = Self::new(plugin, place)?;
+        instance.feed(plugin, None)?;
+        Ok(instance)
+    }
+
     /// Makes an instance with all its data, to put a question to: as a worker's, but what it stores
     /// and counts nobody sees.
     pub fn scratch(plugin: &Plugin) -> Result<Self, String> {

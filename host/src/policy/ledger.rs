@@ -3,6 +3,7 @@
 //! A ledger is kept where observers are called, not in the store: it costs announces nothing, and
 //! what an outcome that was dropped would have told is still in the next difference.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::bindings::imports::types::{self, Verdict};
 use super::exchange::Exchange;
 use super::values;
 use crate::bittorrent::{Event, InfoHash, PeerId};
+use crate::config::CredentialRule;
 
 /// Peers of one ledger, some 100 bytes each. Of those beyond them no difference is known.
 const MOST: usize = 4_000_000;
@@ -61,8 +63,10 @@ struct Entry {
 }
 
 impl Outcome {
-    pub fn new(exchange: &Exchange, credential: Option<String>, verdict: Verdict) -> Self {
+    /// `rules` are those of the policy that is told.
+    pub fn new(exchange: &Exchange, rules: &[CredentialRule], verdict: Verdict) -> Self {
         let Exchange { request, answer, now, .. } = exchange;
+        let credential = request.credential(rules).map(Cow::into_owned);
         let announce = &request.announce;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -135,7 +139,7 @@ mod tests {
         exchange.request.announce.uploaded = uploaded;
         exchange.request.announce.downloaded = downloaded;
         exchange.now = at;
-        Outcome::new(&exchange, None, Verdict::Next)
+        Outcome::new(&exchange, &[], Verdict::Next)
     }
 
     #[test]

@@ -211,8 +211,7 @@ impl Plugin {
             return Err("the plugin takes nothing (it exports no data-sink)".to_owned());
         }
         let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
-        let mut instance = Instance::new(self, trial)?;
-        instance.feed(self, None)?;
+        let mut instance = Instance::with_data(self, trial)?;
         let number = self.publications.number();
         let numbered = (number + 1..).zip(staged);
         for (number, (name, bytes)) in numbered {

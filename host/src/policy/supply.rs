@@ -98,11 +98,8 @@ fn work(plugin: &Plugin, queue: &Receiver<Order>) {
     }
 }
 
-/// An instance with the newest data.
 fn make(plugin: &Plugin, place: Place) -> Delivery {
-    let mut instance = Instance::new(plugin, place)?;
-    instance.feed(plugin, None)?;
-    Ok(Box::new(instance))
+    Instance::with_data(plugin, place).map(Box::new)
 }
 
 /// The place of one policy on one worker.

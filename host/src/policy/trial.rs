@@ -23,7 +23,7 @@ use super::state::{Scope, Swarms};
 use super::storage::Store;
 use crate::bittorrent::{Counts, InfoHash};
 use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
-use crate::data;
+use crate::data::{self, Taker as _};
 use crate::metrics::Hook;
 use crate::watch::Stamp;
 
@@ -217,10 +217,14 @@ impl Trial {
     ) -> Result<Self, String> {
         let web = Arc::new(Web::new(setting.http.clone()));
         let plugin = Arc::new(candidate.plugin(engine, setting, Some(web.clone()))?);
-        make(&plugin, TRIAL)?;
-        let instance = make(&plugin, WORKER)?;
-        let control =
-            plugin.code.hooks.has_control().then(|| make(&plugin, CONTROL)).transpose()?;
+        Instance::with_data(&plugin, TRIAL)?;
+        let instance = Instance::with_data(&plugin, WORKER)?;
+        let control = plugin
+            .code
+            .hooks
+            .has_control()
+            .then(|| Instance::with_data(&plugin, CONTROL))
+            .transpose()?;
         let (batch, last_id) = (Vec::new(), 0);
         Ok(Self { plugin, instance, poisoned: false, control, web, batch, last_id })
     }
@@ -231,7 +235,7 @@ impl Trial {
     ///
     /// As [`Trial::start`].
     pub fn renew(&mut self) -> Result<(), String> {
-        self.instance = make(&self.plugin, WORKER)?;
+        self.instance = Instance::with_data(&self.plugin, WORKER)?;
         self.poisoned = false;
         Ok(())
     }
@@ -255,14 +259,13 @@ impl Trial {
         let known = self.plugin.data.iter().find(|source| *source.definition().name == *name);
         let source = known.ok_or_else(|| format!("there is no data source `{name}`"))?;
         if source.is_raw() {
-            let trial = Instance::new(&self.plugin, TRIAL);
-            trial?.feed(&self.plugin, Some((name, source.number() + 1, bytes)))?;
+            self.plugin.try_on(name, source.number() + 1, bytes)?;
         }
         source.offer(bytes).map_err(|reason| format!("{name}: {reason}"))?;
         if source.is_raw() {
             self.renew()?;
             if self.plugin.code.hooks.has_control() {
-                self.control = Some(make(&self.plugin, CONTROL)?);
+                self.control = Some(Instance::with_data(&self.plugin, CONTROL)?);
             }
         }
         Ok(())
@@ -277,10 +280,4 @@ impl Trial {
     pub fn memory(&self) -> usize {
         self.instance.memory()
     }
-}
-
-fn make(plugin: &Plugin, place: Place) -> Result<Instance, String> {
-    let mut instance = Instance::new(plugin, place)?;
-    instance.feed(plugin, None)?;
-    Ok(instance)
 }

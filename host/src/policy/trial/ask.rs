@@ -1,17 +1,16 @@
 //! What a plugin is asked in a trial, and what it says.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::{CONTROL, Trial, make};
+use super::{CONTROL, Trial};
 use crate::policy::bindings::imports::types::Verdict;
 use crate::policy::exchange::Exchange;
 use crate::policy::explain;
-use crate::policy::instance::Failure;
+use crate::policy::instance::{Failure, Instance};
 use crate::policy::ledger::{Difference, Outcome};
 use crate::policy::trial::web::Asked;
 use crate::swarm;
@@ -96,7 +95,7 @@ impl Trial {
             self.renew()?;
         }
         if self.control.is_none() && self.plugin.code.hooks.has_control() {
-            self.control = Some(make(&self.plugin, CONTROL)?);
+            self.control = Some(Instance::with_data(&self.plugin, CONTROL)?);
         }
         self.prepare(question);
         let mut said = Said::default();
@@ -157,11 +156,11 @@ impl Trial {
         match question {
             Question::Announce(exchange)
             | Question::Scrape(exchange)
-            | Question::Rank(exchange, _) => exchange.now = now,
+            | Question::Rank(exchange, _) => exchange.begin(now),
             Question::Observe(list) => {
                 self.batch.clear();
                 for ended in list {
-                    ended.exchange.now = now;
+                    ended.exchange.begin(now);
                     let entry = self.enter(ended);
                     self.batch.push(entry);
                 }
@@ -172,10 +171,8 @@ impl Trial {
 
     /// Enters the end of an announce as the thread of a control instance does.
     fn enter(&mut self, ended: &Ended) -> (u64, Difference, Box<Outcome>) {
-        let plugin = &self.plugin;
-        let request = &ended.exchange.request;
-        let credential = request.credential(&plugin.identity.credential).map(Cow::into_owned);
-        let mut outcome = Box::new(Outcome::new(&ended.exchange, credential, ended.verdict));
+        let (plugin, Ended { exchange, verdict }) = (&self.plugin, ended);
+        let mut outcome = Box::new(Outcome::new(exchange, &plugin.identity.credential, *verdict));
         outcome.unix_ms = self.unix_ms();
         let difference = plugin.ledger.lock().enter(&outcome, plugin.scope.peer_lifetime);
         self.last_id += 1;
