@@ -3,7 +3,7 @@
 //! All of 127/8 is the system's own, and a socket may send from any of it (ip(7), IP_PKTINFO), with
 //! a call for each packet.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -12,16 +12,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use nix::libc::in_pktinfo;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::socket::{
-    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg, sendmsg,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 
 use crate::client::{Client, Load, Order};
 use crate::slots::Slots;
 use crate::swarms::Request;
 use crate::tally::Tally;
 use crate::target::Target;
-use crate::udp;
+use crate::udp::{self, Inbox};
 
 /// A socket of which every peer has its own address and connection id.
 pub struct SpreadClient {
@@ -35,8 +33,7 @@ pub struct SpreadClient {
     connection_ids: Vec<Option<u64>>,
     slots: Slots,
     packet: Vec<u8>,
-    answers: Vec<[u8; udp::ANSWER]>,
-    headers: MultiHeaders<SockaddrStorage>,
+    inbox: Inbox,
 }
 
 impl SpreadClient {
@@ -58,8 +55,7 @@ impl SpreadClient {
             connection_ids: vec![None; (load.torrents * peers_of_socket(load)) as usize],
             slots: Slots::new(outstanding),
             packet: Vec::new(),
-            answers: vec![[0; udp::ANSWER]; outstanding],
-            headers: MultiHeaders::preallocate(outstanding, None),
+            inbox: Inbox::new(outstanding),
         })
     }
 }
@@ -109,17 +105,9 @@ impl Client for SpreadClient {
     }
 
     fn receive(&mut self, tally: &mut Tally) -> Result<()> {
-        let Self { socket, headers, answers, slots, load, connection_ids, .. } = self;
-        let mut slices: Vec<_> = answers.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let received = match recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None) {
-            Err(nix::Error::EAGAIN) => return Ok(()),
-            received => received.context("receiving")?,
-        };
-        let now = Instant::now();
+        let Self { socket, inbox, slots, load, connection_ids, .. } = self;
         let mut connected = Vec::new();
-        for message in received {
-            let answer = message.iovs().next().unwrap_or_default();
+        inbox.receive(socket, |answer, now| {
             let order = udp::number(answer, 4).and_then(|transaction| slots.give_back(transaction));
             match (order, udp::connected(answer)) {
                 (Some(order), None) => {
@@ -134,7 +122,7 @@ impl Client for SpreadClient {
                 }
                 (None, _) => tally.wrong("an answer to nothing that was asked", answer),
             }
-        }
+        })?;
         self.send(&connected)
     }
 

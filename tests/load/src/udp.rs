@@ -27,7 +27,38 @@ const ID_LIFETIME: Duration = Duration::from_mins(1);
 pub const PEER: usize = 6;
 const PEER_V6: usize = 18;
 /// Bytes of the longest answer.
-pub const ANSWER: usize = 2048;
+const ANSWER: usize = 2048;
+
+/// Where a socket's answers come in, several with one call.
+pub struct Inbox {
+    answers: Vec<[u8; ANSWER]>,
+    headers: MultiHeaders<SockaddrStorage>,
+}
+
+impl Inbox {
+    pub fn new(outstanding: usize) -> Self {
+        let headers = MultiHeaders::preallocate(outstanding, None);
+        Self { answers: vec![[0; ANSWER]; outstanding], headers }
+    }
+
+    /// Has each answer that is there be taken, and when it came.
+    pub fn receive(
+        &mut self,
+        socket: &impl AsRawFd,
+        mut take: impl FnMut(&[u8], Instant),
+    ) -> Result<()> {
+        let Self { answers, headers } = self;
+        let mut slices: Vec<_> = answers.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let received = match recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None) {
+            Err(nix::Error::EAGAIN) => return Ok(()),
+            received => received.context("receiving")?,
+        };
+        let now = Instant::now();
+        received.for_each(|message| take(message.iovs().next().unwrap_or_default(), now));
+        Ok(())
+    }
+}
 
 /// A socket with a connection id of its own and several requests under way.
 pub struct UdpClient {
@@ -41,7 +72,8 @@ pub struct UdpClient {
     connected: Instant,
     slots: Slots,
     packets: Vec<Vec<u8>>,
-    answers: Vec<[u8; ANSWER]>,
+    inbox: Inbox,
+    /// For sending.
     headers: MultiHeaders<SockaddrStorage>,
     nowhere: Vec<Option<SockaddrStorage>>,
 }
@@ -63,7 +95,7 @@ impl UdpClient {
             connected: Instant::now(),
             slots: Slots::new(outstanding),
             packets: vec![Vec::new(); outstanding],
-            answers: vec![[0; ANSWER]; outstanding],
+            inbox: Inbox::new(outstanding),
             headers: MultiHeaders::preallocate(outstanding, None),
             nowhere: vec![None; outstanding],
         })
@@ -111,16 +143,8 @@ impl Client for UdpClient {
     }
 
     fn receive(&mut self, tally: &mut Tally) -> Result<()> {
-        let Self { socket, headers, answers, slots, load, peer_size, .. } = self;
-        let mut slices: Vec<_> = answers.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let received = match recvmmsg(socket.as_raw_fd(), headers, &mut slices, flags, None) {
-            Err(nix::Error::EAGAIN) => return Ok(()),
-            received => received.context("receiving")?,
-        };
-        let now = Instant::now();
-        for message in received {
-            let answer = message.iovs().next().unwrap_or_default();
+        let Self { socket, inbox, slots, load, peer_size, .. } = self;
+        inbox.receive(socket, |answer, now| {
             match number(answer, 4).and_then(|transaction| slots.give_back(transaction)) {
                 Some(order) => {
                     check(answer, order.request, load, *peer_size, tally);
@@ -130,8 +154,7 @@ impl Client for UdpClient {
                 None if number(answer, 0) == Some(CONNECT) => {}
                 None => tally.wrong("an answer to nothing that was asked", answer),
             }
-        }
-        Ok(())
+        })
     }
 
     fn give_up(&mut self, sent_before: Instant) -> Vec<Order> {

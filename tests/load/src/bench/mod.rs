@@ -89,6 +89,23 @@ struct Measured {
     report: Report,
 }
 
+impl Measured {
+    /// Has a server run for a measurement, and tells what came of it.
+    fn of(
+        case: &'static str,
+        server: &Server,
+        round: usize,
+        measure: impl FnOnce() -> Result<Report>,
+    ) -> Result<Self> {
+        server.resume()?;
+        let report = measure()?;
+        server.pause()?;
+        let name = server.name.clone();
+        eprint!("round {round}, {case}, {name}\n{report}");
+        Ok(Self { case, name, round, report })
+    }
+}
+
 impl Case {
     const ALL: [Self; 8] = [
         Self::UdpAnnounce,
@@ -245,14 +262,13 @@ impl Bench {
                         *asked += most.asked;
                         load.rate = Some(share * most.per_second);
                     }
-                    let report = client::measure(target, &load, self.time(), Some(server.pid()))?;
-                    server.pause()?;
-                    *asked += report.asked;
-                    let (title, name) = (case.title(), &server.name);
-                    eprint!("round {round}, {title}, {name}\n{report}");
-                    let right = report.requests > 0 && report.wrong.is_empty();
+                    let one = Measured::of(case.title(), server, round, || {
+                        client::measure(target, &load, self.time(), Some(server.pid()))
+                    })?;
+                    let right = one.report.requests > 0 && one.report.wrong.is_empty();
                     ensure!(right || !server.is_ours(), "not every answer was right");
-                    all.push(Measured { case: title, name: name.clone(), round, report });
+                    *asked += one.report.asked;
+                    all.push(one);
                 }
             }
         }

@@ -44,13 +44,12 @@ pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
     let mut all = Vec::new();
     for round in 1..=bench.rounds {
         for (server, clients, asked) in &mut running {
-            server.resume()?;
-            let report = clients.measure(bench.time(), Some(server.pid()))?;
-            server.pause()?;
-            *asked += report.asked;
-            eprint!("round {round}, {TITLE}, {}\n{report}", server.name);
-            ensure!(report.is_clean(), "not every answer was right");
-            all.push(Measured { case: TITLE, name: server.name.clone(), round, report });
+            let one = Measured::of(TITLE, server, round, || {
+                clients.measure(bench.time(), Some(server.pid()))
+            })?;
+            ensure!(one.report.is_clean(), "not every answer was right");
+            *asked += one.report.asked;
+            all.push(one);
         }
     }
     for (server, _, asked) in &running {

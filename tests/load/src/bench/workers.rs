@@ -35,12 +35,9 @@ pub fn measure(bench: &Bench, cores: [usize; CORES]) -> Result<Vec<Measured>> {
     let mut all = Vec::new();
     for round in 1..=bench.rounds {
         for server in &running {
-            server.resume()?;
-            let report = loaded(bench, server, of_load)?;
-            server.pause()?;
-            eprint!("round {round}, {TITLE}, {}\n{report}", server.name);
-            ensure!(report.is_clean(), "not every answer was right");
-            all.push(Measured { case: TITLE, name: server.name.clone(), round, report });
+            let one = Measured::of(TITLE, server, round, || loaded(bench, server, of_load))?;
+            ensure!(one.report.is_clean(), "not every answer was right");
+            all.push(one);
         }
     }
     Ok(all)
