@@ -117,22 +117,23 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Makes the first instance and its spare, on the thread of the caller.
+    /// Makes the first instance, on the thread of the caller, while the spare is made on the policy's.
     pub fn new(supplier: &Arc<Supplier>, place: Place) -> Result<Self, String> {
-        let first = make(&supplier.plugin, place)?;
-        let spare = make(&supplier.plugin, place)?;
         let (reply, deliveries) = channel();
-        Ok(Self {
+        let mut slot = Self {
             supplier: supplier.clone(),
             place,
-            current: Some(first),
-            spare: Some(spare),
+            current: None,
+            spare: None,
             deliveries,
             reply,
             outstanding: 0,
             proven: false,
             fruitless: 0,
-        })
+        };
+        slot.order();
+        slot.current = Some(make(&supplier.plugin, place)?);
+        Ok(slot)
     }
 
     /// The instance that serves; `None` while there is none.
