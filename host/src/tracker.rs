@@ -95,6 +95,11 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().freshen();
     }
 
+    /// Is told which swarms the next announces are about.
+    pub fn expect(&self, info_hashes: &[InfoHash]) {
+        self.store.expect(info_hashes);
+    }
+
     /// Decides an announce, enters the peer, gives it others, and tells observers.
     pub async fn announce(
         &self,
@@ -189,6 +194,9 @@ impl<S: Store> Tracker<S> {
         exchange.begin(now);
         self.reset(exchange, 0);
         self.admit(exchange, now)?;
+        if info_hashes.len() > 1 {
+            self.store.expect(info_hashes);
+        }
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);

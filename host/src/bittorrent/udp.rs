@@ -105,6 +105,16 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
     })
 }
 
+/// The info-hash of a packet that may well be an announce; nothing else of it is looked at.
+pub fn info_hash(packet: &[u8]) -> Option<InfoHash> {
+    let (header, rest) = packet.split_first_chunk::<HEADER>()?;
+    let [.., a, b, c, d, _, _, _, _] = *header;
+    match u32::from_be_bytes([a, b, c, d]) {
+        ANNOUNCE | ANNOUNCE_IPV6 => rest.first_chunk().copied().map(InfoHash),
+        _ => None,
+    }
+}
+
 /// The info-hashes of a scrape whose header said so, in their order; at least one.
 pub fn scrape(packet: &[u8]) -> Result<impl ExactSizeIterator<Item = InfoHash>, Invalid> {
     match packet.get(HEADER..).map(<[u8]>::as_chunks) {
@@ -508,6 +518,7 @@ mod tests {
                 form: PeerForm::Compact,
             }));
             prop_assert_eq!(url_data, data);
+            prop_assert_eq!(info_hash(&packet), Some(InfoHash(sent.info_hash)));
         }
 
         #[test]
@@ -516,6 +527,7 @@ mod tests {
             packet.extend(hashes.concat());
             let found: Vec<_> = scrape(&packet).unwrap().map(|hash| hash.0).collect();
             prop_assert_eq!(found, hashes);
+            prop_assert_eq!(info_hash(&packet), None);
         }
 
         #[test]

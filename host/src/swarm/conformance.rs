@@ -76,6 +76,8 @@ impl<S: Store> Subject<S> {
 
     fn announce(&mut self, update: &Update) -> Answer {
         let mut peers = Peers::default();
+        // Being told what is about to come changes nothing.
+        self.store.expect(&[update.info_hash, info_hash(254)].repeat(40));
         let announced = self.store.announce(update, &mut self.rng, &mut peers);
         let counts = self.runtime.block_on(announced);
         let given = addresses(&peers);

@@ -11,6 +11,7 @@ use rand::Rng;
 use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
+mod fetch;
 mod index;
 mod label;
 mod list;
@@ -86,6 +87,9 @@ struct Sweep {
     /// Where the next slice of that swarm ends.
     end: Option<usize>,
 }
+
+/// How many swarms are fetched at once.
+const AHEAD: usize = 32;
 
 /// How much one call of `expire` looks at: shards, swarms and peers.
 const EXPIRE_AT_ONCE: usize = 4096;
@@ -231,6 +235,39 @@ impl Memory {
         }
     }
 
+    /// Has the memory of up to [`AHEAD`] swarms fetched: of all at once, one step on the way to each
+    /// after the other, for what a step finds tells where the next is.
+    fn fetch(&self, info_hashes: &[InfoHash]) {
+        let shards = self.swarms.shards();
+        let places: [_; AHEAD] = std::array::from_fn(|at| {
+            let hash = info_hashes.get(at).map_or(0, |of| self.swarms.hasher().hash_one(of));
+            let shard = &shards[self.swarms.determine_shard(hash as usize)];
+            fetch::line(&raw const **shard);
+            (hash, shard)
+        });
+        let places = &places[..info_hashes.len()];
+        for (hash, shard) in places {
+            // Who holds the lock has the shard in its cache.
+            let Some(table) = shard.try_read() else { continue };
+            let index = *hash as usize & (table.buckets() - 1);
+            let end = table.data_end().as_ptr().cast_const();
+            fetch::line(end.wrapping_sub(index + 1));
+            fetch::line(end.cast::<u8>().wrapping_add(index));
+        }
+        for step in 0..Swarm::STEPS {
+            let mut more = false;
+            for ((hash, shard), info_hash) in places.iter().zip(info_hashes) {
+                let Some(table) = shard.try_read() else { continue };
+                if let Some((_, swarm)) = table.get(*hash, |(of, _)| of == info_hash) {
+                    more |= swarm.get().fetch(step);
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
     /// Looks at one slice of one swarm; returns where the next slice of it ends, and how many
     /// peers this one had.
     fn expire_slice(
@@ -292,6 +329,10 @@ impl Store for Memory {
         } else {
             self.enter(update, rng, peers)
         }
+    }
+
+    fn expect(&self, info_hashes: &[InfoHash]) {
+        info_hashes.chunks(AHEAD).for_each(|some| self.fetch(some));
     }
 
     async fn describe(

@@ -96,6 +96,9 @@ pub trait Store: Send + Sync + 'static {
         peers: &mut Peers,
     ) -> impl Future<Output = Result<Counts, Refusal>>;
 
+    /// Is told which swarms are about to be asked for, so that it can have them at hand.
+    fn expect(&self, info_hashes: &[InfoHash]);
+
     /// Appends what is known of each of these peers, the IPv4 ones first, in their order. Of those
     /// that have gone in the meantime there is nothing but the address.
     fn describe(

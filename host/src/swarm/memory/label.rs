@@ -26,7 +26,7 @@ impl Label {
     }
 }
 
-/// How many peers are sorted by their level faster than ranges of them are found.
+/// How many peers are told apart by their level faster than ranges of them are found.
 pub const SORTED: usize = 256;
 
 /// One label a row, and who of them has which, once there are more than [`SORTED`].
@@ -155,7 +155,7 @@ impl Key {
     }
 }
 
-/// The peers of one family that a plan ranks, by role: those that share a prefix follow one another.
+/// The peers of one family that a plan ranks, by role.
 pub struct Ranking<'a> {
     by: By<'a>,
     leechers: u32,
@@ -165,9 +165,9 @@ pub struct Ranking<'a> {
 enum By<'a> {
     /// The rows as they are: all are far.
     Row,
-    /// The rows in order of their level, and where each level ends, by role.
-    Sorted { rows: &'a [u16; SORTED], ends: [[u16; Plan::MOST_LEVELS + 1]; 2] },
-    /// The ranges that have been asked for.
+    /// How far each row is.
+    Level(&'a mut Levels),
+    /// Ranges of those that share a prefix, as far as they have been asked for.
     Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
 }
 
@@ -176,20 +176,65 @@ type Ends = (u32, u32);
 pub const LEECHERS: usize = 0;
 pub const SEEDERS: usize = 1;
 
+/// Room for the levels of few rows.
+pub struct Levels {
+    /// By row.
+    levels: [u8; SORTED],
+    /// The rows of the class that was asked for last.
+    class: [u16; SORTED],
+    len: usize,
+}
+
+impl Levels {
+    pub const EMPTY: Self = Self { levels: [0; SORTED], class: [0; SORTED], len: 0 };
+    /// The level of whoever is not to be given.
+    const NEVER: u8 = u8::MAX;
+
+    fn set(&mut self, column: &[Label], label: Label, plan: &Plan) {
+        let by_shared_bits = plan.levels_by_shared_bits();
+        let far = plan.levels() as u8;
+        for (level, other) in self.levels.iter_mut().zip(column) {
+            let other = *other;
+            let shared = (label.value ^ other.value).leading_zeros() as usize;
+            *level = if other.plan == label.plan { by_shared_bits[shared] } else { far };
+        }
+    }
+
+    /// Lists those of the rows that are of a level.
+    fn list(&mut self, rows: std::ops::Range<usize>, level: usize) {
+        let (first, level) = (rows.start as u16, level as u8);
+        let mut len = 0;
+        for (of, row) in self.levels[rows].iter().zip(first..) {
+            // Without a branch: a row that is not of the level is overwritten by the next.
+            self.class[len] = row;
+            len += usize::from(*of == level);
+        }
+        self.len = len;
+    }
+}
+
 impl<'a> Ranking<'a> {
+    /// `me` is the row of the announcing peer, where it is of this family.
     pub fn of(
         labels: Option<&'a Labels>,
         rows: usize,
         leechers: usize,
         locality: &Locality,
-        sorted: &'a mut [u16; SORTED],
+        me: Option<usize>,
+        room: &'a mut Levels,
     ) -> Self {
         let label = Label::of(Some(locality));
         let by = match labels {
             None => By::Row,
             Some(labels) => match labels.ranks() {
                 Some(ranks) => By::Ranked { ranks, label, known: Default::default() },
-                None => sort(labels.column(), leechers, label, &locality.plan, sorted),
+                None => {
+                    room.set(labels.column(), label, &locality.plan);
+                    if let Some(me) = me {
+                        room.levels[me] = Levels::NEVER;
+                    }
+                    By::Level(room)
+                }
             },
         };
         Self { by, leechers: leechers as u32, len: rows as u32 }
@@ -203,74 +248,58 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The ranks of those of a role that are no farther than `level`.
-    pub fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
+    /// The ranks of those of a role that are of a level, until the next call: two ranges.
+    pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> [Ends; 2] {
         let all = self.all(role);
-        if level == plan.levels() {
-            return all;
-        }
         match &mut self.by {
-            By::Row => (all.0, all.0),
-            By::Sorted { ends, .. } => (all.0, ends[role][level].into()),
-            By::Ranked { ranks, label, known } => *known[role][level].get_or_insert_with(|| {
-                let (first, end) = Key::bounds(*label, plan.prefix(level));
-                ranks[role].range(first, end)
-            }),
+            By::Row if level == plan.levels() => [all, (0, 0)],
+            By::Row => [(0, 0); 2],
+            By::Level(levels) => {
+                levels.list(all.0 as usize..all.1 as usize, level);
+                [(0, levels.len as u32), (0, 0)]
+            }
+            By::Ranked { .. } => {
+                let (start, end) = self.within(role, level, plan);
+                let nearer = level.checked_sub(1).map(|nearer| self.within(role, nearer, plan));
+                let (from, to) = nearer.unwrap_or((end, end));
+                [(start, from), (to, end)]
+            }
         }
     }
 
-    /// The rank of a row among those of its role.
-    pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> u32 {
+    /// The ranks of those of a role that are no farther than `level`.
+    fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
+        match &mut self.by {
+            By::Ranked { ranks, label, known } if level < plan.levels() => *known[role][level]
+                .get_or_insert_with(|| {
+                    let (first, end) = Key::bounds(*label, plan.prefix(level));
+                    ranks[role].range(first, end)
+                }),
+            _ => self.all(role),
+        }
+    }
+
+    /// The rank of the announcing peer's row among those of its role, where it has one.
+    pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> Option<u32> {
         match &self.by {
-            By::Row => row as u32,
-            By::Sorted { rows, .. } => {
-                let rows = &rows[..self.len as usize];
-                rows.iter().position(|&other| usize::from(other) == row).unwrap_or(row) as u32
-            }
-            By::Ranked { ranks, .. } => ranks[role].rank(labels.key(row).number()),
+            By::Ranked { ranks, .. } => Some(ranks[role].rank(labels.key(row).number())),
+            By::Row | By::Level(_) => None,
         }
     }
 
     pub fn row(&self, role: usize, rank: u32) -> usize {
         match &self.by {
             By::Row => rank as usize,
-            By::Sorted { rows, .. } => rows[rank as usize].into(),
+            By::Level(levels) => levels.class[rank as usize].into(),
             By::Ranked { ranks, .. } => ranks[role].row(rank),
         }
     }
-}
 
-/// Sorts the rows by role and level.
-fn sort<'a>(
-    column: &[Label],
-    leechers: usize,
-    label: Label,
-    plan: &Plan,
-    sorted: &'a mut [u16; SORTED],
-) -> By<'a> {
-    let far = plan.levels();
-    let by_shared_bits: [u8; 65] = plan.levels_by_shared_bits();
-    let mut levels = [0_u8; SORTED];
-    let mut ends = [[0; Plan::MOST_LEVELS + 1]; 2];
-    for (role, rows) in [(LEECHERS, 0..leechers), (SEEDERS, leechers..column.len())] {
-        for (level, other) in levels[rows.clone()].iter_mut().zip(&column[rows.clone()]) {
-            let other = *other;
-            let shared = (label.value ^ other.value).leading_zeros() as usize;
-            *level = if other.plan == label.plan { by_shared_bits[shared] } else { far as u8 };
-            ends[role][usize::from(*level)] += 1;
-        }
-        let mut next = [0; Plan::MOST_LEVELS + 1];
-        let mut end = rows.start as u16;
-        for level in 0..=far {
-            next[level] = end;
-            end += ends[role][level];
-            ends[role][level] = end;
-        }
-        for row in rows {
-            let slot = &mut next[usize::from(levels[row])];
-            sorted[usize::from(*slot)] = row as u16;
-            *slot += 1;
+    /// The rows of the class that was asked for last, by rank, where they are listed.
+    pub fn listed(&self) -> Option<&[u16]> {
+        match &self.by {
+            By::Level(levels) => Some(&levels.class[..levels.len]),
+            By::Row | By::Ranked { .. } => None,
         }
     }
-    By::Sorted { rows: sorted, ends }
 }

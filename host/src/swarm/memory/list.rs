@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::fetch;
 use super::index::Index;
 use super::label::{Label, Labels};
 use super::record::{Record, Stamp, V4};
@@ -328,6 +329,27 @@ impl<R: Record> List<R> {
     pub fn of(records: &[R], leechers: usize) -> Self {
         let index = (records.len() > SCANNED).then(|| Box::new(Index::of(records)));
         Self { records: records.to_vec(), leechers: leechers as u32, columns: None, index }
+    }
+
+    /// Has its memory fetched, as far as an announce reads all of it, at steps 1 and 2 of
+    /// [`Swarm::fetch`](super::swarm::Swarm::fetch); returns whether there is another.
+    pub fn fetch(&self, step: usize) -> bool {
+        let columns = self.columns.as_deref();
+        match step {
+            1 => {
+                if self.records.len() <= SCANNED {
+                    fetch::slice(&self.records);
+                }
+                columns.inspect(|columns| fetch::slice(std::slice::from_ref(*columns))).is_some()
+            }
+            _ => {
+                let labels = columns.and_then(|columns| columns.labels.as_ref());
+                if let Some(labels) = labels.filter(|_| self.records.len() <= SCANNED) {
+                    fetch::slice(labels.column());
+                }
+                false
+            }
+        }
     }
 
     pub fn labels(&self) -> Option<&Labels> {

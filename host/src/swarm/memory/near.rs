@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::label::{LEECHERS, Ranking, SEEDERS, SORTED};
+use super::label::{LEECHERS, Levels, Ranking, SEEDERS};
 use super::list::Rows;
 use super::sample;
 use super::swarm::{Candidates, Full, Place, Wanted};
@@ -21,8 +21,8 @@ pub fn choose(
 ) -> usize {
     let plan = &locality.plan;
     let roles: &[usize] = if wanted.seeder { &[LEECHERS] } else { &[SEEDERS, LEECHERS] };
-    let mut rows = [[0; SORTED]; 2];
-    let mut picker = Picker::new(full, me, wanted, locality, &mut rows);
+    let mut rooms = [Levels::EMPTY; 2];
+    let mut picker = Picker::new(full, me, wanted, locality, &mut rooms);
     let far = plan.levels();
 
     // Near peers leave this many places to far ones.
@@ -103,14 +103,18 @@ impl<'a> Picker<'a> {
         me: Place,
         wanted: &Wanted,
         locality: &'a Locality,
-        [v4, v6]: &'a mut [[u16; SORTED]; 2],
+        [room4, room6]: &'a mut [Levels; 2],
     ) -> Self {
-        let (list4, list6) = (&full.v4, &full.v6);
+        let (v4, v6) = (&full.v4, &full.v6);
+        let (me4, me6) = match me {
+            Place::V4(at) => (Some(at), None),
+            Place::V6(at) => (None, Some(at)),
+        };
         Self {
             full,
             plan: &locality.plan,
-            v4: Ranking::of(list4.labels(), list4.records().len(), list4.leechers(), locality, v4),
-            v6: Ranking::of(list6.labels(), list6.records().len(), list6.leechers(), locality, v6),
+            v4: Ranking::of(v4.labels(), v4.records().len(), v4.leechers(), locality, me4, room4),
+            v6: Ranking::of(v6.labels(), v6.records().len(), v6.leechers(), locality, me6, room6),
             only: wanted.only,
             me: (!wanted.seeder).then_some(me),
         }
@@ -121,13 +125,7 @@ impl<'a> Picker<'a> {
         let families = [(&mut self.v4, Family::Ipv4), (&mut self.v6, Family::Ipv6)];
         for ((ranking, family), spans) in families.into_iter().zip(spans.chunks_exact_mut(2)) {
             if self.only.is_none_or(|only| only == family) {
-                let (start, end) = ranking.within(role, level, self.plan);
-                let (from, to) = match level.checked_sub(1) {
-                    Some(nearer) => ranking.within(role, nearer, self.plan),
-                    None => (end, end),
-                };
-                spans[0] = (start, from);
-                spans[1] = (to, end);
+                spans.copy_from_slice(&ranking.class(role, level, self.plan));
             }
         }
         let mut class = Class { spans, me: None };
@@ -135,12 +133,12 @@ impl<'a> Picker<'a> {
         if level == 0 && role == LEECHERS {
             class.me = match self.me {
                 Some(Place::V4(at)) => {
-                    let labels = self.full.v4.labels();
-                    labels.and_then(|labels| class.number(0, self.v4.rank(at, labels, role)))
+                    let rank = |labels| self.v4.rank(at, labels, role);
+                    self.full.v4.labels().and_then(rank).and_then(|rank| class.number(0, rank))
                 }
                 Some(Place::V6(at)) => {
-                    let labels = self.full.v6.labels();
-                    labels.and_then(|labels| class.number(1, self.v6.rank(at, labels, role)))
+                    let rank = |labels| self.v6.rank(at, labels, role);
+                    self.full.v6.labels().and_then(rank).and_then(|rank| class.number(1, rank))
                 }
                 None => None,
             };
@@ -188,6 +186,13 @@ impl<'a> Picker<'a> {
         let rank6 = |number: u32| if number < third { c + number } else { d + (number - third) };
         let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
         let v4 = Candidates::of(&self.full.v4, false);
+        if class.len() == of_v4 as usize
+            && let Some(rows) = self.v4.listed()
+        {
+            let places = chosen.iter().map(|number| usize::from(rows[*number as usize]));
+            v4.copy(places, count, ipv4, ipv4_ids);
+            return count;
+        }
         let row4 = |number: &u32| self.v4.row(role, rank4(*number));
         if class.len() == of_v4 as usize {
             v4.copy(chosen.iter().map(row4), count, ipv4, ipv4_ids);

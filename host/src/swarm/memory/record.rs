@@ -53,15 +53,17 @@ impl Lifetime {
 pub trait Record: Copy {
     /// The address and port that make one.
     type Address: Copy;
-    /// The bytes of address and port on the wire.
-    type Wire: AsRef<[u8]>;
+    /// The bytes of address and port on the wire, and maybe more behind them.
+    type Bytes: AsRef<[u8]>;
+    /// How many of them go on the wire.
+    const WIRE: usize;
 
     fn new(address: Self::Address, stamp: Stamp) -> Self;
     /// Whether both have the same address and port.
     fn is(self, other: Self) -> bool;
     fn hash(self, hasher: &RandomState) -> u64;
     fn stamp(self) -> Stamp;
-    fn wire(self) -> Self::Wire;
+    fn bytes(self) -> Self::Bytes;
     fn ip(self) -> IpAddr;
 }
 
@@ -81,7 +83,8 @@ impl V4 {
 
 impl Record for V4 {
     type Address = SocketAddrV4;
-    type Wire = [u8; 6];
+    type Bytes = [u8; 8];
+    const WIRE: usize = 6;
 
     fn new(address: SocketAddrV4, stamp: Stamp) -> Self {
         let [a, b, c, d] = address.ip().octets();
@@ -102,9 +105,8 @@ impl Record for V4 {
         (self.0 >> STAMP_SHIFT) as Stamp
     }
 
-    fn wire(self) -> [u8; 6] {
-        let [a, b, c, d, high, low, ..] = self.0.to_le_bytes();
-        [a, b, c, d, high, low]
+    fn bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
     }
 
     fn ip(self) -> IpAddr {
@@ -123,7 +125,8 @@ const _: () = assert!(size_of::<V6>() == 20);
 
 impl Record for V6 {
     type Address = SocketAddrV6;
-    type Wire = [u8; 18];
+    type Bytes = [u8; 18];
+    const WIRE: usize = 18;
 
     fn new(address: SocketAddrV6, stamp: Stamp) -> Self {
         let mut wire = [0; 18];
@@ -144,7 +147,7 @@ impl Record for V6 {
         self.stamp
     }
 
-    fn wire(self) -> [u8; 18] {
+    fn bytes(self) -> [u8; 18] {
         self.wire
     }
 
@@ -163,14 +166,14 @@ mod tests {
     fn wire_bytes_are_big_endian() {
         let address = "1.2.3.4:258".parse().unwrap();
         let record = V4::new(address, 0xabcd);
-        assert_eq!(record.wire(), [1, 2, 3, 4, 1, 2]);
+        assert_eq!(record.bytes()[..V4::WIRE], [1, 2, 3, 4, 1, 2]);
         assert_eq!(record.stamp(), 0xabcd);
         assert_eq!(record.ip(), IpAddr::from([1, 2, 3, 4]));
 
         let address: SocketAddrV6 = "[2001:db8::1]:258".parse().unwrap();
         let record = V6::new(address, 0xabcd);
-        assert_eq!(record.wire()[..16], address.ip().octets());
-        assert_eq!(record.wire()[16..], [1, 2]);
+        assert_eq!(record.bytes()[..16], address.ip().octets());
+        assert_eq!(record.bytes()[16..], [1, 2]);
         assert_eq!(record.stamp(), 0xabcd);
         assert_eq!(record.ip(), IpAddr::from(*address.ip()));
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
 
+use super::fetch;
 use super::list::{Details, List, Rows, SCANNED, Small};
 use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
@@ -99,6 +100,31 @@ impl Swarm {
             Self::Full(full) => &mut full.completed,
         };
         *completed = completed.saturating_add(1);
+    }
+
+    /// How many steps it takes to fetch a swarm.
+    pub const STEPS: usize = 3;
+
+    /// Has the memory fetched that an announce to a small swarm reads, as far as it can be told where
+    /// that is after `step` steps; returns whether there is another step.
+    pub fn fetch(&self, step: usize) -> bool {
+        match (self, step) {
+            (Self::Small(small), 0) => {
+                if let Small::Block { .. } = small {
+                    fetch::slice(small.records());
+                }
+                false
+            }
+            (Self::Small(_), _) => false,
+            (Self::Full(full), 0) => {
+                fetch::slice(std::slice::from_ref(&**full));
+                true
+            }
+            (Self::Full(full), _) => {
+                let more = full.v4.fetch(step);
+                full.v6.fetch(step) || more
+            }
+        }
     }
 
     /// What is known of a peer.
@@ -369,12 +395,17 @@ impl<'a, R: Record> Candidates<'a, R> {
         wire: &mut Vec<u8>,
         peer_ids: &mut Vec<PeerId>,
     ) {
-        let start = wire.len();
-        wire.resize(start + count * size_of::<R::Wire>(), 0);
-        let slots = wire[start..].chunks_exact_mut(size_of::<R::Wire>());
-        for (slot, at) in slots.zip(places.clone()) {
-            slot.copy_from_slice(self.records[at].wire().as_ref());
+        // What a record has behind its bytes for the wire goes along, in one store with them, and
+        // the next record over it.
+        let (start, width) = (wire.len(), size_of::<R::Bytes>());
+        let end = start + count * R::WIRE;
+        wire.resize(end + width - R::WIRE, 0);
+        let mut rest = &mut wire[start..];
+        for at in places.clone() {
+            rest[..width].copy_from_slice(self.records[at].bytes().as_ref());
+            rest = &mut rest[R::WIRE..];
         }
+        wire.truncate(end);
         if let Some(ids) = self.peer_ids {
             peer_ids.extend(places.into_iter().map(|at| ids[at]));
         }
