@@ -1,9 +1,12 @@
 //! What one version of the configuration says, from the file to the rules of each worker; and the
 //! change from one version to the next.
 
+use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -86,11 +89,27 @@ impl Version {
             max_num_want: tracker.num_want.max,
         };
         let limits = Limiter::new(&tracker.limits).map(Arc::new);
-        let rules = |worker| {
+        let rules = &|worker| {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
             Ok(Rules { settings, limits: limits.clone(), links })
         };
-        (0..workers).map(rules).collect()
+        // An interpreter takes milliseconds to begin, and workers may be many.
+        thread::scope(|scope| {
+            let begin = |worker| {
+                let thread = thread::Builder::new().stack_size(policy::THREAD_STACK);
+                thread.spawn_scoped(scope, move || rules(worker))
+            };
+            match (0..workers).map(begin).collect::<io::Result<Vec<_>>>() {
+                Ok(threads) => {
+                    let end = |thread: ScopedJoinHandle<_>| {
+                        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+                    };
+                    threads.into_iter().map(end).collect()
+                }
+                // Where there is no room for threads, one after the other.
+                Err(_) => (0..workers).map(rules).collect(),
+            }
+        })
     }
 
     /// The data of all policies.

@@ -162,6 +162,7 @@ pub struct Ranking<'a> {
     len: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "an announce has two of them, on its stack")]
 enum By<'a> {
     /// The rows as they are: all are far.
     Row,
