@@ -88,14 +88,14 @@ impl Fetcher {
     pub fn take_up(&self, source: &Source) {
         let Some(kept) = &self.kept else { return };
         let max_size = source.definition().max_size.saturating_add(STAMP + SEAL);
-        let sealed = match kept.read_sealed(&self.file(source), max_size) {
-            Ok(sealed) => sealed,
+        let content = match kept.read_sealed(&self.file(source), max_size) {
+            Ok(content) => content,
             Err(Miss::Absent) => return,
             Err(Miss::Unfit(reason)) => {
                 return self.warn(source, "kept data is of no use", &reason);
             }
         };
-        let Some((stamp, bytes)) = sealed.content().split_first_chunk() else { return };
+        let Some((stamp, bytes)) = content.split_first_chunk() else { return };
         let fetched = UNIX_EPOCH + Duration::from_secs(u64::from_be_bytes(*stamp));
         let age = SystemTime::now().duration_since(fetched).unwrap_or_default();
         if self.remote.max_age.is_some_and(|most| age >= most) {
@@ -197,7 +197,7 @@ impl Fetcher {
             Some(_) => None,
             None => kept.read_sealed(&name, u64::MAX).ok(),
         };
-        let bytes = new.or_else(|| old.as_ref()?.content().get(STAMP as usize..));
+        let bytes = new.or_else(|| old.as_ref()?.get(STAMP as usize..));
         let Some(bytes) = bytes else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let content = [&now.to_be_bytes(), bytes].concat();

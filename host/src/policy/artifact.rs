@@ -53,7 +53,7 @@ impl Artifacts {
         digest: &[u8; 32],
     ) -> wasmtime::Result<Component> {
         let name = name(engine, digest);
-        match self.read(&name) {
+        match self.open_kept(&name) {
             Ok(artifact) => match deserialize(engine, &artifact) {
                 Ok(component) => return Ok(component),
                 Err(error) => tracing::warn!(name, "a compiled component is of no use: {error:#}"),
@@ -74,11 +74,11 @@ impl Artifacts {
         Ok(component)
     }
 
-    fn read(&self, name: &str) -> Result<Sealed, Miss> {
-        let artifact = self.folder.read_sealed(name, MAX_SIZE)?;
+    fn open_kept(&self, name: &str) -> Result<Sealed, Miss> {
+        let artifact = self.folder.open_sealed(name, MAX_SIZE)?;
         if self.writes {
             // So that it counts as used. If that fails it goes a little earlier.
-            let file = File::open(self.folder.path().join(name));
+            let file = File::open(artifact.path());
             let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
         }
         Ok(artifact)
@@ -134,13 +134,15 @@ fn name(engine: &Engine, digest: &[u8; 32]) -> String {
 
 #[allow(unsafe_code, reason = "code that was compiled before cannot be taken up without")]
 fn deserialize(engine: &Engine, artifact: &Sealed) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be what `Component::serialize` gave. A `Sealed` is only made of a file
-    // that belongs to this user and that no other user can write to, and whose content has the
-    // digest that `write_sealed` put before what `serialize` gave: neither damage nor
-    // anybody but this user (who could change this program as well) can have made other bytes of
-    // it. They are a copy in memory, which no later change of the file reaches. wasmtime itself
-    // refuses an artifact of another version of itself or of other settings.
-    unsafe { Component::deserialize(engine, artifact.content()) }
+    // SAFETY: the file must hold what `Component::serialize` gave, now and while it is mapped. A
+    // `Sealed` is only made of an open file that belongs to this user and that no other user can
+    // write to, and whose content has the digest that `write_sealed` put behind what `serialize`
+    // gave; its path leads to that very file. Nobody writes to it later: `write_sealed` puts a new
+    // file in its place, and what is removed stays while it is mapped. So neither damage nor anybody
+    // but this user (who could change this program as well) can have other bytes run. wasmtime
+    // itself refuses an artifact of another version of itself or of other settings, and looks at
+    // no byte behind the sections of it.
+    unsafe { Component::deserialize_file(engine, artifact.path()) }
 }
 
 #[cfg(test)]
@@ -202,7 +204,7 @@ mod tests {
         aged("under-way.new", Duration::ZERO);
         // Used again.
         let longest_unused = format!("{:03}.cwasm", KEPT + 4);
-        artifacts.read(&longest_unused).unwrap();
+        artifacts.open_kept(&longest_unused).unwrap();
         artifacts.tidy().unwrap();
         let mut expected: Vec<String> = (0..KEPT - 1).map(|n| format!("{n:03}.cwasm")).collect();
         expected.extend([longest_unused, "under-way.new".to_owned()]);
@@ -251,7 +253,8 @@ mod tests {
                     for _ in 0..20 {
                         artifacts.component(&engine, EMPTY, &digest).unwrap();
                         artifacts.folder.write_sealed("shared.cwasm", &[7; 100_000]).unwrap();
-                        assert_eq!(artifacts.read("shared.cwasm").unwrap().content(), [7; 100_000]);
+                        let shared = artifacts.folder.read_sealed("shared.cwasm", MAX_SIZE);
+                        assert_eq!(shared.unwrap(), [7; 100_000]);
                     }
                 });
             }

@@ -1,8 +1,10 @@
 //! Files that only this user can have written, and that are noticed where they are damaged.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 use nix::unistd::Uid;
@@ -13,12 +15,18 @@ use super::StateDir;
 /// What ends the name of a file while it is being written.
 pub const UNFINISHED: &str = ".new";
 
-/// Bytes of the digest that stands before a content.
+/// Bytes of the digest that stands behind a content.
 const SEAL: usize = 32;
+/// Bytes that are looked at together: they stay in the cache from reading to summing up.
+const CHUNK: usize = 128 * 1024;
 
-/// A content as [`StateDir::write_sealed`] was given it, with its digest before it.
+/// An open file with a content as [`StateDir::write_sealed`] was given it, and its digest behind it.
 #[derive(Debug)]
-pub struct Sealed(Vec<u8>);
+pub struct Sealed {
+    file: File,
+    /// Bytes of the content.
+    length: u64,
+}
 
 /// Why there is no content.
 #[derive(Debug)]
@@ -30,23 +38,38 @@ pub enum Miss {
 }
 
 impl Sealed {
-    pub fn content(&self) -> &[u8] {
-        &self.0[SEAL..]
+    /// The file, by a name that is good for as long as this is held, whatever becomes of the
+    /// folder's own. The content is what it begins with.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    fn content(&self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::with_capacity(usize::try_from(self.length).unwrap_or(0));
+        File::open(self.path())?.take(self.length).read_to_end(&mut content)?;
+        Ok(content)
     }
 }
 
 impl StateDir {
-    /// Reads what [`Self::write_sealed`] wrote under this name, at most `max_size` bytes of it.
-    pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Sealed, Miss> {
+    /// Opens and checks what [`Self::write_sealed`] wrote under this name, if it is of at most
+    /// `max_size` bytes.
+    pub fn open_sealed(&self, name: &str, max_size: u64) -> Result<Sealed, Miss> {
         // Not through a link, and without waiting for a pipe.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let path = self.path().join(name);
-        let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Miss::Absent),
             Err(error) => return Err(Miss::Unfit(error.to_string())),
         };
-        read_own(&mut file, name, max_size).map_err(|error| Miss::Unfit(error.to_string()))
+        check(file, name, max_size).map_err(|error| Miss::Unfit(error.to_string()))
+    }
+
+    /// Reads the content of what [`Self::open_sealed`] opens.
+    pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Vec<u8>, Miss> {
+        let sealed = self.open_sealed(name, max_size)?;
+        sealed.content().map_err(|error| Miss::Unfit(error.to_string()))
     }
 
     /// Writes a file that appears under its name only when it is whole, so that several processes
@@ -56,8 +79,9 @@ impl StateDir {
         let write = || {
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(&seal(name, content))?;
             file.write_all(content)?;
+            let sum = begin(name).chain_update(content);
+            file.write_all(&sum.finalize())?;
             fs::rename(&fresh, self.path().join(name))
         };
         write().inspect_err(|_| {
@@ -66,8 +90,8 @@ impl StateDir {
     }
 }
 
-/// Reads a file that this user alone can have written, and checks its seal.
-fn read_own(file: &mut File, name: &str, max_size: u64) -> io::Result<Sealed> {
+/// Checks that this user alone can have written a file, and its seal.
+fn check(file: File, name: &str, max_size: u64) -> io::Result<Sealed> {
     let wrong = |reason: &str| Err(io::Error::other(reason));
     let found = file.metadata()?;
     if !found.is_file() {
@@ -79,19 +103,24 @@ fn read_own(file: &mut File, name: &str, max_size: u64) -> io::Result<Sealed> {
     if found.len() > max_size {
         return wrong("it is too large");
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-    file.take(max_size).read_to_end(&mut bytes)?;
-    match bytes.split_first_chunk::<SEAL>() {
-        Some((found, content)) if *found == seal(name, content) => Ok(Sealed(bytes)),
-        _ => wrong("it is damaged"),
+    let Some(length) = found.len().checked_sub(SEAL as u64) else {
+        return wrong("it is damaged");
+    };
+    let mut reader = BufReader::with_capacity(CHUNK, &file);
+    let mut sum = begin(name);
+    io::copy(&mut reader.by_ref().take(length), &mut sum)?;
+    let mut seal = Vec::with_capacity(SEAL);
+    reader.read_to_end(&mut seal)?;
+    if seal != sum.finalize()[..] {
+        return wrong("it is damaged");
     }
+    Ok(Sealed { file, length })
 }
 
-/// The digest that stands before a content, of it and of the file's name.
-fn seal(name: &str, content: &[u8]) -> [u8; SEAL] {
+/// The digest that stands behind a content, of the file's name and then of the content.
+fn begin(name: &str) -> Sha256 {
     let length = name.len() as u64;
-    let sum = Sha256::new().chain_update(length.to_be_bytes()).chain_update(name);
-    sum.chain_update(content).finalize().into()
+    Sha256::new().chain_update(length.to_be_bytes()).chain_update(name)
 }
 
 #[cfg(test)]
@@ -112,7 +141,7 @@ mod tests {
 
     fn content(folder: &StateDir, name: &str) -> Result<Vec<u8>, String> {
         match folder.read_sealed(name, 1000) {
-            Ok(sealed) => Ok(sealed.content().to_owned()),
+            Ok(content) => Ok(content),
             Err(Miss::Absent) => Err("absent".to_owned()),
             Err(Miss::Unfit(reason)) => Err(reason),
         }
