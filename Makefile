@@ -49,13 +49,13 @@ fmt:
 	$(CARGO) fmt --all
 
 ## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
-bench: build test-plugins peers
-	$(CARGO) build --release --locked -p karuta-load
+bench: test-plugins peers
+	$(CARGO) build --release --locked --workspace
 	target/release/karuta-load bench $(ARGS)
 
 ## microbench: parsing, encoding, selection and a policy call, one by one; takes ARGS
 microbench: test-plugins
-	$(CARGO) bench --locked -p karuta --bench micro -- $(ARGS)
+	$(CARGO) bench --locked --workspace --bench micro -- $(ARGS)
 
 ## soak: 1200 reloads of two versions of a plugin, 200 of them under load
 soak: build test-plugins

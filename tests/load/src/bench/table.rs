@@ -9,6 +9,10 @@ use crate::tally::{Report, Server};
 pub struct Row {
     server: String,
     cpu: f64,
+    /// How Karuta without policies compares in CPU time, from round to round.
+    ours: f64,
+    /// And what this one takes beyond it.
+    added: f64,
     per_second: f64,
     p50: f64,
     p99: f64,
@@ -23,9 +27,20 @@ pub struct Row {
 pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
     let first_round = of_case.iter().filter(|one| one.round == 1);
+    let cpu = |report: &Report| report.server.as_ref().map_or(f64::NAN, |s| s.cpu_us_per_request);
     let rows = first_round.map(|first| {
         let of_server: Vec<_> =
             of_case.iter().filter(|one| one.name == first.name).map(|one| &one.report).collect();
+        // A machine that is slow for a while is so for both.
+        let paired = |of: fn(f64, f64) -> f64| {
+            let mut values = Vec::new();
+            for one in of_case.iter().filter(|one| one.name == first.name) {
+                let mut round = of_case.iter().filter(|ours| ours.round == one.round);
+                let ours = round.find(|ours| ours.name == "Karuta");
+                values.extend(ours.map(|ours| of(cpu(&ours.report), cpu(&one.report))));
+            }
+            median(&mut values)
+        };
         let median = |value: &dyn Fn(&Report) -> f64| {
             median(&mut of_server.iter().map(|report| value(report)).collect::<Vec<_>>())
         };
@@ -34,7 +49,9 @@ pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
         };
         Row {
             server: first.name.clone(),
-            cpu: server(|server| server.cpu_us_per_request),
+            cpu: median(&cpu),
+            ours: paired(|ours, its| ours / its),
+            added: paired(|ours, its| its - ours),
             per_second: median(&|report| report.per_second),
             p50: median(&|report| report.latency_us.p50),
             p99: median(&|report| report.latency_us.p99),
@@ -52,22 +69,25 @@ pub fn table(case: &str, rows: &[Row]) -> String {
         "| {case} | CPU µs | Karuta's to it | added µs | a second | p50 µs | p99 µs | p99.9 µs | \
          switches | MiB | faults |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
-    let ours = rows.iter().find(|row| row.server == "Karuta").map_or(f64::NAN, |row| row.cpu);
     for row in rows {
-        let added = match row.server.starts_with("Karuta,") {
-            true => format!("{:.2}", row.cpu - ours),
-            false => String::new(),
-        };
-        let Row { server, cpu, per_second, p50, p99, p999, switches, mebibytes, faults } = row;
+        let added =
+            if row.server.starts_with("Karuta,") { cell(row.added, 2) } else { String::new() };
+        let [cpu, ours] = [row.cpu, row.ours].map(|value| cell(value, 2));
+        let switches = cell(row.switches, 3);
+        let Row { server, per_second, p50, p99, p999, mebibytes, faults, .. } = row;
         // A string takes whatever is written to it.
         let _ = writeln!(
             table,
-            "| {server} | {cpu:.2} | {:.2} | {added} | {per_second:.0} | {p50:.0} | {p99:.0} | \
-             {p999:.0} | {switches:.3} | {mebibytes:.0} | {faults} |",
-            ours / cpu,
+            "| {server} | {cpu} | {ours} | {added} | {per_second:.0} | {p50:.0} | {p99:.0} | \
+             {p999:.0} | {switches} | {mebibytes:.0} | {faults} |",
         );
     }
     table
+}
+
+/// A number, where there is one: a server that answered nothing has none.
+fn cell(value: f64, decimals: usize) -> String {
+    if value.is_finite() { format!("{value:.decimals$}") } else { "–".to_owned() }
 }
 
 /// CPU time a request as bars, in SVG.
@@ -110,6 +130,11 @@ fn median(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_is_left_out() {
+        assert_eq!([cell(1.256, 2), cell(f64::NAN, 2), cell(1.0 / 0.0, 3)], ["1.26", "–", "–"]);
+    }
 
     #[test]
     fn medians_are_in_the_middle() {
