@@ -194,9 +194,7 @@ impl<S: Store> Tracker<S> {
         exchange.begin(now);
         self.reset(exchange, 0);
         self.admit(exchange, now)?;
-        if info_hashes.len() > 1 {
-            self.store.expect(info_hashes);
-        }
+        self.store.expect(info_hashes);
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);

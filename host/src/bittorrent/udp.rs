@@ -105,12 +105,12 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
     })
 }
 
-/// The info-hash of a packet that may well be an announce; nothing else of it is looked at.
+/// The info-hash of a packet that may well be an announce; nothing behind it is looked at.
 pub fn info_hash(packet: &[u8]) -> Option<InfoHash> {
-    let (header, rest) = packet.split_first_chunk::<HEADER>()?;
-    let [.., a, b, c, d, _, _, _, _] = *header;
-    match u32::from_be_bytes([a, b, c, d]) {
-        ANNOUNCE | ANNOUNCE_IPV6 => rest.first_chunk().copied().map(InfoHash),
+    match Header::parse(packet)?.action {
+        Action::Announce | Action::AnnounceIpv6 => {
+            packet.get(HEADER..)?.first_chunk().copied().map(InfoHash)
+        }
         _ => None,
     }
 }

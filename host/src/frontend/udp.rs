@@ -54,9 +54,7 @@ impl<S: Store> Listener<S> {
             scratch.info_hashes.clear();
             let announced = inbox.packets().filter_map(|(packet, _)| wire::info_hash(packet));
             scratch.info_hashes.extend(announced);
-            if scratch.info_hashes.len() > 1 {
-                self.tracker.expect(&scratch.info_hashes);
-            }
+            self.tracker.expect(&scratch.info_hashes);
             let unix_seconds = unix_seconds();
             let mut start = Instant::now();
             for (packet, source) in inbox.packets() {

@@ -1,6 +1,6 @@
 //! Compiled components, kept in the state folder: compiling takes a large one seconds.
 
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::Path;
@@ -78,8 +78,7 @@ impl Artifacts {
         let artifact = self.folder.open_sealed(name, MAX_SIZE)?;
         if self.writes {
             // So that it counts as used. If that fails it goes a little earlier.
-            let file = File::open(artifact.path());
-            let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = artifact.set_modified(SystemTime::now());
         }
         Ok(artifact)
     }
@@ -147,7 +146,7 @@ fn deserialize(engine: &Engine, artifact: &Sealed) -> wasmtime::Result<Component
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{File, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
     use tempfile::TempDir;

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::unistd::Uid;
@@ -20,13 +21,9 @@ const SEAL: usize = 32;
 /// Bytes that are looked at together: they stay in the cache from reading to summing up.
 const CHUNK: usize = 128 * 1024;
 
-/// An open file with a content as [`StateDir::write_sealed`] was given it, and its digest behind it.
+/// An open file that begins with a content as [`StateDir::write_sealed`] was given it.
 #[derive(Debug)]
-pub struct Sealed {
-    file: File,
-    /// Bytes of the content.
-    length: u64,
-}
+pub struct Sealed(File);
 
 /// Why there is no content.
 #[derive(Debug)]
@@ -39,15 +36,13 @@ pub enum Miss {
 
 impl Sealed {
     /// The file, by a name that is good for as long as this is held, whatever becomes of the
-    /// folder's own. The content is what it begins with.
+    /// folder's own.
     pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
-    fn content(&self) -> io::Result<Vec<u8>> {
-        let mut content = Vec::with_capacity(usize::try_from(self.length).unwrap_or(0));
-        File::open(self.path())?.take(self.length).read_to_end(&mut content)?;
-        Ok(content)
+    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.0.set_modified(time)
     }
 }
 
@@ -55,21 +50,26 @@ impl StateDir {
     /// Opens and checks what [`Self::write_sealed`] wrote under this name, if it is of at most
     /// `max_size` bytes.
     pub fn open_sealed(&self, name: &str, max_size: u64) -> Result<Sealed, Miss> {
+        let file = self.open_file(name)?;
+        copy(&file, name, max_size, io::sink()).map_err(unfit)?;
+        Ok(Sealed(file))
+    }
+
+    /// Reads and checks it.
+    pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Vec<u8>, Miss> {
+        let mut content = Vec::new();
+        copy(&self.open_file(name)?, name, max_size, &mut content).map_err(unfit)?;
+        Ok(content)
+    }
+
+    fn open_file(&self, name: &str) -> Result<File, Miss> {
         // Not through a link, and without waiting for a pipe.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let path = self.path().join(name);
-        let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Miss::Absent),
-            Err(error) => return Err(Miss::Unfit(error.to_string())),
-        };
-        check(file, name, max_size).map_err(|error| Miss::Unfit(error.to_string()))
-    }
-
-    /// Reads the content of what [`Self::open_sealed`] opens.
-    pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Vec<u8>, Miss> {
-        let sealed = self.open_sealed(name, max_size)?;
-        sealed.content().map_err(|error| Miss::Unfit(error.to_string()))
+        match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Miss::Absent),
+            opened => opened.map_err(unfit),
+        }
     }
 
     /// Writes a file that appears under its name only when it is whole, so that several processes
@@ -90,8 +90,12 @@ impl StateDir {
     }
 }
 
-/// Checks that this user alone can have written a file, and its seal.
-fn check(file: File, name: &str, max_size: u64) -> io::Result<Sealed> {
+fn unfit(error: io::Error) -> Miss {
+    Miss::Unfit(error.to_string())
+}
+
+/// Copies the content of a file that this user alone can have written, and checks its seal.
+fn copy(file: &File, name: &str, max_size: u64, into: impl Write) -> io::Result<()> {
     let wrong = |reason: &str| Err(io::Error::other(reason));
     let found = file.metadata()?;
     if !found.is_file() {
@@ -106,15 +110,30 @@ fn check(file: File, name: &str, max_size: u64) -> io::Result<Sealed> {
     let Some(length) = found.len().checked_sub(SEAL as u64) else {
         return wrong("it is damaged");
     };
-    let mut reader = BufReader::with_capacity(CHUNK, &file);
-    let mut sum = begin(name);
-    io::copy(&mut reader.by_ref().take(length), &mut sum)?;
+    let mut reader = BufReader::with_capacity(CHUNK, file);
+    let mut summing = Summing { sum: begin(name), into };
+    io::copy(&mut reader.by_ref().take(length), &mut summing)?;
     let mut seal = Vec::with_capacity(SEAL);
-    reader.read_to_end(&mut seal)?;
-    if seal != sum.finalize()[..] {
-        return wrong("it is damaged");
+    reader.take(SEAL as u64 + 1).read_to_end(&mut seal)?;
+    if seal == summing.sum.finalize()[..] { Ok(()) } else { wrong("it is damaged") }
+}
+
+/// Sums up what is written on its way.
+struct Summing<W> {
+    sum: Sha256,
+    into: W,
+}
+
+impl<W: Write> Write for Summing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.into.write(bytes)?;
+        self.sum.update(&bytes[..written]);
+        Ok(written)
     }
-    Ok(Sealed { file, length })
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.into.flush()
+    }
 }
 
 /// The digest that stands behind a content, of the file's name and then of the content.

@@ -239,14 +239,14 @@ impl Memory {
     /// after the other, for what a step finds tells where the next is.
     fn fetch(&self, info_hashes: &[InfoHash]) {
         let shards = self.swarms.shards();
-        let places: [_; AHEAD] = std::array::from_fn(|at| {
-            let hash = info_hashes.get(at).map_or(0, |of| self.swarms.hasher().hash_one(of));
-            let shard = &shards[self.swarms.determine_shard(hash as usize)];
-            fetch::line(&raw const **shard);
-            (hash, shard)
-        });
-        let places = &places[..info_hashes.len()];
-        for (hash, shard) in places {
+        let mut places = [(0, &shards[0]); AHEAD];
+        let places = &mut places[..info_hashes.len()];
+        for ((hash, shard), info_hash) in places.iter_mut().zip(info_hashes) {
+            *hash = self.swarms.hasher().hash_one(info_hash);
+            *shard = &shards[self.swarms.determine_shard(*hash as usize)];
+            fetch::line(&raw const ***shard);
+        }
+        for (hash, shard) in &*places {
             // Who holds the lock has the shard in its cache.
             let Some(table) = shard.try_read() else { continue };
             let index = *hash as usize & (table.buckets() - 1);
@@ -332,7 +332,10 @@ impl Store for Memory {
     }
 
     fn expect(&self, info_hashes: &[InfoHash]) {
-        info_hashes.chunks(AHEAD).for_each(|some| self.fetch(some));
+        // Of one alone nothing could be fetched while something else is done.
+        if info_hashes.len() > 1 {
+            info_hashes.chunks(AHEAD).for_each(|some| self.fetch(some));
+        }
     }
 
     async fn describe(
