@@ -25,7 +25,7 @@ pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
 /// `event`, `info_hash`, `peer_id`, `left`, `downloaded`, `uploaded`, `numwant`, `port`.
 pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
     let mut fields = Fields::default();
-    for (key, value) in pairs(query) {
+    for (key, value) in pairs(query).map(key_and_value) {
         fields.add(key, value)?;
     }
 
@@ -65,7 +65,7 @@ pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
 pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), Invalid> {
     into.clear();
     let mut found = false;
-    for (key, value) in pairs(query) {
+    for (key, value) in pairs(query).map(key_and_value) {
         if unescape::<NAME>(key)?.get() == Some(INFO_HASH) {
             let info_hash = InfoHash(twenty_bytes(value)?.ok_or(Invalid::InfoHash)?);
             found = true;
@@ -82,19 +82,34 @@ pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), 
 /// The value of a parameter, unescaped, for those that only a policy knows. Pairs with a wrong
 /// escape, which an announce's URL data may hold, are skipped.
 pub fn parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let first = name.bytes().next().map(|letter| letter.to_ascii_lowercase());
     let is_named = |key: &[u8]| match memchr2(b'%', b'+', key) {
         None => key.eq_ignore_ascii_case(name.as_bytes()),
         Some(_) => Unescape(key)
             .map(|byte| byte.map(|byte| byte.to_ascii_lowercase()))
             .eq(name.bytes().map(|byte| Ok(byte.to_ascii_lowercase()))),
     };
-    pairs(query)
-        .filter(|&(key, value)| is_named(key) && check_escapes(value).is_ok())
-        .last()
-        .and_then(|(_, value)| match memchr2(b'%', b'+', value) {
-            None => Some(Cow::Borrowed(value)),
-            Some(_) => Unescape(value).collect::<Result<_, _>>().ok().map(Cow::Owned),
-        })
+    let mut found = None;
+    for pair in pairs(query) {
+        // Most others differ in their first letter.
+        let letter = pair.first().map(u8::to_ascii_lowercase);
+        if letter != first && !matches!(letter, Some(b'%' | b'+' | b'=')) {
+            continue;
+        }
+        let (key, value) = key_and_value(pair);
+        if !is_named(key) {
+            continue;
+        }
+        match memchr2(b'%', b'+', value) {
+            None => found = Some(Cow::Borrowed(value)),
+            Some(_) => {
+                if let Ok(value) = Unescape(value).collect() {
+                    found = Some(Cow::Owned(value));
+                }
+            }
+        }
+    }
+    found
 }
 
 const INFO_HASH: &[u8] = b"info_hash";
@@ -228,7 +243,7 @@ fn twenty_bytes(value: &[u8]) -> Result<Option<[u8; 20]>, WrongEscape> {
 }
 
 /// Parameters as they stand in the query, without the empty ones.
-fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn pairs(query: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(query);
     std::iter::from_fn(move || {
         loop {
@@ -236,15 +251,19 @@ fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
             let end = memchr2(b'&', b';', query);
             rest = end.map(|end| &query[end + 1..]);
             let pair = &query[..end.unwrap_or(query.len())];
-            if pair.is_empty() {
-                continue;
+            if !pair.is_empty() {
+                return Some(pair);
             }
-            return Some(match pair.iter().position(|&byte| byte == b'=') {
-                Some(at) => (&pair[..at], &pair[at + 1..]),
-                None => (pair, &[][..]),
-            });
         }
     })
+}
+
+/// Without `=`, all of it is the key.
+fn key_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|&byte| byte == b'=') {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &[]),
+    }
 }
 
 /// The bytes of an escaped text.
