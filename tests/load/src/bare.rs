@@ -6,6 +6,8 @@ use std::convert::Infallible;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -14,12 +16,14 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use tokio::task::LocalSet;
 
 use crate::client::Load;
+use crate::judge::Judge;
+use crate::swarms;
 
 /// Packets of one call.
 const PACKETS: usize = 32;
@@ -28,6 +32,10 @@ const PACKETS: usize = 32;
 #[derive(clap::Args)]
 pub struct Bare {
     transport: Bearer,
+    /// Over HTTP, judge each announce's token, natively, with the first key of this set. It must be
+    /// for the first of the generator's torrents.
+    #[arg(long, value_name = "FILE")]
+    judge: Option<PathBuf>,
     #[command(flatten)]
     load: Load,
 }
@@ -46,7 +54,8 @@ impl Bare {
             Bearer::Udp => udp(&self.load),
             Bearer::Http => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                LocalSet::new().block_on(&runtime, http(body(&self.load)))
+                let judge = self.judge.as_deref().map(Judge::of).transpose()?;
+                LocalSet::new().block_on(&runtime, http(body(&self.load), judge))
             }
         }
     }
@@ -83,15 +92,19 @@ fn udp(load: &Load) -> Result<()> {
     }
 }
 
-async fn http(body: Bytes) -> Result<()> {
+async fn http(body: Bytes, judge: Option<Judge>) -> Result<()> {
+    let judge = judge.map(Rc::new);
     let socket = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("http://{}", socket.local_addr()?);
     loop {
         let (stream, _) = socket.accept().await?;
         stream.set_nodelay(true)?;
-        let body = body.clone();
-        let service = service_fn(move |_: Request<Incoming>| {
+        let (body, judge) = (body.clone(), judge.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
             let mut response = Response::new(Full::new(body.clone()));
+            if judge.as_ref().is_some_and(|judge| !is_good(judge, &request)) {
+                *response.status_mut() = StatusCode::FORBIDDEN;
+            }
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, text);
             std::future::ready(Ok::<_, Infallible>(response))
@@ -100,6 +113,13 @@ async fn http(body: Bytes) -> Result<()> {
             http1::Builder::new().serve_connection(TokioIo::new(stream), service),
         );
     }
+}
+
+/// Whether a request shows a good token.
+fn is_good(judge: &Judge, request: &Request<Incoming>) -> bool {
+    let mut parameters = request.uri().query().unwrap_or_default().split('&');
+    let token = parameters.find_map(|parameter| parameter.strip_prefix("jwt="));
+    token.is_some_and(|token| judge.judge(token, swarms::info_hash(0)).is_ok())
 }
 
 /// What Karuta would say of a full swarm.

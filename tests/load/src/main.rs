@@ -8,6 +8,7 @@ mod bench;
 mod bencode;
 mod client;
 mod http;
+mod judge;
 mod process;
 mod slots;
 mod spread;

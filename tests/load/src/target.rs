@@ -41,7 +41,8 @@ impl FromStr for Target {
         let address = address
             .parse()
             .with_context(|| format!("`{address}` is not a numeric address with a port"))?;
-        if path.len() > usize::from(u8::MAX) {
+        // One option of URL data has room for no more.
+        if transport == Transport::Udp && path.len() > usize::from(u8::MAX) {
             bail!("the path is longer than 255 bytes");
         }
         let path = match (transport, path) {

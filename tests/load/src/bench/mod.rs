@@ -66,6 +66,9 @@ const IPV6: &str = "Karuta, over IPv6";
 const FIRST_SIGHT: &str = "Karuta, a token at first sight";
 const REMEMBERED_TOKEN: &str = "Karuta, a token remembered";
 
+/// A server that judges the token by the same rules, but in native code.
+const NATIVELY: &str = "bare hyper, a token judged natively";
+
 /// What is asked of every server that can do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Case {
@@ -144,7 +147,7 @@ impl Case {
         let wants_token = server.wants_token();
         carried
             && match self {
-                Self::HttpToken => server.name == "Karuta" || wants_token,
+                Self::HttpToken => wants_token || matches!(&*server.name, "Karuta" | "bare hyper"),
                 _ if wants_token => false,
                 Self::UdpAnnounce => true,
                 Self::HttpClose => !server.is_variant(),
@@ -201,19 +204,12 @@ impl Bench {
         if let Some(first) = first.filter(|_| wants_workers) {
             all.extend(workers::measure(self, *first)?);
         }
-        let has_tokens = all.iter().any(|one| one.case == Case::HttpToken.title());
-        let native = has_tokens.then(|| tokens.judged_natively()).transpose()?;
         std::fs::create_dir_all(&self.out)?;
         std::fs::write(self.out.join("bench.json"), serde_json::to_string_pretty(&all)?)?;
         for case in Case::ALL.map(Case::title).into_iter().chain([sizes::TITLE, workers::TITLE]) {
             let rows = table::rows(&all, case);
             if !rows.is_empty() {
                 println!("{}", table::table(case, &rows));
-                if let Some([whole, alone]) = native.filter(|_| case == Case::HttpToken.title()) {
-                    println!(
-                        "judging the token natively: {whole:.2} µs of CPU, of them {alone:.2} for its signature\n"
-                    );
-                }
                 let name: String =
                     case.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').collect();
                 let file = name.to_lowercase().replace(' ', "-") + ".svg";
@@ -332,8 +328,10 @@ impl Bench {
                 }
                 Ok(())
             };
-        add("bare sockets", &|| Server::bare("udp", load), true)?;
-        add("bare hyper", &|| Server::bare("http", load), true)?;
+        add("bare sockets", &|| Server::bare("bare sockets", "udp", None, load), true)?;
+        add("bare hyper", &|| Server::bare("bare hyper", "http", None, load), true)?;
+        let keys = Some(&*tokens.keys);
+        add(NATIVELY, &|| Server::bare(NATIVELY, "http", keys, load), true)?;
         let set = |name, setting: Setting| Server::karuta(karuta, name, &setting);
         add("Karuta", &|| set("Karuta", Setting::default()), true)?;
         let with = |name: &'static str, policies: &dyn Fn() -> Result<String>| {

@@ -50,8 +50,9 @@ impl Server {
         self.process.id()
     }
 
-    /// Starts this program as a server that only answers.
-    pub fn bare(transport: &str, load: &Load) -> Result<Self> {
+    /// Starts this program as a server that only answers, or first judges a token with a key of
+    /// this set.
+    pub fn bare(name: &str, transport: &str, judge: Option<&Path>, load: &Load) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", transport]);
         for (option, value) in
@@ -59,16 +60,16 @@ impl Server {
         {
             command.arg(option).arg(value.to_string());
         }
+        if let Some(keys) = judge {
+            command.arg("--judge").arg(keys);
+        }
         let folder = tempfile::tempdir()?;
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut url = String::new();
         let output = process.stdout.take().context("its output is piped")?;
         BufReader::new(output).read_line(&mut url)?;
         let target = Some(url.trim().parse()?);
-        let (name, udp, http) = match transport {
-            "udp" => ("bare sockets", target, None),
-            _ => ("bare hyper", None, target),
-        };
+        let (udp, http) = if transport == "udp" { (target, None) } else { (None, target) };
         Ok(Self { name: name.to_owned(), udp, http, admin: None, process, _folder: folder })
     }
 
@@ -282,7 +283,7 @@ impl Server {
 
     /// Whether it lets in nobody without a token.
     pub fn wants_token(&self) -> bool {
-        self.name.starts_with("Karuta, a token")
+        self.name.contains(", a token ")
     }
 
     /// Whether it is Karuta in another setting than its plainest.
