@@ -4,13 +4,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::{DashMap, Entry, SharedValue};
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use rand::Rng;
 
 use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
+mod columns;
 mod fetch;
 mod index;
 mod label;
@@ -18,14 +19,18 @@ mod list;
 mod near;
 mod ranks;
 mod record;
+mod rows;
 mod sample;
+mod small;
 mod swarm;
+mod sweep;
 mod tally;
 
 use label::Label;
-use list::Details;
 use record::Lifetime;
+use rows::Details;
 use swarm::{Swarm, Wanted};
+use sweep::Sweep;
 use tally::Tally;
 
 /// How a [`Memory`] is to be. A limit of 0 is none.
@@ -78,21 +83,8 @@ pub struct Memory {
     sweep: Mutex<Sweep>,
 }
 
-/// Where the sweep for expired peers is.
-#[derive(Debug, Default)]
-struct Sweep {
-    next_shard: usize,
-    /// The swarms of the shard before, of which the last is being looked at.
-    queue: Vec<InfoHash>,
-    /// Where the next slice of that swarm ends.
-    end: Option<usize>,
-}
-
 /// How many swarms are fetched at once.
 const AHEAD: usize = 32;
-
-/// How much one call of `expire` looks at: shards, swarms and peers.
-const EXPIRE_AT_ONCE: usize = 4096;
 
 impl Memory {
     pub fn new(options: Options) -> Self {
@@ -267,54 +259,6 @@ impl Memory {
             }
         }
     }
-
-    /// Looks at one slice of one swarm; returns where the next slice of it ends, and how many
-    /// peers this one had.
-    fn expire_slice(
-        &self,
-        info_hash: InfoHash,
-        end: Option<usize>,
-        now: Seconds,
-    ) -> (Option<usize>, usize) {
-        let Entry::Occupied(mut slot) = self.swarms.entry(info_hash) else {
-            return (None, 0);
-        };
-        let swarm = slot.get_mut();
-        let before = swarm.populations();
-        let now = self.lifetime.stamp(now);
-        let end = end.unwrap_or(swarm.len());
-        let slice = swarm.expire(end, self.lifetime, now, |address| self.release_address(address));
-        self.tally.moved(info_hash, before, swarm.populations());
-        if swarm.len() == 0 {
-            slot.remove();
-            self.torrents.fetch_sub(1, Ordering::Relaxed);
-        }
-        ((slice.start > 0).then_some(slice.start), slice.len())
-    }
-
-    /// Lists the swarms of a shard, and shrinks a shard that has become much emptier.
-    ///
-    /// A shard lends its entries one by one only to `unsafe` code, so they are taken out and put
-    /// back: some 30 ns each, under the shard's lock.
-    fn list(&self, shard: usize, queue: &mut Vec<InfoHash>) {
-        let mut shard = self.swarms.shards()[shard].write();
-        let hash = |(info_hash, _): &(InfoHash, SharedValue<Swarm>)| {
-            self.swarms.hasher().hash_one(info_hash)
-        };
-        let len = shard.len();
-        if len == 0 {
-            shard.shrink_to(0, hash);
-            return;
-        }
-        let entries: Vec<_> = shard.drain().collect();
-        if shard.capacity() / 4 > len {
-            shard.shrink_to(2 * len, hash);
-        }
-        for entry in entries {
-            queue.push(entry.0);
-            shard.insert(hash(&entry), entry, hash);
-        }
-    }
 }
 
 impl Store for Memory {
@@ -363,31 +307,8 @@ impl Store for Memory {
         self.swarms.get(&info_hash).map(|swarm| swarm.counts())
     }
 
-    /// A round takes one call for about every 4096 shards, swarms and peers. No lock is held for
-    /// more than 1024 peers, or for listing the swarms of one shard. A peer that changes its place
-    /// while its large swarm is between two slices may be left for the next round.
     async fn expire(&self, now: Seconds) -> bool {
-        let mut sweep = self.sweep.lock();
-        let Sweep { next_shard, queue, end } = &mut *sweep;
-        let mut looked_at = 0;
-        while looked_at < EXPIRE_AT_ONCE {
-            if let Some(&info_hash) = queue.last() {
-                let peers;
-                (*end, peers) = self.expire_slice(info_hash, *end, now);
-                looked_at += 1 + peers;
-                if end.is_none() {
-                    queue.pop();
-                }
-            } else if *next_shard < self.swarms.shards().len() {
-                self.list(*next_shard, queue);
-                *next_shard += 1;
-                looked_at += 1;
-            } else {
-                *next_shard = 0;
-                return true;
-            }
-        }
-        false
+        self.sweep(now)
     }
 
     async fn totals(&self) -> Totals {
@@ -402,24 +323,4 @@ mod tests {
     use crate::swarm::conformance;
 
     conformance::suite!(Memory::new);
-
-    #[test]
-    fn an_emptier_shard_shrinks_and_keeps_its_swarms() {
-        let store = Memory::new(Options { shards: 2, ..Options::default() });
-        let info_hash = |number: u32| {
-            let mut bytes = [0; 20];
-            bytes[..4].copy_from_slice(&number.to_be_bytes());
-            InfoHash(bytes)
-        };
-        for number in 0..10_000 {
-            store.swarms.insert(info_hash(number), Swarm::new(false));
-        }
-        store.swarms.retain(|info_hash, _| info_hash.0[2] == 7);
-        let mut listed = Vec::new();
-        (0..2).for_each(|shard| store.list(shard, &mut listed));
-        listed.sort_unstable();
-        assert_eq!(listed, (0x700..0x800).map(info_hash).collect::<Vec<_>>());
-        assert!(listed.iter().all(|info_hash| store.swarms.contains_key(info_hash)));
-        assert!(store.swarms.capacity() < 2_000);
-    }
 }

@@ -79,7 +79,7 @@ impl Labels {
 
     /// Adds a row, a seeder's. `leechers` are those of the rows that are not.
     pub fn push(&mut self, label: Label, leechers: usize) {
-        super::list::make_room(&mut self.column);
+        super::columns::make_room(&mut self.column);
         self.column.push(label);
         self.labelled += usize::from(!label.is_none());
         let last = self.column.len() - 1;
@@ -139,7 +139,7 @@ impl Labels {
         }
         self.labelled -= usize::from(!self.column[last].is_none());
         self.column.pop();
-        super::list::give_back(&mut self.column);
+        super::columns::give_back(&mut self.column);
     }
 }
 

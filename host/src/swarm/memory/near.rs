@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::label::{LEECHERS, Levels, Ranking, SEEDERS};
-use super::list::Rows;
+use super::rows::Rows;
 use super::sample;
 use super::swarm::{Candidates, Full, Place, Wanted};
 use crate::bittorrent::{Family, Peers};

@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use rand::Rng;
 
 use super::fetch;
-use super::list::{Details, List, Rows, SCANNED, Small};
+use super::list::List;
 use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
+use super::rows::{Details, Rows, SCANNED};
 use super::sample;
+use super::small::Small;
 use crate::bittorrent::{Counts, Family, PeerId, Peers};
 use crate::swarm::{Locality, Population};
 

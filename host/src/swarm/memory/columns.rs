@@ -1,0 +1,66 @@
+//! What is kept of peers besides their records, where anything is: a column for each.
+
+use super::label::Labels;
+use super::rows::Details;
+use crate::bittorrent::PeerId;
+
+/// One value a row in each column that is kept.
+#[derive(Debug, Default)]
+pub struct Columns {
+    pub peer_ids: Option<Vec<PeerId>>,
+    /// Kept from the first peer with a label until a sweep finds no more.
+    pub labels: Option<Labels>,
+}
+
+impl Columns {
+    pub fn set(&mut self, at: usize, details: &Details, seeder: bool) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids[at] = details.peer_id;
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.set(at, details.label, seeder);
+        }
+    }
+
+    pub fn push(&mut self, details: &Details, leechers: usize) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            make_room(peer_ids);
+            peer_ids.push(details.peer_id);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.push(details.label, leechers);
+        }
+    }
+
+    pub fn swap(&mut self, rows: [usize; 2], seeders: [bool; 2]) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids.swap(rows[0], rows[1]);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.swap(rows, seeders);
+        }
+    }
+
+    pub fn pop(&mut self, seeder: bool) {
+        if let Some(peer_ids) = &mut self.peer_ids {
+            peer_ids.pop();
+            give_back(peer_ids);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.pop(seeder);
+        }
+    }
+}
+
+/// Grows by an eighth: memory counts for more here than the few copies.
+pub fn make_room<T>(column: &mut Vec<T>) {
+    if column.len() == column.capacity() {
+        column.reserve_exact((column.len() / 8).max(2));
+    }
+}
+
+pub fn give_back<T>(column: &mut Vec<T>) {
+    if column.capacity() > 8 && column.len() < column.capacity() / 2 {
+        column.shrink_to(column.len() + column.len() / 8);
+    }
+}

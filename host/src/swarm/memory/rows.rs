@@ -1,0 +1,133 @@
+//! One family's peers of one swarm: rows in a dense array, leechers before seeders, so that "the
+//! leechers" and "everybody" are both ranges from which to choose.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::columns::Columns;
+use super::label::Label;
+use super::record::{Record, Stamp};
+use crate::bittorrent::PeerId;
+use crate::swarm::Population;
+
+/// How many peers are found faster by looking at each than through an index.
+pub const SCANNED: usize = 64;
+
+/// What a store may keep of a peer besides its record, each in a column of its own.
+#[derive(Clone, Copy)]
+pub struct Details {
+    pub peer_id: PeerId,
+    pub label: Label,
+}
+
+/// The rows of one family. How they are stored differs; how they are kept in order does not.
+pub trait Rows {
+    type Record: Record;
+
+    fn records(&self) -> &[Self::Record];
+    /// How many of the records, from the first, are leechers.
+    fn leechers(&self) -> usize;
+    fn set_leechers(&mut self, leechers: usize);
+    fn find(&self, wanted: Self::Record) -> Option<usize>;
+    /// Overwrites a row with one of the same address and port.
+    fn set(&mut self, at: usize, record: Self::Record, details: &Details);
+    fn push(&mut self, record: Self::Record, details: &Details);
+    fn swap(&mut self, a: usize, b: usize);
+    /// Removes the last row.
+    fn pop(&mut self);
+
+    fn is_seeder(&self, at: usize) -> bool {
+        self.leechers() <= at
+    }
+
+    fn columns(&self) -> Option<&Columns> {
+        None
+    }
+
+    fn population(&self) -> Population {
+        let leechers = self.leechers() as u64;
+        Population { seeders: self.records().len() as u64 - leechers, leechers }
+    }
+
+    /// Overwrites the row of the same address and port; returns where it is now, and whether it
+    /// was a seeder. `None`: there is no such row.
+    fn update(
+        &mut self,
+        record: Self::Record,
+        details: &Details,
+        seeder: bool,
+    ) -> Option<(usize, bool)> {
+        let at = self.find(record)?;
+        self.set(at, record, details);
+        let was_seeder = self.is_seeder(at);
+        Some((self.set_role(at, seeder), was_seeder))
+    }
+
+    /// Adds a row that is not there, and returns its place.
+    fn insert(&mut self, record: Self::Record, details: &Details, seeder: bool) -> usize {
+        let last = self.records().len();
+        self.push(record, details);
+        self.set_role(last, seeder)
+    }
+
+    /// Returns whether there was a row of the same address and port.
+    fn remove(&mut self, wanted: Self::Record) -> bool {
+        let found = self.find(wanted);
+        if let Some(at) = found {
+            self.remove_at(at);
+        }
+        found.is_some()
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let at = self.set_role(at, true);
+        self.swap(at, self.records().len() - 1);
+        self.pop();
+    }
+
+    /// Moves a row to where its role belongs, and returns its new place.
+    fn set_role(&mut self, at: usize, seeder: bool) -> usize {
+        let boundary = self.leechers();
+        if self.is_seeder(at) == seeder {
+            at
+        } else if seeder {
+            self.swap(at, boundary - 1);
+            self.set_leechers(boundary - 1);
+            boundary - 1
+        } else {
+            self.swap(at, boundary);
+            self.set_leechers(boundary + 1);
+            boundary
+        }
+    }
+
+    /// Removes the rows of `range` whose time is over, and calls `gone` for each.
+    ///
+    /// From the last to the first, so that the rows that fill a gap have been looked at.
+    fn expire(
+        &mut self,
+        range: Range<usize>,
+        is_over: impl Fn(Stamp) -> bool,
+        mut gone: impl FnMut(IpAddr),
+    ) {
+        for at in range.rev() {
+            let record = self.records()[at];
+            if is_over(record.stamp()) {
+                self.remove_at(at);
+                gone(record.ip());
+            }
+        }
+    }
+}
+
+/// Looks at eight records at a time, which needs fewer branches.
+pub fn scan<R: Record>(records: &[R], wanted: R) -> Option<usize> {
+    let is_wanted = |record: &R| record.is(wanted);
+    let (eights, rest) = records.as_chunks::<8>();
+    for (at, eight) in eights.iter().enumerate() {
+        if eight.iter().fold(false, |found, record| found | is_wanted(record)) {
+            return Some(8 * at + eight.iter().position(is_wanted)?);
+        }
+    }
+    Some(8 * eights.len() + rest.iter().position(is_wanted)?)
+}

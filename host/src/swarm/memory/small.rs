@@ -1,0 +1,119 @@
+//! The rows of a small swarm: most swarms are.
+
+use super::record::V4;
+use super::rows::{Details, Rows, scan};
+
+/// Up to [`SCANNED`](super::rows::SCANNED) IPv4 peers with nothing but their records: up to two of them inside the
+/// swarm's own slot, more in a block that is just large enough.
+#[derive(Debug)]
+pub enum Small {
+    Pair { len: u8, leechers: u8, completed: u32, records: [V4; 2] },
+    Block { len: u8, leechers: u8, completed: u32, records: Box<[V4]> },
+}
+
+impl Small {
+    pub const EMPTY: Self =
+        Self::Pair { len: 0, leechers: 0, completed: 0, records: [V4::EMPTY; 2] };
+
+    /// At most [`SCANNED`](super::rows::SCANNED) records, leechers first.
+    pub fn of(old: &[V4], leechers: usize, completed: u32) -> Self {
+        Self::with_capacity(old.len(), old, leechers as u8, completed)
+    }
+
+    fn with_capacity(capacity: usize, old: &[V4], leechers: u8, completed: u32) -> Self {
+        let len = old.len() as u8;
+        if capacity <= 2 {
+            let mut records = [V4::EMPTY; 2];
+            records[..old.len()].copy_from_slice(old);
+            Self::Pair { len, leechers, completed, records }
+        } else {
+            let mut records = Vec::with_capacity(capacity);
+            records.extend_from_slice(old);
+            records.resize(capacity, V4::EMPTY);
+            Self::Block { len, leechers, completed, records: records.into_boxed_slice() }
+        }
+    }
+
+    pub fn completed(&self) -> u32 {
+        match self {
+            Self::Pair { completed, .. } | Self::Block { completed, .. } => *completed,
+        }
+    }
+
+    pub fn completed_mut(&mut self) -> &mut u32 {
+        match self {
+            Self::Pair { completed, .. } | Self::Block { completed, .. } => completed,
+        }
+    }
+
+    fn storage(&mut self) -> (&mut u8, &mut u8, &mut [V4]) {
+        match self {
+            Self::Pair { len, leechers, records, .. } => (len, leechers, records),
+            Self::Block { len, leechers, records, .. } => (len, leechers, records),
+        }
+    }
+
+    /// Moves the rows to where `capacity` of them fit exactly.
+    fn resize(&mut self, capacity: usize) {
+        let leechers = self.leechers() as u8;
+        *self = Self::with_capacity(capacity, self.records(), leechers, self.completed());
+    }
+}
+
+/// A block for `len` peers and few more. Its odd number of eight-byte records and the word that
+/// many allocators put before it fill multiples of 16 bytes.
+fn block_capacity(len: usize) -> usize {
+    (len + (len / 8).max(1)) | 1
+}
+
+impl Rows for Small {
+    type Record = V4;
+
+    fn records(&self) -> &[V4] {
+        match self {
+            Self::Pair { len, records, .. } => &records[..usize::from(*len)],
+            Self::Block { len, records, .. } => &records[..usize::from(*len)],
+        }
+    }
+
+    fn leechers(&self) -> usize {
+        match self {
+            Self::Pair { leechers, .. } | Self::Block { leechers, .. } => usize::from(*leechers),
+        }
+    }
+
+    fn set_leechers(&mut self, leechers: usize) {
+        *self.storage().1 = leechers as u8;
+    }
+
+    fn find(&self, wanted: V4) -> Option<usize> {
+        scan(self.records(), wanted)
+    }
+
+    fn set(&mut self, at: usize, record: V4, _: &Details) {
+        self.storage().2[at] = record;
+    }
+
+    fn push(&mut self, record: V4, _: &Details) {
+        let at = self.records().len();
+        if at == self.storage().2.len() {
+            self.resize(block_capacity(at + 1));
+        }
+        let (len, _, records) = self.storage();
+        records[at] = record;
+        *len += 1;
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.storage().2.swap(a, b);
+    }
+
+    fn pop(&mut self) {
+        let (len, _, records) = self.storage();
+        *len -= 1;
+        let (len, capacity) = (usize::from(*len), records.len());
+        if capacity > 2 && (len < 2 || capacity > block_capacity(2 * len)) {
+            self.resize(if len < 2 { 2 } else { block_capacity(len) });
+        }
+    }
+}
