@@ -1,28 +1,33 @@
 //! The parts of an announce, one by one: `cargo bench -p karuta --bench micro`.
 //!
-//! Policies are called where `target/plugins` has the component `test-nop`.
+//! Policies are called where `target/plugins` has the components `test-nop` and `jwt`.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
+use hyper::HeaderMap;
 use karuta::bittorrent::http::AnnounceAnswer;
 use karuta::bittorrent::udp::{self, Header};
 use karuta::bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
-use karuta::policy::{Chain, Engine, Exchange, Generation, Ruling, Scope, When};
+use karuta::policy::{Chain, Engine, Exchange, Generation, Ruling, Scope, Source, When};
 use karuta::swarm::{Memory, Options, Store, Update};
 use karuta::{config, data, metrics};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-criterion_group!(benches, parsing, encoding, selection, policies);
+criterion_group!(benches, parsing, encoding, selection, policies, tokens);
 criterion_main!(benches);
 
 /// Peers of an answer.
 const WANT: u32 = 50;
+
+const QUERY: &[u8] = b"info_hash=%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a&peer_id=-KL0001-%00%01%02%03\
+    %04%05%06%07%08%09%0a%0b&port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
 
 fn parsing(criterion: &mut Criterion) {
     let packet = packet();
@@ -33,10 +38,8 @@ fn parsing(criterion: &mut Criterion) {
             (Header::parse(packet), udp::announce(packet, &mut url))
         });
     });
-    let query = b"info_hash=%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a&peer_id=-KL0001-%00%01%02%03\
-        %04%05%06%07%08%09%0a%0b&port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
     criterion.bench_function("parse/http", |bencher| {
-        bencher.iter(|| query::announce(black_box(&query[..])));
+        bencher.iter(|| query::announce(black_box(QUERY)));
     });
 }
 
@@ -110,33 +113,74 @@ fn selection(criterion: &mut Criterion) {
     }
 }
 
-/// One policy that does nothing, and one that asks the host for a number.
+/// A policy that does nothing, asks the host for a number, or has its verdict remembered.
 fn policies(criterion: &mut Criterion) {
-    let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/test-nop.wasm");
-    if !component.exists() {
-        eprintln!("left out: policies, for {} is not built", component.display());
-        return;
-    }
-    for (name, getter) in [("policy/nop", false), ("policy/getter", true)] {
-        let mut chain = chain(&component, getter);
+    let Some(component) = component("test-nop") else { return };
+    for (name, config) in [
+        ("policy/nop", "{}"),
+        ("policy/getter", "{ getter: true }"),
+        ("policy/remembered", "{ remember: true }"),
+    ] {
+        let mut chain = chain(&format!("plugin: '{component}', config: {config}"));
         let mut exchange = Box::new(Exchange::default());
         exchange.request.address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        criterion.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                exchange.answer.reset(1800, 900, WANT);
-                let ruling = chain.announce(black_box(&mut exchange));
-                assert_eq!(ruling, Ruling::Admit);
-            });
-        });
+        criterion.bench_function(name, |bencher| bencher.iter(|| admit(&mut chain, &mut exchange)));
     }
 }
 
-/// A chain of that component alone.
-fn chain(component: &Path, getter: bool) -> Chain {
+/// The policy `jwt` on a token of RS256 in the query: judged each time, or remembered.
+fn tokens(criterion: &mut Criterion) {
+    let Some(component) = component("jwt") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let torrent = InfoHash([0x61; 20]);
+    let jwt = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_karuta"));
+        command.arg("jwt").args(arguments.split(' ')).current_dir(folder.path());
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    jwt("keygen key.pem --kid k --jwks keys.json");
+    let hex = "61".repeat(20);
+    let token = jwt(&format!("sign {hex} --key key.pem --kid k --issuer bench --audience bench"));
+    let uri = format!("/announce?jwt={token}&{}", std::str::from_utf8(QUERY).expect("text"));
+    for (name, remember) in [("token/first sight", "0s"), ("token/remembered", "1h")] {
+        let mut chain = chain(&format!(
+            "plugin: '{component}', credential: ['query:jwt'], \
+             config: {{ issuer: bench, audience: bench, remember: {remember} }}, \
+             data: {{ jwks: {{ file: '{}/keys.json', format: raw, required: true }} }}",
+            folder.path().display()
+        ));
+        let mut exchange = Box::new(Exchange::default());
+        exchange.request.announce.info_hash = torrent;
+        exchange.request.source =
+            Source::Http { uri: uri.parse().expect("a URI"), headers: HeaderMap::new() };
+        criterion.bench_function(name, |bencher| bencher.iter(|| admit(&mut chain, &mut exchange)));
+    }
+}
+
+fn admit(chain: &mut Chain, exchange: &mut Box<Exchange>) {
+    exchange.begin(exchange.now);
+    exchange.answer.reset(1800, 900, WANT);
+    assert_eq!(chain.announce(black_box(exchange)), Ruling::Admit);
+}
+
+/// The file of a component, where it is built.
+fn component(name: &str) -> Option<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
+    let file = folder.join(format!("{name}.wasm")).display().to_string();
+    if !Path::new(&file).exists() {
+        eprintln!("left out: a policy, for {file} is not built");
+        return None;
+    }
+    Some(file)
+}
+
+/// A chain of one policy.
+fn chain(policy: &str) -> Chain {
     let yaml = format!(
         "udp: [{{ listen: '127.0.0.1:0' }}]\n\
-         policies: [{{ name: nop, plugin: '{}', config: {{ getter: {getter} }} }}]",
-        component.display()
+         policies: [{{ name: one, {policy} }}]",
     );
     let config =
         config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
