@@ -53,7 +53,7 @@ bench: test-plugins peers
 	$(CARGO) build --release --locked --workspace
 	target/release/karuta-load bench $(ARGS)
 
-## microbench: parsing, encoding, selection and a policy call, one by one; takes ARGS
+## microbench: parsing, encoding, selection, policy calls and tokens, one by one; takes ARGS
 microbench: test-plugins
 	$(CARGO) bench --locked --workspace --bench micro -- $(ARGS)
 
