@@ -15,9 +15,12 @@ TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plug
 run: build
 	target/release/karuta run --config $(CONFIG)
 
+# The whole workspace is built even for one program: with fewer packages cargo chooses other
+# features for what they share, and compiles wasmtime twice.
+
 ## build: target/release/karuta and target/plugins/*.wasm
 build: plugins
-	$(CARGO) build --release --locked -p karuta
+	$(CARGO) build --release --locked --workspace --bins
 
 ## plugins: the shipped policies
 plugins: wasm-target
@@ -27,8 +30,6 @@ test-plugins: wasm-target
 	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
 
 ## samples: the policies of plugins/samples, each with its language's toolchain where that is there
-# The whole workspace is built even for one program: with fewer packages cargo chooses other
-# features for what they share, and compiles wasmtime twice.
 samples: wasm-target toolchains
 	$(CARGO) build --locked --workspace
 	tests/build-plugins $(SAMPLES)
@@ -49,8 +50,7 @@ fmt:
 	$(CARGO) fmt --all
 
 ## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
-bench: test-plugins peers
-	$(CARGO) build --release --locked --workspace
+bench: build test-plugins peers
 	target/release/karuta-load bench $(ARGS)
 
 ## microbench: parsing, encoding, selection, policy calls and tokens, one by one; takes ARGS
