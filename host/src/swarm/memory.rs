@@ -13,8 +13,10 @@ use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod columns;
 mod fetch;
+mod growth;
 mod index;
 mod label;
+mod labels;
 mod list;
 mod near;
 mod ranks;
@@ -26,9 +28,9 @@ mod swarm;
 mod sweep;
 mod tally;
 
+use columns::Details;
 use label::Label;
 use record::Lifetime;
-use rows::Details;
 use swarm::{Swarm, Wanted};
 use sweep::Sweep;
 use tally::Tally;

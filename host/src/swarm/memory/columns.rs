@@ -1,8 +1,16 @@
 //! What is kept of peers besides their records, where anything is: a column for each.
 
-use super::label::Labels;
-use super::rows::Details;
+use super::growth::{give_back, make_room};
+use super::label::Label;
+use super::labels::Labels;
 use crate::bittorrent::PeerId;
+
+/// What a store may keep of a peer besides its record, each in a column of its own.
+#[derive(Clone, Copy)]
+pub struct Details {
+    pub peer_id: PeerId,
+    pub label: Label,
+}
 
 /// One value a row in each column that is kept.
 #[derive(Debug, Default)]
@@ -49,18 +57,5 @@ impl Columns {
         if let Some(labels) = &mut self.labels {
             labels.pop(seeder);
         }
-    }
-}
-
-/// Grows by an eighth: memory counts for more here than the few copies.
-pub fn make_room<T>(column: &mut Vec<T>) {
-    if column.len() == column.capacity() {
-        column.reserve_exact((column.len() / 8).max(2));
-    }
-}
-
-pub fn give_back<T>(column: &mut Vec<T>) {
-    if column.capacity() > 8 && column.len() < column.capacity() / 2 {
-        column.shrink_to(column.len() + column.len() / 8);
     }
 }

@@ -1,11 +1,12 @@
 //! The rows of a swarm of any size.
 
-use super::columns::{Columns, give_back, make_room};
+use super::columns::{Columns, Details};
 use super::fetch;
+use super::growth::{give_back, make_room};
 use super::index::Index;
-use super::label::Labels;
+use super::labels::Labels;
 use super::record::Record;
-use super::rows::{Details, Rows, SCANNED, scan};
+use super::rows::{Rows, SCANNED, scan};
 
 /// Any number of peers, with the columns that the store keeps and, where they are many, an index.
 #[derive(Debug)]

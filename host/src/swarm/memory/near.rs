@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::label::{LEECHERS, Levels, Ranking, SEEDERS};
+use super::labels::{LEECHERS, Levels, Ranking, SEEDERS};
 use super::rows::Rows;
 use super::sample;
 use super::swarm::{Candidates, Full, Place, Wanted};

@@ -62,7 +62,7 @@ impl Ranks {
         let at = self.block_of(key.number());
         let block = &mut self.blocks[at];
         let place = place(block, key.number());
-        super::columns::make_room(block);
+        super::growth::make_room(block);
         block.insert(place, key);
         if block.len() <= BLOCK {
             self.sums.change(at, true);
@@ -85,7 +85,7 @@ impl Ranks {
             return;
         }
         block.remove(place);
-        super::columns::give_back(block);
+        super::growth::give_back(block);
         if self.blocks[at].len() >= BLOCK / 4 || self.blocks.len() == 1 {
             self.sums.change(at, false);
             return;

@@ -4,21 +4,12 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::columns::Columns;
-use super::label::Label;
+use super::columns::{Columns, Details};
 use super::record::{Record, Stamp};
-use crate::bittorrent::PeerId;
 use crate::swarm::Population;
 
 /// How many peers are found faster by looking at each than through an index.
 pub const SCANNED: usize = 64;
-
-/// What a store may keep of a peer besides its record, each in a column of its own.
-#[derive(Clone, Copy)]
-pub struct Details {
-    pub peer_id: PeerId,
-    pub label: Label,
-}
 
 /// The rows of one family. How they are stored differs; how they are kept in order does not.
 pub trait Rows {

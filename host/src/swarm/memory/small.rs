@@ -1,7 +1,8 @@
 //! The rows of a small swarm: most swarms are.
 
+use super::columns::Details;
 use super::record::V4;
-use super::rows::{Details, Rows, scan};
+use super::rows::{Rows, scan};
 
 /// Up to [`SCANNED`](super::rows::SCANNED) IPv4 peers with nothing but their records: up to two of them inside the
 /// swarm's own slot, more in a block that is just large enough.

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
 
+use super::columns::Details;
 use super::fetch;
 use super::list::List;
 use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
-use super::rows::{Details, Rows, SCANNED};
+use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
 use crate::bittorrent::{Counts, Family, PeerId, Peers};

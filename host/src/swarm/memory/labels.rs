@@ -1,0 +1,286 @@
+//! The labels of one family's peers, in a column beside their records, and in order once they are
+//! many.
+
+use super::growth::{give_back, make_room};
+use super::label::Label;
+use super::ranks::{Key, Ranks};
+use crate::swarm::{Locality, Plan};
+
+/// How many peers are told apart by their level faster than ranges of them are found.
+pub const SORTED: usize = 256;
+
+/// One label a row, and who of them has which, once there are more than [`SORTED`].
+#[derive(Debug, Default)]
+pub struct Labels {
+    column: Vec<Label>,
+    /// How many of the rows have one.
+    labelled: usize,
+    /// The leechers and the seeders.
+    ranks: Option<Box<[Ranks; 2]>>,
+}
+
+impl Labels {
+    /// Rows of which none has a label.
+    pub fn none(rows: usize) -> Self {
+        Self { column: vec![Label::NONE; rows], ..Self::default() }
+    }
+
+    pub fn column(&self) -> &[Label] {
+        &self.column
+    }
+
+    pub fn ranks(&self) -> Option<&[Ranks; 2]> {
+        self.ranks.as_deref()
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.labelled == 0
+    }
+
+    /// The key of a row.
+    pub fn key(&self, at: usize) -> Key {
+        Key::new(self.column[at], at as u32)
+    }
+
+    pub fn set(&mut self, at: usize, label: Label, seeder: bool) {
+        let old = self.column[at];
+        if old == label {
+            return;
+        }
+        if let Some(ranks) = &mut self.ranks {
+            let ranks = &mut ranks[usize::from(seeder)];
+            ranks.remove(Key::new(old, at as u32));
+            ranks.insert(Key::new(label, at as u32));
+        }
+        self.column[at] = label;
+        self.labelled -= usize::from(!old.is_none());
+        self.labelled += usize::from(!label.is_none());
+    }
+
+    /// Adds a row, a seeder's. `leechers` are those of the rows that are not.
+    pub fn push(&mut self, label: Label, leechers: usize) {
+        make_room(&mut self.column);
+        self.column.push(label);
+        self.labelled += usize::from(!label.is_none());
+        let last = self.column.len() - 1;
+        match &mut self.ranks {
+            Some(ranks) => ranks[1].insert(Key::new(label, last as u32)),
+            None => self.rank_if_many(leechers),
+        }
+    }
+
+    /// Puts the rows in order if they are many.
+    pub fn rank_if_many(&mut self, leechers: usize) {
+        if self.column.len() > SORTED && self.ranks.is_none() {
+            let keys = |range: std::ops::Range<usize>| {
+                Ranks::of(range.map(|at| Key::new(self.column[at], at as u32)).collect())
+            };
+            let ranks = [keys(0..leechers), keys(leechers..self.column.len())];
+            self.ranks = Some(Box::new(ranks));
+        }
+    }
+
+    /// Swaps two different rows, and tells whether each is a seeder's.
+    pub fn swap(&mut self, [a, b]: [usize; 2], seeders: [bool; 2]) {
+        let [label_a, label_b] = [self.column[a], self.column[b]];
+        if label_a == label_b {
+            return;
+        }
+        self.column.swap(a, b);
+        if let Some(ranks) = &mut self.ranks {
+            let [role_a, role_b] = seeders.map(usize::from);
+            let [a, b] = [a as u32, b as u32];
+            ranks[role_a].remove(Key::new(label_a, a));
+            ranks[role_b].remove(Key::new(label_b, b));
+            ranks[role_a].insert(Key::new(label_b, a));
+            ranks[role_b].insert(Key::new(label_a, b));
+        }
+    }
+
+    /// A row becomes a seeder's or a leecher's.
+    pub fn change_role(&mut self, at: usize, seeder: bool) {
+        let key = self.key(at);
+        if let Some(ranks) = &mut self.ranks {
+            ranks[usize::from(!seeder)].remove(key);
+            ranks[usize::from(seeder)].insert(key);
+        }
+    }
+
+    /// Removes the last row.
+    pub fn pop(&mut self, seeder: bool) {
+        let Some(last) = self.column.len().checked_sub(1) else {
+            return;
+        };
+        let key = self.key(last);
+        if last <= SORTED / 2 {
+            self.ranks = None;
+        } else if let Some(ranks) = &mut self.ranks {
+            ranks[usize::from(seeder)].remove(key);
+        }
+        self.labelled -= usize::from(!self.column[last].is_none());
+        self.column.pop();
+        give_back(&mut self.column);
+    }
+}
+
+impl Key {
+    /// The least key of the labels that share the first `bits` with `label`, and one that is
+    /// greater than all of theirs.
+    pub fn bounds(label: Label, bits: u32) -> (u128, u128) {
+        let plan = u128::from(label.plan) << 64;
+        let rest = u64::MAX.checked_shr(bits).unwrap_or(0);
+        let first = plan | u128::from(label.value & !rest);
+        let last = plan | u128::from(label.value | rest);
+        (first << 32, (last + 1) << 32)
+    }
+}
+
+/// The peers of one family that a plan ranks, by role.
+pub struct Ranking<'a> {
+    by: By<'a>,
+    leechers: u32,
+    len: u32,
+}
+
+#[expect(clippy::large_enum_variant, reason = "an announce has two of them, on its stack")]
+enum By<'a> {
+    /// The rows as they are: all are far.
+    Row,
+    /// How far each row is.
+    Level(&'a mut Levels),
+    /// Ranges of those that share a prefix, as far as they have been asked for.
+    Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
+}
+
+type Ends = (u32, u32);
+
+pub const LEECHERS: usize = 0;
+pub const SEEDERS: usize = 1;
+
+/// Room for the levels of few rows.
+pub struct Levels {
+    /// By row.
+    levels: [u8; SORTED],
+    /// The rows of the class that was asked for last.
+    class: [u16; SORTED],
+    len: usize,
+}
+
+impl Levels {
+    pub const EMPTY: Self = Self { levels: [0; SORTED], class: [0; SORTED], len: 0 };
+    /// The level of whoever is not to be given.
+    const NEVER: u8 = u8::MAX;
+
+    fn set(&mut self, column: &[Label], label: Label, plan: &Plan) {
+        let by_shared_bits = plan.levels_by_shared_bits();
+        let far = plan.levels() as u8;
+        for (level, other) in self.levels.iter_mut().zip(column) {
+            let other = *other;
+            let shared = (label.value ^ other.value).leading_zeros() as usize;
+            *level = if other.plan == label.plan { by_shared_bits[shared] } else { far };
+        }
+    }
+
+    /// Lists those of the rows that are of a level.
+    fn list(&mut self, rows: std::ops::Range<usize>, level: usize) {
+        let (first, level) = (rows.start as u16, level as u8);
+        let mut len = 0;
+        for (of, row) in self.levels[rows].iter().zip(first..) {
+            // Without a branch: a row that is not of the level is overwritten by the next.
+            self.class[len] = row;
+            len += usize::from(*of == level);
+        }
+        self.len = len;
+    }
+}
+
+impl<'a> Ranking<'a> {
+    /// `me` is the row of the announcing peer, where it is of this family.
+    pub fn of(
+        labels: Option<&'a Labels>,
+        rows: usize,
+        leechers: usize,
+        locality: &Locality,
+        me: Option<usize>,
+        room: &'a mut Levels,
+    ) -> Self {
+        let label = Label::of(Some(locality));
+        let by = match labels {
+            None => By::Row,
+            Some(labels) => match labels.ranks() {
+                Some(ranks) => By::Ranked { ranks, label, known: Default::default() },
+                None => {
+                    room.set(labels.column(), label, &locality.plan);
+                    if let Some(me) = me {
+                        room.levels[me] = Levels::NEVER;
+                    }
+                    By::Level(room)
+                }
+            },
+        };
+        Self { by, leechers: leechers as u32, len: rows as u32 }
+    }
+
+    fn all(&self, role: usize) -> Ends {
+        match &self.by {
+            By::Ranked { ranks, .. } => (0, ranks[role].len()),
+            _ if role == LEECHERS => (0, self.leechers),
+            _ => (self.leechers, self.len),
+        }
+    }
+
+    /// The ranks of those of a role that are of a level, until the next call: two ranges.
+    pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> [Ends; 2] {
+        let all = self.all(role);
+        match &mut self.by {
+            By::Row if level == plan.levels() => [all, (0, 0)],
+            By::Row => [(0, 0); 2],
+            By::Level(levels) => {
+                levels.list(all.0 as usize..all.1 as usize, level);
+                [(0, levels.len as u32), (0, 0)]
+            }
+            By::Ranked { .. } => {
+                let (start, end) = self.within(role, level, plan);
+                let nearer = level.checked_sub(1).map(|nearer| self.within(role, nearer, plan));
+                let (from, to) = nearer.unwrap_or((end, end));
+                [(start, from), (to, end)]
+            }
+        }
+    }
+
+    /// The ranks of those of a role that are no farther than `level`.
+    fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
+        match &mut self.by {
+            By::Ranked { ranks, label, known } if level < plan.levels() => *known[role][level]
+                .get_or_insert_with(|| {
+                    let (first, end) = Key::bounds(*label, plan.prefix(level));
+                    ranks[role].range(first, end)
+                }),
+            _ => self.all(role),
+        }
+    }
+
+    /// The rank of the announcing peer's row among those of its role, where it has one.
+    pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> Option<u32> {
+        match &self.by {
+            By::Ranked { ranks, .. } => Some(ranks[role].rank(labels.key(row).number())),
+            By::Row | By::Level(_) => None,
+        }
+    }
+
+    pub fn row(&self, role: usize, rank: u32) -> usize {
+        match &self.by {
+            By::Row => rank as usize,
+            By::Level(levels) => levels.class[rank as usize].into(),
+            By::Ranked { ranks, .. } => ranks[role].row(rank),
+        }
+    }
+
+    /// The rows of the class that was asked for last, by rank, where they are listed.
+    pub fn listed(&self) -> Option<&[u16]> {
+        match &self.by {
+            By::Level(levels) => Some(&levels.class[..levels.len]),
+            By::Row | By::Ranked { .. } => None,
+        }
+    }
+}
