@@ -11,8 +11,10 @@ use rand::Rng;
 use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
+mod choice;
 mod columns;
 mod fetch;
+mod full;
 mod growth;
 mod index;
 mod label;
@@ -28,10 +30,12 @@ mod swarm;
 mod sweep;
 mod tally;
 
+use choice::Wanted;
 use columns::Details;
+use full::Place;
 use label::Label;
 use record::Lifetime;
-use swarm::{Swarm, Wanted};
+use swarm::Swarm;
 use sweep::Sweep;
 use tally::Tally;
 
@@ -110,7 +114,7 @@ impl Memory {
         peers: &mut Peers,
     ) -> Result<Counts, Refusal> {
         let completed = update.event == Event::Completed;
-        let entry = swarm::Entry {
+        let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
             details: Details {
                 peer_id: update.peer_id,
@@ -174,7 +178,7 @@ impl Memory {
     fn answer(
         &self,
         swarm: &Swarm,
-        place: swarm::Place,
+        place: Place,
         update: &Update,
         seeder: bool,
         rng: &mut impl Rng,

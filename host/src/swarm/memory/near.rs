@@ -2,10 +2,11 @@
 
 use rand::Rng;
 
+use super::choice::{Candidates, Wanted};
+use super::full::{Full, Place};
 use super::labels::{LEECHERS, Levels, Ranking, SEEDERS};
 use super::rows::Rows;
 use super::sample;
-use super::swarm::{Candidates, Full, Place, Wanted};
 use crate::bittorrent::{Family, Peers};
 use crate::swarm::{Locality, Order, Plan};
 

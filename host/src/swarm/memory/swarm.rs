@@ -4,16 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
 
-use super::columns::Details;
+use super::choice::{Candidates, Wanted};
 use super::fetch;
+use super::full::{Entry, Full, Place};
 use super::list::List;
 use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
-use crate::bittorrent::{Counts, Family, PeerId, Peers};
-use crate::swarm::{Locality, Population};
+use crate::bittorrent::{Counts, Family, Peers};
+use crate::swarm::Population;
 
 /// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
 /// that needs, and is a pointer to something larger where it is not enough.
@@ -25,34 +26,12 @@ pub enum Swarm {
 
 const _: () = assert!(size_of::<Swarm>() == 24);
 
-#[derive(Debug)]
-pub struct Full {
-    completed: u32,
-    pub v4: List<V4>,
-    pub v6: List<V6>,
-}
-
-/// What an announce leaves of its peer.
-#[derive(Clone, Copy)]
-pub struct Entry {
-    pub stamp: Stamp,
-    pub details: Details,
-    pub seeder: bool,
-}
-
 /// What is known of a peer.
 pub struct Found {
     pub seeder: bool,
     /// 0 where it has none.
     pub label: u64,
     pub stamp: Stamp,
-}
-
-/// Where a peer is, until the next change of its swarm.
-#[derive(Clone, Copy, Debug)]
-pub enum Place {
-    V4(usize),
-    V6(usize),
 }
 
 /// How many peers are looked at for their age at one go.
@@ -277,7 +256,7 @@ impl Swarm {
             None => {}
         }
         // Candidates are numbered over both families. A seeder is not among the leechers.
-        let (first, second) = (v4.records.len() as u32, v6.records.len() as u32);
+        let (first, second) = (v4.len() as u32, v6.len() as u32);
         let me = match me {
             Place::V4(at) if (at as u32) < first => Some(at as u32),
             Place::V6(at) if (at as u32) < second => Some(first + at as u32),
@@ -351,74 +330,12 @@ fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
     })
 }
 
-impl Full {
-    fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
-        let Entry { stamp, details, seeder } = entry;
-        match peer {
-            SocketAddr::V4(peer) => {
-                Place::V4(self.v4.insert(V4::new(peer, *stamp), details, *seeder))
-            }
-            SocketAddr::V6(peer) => {
-                Place::V6(self.v6.insert(V6::new(peer, *stamp), details, *seeder))
-            }
-        }
-    }
-}
-
-/// What a peer asks of an answer.
-#[derive(Clone, Copy)]
-pub struct Wanted<'a> {
-    pub seeder: bool,
-    pub want: usize,
-    pub only: Option<Family>,
-    pub locality: Option<&'a Locality>,
-}
-
-/// The peers of one family that may be given.
-pub struct Candidates<'a, R> {
-    records: &'a [R],
-    peer_ids: Option<&'a [PeerId]>,
-}
-
-impl<'a, R: Record> Candidates<'a, R> {
-    pub fn none() -> Self {
-        Self { records: &[], peer_ids: None }
-    }
-
-    pub fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
-        let records = rows.records();
-        let records = if leechers_only { &records[..rows.leechers()] } else { records };
-        Self { records, peer_ids: rows.columns().and_then(|columns| columns.peer_ids.as_deref()) }
-    }
-
-    pub fn copy(
-        &self,
-        places: impl IntoIterator<Item = usize> + Clone,
-        count: usize,
-        wire: &mut Vec<u8>,
-        peer_ids: &mut Vec<PeerId>,
-    ) {
-        // What a record has behind its bytes for the wire goes along, in one store with them, and
-        // the next record over it.
-        let (start, width) = (wire.len(), size_of::<R::Bytes>());
-        let end = start + count * R::WIRE;
-        wire.resize(end + width - R::WIRE, 0);
-        let mut rest = &mut wire[start..];
-        for at in places.clone() {
-            rest[..width].copy_from_slice(self.records[at].bytes().as_ref());
-            rest = &mut rest[R::WIRE..];
-        }
-        wire.truncate(end);
-        if let Some(ids) = self.peer_ids {
-            peer_ids.extend(places.into_iter().map(|at| ids[at]));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::columns::Details;
     use super::super::label::Label;
     use super::*;
+    use crate::bittorrent::PeerId;
 
     const ENTRY: Entry = Entry {
         stamp: 0,

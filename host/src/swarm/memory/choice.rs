@@ -1,0 +1,61 @@
+//! What an announce wants, and whom it may be given.
+
+use super::record::Record;
+use super::rows::Rows;
+use crate::bittorrent::{Family, PeerId};
+use crate::swarm::Locality;
+
+/// What a peer asks of an answer.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    pub seeder: bool,
+    pub want: usize,
+    pub only: Option<Family>,
+    pub locality: Option<&'a Locality>,
+}
+
+/// The peers of one family that may be given.
+pub struct Candidates<'a, R> {
+    records: &'a [R],
+    peer_ids: Option<&'a [PeerId]>,
+}
+
+impl<'a, R: Record> Candidates<'a, R> {
+    pub fn none() -> Self {
+        Self { records: &[], peer_ids: None }
+    }
+
+    pub fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
+        let records = rows.records();
+        let records = if leechers_only { &records[..rows.leechers()] } else { records };
+        Self { records, peer_ids: rows.columns().and_then(|columns| columns.peer_ids.as_deref()) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Appends the peers at `count` places.
+    pub fn copy(
+        &self,
+        places: impl IntoIterator<Item = usize> + Clone,
+        count: usize,
+        wire: &mut Vec<u8>,
+        peer_ids: &mut Vec<PeerId>,
+    ) {
+        // What a record has behind its bytes for the wire goes along, in one store with them, and
+        // the next record over it.
+        let (start, width) = (wire.len(), size_of::<R::Bytes>());
+        let end = start + count * R::WIRE;
+        wire.resize(end + width - R::WIRE, 0);
+        let mut rest = &mut wire[start..];
+        for at in places.clone() {
+            rest[..width].copy_from_slice(self.records[at].bytes().as_ref());
+            rest = &mut rest[R::WIRE..];
+        }
+        wire.truncate(end);
+        if let Some(ids) = self.peer_ids {
+            peer_ids.extend(places.into_iter().map(|at| ids[at]));
+        }
+    }
+}
