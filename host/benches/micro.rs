@@ -1,4 +1,4 @@
-//! The parts of an announce, one by one: `cargo bench -p karuta --bench micro`.
+//! The parts of an announce, one by one: `make microbench`.
 //!
 //! Policies are called where `target/plugins` has the components `test-nop` and `jwt`.
 

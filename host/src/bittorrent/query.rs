@@ -91,7 +91,8 @@ pub fn parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     };
     let mut found = None;
     for pair in pairs(query) {
-        // Most others differ in their first letter.
+        // Most others differ in their first letter, which an escape may stand for, and which a pair
+        // without a name lacks.
         let letter = pair.first().map(u8::to_ascii_lowercase);
         if letter != first && !matches!(letter, Some(b'%' | b'+' | b'=')) {
             continue;

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -51,7 +51,10 @@ enum Bearer {
 impl Bare {
     pub fn run(&self) -> Result<()> {
         match self.transport {
-            Bearer::Udp => udp(&self.load),
+            Bearer::Udp => {
+                ensure!(self.judge.is_none(), "judge: over HTTP only");
+                udp(&self.load)
+            }
             Bearer::Http => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let judge = self.judge.as_deref().map(Judge::of).transpose()?;
