@@ -52,8 +52,9 @@ fmt:
 ## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
 bench: build test-plugins peers
 	target/release/karuta-load bench $(ARGS)
+	$(CARGO) bench --locked --workspace --bench token
 
-## microbench: parsing, encoding, selection, policy calls and tokens, one by one; takes ARGS
+## microbench: parsing, encoding, selection and policy calls, one by one; takes ARGS
 microbench: test-plugins
 	$(CARGO) bench --locked --workspace --bench micro -- $(ARGS)
 

@@ -1,26 +1,25 @@
 //! The parts of an announce, one by one: `make microbench`.
 //!
-//! Policies are called where `target/plugins` has the components `test-nop` and `jwt`.
+//! Policies are called where `target/plugins` has the component `test-nop`.
+
+mod common;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
+use common::{chain, component};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use hyper::HeaderMap;
 use karuta::bittorrent::http::AnnounceAnswer;
+use karuta::bittorrent::parameters::Parameters;
 use karuta::bittorrent::udp::{self, Header};
 use karuta::bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
-use karuta::policy::{Chain, Engine, Exchange, Generation, Ruling, Scope, Source, When};
+use karuta::policy::{Chain, Exchange, Ruling};
 use karuta::swarm::{Memory, Options, Store, Update};
-use karuta::{config, data, metrics};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-criterion_group!(benches, parsing, encoding, selection, policies, tokens);
+criterion_group!(benches, parsing, encoding, selection, policies);
 criterion_main!(benches);
 
 /// Peers of an answer.
@@ -39,7 +38,11 @@ fn parsing(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("parse/http", |bencher| {
-        bencher.iter(|| query::announce(black_box(QUERY)));
+        let mut parameters = Parameters::default();
+        bencher.iter(|| {
+            parameters.split(black_box(QUERY));
+            query::announce(QUERY, &parameters)
+        });
     });
 }
 
@@ -128,78 +131,8 @@ fn policies(criterion: &mut Criterion) {
     }
 }
 
-/// The policy `jwt` on a token of RS256 in the query: judged each time, or remembered.
-fn tokens(criterion: &mut Criterion) {
-    let Some(component) = component("jwt") else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let torrent = InfoHash([0x61; 20]);
-    let jwt = |arguments: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_karuta"));
-        command.arg("jwt").args(arguments.split(' ')).current_dir(folder.path());
-        let output = command.output().expect("the program runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    };
-    jwt("keygen key.pem --kid k --jwks keys.json");
-    let hex = "61".repeat(20);
-    let token = jwt(&format!("sign {hex} --key key.pem --kid k --issuer bench --audience bench"));
-    let uri = format!("/announce?jwt={token}&{}", std::str::from_utf8(QUERY).expect("text"));
-    for (name, remember) in [("token/first sight", "0s"), ("token/remembered", "1h")] {
-        let mut chain = chain(&format!(
-            "plugin: '{component}', credential: ['query:jwt'], \
-             config: {{ issuer: bench, audience: bench, remember: {remember} }}, \
-             data: {{ jwks: {{ file: '{}/keys.json', format: raw, required: true }} }}",
-            folder.path().display()
-        ));
-        let mut exchange = Box::new(Exchange::default());
-        exchange.request.announce.info_hash = torrent;
-        exchange.request.source =
-            Source::Http { uri: uri.parse().expect("a URI"), headers: HeaderMap::new() };
-        criterion.bench_function(name, |bencher| bencher.iter(|| admit(&mut chain, &mut exchange)));
-    }
-}
-
 fn admit(chain: &mut Chain, exchange: &mut Box<Exchange>) {
     exchange.begin(exchange.now);
     exchange.answer.reset(1800, 900, WANT);
     assert_eq!(chain.announce(black_box(exchange)), Ruling::Admit);
-}
-
-/// The file of a component, where it is built.
-fn component(name: &str) -> Option<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
-    let file = folder.join(format!("{name}.wasm")).display().to_string();
-    if !Path::new(&file).exists() {
-        eprintln!("left out: a policy, for {file} is not built");
-        return None;
-    }
-    Some(file)
-}
-
-/// A chain of one policy.
-fn chain(policy: &str) -> Chain {
-    let yaml = format!(
-        "udp: [{{ listen: '127.0.0.1:0' }}]\n\
-         policies: [{{ name: one, {policy} }}]",
-    );
-    let config =
-        config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
-    let metrics = metrics::Metrics::new(Default::default);
-    let engine = Engine::new(None, metrics.plugins()).expect("an engine");
-    let opening = data::Opening::new(None, data::Fetch::Soon).expect("no data");
-    let scope = Scope {
-        max_interval: 3600,
-        max_num_want: 200,
-        peer_lifetime: config.tracker.peer_lifetime,
-        swarms: Arc::new(Memory::new(Options::default())),
-    };
-    let nothing = Generation::default();
-    let (policies, whens) = (&config.policies, vec![When::default()]);
-    let generation =
-        Generation::load(&engine, policies, whens, &scope, &opening, &nothing, |_| false);
-    let generation = generation.unwrap_or_else(|(_, error)| panic!("{}", error.reason));
-    let links = generation.prepare(&nothing, 0, 1, &metrics);
-    let mut chain = Chain::default();
-    chain.adopt(links.unwrap_or_else(|(_, error)| panic!("{}", error.reason)));
-    chain
 }

@@ -1,6 +1,7 @@
 //! A UDP packet: no input panics, and what was read has the size that it should have.
 #![no_main]
 
+use karuta::bittorrent::parameters::Parameters;
 use karuta::bittorrent::udp::{self, Action, Header};
 use karuta::bittorrent::{Invalid, query};
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +17,7 @@ fuzz_target!(|packet: &[u8]| {
                 assert_ne!(announce.port, 0);
                 assert!(url_data.len() < packet.len());
                 let (_, query) = query::split(&url_data);
-                let _ = query::parameter(query, "jwt");
+                let _ = Parameters::of(query).get(query, "jwt");
             }
         }
         Action::Scrape => match udp::scrape(packet) {

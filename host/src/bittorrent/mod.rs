@@ -7,6 +7,7 @@ pub mod bencode;
 pub mod connection_id;
 pub mod http;
 pub mod metainfo;
+pub mod parameters;
 pub mod query;
 pub mod udp;
 

@@ -1,14 +1,14 @@
 //! The query of an HTTP announce or scrape (BEP 3, 7, 23, 48), and of the URL data of a UDP announce
 //! (BEP 41).
 //!
-//! The rules are chihaya's: `&` and `;` separate, `+` is a space, names are compared in lower case
-//! (but for `info_hash`, which must be written so), and of a repeated parameter the last one counts.
+//! The rules are chihaya's: names are compared in lower case (but for `info_hash`, which must be
+//! written so), and of a repeated parameter the last one counts.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
+use super::parameters::{Parameter, Parameters, Unescape, WrongEscape, check_escapes, unescape};
 use super::{Announce, Event, InfoHash, Invalid, PeerForm, PeerId, canonical};
 
 /// Splits a request target, or the URL data of a UDP announce, into path and query.
@@ -19,14 +19,14 @@ pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Reads an announce.
+/// Reads an announce from a query and where its parameters stand.
 ///
 /// Of several errors the first in this order is returned: what is wrong with the query as such,
 /// `event`, `info_hash`, `peer_id`, `left`, `downloaded`, `uploaded`, `numwant`, `port`.
-pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
+pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Invalid> {
     let mut fields = Fields::default();
-    for (key, value) in pairs(query).map(key_and_value) {
-        fields.add(key, value)?;
+    for parameter in parameters.of_query(query) {
+        fields.add(&parameter)?;
     }
 
     let event = fields.event.map_or(Ok(Event::None), event)?;
@@ -62,10 +62,15 @@ pub fn announce(query: &[u8]) -> Result<Announce, Invalid> {
 }
 
 /// Reads the info-hashes of a scrape into `into`, in their order. Those beyond `max` are ignored.
-pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), Invalid> {
+pub fn scrape(
+    query: &[u8],
+    parameters: &Parameters,
+    max: usize,
+    into: &mut Vec<InfoHash>,
+) -> Result<(), Invalid> {
     into.clear();
     let mut found = false;
-    for (key, value) in pairs(query).map(key_and_value) {
+    for Parameter { key, value, .. } in parameters.of_query(query) {
         if unescape::<NAME>(key)?.get() == Some(INFO_HASH) {
             let info_hash = InfoHash(twenty_bytes(value)?.ok_or(Invalid::InfoHash)?);
             found = true;
@@ -77,40 +82,6 @@ pub fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), 
         }
     }
     if found { Ok(()) } else { Err(Invalid::NoInfoHash) }
-}
-
-/// The value of a parameter, unescaped, for those that only a policy knows. Pairs with a wrong
-/// escape, which an announce's URL data may hold, are skipped.
-pub fn parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
-    let first = name.bytes().next().map(|letter| letter.to_ascii_lowercase());
-    let is_named = |key: &[u8]| match memchr2(b'%', b'+', key) {
-        None => key.eq_ignore_ascii_case(name.as_bytes()),
-        Some(_) => Unescape(key)
-            .map(|byte| byte.map(|byte| byte.to_ascii_lowercase()))
-            .eq(name.bytes().map(|byte| Ok(byte.to_ascii_lowercase()))),
-    };
-    let mut found = None;
-    for pair in pairs(query) {
-        // Most others differ in their first letter, which an escape may stand for, and which a pair
-        // without a name lacks.
-        let letter = pair.first().map(u8::to_ascii_lowercase);
-        if letter != first && !matches!(letter, Some(b'%' | b'+' | b'=')) {
-            continue;
-        }
-        let (key, value) = key_and_value(pair);
-        if !is_named(key) {
-            continue;
-        }
-        match memchr2(b'%', b'+', value) {
-            None => found = Some(Cow::Borrowed(value)),
-            Some(_) => {
-                if let Ok(value) = Unescape(value).collect() {
-                    found = Some(Cow::Owned(value));
-                }
-            }
-        }
-    }
-    found
 }
 
 const INFO_HASH: &[u8] = b"info_hash";
@@ -138,9 +109,9 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn add(&mut self, key: &[u8], value: &'a [u8]) -> Result<(), Invalid> {
-        let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-        if key.iter().all(plain) {
+    fn add(&mut self, parameter: &Parameter<'a>) -> Result<(), Invalid> {
+        let &Parameter { key, value, is_plain } = parameter;
+        if is_plain {
             return self.set(key, value);
         }
         let mut name = unescape::<NAME>(key)?;
@@ -243,114 +214,19 @@ fn twenty_bytes(value: &[u8]) -> Result<Option<[u8; 20]>, WrongEscape> {
     Ok((value.length == 20).then_some(value.bytes))
 }
 
-/// Parameters as they stand in the query, without the empty ones.
-fn pairs(query: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(query);
-    std::iter::from_fn(move || {
-        loop {
-            let query = rest?;
-            let end = memchr2(b'&', b';', query);
-            rest = end.map(|end| &query[end + 1..]);
-            let pair = &query[..end.unwrap_or(query.len())];
-            if !pair.is_empty() {
-                return Some(pair);
-            }
-        }
-    })
-}
-
-/// Without `=`, all of it is the key.
-fn key_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
-    match pair.iter().position(|&byte| byte == b'=') {
-        Some(at) => (&pair[..at], &pair[at + 1..]),
-        None => (pair, &[]),
-    }
-}
-
-/// The bytes of an escaped text.
-struct Unescape<'a>(&'a [u8]);
-
-/// Smaller than [`Invalid`], so that a byte or this fits a register.
-#[derive(PartialEq)]
-struct WrongEscape;
-
-impl From<WrongEscape> for Invalid {
-    fn from(_: WrongEscape) -> Self {
-        Self::Escape
-    }
-}
-
-impl Iterator for Unescape<'_> {
-    type Item = Result<u8, WrongEscape>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let (byte, rest) = match *self.0 {
-            [] => return None,
-            [b'%', high, low, ref rest @ ..] => {
-                let (high, low) = (DIGITS[usize::from(high)], DIGITS[usize::from(low)]);
-                let byte = if (high | low) < 16 { Ok(high << 4 | low) } else { Err(WrongEscape) };
-                (byte, rest)
-            }
-            [b'%', ref rest @ ..] => (Err(WrongEscape), rest),
-            [b'+', ref rest @ ..] => (Ok(b' '), rest),
-            [byte, ref rest @ ..] => (Ok(byte), rest),
-        };
-        self.0 = rest;
-        Some(byte)
-    }
-}
-
-/// The values of hexadecimal digits of either case; 255 for other characters.
-const DIGITS: [u8; 256] = {
-    let mut digits = [u8::MAX; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    digits
-};
-
-fn check_escapes(text: &[u8]) -> Result<(), WrongEscape> {
-    if memchr(b'%', text).is_some() {
-        Unescape(text).try_for_each(|byte| byte.map(drop))?;
-    }
-    Ok(())
-}
-
-/// An unescaped text, of which `N` bytes are kept.
-struct Unescaped<const N: usize> {
-    bytes: [u8; N],
-    /// How long the whole text is.
-    length: usize,
-}
-
-impl<const N: usize> Unescaped<N> {
-    /// The text, unless it is longer than `N`.
-    fn get(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
-    }
-}
-
-fn unescape<const N: usize>(text: &[u8]) -> Result<Unescaped<N>, WrongEscape> {
-    let mut unescaped = Unescaped { bytes: [0; N], length: 0 };
-    for byte in Unescape(text) {
-        let byte = byte?;
-        if let Some(place) = unescaped.bytes.get_mut(unescaped.length) {
-            *place = byte;
-        }
-        unescaped.length += 1;
-    }
-    Ok(unescaped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bittorrent::parameters::tests::escape;
     use proptest::prelude::*;
-    use std::fmt::Write;
+
+    fn announce(query: &[u8]) -> Result<Announce, Invalid> {
+        super::announce(query, &Parameters::of(query))
+    }
+
+    fn scrape(query: &[u8], max: usize, into: &mut Vec<InfoHash>) -> Result<(), Invalid> {
+        super::scrape(query, &Parameters::of(query), max, into)
+    }
 
     const HASH: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa";
     const ID: &str = "peer_id=-TR4050-abcdefghijkl";
@@ -596,59 +472,22 @@ mod tests {
     }
 
     #[test]
-    fn parameters_for_policies() {
-        let query =
-            b"jwt=one&JWT=a.b-c_d&Pass%4bey=k+%31&empty=&bare&bad=%zz&bad2=1&bad2=%&wide=%C3%BC";
-        let get = |name| parameter(query, name).map(Cow::into_owned);
-        assert!(matches!(parameter(query, "jwt"), Some(Cow::Borrowed(b"a.b-c_d"))));
-        assert_eq!(get("Jwt"), Some(b"a.b-c_d".to_vec()));
-        assert_eq!(get("passkey"), Some(b"k 1".to_vec()));
-        assert_eq!(get("empty"), Some(vec![]));
-        assert_eq!(get("bare"), Some(vec![]));
-        assert_eq!(get("bad"), None);
-        assert_eq!(get("bad2"), Some(b"1".to_vec()));
-        assert_eq!(get("wide"), Some("ü".into()));
-        assert_eq!(get("jw"), None);
-        assert_eq!(get("jwtx"), None);
-    }
-
-    #[test]
     fn targets() {
         assert_eq!(split(b"/announce?x=y?z"), (&b"/announce"[..], &b"x=y?z"[..]));
         assert_eq!(split(b"/announce"), (&b"/announce"[..], &b""[..]));
         assert_eq!(split(b""), (&b""[..], &b""[..]));
     }
 
-    /// Escapes what must be, what `also` says, in either case.
-    fn escape(bytes: &[u8], also: &[bool]) -> String {
-        let mut text = String::new();
-        for (byte, also) in bytes.iter().zip(also.iter().cycle()) {
-            match byte {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' if !also => {
-                    text.push(char::from(*byte));
-                }
-                b' ' if *also => text.push('+'),
-                _ if *also => write!(text, "%{byte:02X}").unwrap(),
-                _ => write!(text, "%{byte:02x}").unwrap(),
-            }
-        }
-        text
-    }
-
     proptest! {
         #[test]
         fn escaped_bytes_come_back(
-            hash: [u8; 20], id: [u8; 20], token: Vec<u8>, also in prop::collection::vec(any::<bool>(), 1..9),
+            hash: [u8; 20], id: [u8; 20], also in prop::collection::vec(any::<bool>(), 1..9),
         ) {
-            let query = format!(
-                "info_hash={}&peer_id={}&token={}&port=1",
-                escape(&hash, &also), escape(&id, &also), escape(&token, &also),
-            );
+            let (hash_text, id_text) = (escape(&hash, &also), escape(&id, &also));
+            let query = format!("info_hash={hash_text}&peer_id={id_text}&port=1");
             let announce = announce(query.as_bytes()).unwrap();
             prop_assert_eq!(announce.info_hash, InfoHash(hash));
             prop_assert_eq!(announce.peer_id, PeerId(id));
-            let found = parameter(query.as_bytes(), "token").map(Cow::into_owned);
-            prop_assert_eq!(found, Some(token));
             let mut hashes = Vec::new();
             scrape(query.as_bytes(), 1, &mut hashes).unwrap();
             prop_assert_eq!(hashes, [InfoHash(hash)]);
@@ -669,10 +508,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(query: Vec<u8>, name: String) {
+        fn any_bytes_are_survived(query: Vec<u8>) {
             let _ = announce(&query);
             let _ = scrape(&query, 3, &mut Vec::new());
-            let _ = parameter(&query, &name);
         }
 
         /// As before, with bytes that get further.

@@ -233,6 +233,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parameters::{Parameters, Value};
     use super::super::query;
     use super::*;
     use proptest::prelude::*;
@@ -404,7 +405,8 @@ mod tests {
         let found = url_data(b"\x02\x15/announce?jwt=a.b%2Dc").unwrap();
         let (path, query) = query::split(&found);
         assert_eq!(path, b"/announce");
-        assert_eq!(query::parameter(query, "jwt").as_deref(), Some(&b"a.b-c"[..]));
+        let token = Parameters::of(query).get(query, "jwt");
+        assert_eq!(token, Some(Value::Unescaped(b"a.b-c".to_vec())));
         assert_eq!(url_data(b"\x02\x09/announce"), Ok(b"/announce".to_vec()));
     }
 

@@ -8,10 +8,11 @@ use url::Url;
 use super::site::Site;
 use super::version::Version;
 use crate::admin::{Answers, Question};
+use crate::bittorrent::parameters::Parameters;
 use crate::bittorrent::{Transport, query};
 use crate::frontend::Routes;
 use crate::metrics::Action;
-use crate::policy::{Exchange, Source, explain};
+use crate::policy::{Exchange, explain};
 
 /// Says what the policies would make of a request.
 ///
@@ -30,7 +31,8 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
     request.client = client.to_canonical();
     request.address = request.client;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let query = url.query().unwrap_or_default();
+    let query = url.query().unwrap_or_default().as_bytes();
+    let parameters = Parameters::of(query);
     // A UDP scrape has no path; here it is told by that of HTTP.
     let mut action =
         if url.path().ends_with("/scrape") { Action::Scrape } else { Action::Announce };
@@ -38,22 +40,23 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
         (Transport::Udp, found) => {
             request.route = found.as_ref().map(|found| found.route);
             let known = found.is_some() && action == Action::Announce;
-            request.source = Source::Udp { url: if known { target.into() } else { Vec::new() } };
+            request.over_udp(if known { target.as_bytes() } else { b"" });
         }
         (_, None) => return Err(format!("no listener has a route for `{}`", url.path())),
         (_, Some(found)) => {
             action = found.action;
             request.route = Some(found.route);
             let uri = target.parse().map_err(|error| format!("not a URL: {error}"))?;
-            request.source = Source::Http { uri, headers: headers(question)? };
+            request.over_http(uri, headers(question)?);
         }
     }
     let mut info_hashes = Vec::new();
     if action == Action::Scrape {
-        let parsed = query::scrape(query.as_bytes(), tracker.max_scrape, &mut info_hashes);
+        let parsed = query::scrape(query, &parameters, tracker.max_scrape, &mut info_hashes);
         parsed.map_err(|error| error.to_string())?;
     } else {
-        request.announce = query::announce(query.as_bytes()).map_err(|error| error.to_string())?;
+        request.announce =
+            query::announce(query, &parameters).map_err(|error| error.to_string())?;
         info_hashes.push(request.announce.info_hash);
     }
     let wanted = exchange.request.announce.num_want.unwrap_or(tracker.num_want.default);

@@ -28,7 +28,6 @@ use crate::bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
 use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
-use crate::policy::Source;
 use crate::swarm::Store;
 use crate::tracker::{Carries, Refused, Tracker};
 
@@ -222,7 +221,7 @@ impl<S: Store> Listener<S> {
         exchange.transport = Transport::Http;
         exchange.socket = socket;
         exchange.route = Some(found.route);
-        exchange.source = Source::Http { uri: parts.uri, headers: parts.headers };
+        exchange.over_http(parts.uri, parts.headers);
         exchange.client = client;
         exchange.address = client;
         exchange.proxied = proxied;
@@ -239,10 +238,7 @@ impl<S: Store> Listener<S> {
         let request = &mut scratch.exchange.request;
         let counted = Some((action, Family::of(request.client), outcome));
         // While anything refers to a request, hyper cannot use its buffer again for the next.
-        let headers = match std::mem::take(&mut request.source) {
-            Source::Http { headers, .. } => headers,
-            Source::Udp { .. } => HeaderMap::new(),
-        };
+        let headers = request.take_headers();
         let response = match outcome {
             Outcome::Dropped => None,
             _ => Some(text(&scratch.body, headers)),
@@ -253,7 +249,8 @@ impl<S: Store> Listener<S> {
     async fn announce(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { exchange, peers, body, .. } = scratch;
         let request = &mut exchange.request;
-        match query::announce(request.query()) {
+        let (query, parameters) = request.query();
+        match query::announce(query, parameters) {
             Ok(announce) => request.announce = announce,
             Err(error) => return fail(error, body),
         }
@@ -289,7 +286,8 @@ impl<S: Store> Listener<S> {
 
     async fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
-        if let Err(error) = query::scrape(exchange.request.query(), self.max_scrape, info_hashes) {
+        let (query, parameters) = exchange.request.query();
+        if let Err(error) = query::scrape(query, parameters, self.max_scrape, info_hashes) {
             return fail(error, body);
         }
         match self.tracker.scrape(exchange, info_hashes, counts, now).await {

@@ -20,5 +20,7 @@ struct Scratch {
     peers: Peers,
     info_hashes: Vec<InfoHash>,
     counts: Vec<Counts>,
+    /// The URL data of a UDP announce.
+    url: Vec<u8>,
     body: Vec<u8>,
 }

@@ -16,7 +16,7 @@ use crate::bittorrent::udp::{self as wire, Header};
 use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
-use crate::policy::{Exchange, Source};
+use crate::policy::Exchange;
 use crate::swarm::Store;
 use crate::tracker::{Carries, Refused, Tracker};
 
@@ -136,22 +136,19 @@ impl<S: Store> Listener<S> {
         now: Instant,
         scratch: &mut Scratch,
     ) -> Outcome {
-        let Scratch { exchange, peers, body, .. } = scratch;
+        let Scratch { exchange, peers, body, url, .. } = scratch;
         enter(exchange, client);
         let request = &mut exchange.request;
-        let Source::Udp { url } = &mut request.source else {
-            return Outcome::Error;
-        };
         match wire::announce(packet, url) {
             Ok(announce) => request.announce = announce,
             Err(error) => return invalid(header, error, scratch),
         }
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
-            match self.routes.find(path, &mut request.path) {
-                Some(found) => request.route = Some(found.route),
-                // Parameters of a path that is no route of ours mean nothing.
-                None => url.clear(),
+            // Parameters of a path that is no route of ours mean nothing.
+            if let Some(found) = self.routes.find(path, &mut request.path) {
+                request.route = Some(found.route);
+                request.over_udp(url);
             }
         }
         let family = Family::of(client.ip());
@@ -202,9 +199,7 @@ fn enter(exchange: &mut Exchange, client: SocketAddr) {
     request.socket = client;
     request.route = None;
     request.path.clear();
-    if let Source::Udp { url } = &mut request.source {
-        url.clear();
-    }
+    request.over_udp(&[]);
 }
 
 fn invalid(header: &Header, error: Invalid, scratch: &mut Scratch) -> Outcome {

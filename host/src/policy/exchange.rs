@@ -8,6 +8,7 @@ use std::time::Instant;
 use hyper::{HeaderMap, Uri};
 
 use crate::bittorrent::http::Retry;
+use crate::bittorrent::parameters::{Parameters, Value};
 use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
 use crate::config::CredentialRule;
 use crate::swarm::Locality;
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub(super) changes: Changes,
     /// What was last looked up with [`Exchange::look_up`]; empty: nothing.
     pub(super) credential: String,
+    /// It is of this request.
+    looked_up: bool,
     /// The rules that it was looked up by.
     rules: Option<Arc<[CredentialRule]>>,
 }
@@ -49,12 +52,14 @@ pub struct Request {
     pub route: Option<u16>,
     /// The named parameters of the route, percent-decoded.
     pub path: Vec<(Arc<str>, String)>,
-    pub source: Source,
+    source: Source,
+    /// Those of the query of `source`.
+    parameters: Parameters,
 }
 
 /// Where the parameters and headers of a request are.
 #[derive(Debug)]
-pub enum Source {
+enum Source {
     Http {
         uri: Uri,
         headers: HeaderMap,
@@ -143,6 +148,7 @@ impl Default for Exchange {
                 route: None,
                 path: Vec::new(),
                 source: Source::default(),
+                parameters: Parameters::default(),
             },
             answer: Answer {
                 interval: 0,
@@ -161,28 +167,61 @@ impl Default for Exchange {
             now: Instant::now(),
             changes: Changes::default(),
             credential: String::new(),
+            looked_up: false,
             rules: None,
         }
     }
 }
 
 impl Request {
-    /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
-    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
-        match query::parameter(self.query(), name)? {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    /// Takes over the target and the headers of an HTTP request.
+    pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
+        self.parameters.split(uri.query().unwrap_or_default().as_bytes());
+        self.source = Source::Http { uri, headers };
+    }
+
+    /// Takes over the URL data of a UDP announce (BEP 41); empty: it has none.
+    pub fn over_udp(&mut self, url: &[u8]) {
+        match &mut self.source {
+            Source::Udp { url: own } => {
+                own.clear();
+                own.extend_from_slice(url);
+            }
+            Source::Http { .. } => self.source = Source::Udp { url: url.to_vec() },
+        }
+        self.parameters.split(query::split(url).1);
+    }
+
+    /// Lets go of the request's target, and gives its headers back.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        self.parameters.split(b"");
+        match std::mem::take(&mut self.source) {
+            Source::Http { headers, .. } => headers,
+            Source::Udp { .. } => HeaderMap::new(),
         }
     }
 
-    /// The query, still encoded.
-    pub fn query(&self) -> &[u8] {
-        match &self.source {
+    /// The query, still encoded, and where its parameters stand.
+    pub fn query(&self) -> (&[u8], &Parameters) {
+        let query = match &self.source {
             Source::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
-            Source::Udp { url } => {
-                let start = memchr::memchr(b'?', url).map_or(url.len(), |mark| mark + 1);
-                &url[start..]
+            Source::Udp { url } => query::split(url).1,
+        };
+        (query, &self.parameters)
+    }
+
+    /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (query, parameters) = self.query();
+        match (parameters.get(query, name)?, &self.source) {
+            // It is known to be UTF-8.
+            (Value::Plain(range), Source::Http { uri, .. }) => {
+                uri.query()?.get(range).map(Cow::Borrowed)
             }
+            (value, _) => match value.bytes(query) {
+                Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+                Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+            },
         }
     }
 
@@ -254,19 +293,22 @@ impl Exchange {
     /// Begins with a new request, which the frontend has filled in.
     pub fn begin(&mut self, now: Instant) {
         self.now = now;
-        self.rules = None;
+        self.looked_up = false;
     }
 
     /// Looks up what the request shows by a policy's rules, once for each request and policy.
     pub(super) fn look_up(&mut self, rules: &Arc<[CredentialRule]>) {
-        if self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules)) {
+        let same = self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules));
+        if self.looked_up && same {
             return;
         }
         self.credential.clear();
-        if rules.is_empty() {
-            self.rules = None;
-        } else {
-            self.credential.push_str(&self.request.credential(rules).unwrap_or_default());
+        self.looked_up = !rules.is_empty();
+        if !self.looked_up {
+            return;
+        }
+        self.credential.push_str(&self.request.credential(rules).unwrap_or_default());
+        if !same {
             self.rules = Some(rules.clone());
         }
     }
@@ -331,6 +373,28 @@ fn without_bearer(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_request_is_left_to_the_next() {
+        let mut request = Exchange::default().request;
+        let jwt = |request: &Request| request.query_parameter("jwt").map(Cow::into_owned);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-key", "k".parse().unwrap());
+        request.over_http("/announce?jwt=a%2Db".parse().unwrap(), headers);
+        assert_eq!(jwt(&request).as_deref(), Some("a-b"));
+        assert_eq!(request.take_headers().len(), 1);
+        assert_eq!((jwt(&request), request.header("x-key")), (None, None));
+        request.over_http("/announce?jwt=abc".parse().unwrap(), HeaderMap::new());
+        assert_eq!(jwt(&request).as_deref(), Some("abc"));
+        request.over_udp(&[]);
+        assert_eq!(jwt(&request), None);
+        request.over_udp(b"/announce?port=1&jwt=\xc3\xbc");
+        assert_eq!(jwt(&request).as_deref(), Some("ü"));
+        request.over_udp(b"/announce?port=1&jwt=\xff\xff");
+        assert_eq!(jwt(&request), None, "not UTF-8");
+        request.over_http("/announce".parse().unwrap(), HeaderMap::new());
+        assert_eq!(jwt(&request), None);
+    }
 
     #[test]
     fn bearer_is_taken_off_in_any_case() {

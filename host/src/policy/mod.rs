@@ -33,7 +33,7 @@ pub use chain::{Chain, NewLink, Policy, Ruling, When};
 pub use component::Refusal;
 pub use contract::{VERSION, WIT};
 pub use engine::{Engine, EngineError, THREAD_STACK};
-pub use exchange::{Answer, Exchange, Source};
+pub use exchange::{Answer, Exchange};
 pub use explain::{Explanation, explain};
 pub use generation::{Change, Generation};
 pub use plugin::{LoadError, Stage, hex};

@@ -3,10 +3,11 @@
 //! Each policy of each worker has its own. A keyed hash finds an entry, and the whole of the scoped
 //! values is compared, so that nobody can be given another's verdict.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
@@ -29,10 +30,12 @@ pub struct Remembered {
     /// The scopes in use, each with the hook it was used in.
     scopes: Vec<(Hook, Scope)>,
     /// The newer half of the entries, and the older one, which goes when the newer is full.
-    young: HashMap<Box<[u8]>, Entry, RandomState>,
-    old: HashMap<Box<[u8]>, Entry, RandomState>,
+    young: HashTable<Entry>,
+    old: HashTable<Entry>,
     bytes: usize,
-    key: Vec<u8>,
+    hasher: RandomState,
+    /// Those of the request under way.
+    values: Vec<u8>,
 }
 
 /// One verdict, with the changes that came with it.
@@ -41,6 +44,14 @@ pub struct Entry {
     /// `None`: it changed nothing. Apart, so that an entry is small and found in few cache lines.
     pub changes: Option<Box<Changes>>,
     until: Instant,
+    hash: u64,
+    key: Box<[u8]>,
+}
+
+/// The scoped values of a request. The credential, which may be long, is compared where it is.
+struct Key<'a> {
+    values: &'a [u8],
+    credential: &'a [u8],
 }
 
 impl Remembered {
@@ -49,26 +60,27 @@ impl Remembered {
     }
 
     /// What holds for a request, if anything does.
-    pub fn find(
-        &mut self,
+    pub fn find<'a>(
+        &'a mut self,
         hook: Hook,
         request: &Request,
         credential: &str,
         now: Instant,
-    ) -> Option<&Entry> {
-        let mut found = None;
-        for (of, scope) in &self.scopes {
-            if *of != hook || !write_key(&mut self.key, hook, *scope, request, credential) {
+    ) -> Option<&'a Entry> {
+        let Self { scopes, young, old, hasher, values, .. } = self;
+        let live = |entry: &&Entry| entry.until > now;
+        for (of, scope) in scopes {
+            if *of != hook {
                 continue;
             }
-            let key = self.key.as_slice();
-            let live = |entry: &&Entry| entry.until > now;
-            found = self.young.get(key).or_else(|| self.old.get(key)).filter(live);
-            if found.is_some() {
-                break;
+            let Some(key) = Key::of(values, hook, *scope, request, credential) else { continue };
+            let hash = key.hash(hasher);
+            let find = |table: &'a HashTable<Entry>| table.find(hash, |entry| entry.is(&key));
+            if let Some(found) = find(young).or_else(|| find(old)).filter(live) {
+                return Some(found);
             }
         }
-        found
+        None
     }
 
     /// Keeps a verdict for every request that is equal to this one in `scope`.
@@ -92,68 +104,101 @@ impl Remembered {
             }
             self.scopes.push((hook, scope));
         }
-        if !write_key(&mut self.key, hook, scope, request, credential) {
-            return;
+        let Self { young, old, bytes, hasher, values, .. } = self;
+        let Some(key) = Key::of(values, hook, scope, request, credential) else { return };
+        let size = ENTRY + key.len() + changes.bytes();
+        if *bytes + size > ROOM / 2 {
+            *old = std::mem::take(young);
+            *bytes = 0;
         }
-        let bytes = ENTRY + self.key.len() + changes.bytes();
-        if self.bytes + bytes > ROOM / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.bytes = 0;
-        }
-        self.bytes += bytes;
+        *bytes += size;
         // No remembered verdict outlives a day; a longer promise is asked for again.
         let until = now + duration.min(Duration::from_secs(86_400));
         let changes = changes.any.then(|| Box::new(changes));
-        self.young.insert(self.key.as_slice().into(), Entry { verdict, changes, until });
+        let hash = key.hash(hasher);
+        match young.find_mut(hash, |entry| entry.is(&key)) {
+            Some(known) => {
+                known.verdict = verdict;
+                known.changes = changes;
+                known.until = until;
+            }
+            None => {
+                let key = [key.values, key.credential].concat().into();
+                let entry = Entry { verdict, changes, until, hash, key };
+                young.insert_unique(hash, entry, |entry| entry.hash);
+            }
+        }
     }
 }
 
-/// Writes the scoped values; `false` where the request cannot be remembered by them.
-fn write_key(
-    key: &mut Vec<u8>,
-    hook: Hook,
-    scope: Scope,
-    request: &Request,
-    credential: &str,
-) -> bool {
+impl Entry {
+    fn is(&self, key: &Key) -> bool {
+        self.key.split_at_checked(key.values.len()) == Some((key.values, key.credential))
+    }
+}
+
+impl<'a> Key<'a> {
+    /// `None` where the request cannot be remembered by that scope.
+    fn of(
+        values: &'a mut Vec<u8>,
+        hook: Hook,
+        scope: Scope,
+        request: &Request,
+        credential: &'a str,
+    ) -> Option<Self> {
+        write_values(values, hook, scope, request);
+        let credential = match scope.contains(Scope::CREDENTIAL) {
+            true if credential.len() > CREDENTIAL => return None,
+            true => credential.as_bytes(),
+            false => &[],
+        };
+        Some(Self { values, credential })
+    }
+
+    fn len(&self) -> usize {
+        self.values.len() + self.credential.len()
+    }
+
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        let mut hasher = hasher.build_hasher();
+        hasher.write(self.values);
+        hasher.write(self.credential);
+        hasher.finish()
+    }
+}
+
+/// Writes the scoped values but for the credential. What scope they are of stands first, so that
+/// those of another never are the same.
+fn write_values(values: &mut Vec<u8>, hook: Hook, scope: Scope, request: &Request) {
     let announce = &request.announce;
-    key.clear();
-    key.push(hook as u8);
-    key.extend(scope.as_array()[0].to_be_bytes());
+    values.clear();
+    values.extend([hook as u32, scope.as_array()[0]].map(u32::to_ne_bytes).as_flattened());
     if scope.contains(Scope::INFO_HASH) {
-        key.extend(announce.info_hash.0);
+        values.extend(announce.info_hash.0);
     }
     if scope.contains(Scope::ADDRESS) {
         // Who asks may differ from who is announced, and a policy may look at either.
-        key.extend(mapped(request.address).octets());
-        key.extend(mapped(request.client).octets());
+        values.extend(mapped(request.address).octets());
+        values.extend(mapped(request.client).octets());
     }
     if scope.contains(Scope::CLIENT) {
-        key.extend(&announce.peer_id.0[..8]);
+        values.extend(&announce.peer_id.0[..8]);
     }
     if scope.contains(Scope::EVENT) {
-        key.push(announce.event as u8);
+        values.push(announce.event as u8);
     }
     if scope.contains(Scope::TRANSPORT) {
-        key.push(request.transport as u8);
+        values.push(request.transport as u8);
     }
     if scope.contains(Scope::PEER_ID) {
-        key.extend(announce.peer_id.0);
+        values.extend(announce.peer_id.0);
     }
     if scope.contains(Scope::PORT) {
-        key.extend(announce.port.to_be_bytes());
+        values.extend(announce.port.to_be_bytes());
     }
     if scope.contains(Scope::ROLE) {
-        key.push(announce.is_seeder().into());
+        values.push(announce.is_seeder().into());
     }
-    // Last, because it is the only one whose length varies.
-    if scope.contains(Scope::CREDENTIAL) {
-        if credential.len() > CREDENTIAL {
-            return false;
-        }
-        key.extend_from_slice(credential.as_bytes());
-    }
-    true
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmm
 use tokio::task::LocalSet;
 
 use crate::client::Load;
-use crate::judge::Judge;
 use crate::swarms;
+use karuta_load::judge::Judge;
 
 /// Packets of one call.
 const PACKETS: usize = 32;

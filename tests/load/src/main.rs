@@ -8,7 +8,6 @@ mod bench;
 mod bencode;
 mod client;
 mod http;
-mod judge;
 mod process;
 mod slots;
 mod spread;

@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::schema::{self, Announce, Ask, Counts, Observe, Place, Rank, Scrape};
 use crate::bittorrent;
 use crate::config;
-use crate::policy::{Answers, Ended, Exchange, Question, Reply, Source, Verdict};
+use crate::policy::{Answers, Ended, Exchange, Question, Reply, Verdict};
 use crate::swarm;
 
 const ANNOUNCE: &str = "/announce";
@@ -113,16 +113,16 @@ fn request(from: &Announce, path: &str) -> Result<Box<Exchange>, String> {
     let parameters = from.path.iter();
     request.path = parameters.map(|(name, value)| (name.as_str().into(), value.clone())).collect();
     let target = format!("{path}{}", query(&from.query));
-    request.source = match from.transport {
+    match from.transport {
         config::Transport::Udp if !from.headers.is_empty() => {
             return Err("a request over UDP has no headers".to_owned());
         }
-        config::Transport::Udp => Source::Udp { url: target.into_bytes() },
-        config::Transport::Http | config::Transport::Https => Source::Http {
-            uri: target.parse().map_err(|error| format!("the query: {error}"))?,
-            headers: headers(&from.headers)?,
-        },
-    };
+        config::Transport::Udp => request.over_udp(target.as_bytes()),
+        config::Transport::Http | config::Transport::Https => {
+            let uri = target.parse().map_err(|error| format!("the query: {error}"))?;
+            request.over_http(uri, headers(&from.headers)?);
+        }
+    }
     exchange.answer.reset(from.interval, from.min_interval, from.num_want);
     let attributes = from.attributes.iter();
     exchange.answer.attributes =

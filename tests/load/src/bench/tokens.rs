@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::server;
-use crate::judge::ISSUER;
 use crate::swarms;
 use crate::target::Target;
+use karuta_load::judge::ISSUER;
 
 /// A token for the first of the generator's torrents.
 pub struct Tokens {

@@ -1,0 +1,143 @@
+//! What a token costs an announce in a loop of its own: judged natively, by the policy `jwt` at
+//! first sight, and remembered. `make bench` ends with it.
+//!
+//! Each measures the same announce, from its query to the verdict, in turns of some milliseconds, so
+//! that a machine that is slow for a while is so for all.
+
+mod common;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use karuta::bittorrent::query;
+use karuta::policy::{Chain, Exchange, Ruling};
+use karuta_load::judge::{ISSUER, Judge};
+
+const TURNS: usize = 400;
+const TURN: Duration = Duration::from_millis(8);
+/// Announces between two looks at the clock.
+const BATCH: u32 = 32;
+
+const TORRENT: [u8; 20] = [0x61; 20];
+const REST: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-KL0001-%00%01%02%03%04%05%06%07%08%09%0a%0b\
+    &port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
+
+fn main() {
+    // `cargo test` builds benchmarks, and may run them.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let Some(component) = common::component("jwt") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (uri, keys) = (signed(folder.path()), folder.path().join("keys.json"));
+    let judge = Judge::of(&keys).expect("a native judge");
+    let policy = |remember: &str| {
+        let keys = keys.display();
+        common::chain(&format!(
+            "plugin: '{component}', credential: ['query:jwt'], \
+             config: {{ issuer: {ISSUER}, audience: {ISSUER}, remember: {remember} }}, \
+             data: {{ jwks: {{ file: '{keys}', format: raw, required: true }} }}"
+        ))
+    };
+    let mut nothing = Asked::new(&uri, Chain::default(), None);
+    let mut others = [
+        ("judged natively", Asked::new(&uri, Chain::default(), Some(judge))),
+        ("jwt, at first sight", Asked::new(&uri, policy("0s"), None)),
+        ("jwt, remembered", Asked::new(&uri, policy("1h"), None)),
+    ];
+    let mut plain = Vec::new();
+    let mut added = [const { Vec::new() }; 3];
+    for turn in 0..=TURNS {
+        let without = nothing.turn();
+        let with = others.each_mut().map(|(_, asked)| asked.turn());
+        // The first is for the caches.
+        if turn > 0 {
+            plain.push(without);
+            added.iter_mut().zip(with).for_each(|(added, with)| added.push(with - without));
+        }
+    }
+    let natively = added[0].clone();
+    println!(
+        "| a token in a loop of its own | added µs | quartiles | × natively |\n|---|---|---|---|"
+    );
+    for ((name, _), added) in others.iter().zip(&added) {
+        let mut ratios: Vec<f64> = added.iter().zip(&natively).map(|(a, b)| a / b).collect();
+        let [low, middle, high] = quartiles(&mut added.clone());
+        let [_, ratio, _] = quartiles(&mut ratios);
+        println!("| {name} | {middle:.2} | {low:.2} to {high:.2} | {ratio:.2} |");
+    }
+    let [low, middle, high] = quartiles(&mut plain);
+    println!(
+        "\nAdded to {middle:.2} µs ({low:.2} to {high:.2}) for reading the announce; {TURNS} turns."
+    );
+}
+
+/// One announce, again and again.
+struct Asked {
+    uri: Uri,
+    exchange: Box<Exchange>,
+    chain: Chain,
+    judge: Option<Judge>,
+}
+
+impl Asked {
+    fn new(uri: &Uri, chain: Chain, judge: Option<Judge>) -> Self {
+        Self { uri: uri.clone(), exchange: Box::default(), chain, judge }
+    }
+
+    /// Microseconds an announce.
+    fn turn(&mut self) -> f64 {
+        let (mut announces, start) = (0, Instant::now());
+        loop {
+            for _ in 0..BATCH {
+                self.announce();
+            }
+            announces += BATCH;
+            let spent = start.elapsed();
+            if spent >= TURN {
+                return spent.as_secs_f64() * 1e6 / f64::from(announces);
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        let exchange = black_box(&mut self.exchange);
+        let request = &mut exchange.request;
+        let headers = request.take_headers();
+        request.over_http(self.uri.clone(), headers);
+        let (query, parameters) = request.query();
+        request.announce = query::announce(query, parameters).expect("an announce");
+        exchange.begin(exchange.now);
+        exchange.answer.reset(1800, 900, 50);
+        if let Some(judge) = &self.judge {
+            let request = &exchange.request;
+            let token = request.query_parameter("jwt").expect("a token");
+            judge.judge(&token, request.announce.info_hash.0).expect("a good token");
+        }
+        assert_eq!(self.chain.announce(exchange), Ruling::Admit);
+    }
+}
+
+/// Has `karuta jwt` make an RSA key, a set with it, and the target of an announce with a token.
+fn signed(folder: &Path) -> Uri {
+    let run = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_karuta"));
+        command.arg("jwt").args(arguments.split(' ')).current_dir(folder);
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    run("keygen key.pem --kid k --jwks keys.json");
+    let hex: String = TORRENT.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token =
+        run(&format!("sign {hex} --key key.pem --kid k --issuer {ISSUER} --audience {ISSUER}"));
+    format!("/announce?jwt={token}&{REST}").parse().expect("a target")
+}
+
+fn quartiles(values: &mut [f64]) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
+}

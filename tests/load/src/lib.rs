@@ -1,0 +1,3 @@
+//! What other crates' benchmarks use of the load generator.
+
+pub mod judge;
