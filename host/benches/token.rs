@@ -8,20 +8,21 @@ mod common;
 
 use std::hint::black_box;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
 use karuta::bittorrent::query;
 use karuta::policy::{Chain, Exchange, Ruling};
 use karuta_load::judge::{ISSUER, Judge};
+use karuta_load::signed::Signed;
 
 const TURNS: usize = 400;
 const TURN: Duration = Duration::from_millis(8);
 /// Announces between two looks at the clock.
 const BATCH: u32 = 32;
 
-const TORRENT: [u8; 20] = [0x61; 20];
+/// The letter `a`, of which the torrent's info-hash is made.
+const TORRENT: &str = "61";
 const REST: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-KL0001-%00%01%02%03%04%05%06%07%08%09%0a%0b\
     &port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
 
@@ -32,7 +33,10 @@ fn main() {
     }
     let Some(component) = common::component("jwt") else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let (uri, keys) = (signed(folder.path()), folder.path().join("keys.json"));
+    let karuta = Path::new(env!("CARGO_BIN_EXE_karuta"));
+    let signed = Signed::make(karuta, folder.path(), &TORRENT.repeat(20));
+    let Signed { token, keys } = signed.expect("a token");
+    let uri = format!("/announce?jwt={token}&{REST}").parse().expect("a target");
     let judge = Judge::of(&keys).expect("a native judge");
     let policy = |remember: &str| {
         let keys = keys.display();
@@ -119,22 +123,6 @@ impl Asked {
         }
         assert_eq!(self.chain.announce(exchange), Ruling::Admit);
     }
-}
-
-/// Has `karuta jwt` make an RSA key, a set with it, and the target of an announce with a token.
-fn signed(folder: &Path) -> Uri {
-    let run = |arguments: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_karuta"));
-        command.arg("jwt").args(arguments.split(' ')).current_dir(folder);
-        let output = command.output().expect("the program runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    };
-    run("keygen key.pem --kid k --jwks keys.json");
-    let hex: String = TORRENT.iter().map(|byte| format!("{byte:02x}")).collect();
-    let token =
-        run(&format!("sign {hex} --key key.pem --kid k --issuer {ISSUER} --audience {ISSUER}"));
-    format!("/announce?jwt={token}&{REST}").parse().expect("a target")
 }
 
 fn quartiles(values: &mut [f64]) -> [f64; 3] {

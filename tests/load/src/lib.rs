@@ -1,3 +1,4 @@
 //! What other crates' benchmarks use of the load generator.
 
 pub mod judge;
+pub mod signed;

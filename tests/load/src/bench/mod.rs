@@ -330,7 +330,7 @@ impl Bench {
             };
         add("bare sockets", &|| Server::bare("bare sockets", "udp", None, load), true)?;
         add("bare hyper", &|| Server::bare("bare hyper", "http", None, load), true)?;
-        let keys = Some(&*tokens.keys);
+        let keys = Some(&*tokens.0.keys);
         add(NATIVELY, &|| Server::bare(NATIVELY, "http", keys, load), true)?;
         let set = |name, setting: Setting| Server::karuta(karuta, name, &setting);
         add("Karuta", &|| set("Karuta", Setting::default()), true)?;
