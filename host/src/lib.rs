@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod policy;
 mod state_dir;
 pub mod swarm;
+mod text;
 pub mod tracker;
 mod watch;

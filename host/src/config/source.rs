@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::tree::{Position, Problem, Tree};
+use crate::text::Escaped;
 
 /// What is wrong with a configuration. Shown as one line,
 /// `FILE:LINE:COLUMN: PATH: what is wrong, what was expected`, without the parts that there are none
@@ -27,20 +28,11 @@ impl fmt::Display for Error {
         }
         f.write_str(": ")?;
         if !self.path.is_empty() {
-            one_line(f, &self.path)?;
-            f.write_str(": ")?;
+            // Keys, texts and what plugins say may hold line breaks.
+            write!(f, "{}: ", Escaped(&self.path))?;
         }
-        one_line(f, &self.message)
+        write!(f, "{}", Escaped(&self.message))
     }
-}
-
-/// Keys, texts and what plugins say may hold line breaks and control sequences of terminals.
-fn one_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for part in text.split_inclusive(char::is_control) {
-        let plain = part.trim_end_matches(char::is_control);
-        write!(f, "{plain}{}", part[plain.len()..].escape_default())?;
-    }
-    Ok(())
 }
 
 impl std::error::Error for Error {}
