@@ -9,7 +9,7 @@ PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))
 SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt bench microbench soak stories clean wasm-target clients libtorrent toolchains peers
+.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -49,6 +49,11 @@ lint: wasm-target
 fmt:
 	$(CARGO) fmt --all
 
+## fuzz: every parser of bytes from outside, for SECONDS in all
+SECONDS ?= 60
+fuzz: fuzz-tools
+	tests/fuzz $(SECONDS)
+
 ## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
 bench: build test-plugins peers
 	target/release/karuta-load bench $(ARGS)
@@ -81,6 +86,9 @@ libtorrent:
 
 peers:
 	@tests/setup peers
+
+fuzz-tools:
+	@tests/setup fuzz
 
 toolchains:
 	@tests/setup toolchains

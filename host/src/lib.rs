@@ -11,6 +11,8 @@ pub mod daemon;
 pub mod data;
 mod fetch;
 pub mod frontend;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod jwt;
 pub mod limits;
 pub mod metrics;

@@ -3,7 +3,7 @@
 mod batch;
 mod connection;
 pub mod http;
-mod real_ip;
+pub(crate) mod real_ip;
 mod routes;
 pub mod sockets;
 pub mod udp;

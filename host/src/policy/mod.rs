@@ -4,7 +4,7 @@ mod artifact;
 mod bindings;
 mod chain;
 mod clock;
-mod component;
+pub(crate) mod component;
 mod contract;
 mod control;
 mod engine;

@@ -1,5 +1,6 @@
 //! Karuta, without and with policies, beside other trackers and beside servers that only answer.
 
+mod before;
 mod server;
 mod sizes;
 mod table;
@@ -26,6 +27,9 @@ pub struct Bench {
     /// The daemon.
     #[arg(long, default_value = "target/release/karuta", value_name = "FILE")]
     karuta: PathBuf,
+    /// An earlier build of the daemon, to be compared with.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// The folder of the components.
     #[arg(long, default_value = "target/plugins", value_name = "FOLDER")]
     plugins: PathBuf,
@@ -195,6 +199,9 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         process::pin(&[self.server_core])?;
         let tokens = Tokens::make(&self.karuta, folder.path())?;
+        if let Some(before) = self.before.as_deref().filter(|_| self.wants_case(before::TITLE)) {
+            println!("{}", before::measure(self, before, folder.path())?);
+        }
         let mut all = self.compare(folder.path(), &tokens)?;
         if self.wants_case(sizes::TITLE) {
             all.extend(sizes::measure(self)?);

@@ -1,0 +1,17 @@
+//! What stands behind a UDP announce (BEP 41): no option refuses the announce or reads beyond it.
+#![no_main]
+
+use karuta::bittorrent::parameters::Parameters;
+use karuta::bittorrent::{query, udp};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|options: &[u8]| {
+    let mut packet = vec![1; 98];
+    packet[8..12].copy_from_slice(&[0, 0, 0, 1]);
+    packet.extend_from_slice(options);
+    let mut url_data = Vec::new();
+    udp::announce(&packet, &mut url_data).expect("options refuse nothing");
+    assert!(url_data.len() <= options.len());
+    let (_, query) = query::split(&url_data);
+    let _ = Parameters::of(query).get(query, "jwt");
+});

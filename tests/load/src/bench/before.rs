@@ -1,0 +1,162 @@
+//! This build beside an earlier one.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::server::{self, Server, Setting};
+use super::{Bench, THREE};
+use crate::client;
+use crate::process;
+use crate::target::Transport;
+
+pub const TITLE: &str = "before and after";
+
+/// Processes of each build. Two of one build differ by some percent, for their memory lies
+/// elsewhere.
+const PROCESSES: usize = 3;
+
+/// A process of each build, in the same setting.
+struct Pair {
+    before: Running,
+    after: Running,
+}
+
+struct Running {
+    server: Server,
+    asked: u64,
+}
+
+/// What one transport and setting cost, before and after.
+struct Row {
+    name: String,
+    before: Vec<f64>,
+    after: Vec<f64>,
+}
+
+/// Measures both builds in turn, over UDP and HTTP, without policies and with three; returns a
+/// table.
+///
+/// What is compared are turns that follow each other, so that a machine that is slow for a while is
+/// so for both.
+pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
+    let mut rows = Vec::new();
+    for name in ["Karuta", THREE] {
+        if !bench.wants_server(name) {
+            continue;
+        }
+        let policies = match name {
+            THREE => server::three(&bench.plugins, folder)?,
+            _ => String::new(),
+        };
+        let start = |program: &Path| -> Result<Running> {
+            process::pin(&[bench.server_core])?;
+            let setting = Setting { policies: &policies, ..Setting::default() };
+            let server = Server::karuta(program, name, &setting)?;
+            process::pin(&[bench.load_core])?;
+            let target = server.udp.as_ref().context("it has no UDP")?;
+            let asked = client::fill(target, &bench.load)?;
+            server.pause()?;
+            Ok(Running { server, asked })
+        };
+        eprintln!("filling the swarms of {name}, before and after");
+        let mut pairs = Vec::new();
+        for _ in 0..PROCESSES {
+            pairs.push(Pair { before: start(before)?, after: start(&bench.karuta)? });
+        }
+        for transport in [Transport::Udp, Transport::Http] {
+            rows.push(row(bench, name, transport, &mut pairs)?);
+        }
+        for Pair { before, after } in pairs {
+            before.check()?;
+            after.check()?;
+        }
+    }
+    Ok(table(&mut rows))
+}
+
+fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> Result<Row> {
+    let over = match transport {
+        Transport::Udp => "UDP",
+        Transport::Http => "HTTP keep-alive",
+    };
+    let mut row = Row { name: format!("{over}, {name}"), before: Vec::new(), after: Vec::new() };
+    for round in 0..bench.rounds {
+        for Pair { before, after } in &mut *pairs {
+            // Who is first may find the caches as others left them.
+            let (first, second) = if round % 2 == 0 { (before, after) } else { (after, before) };
+            let [first, second] = [first, second].map(|one| one.turn(bench, transport));
+            let (before, after) = if round % 2 == 0 { (first?, second?) } else { (second?, first?) };
+            row.before.push(before);
+            row.after.push(after);
+        }
+    }
+    eprintln!("{} measured", row.name);
+    Ok(row)
+}
+
+impl Running {
+    /// Puts it under load; returns µs of CPU a request.
+    fn turn(&mut self, bench: &Bench, transport: Transport) -> Result<f64> {
+        let Self { server, asked } = self;
+        let target = match transport {
+            Transport::Udp => &server.udp,
+            Transport::Http => &server.http,
+        };
+        let target = target.as_ref().context("it lacks a listener")?;
+        server.resume()?;
+        let report = client::measure(target, &bench.load, bench.time(), Some(server.pid()))?;
+        server.pause()?;
+        ensure!(report.is_clean(), "not every answer was right");
+        *asked += report.asked;
+        Ok(report.server.context("its process is gone")?.cpu_us_per_request)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.server.resume()?;
+        self.server.check_count(self.asked)
+    }
+}
+
+fn table(rows: &mut [Row]) -> String {
+    use std::fmt::Write as _;
+    let mut table = format!(
+        "| {TITLE} | CPU µs before | after | after / before | quartiles |\n|---|---|---|---|---|\n"
+    );
+    for Row { name, before, after } in rows {
+        let pairs = before.iter().zip(&*after);
+        let mut ratios: Vec<f64> = pairs.map(|(before, after)| after / before).collect();
+        let [before, after] = [before, after].map(|values| quantile(values, 0.5));
+        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&mut ratios, share));
+        // A string takes whatever is written to it.
+        let _ = writeln!(
+            table,
+            "| {name} | {before:.2} | {after:.2} | {middle:.3} | {low:.3} to {high:.3} |"
+        );
+    }
+    table
+}
+
+/// The value below which this share of the values lies.
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = share * values.len().saturating_sub(1) as f64;
+    values.get(at.round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_of_turns_that_follow_each_other() {
+        let row = Row {
+            name: "UDP".to_owned(),
+            before: vec![1.0, 2.0, 10.0],
+            after: vec![2.0, 4.0, 5.0],
+        };
+        let table = table(&mut [row]);
+        assert!(table.ends_with("| UDP | 2.00 | 4.00 | 2.000 | 2.000 to 2.000 |\n"), "{table}");
+        assert!(quantile(&mut [], 0.5).is_nan());
+    }
+}
