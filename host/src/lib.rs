@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod data;
 mod fetch;
+mod file;
 pub mod frontend;
 mod jwt;
 pub mod limits;
