@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod data;
 mod fetch;
+mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;

@@ -1,6 +1,11 @@
-//! Text from outside: decoded in one place, and shown without letting it write lines of its own.
+//! Text from outside: decoded in one place, the values that are written the same everywhere, and how
+//! a text is shown without letting it write lines of its own.
 
 use std::fmt;
+use std::iter;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 /// Bytes that are no text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -32,13 +37,62 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        NotText::Line(1 + memchr::memchr_iter(b'\n', before).count())
+        let before = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+        let begins = before.is_empty() || before.ends_with(['\n', '\r']);
+        NotText::Line(lines(before).count() + usize::from(begins))
     })
 }
 
+/// The lines of a text, which end with LF, CRLF or CR.
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr2(b'\n', b'\r', rest.as_bytes()).unwrap_or(rest.len());
+        let (line, behind) = rest.split_at(end);
+        let behind = behind.strip_prefix("\r\n").or_else(|| behind.get(1..));
+        rest = behind.unwrap_or_default();
+        Some(line)
+    })
+}
+
+/// Reads so many bytes, each as two hexadecimal digits of either case.
+pub fn hex<const BYTES: usize>(digits: &str) -> Option<[u8; BYTES]> {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
+    let pairs: &[[u8; 2]; BYTES] = pairs.try_into().ok()?;
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let mut bytes = [0; BYTES];
+    for (byte, [high, low]) in bytes.iter_mut().zip(*pairs) {
+        *byte = (digit(high)? << 4 | digit(low)?) as u8;
+    }
+    Some(bytes)
+}
+
+/// Reads an address or a range such as `192.0.2.0/24`. IPv4 that is written as IPv6 is IPv4, and bits
+/// behind the prefix mean nothing.
+pub fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let ipv4 = match network {
+        IpNet::V6(range) if range.prefix_len() >= 96 => range.addr().to_ipv4_mapped(),
+        _ => None,
+    };
+    let network = match ipv4 {
+        Some(address) => IpNet::new(address.into(), network.prefix_len() - 96).ok()?,
+        None => network,
+    };
+    Some(network.trunc())
+}
+
+/// Whether all of a text shows: it has no control characters, no marks that turn the direction of
+/// writing, and nothing of no width.
+pub fn is_visible(text: &str) -> bool {
+    !text.contains(is_unsafe)
+}
+
 /// Shows a text on one line: line breaks, control sequences of terminals and marks that turn the
-/// direction of writing are escaped.
+/// direction of writing or have no width are escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -57,10 +111,10 @@ fn is_unsafe(letter: char) -> bool {
         || matches!(
             letter,
             '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
+                | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{feff}'
         )
 }
 
@@ -84,6 +138,38 @@ mod tests {
         assert_eq!(shown(b"\xff\xfe\0\0-\0\0\0"), "UTF-32, expected UTF-8");
         assert_eq!(shown(b"\x1f\x8b\x08"), "compressed with gzip, expected UTF-8");
         assert_eq!(shown(b"one\ntwo\nthr\xe9"), "line 3: not UTF-8");
+        assert_eq!(shown(b"one\rtwo\r\n\xe9"), "line 3: not UTF-8");
+        assert_eq!(shown(b"\xe9"), "line 1: not UTF-8");
+    }
+
+    #[test]
+    fn lines_end_in_three_ways() {
+        let all = |text| lines(text).collect::<Vec<_>>();
+        assert_eq!(all("a\r\nb\rc\nd"), ["a", "b", "c", "d"]);
+        assert_eq!(all("\n\r\r\n\n"), [""; 4]);
+        assert_eq!(all("a\n"), ["a"]);
+        assert!(all("").is_empty());
+    }
+
+    #[test]
+    fn networks_are_read_in_all_their_forms() {
+        for (text, network) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::FFFF:a01:203", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("::/0", "::/0"),
+        ] {
+            let found = super::network(text).map(|network| network.to_string());
+            assert_eq!(found.as_deref(), Some(network), "{text}");
+        }
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "010.0.0.1", "fe80::1%eth0", "eu"] {
+            assert_eq!(super::network(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -97,7 +183,25 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, text: String) {
             let _ = decode(&bytes);
-            prop_assert!(!Escaped(&text).to_string().chars().any(is_unsafe));
+            let _ = (hex::<20>(&text), network(&text), lines(&text).count());
+            prop_assert!(is_visible(&Escaped(&text).to_string()));
+        }
+
+        #[test]
+        fn hex_reads_what_is_written(bytes: [u8; 20]) {
+            let text = bytes.map(|byte| format!("{byte:02x}")).concat();
+            prop_assert_eq!(hex(&text), Some(bytes));
+            prop_assert_eq!(hex(&text.to_uppercase()), Some(bytes));
+            prop_assert_eq!(hex::<20>(&text[1..]), None);
+            prop_assert_eq!(hex::<20>(&format!("{text}00")), None);
+            prop_assert_eq!(hex::<20>(&format!("{}g", &text[1..])), None);
+        }
+
+        /// A mapped range holds the same IPv4 addresses as the range that it maps.
+        #[test]
+        fn a_mapped_range_is_that_of_ipv4(address: std::net::Ipv4Addr, prefix in 0u8..=32) {
+            let mapped = format!("{}/{}", address.to_ipv6_mapped(), prefix + 96);
+            prop_assert_eq!(network(&mapped), network(&format!("{address}/{prefix}")));
         }
     }
 }

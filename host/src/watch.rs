@@ -1,11 +1,12 @@
 //! Files that are followed: replaced by rename or written in place, either is seen within two
 //! seconds.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use crate::file;
 
 /// How often to look.
 pub const POLL: Duration = Duration::from_millis(250);
@@ -53,25 +54,17 @@ impl Stamp {
     }
 }
 
-/// Reads a whole file of at most `max_size` bytes.
+/// Reads a whole file of at most `max_size` bytes, which nobody is writing.
 pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Unread::Gone,
-        _ => Unread::Unusable(format!("cannot read `{}`: {error}", path.display())),
+    let unread = |unread: file::Unread| match unread {
+        file::Unread::Absent(_) => Unread::Gone,
+        other => Unread::Unusable(other.to_string()),
     };
-    // A pipe would keep its reader waiting.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Unread::Unusable(format!("not a file: `{}`", path.display())));
-    }
-    let mut file = File::open(path).map_err(unreadable)?;
-    let found = file.metadata().map_err(unreadable)?;
+    let unreadable = |error| Unread::Unusable(format!("cannot read `{}`: {error}", path.display()));
+    let (file, found) = file::open(path).map_err(unread)?;
+    let bytes = file::read_from(&file, &found, max_size).map_err(unreadable)?;
+    let bytes = bytes.ok_or_else(|| unread(file::Unread::TooLong(max_size)))?;
     let before = Stamp::of(&found);
-    let mut bytes = Vec::with_capacity(found.len().min(max_size) as usize);
-    file.by_ref().take(max_size.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > max_size {
-        let reason = format!("more than {max_size} bytes");
-        return Err(Unread::Unusable(reason));
-    }
     match Stamp::of(&file.metadata().map_err(unreadable)?) == before {
         true => Ok((before, bytes)),
         false => Err(Unread::Changing),

@@ -26,14 +26,16 @@ static inline int karuta_hex_digit(char digit) {
   return -1;
 }
 
-// Reads 40 hexadecimal digits of either case; false where it is anything else.
+// Reads 40 hexadecimal digits of either case, or the 64 of a v2 hash (BEP 52), of which the first 40
+// count; false where it is anything else.
 static inline bool karuta_parse_info_hash(const char *text, karuta_info_hash *hash) {
   uint32_t words[5] = {0};
-  if (strlen(text) != 40) return false;
-  for (int at = 0; at < 40; at++) {
+  size_t length = strlen(text);
+  if (length != 40 && length != 64) return false;
+  for (size_t at = 0; at < length; at++) {
     int digit = karuta_hex_digit(text[at]);
     if (digit < 0) return false;
-    words[at / 8] = words[at / 8] << 4 | (uint32_t)digit;
+    if (at < 40) words[at / 8] = words[at / 8] << 4 | (uint32_t)digit;
   }
   *hash = (karuta_info_hash){words[0], words[1], words[2], words[3], words[4]};
   return true;

@@ -2,6 +2,7 @@ package karuta
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -46,7 +47,10 @@ func TestValuesAreWordsBothWays(t *testing.T) {
 	if infoHash(0x00010203, 0x04050607, 0x08090a0b, 0x0c0d0e0f, 0x10111213) != hash {
 		t.Error("words make another info-hash")
 	}
-	for _, wrong := range []string{"", hex[1:], hex + "00", "g" + hex[1:]} {
+	if v2, err := ParseInfoHash(hex + strings.Repeat("fF", 12)); err != nil || v2 != hash {
+		t.Errorf("%v %v", v2, err)
+	}
+	for _, wrong := range []string{"", hex[1:], hex + "00", "g" + hex[1:], hex + hex} {
 		if _, err := ParseInfoHash(wrong); err == nil {
 			t.Errorf("%q is no info-hash", wrong)
 		}

@@ -7,16 +7,17 @@ import (
 	"net/netip"
 )
 
-// InfoHash is the 20 bytes that name a torrent (BEP 3). In a configuration, 40 hexadecimal digits.
+// InfoHash is the 20 bytes that name a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52). In a
+// configuration, 40 hexadecimal digits, or the 64 of a v2 hash.
 type InfoHash [20]byte
 
-// ParseInfoHash reads 40 hexadecimal digits of either case.
+// ParseInfoHash reads 40 hexadecimal digits of either case, or the 64 of a v2 hash.
 func ParseInfoHash(text string) (hash InfoHash, err error) {
 	bytes, err := hex.DecodeString(text)
-	if err != nil || len(bytes) != len(hash) {
-		return hash, fmt.Errorf("must be 40 hexadecimal digits")
+	if err != nil || len(bytes) != len(hash) && len(bytes) != 32 {
+		return hash, fmt.Errorf("must be 40 hexadecimal digits, or 64")
 	}
-	return InfoHash(bytes), nil
+	return InfoHash(bytes[:len(hash)]), nil
 }
 
 // String writes an info-hash as 40 hexadecimal digits.

@@ -116,7 +116,7 @@ export function reject(reason: string): 'reject';
 
 /** 40 lower-case hexadecimal digits. */
 export function infoHashText(words: InfoHash): string;
-/** Of 40 hexadecimal digits of either case; throws a text where it is none. */
+/** Of 40 hexadecimal digits of either case, or of the 64 of a v2 hash; throws a text where it is none. */
 export function infoHashWords(text: string): InfoHash;
 /** `192.0.2.1`, or the eight groups of an IPv6 address. */
 export function addressText(words: Address): string;

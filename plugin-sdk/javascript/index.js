@@ -23,7 +23,7 @@ export function infoHashText(words) {
 }
 
 export function infoHashWords(text) {
-  if (!/^[0-9a-f]{40}$/i.test(text)) throw 'must be 40 hexadecimal digits';
+  if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/i.test(text)) throw 'must be 40 hexadecimal digits, or 64';
   return [0, 8, 16, 24, 32].map((at) => parseInt(text.slice(at, at + 8), 16));
 }
 
@@ -72,7 +72,8 @@ export const parsed = (parse) => (value, path) => {
   }
 };
 
-/** An info-hash, as 40 lower-case hexadecimal digits: what infoHashText makes of an announce's. */
+/** An info-hash, as 40 lower-case hexadecimal digits: what infoHashText makes of an announce's. Of the 64
+ * of a v2 hash (BEP 52) the first 40 count. */
 export const infoHash = parsed((value) => infoHashText(infoHashWords(value)));
 
 export const list = (kind) => (value, path) => {

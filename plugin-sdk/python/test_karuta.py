@@ -37,7 +37,7 @@ class ReadConfig(unittest.TestCase):
             "[1]": "the configuration is no mapping",
             '{"lowest": true}': "lowest: expected a whole number",
             '{"lowest": 1, "names": ["a", 5]}': "names[1]: expected a text",
-            '{"lowest": 1, "hashes": ["a94a"]}': "hashes[0]: must be 40 hexadecimal digits",
+            '{"lowest": 1, "hashes": ["a94a"]}': "hashes[0]: must be 40 hexadecimal digits, or 64",
             '{"lowest": 1, "sites": {"a": {}}}': "sites.a: missing key `name`",
             '{"lowest": 1, "other": 1}': "other: unknown key, expected one of lowest, from, share, names, hashes, sites",
         }

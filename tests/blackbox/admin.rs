@@ -2,7 +2,7 @@
 
 use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::udp::{self, Client};
-use karuta_tests::{Connection, Daemon, exchange, get, ipv6};
+use karuta_tests::{Connection, Daemon, exchange, folder, get, ipv6, run};
 use serde_json::{Value, json};
 
 /// The series of a family, without the help and with their values.
@@ -185,12 +185,17 @@ fn a_token_opens_all_but_health() {
         assert_eq!(ask(path, &[]), 200, "{path}");
     }
     for path in ["/metrics", "/api/status"] {
-        assert_eq!(ask(path, &["Authorization: Bearer s3cret"]), 200, "{path}");
+        for header in ["Bearer s3cret", "bearer s3cret", "BEARER   s3cret  "] {
+            let header = format!("Authorization: {header}");
+            assert_eq!(ask(path, &[&header]), 200, "{path} {header}");
+        }
         for headers in [
             &[][..],
             &["Authorization: Bearer s3cre"],
             &["Authorization: Bearer s3cret2"],
             &["Authorization: Bearer "],
+            &["Authorization: Bearer s3cret s3cret"],
+            &["Authorization: Bearers3cret"],
             &["Authorization: Basic s3cret"],
             &["Authorization: s3cret"],
         ] {
@@ -206,6 +211,30 @@ fn a_token_opens_all_but_health() {
                    Connection: close\r\n\r\n";
     assert_eq!(exchange(daemon.admin, request.as_bytes()).status, 200);
     assert!(!daemon.log().contains("s3cret"), "the token is in the log");
+}
+
+/// It would start, and nobody could log in.
+#[test]
+fn a_token_that_no_header_can_carry_is_a_wrong_configuration() {
+    let yaml = "http: [{ listen: '127.0.0.1:0' }]\nadmin: { listen: '127.0.0.1:0', token: { file: token } }\n";
+    let folder = folder(yaml);
+    for token in
+        ["s3cret\n\n", " s3cret\n", "s3\ncret", "s3cr\u{e9}t", "s3\tcret", "\u{feff}\n", "\r\n"]
+    {
+        std::fs::write(folder.path().join("token"), token).unwrap();
+        for arguments in [&["check"][..], &["status", "--token-file", "token"]] {
+            let output = run(arguments, folder.path());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{token:?} {arguments:?}");
+            assert!(said.contains("token") && !said.contains("s3"), "{said}");
+            if arguments == ["check"] {
+                assert_eq!(output.status.code(), Some(78), "{said}");
+                assert!(said.contains("config.yaml:2:42: admin.token: the file `"), "{said}");
+            }
+        }
+    }
+    std::fs::write(folder.path().join("token"), "\u{feff}s3cret\r\n").unwrap();
+    assert!(run(&["check"], folder.path()).status.success());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use karuta_tests::server::{Server, reply as answer};
 use karuta_tests::udp::{self, Client};
 use karuta_tests::{Daemon, bencode, eventually, folder, get, run};
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 const MISSING: &str = "unapproved request: missing jwt";
 const INVALID: &str = "unapproved request: invalid jwt";
@@ -341,8 +342,8 @@ fn a_wrong_configuration_is_shown_at_its_place() {
             "http: [{{ listen: '127.0.0.1:0' }}]\npolicies:\n  - name: jwt\n    plugin: PLUGINS/jwt.wasm\n    \
              config: {config}\n    data: {data}\n"
         ));
-        std::fs::write(folder.path().join("keys"), r#"{"keys": []}"#).unwrap();
-        std::fs::write(folder.path().join("none"), "{}").unwrap();
+        std::fs::write(folder.path().join("keys"), "\u{feff}{\"keys\": []}\r\n").unwrap();
+        std::fs::write(folder.path().join("none"), "[{}]").unwrap();
         let output = run(&["check"], folder.path());
         assert_eq!(output.status.code(), Some(78));
         String::from_utf8(output.stderr).unwrap()
@@ -370,7 +371,7 @@ fn a_wrong_configuration_is_shown_at_its_place() {
         (
             "{ issuer: a, audience: b }",
             "{ jwks: { file: none, format: raw } }",
-            "no JWK set: missing field `keys`",
+            "no JWK set: a list, expected a mapping with the list `keys`",
         ),
     ] {
         let said = wrong(config, data);
@@ -435,7 +436,7 @@ fn the_command_says_what_is_wrong_with_a_token() {
         (&good, &["--issuer", "evil"], "iss: not `evil`"),
         (&good, &["--audience", "b"], "aud: not `b`"),
         (&good, &["--algorithm", "RS256"], "alg: \"ES256\" is not allowed"),
-        (&good, &["--claim", "other", "--torrent", &hex('a')], "other: another torrent"),
+        (&good, &["--claim", "other", "--torrent", &hex('a')], "other: missing"),
         (&issuer.sign("a", &hex('a'), &["--kid", "b"]), &[], "kid: \"b\" is unknown"),
         (&stranger, &[], "the signature is wrong"),
         ("nonsense", &[], "there are not three parts"),
@@ -444,7 +445,47 @@ fn the_command_says_what_is_wrong_with_a_token() {
     }
     let (code, said) = verify(&good, &["--torrent", &hash[1..]]);
     assert_eq!(code, 2);
-    assert!(said.contains("neither 40 hexadecimal digits nor a file that can be read"), "{said}");
+    assert!(
+        said.contains("neither 40 or 64 hexadecimal digits nor a file that can be read"),
+        "{said}"
+    );
     let (code, said) = karuta(&["jwt", "sign", &hex('a'), "--key", "nowhere.pem"], folder);
     assert_eq!(code, 2, "{said}");
+}
+
+/// Of a hybrid torrent clients announce two info-hashes with one URL (BEP 52).
+#[test]
+fn a_token_is_for_all_info_hashes_of_a_torrent() {
+    let issuer = Issuer::with("a", "ES256");
+    let keys = issuer.keys_file();
+    let folder = keys.parent().unwrap();
+    let v2 = "d9:file treede12:meta versioni2e4:name1:ae";
+    let hybrid = "d9:file treede12:meta versioni2e4:name1:a6:pieces0:e";
+    for (file, info) in [("v2.torrent", v2), ("hybrid.torrent", hybrid)] {
+        std::fs::write(folder.join(file), format!("d8:announce1:u4:info{info}e")).unwrap();
+    }
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let daemon = in_file("algorithms: [ES256]", &issuer);
+    let is_in = |hash: &[u8], token: &str| {
+        let announce = Announce::of_hash(hash[..20].try_into().unwrap());
+        announce.with(&format!("jwt={token}")).http(daemon.http).is_ok()
+    };
+    let sums = |info: &str| (Sha1::digest(info).to_vec(), Sha256::digest(info).to_vec());
+    let (sha1, sha256) = sums(v2);
+    for token in [issuer.sign("a", "v2.torrent", &[]), issuer.sign("a", &hex(&sha256), &[])] {
+        assert!(is_in(&sha256, &token) && !is_in(&sha1, &token), "{token}");
+    }
+    let (sha1, sha256) = sums(hybrid);
+    let token = issuer.sign("a", "hybrid.torrent", &[]);
+    assert!(is_in(&sha256, &token) && is_in(&sha1, &token), "{token}");
+    let verify = |torrent: &str| {
+        let arguments = ["jwt", "verify", "--jwks", "keys.json", "--torrent", torrent, &token];
+        karuta(&arguments, folder).0
+    };
+    assert_eq!((verify("hybrid.torrent"), verify(&hex(&sha256)), verify(&hex(&sha1))), (0, 0, 0));
+    assert_eq!(verify("v2.torrent"), 1);
+    std::fs::write(folder.join("page.torrent"), "<html>").unwrap();
+    let (code, said) = karuta(&["jwt", "sign", "page.torrent", "--key", "a.pem"], folder);
+    assert_eq!(code, 2);
+    assert!(said.contains("the file is no torrent: it is not bencoded"), "{said}");
 }

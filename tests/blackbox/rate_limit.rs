@@ -2,7 +2,7 @@
 
 use karuta_tests::announce::{Announce, escape, torrent, url_data};
 use karuta_tests::udp::Client;
-use karuta_tests::{Daemon, eventually, get, ipv6};
+use karuta_tests::{Daemon, LISTENERS, eventually, get, ipv6, run, write_config};
 
 const TOO_MANY: &str = "too many announces";
 
@@ -67,6 +67,31 @@ fn whoever_leaves_or_completes_is_never_refused() {
         assert_eq!((answer.peers, answer.seeders), (vec![], 1));
     }
     assert_eq!(me.http(daemon.http), Err(TOO_MANY.into()));
+}
+
+#[test]
+fn a_new_rule_holds_from_the_reload_on() {
+    let yaml = |config: &str| {
+        format!(
+            "{LISTENERS}policies:\n  - name: limits\n    plugin: PLUGINS/rate-limit.wasm\n    \
+             config: {{ {config} }}\n"
+        )
+    };
+    let daemon = Daemon::start_with(&yaml("requests: 1, every: 1h"));
+    let reload = |config: &str| {
+        write_config(daemon.folder.path(), &yaml(config));
+        let admin = daemon.admin.to_string();
+        let output = run(&["reload", "--admin", &admin], daemon.folder.path());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let announce = || Announce::of('a').http(daemon.http);
+    eventually("the limit is reached", || announce() == Err(TOO_MANY.into()));
+    reload("requests: 1, every: 1h, warn_from: 1");
+    assert_eq!(announce(), Err(TOO_MANY.into()), "the same rule");
+    reload("requests: 1, every: 2s");
+    announce().expect("another rule");
+    eventually("its limit is reached", || announce() == Err(TOO_MANY.into()));
+    eventually("and its window ends", || announce().is_ok());
 }
 
 #[test]

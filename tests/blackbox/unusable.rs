@@ -138,7 +138,7 @@ fn a_wrong_key_is_shown_at_its_place() {
         (
             "torrent-approval",
             "{ deny: [xyz] }",
-            "22: policies[0].config.deny[0]: must be 40 hexadecimal digits, has 'x'",
+            "22: policies[0].config.deny[0]: must be 40 hexadecimal digits, or 64, has 'x'",
         ),
         (
             "interval-variation",

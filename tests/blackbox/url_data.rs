@@ -71,6 +71,7 @@ fn a_list_is_fetched_and_followed() {
     let request = &server.requests()[0];
     assert!(request.starts_with("get /list http/1.1\n"), "{request}");
     assert!(request.contains("\nuser-agent: karuta/"), "{request}");
+    assert!(request.contains("\naccept-encoding: identity"), "{request}");
 }
 
 /// Has the server behave badly from now on.
@@ -81,9 +82,14 @@ fn whatever_a_server_does_wrong_the_last_good_version_stays() {
     let server = Server::with(&list("ab"));
     let daemon = start(&server, ", max_size: 1KiB");
     eventually("the list is there", || approved(&daemon) == "ab");
-    let elsewhere = Server::with(&list("c"));
-    let there = elsewhere.url("/");
-    let bad: [(&str, Misbehave); 8] = [
+    let typed = |header: &'static str| -> Misbehave {
+        Box::new(|| {
+            server.behave(|_, stream| reply(stream, "200 OK", &[header], list("c").as_bytes()));
+        })
+    };
+    let bad: [(&str, Misbehave); 10] = [
+        ("answers with the type `text/html`", typed("content-type: text/html; charset=utf-8")),
+        ("answers with the content encoding `br`", typed("content-encoding: br")),
         (
             "answers 500",
             Box::new(|| {
@@ -148,13 +154,84 @@ fn whatever_a_server_does_wrong_the_last_good_version_stays() {
         eventually(reason, || metric(&daemon, "errors_total") > before);
         assert_eq!(approved(&daemon), "ab", "{reason}");
     }
-    server.behave(move |_, stream| {
-        reply(stream, "307 Temporary Redirect", &[&format!("location: {there}")], b"");
+    server.behave(|_, stream| {
+        reply(stream, "307 Temporary Redirect", &["location: http://192.0.2.1/list"], b"");
     });
-    // A redirect is plain http to this machine, but not what the configuration says.
     eventually("a redirect to another place without TLS", || daemon.log().contains("without TLS"));
     server.answer(&list("bc"));
     eventually("a good one comes again", || approved(&daemon) == "bc");
+}
+
+/// How often the log was told that the data is of no use.
+fn refusals(daemon: &Daemon) -> usize {
+    daemon.log().matches("data is refused").count()
+}
+
+#[test]
+fn a_server_that_stays_wrong_is_told_once_until_it_recovers() {
+    let server = Server::with(&list("a"));
+    let daemon = start(&server, "");
+    eventually("the list is there", || approved(&daemon) == "a");
+    for outage in 1..=2 {
+        let errors = metric(&daemon, "errors_total");
+        let line = std::sync::atomic::AtomicUsize::new(0);
+        server.behave(move |_, stream| {
+            // Another line is wrong each time, by another text.
+            let line = line.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let text = format!("{}page {line}\n", "\n".repeat(line));
+            reply(stream, "200 OK", &[], text.as_bytes());
+        });
+        eventually("each try is counted", || metric(&daemon, "errors_total") >= errors + 4.0);
+        assert_eq!(refusals(&daemon), outage, "{}", daemon.log());
+        let letter = if outage == 1 { "b" } else { "c" };
+        server.answer(&list(letter));
+        eventually("a good one comes", || approved(&daemon) == letter);
+    }
+}
+
+#[test]
+fn a_page_in_the_place_of_a_list_of_texts_lets_nobody_in() {
+    let server = Server::with("-XL\n");
+    let url = server.url("/list");
+    let daemon = Daemon::start(&format!(
+        "
+policies:
+  - name: clients
+    plugin: PLUGINS/client-approval.wasm
+    config: {{ deny_from: denied }}
+    data: {{ denied: {{ format: strings, every: 1s, url: '{url}' }} }}
+"
+    ));
+    let is_denied = || Announce::of('a').client("-XL0012-").http(daemon.http).is_err();
+    let errors = || daemon.metric("karuta_data_errors_total{policy=\"clients\",data=\"denied\"}");
+    eventually("the list is there", is_denied);
+    for page in [
+        "<!doctype html>\n<title>Log in</title>\n",
+        "[\n  \"-XL\"\n]\n",
+        "\"-XL\"\n",
+        "-XL,\n",
+        "\u{feff}-SD\n\u{feff}-XL\n",
+    ] {
+        let before = errors();
+        server.answer(page);
+        eventually("it is refused", || errors() >= before + 2.0);
+        assert!(is_denied(), "{page}");
+    }
+    server.answer("\u{feff}-XL\r-SD\r");
+    eventually("a byte order mark is none of the text", || {
+        Announce::of('a').client("-SD0012-").http(daemon.http).is_err()
+    });
+    assert!(is_denied());
+}
+
+#[test]
+fn a_list_on_this_machine_may_be_elsewhere_on_it() {
+    let elsewhere = Server::with(&list("c"));
+    let there = format!("location: {}", elsewhere.url("/list"));
+    let server = Server::with("");
+    server.behave(move |_, stream| reply(stream, "302 Found", &[&there], b""));
+    let daemon = start(&server, "");
+    eventually("the list is there", || approved(&daemon) == "c");
 }
 
 #[test]

@@ -130,6 +130,18 @@ impl Drop for Client {
     }
 }
 
+/// A torrent of one file as libtorrent makes it, of the version `v2` or `hybrid`, without a tracker.
+pub fn make_torrent(name: &str, content: &[u8], version: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, torrent) = (folder.path().join(name), folder.path().join("it.torrent"));
+    std::fs::write(&file, content).expect("the file is written");
+    let mut command = Program::Libtorrent.command();
+    command.arg(root().join("tests/clients/make.py")).arg(file).arg(&torrent).arg(version);
+    let output = command.output().expect("Python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(torrent).expect("the torrent is there")
+}
+
 fn aria2(command: &mut Command, address: IpAddr) {
     let port = free_port(address);
     command.args([

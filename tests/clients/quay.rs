@@ -7,7 +7,7 @@ use karuta_tests::issuer::Issuer;
 use karuta_tests::server::{Server, reply};
 use karuta_tests::{Daemon, eventually, example, run};
 
-use crate::client::{Client, Program};
+use crate::client::{self, Client, Program};
 use crate::torrent::{self, Torrent};
 use crate::{FILE, INTERVALS, SIZE, announces, patiently, seeders};
 
@@ -143,6 +143,39 @@ fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
     let last = story.client("http", 5, &token("two", "http"), false);
     story.arrives(&last);
     drop((seeder, over_udp));
+}
+
+/// Of a hybrid torrent libtorrent announces two info-hashes with one URL (BEP 52).
+#[test]
+fn quay_shares_torrents_of_version_2_and_hybrid_ones() {
+    if !Program::Libtorrent.is_there() {
+        return;
+    }
+    let story = Story::begin();
+    let swarms = || story.tracker.metric("karuta_swarms");
+    let mut clients = Vec::new();
+    for (version, first, announced) in [("v2", 201, 1.0), ("hybrid", 211, 2.0)] {
+        let before = swarms();
+        let torrent = client::make_torrent(FILE, &story.content, version);
+        let file = story.tracker.folder.path().join("made.torrent");
+        std::fs::write(&file, &torrent).unwrap();
+        let token = story.registry.sign("one", file.to_str().expect("a path of text"), &[]);
+        let url = crate::url(&story.tracker, "http", Ipv4Addr::LOCALHOST.into());
+        let url = format!("{url}?jwt={token}");
+        // The first key of those that follow.
+        let head = format!("d8:announce{}:{url}", url.len());
+        let metainfo = [head.as_bytes(), &torrent[1..]].concat();
+        let start = |at, file| {
+            let address = IpAddr::from([127, 0, 1, at]);
+            Client::start(Program::Libtorrent, address, &metainfo, file, &[])
+        };
+        clients.push(start(first, Some((FILE, &story.content[..]))));
+        patiently("every info-hash is announced", || swarms() == before + announced);
+        let leecher = start(first + 1, None);
+        story.arrives(&leecher);
+        clients.push(leecher);
+    }
+    assert_eq!((story.all("rejected"), story.all("error")), (0.0, 0.0));
 }
 
 #[test]

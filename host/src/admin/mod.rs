@@ -306,8 +306,7 @@ impl Admin {
             }
             Some(token) if !matches!(path, "/healthz" | "/readyz") => {
                 let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-                let bearer = shown.and_then(|shown| shown.strip_prefix(b"Bearer "));
-                if bearer.is_some_and(|bearer| bearer.ct_eq(token.expose()).into()) {
+                if shown.and_then(bearer).is_some_and(|shown| shown.ct_eq(token.expose()).into()) {
                     return None;
                 }
                 let mut reply = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
@@ -370,6 +369,14 @@ impl<'a> DataStatus<'a> {
     }
 }
 
+/// The token of an `Authorization` header. The name of a scheme has no case (RFC 9110, 11.1), and more
+/// blanks than one may stand behind it.
+fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = header.split_first_chunk::<6>()?;
+    let begins = scheme.eq_ignore_ascii_case(b"bearer") && token.starts_with(b" ");
+    begins.then(|| token.trim_ascii())
+}
+
 /// What a web page could not send unasked.
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -408,6 +415,16 @@ fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scheme_has_no_case() {
+        for header in ["Bearer a b", "bearer a b", "BEARER  a b ", "Bearer \ta b"] {
+            assert_eq!(bearer(header.as_bytes()), Some(&b"a b"[..]), "{header}");
+        }
+        for header in ["", "Bearer", "Bearera b", "Basic a b", "a b", " Bearer a b"] {
+            assert_eq!(bearer(header.as_bytes()), None, "{header}");
+        }
+    }
 
     #[test]
     fn loopback_hosts() {

@@ -1,47 +1,149 @@
-//! What is read of `.torrent` files (BEP 3): the bytes that the info-hash is of.
+//! What is read of `.torrent` files (BEP 3, BEP 52): the bytes that the info-hashes are of.
+
+use std::collections::HashSet;
 
 /// The bencoded info dictionary, as it stands in the file.
-pub fn info(metainfo: &[u8]) -> Option<&[u8]> {
-    let mut rest = metainfo.strip_prefix(b"d")?;
-    loop {
-        let (key, behind) = string(rest)?;
-        let value = value(behind)?;
-        if key == b"info" {
-            return value.starts_with(b"d").then_some(value);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Info<'a> {
+    pub bytes: &'a [u8],
+    /// Whether clients announce its SHA-1, its SHA-256, or both, as those of a hybrid.
+    pub is_v1: bool,
+    pub is_v2: bool,
+}
+
+/// Why a file is no torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Wrong {
+    #[error("it is not bencoded")]
+    Form,
+    #[error("it ends too early")]
+    Short,
+    #[error("it is nested deeper than {MAX_DEPTH} lists and dictionaries")]
+    Deep,
+    /// What it says would depend on who reads it.
+    #[error("a key stands twice in a dictionary")]
+    Twice,
+    #[error("it has no info dictionary")]
+    NoInfo,
+    #[error("its `meta version` is neither 1 nor 2")]
+    Version,
+}
+
+/// How deep lists and dictionaries may nest. The folders of a v2 torrent are dictionaries, too.
+const MAX_DEPTH: usize = 128;
+/// Digits of a string's length.
+const LENGTH: usize = 12;
+
+type Result<T> = std::result::Result<T, Wrong>;
+
+impl<'a> Info<'a> {
+    /// Finds the info dictionary of a `.torrent` file.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none.
+    pub fn find(metainfo: &'a [u8]) -> Result<Self> {
+        let mut found = None;
+        let mut outermost = Reader { rest: metainfo, depth: 0 };
+        outermost.dictionary(|key, value| {
+            if key == b"info" {
+                found = Some(value);
+            }
+        })?;
+        let bytes = found.filter(|info| info.starts_with(b"d")).ok_or(Wrong::NoInfo)?;
+        let (mut version, mut has_pieces) = (&b"i1e"[..], false);
+        let mut info = Reader { rest: bytes, depth: 1 };
+        info.dictionary(|key, value| match key {
+            b"meta version" => version = value,
+            b"pieces" => has_pieces = true,
+            _ => {}
+        })?;
+        match version {
+            b"i1e" => Ok(Self { bytes, is_v1: true, is_v2: false }),
+            b"i2e" => Ok(Self { bytes, is_v1: has_pieces, is_v2: true }),
+            _ => Err(Wrong::Version),
         }
-        rest = &behind[value.len()..];
     }
 }
 
-/// The value at the beginning.
-fn value(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes;
-    let mut depth = 0_usize;
-    loop {
-        rest = match rest.first()? {
-            b'd' | b'l' => {
-                depth += 1;
-                &rest[1..]
-            }
-            b'e' => {
-                depth = depth.checked_sub(1)?;
-                &rest[1..]
-            }
-            b'i' => &rest[memchr::memchr(b'e', rest)? + 1..],
-            _ => string(rest)?.1,
-        };
-        if depth == 0 {
-            return Some(&bytes[..bytes.len() - rest.len()]);
-        }
-    }
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// Lists and dictionaries that are open.
+    depth: usize,
 }
 
-/// The string at the beginning, and what is behind it.
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_at(memchr::memchr(b':', bytes)?);
-    let length = length.iter().all(u8::is_ascii_digit).then_some(length)?;
-    let length: usize = std::str::from_utf8(length).ok()?.parse().ok()?;
-    rest[1..].split_at_checked(length)
+impl<'a> Reader<'a> {
+    /// Reads a dictionary, and hands over its keys and the bytes of their values.
+    fn dictionary(&mut self, mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
+        self.open(b'd')?;
+        let mut keys = HashSet::new();
+        while !self.closes()? {
+            let key = self.string()?;
+            if !keys.insert(key) {
+                return Err(Wrong::Twice);
+            }
+            let value = self.rest;
+            self.value()?;
+            take(key, &value[..value.len() - self.rest.len()]);
+        }
+        Ok(())
+    }
+
+    fn value(&mut self) -> Result<()> {
+        match self.rest.first().ok_or(Wrong::Short)? {
+            b'd' => self.dictionary(|_, _| {}),
+            b'l' => {
+                self.open(b'l')?;
+                while !self.closes()? {
+                    self.value()?;
+                }
+                Ok(())
+            }
+            b'i' => {
+                let number = &self.until(b'e', 1 + 20)?[1..];
+                let digits = number.strip_prefix(b"-").unwrap_or(number);
+                let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+                is_number.then_some(()).ok_or(Wrong::Form)
+            }
+            _ => self.string().map(drop),
+        }
+    }
+
+    fn string(&mut self) -> Result<&'a [u8]> {
+        let digits = self.until(b':', LENGTH)?;
+        let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits);
+        let length = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+        let (string, rest) =
+            self.rest.split_at_checked(length.ok_or(Wrong::Form)?).ok_or(Wrong::Short)?;
+        self.rest = rest;
+        Ok(string)
+    }
+
+    fn open(&mut self, with: u8) -> Result<()> {
+        self.rest = self.rest.strip_prefix(&[with]).ok_or(Wrong::Form)?;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Wrong::Deep) } else { Ok(()) }
+    }
+
+    /// Whether what is open ends here, which is read then.
+    fn closes(&mut self) -> Result<bool> {
+        let closes = *self.rest.first().ok_or(Wrong::Short)? == b'e';
+        if closes {
+            self.rest = &self.rest[1..];
+            self.depth -= 1;
+        }
+        Ok(closes)
+    }
+
+    /// What stands before a mark, which is so many bytes away at most.
+    fn until(&mut self, mark: u8, most: usize) -> Result<&'a [u8]> {
+        let ahead = &self.rest[..self.rest.len().min(most + 1)];
+        let missing = if ahead.len() > most { Wrong::Form } else { Wrong::Short };
+        let end = memchr::memchr(mark, ahead).ok_or(missing)?;
+        let (before, rest) = self.rest.split_at(end);
+        self.rest = &rest[1..];
+        Ok(before)
+    }
 }
 
 #[cfg(test)]
@@ -50,29 +152,78 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_info_dictionary_is_found_as_it_stands() {
-        let torrent = b"d8:announce3:url4:infod6:lengthi3e4:name1:ae8:url-listl1:ai-1eee";
-        assert_eq!(info(torrent), Some(&b"d6:lengthi3e4:name1:ae"[..]));
-        let nested = b"d1:ad4:infod1:xi1eee4:infod1:yi2eee";
-        assert_eq!(info(nested), Some(&b"d1:yi2ee"[..]), "that of the outermost dictionary");
+    fn find(file: &str) -> Result<(&str, bool, bool)> {
+        let Info { bytes, is_v1, is_v2 } = Info::find(file.as_bytes())?;
+        Ok((std::str::from_utf8(bytes).unwrap(), is_v1, is_v2))
     }
 
     #[test]
-    fn what_is_no_torrent_has_none() {
-        for file in
-            ["", "d", "de", "le", "d4:infoi1ee", "d4:info", "d4:infod", "d9:infode", "d-1:e"]
-        {
-            assert_eq!(info(file.as_bytes()), None, "{file}");
+    fn the_info_dictionary_is_found_as_it_stands() {
+        let torrent = "d8:announce3:url4:infod6:lengthi3e4:name1:ae8:url-listl1:ai-1eee";
+        assert_eq!(find(torrent), Ok(("d6:lengthi3e4:name1:ae", true, false)));
+        let nested = "d1:ad4:infod1:xi1eee4:infod1:yi2eee";
+        assert_eq!(find(nested), Ok(("d1:yi2ee", true, false)), "that of the outermost dictionary");
+        let unsorted = "d4:infod1:bi1e1:ai2ee1:a0:e and more";
+        assert_eq!(find(unsorted), Ok(("d1:bi1e1:ai2ee", true, false)));
+    }
+
+    #[test]
+    fn the_version_says_which_hashes_are_announced() {
+        for (info, is_v1, is_v2) in [
+            ("d12:meta versioni1e6:pieces0:e", true, false),
+            ("d9:file treede12:meta versioni2ee", false, true),
+            ("d9:file treede12:meta versioni2e6:pieces0:e", true, true),
+            ("d1:ad12:meta versioni2eee", true, false),
+        ] {
+            assert_eq!(find(&format!("d4:info{info}e")), Ok((info, is_v1, is_v2)));
         }
-        assert_eq!(info(format!("d4:info{}", "d".repeat(100_000)).as_bytes()), None);
-        assert_eq!(info(b"d99999999999999999999:a"), None);
+        for version in ["i3e", "i02e", "1:2", "le"] {
+            let file = format!("d4:infod12:meta version{version}ee");
+            assert_eq!(find(&file), Err(Wrong::Version), "{version}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_torrent_is_said() {
+        for (file, wrong) in [
+            ("", Wrong::Form),
+            ("le", Wrong::Form),
+            ("<html>", Wrong::Form),
+            ("d", Wrong::Short),
+            ("de", Wrong::NoInfo),
+            ("d4:infoi1ee", Wrong::NoInfo),
+            ("d4:infode", Wrong::Short),
+            ("d4:info", Wrong::Short),
+            ("d9:infode", Wrong::Short),
+            ("d-1:e", Wrong::Form),
+            ("d4:infod1:ai1xee", Wrong::Form),
+            ("d4:infod1:aieee", Wrong::Form),
+            ("d4:infod1:ai--1eee", Wrong::Form),
+            ("d99999999999999999999:a", Wrong::Form),
+            ("d999999999999:a", Wrong::Short),
+            ("d4:infode4:infodee", Wrong::Twice),
+            ("d4:infod1:ai1e1:bi1e1:ai1eee", Wrong::Twice),
+        ] {
+            assert_eq!(find(file), Err(wrong), "{file}");
+        }
+        for open in ["d4:info", "l", "d1:a"] {
+            let file = format!("d1:a{}", open.repeat(100_000));
+            assert_eq!(find(&file), Err(Wrong::Deep), "{open}");
+        }
     }
 
     proptest! {
         #[test]
-        fn nothing_panics(bytes in "[dlei0-9:a]{0,40}") {
-            let _ = info(bytes.as_bytes());
+        fn nothing_panics(bytes in "d?(4:infod)?[dlei0-9:a]{0,40}") {
+            let _ = find(&bytes);
+        }
+
+        /// No beginning of a torrent is one.
+        #[test]
+        fn what_is_cut_short_is_refused(at: prop::sample::Index) {
+            let whole = "d8:announce3:url4:infod6:lengthi3e4:name1:a5:sizesli1ei-2eeee";
+            prop_assert!(find(whole).is_ok());
+            prop_assert!(find(&whole[..at.index(whole.len())]).is_err());
         }
     }
 }

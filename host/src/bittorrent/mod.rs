@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use crate::text::hex;
+
 pub mod bencode;
 pub mod connection_id;
 pub mod http;
@@ -137,19 +139,11 @@ pub enum Invalid {
 }
 
 impl InfoHash {
-    /// Parses 40 hexadecimal digits of either case.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 40 {
-            return None;
-        }
-        let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let high = char::from(pair[0]).to_digit(16)?;
-            let low = char::from(pair[1]).to_digit(16)?;
-            *byte = (high << 4 | low) as u8;
-        }
-        Some(Self(bytes))
+    /// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash, of which the first 20
+    /// bytes are announced (BEP 52).
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        let v2 = || hex::<32>(digits)?.first_chunk().copied();
+        hex(digits).or_else(v2).map(Self)
     }
 }
 
@@ -318,8 +312,11 @@ mod tests {
             let text = hash.to_string();
             prop_assert_eq!(InfoHash::from_hex(&text), Some(hash));
             prop_assert_eq!(InfoHash::from_hex(&text.to_uppercase()), Some(hash));
-            prop_assert_eq!(InfoHash::from_hex(&text[1..]), None);
-            prop_assert_eq!(InfoHash::from_hex(&format!("{}g", &text[1..])), None);
+            let v2 = format!("{text}{}", "fF".repeat(12));
+            prop_assert_eq!(InfoHash::from_hex(&v2), Some(hash));
+            for wrong in [&text[1..], &v2[1..], &format!("{}g", &v2[1..]), &text[..24]] {
+                prop_assert_eq!(InfoHash::from_hex(wrong), None);
+            }
         }
 
         #[test]

@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use hyper::header::HeaderValue;
-use url::Host;
-
 use super::{
     schema::{Config, DataSource, Policy, Tracker},
-    values::{CredentialRule, is_header_name, show_duration, unreadable},
+    values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
 };
 
 /// What is wrong with the value at a path.
@@ -365,13 +362,7 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
         }
         (None, None) => return problem(path, "expected a `file` or a `url`"),
     };
-    let here = match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
-        None => false,
-    };
-    if url.scheme() != "https" && !here && !source.insecure {
+    if url.scheme() != "https" && !is_local(url) && !source.insecure {
         let message = "nobody vouches for what comes without TLS, expected https, a loopback address, or `insecure: true`";
         return problem(format!("{path}.url"), message);
     }
@@ -442,7 +433,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         }
     }
     if let Some(token) = &mut config.admin.token {
-        token.fetch(folder).or_else(|message| problem("admin.token", message))?;
+        token.fetch_for_header(folder).or_else(|message| problem("admin.token", message))?;
     }
     for (at, policy) in config.policies.iter_mut().enumerate() {
         policy.plugin = folder.join(&policy.plugin);
@@ -471,10 +462,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             }
             for (header, value) in &mut source.headers {
                 let path = format!("{path}.headers.{header}");
-                value.fetch(folder).or_else(|message| problem(&path, message))?;
-                if HeaderValue::from_bytes(value.expose()).is_err() {
-                    return problem(path, "holds what no header may, expected visible characters");
-                }
+                value.fetch_for_header(folder).or_else(|message| problem(path, message))?;
             }
         }
     }

@@ -5,6 +5,7 @@
 //! (`schema`, `values`), and what they say together (`check`).
 
 mod check;
+mod hint;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod tree;
 mod unbuilt;
 mod values;
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -26,8 +27,10 @@ pub use self::{
         SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
-    values::{CredentialRule, Secret, duration, parse_duration},
+    values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},
 };
+use crate::file::{self, Unread};
+use crate::text;
 
 /// The most bytes of a configuration.
 const MAX_BYTES: u64 = 4 << 20;
@@ -42,14 +45,15 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 
 /// The text of a file of YAML.
 fn read_text(path: &Path) -> Result<String, Error> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| Source::file_error(path, values::unreadable(path, &error)))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Source::file_error(path, "too long, expected at most 4MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| Source::file_error(path, "not UTF-8, expected a text"))
+    let bytes = file::read(path, MAX_BYTES).map_err(|unread| {
+        let message = match unread {
+            Unread::TooLong(_) => "too long, expected at most 4MiB".to_owned(),
+            other => other.to_string(),
+        };
+        Source::file_error(path, message)
+    })?;
+    let text = text::decode(&bytes);
+    text.map(str::to_owned).map_err(|error| Source::file_error(path, error.to_string()))
 }
 
 /// Reads another file of YAML than the configuration, as strictly.

@@ -344,7 +344,7 @@ pub struct DataSource {
 pub enum DataFormat {
     /// Whatever the plugin understands.
     Raw,
-    /// 40 hexadecimal digits of either case.
+    /// 40 or 64 hexadecimal digits of either case.
     InfoHashes,
     /// Addresses and ranges of them, with or without a number behind a blank.
     Addresses,

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::hint;
 use super::tree::{Position, Problem, Tree};
 use crate::text::Escaped;
 
@@ -117,6 +118,9 @@ impl Source {
         let position = error
             .location()
             .map(|location| Position { line: location.line(), column: location.column() });
+        if let Some((position, hint)) = position.and_then(|at| hint::near(&self.text, at)) {
+            return self.build(Some(position), "", format!("invalid YAML: {hint}"));
+        }
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         self.build(position, "", format!("invalid YAML: {message}"))

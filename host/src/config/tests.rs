@@ -183,8 +183,8 @@ tracker: { announce_interval: 1h30m, max_interval: 1d, peer_lifetime: 1d1s }
 http:
   - listen: "127.0.0.1:0"
     announce: ["/{key}/announce"]
-    real_ip: { header: X-Real-IP, trusted: [10.1.2.3/8, "::1"] }
-  - listen: "127.0.0.1:0"
+    real_ip: { header: X-Real-IP, trusted: [10.1.2.3/8, "::1", "::ffff:192.0.2.7/120"] }
+  - listen: "[::ffff:127.0.0.1]:0"
     max_request: 1MiB
 udp:
   - listen: "[::1]:6970"
@@ -198,6 +198,7 @@ policies:
     when: { transports: [udp, http], events: [none, paused], routes: ["/{key}/announce"] }
     on_error: drop
     limits: { memory: 64KiB, deadline: 500ms }
+    allow: { http: ["http://[::ffff:192.0.2.1]:8080/api"] }
 state_dir: state
 "#,
         )
@@ -206,7 +207,9 @@ state_dir: state
     assert_eq!(config.tracker.peer_lifetime, Duration::from_secs(86_401));
     let real_ip = config.http[0].real_ip.as_ref().unwrap();
     assert_eq!(real_ip.header, "x-real-ip");
-    assert_eq!(real_ip.trusted, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let trusted = ["10.0.0.0/8", "::1/128", "192.0.2.0/24"];
+    assert_eq!(real_ip.trusted, trusted.map(|range| range.parse().unwrap()));
+    assert_eq!(config.http[1].listen, "127.0.0.1:0".parse().unwrap());
     assert_eq!(config.http[1].max_request, 1 << 20);
     assert_eq!(config.udp[0].connection_id_secret.as_ref().unwrap().expose(), [1, 2]);
     assert_eq!(config.state_dir, Some(folder.0.join("state")));
@@ -225,6 +228,7 @@ state_dir: state
     assert_eq!(policy.when.transports, [Transport::Udp, Transport::Http]);
     assert_eq!(policy.when.events, [Event::None, Event::Paused]);
     assert_eq!(policy.on_error, OnError::Drop);
+    assert_eq!(policy.allow.http[0].as_str(), "http://192.0.2.1:8080/api");
     assert_eq!(policy.limits.memory, 65_536);
     assert_eq!(policy.limits.deadline, Duration::from_millis(500));
     assert_eq!(policy.limits.init, Duration::from_secs(5));
@@ -284,9 +288,14 @@ fn an_empty_section_is_its_defaults() {
 fn a_file_that_cannot_be_read() {
     let folder = Folder::new(&[("binary.yaml", ""), ("long.yaml", &"#\n".repeat(3 << 20))]);
     fs::write(folder.0.join("binary.yaml"), b"udp: \xff").unwrap();
+    fs::write(folder.0.join("wide.yaml"), b"\xff\xfeu\0d\0p\0").unwrap();
+    let pipe = folder.0.join("pipe.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for (name, expected) in [
         ("nowhere.yaml", "nowhere.yaml: no such file: `nowhere.yaml`"),
-        ("binary.yaml", "binary.yaml: not UTF-8, expected a text"),
+        ("binary.yaml", "binary.yaml: line 1: not UTF-8"),
+        ("wide.yaml", "wide.yaml: UTF-16, expected UTF-8"),
+        ("pipe.yaml", "pipe.yaml: not a file: `pipe.yaml`"),
         ("long.yaml", "long.yaml: too long, expected at most 4MiB"),
     ] {
         let error = load(&folder.0.join(name)).unwrap_err().to_string();
@@ -295,11 +304,43 @@ fn a_file_that_cannot_be_read() {
 }
 
 #[test]
+fn a_byte_order_mark_and_any_line_ends_are_read() {
+    let folder = Folder::new(&[]);
+    let text = "\u{feff}udp: [{}]\r\nlog:\r\n  level: debug\r\n";
+    for text in [text.to_owned(), text.replace("\r\n", "\r")] {
+        let path = folder.0.join("config.yaml");
+        fs::write(&path, text).unwrap();
+        assert_eq!(load(&path).unwrap().log.level, LogLevel::Debug);
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
-    let folder = Folder::new(&[("token", "swordfish\n\n")]);
+    let folder = Folder::new(&[("token", "\u{feff}sword fish\r\n")]);
     let config = folder.parse("udp: [{}]\nadmin: { token: { file: token } }\n").unwrap();
-    assert_eq!(config.admin.token.as_ref().unwrap().expose(), b"swordfish\n");
-    assert!(!format!("{config:?}").contains("swordfish"));
+    assert_eq!(config.admin.token.as_ref().unwrap().expose(), b"sword fish");
+    assert!(!format!("{config:?}").contains("fish"));
+}
+
+/// Any bytes are fine where no header carries them.
+#[test]
+fn a_secret_for_a_header_is_one_that_it_can_carry() {
+    let wrong = ["a\n\n", "a\nb", "\u{7f}", "a\tb", "ü", " a", "a ", "\u{feff}", "\u{feff}\n"];
+    for text in wrong {
+        let folder = Folder::new(&[("secret", text), ("p.wasm", "")]);
+        let connections = "udp: [{ connection_id_secret: { file: secret } }]\n";
+        folder.parse(connections).unwrap();
+        let carry = "the file `secret` holds what no header can carry, expected one line of visible \
+                     ASCII without blanks around it";
+        assert_eq!(
+            folder.wrong("udp: [{}]\nadmin: { token: { file: secret } }\n"),
+            format!("config.yaml:2:17: admin.token: {carry}")
+        );
+        let header = "udp: [{}]\npolicies:\n  - name: a\n    plugin: p.wasm\n    data:\n      d: { format: raw, \
+                      url: 'https://a/', headers: { x-key: { file: secret } } }\n";
+        let said = folder.wrong(header);
+        assert!(said.ends_with(&format!("headers.x-key: {carry}")), "{said}");
+    }
 }
 
 #[test]

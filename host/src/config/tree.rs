@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
+use super::hint;
+
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 64;
 /// How many nodes all aliases together may stand for.
@@ -76,10 +78,17 @@ impl Tree {
         let mut builder = Builder::default();
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
-            let (event, span) = event.map_err(|error| Problem {
-                position: (*error.marker()).into(),
-                path: builder.path(),
-                message: format!("invalid YAML: {}", error.info()),
+            let (event, span) = event.map_err(|error| {
+                let position = (*error.marker()).into();
+                let (position, message) = match hint::near(text, position) {
+                    Some((position, hint)) => (position, hint.to_owned()),
+                    None => (position, error.info().to_owned()),
+                };
+                Problem {
+                    position,
+                    path: builder.path(),
+                    message: format!("invalid YAML: {message}"),
+                }
             })?;
             builder.event(event, span.start.into())?;
         }

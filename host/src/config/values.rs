@@ -2,10 +2,9 @@
 
 use std::{
     fmt::{self, Write as _},
-    fs::File,
-    io::{self, Read as _},
+    io,
     marker::PhantomData,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,7 +14,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
-use url::Url;
+use url::{Host, Url};
+
+use crate::bittorrent::canonical_socket;
+use crate::file::{self, Unread};
+use crate::text;
 
 const DURATION: &str = "a number with a unit such as 30s, 5m, 1h";
 const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
@@ -89,13 +92,35 @@ pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url
                 let url = Url::parse(text).ok()?;
                 let plain = url.query().is_none() && url.fragment().is_none();
                 let nobody = url.username().is_empty() && url.password().is_none();
-                (matches!(url.scheme(), "http" | "https") && plain && nobody).then_some(url)
+                let web = matches!(url.scheme(), "http" | "https");
+                (web && plain && nobody).then(|| canonical_url(url))
             };
             from_text(deserializer, "URL", ALLOWED_URL, parse).map(Self)
         }
     }
     let urls = Vec::<Item>::deserialize(deserializer)?;
     Ok(urls.into_iter().map(|Item(url)| url).collect())
+}
+
+/// A URL whose host, where it is an address, is a canonical one.
+pub fn canonical_url(mut url: Url) -> Url {
+    if let Some(Host::Ipv6(address)) = url.host()
+        && let Some(ipv4) = address.to_ipv4_mapped()
+    {
+        // A host of HTTP can always be another address.
+        let _ = url.set_ip_host(ipv4.into());
+    }
+    url
+}
+
+/// Whether a URL leads to this machine.
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
 }
 
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -109,14 +134,14 @@ pub(super) fn size_in_memory<'de, D: Deserializer<'de>>(
 }
 
 pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    from_text(deserializer, "address", LISTEN, |text| text.parse().ok())
+    from_text(deserializer, "address", LISTEN, |text| text.parse().ok().map(canonical_socket))
 }
 
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     struct Network(IpNet);
     impl<'de> Deserialize<'de> for Network {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            from_text(deserializer, "address range", NETWORK, parse_network).map(Self)
+            from_text(deserializer, "address range", NETWORK, text::network).map(Self)
         }
     }
     let networks = Vec::<Network>::deserialize(deserializer)?;
@@ -129,7 +154,7 @@ pub(super) fn sha256<'de, D: Deserializer<'de>>(
     struct Digest([u8; 32]);
     impl<'de> Deserialize<'de> for Digest {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            from_text(deserializer, "digest", SHA256, parse_sha256).map(Self)
+            from_text(deserializer, "digest", SHA256, text::hex).map(Self)
         }
     }
     let digest = Option::<Digest>::deserialize(deserializer)?;
@@ -180,22 +205,6 @@ fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(bytes)
-}
-
-fn parse_network(text: &str) -> Option<IpNet> {
-    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.ok().map(|network| network.trunc())
-}
-
-fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(digest)
 }
 
 /// Whether `name` can be the name of an HTTP header (RFC 9110, a token).
@@ -256,51 +265,74 @@ impl Secret {
         &self.value
     }
 
-    /// The secret in a file.
+    /// The secret in a file, for a header.
     pub fn from_file(file: &Path) -> Result<Self, String> {
         let mut secret = Self { origin: Origin::File(file.to_owned()), value: Vec::new() };
-        secret.fetch(Path::new(""))?;
+        secret.fetch_for_header(Path::new(""))?;
         Ok(secret)
     }
 
-    /// The secret in an environment variable.
+    /// The secret in an environment variable, for a header.
     pub fn from_env(name: &str) -> Result<Self, String> {
         let mut secret = Self { origin: Origin::Env(name.to_owned()), value: Vec::new() };
-        secret.fetch(Path::new(""))?;
+        secret.fetch_for_header(Path::new(""))?;
         Ok(secret)
     }
 
-    /// Fetches the value; a relative file is one in `folder`.
+    /// Fetches the value, which may be any bytes; a relative file is one in `folder`.
     pub(super) fn fetch(&mut self, folder: &Path) -> Result<(), String> {
-        let (mut value, origin) = match &self.origin {
+        let origin = self.origin(folder);
+        let too_long = || format!("{origin} is too long, expected a secret of at most 64KiB");
+        let mut value = match &self.origin {
             Origin::File(file) => {
-                let file = folder.join(file);
-                let mut value = Vec::new();
-                File::open(&file)
-                    .and_then(|file| file.take(MAX_SECRET + 1).read_to_end(&mut value))
-                    .map_err(|error| unreadable(&file, &error))?;
-                (value, format!("the file `{}`", file.display()))
+                file::read(&folder.join(file), MAX_SECRET).map_err(|unread| match unread {
+                    Unread::TooLong(_) => too_long(),
+                    other => other.to_string(),
+                })?
             }
             Origin::Env(name) => {
-                let origin = format!("the environment variable `{name}`");
                 let value = std::env::var_os(name).ok_or_else(|| format!("{origin} is not set"))?;
-                (value.into_encoded_bytes(), origin)
+                value.into_encoded_bytes()
             }
         };
         if value.len() as u64 > MAX_SECRET {
-            return Err(format!("{origin} is too long, expected a secret of at most 64KiB"));
+            return Err(too_long());
         }
         if value.ends_with(b"\n") {
             value.pop();
-            if value.ends_with(b"\r") {
-                value.pop();
-            }
+        }
+        if value.ends_with(b"\r") {
+            value.pop();
         }
         if value.is_empty() {
             return Err(format!("{origin} is empty, expected a secret"));
         }
         self.value = value;
         Ok(())
+    }
+
+    /// Fetches a value that a header is to carry.
+    pub(super) fn fetch_for_header(&mut self, folder: &Path) -> Result<(), String> {
+        self.fetch(folder)?;
+        let text = text::decode(&self.value);
+        let text = text.map_err(|error| format!("{}: {error}", self.origin(folder)))?;
+        let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        if text.is_empty() || text.trim() != text || !text.bytes().all(visible) {
+            return Err(format!(
+                "{} holds what no header can carry, expected one line of visible ASCII without \
+                 blanks around it",
+                self.origin(folder)
+            ));
+        }
+        self.value = text.as_bytes().to_owned();
+        Ok(())
+    }
+
+    fn origin(&self, folder: &Path) -> String {
+        match &self.origin {
+            Origin::File(file) => format!("the file `{}`", folder.join(file).display()),
+            Origin::Env(name) => format!("the environment variable `{name}`"),
+        }
     }
 }
 

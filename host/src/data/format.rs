@@ -1,29 +1,28 @@
 //! The text formats: one entry a line. Blank lines, and what follows a `#` at the start of a line or
-//! behind a blank, are skipped. A line may end with CRLF.
+//! behind a blank, are skipped.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
+use serde::de::IgnoredAny;
 
 use super::set::{Addresses, InfoHashes, Strings};
-use crate::bittorrent::canonical;
+use crate::bittorrent::InfoHash;
+use crate::text::{self, Escaped};
 
 /// Bytes of a line that an error shows.
 const SHOWN: usize = 60;
 
-/// Info-hashes as 40 hexadecimal digits of either case.
+/// Info-hashes as 40 hexadecimal digits of either case, or as the 64 of a v2 hash.
 ///
 /// # Errors
 ///
 /// The number of the first line that is none, counted from 1, and what it is.
 pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
-    let mut entries = Vec::with_capacity(bytes.len() / 41);
-    lines(bytes, |line| {
-        let info_hash = parse_info_hash(line).ok_or("40 hexadecimal digits")?;
-        entries.push(info_hash);
+    let mut hashes = Vec::with_capacity(bytes.len() / 41);
+    entries(bytes, |entry| {
+        let InfoHash(hash) = InfoHash::from_hex(entry).ok_or("40 hexadecimal digits, or 64")?;
+        hashes.push(hash);
         Ok(())
     })?;
-    Ok(InfoHashes::new(entries))
+    Ok(InfoHashes::new(hashes))
 }
 
 /// Addresses or ranges of them (`192.0.2.0/24`), each with a number behind a blank or without.
@@ -33,11 +32,10 @@ pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
 /// As [`info_hashes`].
 pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
     const EXPECTED: &str = "an address or a range such as 192.0.2.0/24, with or without a number";
-    let mut entries = Vec::new();
-    lines(bytes, |line| {
-        let text = std::str::from_utf8(line).map_err(|_| EXPECTED)?;
-        let mut words = text.split_ascii_whitespace();
-        let network = words.next().and_then(parse_network).ok_or(EXPECTED)?;
+    let mut ranges = Vec::new();
+    entries(bytes, |entry| {
+        let mut words = entry.split_ascii_whitespace();
+        let network = words.next().and_then(text::network).ok_or(EXPECTED)?;
         let value = match words.next() {
             None => 0,
             Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -48,43 +46,69 @@ pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
         if words.next().is_some() {
             return Err(EXPECTED);
         }
-        entries.push((network, value));
+        ranges.push((network, value));
         Ok(())
     })?;
-    Ok(Addresses::new(entries))
+    Ok(Addresses::new(ranges))
 }
 
-/// Any UTF-8.
+/// Texts as they are. One that is written as another format would have it is refused: nothing that is
+/// looked up would be found in such a list, and who is on it as one that is kept out would be let in.
 ///
 /// # Errors
 ///
 /// As [`info_hashes`].
 pub fn strings(bytes: &[u8]) -> Result<Strings, String> {
-    let mut entries = Vec::new();
-    lines(bytes, |line| {
-        entries.push(Box::from(std::str::from_utf8(line).map_err(|_| "UTF-8")?));
+    let mut texts = Vec::new();
+    entries(bytes, |entry| {
+        if let Some(otherwise) = disguise(entry) {
+            return Err(otherwise);
+        }
+        texts.push(Box::from(entry));
         Ok(())
     })?;
-    Ok(Strings::new(entries))
+    Ok(Strings::new(texts))
+}
+
+/// What was expected in the place of an entry that is no bare text.
+fn disguise(entry: &str) -> Option<&'static str> {
+    let bare = entry.trim_end_matches(',');
+    let quoted = |quote| bare.len() > 1 && bare.starts_with(quote) && bare.ends_with(quote);
+    let opens = entry.starts_with(['[', '{']);
+    if entry.starts_with('<') && entry.ends_with('>') {
+        Some("a list, not HTML or XML")
+    } else if opens && (entry.ends_with(['[', '{', ',']) || is_json(entry)) {
+        Some("a line for each text, not JSON")
+    } else if ['"', '\'', '`'].into_iter().any(quoted) {
+        Some("a text without quotes around it")
+    } else if bare.len() < entry.len() {
+        Some("a text without a comma behind it")
+    } else if entry.starts_with("- ") {
+        Some("a text without a dash before it")
+    } else if !text::is_visible(entry) {
+        Some("visible characters")
+    } else {
+        None
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Hands over each entry; an error of `take` is what was expected.
-fn lines<'b>(
+fn entries<'b>(
     bytes: &'b [u8],
-    mut take: impl FnMut(&'b [u8]) -> Result<(), &'static str>,
+    mut take: impl FnMut(&'b str) -> Result<(), &'static str>,
 ) -> Result<(), String> {
-    let mut rest = bytes;
-    let mut number = 0_usize;
-    while !rest.is_empty() {
-        number += 1;
-        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = entry(&rest[..end]);
-        rest = rest.get(end + 1..).unwrap_or_default();
-        if line.is_empty() {
+    let text = text::decode(bytes).map_err(|error| error.to_string())?;
+    for (number, line) in (1..).zip(text::lines(text)) {
+        let entry = entry(line);
+        if entry.is_empty() {
             continue;
         }
-        take(line).map_err(|expected| {
-            let shown = line[..line.len().min(SHOWN)].escape_ascii();
+        take(entry).map_err(|expected| {
+            let shown = Escaped(&entry[..entry.floor_char_boundary(SHOWN)]);
             format!("line {number}: `{shown}`, expected {expected}")
         })?;
     }
@@ -92,42 +116,11 @@ fn lines<'b>(
 }
 
 /// A line without its comment, and without the blanks around what is left.
-fn entry(line: &[u8]) -> &[u8] {
+fn entry(line: &str) -> &str {
+    let bytes = line.as_bytes();
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let comment = memchr::memchr_iter(b'#', line).find(|at| *at == 0 || blank(&line[at - 1]));
-    line[..comment.unwrap_or(line.len())].trim_ascii()
-}
-
-fn parse_info_hash(text: &[u8]) -> Option<[u8; 20]> {
-    let digits: &[u8; 40] = text.try_into().ok()?;
-    let mut info_hash = [0; 20];
-    for (byte, pair) in info_hash.iter_mut().zip(digits.as_chunks::<2>().0) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(info_hash)
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// A range of IPv4-mapped addresses is one of IPv4.
-fn parse_network(text: &str) -> Option<IpNet> {
-    let network =
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
-    let network = network.trunc();
-    match network {
-        IpNet::V6(range) if range.prefix_len() >= 96 => match canonical(range.network().into()) {
-            IpAddr::V4(address) => IpNet::new(address.into(), range.prefix_len() - 96).ok(),
-            IpAddr::V6(_) => Some(network),
-        },
-        _ => Some(network),
-    }
+    let comment = memchr::memchr_iter(b'#', bytes).find(|at| *at == 0 || blank(&bytes[at - 1]));
+    line[..comment.unwrap_or(line.len())].trim()
 }
 
 #[cfg(test)]
@@ -140,7 +133,7 @@ mod tests {
 
     #[test]
     fn comments_blanks_and_line_ends() {
-        let text = "# a list\r\n\r\n one # the first\r\n\t two\t#\n#three\nfour#4\n  # five\nsix";
+        let text = "\u{feff}# a list\r\n\r\n one # the first\r\n\t two\t#\n#three\rfour#4\n  # five\n\u{a0}six";
         let strings = strings(text.as_bytes()).unwrap();
         for entry in ["one", "two", "four#4", "six"] {
             assert!(strings.contains(entry), "{entry}");
@@ -150,10 +143,39 @@ mod tests {
 
     #[test]
     fn info_hashes_of_either_case() {
-        let text = format!("{}\n{A} # again\n", A.to_uppercase());
+        let text = format!("\u{feff}{}\n{A} # again\r{A}{}\n", A.to_uppercase(), "0".repeat(24));
         let set = info_hashes(text.as_bytes()).unwrap();
         assert_eq!(set.len(), 1);
-        assert!(set.contains(&parse_info_hash(A.as_bytes()).unwrap()));
+        assert!(set.contains(&InfoHash::from_hex(A).unwrap().0));
+    }
+
+    #[test]
+    fn texts_of_another_format_are_refused() {
+        for (line, expected) in [
+            ("<!doctype html>", "a list, not HTML or XML"),
+            ("<p>Log in</p>", "a list, not HTML or XML"),
+            ("[", "a line for each text, not JSON"),
+            ("[\"-XL\", \"-SD\"]", "a line for each text, not JSON"),
+            ("{\"deny\": [\"-XL\"]}", "a line for each text, not JSON"),
+            ("{\"deny\": [", "a line for each text, not JSON"),
+            ("[\"-XL\",", "a line for each text, not JSON"),
+            ("\"-XL\"", "a text without quotes around it"),
+            ("  '-XL', # a comment", "a text without quotes around it"),
+            ("-XL,", "a text without a comma behind it"),
+            ("- -XL", "a text without a dash before it"),
+            ("\u{200b}-XL", "visible characters"),
+            ("-\0X\0L\0", "visible characters"),
+            ("-XL\tXunlei", "visible characters"),
+        ] {
+            let reason = strings(format!("-SD\n{line}\n").as_bytes()).map(|set| set.len());
+            let reason = reason.unwrap_err();
+            assert!(reason.starts_with("line 2: `"), "{reason}");
+            assert!(reason.ends_with(&format!("`, expected {expected}")), "{line}: {reason}");
+        }
+        for line in ["-XL", "<3", "[::1]", "{x}", "'tis", "\"", "-XL-", "a, b", "é", "--"] {
+            let set = strings(line.as_bytes()).unwrap();
+            assert!(set.contains(line), "{line}");
+        }
     }
 
     #[test]
@@ -179,9 +201,9 @@ mod tests {
         let hash = |text: &str| wrong(info_hashes(text.as_bytes()).map(|set| set.len()));
         assert_eq!(
             hash(&format!("{A}\r\n\r\n{}\r\n", &A[1..])),
-            format!("line 3: `{}`, expected 40 hexadecimal digits", &A[1..])
+            format!("line 3: `{}`, expected 40 hexadecimal digits, or 64", &A[1..])
         );
-        assert_eq!(hash("x y"), "line 1: `x y`, expected 40 hexadecimal digits");
+        assert_eq!(hash("x y"), "line 1: `x y`, expected 40 hexadecimal digits, or 64");
         let net = |text: &str| wrong(addresses(text.as_bytes()).map(|set| set.len()));
         for text in ["10.0.0.0/33", "10.0.0", "10.0.0.1 +1", "10.0.0.1 x", "10.0.0.1 1 2"] {
             assert_eq!(net(text), format!("line 1: `{text}`, expected {ADDRESS}"));
@@ -191,14 +213,26 @@ mod tests {
             "line 2: `::1 18446744073709551616`, expected a number of at most 64 bits"
         );
         let bytes = strings(b"a\n\xff\n").map(|set| set.len());
-        assert_eq!(wrong(bytes), "line 2: `\\xff`, expected UTF-8");
-        assert!(hash(&"y".repeat(10_000)).len() < 150, "a long line is cut");
+        assert_eq!(wrong(bytes), "line 2: not UTF-8");
+        assert_eq!(
+            hash("\u{1b}[2J"),
+            "line 1: `\\u{1b}[2J`, expected 40 hexadecimal digits, or 64"
+        );
+        let utf16 = strings(b"\xff\xfe-\0X\0L\0").map(|set| set.len());
+        assert_eq!(wrong(utf16), "UTF-16, expected UTF-8");
+        assert!(hash(&"ü".repeat(1_000_000)).len() < 200, "a long line is cut");
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (info_hashes(&bytes), addresses(&bytes), strings(&bytes));
+        }
+
+        #[test]
+        fn no_text_panics(text in "([-\"'`<>\\[\\]{},# \t\r\n0-9a-f:./]|\\PC){0,40}") {
+            let bytes = text.as_bytes();
+            let _ = (info_hashes(bytes), addresses(bytes), strings(bytes));
         }
 
         #[test]

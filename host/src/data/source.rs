@@ -258,20 +258,24 @@ impl Source {
         }
     }
 
-    /// Counts a version that could not even be read.
+    /// Counts a version that could not be read, or is of no use.
     pub(super) fn count_error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a new version that is of no use.
+    /// Counts a new version that is of no use, and tells the log.
     pub(super) fn refuse(&self, reason: &str) {
         self.count_error();
+        self.log_refusal(reason);
+    }
+
+    pub(super) fn log_refusal(&self, reason: &str) {
         let Definition { policy, name: data, .. } = &self.definition;
         tracing::error!(%policy, %data, reason, "data is refused, the last good version stays");
     }
 
-    /// Only ever called by one thread at a time.
-    fn take(&self, bytes: &[u8]) -> Result<(), String> {
+    /// Takes a new version, if it is a good one. Only ever called by one thread at a time.
+    pub(super) fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let content = Content::parse(self.definition.format, bytes)?;
         let number = self.number() + 1;
         if let Content::Raw(bytes) = &content {

@@ -1,22 +1,24 @@
 //! What is fetched over HTTP: again and again, the last good version kept on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{
-    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use hyper::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::source::Source;
-use crate::config::Secret;
+use crate::config::{self, Secret};
 use crate::fetch::{Admit, Client, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
+use crate::text::Escaped;
 
 /// How often a URL is fetched, and how long that may take, where the configuration does not say.
 pub const EVERY: Duration = Duration::from_mins(5);
@@ -52,13 +54,20 @@ pub struct Fetcher {
     failures: u32,
     /// When the next fetch is due.
     next: Instant,
-    /// What the log was last told.
-    told: Option<String>,
+    /// The reasons that the log was told since the last good answer, by their patterns.
+    told: HashSet<String>,
 }
 
-/// Lets a configured URL lead anywhere, but not in the clear.
+/// Why there is nothing new.
+enum Failure {
+    /// Nobody answered, or not with what was asked for.
+    Unfetched(String),
+    /// There is an answer, and what it says is of no use.
+    Refused(String),
+}
+
+/// Lets a configured URL lead anywhere, but in the clear only where the configuration may name that.
 struct Anywhere {
-    url: Url,
     insecure: bool,
 }
 
@@ -66,8 +75,7 @@ impl Admit for Anywhere {
     fn url(&self, url: &Url) -> Result<(), String> {
         match url.scheme() {
             "https" => Ok(()),
-            // The configuration was checked.
-            "http" if *url == self.url || self.insecure => Ok(()),
+            "http" if self.insecure || config::is_local(url) => Ok(()),
             _ => Err(format!("it leads to {}, without TLS", Shown(url))),
         }
     }
@@ -79,9 +87,10 @@ impl Admit for Anywhere {
 
 impl Fetcher {
     pub fn new(remote: Remote, kept: Option<Arc<StateDir>>) -> Self {
-        let client = Client::new(Anywhere { url: remote.url.clone(), insecure: remote.insecure });
+        let client = Client::new(Anywhere { insecure: remote.insecure });
         let (validators, failures, next) = (HeaderMap::new(), 0, Instant::now());
-        Self { remote, client, kept, validators, held: None, failures, next, told: None }
+        let told = HashSet::new();
+        Self { remote, client, kept, validators, held: None, failures, next, told }
     }
 
     /// Has the source begin with what was fetched in an earlier life.
@@ -113,32 +122,33 @@ impl Fetcher {
     ///
     /// Why there is nothing new and nothing is confirmed either.
     pub fn fetch(&mut self, source: &Source) -> Result<(), String> {
-        let result = self.ask(source);
-        match &result {
-            Ok(()) => {
-                (self.failures, self.told) = (0, None);
-                self.next = Instant::now() + self.remote.every;
-            }
-            Err(reason) => {
-                self.failures = self.failures.saturating_add(1);
-                self.next =
-                    Instant::now() + pause(self.failures, self.remote.every, rand::random());
-                // Once a reason: somebody else's server may be away for days.
-                if self.told.as_ref() != Some(reason) {
-                    self.warn(
-                        source,
-                        "a data source cannot be fetched, what there is stays",
-                        reason,
-                    );
-                    self.told = Some(reason.clone());
-                }
+        let Err(failure) = self.ask(source) else {
+            self.failures = 0;
+            self.told.clear();
+            self.next = Instant::now() + self.remote.every;
+            return Ok(());
+        };
+        source.count_error();
+        self.failures = self.failures.saturating_add(1);
+        self.next = Instant::now() + pause(self.failures, self.remote.every, rand::random());
+        let (Failure::Unfetched(reason) | Failure::Refused(reason)) = &failure;
+        // Somebody else's server may be away for days.
+        if self.told.len() < MOST_TOLD && self.told.insert(pattern(reason)) {
+            match &failure {
+                Failure::Refused(reason) => source.log_refusal(reason),
+                Failure::Unfetched(reason) => self.warn(
+                    source,
+                    "a data source cannot be fetched, what there is stays",
+                    reason,
+                ),
             }
         }
-        result
+        Err(reason.clone())
     }
 
-    fn ask(&mut self, source: &Source) -> Result<(), String> {
+    fn ask(&mut self, source: &Source) -> Result<(), Failure> {
         let mut headers = self.validators.clone();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in &self.remote.headers {
             // Both were checked with the configuration.
             if let (Ok(name), Ok(mut value)) =
@@ -156,7 +166,10 @@ impl Fetcher {
             timeout: self.remote.timeout,
             max_size: source.definition().max_size,
         };
-        let answer = self.client.fetch(request).inspect_err(|_| source.count_error())?;
+        let answer = self.client.fetch(request).map_err(Failure::Unfetched)?;
+        let answers = |what: String| {
+            Err(Failure::Unfetched(format!("{} answers {what}", Shown(&self.remote.url))))
+        };
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if !self.validators.is_empty() => {
@@ -164,10 +177,10 @@ impl Fetcher {
                 self.keep(source, None);
                 return Ok(());
             }
-            status => {
-                source.count_error();
-                return Err(format!("{} answers {status}", Shown(&self.remote.url)));
-            }
+            status => return answers(status.to_string()),
+        }
+        if let Some(other) = foreign(&answer.headers, source.is_raw()) {
+            return answers(other);
         }
         // Nothing is asked about that was of no use.
         self.validators.clear();
@@ -177,7 +190,7 @@ impl Fetcher {
             // Not every server knows of validators.
             source.renew(Duration::ZERO);
         } else {
-            source.offer(&answer.body)?;
+            source.take(&answer.body).map_err(Failure::Refused)?;
             self.held = Some(digest);
         }
         for (ours, theirs) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
@@ -249,6 +262,37 @@ impl Fetcher {
     }
 }
 
+/// Reasons that the log is told of one outage.
+const MOST_TOLD: usize = 16;
+
+/// A reason without what may be another with each answer: numbers, URLs, and what it quotes.
+fn pattern(reason: &str) -> String {
+    let unquoted: String = reason.split('`').step_by(2).collect();
+    let words = unquoted.split_whitespace().filter(|word| !word.contains("://"));
+    words.flat_map(|word| word.chars().chain([' '])).filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// What an answer says that it is, where that is not what was asked for: with 200 also come the pages
+/// of proxies, logins and failed servers.
+fn foreign(headers: &HeaderMap, is_raw: bool) -> Option<String> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+    for encoding in headers.get_all(CONTENT_ENCODING).iter().map(text) {
+        if !matches!(encoding.trim(), "" | "identity") {
+            return Some(format!(
+                "with the content encoding `{}`, which was not asked for",
+                Escaped(&encoding)
+            ));
+        }
+    }
+    let kind = headers.get(CONTENT_TYPE).map(text)?;
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_page = matches!(kind, "text/html" | "application/xhtml+xml");
+    let families = ["image/", "audio/", "video/", "font/", "multipart/"];
+    let is_no_text = families.iter().any(|family| kind.starts_with(family));
+    (is_page || (is_no_text && !is_raw))
+        .then(|| format!("with the type `{}`, expected data", Escaped(kind)))
+}
+
 /// Bytes before the content of a kept file: the Unix time at which it was fetched.
 const STAMP: u64 = 8;
 /// Bytes that a seal takes.
@@ -274,5 +318,37 @@ mod tests {
         assert_eq!([6, 7, 1000, u32::MAX].map(|n| most(n, 300)), [30; 4].map(seconds));
         assert_eq!(most(9, 5), seconds(5), "never more than `every`");
         assert_eq!(pause(6, seconds(300), 0), seconds(15));
+    }
+
+    #[test]
+    fn a_reason_is_known_again_whatever_stands_in_it() {
+        let same = |one: &str, other: &str| pattern(one) == pattern(other);
+        assert!(same("line 2: `nonsense`, expected UTF-8", "line 31: `other`, expected UTF-8"));
+        assert!(same(
+            "https://a/x?1 redirects to http://b/7f3",
+            "https://a/x redirects to http://c"
+        ));
+        assert!(!same("https://a answers 500 Oops", "https://a answers 502 Bad Gateway"));
+        assert!(!same("line 2: `a`, expected UTF-8", "line 2: `a`, expected an address"));
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_named() {
+        let foreign = |name: HeaderName, value: &'static str, is_raw| {
+            foreign(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), is_raw)
+        };
+        for value in ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"] {
+            let said = foreign(CONTENT_TYPE, value, true).unwrap();
+            assert!(said.ends_with("`, expected data"), "{said}");
+        }
+        assert!(foreign(CONTENT_TYPE, "image/png", false).is_some());
+        assert_eq!(foreign(CONTENT_TYPE, "image/png", true), None);
+        for value in ["text/plain", "application/octet-stream", "application/json", "", "?"] {
+            assert_eq!(foreign(CONTENT_TYPE, value, false), None, "{value}");
+        }
+        for value in ["gzip", "identity, br", "GZIP"] {
+            assert!(foreign(CONTENT_ENCODING, value, true).is_some(), "{value}");
+        }
+        assert_eq!(foreign(CONTENT_ENCODING, "Identity", true), None);
     }
 }

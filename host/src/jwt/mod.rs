@@ -3,12 +3,13 @@
 mod private;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
@@ -16,9 +17,16 @@ use jwt_rules::{Algorithm, Cause, Header, Jwk, Object, Refusal, Rules, Token};
 use serde_json::{Value, json};
 
 use self::private::Private;
-use crate::bittorrent::metainfo;
-use crate::config;
+use crate::bittorrent::InfoHash;
+use crate::bittorrent::metainfo::Info;
 use crate::policy::jwk;
+use crate::text;
+use crate::{config, file};
+
+/// Bytes of a `.torrent` file, of one with keys, and of a token.
+const MAX_TORRENT: u64 = 256 << 20;
+const MAX_KEYS: u64 = 1 << 20;
+const MAX_TOKEN: u64 = 1 << 20;
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -39,7 +47,8 @@ pub enum Command {
     },
     /// Print a token for a torrent.
     Sign {
-        /// The info-hash in 40 hexadecimal digits, or a .torrent file.
+        /// The info-hash in 40 or 64 hexadecimal digits, or a .torrent file; of a hybrid one the token
+        /// is for both of its info-hashes.
         #[arg(value_parser = torrent)]
         torrent: Torrent,
         /// The file of the private key.
@@ -92,9 +101,9 @@ pub enum Command {
     },
 }
 
-/// An info-hash, however it was given.
-#[derive(Clone, Copy, Debug)]
-pub struct Torrent([u8; 20]);
+/// The info-hashes of a torrent, however they were given: two where it is a hybrid.
+#[derive(Clone, Debug)]
+pub struct Torrent(Vec<InfoHash>);
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     let found = Algorithm::ALL.into_iter().find(|one| one.name() == text);
@@ -109,16 +118,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn torrent(text: &str) -> Result<Torrent, String> {
-    let hex = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(info_hash) = jwt_rules::info_hash(text).filter(|_| hex) {
-        return Ok(Torrent(info_hash));
+    if let Some(info_hash) = InfoHash::from_hex(text) {
+        return Ok(Torrent(vec![info_hash]));
     }
-    let file = fs::read(text).map_err(|error| {
-        format!("neither 40 hexadecimal digits nor a file that can be read: {error}")
+    let file = file::read(Path::new(text), MAX_TORRENT).map_err(|unread| {
+        format!("neither 40 or 64 hexadecimal digits nor a file that can be read: {unread}")
     })?;
-    let info = metainfo::info(&file).ok_or("the file is no torrent")?;
-    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, info);
-    Ok(Torrent(sum.as_ref().try_into().map_err(|_| "no info-hash")?))
+    let info = Info::find(&file).map_err(|wrong| format!("the file is no torrent: {wrong}"))?;
+    let sums = [(info.is_v1, &SHA1_FOR_LEGACY_USE_ONLY), (info.is_v2, &SHA256)];
+    let sums = sums.into_iter().filter(|(is_announced, _)| *is_announced);
+    let hashes = sums.filter_map(|(_, algorithm)| {
+        let sum = digest(algorithm, info.bytes);
+        sum.as_ref().first_chunk().copied().map(InfoHash)
+    });
+    Ok(Torrent(hashes.collect()))
 }
 
 /// Does what a command says.
@@ -133,16 +146,13 @@ pub fn run(command: Command) -> Result<(), String> {
             let key = Private::read(&key)?;
             let algorithm = algorithm.unwrap_or_else(|| key.algorithm());
             let kid = kid.map_or_else(|| key.thumbprint(), Ok)?;
-            let audience = match <[String; 1]>::try_from(audience) {
-                Ok([one]) => json!(one),
-                Err(several) => json!(several),
-            };
-            let hex: String = torrent.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            let Torrent(hashes) = torrent;
+            let hashes = hashes.iter().map(InfoHash::to_string).collect();
             // Nothing that is not needed: over UDP some clients send 255 bytes of the URL at most.
             let mut claims = BTreeMap::from([
                 ("iss", json!(issuer)),
-                ("aud", audience),
-                (claim.as_str(), json!(hex)),
+                ("aud", one_or_all(audience)),
+                (claim.as_str(), one_or_all(hashes)),
             ]);
             if let Some(expires) = expires {
                 claims.insert("exp", json!((now() + expires).as_secs()));
@@ -160,15 +170,25 @@ pub fn run(command: Command) -> Result<(), String> {
             };
             let rules = Rules { algorithms, info_hash_claim: claim, require_exp: false, leeway };
             let keys = read_keys(&jwks)?;
-            let mut text = token;
-            if text == "-" {
-                text.clear();
-                io::stdin().read_to_string(&mut text).map_err(|error| error.to_string())?;
+            let mut bytes = token.into_bytes();
+            if bytes == b"-" {
+                bytes.clear();
+                let mut input = io::stdin().take(MAX_TOKEN);
+                input.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
             }
+            let text = text::decode(&bytes).map_err(|error| format!("the token: {error}"))?;
             let expected = Expected { torrent, issuer, audience };
             verify(text.trim(), &rules, &keys, &expected).map_err(|refusal| refusal.why)?;
             print("the token is good")
         }
+    }
+}
+
+/// A claim of one value as a text, as most readers want it; else a list.
+fn one_or_all(values: Vec<String>) -> Value {
+    match <[String; 1]>::try_from(values) {
+        Ok([one]) => json!(one),
+        Err(several) => json!(several),
     }
 }
 
@@ -192,7 +212,7 @@ fn keygen(
         Some(jwks) if jwks.exists() => read_set(jwks)?,
         _ => json!({ "keys": [] }),
     };
-    let keys = set["keys"].as_array_mut().ok_or("the JWK set has no list `keys`")?;
+    let keys = set["keys"].as_array_mut().ok_or("no list `keys`")?;
     if keys.iter().any(|known| known["kid"] == *kid) {
         return Err(format!("the JWK set has a key `{kid}` already"));
     }
@@ -207,16 +227,19 @@ fn keygen(
         .map_err(|error| format!("{}: {error}", jwks.display()))
 }
 
-fn read_set(file: &Path) -> Result<Value, String> {
-    let named = |reason: String| format!("{}: {reason}", file.display());
-    let text = fs::read(file).map_err(|error| named(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| named(format!("no JWK set: {error}")))
+/// A JWK set with all that stands in it beside its list `keys`.
+fn read_set(path: &Path) -> Result<Value, String> {
+    let named = |reason: &dyn fmt::Display| format!("{}: {reason}", path.display());
+    let bytes = file::read(path, MAX_KEYS).map_err(|unread| unread.to_string())?;
+    let text = text::decode(&bytes).map_err(|error| named(&error))?;
+    jwt_rules::key_set(text).map_err(|reason| named(&reason))?;
+    serde_json::from_str(text).map_err(|error| named(&error))
 }
 
 /// The keys of a set that can be used. What is wrong with the others goes to standard error.
-fn read_keys(file: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
-    let set = read_set(file)?;
-    let keys = set["keys"].as_array().ok_or("the JWK set has no list `keys`")?;
+fn read_keys(path: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
+    let set = read_set(path)?;
+    let keys = set["keys"].as_array().ok_or("no list `keys`")?;
     let mut usable = Vec::new();
     for (at, key) in keys.iter().map(Value::to_string).enumerate() {
         let read = Jwk::read(&key).and_then(|jwk| Ok((jwk, jwk::Key::from_jwk(&key)?)));
@@ -251,11 +274,10 @@ fn verify(
     says(&claims, "iss", expected.issuer.as_ref(), Cause::Issuer)?;
     says(&claims, "aud", expected.audience.as_ref(), Cause::Audience)?;
     let now = now().as_secs_f64();
-    match expected.torrent {
-        Some(Torrent(info_hash)) => rules.claims(&claims, info_hash, now)?,
-        None => rules.times(&claims, now)?,
+    let Some(Torrent(hashes)) = &expected.torrent else {
+        return rules.times(&claims, now).map(drop);
     };
-    Ok(())
+    hashes.iter().try_for_each(|InfoHash(hash)| rules.claims(&claims, *hash, now).map(drop))
 }
 
 fn says(claims: &Object, name: &str, value: Option<&String>, cause: Cause) -> Result<(), Refusal> {

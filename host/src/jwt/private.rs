@@ -22,6 +22,9 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
+use super::MAX_KEYS;
+use crate::{file, text};
+
 /// A key pair.
 pub enum Private {
     Rsa(rsa::KeyPair),
@@ -48,9 +51,13 @@ impl Private {
     }
 
     /// Reads a key from a file in PEM (PKCS#8, RFC 5208).
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let named = |reason: String| format!("{}: {reason}", file.display());
-        let der = PrivatePkcs8KeyDer::from_pem_file(file).map_err(|e| named(e.to_string()))?;
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let named = |reason: String| format!("{}: {reason}", path.display());
+        let bytes = file::read(path, MAX_KEYS).map_err(|unread| unread.to_string())?;
+        let text = text::decode(&bytes).map_err(|error| named(error.to_string()))?;
+        let pem = text::lines(text).collect::<Vec<_>>().join("\n");
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|error| named(error.to_string()))?;
         let der = der.secret_pkcs8_der();
         let ec =
             |algorithm: &'static EcdsaSigningAlgorithm| EcdsaKeyPair::from_pkcs8(algorithm, der);

@@ -98,15 +98,16 @@ def reject(reason):
 
 class InfoHash(tuple):
     """The 20 bytes that name a torrent, as the five words that the host has it in; equal to an
-    announce's `info_hash`. Made of 40 hexadecimal digits of either case."""
+    announce's `info_hash`. Made of 40 hexadecimal digits of either case, or of the 64 of a v2 hash,
+    of which the first 40 count (BEP 52)."""
 
     def __new__(cls, text):
         try:
-            data = bytes.fromhex(text) if len(text) == 40 else b""
+            data = bytes.fromhex(text) if len(text) in (40, 64) else b""
         except ValueError:
             data = b""
-        if len(data) != 20:
-            raise ValueError("must be 40 hexadecimal digits")
+        if len(data) * 2 != len(text) or not data:
+            raise ValueError("must be 40 hexadecimal digits, or 64")
         words = (int.from_bytes(data[at : at + 4], "big") for at in range(0, 20, 4))
         return super().__new__(cls, words)
 

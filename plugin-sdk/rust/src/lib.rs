@@ -47,6 +47,7 @@ pub mod keyvalue;
 pub mod locality;
 pub mod log;
 pub mod metrics;
+mod network;
 mod policy;
 pub mod publisher;
 pub mod request;
@@ -58,9 +59,11 @@ pub mod signatures;
 pub mod swarm;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod text;
 mod values;
 
 pub use bindings::imports::types::{Event, Transport, Verdict};
+pub use network::Network;
 pub use policy::{
     AnnounceFilter, Context, DataSink, Error, Observer, PeerRanker, Policy, Role, ScrapeFilter,
     Ticker,

@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// The 20 bytes that name a torrent (BEP 3). Written as 40 hexadecimal digits.
+/// The 20 bytes that name a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52). Written as 40
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHash([u32; 5]);
 
@@ -52,9 +53,9 @@ impl InfoHash {
 impl FromStr for InfoHash {
     type Err = String;
 
-    /// Reads 40 hexadecimal digits of either case.
+    /// Reads 40 hexadecimal digits of either case, or the 64 of a v2 hash.
     fn from_str(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "must be 40 hexadecimal digits";
+        const EXPECTED: &str = "must be 40 hexadecimal digits, or 64";
         let mut words = [0; 5];
         let mut digits = 0;
         for character in text.chars() {
@@ -66,7 +67,10 @@ impl FromStr for InfoHash {
             }
             digits += 1;
         }
-        if digits == 40 { Ok(Self(words)) } else { Err(format!("{EXPECTED}, is {digits}")) }
+        match digits {
+            40 | 64 => Ok(Self(words)),
+            _ => Err(format!("{EXPECTED}, is {digits}")),
+        }
     }
 }
 
@@ -316,6 +320,7 @@ mod tests {
             let hash = InfoHash::from_bytes(bytes);
             prop_assert_eq!(hash.to_bytes(), bytes);
             prop_assert_eq!(hash.to_string().parse(), Ok(hash));
+            prop_assert_eq!(format!("{hash}{}", "0aF".repeat(8)).parse(), Ok(hash), "of BEP 52");
             prop_assert_eq!(InfoHash::from_words(hash.to_words()), hash);
         }
 
@@ -334,12 +339,12 @@ mod tests {
     #[test]
     fn what_is_no_info_hash_is_refused_with_the_reason() {
         let cases = [
-            (String::new(), "must be 40 hexadecimal digits, is 0"),
-            (HASH[1..].into(), "must be 40 hexadecimal digits, is 39"),
-            (HASH.repeat(2), "must be 40 hexadecimal digits, is 80"),
-            (HASH.replace('f', "g"), "must be 40 hexadecimal digits, has 'g'"),
-            (format!("{HASH}\n"), "must be 40 hexadecimal digits, has '\\n'"),
-            (HASH.replace('f', "é"), "must be 40 hexadecimal digits, has 'é'"),
+            (String::new(), "must be 40 hexadecimal digits, or 64, is 0"),
+            (HASH[1..].into(), "must be 40 hexadecimal digits, or 64, is 39"),
+            (HASH.repeat(2), "must be 40 hexadecimal digits, or 64, is 80"),
+            (HASH.replace('f', "g"), "must be 40 hexadecimal digits, or 64, has 'g'"),
+            (format!("{HASH}\n"), "must be 40 hexadecimal digits, or 64, has '\\n'"),
+            (HASH.replace('f', "é"), "must be 40 hexadecimal digits, or 64, has 'é'"),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<InfoHash>().unwrap_err(), message);

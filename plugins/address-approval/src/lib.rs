@@ -3,10 +3,9 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Policy, Scrape, ScrapeFilter, Verdict, request,
-    response, sets,
+    Announce, AnnounceFilter, Context, Error, Network, Policy, Scrape, ScrapeFilter, Verdict,
+    request, response, sets,
 };
 use serde::Deserialize;
 
@@ -14,28 +13,13 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 struct Config {
     #[serde(default)]
-    allow: Vec<Range>,
+    allow: Vec<Network>,
     #[serde(default)]
-    deny: Vec<Range>,
+    deny: Vec<Network>,
     allow_from: Option<sets::Addresses>,
     deny_from: Option<sets::Addresses>,
     #[serde(default)]
     scrapes: Scrapes,
-}
-
-/// An address, or a range of them by the bits that they begin with.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Range(IpNet);
-
-impl TryFrom<String> for Range {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        range.map(Self).map_err(|_| {
-            format!("invalid address range `{text}`, expected one such as 10.0.0.0/8 or fd00::/8")
-        })
-    }
 }
 
 /// What a scrape from an address that is kept out gets.
@@ -51,7 +35,7 @@ enum Scrapes {
 
 /// A list of the configuration, and a data source.
 struct List {
-    own: Vec<Range>,
+    own: Vec<Network>,
     from: Option<sets::Addresses>,
 }
 
@@ -62,7 +46,7 @@ impl List {
     }
 
     fn holds(&self, address: IpAddr) -> bool {
-        self.own.iter().any(|Range(range)| range.contains(&address))
+        self.own.iter().any(|network| network.contains(address))
             || self.from.is_some_and(|set| set.find(address).is_some())
     }
 }
@@ -165,6 +149,17 @@ mod tests {
         assert!(lets_in(r#"{"deny": ["::/0"]}"#, "192.0.2.1"));
         assert!(!lets_in(r#"{"deny": ["::/0"]}"#, "2001:db8::1"));
         assert!(lets_in(r#"{"deny": ["0.0.0.0/0"]}"#, "2001:db8::1"));
+    }
+
+    #[test]
+    fn ipv4_may_be_written_as_ipv6() {
+        let deny = r#"{"deny": ["::ffff:203.0.113.0/120", "::ffff:192.0.2.1"]}"#;
+        for (address, is_in) in
+            [("203.0.113.7", false), ("203.0.114.7", true), ("192.0.2.1", false)]
+        {
+            assert_eq!(lets_in(deny, address), is_in, "{address}");
+        }
+        assert!(lets_in(r#"{"allow": ["::ffff:0:0/96"]}"#, "198.51.100.1"));
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl TryFrom<String> for Prefix {
         if !(1..=20).contains(&bytes.len()) {
             return Err(format!("must be 1 to 20 bytes, is {}", bytes.len()));
         }
+        let is_quoted = |quote| bytes.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        if text.ends_with(',') || ['"', '\'', '`'].into_iter().any(is_quoted) {
+            return Err(format!(
+                "`{text}` has quotes around it or a comma behind it, and would match no client"
+            ));
+        }
         let (head, tail) = bytes.split_at(bytes.len().min(8));
         let (mut value, mut mask) = ([0; 8], [0; 8]);
         value[..head.len()].copy_from_slice(head);
@@ -225,6 +231,14 @@ mod tests {
                 "allow[1]: must be 1 to 20 bytes, is 21",
             ),
             (r#"{"deny": ["ééééééééééé"]}"#, "deny[0]: must be 1 to 20 bytes, is 22"),
+            (
+                r#"{"deny": ["'-XL'"]}"#,
+                "deny[0]: `'-XL'` has quotes around it or a comma behind it, and would match no client",
+            ),
+            (
+                r#"{"deny": ["-XL,"]}"#,
+                "deny[0]: `-XL,` has quotes around it or a comma behind it, and would match no client",
+            ),
             (r#"{"deny": [4050]}"#, "deny[0]: found the number `4050`, expected a text"),
             (r#"{"deny": "-TR"}"#, "deny: found a text, expected a list"),
             (r#"{"allow": null}"#, "allow: found nothing, expected a list"),

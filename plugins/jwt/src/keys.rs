@@ -1,9 +1,7 @@
 //! Sets of public keys (RFC 7517, section 5).
 
 use jwt_rules::{Algorithm, Jwk};
-use karuta_plugin::{Error, log, signatures};
-use serde::Deserialize;
-use serde_json::Value;
+use karuta_plugin::{Error, log, signatures, text};
 
 /// A key that tokens may name.
 pub struct Key {
@@ -19,15 +17,10 @@ impl Key {
     ///
     /// It is no set, or not one of its keys can be used. An empty set is fine: it revokes all keys.
     pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
-        #[derive(Deserialize)]
-        struct Set {
-            keys: Vec<Value>,
-        }
-        let set: Set = serde_json::from_slice(data)
-            .map_err(|error| Error::new(format!("no JWK set: {error}")))?;
+        let set = jwt_rules::key_set(text::decode(data)?).map_err(Error::new)?;
         let mut usable = Vec::new();
         let mut first = None;
-        for (at, jwk) in set.keys.iter().enumerate() {
+        for (at, jwk) in set.iter().enumerate() {
             match Self::read(&jwk.to_string()) {
                 Ok(key) => usable.push(key),
                 Err(reason) => {

@@ -1,6 +1,6 @@
 //! The members, as a list of JSON mappings has them, one a line.
 
-use karuta_plugin::{Error, config};
+use karuta_plugin::{Error, config, text};
 use serde::Deserialize;
 
 /// What a member may.
@@ -73,19 +73,20 @@ impl Members {
         let mut passkeys = String::new();
         let mut entries = Vec::new();
         let mut lines = Vec::new();
-        for (at, line) in data.split(|byte| *byte == b'\n').enumerate() {
-            if line.trim_ascii().is_empty() {
+        for (number, line) in (1..).zip(text::lines(text::decode(data)?)) {
+            if line.trim().is_empty() {
                 continue;
             }
-            let Line { passkey: Key(passkey), id, enabled, leech } = config::from_json(line)
-                .map_err(|error| Error::at(format_args!("line {}", at + 1), error.into_text()))?;
+            let read = config::from_json(line.as_bytes());
+            let Line { passkey: Key(passkey), id, enabled, leech } =
+                read.map_err(|error| Error::at(format_args!("line {number}"), error.into_text()))?;
             let start = u32::try_from(passkeys.len())
                 .map_err(|_| Error::new("the passkeys have more than 4 GiB"))?;
             passkeys.push_str(&passkey);
             let (length, has_id) = (passkey.len() as u8, id.is_some());
             let id = id.unwrap_or(0);
             entries.push(Entry { start, length, has_id, enabled, leech, id });
-            lines.push(at + 1);
+            lines.push(number);
         }
         let mut members = Self { passkeys, entries };
         members.sort(&lines)?;
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn rights_that_are_not_said_are_given() {
-        let list = "{\"passkey\": \"a\"}\r\n\n  \t\r\n{\"passkey\": \"ü\", \"id\": 0, \"leech\": false}\n\
+        let list = "\u{feff}{\"passkey\": \"a\"}\r\n\n  \t\r\n{\"passkey\": \"ü\", \"id\": 0, \"leech\": false}\r\
             {\"enabled\": false, \"passkey\": \"b\", \"id\": 18446744073709551615}";
         let members = Members::read(list.as_bytes()).unwrap();
         let expected = [

@@ -31,9 +31,11 @@ pub struct Prefixes {
 const CREDENTIAL: usize = 64;
 
 impl By {
-    /// The key of the counter. The first byte keeps keys of different kinds apart.
-    pub fn key(self, announce: &Announce, prefixes: Prefixes) -> Vec<u8> {
-        let mut key = Vec::with_capacity(1 + 17 + 20);
+    /// The key of the counter. Counts outlive a reload: the length of the window keeps those of another
+    /// rule apart, and the byte behind it those of another kind.
+    pub fn key(self, announce: &Announce, prefixes: Prefixes, every: u32) -> Vec<u8> {
+        let mut key = Vec::with_capacity(4 + 18 + 20);
+        key.extend(every.to_be_bytes());
         match self {
             Self::Address => prefixes.write(&mut key),
             Self::Credential => match request::credential() {
@@ -66,12 +68,12 @@ impl Prefixes {
         match request::client_address() {
             IpAddr::V4(address) => {
                 let rest = u32::MAX.checked_shr(self.ipv4.into()).unwrap_or(0);
-                key.push(b'4');
+                key.extend([b'4', self.ipv4]);
                 key.extend((address.to_bits() & !rest).to_be_bytes());
             }
             IpAddr::V6(address) => {
                 let rest = u128::MAX.checked_shr(self.ipv6.into()).unwrap_or(0);
-                key.push(b'6');
+                key.extend([b'6', self.ipv6]);
                 key.extend((address.to_bits() & !rest).to_be_bytes());
             }
         }
@@ -108,7 +110,7 @@ mod tests {
     impl AnnounceFilter for Keys {
         fn on_announce(&mut self, announce: &Announce) -> Verdict {
             let (by, prefixes) = ASKED.get();
-            response::warn(&format!("{:?}", by.key(announce, prefixes)));
+            response::warn(&format!("{:?}", by.key(announce, prefixes, 60)));
             Verdict::Next
         }
     }
@@ -174,7 +176,7 @@ mod tests {
         let same = |one: &Request, other: &Request| same(By::Credential, one, other);
         assert!(same(&from("192.0.2.1"), &from("192.0.2.2")));
         assert!(!same(&from("192.0.2.1"), &from("198.51.100.1")));
-        let forged = "4\u{c0}\0\u{2}\0";
+        let forged = "4\u{18}\u{c0}\0\u{2}\0";
         assert!(!same(&from("192.0.2.1"), &holding(forged, "192.0.2.1")));
     }
 

@@ -99,7 +99,7 @@ impl AnnounceFilter for RateLimit {
         if announce.event() == Event::Stopped {
             return Verdict::Next;
         }
-        let key = self.by.key(announce, self.prefixes);
+        let key = self.by.key(announce, self.prefixes, self.every);
         let Window { start, count } = match self.count(&key) {
             Ok(window) => window,
             Err(error) => {
@@ -218,6 +218,27 @@ mod tests {
         }
         at(start + 3600);
         assert_eq!(let_in(&mut policy, &request), 2, "what was refused counts no more");
+    }
+
+    #[test]
+    fn another_rule_counts_anew_and_the_same_goes_on() {
+        let counted = |config: &str| let_in(&mut policy(config), &from("192.0.2.0"));
+        assert_eq!(counted(r#"{"requests": 3, "every": "1h"}"#), 3);
+        assert_eq!(counted(r#"{"requests": 5, "every": "1h"}"#), 0, "23 are more than 5, too");
+        assert_eq!(counted(r#"{"requests": 50, "every": "1h"}"#), 10, "40 have been");
+        assert_eq!(counted(r#"{"requests": 3, "every": "2s"}"#), 3, "another length");
+        let wider = r#"{"requests": 3, "every": "2s", "ipv4_prefix": 24}"#;
+        assert_eq!(counted(wider), 3, "other addresses count together");
+    }
+
+    #[test]
+    fn a_client_refused_by_a_new_rule_is_told_the_end_of_its_window() {
+        let mut old = policy(r#"{"requests": 1, "every": "1h"}"#);
+        let_in(&mut old, &from("192.0.2.1"));
+        let mut new = policy(r#"{"requests": 1, "every": "2m"}"#);
+        let_in(&mut new, &from("192.0.2.1"));
+        let answer = from("192.0.2.1").announce(&mut new);
+        assert_eq!(answer.retry_in, Some(Some(2)));
     }
 
     #[test]

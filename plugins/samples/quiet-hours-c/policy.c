@@ -33,7 +33,7 @@ static bool read_torrents(karuta_json *json, announce_policy_string_t *err) {
     return false;
   }
   while (karuta_json_more(json)) {
-    char text[64];
+    char text[65];
     policy.torrents = realloc(policy.torrents, (policy.count + 1) * sizeof *policy.torrents);
     if (!karuta_json_text(json, text, sizeof text) || !karuta_parse_info_hash(text, &policy.torrents[policy.count])) {
       karuta_error(err, "torrents[%zu]: must be 40 hexadecimal digits", policy.count);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::num::NonZeroU64;
 
-use ipnet::IpNet;
+use karuta_plugin::{Network, text};
 
 use crate::labels::{self, Tree};
-use crate::networks::{self, Networks};
+use crate::networks::Networks;
 
 /// Groups that are being put together.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub struct Groups<'a> {
     tree: Tree<'a>,
     names: Vec<&'a str>,
     /// Each with the place of its group's name.
-    networks: BTreeMap<IpNet, usize>,
+    networks: BTreeMap<Network, usize>,
 }
 
 impl<'a> Groups<'a> {
@@ -39,7 +39,7 @@ impl<'a> Groups<'a> {
     ///
     /// Where the text is no network, or one of another group.
     pub fn network(&mut self, text: &str, group: usize) -> Result<(), String> {
-        let network = networks::parse(text).ok_or_else(|| {
+        let network: Network = text.parse().map_err(|_| {
             format!("invalid network `{text}`, expected one such as 10.1.7.0/24 or 2001:db8::/64")
         })?;
         match self.networks.entry(network) {
@@ -62,7 +62,7 @@ impl<'a> Groups<'a> {
     ///
     /// What is wrong, and in which line.
     pub fn lines(&mut self, text: &'a str) -> Result<(), String> {
-        for (number, line) in (1..).zip(text.lines()) {
+        for (number, line) in (1..).zip(text::lines(text)) {
             self.line(line).map_err(|error| format!("line {number}: {error}"))?;
         }
         Ok(())
@@ -112,12 +112,13 @@ mod tests {
     #[test]
     fn lines_hold_a_network_and_a_group() {
         let text = "# racks\r\n\n10.1.0.0/16 eu # all of it\n\t10.1.7.0/24\teu/fra1 \r\n\
-                    2001:db8:1::/48 eu\n10.1.0.0/16 eu";
+                    2001:db8:1::/48 eu\r10.1.0.0/16 eu\n::ffff:10.3.0.0/112 eu";
         let networks = lines(text).unwrap();
         let find = |address: &str| networks.find(address.parse().unwrap());
         assert_eq!(find("10.1.1.1"), find("2001:db8:1::5"));
         assert!(find("10.1.7.1").is_some() && find("10.1.7.1") != find("10.1.1.1"));
         assert_eq!(find("10.2.0.1"), None);
+        assert_eq!(find("10.3.0.1"), find("10.1.1.1"), "IPv4 may be written as IPv6");
     }
 
     proptest::proptest! {

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use karuta_plugin::locality::{self, Plan};
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, DataSink, Error, Policy, Verdict, sets::Raw,
+    Announce, AnnounceFilter, Context, DataSink, Error, Policy, Verdict, sets::Raw, text,
 };
 use serde::Deserialize;
 
@@ -188,8 +188,7 @@ impl DataSink for Subnet {
         if self.groups_from.as_ref().is_none_or(|from| from.name() != name) {
             return Ok(());
         }
-        let text = std::str::from_utf8(data);
-        self.group(text.map_err(|_| Error::new("the groups are no UTF-8"))?)
+        self.group(text::decode(data)?)
     }
 }
 

@@ -144,7 +144,7 @@ fn groups_may_come_as_data() {
     let expected = "line 1: 10.1.0.0/16 is in the group `eu/fra1` too, expected it in one group";
     assert_eq!(error.as_deref(), Some(expected));
     let invalid = init(config).on_data("sites", 1, &[0xff]);
-    assert_eq!(invalid, Err(Error::new("the groups are no UTF-8")));
+    assert_eq!(invalid, Err(Error::new("line 1: not UTF-8")));
     let mut policy = init(config);
     policy.on_data("other", 1, b"10.2.0.0/16 us\n").unwrap();
     assert!(place(&mut policy, "10.2.0.1").is_none(), "that data is somebody else's");

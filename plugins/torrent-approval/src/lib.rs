@@ -197,6 +197,12 @@ mod tests {
     }
 
     #[test]
+    fn a_v2_hash_means_what_is_announced_of_it() {
+        let config = format!(r#"{{"deny": ["{A}{}"]}}"#, "0123456789Ab".repeat(2));
+        assert!(!lets_in(&config, A) && lets_in(&config, D));
+    }
+
+    #[test]
     fn a_scrape_of_what_is_kept_out_is_hidden_rejected_or_let_pass() {
         for (key, hidden, rejected) in [
             ("", true, false),
@@ -215,10 +221,10 @@ mod tests {
     #[test]
     fn a_wrong_configuration_is_refused_with_path_and_reason() {
         let cases = [
-            (r#"{"allow": ["abc"]}"#, "allow[0]: must be 40 hexadecimal digits, is 3"),
+            (r#"{"allow": ["abc"]}"#, "allow[0]: must be 40 hexadecimal digits, or 64, is 3"),
             (
                 r#"{"deny": ["a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "xyz"]}"#,
-                "deny[1]: must be 40 hexadecimal digits, has 'x'",
+                "deny[1]: must be 40 hexadecimal digits, or 64, has 'x'",
             ),
             (r#"{"deny": [12]}"#, "deny[0]: found the number `12`, expected a text"),
             (r#"{"allow": {}}"#, "allow: found a mapping, expected a list"),

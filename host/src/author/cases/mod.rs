@@ -16,6 +16,7 @@ use serde_json::Value;
 use self::schema::{Ask, Call, Case, Expect, File};
 use super::Failure;
 use crate::config::{self, Source, Tracker};
+use crate::file;
 use crate::policy::{Candidate, Engine, Given, Question, Setting, Trial};
 
 /// A file of cases, with the place of everything in it.
@@ -24,6 +25,9 @@ pub struct Cases {
     source: Source,
     folder: PathBuf,
 }
+
+/// Bytes of a file with data.
+const MAX_DATA: u64 = 64 << 20;
 
 /// What came of one case.
 pub struct Outcome {
@@ -218,8 +222,7 @@ impl Cases {
             (Some(lines), None, None) => Ok(lines.join("\n").into_bytes()),
             (None, Some(text), None) => Ok(text.clone().into_bytes()),
             (None, None, Some(file)) => {
-                let file = self.folder.join(file);
-                fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))
+                file::read(&self.folder.join(file), MAX_DATA).map_err(|unread| unread.to_string())
             }
             _ => Err("expected one of `lines`, `text` and `file`".into()),
         }

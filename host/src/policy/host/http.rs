@@ -8,6 +8,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host as UrlHost, Url};
 
+use crate::config::canonical_url;
 use crate::fetch::{Admit, Answer, Client, Request, Shown};
 use crate::policy::bindings::imports::http::{Host, Response};
 use crate::policy::instance::Role;
@@ -140,6 +141,7 @@ impl Host for State {
             _ => return Err("no such method".to_owned()),
         };
         let url = Url::parse(&url).map_err(|error| format!("not a URL: {error}"))?;
+        let url = canonical_url(url);
         if body.len() > LONGEST_BODY {
             return Err(format!("a body of more than {LONGEST_BODY} bytes"));
         }

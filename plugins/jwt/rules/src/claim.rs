@@ -1,7 +1,8 @@
 //! The claim that names the torrent, in every form that chihaya has ever taken.
 
-/// The info-hash that a claim names: as 40 hexadecimal digits, as 20 characters up to U+00FF that
-/// each stand for a byte, or as the query of an announce has it. A text has one meaning at most.
+/// The info-hash that a claim names: as 40 hexadecimal digits, or 64 of which the first 40 count
+/// (BEP 52), as 20 characters up to U+00FF that each stand for a byte, or as the query of an announce
+/// has it. A text has one meaning at most.
 pub fn info_hash(claim: &str) -> Option<[u8; 20]> {
     hex(claim).or_else(|| raw(claim)).or_else(|| url_escaped(claim))
 }
@@ -12,7 +13,13 @@ fn hex(claim: &str) -> Option<[u8; 20]> {
     for byte in &mut bytes {
         *byte = pair(&mut digits)?;
     }
-    digits.next().is_none().then_some(bytes)
+    match digits.as_str() {
+        "" => Some(bytes),
+        rest if rest.len() == 24 && rest.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+            Some(bytes)
+        }
+        _ => None,
+    }
 }
 
 /// A byte of two hexadecimal digits of either case.
@@ -57,6 +64,7 @@ mod tests {
         let hex = HASH.map(|byte| format!("{byte:02x}")).concat();
         assert_eq!(info_hash(&hex), Some(HASH));
         assert_eq!(info_hash(&hex.to_uppercase()), Some(HASH));
+        assert_eq!(info_hash(&format!("{hex}{}", "aB".repeat(12))), Some(HASH), "of BEP 52");
         let raw: String = HASH.map(char::from).iter().collect();
         assert_eq!(info_hash(&raw), Some(HASH));
         let all = HASH.map(|byte| format!("%{byte:02X}")).concat();
@@ -81,6 +89,8 @@ mod tests {
             "%g1aaaaaaaaaaaaaaaaaaa",
             "%61éaaaaaaaaaaaaaaaaaa",
             "a94a8fe5ccb19ba61c4c0873d391e987982fbbd",
+            "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3a94a8fe5ccb19ba61c4c0873d391e98",
+            "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3a94a8fe5ccb19ba61c4c087g",
             "0xa94a8fe5ccb19ba61c4c0873d391e987982fbbd3",
             " a94a8fe5ccb19ba61c4c0873d391e987982fbbd3",
         ];

@@ -50,13 +50,18 @@ impl Value<'_> {
         }
     }
 
+    /// It, where it is a text, or the texts of the list that it is.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let values = match self {
+            Self::List(list) => list,
+            one => std::slice::from_ref(one),
+        };
+        values.iter().filter_map(Value::text)
+    }
+
     /// Whether it is this text, or a list with it.
     pub fn names(&self, text: &str) -> bool {
-        match self {
-            Self::Text(own) => own == text,
-            Self::List(list) => list.iter().any(|one| one.text() == Some(text)),
-            Self::Number(_) | Self::Other => false,
-        }
+        self.texts().any(|own| own == text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What keys say of themselves (RFC 7517).
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The algorithms that there are for tokens (RFC 7518, RFC 8037). Those with a shared secret are
 /// not among them: whoever checks could also sign.
@@ -66,4 +67,40 @@ impl Jwk {
             && crv.is_none_or(|crv| self.crv.as_deref() == Some(crv))
             && self.alg.as_ref().is_none_or(|alg| alg == algorithm.name())
     }
+}
+
+/// The keys of a set (RFC 7517, section 5), as they stand in it.
+///
+/// # Errors
+///
+/// What the text is, where it is no set.
+pub fn key_set(text: &str) -> Result<Vec<Value>, String> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
+    }
+    let wrong =
+        |found: &str| format!("no JWK set: {found}, expected a mapping with the list `keys`");
+    match text.trim_start().chars().next() {
+        Some('{') => {}
+        Some('[') => return Err(wrong("a list")),
+        Some('<') => return Err(wrong("HTML or XML")),
+        Some('-') => return Err(wrong("PEM")),
+        Some(_) => return Err(wrong("no JSON")),
+        None => return Err(wrong("nothing")),
+    }
+    let set = serde_json::from_str(text).map(|Set { keys }| keys);
+    set.map_err(|error| {
+        let members = serde_json::from_str::<Value>(text).unwrap_or_default();
+        match members.get("keys") {
+            Some(Value::Array(_)) => format!("no JWK set: {error}"),
+            Some(_) => wrong("`keys` is no list"),
+            None if members.get("jwks_uri").is_some() => {
+                wrong("an OpenID configuration, whose `jwks_uri` leads to one")
+            }
+            None if members.get("kty").is_some() => wrong("a single key"),
+            None if members.is_object() => wrong("a mapping without `keys`"),
+            None => format!("no JWK set: {error}"),
+        }
+    })
 }

@@ -10,7 +10,7 @@ use std::{fmt, time::Duration};
 
 pub use claim::info_hash;
 pub use json::{Object, Value};
-pub use key::{Algorithm, Jwk};
+pub use key::{Algorithm, Jwk, key_set};
 pub use token::{Header, Token};
 
 /// What the operator asks of every token.
@@ -47,7 +47,7 @@ pub enum Cause {
     /// Its key is not known.
     Key,
     Signature,
-    /// It is for another torrent.
+    /// It is for another torrent, or for none.
     InfoHash,
     Expired,
     /// It does not hold yet.
@@ -90,11 +90,23 @@ impl Rules {
         torrent: [u8; 20],
         now: f64,
     ) -> Result<Option<f64>, Refusal> {
-        let name = &self.info_hash_claim;
-        if claims.text(name).and_then(info_hash) != Some(torrent) {
-            return Err(Refusal::new(Cause::InfoHash, format_args!("{name}: another torrent")));
-        }
+        self.torrent(claims, torrent)?;
         self.times(claims, now)
+    }
+
+    /// Judges the claim that names the torrent: a text, or a list with one.
+    fn torrent(&self, claims: &Object, torrent: [u8; 20]) -> Result<(), Refusal> {
+        let name = &self.info_hash_claim;
+        let wrong = |why: &str| Err(Refusal::new(Cause::InfoHash, format_args!("{name}: {why}")));
+        let Some(claim) = claims.get(name) else { return wrong("missing") };
+        let mut named = claim.texts().filter_map(info_hash).peekable();
+        if named.peek().is_none() {
+            return wrong("no info-hash");
+        }
+        if !named.any(|one| one == torrent) {
+            return wrong("another torrent");
+        }
+        Ok(())
     }
 
     /// Judges `exp` and `nbf` alone.

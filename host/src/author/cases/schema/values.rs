@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::bittorrent::{InfoHash, PeerId};
+use crate::text::hex;
 
-/// 40 hexadecimal digits; the default is that of the text `karuta-test-torrent-`.
+/// 40 or 64 hexadecimal digits; the default is that of the text `karuta-test-torrent-`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Hash(pub InfoHash);
@@ -22,7 +23,9 @@ impl TryFrom<String> for Hash {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let hash = InfoHash::from_hex(&text).map(Self);
-        hash.ok_or_else(|| format!("invalid info-hash `{text}`, expected 40 hexadecimal digits"))
+        hash.ok_or_else(|| {
+            format!("invalid info-hash `{text}`, expected 40 hexadecimal digits, or 64 of BEP 52")
+        })
     }
 }
 
@@ -40,7 +43,7 @@ impl Default for Id {
 impl TryFrom<String> for Id {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        if let Some(InfoHash(bytes)) = InfoHash::from_hex(&text) {
+        if let Some(bytes) = hex(&text) {
             return Ok(Self(PeerId(bytes)));
         }
         let mut id = [b'0'; 20];

@@ -1,0 +1,76 @@
+//! What operators type first and YAML takes for something else, in place of the parser's own words.
+
+use super::tree::Position;
+
+/// Bytes of a line that are looked at.
+const LOOKED_AT: usize = 1000;
+
+/// What is to be put in quotes, or otherwise written, on the line where a text stopped being YAML.
+pub(super) fn near(
+    text: &str,
+    Position { line, .. }: Position,
+) -> Option<(Position, &'static str)> {
+    let text = text.lines().nth(line.checked_sub(1)?)?;
+    let (column, hint) = in_line(&text[..text.floor_char_boundary(LOOKED_AT)])?;
+    Some((Position { line, column }, hint))
+}
+
+/// The column, counted from 1, and the hint.
+fn in_line(line: &str) -> Option<(usize, &'static str)> {
+    let text = line.trim_start_matches([' ', '\t']);
+    let indentation = &line[..line.len() - text.len()];
+    if let Some(tab) = indentation.find('\t') {
+        return Some((tab + 1, "a tab, expected blanks"));
+    }
+    let mut quote = None;
+    for (at, letter) in line.char_indices().skip(indentation.len()) {
+        match quote {
+            Some(open) if open == letter => quote = None,
+            Some(_) => {}
+            None if begins_value(&line[..at]) => {
+                if let Some(hint) = of_value(&line[at..]) {
+                    return Some((line[..at].chars().count() + 1, hint));
+                }
+                quote = Some(letter).filter(|letter| matches!(letter, '"' | '\''));
+            }
+            None if letter == '#' => return None,
+            None => {}
+        }
+    }
+    None
+}
+
+/// Whether a value, or a key, begins behind this part of a line.
+fn begins_value(before: &str) -> bool {
+    let bare = before.trim_end();
+    let has_blank = bare.len() < before.len();
+    bare.is_empty() || bare.ends_with(['[', '{', ',']) || (has_blank && bare.ends_with([':', '-']))
+}
+
+/// What a value that begins here is wrongly taken for.
+fn of_value(rest: &str) -> Option<&'static str> {
+    let is_address = |text: &str| {
+        let of_address = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.' | '/');
+        text.matches(':').count() >= 2 && text.chars().all(of_address)
+    };
+    let word = rest.split([' ', ',', ']', '}']).next().unwrap_or_default();
+    match rest.chars().next()? {
+        '@' => Some("a value cannot begin with `@`, expected it in quotes"),
+        '`' => Some("a value cannot begin with a backtick, expected it in quotes"),
+        '%' => Some("a value cannot begin with `%`, expected it in quotes"),
+        '*' if !rest[1..].starts_with(char::is_alphanumeric) => {
+            Some("what begins with `*` is an alias, expected a text in quotes")
+        }
+        '"' if rest.contains('\\') => {
+            Some("a backslash within double quotes, expected single quotes around the text")
+        }
+        '[' => {
+            let (inside, behind) = rest[1..].split_once(']')?;
+            let is_port = behind.starts_with(':');
+            (is_address(inside) && is_port).then_some(
+                "an address in brackets is a list, expected it in quotes, such as \"[::]:6969\"",
+            )
+        }
+        _ => is_address(word).then_some("an IPv6 address, expected it in quotes, such as \"::1\""),
+    }
+}

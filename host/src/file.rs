@@ -1,0 +1,95 @@
+//! Regular files, opened without waiting and read whole within a bound.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+/// Why a file was not read, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error("no such file: `{0}`")]
+    Absent(String),
+    #[error("more than {0} bytes")]
+    TooLong(u64),
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Opens a file, which is not a folder, a pipe or a device: those are read without end, or by nobody.
+pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
+    let shown = path.display();
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Unread::Absent(shown.to_string()),
+        _ => Unread::Unusable(format!("cannot read `{shown}`: {error}")),
+    };
+    let regular = |metadata: Metadata| match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(Unread::Unusable(format!("not a file: `{shown}`"))),
+    };
+    // Some devices act when they are opened.
+    std::fs::metadata(path).map_err(unread).and_then(regular)?;
+    // A pipe may have taken the file's place since.
+    let flags = OFlag::O_NONBLOCK.bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
+    let metadata = file.metadata().map_err(unread).and_then(regular)?;
+    Ok((file, metadata))
+}
+
+/// Reads a whole file of at most `max_size` bytes.
+pub fn read(path: &Path, max_size: u64) -> Result<Vec<u8>, Unread> {
+    let (file, metadata) = open(path)?;
+    read_from(&file, &metadata, max_size)
+        .map_err(|error| Unread::Unusable(format!("cannot read `{}`: {error}", path.display())))?
+        .ok_or(Unread::TooLong(max_size))
+}
+
+/// Reads what an open file holds; `None` where that is more than `max_size` bytes.
+pub fn read_from(
+    mut file: &File,
+    metadata: &Metadata,
+    max_size: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(metadata.len().min(max_size) as usize);
+    file.by_ref().take(max_size.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max_size).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        let socket = folder.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for path in [folder.path(), &pipe, &socket, &link, Path::new("/dev/zero")] {
+            let said = read(path, 9).unwrap_err().to_string();
+            assert_eq!(said, format!("not a file: `{}`", path.display()));
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert!(matches!(read(&path, 9), Err(Unread::Absent(_))));
+        std::fs::write(&path, "123456789").unwrap();
+        assert_eq!(read(&path, 9).unwrap(), b"123456789");
+        assert!(matches!(read(&path, 8), Err(Unread::TooLong(8))));
+        let loop_ = folder.path().join("loop");
+        std::os::unix::fs::symlink(&loop_, &loop_).unwrap();
+        let said = read(&loop_, 9).unwrap_err().to_string();
+        assert!(said.starts_with("cannot read `"), "{said}");
+    }
+}
