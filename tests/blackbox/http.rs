@@ -1,7 +1,7 @@
 //! HTTP announces and scrapes, to the byte.
 
 use karuta_tests::announce::{Announce, escape, torrent};
-use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6};
+use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6, udp};
 use serde_json::Value;
 
 /// The body of an answer, as text that shows every byte.
@@ -178,6 +178,29 @@ fn counts_are_right_after_every_transition() {
         );
         assert_eq!(body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa"), scrape, "step {step}");
     }
+}
+
+#[test]
+fn downloads_are_known_without_peers() {
+    let daemon = Daemon::start("swarms: { limits: { torrents: 1 } }");
+    Announce::of('a').event("started").http(daemon.http).unwrap();
+    Announce::of('a').left(0).event("completed").http(daemon.http).unwrap();
+    let last = Announce::of('a').left(0).event("stopped").dictionary(daemon.http);
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| last.integer(key)), [0, 1, 0]);
+
+    let udp = udp::Client::connect(daemon.udp);
+    assert_eq!(udp.scrape(&[torrent('a'), torrent('b')]), Ok(vec![[0, 1, 0], [0, 0, 0]]));
+    let scraped =
+        bencode::read(&get(daemon.http, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa", &[]).body);
+    let file = scraped.get("files").and_then(|files| files.get("aaaaaaaaaaaaaaaaaaaa")).unwrap();
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| file.integer(key)), [0, 1, 0]);
+
+    // It is no swarm, and in nobody's place; and it goes on from there.
+    assert_eq!(daemon.metric("karuta_swarms "), 0.0);
+    Announce::of('b').http(daemon.http).unwrap();
+    Announce::of('b').event("stopped").http(daemon.http).unwrap();
+    let back = Announce::of('a').left(0).dictionary(daemon.http);
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| back.integer(key)), [1, 1, 0]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ macro_rules! suite {
             torrents_are_limited
             peers_of_a_torrent_are_limited
             peers_of_an_address_are_limited
+            downloads_outlive_their_swarm
             silent_peers_expire
             a_large_swarm_expires
             a_store_does_what_the_model_does
@@ -55,7 +56,7 @@ pub(crate) use suite;
 const LIFETIME: Seconds = 1000;
 
 fn options() -> Options {
-    Options { lifetime: LIFETIME, shards: 8, ..Options::default() }
+    Options { lifetime: LIFETIME, keep_downloads: 0, shards: 8, ..Options::default() }
 }
 
 /// A store, and what an announce of it needs.
@@ -560,6 +561,52 @@ pub fn peers_of_an_address_are_limited<S: Store>(make: impl Fn(Options) -> S) {
     assert_eq!(subject.announce(&of(2, 4)), Err(Refusal::Peers));
 }
 
+pub fn downloads_outlive_their_swarm<S: Store>(make: impl Fn(Options) -> S) {
+    const KEPT: Seconds = 5000;
+    let mut subject =
+        Subject::new(make(Options { keep_downloads: KEPT, max_torrents: 1, ..options() }));
+    let completed = |peer| Update { event: Event::Completed, ..leecher(peer) };
+    let at = |now, update: Update| Update { now, ..update };
+    let other = Update { info_hash: info_hash(1), ..leecher(v4(1)) };
+    // Whoever goes, by a stop or in silence, and whatever its family.
+    for (start, peer) in [(0, v4(1)), (10_000, v6(1))] {
+        subject.enter(&at(start, leecher(peer)));
+        let downloads = subject.enter(&at(start, completed(peer))).completed;
+        assert_eq!(subject.announce(&at(start, other)), Err(Refusal::Torrents));
+        let last = subject.enter(&at(start, stopped(peer)));
+        assert_eq!(last, counts(0, 0, downloads));
+        assert_eq!(subject.counts(0), Some(last));
+        assert_eq!(subject.enter(&at(start, stopped(peer))), last, "a stop of nobody");
+        assert_eq!(subject.totals(), Totals::default());
+        // Neither a swarm nor in its place.
+        subject.enter(&at(start, other));
+        assert_eq!(subject.totals().swarms, 1);
+        subject.enter(&at(start, Update { event: Event::Stopped, ..other }));
+        assert_eq!(subject.counts(1), None, "it was never downloaded");
+        // The torrent comes back, and goes again.
+        let later = start + 100;
+        assert_eq!(subject.enter(&at(later, seeder(v4(2)))), counts(1, 0, downloads));
+        subject.expire(later + LIFETIME + 1);
+        assert_eq!(subject.counts(0), Some(last));
+        subject.expire(later + LIFETIME + 1 + KEPT);
+        assert_eq!(subject.counts(0), Some(last));
+        assert_eq!(
+            subject.enter(&at(later + LIFETIME + KEPT, leecher(peer))),
+            counts(0, 1, downloads)
+        );
+        assert_eq!(
+            subject.enter(&at(later + LIFETIME + KEPT, completed(peer))).completed,
+            downloads + 1
+        );
+        subject.enter(&at(later + LIFETIME + KEPT, stopped(peer)));
+        if start > 0 {
+            subject.expire(later + LIFETIME + 2 * KEPT + 1);
+            assert_eq!(subject.counts(0), None);
+            assert_eq!(subject.enter(&at(30_000, seeder(v4(2)))), counts(1, 0, 0));
+        }
+    }
+}
+
 pub fn silent_peers_expire<S: Store>(make: impl Fn(Options) -> S) {
     let mut subject = Subject::new(make(options()));
     let at = |now, update: Update| Update { now, ..update };
@@ -704,8 +751,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn model_options() -> impl Strategy<Value = Options> {
     let limit = |limits: [u32; 3]| prop::sample::select(limits.to_vec());
-    (any::<bool>(), any::<bool>(), limit([0, 0, 2]), limit([0, 0, 90]), limit([0, 0, 5])).prop_map(
-        |(keep_peer_ids, echo_lone_peer, torrents, peers, address)| Options {
+    let kept = prop::sample::select(vec![0, LIFETIME / 2, 2 * LIFETIME]);
+    let limits = (limit([0, 0, 2]), limit([0, 0, 90]), limit([0, 0, 5]));
+    (any::<bool>(), any::<bool>(), kept, limits).prop_map(
+        |(keep_peer_ids, echo_lone_peer, keep_downloads, (torrents, peers, address))| Options {
+            keep_downloads,
             keep_peer_ids,
             echo_lone_peer,
             max_torrents: torrents.into(),
@@ -720,6 +770,8 @@ fn model_options() -> impl Strategy<Value = Options> {
 struct Model {
     options: Options,
     swarms: BTreeMap<u8, ModelSwarm>,
+    /// What swarms that are gone have left, and when.
+    downloads: BTreeMap<u8, (u32, Seconds)>,
 }
 
 #[derive(Default)]
@@ -769,11 +821,13 @@ impl Model {
                 swarm.peers.remove(&update.peer);
             }
             let counts = self.counts(torrent).unwrap_or_default();
-            self.swarms.retain(|_, swarm| !swarm.peers.is_empty());
+            self.drop_empty(update.now);
             return Ok(counts);
         }
         self.admits(torrent, update.peer)?;
+        let left = self.downloads.remove(&torrent).map_or(0, |(completed, _)| completed);
         let swarm = self.swarms.entry(torrent).or_default();
+        swarm.completed += left;
         let completed = update.event == Event::Completed;
         let peer = ModelPeer {
             seeder: update.seeder || completed,
@@ -787,7 +841,10 @@ impl Model {
     }
 
     fn counts(&self, torrent: u8) -> Option<Counts> {
-        let swarm = self.swarms.get(&torrent)?;
+        let Some(swarm) = self.swarms.get(&torrent) else {
+            let (completed, _) = self.downloads.get(&torrent)?;
+            return Some(counts(0, 0, *completed));
+        };
         let seeders = swarm.peers.values().filter(|peer| peer.seeder).count();
         Some(counts(seeders as u32, (swarm.peers.len() - seeders) as u32, swarm.completed))
     }
@@ -796,7 +853,17 @@ impl Model {
         for swarm in self.swarms.values_mut() {
             swarm.peers.retain(|_, peer| now - peer.announced <= self.options.lifetime);
         }
-        self.swarms.retain(|_, swarm| !swarm.peers.is_empty());
+        self.drop_empty(now);
+        self.downloads.retain(|_, (_, since)| now - *since <= self.options.keep_downloads);
+    }
+
+    fn drop_empty(&mut self, now: Seconds) {
+        let kept = self.options.keep_downloads > 0;
+        for (torrent, swarm) in self.swarms.extract_if(.., |_, swarm| swarm.peers.is_empty()) {
+            if kept && swarm.completed > 0 {
+                self.downloads.insert(torrent, (swarm.completed, now));
+            }
+        }
     }
 
     fn totals(&self) -> Totals {
@@ -899,7 +966,7 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
     let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
     let run = |(options, steps): (Options, Vec<Step>)| {
         let mut subject = Subject::new(make(options));
-        let mut model = Model { options, swarms: BTreeMap::new() };
+        let mut model = Model { options, swarms: BTreeMap::new(), downloads: BTreeMap::new() };
         let (mut now, mut announces) = (0, 0_u32);
         let mut announce =
             |subject: &mut Subject<S>, model: &mut Model, torrent, mut update: Update| {
@@ -949,7 +1016,8 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
 
 pub fn threads_leave_the_totals_right<S: Store>(make: impl Fn(Options) -> S) {
     const THREADS: u16 = 4;
-    let store = make(Options { max_torrents: 5, max_peers_per_address: 3, ..options() });
+    let limits = Options { max_torrents: 5, max_peers_per_address: 3, ..options() };
+    let store = make(Options { keep_downloads: 100, ..limits });
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let store = &store;
@@ -993,7 +1061,8 @@ pub fn threads_leave_the_totals_right<S: Store>(make: impl Fn(Options) -> S) {
     });
 
     let mut subject = Subject::new(store);
-    let left: Vec<_> = (0..8).filter_map(|torrent| subject.counts(torrent)).collect();
+    let known = (0..8).filter_map(|torrent| subject.counts(torrent));
+    let left: Vec<_> = known.filter(|counts| counts.seeders + counts.leechers > 0).collect();
     let Totals { swarms, ipv4, ipv6 } = subject.totals();
     assert_eq!(swarms, left.len() as u64);
     let seeders: u64 = left.iter().map(|counts| u64::from(counts.seeders)).sum();

@@ -88,7 +88,8 @@ pub trait Store: Send + Sync + 'static {
     /// either family whose labels, of the same plan, share one of its prefixes; all others are far.
     /// As many as the plan's far share says are far; near and far ones fill up for each other
     /// where one falls short. The announcing peer itself is never given, and a peer that stopped is given none.
-    /// A download is counted where a peer that is known as a leecher completes, and nowhere else.
+    /// A download is counted where a peer that is known as a leecher completes, and nowhere else. The
+    /// count outlives the swarm's last peer by as long as the store was told, or a little longer.
     fn announce(
         &self,
         update: &Update,
@@ -109,14 +110,16 @@ pub trait Store: Send + Sync + 'static {
         candidates: &mut Vec<Candidate>,
     ) -> impl Future<Output = ()>;
 
-    /// The counts of one swarm; `None` where there is no such swarm.
+    /// The counts of one swarm; `None` where nothing is known of the torrent. Without peers there may be
+    /// downloads still.
     fn counts(&self, info_hash: InfoHash) -> impl Future<Output = Option<Counts>>;
 
     /// What the store can say of a swarm without waiting, for policies that ask in the middle of a
     /// call.
     fn peek(&self, info_hash: InfoHash) -> Option<Counts>;
 
-    /// Removes what has not announced within the last `lifetime` seconds, a slice of the store at
+    /// Removes what has not announced within the last `lifetime` seconds, and downloads that have been
+    /// kept long enough, a slice of the store at
     /// each call, and returns whether this call finished a round. No slice holds a lock for longer
     /// than a fraction of a millisecond. Until then a peer is counted and given as any other; a
     /// round is to be finished well within the lifetime.

@@ -13,8 +13,9 @@ pub enum Small {
 }
 
 impl Small {
-    pub const EMPTY: Self =
-        Self::Pair { len: 0, leechers: 0, completed: 0, records: [V4::EMPTY; 2] };
+    pub fn new(completed: u32) -> Self {
+        Self::Pair { len: 0, leechers: 0, completed, records: [V4::EMPTY; 2] }
+    }
 
     /// At most [`SCANNED`](super::rows::SCANNED) records, leechers first.
     pub fn of(old: &[V4], leechers: usize, completed: u32) -> Self {

@@ -38,12 +38,13 @@ pub struct Found {
 pub const SLICE: usize = 1024;
 
 impl Swarm {
-    pub fn new(with_peer_ids: bool) -> Self {
+    /// A swarm without peers, downloaded as often as is known.
+    pub fn new(with_peer_ids: bool, completed: u32) -> Self {
         if with_peer_ids {
             let (v4, v6) = (List::new(true), List::new(true));
-            Self::Full(Box::new(Full { completed: 0, v4, v6 }))
+            Self::Full(Box::new(Full { completed, v4, v6 }))
         } else {
-            Self::Small(Small::EMPTY)
+            Self::Small(Small::new(completed))
         }
     }
 
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_swarm_is_as_large_as_it_must_be() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let grow = |swarm: &mut Swarm, ports: std::ops::Range<usize>| {
             for port in ports {
                 swarm.insert(v4(port), &ENTRY);
@@ -377,7 +378,7 @@ mod tests {
 
     #[test]
     fn labels_are_kept_while_somebody_has_one() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let label = Label { value: 7, plan: 1 };
         let labelled = Entry { details: Details { label, ..ENTRY.details }, stamp: 60, ..ENTRY };
         for port in 0..20 {
@@ -395,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_swarm_that_expires_becomes_small() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let v6 = SocketAddr::from(([1, 2, 3, 4, 5, 6, 7, 8], 1));
         swarm.insert(v6, &ENTRY);
         swarm.insert(v4(1), &Entry { stamp: 50, ..ENTRY });
