@@ -163,8 +163,15 @@ fn counts_are_right_after_every_transition() {
         ("", 7, (0, 1, 2)),
         ("", 0, (1, 1, 1)),
         ("paused", 0, (0, 1, 2)),
+        // Once while it is known.
+        ("completed", 0, (1, 2, 1)),
+        ("started", 9, (0, 2, 2)),
         ("completed", 0, (1, 2, 1)),
         ("stopped", 3, (0, 2, 1)),
+        ("paused", 9, (0, 2, 2)),
+        ("paused", 9, (0, 2, 2)),
+        ("completed", 0, (1, 3, 1)),
+        ("stopped", 0, (0, 3, 1)),
     ];
     for (step, (event, left, expected)) in steps.into_iter().enumerate() {
         let answer = Announce::of('a').event(event).left(left).dictionary(daemon.http);
@@ -172,9 +179,10 @@ fn counts_are_right_after_every_transition() {
         let found = (counts("complete"), counts("downloaded"), counts("incomplete"));
         assert_eq!(found, expected, "the announce of step {step}");
         let (seeders, downloads, leechers) = expected;
+        let downloaders = leechers - i64::from(event == "paused");
         let scrape = format!(
             "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei{seeders}e10:downloadedi{downloads}e\
-             10:incompletei{leechers}eeee"
+             11:downloadersi{downloaders}e10:incompletei{leechers}eeee"
         );
         assert_eq!(body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa"), scrape, "step {step}");
     }
@@ -221,6 +229,14 @@ fn seeders_are_given_leechers_and_leechers_everybody() {
     given(&daemon, &leecher(2).event("stopped"), &[]);
     given(&daemon, &seeder(3), &[1]);
     given(&daemon, &Announce::of('b').port(1), &[]);
+    // A partial seed gives, and wants nothing.
+    let partial = |port| leecher(port).event("paused");
+    given(&daemon, &partial(5), &[1]);
+    given(&daemon, &partial(6), &[1]);
+    given(&daemon, &seeder(3), &[1]);
+    given(&daemon, &leecher(1), &[3, 4, 5, 6]);
+    given(&daemon, &leecher(5), &[1, 3, 4, 6]);
+    given(&daemon, &seeder(3), &[1, 5]);
 }
 
 #[test]
@@ -246,7 +262,8 @@ fn scrapes_to_the_byte() {
     };
     let entry = |letter: &str, complete: u32, incomplete: u32| {
         format!(
-            "20:{}d8:completei{complete}e10:downloadedi0e10:incompletei{incomplete}ee",
+            "20:{}d8:completei{complete}e10:downloadedi0e11:downloadersi{incomplete}e\
+             10:incompletei{incomplete}ee",
             letter.repeat(20)
         )
     };

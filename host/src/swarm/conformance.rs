@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    Locality, Options, Order, Plan, PlanId, Population, Refusal, Seconds, Store, Totals, Update,
+    Locality, Options, Order, Plan, PlanId, Population, Refusal, Role, Seconds, Store, Totals,
+    Update,
 };
 use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
@@ -25,6 +26,7 @@ macro_rules! suite {
             peer_ids_follow_their_peers
             leechers_are_given_anybody_but_themselves
             seeders_are_given_leechers
+            partial_seeds_are_given_downloaders
             families_are_given_as_wanted
             answers_are_appended
             every_choice_is_equally_likely
@@ -170,12 +172,12 @@ fn addresses(peers: &Peers) -> Vec<SocketAddr> {
 }
 
 fn counts(seeders: u32, leechers: u32, completed: u32) -> Counts {
-    Counts { seeders, leechers, completed }
+    Counts { seeders, leechers, completed, partial_seeds: 0 }
 }
 
 pub fn roles_follow_every_event<S: Store>(make: impl Fn(Options) -> S) {
     use Event::{Completed, None, Paused, Started, Stopped};
-    // One peer's announces: event, whether nothing is left, and the counts after it.
+    // One peer's announces: event, whether nothing is left, and seeders, leechers and downloads after it.
     let cases: &[&[(Event, bool, [u32; 3])]] = &[
         &[(Started, false, [0, 1, 0]), (None, false, [0, 1, 0]), (Stopped, false, [0, 0, 0])],
         &[(Started, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (None, true, [1, 0, 1])],
@@ -187,9 +189,21 @@ pub fn roles_follow_every_event<S: Store>(make: impl Fn(Options) -> S) {
         // Whatever is left, whoever completes is a seeder.
         &[(Started, false, [0, 1, 0]), (Completed, false, [1, 0, 1])],
         &[(None, true, [1, 0, 0]), (None, false, [0, 1, 0]), (Completed, true, [1, 0, 1])],
+        // Once while it is known, however often it says so.
+        &[(Started, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (Started, false, [0, 1, 1])],
+        &[
+            (Started, false, [0, 1, 0]),
+            (Completed, true, [1, 0, 1]),
+            (Started, false, [0, 1, 1]),
+            (Completed, true, [1, 0, 1]),
+            (Paused, false, [0, 1, 1]),
+            (Completed, true, [1, 0, 1]),
+        ],
         // A partial seed is a leecher (BEP 21).
-        &[(Started, false, [0, 1, 0]), (Paused, false, [0, 1, 0])],
-        &[(Started, true, [1, 0, 0]), (Paused, false, [0, 1, 0])],
+        &[(Started, false, [0, 1, 0]), (Paused, false, [0, 1, 0]), (None, false, [0, 1, 0])],
+        &[(Started, true, [1, 0, 0]), (Paused, false, [0, 1, 0]), (None, true, [1, 0, 0])],
+        &[(Paused, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (Stopped, true, [0, 0, 1])],
+        &[(Paused, true, [0, 1, 0]), (Paused, false, [0, 1, 0]), (Stopped, false, [0, 0, 0])],
         &[(Started, false, [0, 1, 0]), (Started, false, [0, 1, 0]), (Started, true, [1, 0, 0])],
     ];
     for case in cases {
@@ -205,9 +219,12 @@ pub fn roles_follow_every_event<S: Store>(make: impl Fn(Options) -> S) {
                 }
                 for &(event, seeder, [seeders, leechers, completed]) in *case {
                     let after = subject.enter(&Update { event, seeder, ..leecher(peer) });
-                    let expected = counts(seeders + others, leechers + others, completed);
+                    let expected = Counts {
+                        partial_seeds: u32::from(event == Paused),
+                        ..counts(seeders + others, leechers + others, completed)
+                    };
                     assert_eq!(after, expected, "{case:?}, {event:?}");
-                    let kept = (after != Counts::default()).then_some(after);
+                    let kept = (seeders + leechers + others > 0).then_some(after);
                     assert_eq!(subject.counts(0), kept, "{case:?}, {event:?}");
                 }
             }
@@ -297,6 +314,46 @@ pub fn leechers_are_given_anybody_but_themselves<S: Store>(make: impl Fn(Options
             assert_eq!(different.len(), given.len());
             assert!(given.iter().all(|peer| others.contains(peer)));
         }
+    }
+}
+
+pub fn partial_seeds_are_given_downloaders<S: Store>(make: impl Fn(Options) -> S) {
+    // Ten of each role and family, whatever order they come in: small, and beyond any index.
+    for (unit, step) in [(3, 7), (200, 77)] {
+        let mut subject = Subject::new(make(options()));
+        let event = |number: u16| if number / unit == 1 { Event::Paused } else { Event::None };
+        let update = |number: u16, peer| Update {
+            event: event(number),
+            seeder: number / unit == 2,
+            ..leecher(peer)
+        };
+        let all = 3 * unit;
+        for number in 0..all {
+            for peer in [v4(number * step % all), v6(number * step % all)] {
+                subject.enter(&Update { want: 0, ..update(number * step % all, peer) });
+            }
+        }
+        let roles = Counts {
+            partial_seeds: 2 * u32::from(unit),
+            ..counts(2 * u32::from(unit), 4 * u32::from(unit), 0)
+        };
+        assert_eq!(subject.counts(0), Some(roles));
+        for number in [0, 1, unit, all - unit - 1, all - unit, all - 1] {
+            for me in [v4(number), v6(number)] {
+                let gives = number >= unit;
+                let mut others = both(0..if gives { unit } else { all });
+                others.retain(|&other| other != me);
+                others.sort_unstable();
+                assert_eq!(subject.given(&update(number, me)), others);
+            }
+        }
+        // Until it announces otherwise, and in all counts but one a leecher.
+        assert_eq!(subject.enter(&leecher(v4(unit))).partial_seeds, roles.partial_seeds - 1);
+        assert_eq!(subject.enter(&stopped(v4(unit + 1))).partial_seeds, roles.partial_seeds - 2);
+        let leechers = subject.totals().ipv4.leechers;
+        assert_eq!(leechers, u64::from(2 * unit) - 1);
+        subject.expire(LIFETIME + 1);
+        assert_eq!(subject.counts(0), None);
     }
 }
 
@@ -729,7 +786,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             only,
             locality,
         });
-    let event = prop_oneof![2 => Just(Event::None), 1 => Just(Event::Stopped)];
+    let event = prop_oneof![
+        3 => Just(Event::None),
+        2 => Just(Event::Stopped),
+        1 => Just(Event::Paused),
+    ];
     let crowd = (torrent, 0..300_u16, 0..400_u16, event, any::<bool>(), localities()).prop_map(
         |(torrent, first, count, event, seeder, locality)| Step::Crowd {
             torrent,
@@ -781,7 +842,9 @@ struct ModelSwarm {
 }
 
 struct ModelPeer {
-    seeder: bool,
+    role: Role,
+    /// A download of it was counted.
+    downloaded: bool,
     peer_id: PeerId,
     announced: Seconds,
     locality: Option<Locality>,
@@ -828,15 +891,24 @@ impl Model {
         let left = self.downloads.remove(&torrent).map_or(0, |(completed, _)| completed);
         let swarm = self.swarms.entry(torrent).or_default();
         swarm.completed += left;
-        let completed = update.event == Event::Completed;
+        let before = swarm.peers.get(&update.peer);
+        let was_counted = before.is_some_and(|before| before.downloaded);
+        let was_leecher = before.is_some_and(|before| before.role != Role::Seeder);
+        let downloaded = update.event == Event::Completed && was_leecher && !was_counted;
         let peer = ModelPeer {
-            seeder: update.seeder || completed,
+            role: match (update.event, update.seeder) {
+                (Event::Completed, _) => Role::Seeder,
+                (Event::Paused, _) => Role::PartialSeed,
+                (_, true) => Role::Seeder,
+                (_, false) => Role::Downloader,
+            },
+            downloaded: was_counted || downloaded,
             peer_id: update.peer_id,
             announced: update.now,
             locality: update.locality,
         };
-        let before = swarm.peers.insert(update.peer, peer);
-        swarm.completed += u32::from(completed && before.is_some_and(|before| !before.seeder));
+        swarm.peers.insert(update.peer, peer);
+        swarm.completed += u32::from(downloaded);
         Ok(self.counts(torrent).unwrap())
     }
 
@@ -845,8 +917,11 @@ impl Model {
             let (completed, _) = self.downloads.get(&torrent)?;
             return Some(counts(0, 0, *completed));
         };
-        let seeders = swarm.peers.values().filter(|peer| peer.seeder).count();
-        Some(counts(seeders as u32, (swarm.peers.len() - seeders) as u32, swarm.completed))
+        let of = |role| swarm.peers.values().filter(|peer| peer.role == role).count() as u32;
+        let [downloaders, partial_seeds, seeders] =
+            [Role::Downloader, Role::PartialSeed, Role::Seeder].map(of);
+        let counts = counts(seeders, downloaders + partial_seeds, swarm.completed);
+        Some(Counts { partial_seeds, ..counts })
     }
 
     fn expire(&mut self, now: Seconds) {
@@ -870,7 +945,8 @@ impl Model {
         let mut totals = Totals { swarms: self.swarms.len() as u64, ..Totals::default() };
         for (address, peer) in self.swarms.values().flat_map(|swarm| &swarm.peers) {
             let family = if address.is_ipv4() { &mut totals.ipv4 } else { &mut totals.ipv6 };
-            *(if peer.seeder { &mut family.seeders } else { &mut family.leechers }) += 1;
+            let seeder = peer.role == Role::Seeder;
+            *(if seeder { &mut family.seeders } else { &mut family.leechers }) += 1;
         }
         totals
     }
@@ -885,14 +961,14 @@ impl Model {
             return;
         }
         let swarm = &self.swarms[&torrent].peers;
-        let i_seed = swarm[&update.peer].seeder;
+        let i_give = swarm[&update.peer].role != Role::Downloader;
         let wanted = |family| update.only.is_none_or(|only| only == family);
         let may_be_given: BTreeSet<_> = swarm
             .iter()
             .filter(|(address, peer)| {
                 **address != update.peer
                     && wanted(Family::of(address.ip()))
-                    && !(i_seed && peer.seeder)
+                    && !(i_give && peer.role != Role::Downloader)
             })
             .map(|(address, _)| *address)
             .collect();
@@ -929,7 +1005,7 @@ impl Model {
 }
 
 impl Model {
-    /// How many of the plan's prefixes a peer does not share, and whether it is a leecher.
+    /// How many of the plan's prefixes a peer does not share, and whether it is a downloader.
     fn class(mine: &Locality, peer: &ModelPeer) -> (usize, bool) {
         let shares = |level: &usize| {
             let bits = mine.plan.prefix(*level);
@@ -939,7 +1015,7 @@ impl Model {
             })
         };
         let levels = mine.plan.levels();
-        ((0..levels).find(shares).unwrap_or(levels), !peer.seeder)
+        ((0..levels).find(shares).unwrap_or(levels), peer.role == Role::Downloader)
     }
 
     /// The classes that an answer takes out of those that there are, one by one.
@@ -949,7 +1025,7 @@ impl Model {
         let mut near = want - mine.plan.far_share(want).min(far);
         match mine.plan.order() {
             Order::NearFirst => all.sort_unstable(),
-            Order::RoleFirst => all.sort_unstable_by_key(|&(level, leecher)| (leecher, level)),
+            Order::RoleFirst => all.sort_unstable_by_key(|&(level, takes)| (takes, level)),
         }
         all.retain(|&(level, _)| {
             let taken = is_far(level) || near > 0;

@@ -8,7 +8,7 @@ use dashmap::{DashMap, Entry, OccupiedEntry};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
+use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod choice;
@@ -122,22 +122,21 @@ impl Memory {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) -> Result<Counts, Refusal> {
-        let completed = update.event == Event::Completed;
         let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
             details: Details {
                 peer_id: update.peer_id,
                 label: Label::of(update.locality.as_ref()),
             },
-            // As chihaya has it, whoever completes is a seeder, whatever is left.
-            seeder: update.seeder || completed,
+            role: update.role(),
+            completes: update.event == Event::Completed,
         };
         match self.swarms.entry(update.info_hash) {
             Entry::Occupied(mut slot) => {
                 let swarm = slot.get_mut();
                 let before = swarm.populations();
-                let place = if let Some((place, was_seeder)) = swarm.update(update.peer, &entry) {
-                    if completed && !was_seeder {
+                let place = if let Some((place, downloaded)) = swarm.update(update.peer, &entry) {
+                    if downloaded {
                         swarm.count_download();
                     }
                     place
@@ -146,7 +145,7 @@ impl Memory {
                     swarm.insert(update.peer, &entry)
                 };
                 self.tally.moved(update.info_hash, before, swarm.populations());
-                self.answer(swarm, place, update, entry.seeder, rng, peers);
+                self.answer(swarm, place, update, entry.role, rng, peers);
                 Ok(swarm.counts())
             }
             Entry::Vacant(slot) => {
@@ -159,7 +158,7 @@ impl Memory {
                 let mut swarm = Swarm::new(self.options.keep_peer_ids, completed);
                 let place = swarm.insert(update.peer, &entry);
                 self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
-                self.answer(&swarm, place, update, entry.seeder, rng, peers);
+                self.answer(&swarm, place, update, entry.role, rng, peers);
                 let counts = swarm.counts();
                 slot.insert(swarm);
                 Ok(counts)
@@ -202,12 +201,13 @@ impl Memory {
         swarm: &Swarm,
         place: Place,
         update: &Update,
-        seeder: bool,
+        role: Role,
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) {
+        let gives = role != Role::Downloader;
         let (want, only, locality) = (update.want, update.only, update.locality.as_ref());
-        let given = swarm.choose(place, &Wanted { seeder, want, only, locality }, rng, peers);
+        let given = swarm.choose(place, &Wanted { gives, want, only, locality }, rng, peers);
         if given == 0 && want > 0 && self.options.echo_lone_peer {
             swarm.echo(place, only, peers);
         }
