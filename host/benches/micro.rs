@@ -57,7 +57,7 @@ fn packet() -> Vec<u8> {
 
 fn encoding(criterion: &mut Criterion) {
     let peers = Peers { ipv4: vec![1; 6 * WANT as usize], ..Peers::default() };
-    let counts = Counts { seeders: 8, leechers: 56, completed: 3 };
+    let counts = Counts { seeders: 8, leechers: 56, partial_seeds: 0, completed: 3 };
     let header = Header::parse(&packet()).expect("an announce");
     let mut out = Vec::new();
     criterion.bench_function("encode/udp", |bencher| {

@@ -1,7 +1,7 @@
 //! HTTP announces and scrapes, to the byte.
 
 use karuta_tests::announce::{Announce, escape, torrent};
-use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6};
+use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6, udp};
 use serde_json::Value;
 
 /// The body of an answer, as text that shows every byte.
@@ -163,8 +163,15 @@ fn counts_are_right_after_every_transition() {
         ("", 7, (0, 1, 2)),
         ("", 0, (1, 1, 1)),
         ("paused", 0, (0, 1, 2)),
+        // Once while it is known.
+        ("completed", 0, (1, 2, 1)),
+        ("started", 9, (0, 2, 2)),
         ("completed", 0, (1, 2, 1)),
         ("stopped", 3, (0, 2, 1)),
+        ("paused", 9, (0, 2, 2)),
+        ("paused", 9, (0, 2, 2)),
+        ("completed", 0, (1, 3, 1)),
+        ("stopped", 0, (0, 3, 1)),
     ];
     for (step, (event, left, expected)) in steps.into_iter().enumerate() {
         let answer = Announce::of('a').event(event).left(left).dictionary(daemon.http);
@@ -172,12 +179,36 @@ fn counts_are_right_after_every_transition() {
         let found = (counts("complete"), counts("downloaded"), counts("incomplete"));
         assert_eq!(found, expected, "the announce of step {step}");
         let (seeders, downloads, leechers) = expected;
+        let downloaders = leechers - i64::from(event == "paused");
         let scrape = format!(
             "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei{seeders}e10:downloadedi{downloads}e\
-             10:incompletei{leechers}eeee"
+             11:downloadersi{downloaders}e10:incompletei{leechers}eeee"
         );
         assert_eq!(body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa"), scrape, "step {step}");
     }
+}
+
+#[test]
+fn downloads_are_known_without_peers() {
+    let daemon = Daemon::start("swarms: { limits: { torrents: 1 } }");
+    Announce::of('a').event("started").http(daemon.http).unwrap();
+    Announce::of('a').left(0).event("completed").http(daemon.http).unwrap();
+    let last = Announce::of('a').left(0).event("stopped").dictionary(daemon.http);
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| last.integer(key)), [0, 1, 0]);
+
+    let udp = udp::Client::connect(daemon.udp);
+    assert_eq!(udp.scrape(&[torrent('a'), torrent('b')]), Ok(vec![[0, 1, 0], [0, 0, 0]]));
+    let scraped =
+        bencode::read(&get(daemon.http, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa", &[]).body);
+    let file = scraped.get("files").and_then(|files| files.get("aaaaaaaaaaaaaaaaaaaa")).unwrap();
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| file.integer(key)), [0, 1, 0]);
+
+    // It is no swarm, and in nobody's place; and it goes on from there.
+    assert_eq!(daemon.metric("karuta_swarms "), 0.0);
+    Announce::of('b').http(daemon.http).unwrap();
+    Announce::of('b').event("stopped").http(daemon.http).unwrap();
+    let back = Announce::of('a').left(0).dictionary(daemon.http);
+    assert_eq!(["complete", "downloaded", "incomplete"].map(|key| back.integer(key)), [1, 1, 0]);
 }
 
 #[test]
@@ -198,6 +229,14 @@ fn seeders_are_given_leechers_and_leechers_everybody() {
     given(&daemon, &leecher(2).event("stopped"), &[]);
     given(&daemon, &seeder(3), &[1]);
     given(&daemon, &Announce::of('b').port(1), &[]);
+    // A partial seed gives, and wants nothing.
+    let partial = |port| leecher(port).event("paused");
+    given(&daemon, &partial(5), &[1]);
+    given(&daemon, &partial(6), &[1]);
+    given(&daemon, &seeder(3), &[1]);
+    given(&daemon, &leecher(1), &[3, 4, 5, 6]);
+    given(&daemon, &leecher(5), &[1, 3, 4, 6]);
+    given(&daemon, &seeder(3), &[1, 5]);
 }
 
 #[test]
@@ -223,7 +262,8 @@ fn scrapes_to_the_byte() {
     };
     let entry = |letter: &str, complete: u32, incomplete: u32| {
         format!(
-            "20:{}d8:completei{complete}e10:downloadedi0e10:incompletei{incomplete}ee",
+            "20:{}d8:completei{complete}e10:downloadedi0e11:downloadersi{incomplete}e\
+             10:incompletei{incomplete}ee",
             letter.repeat(20)
         )
     };

@@ -118,7 +118,11 @@ fn anybody_may_leave_but_only_members_complete() {
         let answer = get(daemon.http, "/scrape/full?info_hash=aaaaaaaaaaaaaaaaaaaa", &[]);
         answer.body_text()
     };
-    assert!(counts().contains("d8:completei0e10:downloadedi0e10:incompletei1ee"), "{}", counts());
+    assert!(
+        counts().contains("d8:completei0e10:downloadedi0e11:downloadersi1e10:incompletei1ee"),
+        "{}",
+        counts()
+    );
     // A member that has been shut out in between may leave.
     replace(&daemon, &USERS.replace("\"id\": 7", "\"enabled\": false"));
     eventually("the new list counts", || {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use karuta_tests::announce::{Announce, torrent, url_data};
 use karuta_tests::udp::{self, Client};
-use karuta_tests::{Daemon, LISTENERS, eventually, ipv6};
+use karuta_tests::{Daemon, LISTENERS, eventually, get, ipv6};
 
 /// A daemon whose UDP listener has more settings.
 fn daemon(udp: &str) -> Daemon {
@@ -78,6 +78,16 @@ fn scrapes_to_the_byte() {
 }
 
 #[test]
+fn event_4_tells_a_partial_seed() {
+    let daemon = Daemon::start("");
+    let client = Client::connect(daemon.udp);
+    let reply = Announce::of('a').event("paused").udp(&client).unwrap();
+    assert_eq!((reply.seeders, reply.leechers), (0, 1));
+    let scraped = get(daemon.http, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa", &[]).body_text();
+    assert!(scraped.contains("11:downloadersi0e10:incompletei1e"), "{scraped}");
+}
+
+#[test]
 fn both_transports_share_the_swarms() {
     let daemon = Daemon::start("");
     let client = Client::connect(daemon.udp);
@@ -123,7 +133,7 @@ fn malformed_packets_have_their_texts() {
     let cases = [
         (announce[..97].to_vec(), "malformed packet"),
         (announce[..16].to_vec(), "malformed packet"),
-        (at(80, &[0, 0, 0, 4]), "malformed event ID"),
+        (at(80, &[0, 0, 0, 5]), "malformed event ID"),
         (at(96, &[0, 0]), "invalid port"),
         (with(&[2]), "malformed packet"),
         (with(&[2, 5, b'/']), "malformed packet"),

@@ -92,7 +92,7 @@ pub fn write_failure(out: &mut Vec<u8>, reason: &str, retry: Option<Retry>) {
     body.end();
 }
 
-/// Appends the answer to a scrape (BEP 48). Sorts `files`; an info-hash that is there twice is
+/// Appends the answer to a scrape (BEP 48; `downloaders` is BEP 21). Sorts `files`; an info-hash that is there twice is
 /// written once.
 pub fn write_scrape(out: &mut Vec<u8>, files: &mut [(InfoHash, Counts)]) {
     files.sort_unstable_by_key(|file| file.0);
@@ -108,6 +108,8 @@ pub fn write_scrape(out: &mut Vec<u8>, files: &mut [(InfoHash, Counts)]) {
         body.integer(counts.seeders);
         body.string("downloaded");
         body.integer(counts.completed);
+        body.string("downloaders");
+        body.integer(counts.leechers.saturating_sub(counts.partial_seeds));
         body.string("incomplete");
         body.integer(counts.leechers);
         body.end();
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COUNTS: Counts = Counts { seeders: 3, leechers: 2, completed: 7 };
+    const COUNTS: Counts = Counts { seeders: 3, leechers: 2, partial_seeds: 0, completed: 7 };
 
     fn some_peers() -> Peers {
         let mut peers = Peers::default();
@@ -237,12 +239,13 @@ mod tests {
     fn scrapes_are_sorted_and_unique() {
         let [a, b] = [InfoHash([b'a'; 20]), InfoHash([b'b'; 20])];
         let mut out = Vec::new();
-        write_scrape(&mut out, &mut [(b, COUNTS), (a, Counts::default()), (b, COUNTS)]);
+        let one_partial = Counts { partial_seeds: 1, ..COUNTS };
+        write_scrape(&mut out, &mut [(b, one_partial), (a, Counts::default()), (b, one_partial)]);
         assert_eq!(
             out.escape_ascii().to_string(),
             "d5:filesd\
-            20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei0ee\
-            20:bbbbbbbbbbbbbbbbbbbbd8:completei3e10:downloadedi7e10:incompletei2eeee"
+            20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e11:downloadersi0e10:incompletei0ee\
+            20:bbbbbbbbbbbbbbbbbbbbd8:completei3e10:downloadedi7e11:downloadersi1e10:incompletei2eeee"
         );
     }
 

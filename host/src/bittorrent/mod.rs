@@ -84,7 +84,10 @@ pub enum PeerForm {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     pub seeders: u32,
+    /// All that are no seeders.
     pub leechers: u32,
+    /// Those of the leechers that want no more (BEP 21).
+    pub partial_seeds: u32,
     pub completed: u32,
 }
 

@@ -85,6 +85,8 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
         1 => Event::Completed,
         2 => Event::Started,
         3 => Event::Stopped,
+        // Not BEP 15, but what libtorrent makes of BEP 21 here.
+        4 => Event::Paused,
         _ => return Err(Invalid::EventId),
     };
     read_options(rest, url_data)?;
@@ -238,7 +240,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const COUNTS: Counts = Counts { seeders: 3, leechers: 2, completed: 7 };
+    const COUNTS: Counts = Counts { seeders: 3, leechers: 2, partial_seeds: 1, completed: 7 };
     const ID: u64 = 0x0123_4567_89ab_cdef;
     const TRANSACTION: u32 = 0xfeed_beef;
 
@@ -364,7 +366,7 @@ mod tests {
         for short in [&whole[..97], &whole[..16], &whole[..15], &wide[..109], &wide[..98]] {
             assert_eq!(text(short), Err("malformed packet".to_owned()));
         }
-        for event in [4, 0xff] {
+        for event in [5, 0xff] {
             let packet = Sent { event, ..Sent::new() }.bytes(&[]);
             assert_eq!(text(&packet), Err("malformed event ID".to_owned()));
         }
@@ -392,6 +394,7 @@ mod tests {
             (1, Event::Completed),
             (2, Event::Started),
             (3, Event::Stopped),
+            (4, Event::Paused),
             (0xffff_ff01, Event::Completed),
         ] {
             let packet = Sent { event: sent, ..Sent::new() }.bytes(&[]);

@@ -39,6 +39,17 @@ const MAX_STORAGE: u64 = 64 << 30;
 /// Checks what needs nothing but the configuration.
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
     tracker(&config.tracker)?;
+    // Swarms know whole seconds.
+    let keep_downloads = config.swarms.keep_downloads;
+    if !keep_downloads.is_zero() && keep_downloads < SECOND {
+        return problem(
+            "swarms.keep_downloads",
+            format!(
+                "{} is too short, expected at least 1s, or 0s for none",
+                show_duration(keep_downloads)
+            ),
+        );
+    }
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;

@@ -218,12 +218,25 @@ impl Default for ErrorBudget {
 }
 
 /// What is kept of swarms.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Swarms {
     pub limits: SwarmLimits,
     /// Whether dictionary answers carry `peer id` (BEP 3), which costs memory.
     pub keep_peer_ids: bool,
+    /// How long the downloads of a torrent are known after its last peer; 0: not at all.
+    #[serde(deserialize_with = "values::duration")]
+    pub keep_downloads: Duration,
+}
+
+impl Default for Swarms {
+    fn default() -> Self {
+        Self {
+            limits: SwarmLimits::default(),
+            keep_peer_ids: false,
+            keep_downloads: Duration::from_hours(24),
+        }
+    }
 }
 
 /// How many there may be; 0: any number.

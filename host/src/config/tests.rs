@@ -200,10 +200,12 @@ policies:
     limits: { memory: 64KiB, deadline: 500ms }
     allow: { http: ["http://[::ffff:192.0.2.1]:8080/api"] }
 state_dir: state
+swarms: { keep_downloads: 0s }
 "#,
         )
         .unwrap();
     assert_eq!(config.tracker.announce_interval, Duration::from_mins(90));
+    assert_eq!(config.swarms.keep_downloads, Duration::ZERO);
     assert_eq!(config.tracker.peer_lifetime, Duration::from_secs(86_401));
     let real_ip = config.http[0].real_ip.as_ref().unwrap();
     assert_eq!(real_ip.header, "x-real-ip");

@@ -282,6 +282,7 @@ fn options(config: &Config) -> Options {
     let limits = config.swarms.limits;
     Options {
         lifetime: seconds(config.tracker.peer_lifetime),
+        keep_downloads: seconds(config.swarms.keep_downloads),
         keep_peer_ids: config.swarms.keep_peer_ids,
         echo_lone_peer: config.tracker.echo_lone_peer,
         max_torrents: limits.torrents as u64,

@@ -26,9 +26,9 @@ pub struct Plan {
 /// What is preferred to what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Near peers first; among equally near ones, seeders first for a leecher.
+    /// Near peers first; among equally near ones, seeders and partial seeds first for a downloader.
     NearFirst,
-    /// Seeders first for a leecher, near ones before far ones.
+    /// Seeders and partial seeds first for a downloader, near ones before far ones.
     RoleFirst,
 }
 

@@ -4,15 +4,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, Entry, OccupiedEntry};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Candidate, Refusal, Seconds, Store, Totals, Update};
+use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod choice;
 mod columns;
+mod downloads;
 mod fetch;
 mod full;
 mod growth;
@@ -32,6 +33,7 @@ mod tally;
 
 use choice::Wanted;
 use columns::Details;
+use downloads::Downloads;
 use full::Place;
 use label::Label;
 use record::Lifetime;
@@ -44,6 +46,8 @@ use tally::Tally;
 pub struct Options {
     /// Seconds that a peer stays without announcing.
     pub lifetime: Seconds,
+    /// Seconds that the downloads of a swarm are known without a peer; 0: not at all.
+    pub keep_downloads: Seconds,
     /// Whether peer ids are kept, for answers that carry them.
     pub keep_peer_ids: bool,
     /// Whether an answer that would hold nobody holds the announcing peer itself.
@@ -61,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             lifetime: 45 * 60,
+            keep_downloads: 24 * 60 * 60,
             keep_peer_ids: false,
             echo_lone_peer: false,
             max_torrents: 0,
@@ -73,14 +78,17 @@ impl Default for Options {
 
 /// A [`Store`] in memory, whose calls never wait.
 ///
-/// An announce takes one lock, that of the shard its swarm is in. A swarm is dropped with its last
-/// peer, and its count of downloads with it. A limit refuses only what is new. It is never exceeded,
-/// however many threads announce at once; while one thread makes room, another may still be refused.
+/// An announce takes one lock, that of the shard its swarm is in, and a second where a swarm begins
+/// or ends: a swarm is dropped with its last peer, and leaves its count of downloads to the next. A
+/// limit refuses only what is new. It is never exceeded, however many threads announce at once;
+/// while one thread makes room, another may still be refused.
 #[derive(Debug)]
 pub struct Memory {
     options: Options,
     lifetime: Lifetime,
     swarms: DashMap<InfoHash, Swarm, RandomState>,
+    /// Of swarms that are gone. Locked while their shard is, never the other way round.
+    downloads: Downloads,
     tally: Tally,
     /// The swarms there are, counted before one is added so that the limit holds.
     torrents: AtomicU64,
@@ -100,6 +108,7 @@ impl Memory {
             options,
             lifetime: Lifetime::from_seconds(options.lifetime),
             swarms: DashMap::with_hasher_and_shard_amount(RandomState::new(), shards),
+            downloads: Downloads::new(options.keep_downloads, shards),
             tally: Tally::default(),
             torrents: AtomicU64::new(0),
             addresses: DashMap::with_hasher_and_shard_amount(RandomState::new(), address_shards),
@@ -113,22 +122,21 @@ impl Memory {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) -> Result<Counts, Refusal> {
-        let completed = update.event == Event::Completed;
         let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
             details: Details {
                 peer_id: update.peer_id,
                 label: Label::of(update.locality.as_ref()),
             },
-            // As chihaya has it, whoever completes is a seeder, whatever is left.
-            seeder: update.seeder || completed,
+            role: update.role(),
+            completes: update.event == Event::Completed,
         };
         match self.swarms.entry(update.info_hash) {
             Entry::Occupied(mut slot) => {
                 let swarm = slot.get_mut();
                 let before = swarm.populations();
-                let place = if let Some((place, was_seeder)) = swarm.update(update.peer, &entry) {
-                    if completed && !was_seeder {
+                let place = if let Some((place, downloaded)) = swarm.update(update.peer, &entry) {
+                    if downloaded {
                         swarm.count_download();
                     }
                     place
@@ -137,7 +145,7 @@ impl Memory {
                     swarm.insert(update.peer, &entry)
                 };
                 self.tally.moved(update.info_hash, before, swarm.populations());
-                self.answer(swarm, place, update, entry.seeder, rng, peers);
+                self.answer(swarm, place, update, entry.role, rng, peers);
                 Ok(swarm.counts())
             }
             Entry::Vacant(slot) => {
@@ -146,10 +154,11 @@ impl Memory {
                     self.torrents.fetch_sub(1, Ordering::Relaxed);
                     return Err(refusal);
                 }
-                let mut swarm = Swarm::new(self.options.keep_peer_ids);
+                let completed = self.downloads.take(update.info_hash);
+                let mut swarm = Swarm::new(self.options.keep_peer_ids, completed);
                 let place = swarm.insert(update.peer, &entry);
                 self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
-                self.answer(&swarm, place, update, entry.seeder, rng, peers);
+                self.answer(&swarm, place, update, entry.role, rng, peers);
                 let counts = swarm.counts();
                 slot.insert(swarm);
                 Ok(counts)
@@ -157,9 +166,9 @@ impl Memory {
         }
     }
 
-    fn stop(&self, info_hash: InfoHash, peer: SocketAddr) -> Counts {
+    fn stop(&self, info_hash: InfoHash, peer: SocketAddr, now: Seconds) -> Counts {
         let Entry::Occupied(mut slot) = self.swarms.entry(info_hash) else {
-            return Counts::default();
+            return self.left_behind(info_hash).unwrap_or_default();
         };
         let swarm = slot.get_mut();
         let before = swarm.populations();
@@ -168,11 +177,23 @@ impl Memory {
         }
         self.tally.moved(info_hash, before, swarm.populations());
         let counts = swarm.counts();
-        if swarm.len() == 0 {
+        self.drop_if_empty(slot, now);
+        counts
+    }
+
+    /// Drops a swarm without peers, but for its downloads.
+    fn drop_if_empty(&self, slot: OccupiedEntry<InfoHash, Swarm>, now: Seconds) {
+        if slot.get().len() == 0 {
+            self.downloads.keep(*slot.key(), slot.get().counts().completed, now);
             slot.remove();
             self.torrents.fetch_sub(1, Ordering::Relaxed);
         }
-        counts
+    }
+
+    /// What is known of a torrent without peers.
+    fn left_behind(&self, info_hash: InfoHash) -> Option<Counts> {
+        let completed = self.downloads.get(info_hash)?;
+        Some(Counts { completed, ..Counts::default() })
     }
 
     fn answer(
@@ -180,12 +201,13 @@ impl Memory {
         swarm: &Swarm,
         place: Place,
         update: &Update,
-        seeder: bool,
+        role: Role,
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) {
+        let gives = role != Role::Downloader;
         let (want, only, locality) = (update.want, update.only, update.locality.as_ref());
-        let given = swarm.choose(place, &Wanted { seeder, want, only, locality }, rng, peers);
+        let given = swarm.choose(place, &Wanted { gives, want, only, locality }, rng, peers);
         if given == 0 && want > 0 && self.options.echo_lone_peer {
             swarm.echo(place, only, peers);
         }
@@ -275,7 +297,7 @@ impl Store for Memory {
         peers: &mut Peers,
     ) -> Result<Counts, Refusal> {
         if update.event == Event::Stopped {
-            Ok(self.stop(update.info_hash, update.peer))
+            Ok(self.stop(update.info_hash, update.peer, update.now))
         } else {
             self.enter(update, rng, peers)
         }
@@ -310,7 +332,8 @@ impl Store for Memory {
     }
 
     fn peek(&self, info_hash: InfoHash) -> Option<Counts> {
-        self.swarms.get(&info_hash).map(|swarm| swarm.counts())
+        let swarm = self.swarms.get(&info_hash).map(|swarm| swarm.counts());
+        swarm.or_else(|| self.left_behind(info_hash))
     }
 
     async fn expire(&self, now: Seconds) -> bool {

@@ -25,7 +25,7 @@ pub struct Update {
     /// What the client calls itself; kept only where answers need it, and no key to anything.
     pub peer_id: PeerId,
     pub event: Event,
-    /// Nothing is left to download. Who completes is a seeder in any case.
+    /// Nothing is left to download.
     pub seeder: bool,
     /// How many other peers are wanted at most.
     pub want: usize,
@@ -35,6 +35,28 @@ pub struct Update {
     /// peers will do.
     pub locality: Option<Locality>,
     pub now: Seconds,
+}
+
+/// What a peer does in its swarm, from those that take to those that only give.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    Downloader,
+    /// It has not all, and wants no more (BEP 21): a leecher in all counts but one.
+    PartialSeed,
+    Seeder,
+}
+
+impl Update {
+    /// The peer's role from now until it announces again.
+    pub fn role(&self) -> Role {
+        match self.event {
+            // As chihaya has it, whoever completes is a seeder, whatever is left.
+            Event::Completed => Role::Seeder,
+            Event::Paused => Role::PartialSeed,
+            _ if self.seeder => Role::Seeder,
+            _ => Role::Downloader,
+        }
+    }
 }
 
 /// Why a store did not take an announce.
@@ -83,12 +105,14 @@ pub trait Store: Send + Sync + 'static {
     /// Enters the peer, or removes it if it stopped, and appends up to `want` other peers to
     /// `peers`. The counts are those after the update, the announcing peer included.
     ///
-    /// A seeder is given leechers only. Among the peers that may be given, every choice is equally
-    /// likely; with a [`Locality`], among those of one role that are equally near. Near are peers of
+    /// A seeder, also a partial one, is given downloaders only. Among the peers that may be given, every
+    /// choice is equally likely; with a [`Locality`], among those that are equally near, and all
+    /// downloaders or all seeds, partial or not. Near are peers of
     /// either family whose labels, of the same plan, share one of its prefixes; all others are far.
     /// As many as the plan's far share says are far; near and far ones fill up for each other
     /// where one falls short. The announcing peer itself is never given, and a peer that stopped is given none.
-    /// A download is counted where a peer that is known as a leecher completes, and nowhere else.
+    /// A download is counted where a peer that is known as a leecher completes, once while it is known. The
+    /// count outlives the swarm's last peer by as long as the store was told, or a little longer.
     fn announce(
         &self,
         update: &Update,
@@ -109,14 +133,16 @@ pub trait Store: Send + Sync + 'static {
         candidates: &mut Vec<Candidate>,
     ) -> impl Future<Output = ()>;
 
-    /// The counts of one swarm; `None` where there is no such swarm.
+    /// The counts of one swarm; `None` where nothing is known of the torrent. Without peers there may be
+    /// downloads still.
     fn counts(&self, info_hash: InfoHash) -> impl Future<Output = Option<Counts>>;
 
     /// What the store can say of a swarm without waiting, for policies that ask in the middle of a
     /// call.
     fn peek(&self, info_hash: InfoHash) -> Option<Counts>;
 
-    /// Removes what has not announced within the last `lifetime` seconds, a slice of the store at
+    /// Removes what has not announced within the last `lifetime` seconds, and downloads that have been
+    /// kept long enough, a slice of the store at
     /// each call, and returns whether this call finished a round. No slice holds a lock for longer
     /// than a fraction of a millisecond. Until then a peer is counted and given as any other; a
     /// round is to be finished well within the lifetime.

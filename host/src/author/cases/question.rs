@@ -75,7 +75,7 @@ fn ended(outcome: &schema::Outcome) -> Result<Ended, String> {
 
 pub fn counts(counts: Counts) -> bittorrent::Counts {
     let Counts { seeders, leechers, completed } = counts;
-    bittorrent::Counts { seeders, leechers, completed }
+    bittorrent::Counts { seeders, leechers, completed, partial_seeds: 0 }
 }
 
 fn as_announce(scrape: &Scrape) -> Announce {

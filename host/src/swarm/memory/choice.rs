@@ -8,7 +8,8 @@ use crate::swarm::Locality;
 /// What a peer asks of an answer.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    pub seeder: bool,
+    /// It is a seed, partial or not, and of no use to others of them.
+    pub gives: bool,
     pub want: usize,
     pub only: Option<Family>,
     pub locality: Option<&'a Locality>,
@@ -25,9 +26,9 @@ impl<'a, R: Record> Candidates<'a, R> {
         Self { records: &[], peer_ids: None }
     }
 
-    pub fn of(rows: &'a impl Rows<Record = R>, leechers_only: bool) -> Self {
+    pub fn of(rows: &'a impl Rows<Record = R>, downloaders_only: bool) -> Self {
         let records = rows.records();
-        let records = if leechers_only { &records[..rows.leechers()] } else { records };
+        let records = if downloaders_only { &records[..rows.downloaders()] } else { records };
         Self { records, peer_ids: rows.columns().and_then(|columns| columns.peer_ids.as_deref()) }
     }
 

@@ -21,41 +21,41 @@ pub struct Columns {
 }
 
 impl Columns {
-    pub fn set(&mut self, at: usize, details: &Details, seeder: bool) {
+    pub fn set(&mut self, at: usize, details: &Details, seed: bool) {
         if let Some(peer_ids) = &mut self.peer_ids {
             peer_ids[at] = details.peer_id;
         }
         if let Some(labels) = &mut self.labels {
-            labels.set(at, details.label, seeder);
+            labels.set(at, details.label, seed);
         }
     }
 
-    pub fn push(&mut self, details: &Details, leechers: usize) {
+    pub fn push(&mut self, details: &Details, downloaders: usize) {
         if let Some(peer_ids) = &mut self.peer_ids {
             make_room(peer_ids);
             peer_ids.push(details.peer_id);
         }
         if let Some(labels) = &mut self.labels {
-            labels.push(details.label, leechers);
+            labels.push(details.label, downloaders);
         }
     }
 
-    pub fn swap(&mut self, rows: [usize; 2], seeders: [bool; 2]) {
+    pub fn swap(&mut self, rows: [usize; 2], seeds: [bool; 2]) {
         if let Some(peer_ids) = &mut self.peer_ids {
             peer_ids.swap(rows[0], rows[1]);
         }
         if let Some(labels) = &mut self.labels {
-            labels.swap(rows, seeders);
+            labels.swap(rows, seeds);
         }
     }
 
-    pub fn pop(&mut self, seeder: bool) {
+    pub fn pop(&mut self, seed: bool) {
         if let Some(peer_ids) = &mut self.peer_ids {
             peer_ids.pop();
             give_back(peer_ids);
         }
         if let Some(labels) = &mut self.labels {
-            labels.pop(seeder);
+            labels.pop(seed);
         }
     }
 }

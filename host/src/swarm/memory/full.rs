@@ -6,6 +6,7 @@ use super::columns::Details;
 use super::list::List;
 use super::record::{Record, Stamp, V4, V6};
 use super::rows::Rows;
+use crate::swarm::Role;
 
 /// Any number of peers of both families.
 #[derive(Debug)]
@@ -20,7 +21,9 @@ pub struct Full {
 pub struct Entry {
     pub stamp: Stamp,
     pub details: Details,
-    pub seeder: bool,
+    pub role: Role,
+    /// It has just downloaded everything.
+    pub completes: bool,
 }
 
 /// Where a peer is, until the next change of its swarm.
@@ -33,13 +36,13 @@ pub enum Place {
 impl Full {
     /// Adds a peer that is not there yet.
     pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
-        let Entry { stamp, details, seeder } = entry;
+        let Entry { stamp, details, role, .. } = entry;
         match peer {
             SocketAddr::V4(peer) => {
-                Place::V4(self.v4.insert(V4::new(peer, *stamp), details, *seeder))
+                Place::V4(self.v4.insert(V4::new(peer, *stamp), details, *role))
             }
             SocketAddr::V6(peer) => {
-                Place::V6(self.v6.insert(V6::new(peer, *stamp), details, *seeder))
+                Place::V6(self.v6.insert(V6::new(peer, *stamp), details, *role))
             }
         }
     }

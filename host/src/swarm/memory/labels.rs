@@ -15,7 +15,7 @@ pub struct Labels {
     column: Vec<Label>,
     /// How many of the rows have one.
     labelled: usize,
-    /// The leechers and the seeders.
+    /// The downloaders and the seeds, partial or not.
     ranks: Option<Box<[Ranks; 2]>>,
 }
 
@@ -42,13 +42,13 @@ impl Labels {
         Key::new(self.column[at], at as u32)
     }
 
-    pub fn set(&mut self, at: usize, label: Label, seeder: bool) {
+    pub fn set(&mut self, at: usize, label: Label, seed: bool) {
         let old = self.column[at];
         if old == label {
             return;
         }
         if let Some(ranks) = &mut self.ranks {
-            let ranks = &mut ranks[usize::from(seeder)];
+            let ranks = &mut ranks[usize::from(seed)];
             ranks.remove(Key::new(old, at as u32));
             ranks.insert(Key::new(label, at as u32));
         }
@@ -57,38 +57,38 @@ impl Labels {
         self.labelled += usize::from(!label.is_none());
     }
 
-    /// Adds a row, a seeder's. `leechers` are those of the rows that are not.
-    pub fn push(&mut self, label: Label, leechers: usize) {
+    /// Adds a row, a seed's. `downloaders` are those of the rows that are not.
+    pub fn push(&mut self, label: Label, downloaders: usize) {
         make_room(&mut self.column);
         self.column.push(label);
         self.labelled += usize::from(!label.is_none());
         let last = self.column.len() - 1;
         match &mut self.ranks {
             Some(ranks) => ranks[1].insert(Key::new(label, last as u32)),
-            None => self.rank_if_many(leechers),
+            None => self.rank_if_many(downloaders),
         }
     }
 
     /// Puts the rows in order if they are many.
-    pub fn rank_if_many(&mut self, leechers: usize) {
+    pub fn rank_if_many(&mut self, downloaders: usize) {
         if self.column.len() > SORTED && self.ranks.is_none() {
             let keys = |range: std::ops::Range<usize>| {
                 Ranks::of(range.map(|at| Key::new(self.column[at], at as u32)).collect())
             };
-            let ranks = [keys(0..leechers), keys(leechers..self.column.len())];
+            let ranks = [keys(0..downloaders), keys(downloaders..self.column.len())];
             self.ranks = Some(Box::new(ranks));
         }
     }
 
-    /// Swaps two different rows, and tells whether each is a seeder's.
-    pub fn swap(&mut self, [a, b]: [usize; 2], seeders: [bool; 2]) {
+    /// Swaps two different rows, told whether each is a seed's.
+    pub fn swap(&mut self, [a, b]: [usize; 2], seeds: [bool; 2]) {
         let [label_a, label_b] = [self.column[a], self.column[b]];
         if label_a == label_b {
             return;
         }
         self.column.swap(a, b);
         if let Some(ranks) = &mut self.ranks {
-            let [role_a, role_b] = seeders.map(usize::from);
+            let [role_a, role_b] = seeds.map(usize::from);
             let [a, b] = [a as u32, b as u32];
             ranks[role_a].remove(Key::new(label_a, a));
             ranks[role_b].remove(Key::new(label_b, b));
@@ -97,17 +97,17 @@ impl Labels {
         }
     }
 
-    /// A row becomes a seeder's or a leecher's.
-    pub fn change_role(&mut self, at: usize, seeder: bool) {
+    /// A row becomes a seed's or a downloader's.
+    pub fn change_role(&mut self, at: usize, seed: bool) {
         let key = self.key(at);
         if let Some(ranks) = &mut self.ranks {
-            ranks[usize::from(!seeder)].remove(key);
-            ranks[usize::from(seeder)].insert(key);
+            ranks[usize::from(!seed)].remove(key);
+            ranks[usize::from(seed)].insert(key);
         }
     }
 
     /// Removes the last row.
-    pub fn pop(&mut self, seeder: bool) {
+    pub fn pop(&mut self, seed: bool) {
         let Some(last) = self.column.len().checked_sub(1) else {
             return;
         };
@@ -115,7 +115,7 @@ impl Labels {
         if last <= SORTED / 2 {
             self.ranks = None;
         } else if let Some(ranks) = &mut self.ranks {
-            ranks[usize::from(seeder)].remove(key);
+            ranks[usize::from(seed)].remove(key);
         }
         self.labelled -= usize::from(!self.column[last].is_none());
         self.column.pop();
@@ -138,7 +138,7 @@ impl Key {
 /// The peers of one family that a plan ranks, by role.
 pub struct Ranking<'a> {
     by: By<'a>,
-    leechers: u32,
+    downloaders: u32,
     len: u32,
 }
 
@@ -154,8 +154,9 @@ enum By<'a> {
 
 type Ends = (u32, u32);
 
-pub const LEECHERS: usize = 0;
-pub const SEEDERS: usize = 1;
+pub const DOWNLOADERS: usize = 0;
+/// Seeders and partial seeds: whoever only gives.
+pub const SEEDS: usize = 1;
 
 /// Room for the levels of few rows.
 pub struct Levels {
@@ -199,7 +200,7 @@ impl<'a> Ranking<'a> {
     pub fn of(
         labels: Option<&'a Labels>,
         rows: usize,
-        leechers: usize,
+        downloaders: usize,
         locality: &Locality,
         me: Option<usize>,
         room: &'a mut Levels,
@@ -218,14 +219,14 @@ impl<'a> Ranking<'a> {
                 }
             },
         };
-        Self { by, leechers: leechers as u32, len: rows as u32 }
+        Self { by, downloaders: downloaders as u32, len: rows as u32 }
     }
 
     fn all(&self, role: usize) -> Ends {
         match &self.by {
             By::Ranked { ranks, .. } => (0, ranks[role].len()),
-            _ if role == LEECHERS => (0, self.leechers),
-            _ => (self.leechers, self.len),
+            _ if role == DOWNLOADERS => (0, self.downloaders),
+            _ => (self.downloaders, self.len),
         }
     }
 

@@ -12,6 +12,7 @@ use super::rows::{Rows, SCANNED, scan};
 #[derive(Debug)]
 pub struct List<R> {
     records: Vec<R>,
+    downloaders: u32,
     leechers: u32,
     columns: Option<Box<Columns>>,
     index: Option<Box<Index>>,
@@ -21,13 +22,20 @@ impl<R: Record> List<R> {
     pub fn new(with_peer_ids: bool) -> Self {
         let columns = Columns { peer_ids: Some(Vec::new()), labels: None };
         let columns = with_peer_ids.then(|| Box::new(columns));
-        Self { records: Vec::new(), leechers: 0, columns, index: None }
+        Self { records: Vec::new(), downloaders: 0, leechers: 0, columns, index: None }
     }
 
-    /// Records without columns, leechers first.
-    pub fn of(records: &[R], leechers: usize) -> Self {
+    /// The records of other rows, without columns.
+    pub fn of(rows: &impl Rows<Record = R>) -> Self {
+        let records = rows.records();
         let index = (records.len() > SCANNED).then(|| Box::new(Index::of(records)));
-        Self { records: records.to_vec(), leechers: leechers as u32, columns: None, index }
+        Self {
+            records: records.to_vec(),
+            downloaders: rows.downloaders() as u32,
+            leechers: rows.leechers() as u32,
+            columns: None,
+            index,
+        }
     }
 
     /// Has its memory fetched, as far as an announce reads all of it, at steps 1 and 2 of
@@ -60,9 +68,14 @@ impl<R: Record> List<R> {
         let columns = self.columns.get_or_insert_default();
         if columns.labels.is_none() {
             let mut labels = Labels::none(self.records.len());
-            labels.rank_if_many(self.leechers as usize);
+            labels.rank_if_many(self.downloaders as usize);
             columns.labels = Some(labels);
         }
+    }
+
+    /// Whether a row is a seed's, partial or not.
+    fn is_seed(&self, at: usize) -> bool {
+        self.downloaders() <= at
     }
 
     /// Keeps no labels any more if nobody has one.
@@ -89,19 +102,27 @@ impl<R: Record> Rows for List<R> {
         self.columns.as_deref()
     }
 
+    fn downloaders(&self) -> usize {
+        self.downloaders as usize
+    }
+
+    fn set_downloaders(&mut self, downloaders: usize) {
+        let before = self.downloaders();
+        self.downloaders = downloaders as u32;
+        if let Some(columns) = &mut self.columns
+            && let Some(labels) = &mut columns.labels
+        {
+            (before..downloaders).for_each(|at| labels.change_role(at, false));
+            (downloaders..before).for_each(|at| labels.change_role(at, true));
+        }
+    }
+
     fn leechers(&self) -> usize {
         self.leechers as usize
     }
 
     fn set_leechers(&mut self, leechers: usize) {
-        let before = self.leechers();
         self.leechers = leechers as u32;
-        if let Some(columns) = &mut self.columns
-            && let Some(labels) = &mut columns.labels
-        {
-            (before..leechers).for_each(|at| labels.change_role(at, false));
-            (leechers..before).for_each(|at| labels.change_role(at, true));
-        }
     }
 
     fn find(&self, wanted: R) -> Option<usize> {
@@ -116,9 +137,9 @@ impl<R: Record> Rows for List<R> {
         if !details.label.is_none() {
             self.keep_labels();
         }
-        let seeder = self.is_seeder(at);
+        let seed = self.is_seed(at);
         if let Some(columns) = &mut self.columns {
-            columns.set(at, details, seeder);
+            columns.set(at, details, seed);
         }
     }
 
@@ -128,9 +149,9 @@ impl<R: Record> Rows for List<R> {
         }
         make_room(&mut self.records);
         self.records.push(record);
-        let leechers = self.leechers();
+        let downloaders = self.downloaders();
         if let Some(columns) = &mut self.columns {
-            columns.push(details, leechers);
+            columns.push(details, downloaders);
         }
         match &mut self.index {
             Some(index) => index.push(&self.records),
@@ -149,9 +170,9 @@ impl<R: Record> Rows for List<R> {
             index.swap(&self.records, a, b);
         }
         self.records.swap(a, b);
-        let seeders = [a, b].map(|at| self.is_seeder(at));
+        let seeds = [a, b].map(|at| self.is_seed(at));
         if let Some(columns) = &mut self.columns {
-            columns.swap([a, b], seeders);
+            columns.swap([a, b], seeds);
         }
     }
 
@@ -163,9 +184,9 @@ impl<R: Record> Rows for List<R> {
         }
         self.records.pop();
         give_back(&mut self.records);
-        let seeder = self.is_seeder(self.records.len());
+        let seed = self.is_seed(self.records.len());
         if let Some(columns) = &mut self.columns {
-            columns.pop(seeder);
+            columns.pop(seed);
         }
         if self.records.len() <= SCANNED / 2 {
             self.forget_labels();

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::choice::{Candidates, Wanted};
 use super::full::{Full, Place};
-use super::labels::{LEECHERS, Levels, Ranking, SEEDERS};
+use super::labels::{DOWNLOADERS, Levels, Ranking, SEEDS};
 use super::rows::Rows;
 use super::sample;
 use crate::bittorrent::{Family, Peers};
@@ -21,7 +21,7 @@ pub fn choose(
     peers: &mut Peers,
 ) -> usize {
     let plan = &locality.plan;
-    let roles: &[usize] = if wanted.seeder { &[LEECHERS] } else { &[SEEDERS, LEECHERS] };
+    let roles: &[usize] = if wanted.gives { &[DOWNLOADERS] } else { &[SEEDS, DOWNLOADERS] };
     let mut rooms = [Levels::EMPTY; 2];
     let mut picker = Picker::new(full, me, wanted, locality, &mut rooms);
     let far = plan.levels();
@@ -64,7 +64,7 @@ struct Picker<'a> {
     v4: Ranking<'a>,
     v6: Ranking<'a>,
     only: Option<Family>,
-    /// The place of the announcing peer, where it is a leecher.
+    /// The place of the announcing peer, where it is a downloader.
     me: Option<Place>,
 }
 
@@ -114,10 +114,24 @@ impl<'a> Picker<'a> {
         Self {
             full,
             plan: &locality.plan,
-            v4: Ranking::of(v4.labels(), v4.records().len(), v4.leechers(), locality, me4, room4),
-            v6: Ranking::of(v6.labels(), v6.records().len(), v6.leechers(), locality, me6, room6),
+            v4: Ranking::of(
+                v4.labels(),
+                v4.records().len(),
+                v4.downloaders(),
+                locality,
+                me4,
+                room4,
+            ),
+            v6: Ranking::of(
+                v6.labels(),
+                v6.records().len(),
+                v6.downloaders(),
+                locality,
+                me6,
+                room6,
+            ),
             only: wanted.only,
-            me: (!wanted.seeder).then_some(me),
+            me: (!wanted.gives).then_some(me),
         }
     }
 
@@ -131,7 +145,7 @@ impl<'a> Picker<'a> {
         }
         let mut class = Class { spans, me: None };
         // Nobody is nearer to the announcing peer than itself.
-        if level == 0 && role == LEECHERS {
+        if level == 0 && role == DOWNLOADERS {
             class.me = match self.me {
                 Some(Place::V4(at)) => {
                     let rank = |labels| self.v4.rank(at, labels, role);

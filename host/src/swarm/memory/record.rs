@@ -1,18 +1,22 @@
-//! One peer in as few bytes as it takes: its address and port as they go on the wire, and a stamp
-//! of when it last announced.
+//! One peer in as few bytes as it takes: its address and port as they go on the wire, a stamp of when
+//! it last announced, and a mark of whether a download of it was counted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-/// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁶.
+/// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁵: the highest bit is none of
+/// it.
 pub type Stamp = u16;
+
+/// The bit above a stamp: a download of the peer was counted.
+const MARK: u16 = 1 << 15;
 
 /// How long a peer stays without announcing, told from two [`Stamp`]s.
 ///
 /// A unit is a second for lifetimes up to 2¹⁴ seconds (four and a half hours), else the 2¹⁴th part
 /// of the lifetime. Nobody is removed early, and everybody at most two units late once a sweep
-/// looks at them. A stamp is misread once it is 2¹⁶ units old, so a round of the sweep has to end
-/// within twice the lifetime.
+/// looks at them. A stamp is misread once it is 2¹⁵ units old, so a round of the sweep has to end
+/// within nine tenths of the lifetime.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
     unit: u32,
@@ -31,22 +35,26 @@ impl Lifetime {
         Self { unit, units }
     }
 
-    /// The low 16 bits are all that is kept.
+    /// The low 15 bits are all that is kept.
     pub fn stamp(self, now: super::Seconds) -> Stamp {
-        (now / self.unit) as Stamp
+        (now / self.unit) as Stamp & !MARK
     }
 
     /// Seconds between two stamps.
     pub fn age(self, stamp: Stamp, now: Stamp) -> u32 {
-        let age = now.wrapping_sub(stamp);
+        let age = between(stamp, now);
         // Another thread's clock may have been a little ahead.
-        if age < Stamp::MAX - AHEAD { u32::from(age) * self.unit } else { 0 }
+        if age < MARK - AHEAD { u32::from(age) * self.unit } else { 0 }
     }
 
     pub fn is_over(self, stamp: Stamp, now: Stamp) -> bool {
-        let age = now.wrapping_sub(stamp);
-        self.units < age && age < Stamp::MAX - AHEAD
+        let age = between(stamp, now);
+        self.units < age && age < MARK - AHEAD
     }
+}
+
+fn between(stamp: Stamp, now: Stamp) -> u16 {
+    now.wrapping_sub(stamp) & !MARK
 }
 
 /// One peer of one family.
@@ -59,6 +67,9 @@ pub trait Record: Copy {
     const WIRE: usize;
 
     fn new(address: Self::Address, stamp: Stamp) -> Self;
+    /// Keeps the mark that the record had `before`, or has one from now on.
+    fn marked(self, before: Self, now: bool) -> Self;
+    fn is_marked(self) -> bool;
     /// Whether both have the same address and port.
     fn is(self, other: Self) -> bool;
     fn hash(self, hasher: &RandomState) -> u64;
@@ -67,8 +78,8 @@ pub trait Record: Copy {
     fn ip(self) -> IpAddr;
 }
 
-/// Address and port in the low six bytes, in wire order when written little-endian; the stamp
-/// above them.
+/// Address and port in the low six bytes, in wire order when written little-endian; the stamp and the
+/// mark above them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct V4(u64);
 
@@ -93,6 +104,15 @@ impl Record for V4 {
         Self(u64::from_le_bytes([a, b, c, d, high, low, newer, older]))
     }
 
+    fn marked(self, before: Self, now: bool) -> Self {
+        let mark = before.0 | u64::from(now) << (u64::BITS - 1);
+        Self(self.0 | mark & u64::from(MARK) << STAMP_SHIFT)
+    }
+
+    fn is_marked(self) -> bool {
+        self.0 & u64::from(MARK) << STAMP_SHIFT != 0
+    }
+
     fn is(self, other: Self) -> bool {
         (self.0 ^ other.0) << (u64::BITS - STAMP_SHIFT) == 0
     }
@@ -102,7 +122,7 @@ impl Record for V4 {
     }
 
     fn stamp(self) -> Stamp {
-        (self.0 >> STAMP_SHIFT) as Stamp
+        (self.0 >> STAMP_SHIFT) as Stamp & !MARK
     }
 
     fn bytes(self) -> [u8; 8] {
@@ -118,6 +138,7 @@ impl Record for V4 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct V6 {
     wire: [u8; 18],
+    /// And the mark.
     stamp: Stamp,
 }
 
@@ -135,6 +156,15 @@ impl Record for V6 {
         Self { wire, stamp }
     }
 
+    fn marked(self, before: Self, now: bool) -> Self {
+        let mark = before.stamp & MARK | u16::from(now) << 15;
+        Self { stamp: self.stamp | mark, ..self }
+    }
+
+    fn is_marked(self) -> bool {
+        self.stamp & MARK != 0
+    }
+
     fn is(self, other: Self) -> bool {
         self.wire == other.wire
     }
@@ -144,7 +174,7 @@ impl Record for V6 {
     }
 
     fn stamp(self) -> Stamp {
-        self.stamp
+        self.stamp & !MARK
     }
 
     fn bytes(self) -> [u8; 18] {
@@ -165,16 +195,16 @@ mod tests {
     #[test]
     fn wire_bytes_are_big_endian() {
         let address = "1.2.3.4:258".parse().unwrap();
-        let record = V4::new(address, 0xabcd);
+        let record = V4::new(address, 0x2bcd);
         assert_eq!(record.bytes()[..V4::WIRE], [1, 2, 3, 4, 1, 2]);
-        assert_eq!(record.stamp(), 0xabcd);
+        assert_eq!(record.stamp(), 0x2bcd);
         assert_eq!(record.ip(), IpAddr::from([1, 2, 3, 4]));
 
         let address: SocketAddrV6 = "[2001:db8::1]:258".parse().unwrap();
-        let record = V6::new(address, 0xabcd);
+        let record = V6::new(address, 0x2bcd);
         assert_eq!(record.bytes()[..16], address.ip().octets());
         assert_eq!(record.bytes()[16..], [1, 2]);
-        assert_eq!(record.stamp(), 0xabcd);
+        assert_eq!(record.stamp(), 0x2bcd);
         assert_eq!(record.ip(), IpAddr::from(*address.ip()));
     }
 
@@ -189,13 +219,30 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_no_part_of_anything_else() {
+        fn check<R: Record + PartialEq + std::fmt::Debug>(address: R::Address) {
+            let hasher = RandomState::new();
+            let [old, new] = [0, 0x7fff].map(|stamp| R::new(address, stamp));
+            assert!(!old.is_marked() && !new.is_marked());
+            let marked = new.marked(old, true);
+            assert!(marked.is_marked() && old.marked(marked, false).is_marked());
+            assert_eq!((new.marked(old, false), old.marked(old, false)), (new, old));
+            assert!(marked.is(new) && marked.hash(&hasher) == new.hash(&hasher));
+            assert_eq!((marked.stamp(), marked.ip()), (0x7fff, new.ip()));
+            assert_eq!(marked.bytes().as_ref()[..R::WIRE], new.bytes().as_ref()[..R::WIRE]);
+        }
+        check::<V4>("1.2.3.4:5".parse().unwrap());
+        check::<V6>("[2001:db8::1]:5".parse().unwrap());
+    }
+
+    #[test]
     fn a_lifetime_ends_after_its_last_second_also_where_stamps_wrap() {
         let lifetime = Lifetime::from_seconds(2700);
-        for announced in [0, 1, 60_000, 65_535, 65_536, 4_000_000_000] {
+        for announced in [0, 1, 32_767, 32_768, 60_000, 65_535, 65_536, 4_000_000_000] {
             let over =
                 |age| lifetime.is_over(lifetime.stamp(announced), lifetime.stamp(announced + age));
             assert!(!over(0) && !over(2700));
-            assert!(over(2701) && over(60_000));
+            assert!(over(2701) && over(30_000));
         }
         let ahead = lifetime.stamp(1001);
         assert!(!lifetime.is_over(ahead, lifetime.stamp(1000)));

@@ -1,12 +1,13 @@
-//! One family's peers of one swarm: rows in a dense array, leechers before seeders, so that "the
-//! leechers" and "everybody" are both ranges from which to choose.
+//! One family's peers of one swarm: rows in a dense array, downloaders before partial seeds before
+//! seeders, so that nobody needs a word for a role, and "the downloaders" and "everybody" are both
+//! ranges from which to choose.
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 use super::columns::{Columns, Details};
 use super::record::{Record, Stamp};
-use crate::swarm::Population;
+use crate::swarm::{Population, Role};
 
 /// How many peers are found faster by looking at each than through an index.
 pub const SCANNED: usize = 64;
@@ -16,7 +17,10 @@ pub trait Rows {
     type Record: Record;
 
     fn records(&self) -> &[Self::Record];
-    /// How many of the records, from the first, are leechers.
+    /// How many of the records, from the first, are downloaders.
+    fn downloaders(&self) -> usize;
+    fn set_downloaders(&mut self, downloaders: usize);
+    /// How many of the records, from the first, are leechers: downloaders, and partial seeds.
     fn leechers(&self) -> usize;
     fn set_leechers(&mut self, leechers: usize);
     fn find(&self, wanted: Self::Record) -> Option<usize>;
@@ -27,12 +31,22 @@ pub trait Rows {
     /// Removes the last row.
     fn pop(&mut self);
 
-    fn is_seeder(&self, at: usize) -> bool {
-        self.leechers() <= at
+    fn role(&self, at: usize) -> Role {
+        if at < self.downloaders() {
+            Role::Downloader
+        } else if at < self.leechers() {
+            Role::PartialSeed
+        } else {
+            Role::Seeder
+        }
     }
 
     fn columns(&self) -> Option<&Columns> {
         None
+    }
+
+    fn partial_seeds(&self) -> usize {
+        self.leechers() - self.downloaders()
     }
 
     fn population(&self) -> Population {
@@ -40,25 +54,28 @@ pub trait Rows {
         Population { seeders: self.records().len() as u64 - leechers, leechers }
     }
 
-    /// Overwrites the row of the same address and port; returns where it is now, and whether it
-    /// was a seeder. `None`: there is no such row.
+    /// Overwrites the row of the same address and port; returns where it is now, and whether that was
+    /// a download: it `completes` for the first time, and was no seeder before. `None`: there is no
+    /// such row.
     fn update(
         &mut self,
         record: Self::Record,
         details: &Details,
-        seeder: bool,
+        role: Role,
+        completes: bool,
     ) -> Option<(usize, bool)> {
         let at = self.find(record)?;
-        self.set(at, record, details);
-        let was_seeder = self.is_seeder(at);
-        Some((self.set_role(at, seeder), was_seeder))
+        let before = self.records()[at];
+        let downloaded = completes && !before.is_marked() && at < self.leechers();
+        self.set(at, record.marked(before, downloaded), details);
+        Some((self.set_role(at, role), downloaded))
     }
 
     /// Adds a row that is not there, and returns its place.
-    fn insert(&mut self, record: Self::Record, details: &Details, seeder: bool) -> usize {
+    fn insert(&mut self, record: Self::Record, details: &Details, role: Role) -> usize {
         let last = self.records().len();
         self.push(record, details);
-        self.set_role(last, seeder)
+        self.set_role(last, role)
     }
 
     /// Returns whether there was a row of the same address and port.
@@ -71,25 +88,43 @@ pub trait Rows {
     }
 
     fn remove_at(&mut self, at: usize) {
-        let at = self.set_role(at, true);
+        let at = self.set_role(at, Role::Seeder);
         self.swap(at, self.records().len() - 1);
         self.pop();
     }
 
-    /// Moves a row to where its role belongs, and returns its new place.
-    fn set_role(&mut self, at: usize, seeder: bool) -> usize {
-        let boundary = self.leechers();
-        if self.is_seeder(at) == seeder {
-            at
-        } else if seeder {
-            self.swap(at, boundary - 1);
-            self.set_leechers(boundary - 1);
-            boundary - 1
-        } else {
-            self.swap(at, boundary);
-            self.set_leechers(boundary + 1);
-            boundary
+    /// Moves a row to where its role belongs, over one boundary after the other, and returns its new
+    /// place.
+    fn set_role(&mut self, mut at: usize, role: Role) -> usize {
+        let before = self.role(at);
+        if before < role {
+            if before == Role::Downloader {
+                let last = self.downloaders() - 1;
+                self.swap(at, last);
+                self.set_downloaders(last);
+                at = last;
+            }
+            if role == Role::Seeder {
+                let last = self.leechers() - 1;
+                self.swap(at, last);
+                self.set_leechers(last);
+                at = last;
+            }
+        } else if role < before {
+            if before == Role::Seeder {
+                let first = self.leechers();
+                self.swap(at, first);
+                self.set_leechers(first + 1);
+                at = first;
+            }
+            if role == Role::Downloader {
+                let first = self.downloaders();
+                self.swap(at, first);
+                self.set_downloaders(first + 1);
+                at = first;
+            }
         }
+        at
     }
 
     /// Removes the rows of `range` whose time is over, and calls `gone` for each.

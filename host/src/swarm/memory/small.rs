@@ -8,30 +8,34 @@ use super::rows::{Rows, scan};
 /// swarm's own slot, more in a block that is just large enough.
 #[derive(Debug)]
 pub enum Small {
-    Pair { len: u8, leechers: u8, completed: u32, records: [V4; 2] },
-    Block { len: u8, leechers: u8, completed: u32, records: Box<[V4]> },
+    Pair { len: u8, downloaders: u8, leechers: u8, completed: u32, records: [V4; 2] },
+    Block { len: u8, downloaders: u8, leechers: u8, completed: u32, records: Box<[V4]> },
 }
 
 impl Small {
-    pub const EMPTY: Self =
-        Self::Pair { len: 0, leechers: 0, completed: 0, records: [V4::EMPTY; 2] };
-
-    /// At most [`SCANNED`](super::rows::SCANNED) records, leechers first.
-    pub fn of(old: &[V4], leechers: usize, completed: u32) -> Self {
-        Self::with_capacity(old.len(), old, leechers as u8, completed)
+    pub fn new(completed: u32) -> Self {
+        Self::Pair { len: 0, downloaders: 0, leechers: 0, completed, records: [V4::EMPTY; 2] }
     }
 
-    fn with_capacity(capacity: usize, old: &[V4], leechers: u8, completed: u32) -> Self {
-        let len = old.len() as u8;
+    /// The records of at most [`SCANNED`](super::rows::SCANNED) rows.
+    pub fn of(rows: &impl Rows<Record = V4>, completed: u32) -> Self {
+        Self::with_capacity(rows.records().len(), rows, completed)
+    }
+
+    fn with_capacity(capacity: usize, rows: &impl Rows<Record = V4>, completed: u32) -> Self {
+        let old = rows.records();
+        let [len, downloaders, leechers] =
+            [old.len(), rows.downloaders(), rows.leechers()].map(|number| number as u8);
         if capacity <= 2 {
             let mut records = [V4::EMPTY; 2];
             records[..old.len()].copy_from_slice(old);
-            Self::Pair { len, leechers, completed, records }
+            Self::Pair { len, downloaders, leechers, completed, records }
         } else {
             let mut records = Vec::with_capacity(capacity);
             records.extend_from_slice(old);
             records.resize(capacity, V4::EMPTY);
-            Self::Block { len, leechers, completed, records: records.into_boxed_slice() }
+            let records = records.into_boxed_slice();
+            Self::Block { len, downloaders, leechers, completed, records }
         }
     }
 
@@ -47,17 +51,16 @@ impl Small {
         }
     }
 
-    fn storage(&mut self) -> (&mut u8, &mut u8, &mut [V4]) {
+    fn storage(&mut self) -> (&mut u8, &mut [V4]) {
         match self {
-            Self::Pair { len, leechers, records, .. } => (len, leechers, records),
-            Self::Block { len, leechers, records, .. } => (len, leechers, records),
+            Self::Pair { len, records, .. } => (len, records),
+            Self::Block { len, records, .. } => (len, records),
         }
     }
 
     /// Moves the rows to where `capacity` of them fit exactly.
     fn resize(&mut self, capacity: usize) {
-        let leechers = self.leechers() as u8;
-        *self = Self::with_capacity(capacity, self.records(), leechers, self.completed());
+        *self = Self::with_capacity(capacity, self, self.completed());
     }
 }
 
@@ -77,14 +80,32 @@ impl Rows for Small {
         }
     }
 
+    fn downloaders(&self) -> usize {
+        match self {
+            Self::Pair { downloaders, .. } | Self::Block { downloaders, .. } => {
+                usize::from(*downloaders)
+            }
+        }
+    }
+
+    fn set_downloaders(&mut self, to: usize) {
+        match self {
+            Self::Pair { downloaders, .. } | Self::Block { downloaders, .. } => {
+                *downloaders = to as u8;
+            }
+        }
+    }
+
     fn leechers(&self) -> usize {
         match self {
             Self::Pair { leechers, .. } | Self::Block { leechers, .. } => usize::from(*leechers),
         }
     }
 
-    fn set_leechers(&mut self, leechers: usize) {
-        *self.storage().1 = leechers as u8;
+    fn set_leechers(&mut self, to: usize) {
+        match self {
+            Self::Pair { leechers, .. } | Self::Block { leechers, .. } => *leechers = to as u8,
+        }
     }
 
     fn find(&self, wanted: V4) -> Option<usize> {
@@ -92,25 +113,25 @@ impl Rows for Small {
     }
 
     fn set(&mut self, at: usize, record: V4, _: &Details) {
-        self.storage().2[at] = record;
+        self.storage().1[at] = record;
     }
 
     fn push(&mut self, record: V4, _: &Details) {
         let at = self.records().len();
-        if at == self.storage().2.len() {
+        if at == self.storage().1.len() {
             self.resize(block_capacity(at + 1));
         }
-        let (len, _, records) = self.storage();
+        let (len, records) = self.storage();
         records[at] = record;
         *len += 1;
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        self.storage().2.swap(a, b);
+        self.storage().1.swap(a, b);
     }
 
     fn pop(&mut self) {
-        let (len, _, records) = self.storage();
+        let (len, records) = self.storage();
         *len -= 1;
         let (len, capacity) = (usize::from(*len), records.len());
         if capacity > 2 && (len < 2 || capacity > block_capacity(2 * len)) {

@@ -14,7 +14,7 @@ use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
 use crate::bittorrent::{Counts, Family, Peers};
-use crate::swarm::Population;
+use crate::swarm::{Population, Role};
 
 /// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
 /// that needs, and is a pointer to something larger where it is not enough.
@@ -38,12 +38,13 @@ pub struct Found {
 pub const SLICE: usize = 1024;
 
 impl Swarm {
-    pub fn new(with_peer_ids: bool) -> Self {
+    /// A swarm without peers, downloaded as often as is known.
+    pub fn new(with_peer_ids: bool, completed: u32) -> Self {
         if with_peer_ids {
             let (v4, v6) = (List::new(true), List::new(true));
-            Self::Full(Box::new(Full { completed: 0, v4, v6 }))
+            Self::Full(Box::new(Full { completed, v4, v6 }))
         } else {
-            Self::Small(Small::EMPTY)
+            Self::Small(Small::new(completed))
         }
     }
 
@@ -69,9 +70,14 @@ impl Swarm {
         };
         let [v4, v6] = self.populations();
         let both = |v4: u64, v6: u64| u32::try_from(v4 + v6).unwrap_or(u32::MAX);
+        let partial_seeds = match self {
+            Self::Small(small) => small.partial_seeds(),
+            Self::Full(full) => full.v4.partial_seeds() + full.v6.partial_seeds(),
+        };
         Counts {
             seeders: both(v4.seeders, v6.seeders),
             leechers: both(v4.leechers, v6.leechers),
+            partial_seeds: partial_seeds as u32,
             completed,
         }
     }
@@ -119,24 +125,24 @@ impl Swarm {
         }
     }
 
-    /// Enters what a known peer announced; returns where it is now, and whether it was a seeder.
+    /// Enters what a known peer announced; returns where it is now, and whether that was a download.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
-        let Entry { stamp, details, seeder } = entry;
+        let Entry { stamp, details, role, completes } = entry;
         if !details.label.is_none() {
             self.fill();
         }
-        let v4 = |(at, was_seeder)| (Place::V4(at), was_seeder);
-        let v6 = |(at, was_seeder)| (Place::V6(at), was_seeder);
+        let v4 = |(at, downloaded)| (Place::V4(at), downloaded);
+        let v6 = |(at, downloaded)| (Place::V6(at), downloaded);
         match (self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => {
-                small.update(V4::new(peer, *stamp), details, *seeder).map(v4)
+                small.update(V4::new(peer, *stamp), details, *role, *completes).map(v4)
             }
             (Self::Small(_), SocketAddr::V6(_)) => None,
             (Self::Full(full), SocketAddr::V4(peer)) => {
-                full.v4.update(V4::new(peer, *stamp), details, *seeder).map(v4)
+                full.v4.update(V4::new(peer, *stamp), details, *role, *completes).map(v4)
             }
             (Self::Full(full), SocketAddr::V6(peer)) => {
-                full.v6.update(V6::new(peer, *stamp), details, *seeder).map(v6)
+                full.v6.update(V6::new(peer, *stamp), details, *role, *completes).map(v6)
             }
         }
     }
@@ -148,7 +154,7 @@ impl Swarm {
                 if small.records().len() < SCANNED && entry.details.label.is_none() =>
             {
                 let record = V4::new(peer, entry.stamp);
-                Place::V4(small.insert(record, &entry.details, entry.seeder))
+                Place::V4(small.insert(record, &entry.details, entry.role))
             }
             _ => self.fill().insert(peer, entry),
         }
@@ -157,7 +163,7 @@ impl Swarm {
     /// Becomes what holds anything.
     fn fill(&mut self) -> &mut Full {
         if let Self::Small(small) = self {
-            let v4 = List::of(small.records(), small.leechers());
+            let v4 = List::of(small);
             let full = Full { completed: small.completed(), v4, v6: List::new(false) };
             *self = Self::Full(Box::new(full));
         }
@@ -226,12 +232,11 @@ impl Swarm {
             && full.v4.records().len() <= SCANNED / 2
             && full.v4.columns().is_none()
         {
-            let small = Small::of(full.v4.records(), full.v4.leechers(), full.completed);
-            *self = Self::Small(small);
+            *self = Self::Small(Small::of(&full.v4, full.completed));
         }
     }
 
-    /// Appends up to `want` peers other than `me`: leechers for a seeder, anybody for a leecher,
+    /// Appends up to `want` peers other than `me`: downloaders for a seed, anybody for a downloader,
     /// every choice equally likely, or near ones as a locality has it. Returns how many.
     pub fn choose(
         &self,
@@ -243,11 +248,12 @@ impl Swarm {
         if let (Self::Full(full), Some(locality)) = (self, wanted.locality) {
             return near::choose(full, me, wanted, locality, rng, peers);
         }
-        let leechers_only = wanted.seeder;
+        let downloaders_only = wanted.gives;
         let (mut v4, mut v6) = match self {
-            Self::Small(small) => (Candidates::of(small, leechers_only), Candidates::none()),
+            Self::Small(small) => (Candidates::of(small, downloaders_only), Candidates::none()),
             Self::Full(full) => {
-                (Candidates::of(&full.v4, leechers_only), Candidates::of(&full.v6, leechers_only))
+                let v4 = Candidates::of(&full.v4, downloaders_only);
+                (v4, Candidates::of(&full.v6, downloaders_only))
             }
         };
         match wanted.only {
@@ -255,7 +261,7 @@ impl Swarm {
             Some(Family::Ipv6) => v4 = Candidates::none(),
             None => {}
         }
-        // Candidates are numbered over both families. A seeder is not among the leechers.
+        // Candidates are numbered over both families. A seed is not among the downloaders.
         let (first, second) = (v4.len() as u32, v6.len() as u32);
         let me = match me {
             Place::V4(at) if (at as u32) < first => Some(at as u32),
@@ -324,7 +330,7 @@ fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
     let at = rows.find(wanted)?;
     let labels = rows.columns().and_then(|columns| columns.labels.as_ref());
     Some(Found {
-        seeder: rows.is_seeder(at),
+        seeder: rows.role(at) == Role::Seeder,
         label: labels.map_or(0, |labels| labels.column()[at].value),
         stamp: rows.records()[at].stamp(),
     })
@@ -340,7 +346,8 @@ mod tests {
     const ENTRY: Entry = Entry {
         stamp: 0,
         details: Details { peer_id: PeerId([0; 20]), label: Label::NONE },
-        seeder: false,
+        role: Role::Downloader,
+        completes: false,
     };
 
     fn v4(port: usize) -> SocketAddr {
@@ -349,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_swarm_is_as_large_as_it_must_be() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let grow = |swarm: &mut Swarm, ports: std::ops::Range<usize>| {
             for port in ports {
                 swarm.insert(v4(port), &ENTRY);
@@ -372,12 +379,32 @@ mod tests {
         assert!(matches!(&swarm, Swarm::Small(Small::Block { records, .. }) if records.len() <= 7));
         assert!(swarm.remove(v4(2)) && swarm.remove(v4(1)));
         assert!(matches!(swarm, Swarm::Small(Small::Pair { .. })));
-        assert_eq!(swarm.counts(), Counts { seeders: 0, leechers: 1, completed: 1 });
+        assert_eq!(swarm.counts(), Counts { leechers: 1, completed: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn roles_are_kept_while_a_swarm_grows_and_shrinks() {
+        let mut swarm = Swarm::new(false, 0);
+        for port in 0..SCANNED + 10 {
+            let role = [Role::Seeder, Role::Downloader, Role::PartialSeed][port % 3];
+            swarm.insert(v4(port), &Entry { role, ..ENTRY });
+        }
+        assert!(matches!(swarm, Swarm::Full(_)));
+        let counts = |swarm: &Swarm| {
+            let Counts { seeders, leechers, partial_seeds, .. } = swarm.counts();
+            [seeders, leechers, partial_seeds]
+        };
+        assert_eq!(counts(&swarm), [25, 49, 24]);
+        for port in 6..SCANNED + 10 {
+            swarm.remove(v4(port));
+        }
+        assert!(matches!(swarm, Swarm::Small(Small::Block { .. })));
+        assert_eq!(counts(&swarm), [2, 4, 2]);
     }
 
     #[test]
     fn labels_are_kept_while_somebody_has_one() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let label = Label { value: 7, plan: 1 };
         let labelled = Entry { details: Details { label, ..ENTRY.details }, stamp: 60, ..ENTRY };
         for port in 0..20 {
@@ -395,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_swarm_that_expires_becomes_small() {
-        let mut swarm = Swarm::new(false);
+        let mut swarm = Swarm::new(false, 0);
         let v6 = SocketAddr::from(([1, 2, 3, 4, 5, 6, 7, 8], 1));
         swarm.insert(v6, &ENTRY);
         swarm.insert(v4(1), &Entry { stamp: 50, ..ENTRY });

@@ -1,7 +1,6 @@
 //! The sweep for expired peers, a little at a time.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::Ordering;
 
 use dashmap::{Entry, SharedValue};
 
@@ -20,13 +19,13 @@ pub struct Sweep {
     end: Option<usize>,
 }
 
-/// How much one call looks at: shards, swarms and peers.
+/// How much one call looks at: shards, swarms, kept counts and peers.
 const AT_ONCE: usize = 4096;
 
 impl Memory {
     /// Looks at some of the swarms; returns whether these were the last of a round.
     ///
-    /// A round takes one call for about every 4096 shards, swarms and peers. No lock is held for
+    /// A round takes one call for about every 4096 shards, swarms, kept counts and peers. No lock is held for
     /// more than 1024 peers, or for listing the swarms of one shard. A peer that changes its place
     /// while its large swarm is between two slices may be left for the next round.
     pub(super) fn sweep(&self, now: Seconds) -> bool {
@@ -43,8 +42,8 @@ impl Memory {
                 }
             } else if *next_shard < self.swarms.shards().len() {
                 self.list(*next_shard, queue);
+                looked_at += 1 + self.downloads.sweep(*next_shard, now);
                 *next_shard += 1;
-                looked_at += 1;
             } else {
                 *next_shard = 0;
                 return true;
@@ -66,14 +65,12 @@ impl Memory {
         };
         let swarm = slot.get_mut();
         let before = swarm.populations();
-        let now = self.lifetime.stamp(now);
+        let stamp = self.lifetime.stamp(now);
         let end = end.unwrap_or(swarm.len());
-        let slice = swarm.expire(end, self.lifetime, now, |address| self.release_address(address));
+        let slice =
+            swarm.expire(end, self.lifetime, stamp, |address| self.release_address(address));
         self.tally.moved(info_hash, before, swarm.populations());
-        if swarm.len() == 0 {
-            slot.remove();
-            self.torrents.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.drop_if_empty(slot, now);
         ((slice.start > 0).then_some(slice.start), slice.len())
     }
 
@@ -116,7 +113,7 @@ mod tests {
             InfoHash(bytes)
         };
         for number in 0..10_000 {
-            store.swarms.insert(info_hash(number), Swarm::new(false));
+            store.swarms.insert(info_hash(number), Swarm::new(false, 0));
         }
         store.swarms.retain(|info_hash, _| info_hash.0[2] == 7);
         let mut listed = Vec::new();
