@@ -1,7 +1,9 @@
 //! HTTP announces and scrapes, to the byte.
 
+use std::time::Instant;
+
 use karuta_tests::announce::{Announce, escape, torrent};
-use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6, udp};
+use karuta_tests::{Connection, Daemon, LISTENERS, bencode, eventually, get, ipv6, udp};
 use serde_json::Value;
 
 /// The body of an answer, as text that shows every byte.
@@ -237,6 +239,21 @@ fn seeders_are_given_leechers_and_leechers_everybody() {
     given(&daemon, &leecher(1), &[3, 4, 5, 6]);
     given(&daemon, &leecher(5), &[1, 3, 4, 6]);
     given(&daemon, &seeder(3), &[1, 5]);
+}
+
+/// The lifetime, a second or two of the clock, and a round of a second.
+#[test]
+fn a_silent_peer_is_gone_soon_after_its_lifetime() {
+    let daemon = Daemon::start(
+        "tracker: { announce_interval: 1s, min_announce_interval: 1s, max_interval: 2s, peer_lifetime: 3s }",
+    );
+    let start = Instant::now();
+    Announce::of('a').http(daemon.http).unwrap();
+    eventually("it is forgotten", || {
+        body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa").contains("incompletei0e")
+    });
+    let elapsed = start.elapsed();
+    assert!((3..10).contains(&elapsed.as_secs()), "{elapsed:?}");
 }
 
 #[test]
