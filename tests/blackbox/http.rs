@@ -257,6 +257,28 @@ fn a_silent_peer_is_gone_soon_after_its_lifetime() {
 }
 
 #[test]
+fn a_client_of_both_families_is_one_where_peer_ids_are_kept() {
+    for (keep, count) in [("true", 1), ("false", 2)] {
+        let daemon = Daemon::start(&format!("swarms: {{ keep_peer_ids: {keep} }}"));
+        let announce =
+            |event, left, tracker| Announce::of('a').event(event).left(left).dictionary(tracker);
+        let trackers = [daemon.http, ipv6(daemon.http)];
+        for event in ["started", ""] {
+            let [_, second] = trackers.map(|tracker| announce(event, 9, tracker));
+            assert_eq!(second.integer("incomplete"), count);
+            let given = announce("", 9, daemon.http);
+            assert_eq!(given.bytes("peers6").is_none(), keep == "true", "its own address");
+        }
+        let [_, second] = trackers.map(|tracker| announce("completed", 0, tracker));
+        let counts = ["complete", "downloaded", "incomplete"].map(|key| second.integer(key));
+        assert_eq!(counts, [count, count, 0]);
+        let udp = udp::Client::connect(daemon.udp).scrape(&[torrent('a')]);
+        assert_eq!(udp, Ok(vec![[count as u32, count as u32, 0]]));
+        assert_eq!(daemon.metric(r#"karuta_peers{family="ipv6",role="seeder"}"#), 1.0);
+    }
+}
+
+#[test]
 fn a_restarted_client_replaces_itself() {
     let daemon = Daemon::start("");
     for id in [b"-KA0100-aaaaaaaaaaaa", b"-KA0100-bbbbbbbbbbbb"] {
