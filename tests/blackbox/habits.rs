@@ -52,7 +52,7 @@ fn clients_02_peers_is_always_there() {
 fn clients_03_compact_never_gets_dictionaries() {
     let daemon = Daemon::start("swarms: { keep_peer_ids: true }");
     Announce::of('a').port(1).http(daemon.http).unwrap();
-    Announce::of('a').port(2).http(ipv6(daemon.http)).unwrap();
+    Announce::of('a').port(2).peer_id(*b"-KA0100-bbbbbbbbbbbb").http(ipv6(daemon.http)).unwrap();
     for more in ["compact=1", "no_peer_id=0", "no_peer_id=1", "event=stopped", "numwant=0"] {
         let answer = Announce::of('a').with(more).dictionary(daemon.http);
         assert!(answer.bytes("peers").is_some(), "{more}: {answer:?}");

@@ -1,7 +1,9 @@
 //! HTTP announces and scrapes, to the byte.
 
+use std::time::Instant;
+
 use karuta_tests::announce::{Announce, escape, torrent};
-use karuta_tests::{Connection, Daemon, LISTENERS, bencode, get, ipv6, udp};
+use karuta_tests::{Connection, Daemon, LISTENERS, bencode, eventually, get, ipv6, udp};
 use serde_json::Value;
 
 /// The body of an answer, as text that shows every byte.
@@ -237,6 +239,43 @@ fn seeders_are_given_leechers_and_leechers_everybody() {
     given(&daemon, &leecher(1), &[3, 4, 5, 6]);
     given(&daemon, &leecher(5), &[1, 3, 4, 6]);
     given(&daemon, &seeder(3), &[1, 5]);
+}
+
+/// The lifetime, a second or two of the clock, and a round of a second.
+#[test]
+fn a_silent_peer_is_gone_soon_after_its_lifetime() {
+    let daemon = Daemon::start(
+        "tracker: { announce_interval: 1s, min_announce_interval: 1s, max_interval: 2s, peer_lifetime: 3s }",
+    );
+    let start = Instant::now();
+    Announce::of('a').http(daemon.http).unwrap();
+    eventually("it is forgotten", || {
+        body(&daemon, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa").contains("incompletei0e")
+    });
+    let elapsed = start.elapsed();
+    assert!((3..10).contains(&elapsed.as_secs()), "{elapsed:?}");
+}
+
+#[test]
+fn a_client_of_both_families_is_one_where_peer_ids_are_kept() {
+    for (keep, count) in [("true", 1), ("false", 2)] {
+        let daemon = Daemon::start(&format!("swarms: {{ keep_peer_ids: {keep} }}"));
+        let announce =
+            |event, left, tracker| Announce::of('a').event(event).left(left).dictionary(tracker);
+        let trackers = [daemon.http, ipv6(daemon.http)];
+        for event in ["started", ""] {
+            let [_, second] = trackers.map(|tracker| announce(event, 9, tracker));
+            assert_eq!(second.integer("incomplete"), count);
+            let given = announce("", 9, daemon.http);
+            assert_eq!(given.bytes("peers6").is_none(), keep == "true", "its own address");
+        }
+        let [_, second] = trackers.map(|tracker| announce("completed", 0, tracker));
+        let counts = ["complete", "downloaded", "incomplete"].map(|key| second.integer(key));
+        assert_eq!(counts, [count, count, 0]);
+        let udp = udp::Client::connect(daemon.udp).scrape(&[torrent('a')]);
+        assert_eq!(udp, Ok(vec![[count as u32, count as u32, 0]]));
+        assert_eq!(daemon.metric(r#"karuta_peers{family="ipv6",role="seeder"}"#), 1.0);
+    }
 }
 
 #[test]

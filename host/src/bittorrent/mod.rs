@@ -188,6 +188,13 @@ impl Family {
             IpAddr::V6(_) => Self::Ipv6,
         }
     }
+
+    pub fn other(self) -> Self {
+        match self {
+            Self::Ipv4 => Self::Ipv6,
+            Self::Ipv6 => Self::Ipv4,
+        }
+    }
 }
 
 impl Peers {

@@ -46,8 +46,10 @@ pub enum Error {
 
 /// How long a reload that is under way may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one round of expiry takes, spread over many slices.
-const ROUND: Duration = Duration::from_secs(60);
+/// How long one round of expiry takes at most, spread over many slices.
+const LONGEST_ROUND: Duration = Duration::from_secs(60);
+/// And at least, for the store knows whole seconds only.
+const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 
 /// Says whether [`run`] would accept the configuration. Binds and writes nothing.
 pub fn check(config: Config) -> Result<(), Error> {
@@ -156,7 +158,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
             .map_err(|error| system("the admin socket", error))?;
         let signals = Signals::listen()?;
         tokio::spawn(admin.serve(socket));
-        tokio::spawn(expire(store, start));
+        tokio::spawn(expire(store, round(config.tracker.peer_lifetime), start));
         for admin::Listener { transport, address } in site.list() {
             tracing::info!(transport, %address, "listening");
         }
@@ -247,12 +249,20 @@ impl Signals {
     }
 }
 
-/// Removes peers that have gone silent, slice by slice, a round in [`ROUND`].
-async fn expire(store: Arc<impl Store>, start: Instant) {
-    let mut slices = 1;
+/// A tenth of the lifetime, so that a peer stays little longer, and is looked at ten times at most
+/// between two announces.
+fn round(lifetime: Duration) -> Duration {
+    (lifetime / 10).clamp(SHORTEST_ROUND, LONGEST_ROUND)
+}
+
+/// Removes peers that have gone silent, slice by slice, about as many of them in a `round` as it took
+/// the last time.
+async fn expire(store: Arc<impl Store>, round: Duration, start: Instant) {
+    let mut slices: u32 = 1;
     let mut last_round = 1024;
     loop {
-        tokio::time::sleep(ROUND / last_round).await;
+        // Where there are more, the rest goes faster and faster.
+        tokio::time::sleep(round / slices.max(last_round)).await;
         let now = u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
         if store.expire(now).await {
             last_round = slices;
@@ -311,5 +321,16 @@ fn raise_file_limit() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::warn!(%error, limit = soft, "the limit on open files stays low");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_follows_the_lifetime() {
+        let seconds = |lifetime| round(Duration::from_secs(lifetime)).as_secs();
+        assert_eq!([2, 5, 10, 20, 300, 2700, 86_400].map(seconds), [1, 1, 1, 2, 30, 60, 60]);
     }
 }

@@ -24,6 +24,9 @@ macro_rules! suite {
             a_stop_of_an_unknown_peer_changes_nothing
             address_and_port_are_one_peer
             peer_ids_follow_their_peers
+            a_client_of_both_families_is_one_peer
+            a_borrowed_peer_id_hides_nobody
+            own_addresses_are_not_given
             leechers_are_given_anybody_but_themselves
             seeders_are_given_leechers
             partial_seeds_are_given_downloaders
@@ -284,6 +287,155 @@ pub fn peer_ids_follow_their_peers<S: Store>(make: impl Fn(Options) -> S) {
     for (address, peer_id) in peers.ipv6.chunks(18).zip(&peers.ipv6_ids) {
         assert_eq!(*peer_id, id(address[15].into()));
     }
+}
+
+fn client(number: u16) -> PeerId {
+    let mut id = PeerId([b'-'; 20]);
+    id.0[..2].copy_from_slice(&number.to_be_bytes());
+    id
+}
+
+pub fn a_client_of_both_families_is_one_peer<S: Store>(make: impl Fn(Options) -> S) {
+    let paused = |update: Update| Update { event: Event::Paused, ..update };
+    let completed = |update: Update| Update { event: Event::Completed, ..update };
+    // How many clients there are besides, all over IPv4.
+    for others in [0, 3, 100] {
+        let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+        for number in 100..100 + others {
+            subject.enter(&Update { peer_id: client(number), want: 0, ..seeder(v4(number)) });
+        }
+        let others = u32::from(others);
+        let of = |peer| Update { peer_id: client(1), ..leecher(peer) };
+        let [a, b] = [of(v4(1)), of(v6(1))];
+        assert_eq!(subject.enter(&a), counts(others, 1, 0));
+        assert_eq!(subject.enter(&b), counts(others, 1, 0));
+        let both = subject.totals();
+        assert_eq!([both.ipv4.leechers, both.ipv6.leechers], [1, 1], "they are two addresses");
+        let partial = |leechers| Counts { partial_seeds: 1, ..counts(others, leechers, 0) };
+        assert_eq!(subject.enter(&paused(a)), partial(2), "until it has said so by both");
+        assert_eq!(subject.enter(&paused(b)), partial(1));
+        assert_eq!(
+            subject.enter(&completed(a)),
+            Counts { completed: 1, partial_seeds: 1, ..counts(others + 1, 1, 0) }
+        );
+        assert_eq!(subject.enter(&completed(b)), counts(others + 1, 0, 1), "one download");
+        assert_eq!(subject.counts(0), Some(counts(others + 1, 0, 1)));
+        // A third address, and one that takes another id.
+        let third = Update { seeder: true, ..of(v6(2)) };
+        assert_eq!(subject.enter(&third), counts(others + 2, 0, 1), "of one family they are two");
+        let elsewhere = Update { peer_id: client(2), ..third };
+        assert_eq!(subject.enter(&elsewhere), counts(others + 2, 0, 1));
+        assert_eq!(
+            subject.enter(&Update { event: Event::Stopped, ..elsewhere }),
+            counts(others + 1, 0, 1)
+        );
+        assert_eq!(subject.enter(&Update { event: Event::Stopped, ..a }), counts(others + 1, 0, 1));
+        assert_eq!(subject.enter(&Update { seeder: true, now: 1, ..a }), counts(others + 1, 0, 1));
+        subject.expire(LIFETIME + 1);
+        assert_eq!(subject.counts(0), Some(counts(1, 0, 1)));
+        assert_eq!(
+            subject.enter(&Update { seeder: true, now: LIFETIME + 1, ..b }),
+            counts(1, 0, 1)
+        );
+    }
+    // Where ids are not kept, and for an id that is none, they are two.
+    for (keep_peer_ids, peer_id) in [(false, client(1)), (true, PeerId::UNKNOWN)] {
+        let mut subject = Subject::new(make(Options { keep_peer_ids, ..options() }));
+        let of = |peer| Update { peer_id, ..leecher(peer) };
+        subject.enter(&of(v4(1)));
+        assert_eq!(subject.announce(&of(v6(1))), Ok((counts(0, 2, 0), vec![v4(1)])));
+    }
+}
+
+pub fn a_borrowed_peer_id_hides_nobody<S: Store>(make: impl Fn(Options) -> S) {
+    let mut rng = SmallRng::seed_from_u64(3);
+    for crowd in [4, 60, 200] {
+        let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+        let update = |rng: &mut SmallRng, number: u16, peer| Update {
+            peer_id: client(number % 40),
+            seeder: rng.random(),
+            event: if rng.random_ratio(1, 4) { Event::Paused } else { Event::None },
+            want: 0,
+            ..leecher(peer)
+        };
+        for number in 0..crowd {
+            subject.enter(&update(&mut rng, number, v4(number)));
+            subject.enter(&update(&mut rng, number * 3, v6(number)));
+        }
+        // One more peer, whoever it says it is, makes no count less.
+        for number in 0..100 {
+            let before = subject.counts(0).unwrap();
+            let stranger = if number % 2 == 0 { v4(9999) } else { v6(9999) };
+            let after = subject.enter(&update(&mut rng, number, stranger));
+            let partial = after.partial_seeds >= before.partial_seeds;
+            assert!(
+                after.seeders >= before.seeders && after.leechers >= before.leechers && partial
+            );
+            let downloaders = |of: Counts| of.leechers - of.partial_seeds;
+            assert!(downloaders(after) >= downloaders(before));
+            assert_eq!(subject.enter(&stopped(stranger)), before);
+        }
+    }
+}
+
+pub fn own_addresses_are_not_given<S: Store>(make: impl Fn(Options) -> S) {
+    let plan = Plan::new(&[16, 8], Order::NearFirst, 30).unwrap();
+    let id = PlanId::unused();
+    // Clients with an address of either family, every third a seeder.
+    for clients in [1, 5, 30, 90, 400] {
+        for plan in [None, Some(plan)] {
+            let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+            let update = |number: u16, peer| Update {
+                peer_id: client(number),
+                seeder: number.is_multiple_of(3),
+                locality: plan.map(|plan| Locality { label: label(number), plan, id }),
+                ..leecher(peer)
+            };
+            for peer in [v4, v6] {
+                for number in 0..clients {
+                    subject.enter(&Update { want: 0, ..update(number, peer(number)) });
+                }
+            }
+            for number in [0, 1, 2, clients / 2, clients - 1] {
+                let number = number.min(clients - 1);
+                let mut others = both((0..clients).filter(|&other| {
+                    other != number && !(number.is_multiple_of(3) && other.is_multiple_of(3))
+                }));
+                others.sort_unstable();
+                for me in [v4(number), v6(number)] {
+                    assert_eq!(subject.given(&update(number, me)), others);
+                    for want in [0, 1, 2, others.len().saturating_sub(1), others.len() / 2] {
+                        let given = subject.given(&Update { want, ..update(number, me) });
+                        assert_eq!(given.len(), want.min(others.len()));
+                        let different: BTreeSet<_> = given.iter().collect();
+                        assert!(different.len() == given.len());
+                        assert!(given.iter().all(|peer| others.contains(peer)));
+                    }
+                    let other = if me.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+                    let only = Update { only: Some(other), ..update(number, me) };
+                    assert_eq!(subject.given(&only).len(), others.len() / 2);
+                }
+            }
+        }
+    }
+    // Everybody else is equally likely.
+    let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+    for number in 0..60 {
+        for peer in [v4(number), v6(number)] {
+            subject.enter(&Update { peer_id: client(number), want: 0, ..leecher(peer) });
+        }
+    }
+    let (want, times) = (20, 8000);
+    let mut given = BTreeMap::<_, u32>::new();
+    for _ in 0..times {
+        let me = Update { peer_id: client(7), want, ..leecher(v4(7)) };
+        for peer in subject.given(&me) {
+            *given.entry(peer).or_default() += 1;
+        }
+    }
+    assert_eq!(given.len(), 118);
+    let deviations = deviations(given.values(), want, times);
+    assert!(deviations.abs() < 4.5, "{deviations} deviations");
 }
 
 /// Peers 1 to 3 are seeders, 4 to 8 leechers, in both families.
@@ -723,6 +875,8 @@ enum Step {
         want: usize,
         only: Option<Family>,
         locality: Option<Locality>,
+        /// Whose peer id it has; see [`Model::peer_id`].
+        client: Option<u8>,
     },
     /// Peers that come, or stop, one after the other.
     Crowd {
@@ -733,6 +887,8 @@ enum Step {
         seeder: bool,
         /// Its label is that of the first.
         locality: Option<Locality>,
+        /// Whether sixteen in a row, over both families, are one client.
+        alike: bool,
     },
     Pass {
         seconds: Seconds,
@@ -776,8 +932,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let only = prop_oneof![Just(None), Just(Some(Family::Ipv4)), Just(Some(Family::Ipv6))];
     let peer = prop_oneof![0..6_u16, 0..300_u16];
     let want = prop_oneof![0..5_usize, 0..80_usize, 500..700_usize];
-    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only, localities())
-        .prop_map(|(torrent, peer, event, seeder, want, only, locality)| Step::Announce {
+    let client = prop::option::of(0..4_u8);
+    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only, localities(), client)
+        .prop_map(|(torrent, peer, event, seeder, want, only, locality, client)| Step::Announce {
             torrent,
             peer,
             event,
@@ -785,20 +942,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             want,
             only,
             locality,
+            client,
         });
     let event = prop_oneof![
         3 => Just(Event::None),
         2 => Just(Event::Stopped),
         1 => Just(Event::Paused),
     ];
-    let crowd = (torrent, 0..300_u16, 0..400_u16, event, any::<bool>(), localities()).prop_map(
-        |(torrent, first, count, event, seeder, locality)| Step::Crowd {
+    let bools = (any::<bool>(), any::<bool>());
+    let crowd = (torrent, 0..300_u16, 0..400_u16, event, bools, localities()).prop_map(
+        |(torrent, first, count, event, (seeder, alike), locality)| Step::Crowd {
             torrent,
             first,
             count,
             event,
             seeder,
             locality,
+            alike,
         },
     );
     let step = prop_oneof![
@@ -859,6 +1019,24 @@ impl Model {
         peer
     }
 
+    /// Of one of a few clients, of which one says nothing, or of nobody else.
+    fn peer_id(client: Option<u8>, announces: u32) -> PeerId {
+        let mut id = [0; 20];
+        match client {
+            Some(client) => id[19] = client,
+            None => id[..4].copy_from_slice(&announces.to_be_bytes()),
+        }
+        PeerId(id)
+    }
+
+    /// Whether two peers are known to be one client.
+    fn same_client(&self, a: (&SocketAddr, &ModelPeer), b: (&SocketAddr, &ModelPeer)) -> bool {
+        self.options.keep_peer_ids
+            && a.0.is_ipv4() != b.0.is_ipv4()
+            && a.1.peer_id == b.1.peer_id
+            && a.1.peer_id != PeerId::UNKNOWN
+    }
+
     fn admits(&self, torrent: u8, peer: SocketAddr) -> Result<(), Refusal> {
         let full = |limit: u64, count: usize| limit != 0 && limit <= count as u64;
         let swarm = self.swarms.get(&torrent);
@@ -908,7 +1086,14 @@ impl Model {
             locality: update.locality,
         };
         swarm.peers.insert(update.peer, peer);
-        swarm.completed += u32::from(downloaded);
+        let swarm = &self.swarms[&torrent];
+        let me = (&update.peer, &swarm.peers[&update.peer]);
+        let is_known_seeder =
+            |other: (_, &ModelPeer)| self.same_client(me, other) && other.1.role == Role::Seeder;
+        let new = downloaded && !swarm.peers.iter().any(is_known_seeder);
+        if let Some(swarm) = self.swarms.get_mut(&torrent) {
+            swarm.completed += u32::from(new);
+        }
         Ok(self.counts(torrent).unwrap())
     }
 
@@ -917,7 +1102,19 @@ impl Model {
             let (completed, _) = self.downloads.get(&torrent)?;
             return Some(counts(0, 0, *completed));
         };
-        let of = |role| swarm.peers.values().filter(|peer| peer.role == role).count() as u32;
+        let of = |role| {
+            // Of each client, the family of which it has more; whoever says nothing is one each.
+            let mut clients = BTreeMap::<[u8; 20], [u32; 2]>::new();
+            for (address, peer) in swarm.peers.iter().filter(|(_, peer)| peer.role == role) {
+                let family = usize::from(self.options.keep_peer_ids && address.is_ipv6());
+                clients.entry(peer.peer_id.0).or_default()[family] += 1;
+            }
+            let count = |(id, [v4, v6]): (&[u8; 20], &[u32; 2])| match *id == [0; 20] {
+                true => v4 + v6,
+                false => *v4.max(v6),
+            };
+            clients.iter().map(count).sum()
+        };
         let [downloaders, partial_seeds, seeders] =
             [Role::Downloader, Role::PartialSeed, Role::Seeder].map(of);
         let counts = counts(seeders, downloaders + partial_seeds, swarm.completed);
@@ -968,6 +1165,7 @@ impl Model {
             .filter(|(address, peer)| {
                 **address != update.peer
                     && wanted(Family::of(address.ip()))
+                    && !self.same_client((&update.peer, &swarm[&update.peer]), (*address, *peer))
                     && !(i_give && peer.role != Role::Downloader)
             })
             .map(|(address, _)| *address)
@@ -1045,10 +1243,10 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
         let mut model = Model { options, swarms: BTreeMap::new(), downloads: BTreeMap::new() };
         let (mut now, mut announces) = (0, 0_u32);
         let mut announce =
-            |subject: &mut Subject<S>, model: &mut Model, torrent, mut update: Update| {
+            |subject: &mut Subject<S>, model: &mut Model, torrent, client, mut update: Update| {
                 announces += 1;
                 update.info_hash = info_hash(torrent);
-                update.peer_id.0[..4].copy_from_slice(&announces.to_be_bytes());
+                update.peer_id = Model::peer_id(client, announces);
                 let mut peers = Peers::default();
                 let answer = subject.store.announce(&update, &mut subject.rng, &mut peers);
                 let answer = subject.runtime.block_on(answer);
@@ -1061,17 +1259,18 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
             };
         for step in steps {
             match step {
-                Step::Announce { torrent, peer, event, seeder, want, only, locality } => {
+                Step::Announce { torrent, peer, event, seeder, want, only, locality, client } => {
                     let peer = leecher(Model::peer(peer));
                     let update = Update { event, seeder, want, only, locality, now, ..peer };
-                    announce(&mut subject, &mut model, torrent, update);
+                    announce(&mut subject, &mut model, torrent, client, update);
                 }
-                Step::Crowd { torrent, first, count, event, seeder, locality } => {
+                Step::Crowd { torrent, first, count, event, seeder, locality, alike } => {
                     for number in first..first + count {
                         let peer = leecher(Model::peer(number));
                         let locality = locality.map(|at| Locality { label: label(number), ..at });
                         let update = Update { event, seeder, want: 3, locality, now, ..peer };
-                        announce(&mut subject, &mut model, torrent, update);
+                        let client = alike.then_some((100 + number / 16) as u8);
+                        announce(&mut subject, &mut model, torrent, client, update);
                     }
                 }
                 Step::Pass { seconds } => now += seconds,

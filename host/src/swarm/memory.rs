@@ -12,6 +12,7 @@ use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
 use crate::bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod choice;
+mod clients;
 mod columns;
 mod downloads;
 mod fetch;
@@ -22,6 +23,7 @@ mod label;
 mod labels;
 mod list;
 mod near;
+mod parts;
 mod ranks;
 mod record;
 mod rows;

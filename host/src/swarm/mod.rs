@@ -22,7 +22,7 @@ pub struct Update {
     pub info_hash: InfoHash,
     /// The announced address, canonical, and port: the key of the peer within its swarm.
     pub peer: SocketAddr,
-    /// What the client calls itself; kept only where answers need it, and no key to anything.
+    /// What the client calls itself; kept only where answers need it, and no key to a peer.
     pub peer_id: PeerId,
     pub event: Event,
     /// Nothing is left to download.
@@ -107,12 +107,19 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A seeder, also a partial one, is given downloaders only. Among the peers that may be given, every
     /// choice is equally likely; with a [`Locality`], among those that are equally near, and all
-    /// downloaders or all seeds, partial or not. Near are peers of
-    /// either family whose labels, of the same plan, share one of its prefixes; all others are far.
-    /// As many as the plan's far share says are far; near and far ones fill up for each other
-    /// where one falls short. The announcing peer itself is never given, and a peer that stopped is given none.
-    /// A download is counted where a peer that is known as a leecher completes, once while it is known. The
-    /// count outlives the swarm's last peer by as long as the store was told, or a little longer.
+    /// downloaders or all seeds, partial or not. Near are peers of either family whose labels, of the
+    /// same plan, share one of its prefixes; all others are far. As many as the plan's far share says
+    /// are far; near and far ones fill up for each other where one falls short. The announcing peer
+    /// itself is never given, and a peer that stopped is given none.
+    ///
+    /// Where peer ids are kept, peers of either family with the same id (but for zeros) are one client.
+    /// It is given none of its own peers; somebody with very many of them may be given too few of
+    /// others. Of its peers of one role, only those of the family that has more are counted, so that
+    /// nobody is counted less because another has his id.
+    ///
+    /// A download is counted where a peer that is known as a leecher completes, once while it is known,
+    /// and not if its client is known as a seeder in the other family. The count outlives the swarm's
+    /// last peer by as long as the store was told, or a little longer.
     fn announce(
         &self,
         update: &Update,

@@ -15,6 +15,30 @@ pub struct Wanted<'a> {
     pub locality: Option<&'a Locality>,
 }
 
+/// The rows of the announcing client in the family that it does not announce in now.
+pub struct Own<'a> {
+    pub family: Family,
+    /// How many there are among those that may be given, up to [`Own::MOST`].
+    pub count: usize,
+    peer_id: PeerId,
+    peer_ids: &'a [PeerId],
+}
+
+impl<'a> Own<'a> {
+    /// So many more are drawn than are wanted, at most: whoever fills a swarm with his own id makes
+    /// no announce long, but only his answers short.
+    const MOST: u32 = 64;
+
+    pub fn new(family: Family, peer_id: PeerId, peer_ids: &'a [PeerId], count: u32) -> Self {
+        Self { family, count: count.min(Self::MOST) as usize, peer_id, peer_ids }
+    }
+
+    /// Whether a row of that family is one of them.
+    pub fn has(&self, at: usize) -> bool {
+        self.peer_ids[at] == self.peer_id
+    }
+}
+
 /// The peers of one family that may be given.
 pub struct Candidates<'a, R> {
     records: &'a [R],
@@ -29,7 +53,7 @@ impl<'a, R: Record> Candidates<'a, R> {
     pub fn of(rows: &'a impl Rows<Record = R>, downloaders_only: bool) -> Self {
         let records = rows.records();
         let records = if downloaders_only { &records[..rows.downloaders()] } else { records };
-        Self { records, peer_ids: rows.columns().and_then(|columns| columns.peer_ids.as_deref()) }
+        Self { records, peer_ids: rows.peer_ids() }
     }
 
     pub fn len(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::choice::{Candidates, Wanted};
+use super::choice::{Candidates, Own, Wanted};
 use super::full::{Full, Place};
 use super::labels::{DOWNLOADERS, Levels, Ranking, SEEDS};
 use super::rows::Rows;
@@ -10,11 +10,12 @@ use super::sample;
 use crate::bittorrent::{Family, Peers};
 use crate::swarm::{Locality, Order, Plan};
 
-/// Appends up to `want` peers other than `me`, which has just announced with this locality.
-/// Returns how many.
+/// Appends up to `want` peers other than `me`, which has just announced with this locality, and than
+/// its `own`. Returns how many.
 pub fn choose(
     full: &Full,
     me: Place,
+    own: Option<Own>,
     wanted: &Wanted,
     locality: &Locality,
     rng: &mut impl Rng,
@@ -23,7 +24,7 @@ pub fn choose(
     let plan = &locality.plan;
     let roles: &[usize] = if wanted.gives { &[DOWNLOADERS] } else { &[SEEDS, DOWNLOADERS] };
     let mut rooms = [Levels::EMPTY; 2];
-    let mut picker = Picker::new(full, me, wanted, locality, &mut rooms);
+    let mut picker = Picker::new(full, me, own, wanted, locality, &mut rooms);
     let far = plan.levels();
 
     // Near peers leave this many places to far ones.
@@ -32,7 +33,7 @@ pub fn choose(
         let mut available = 0;
         for &role in roles {
             if available < share {
-                available += picker.class(role, far).count();
+                available += picker.available(role, far, share - available);
             }
         }
         share = share.min(available);
@@ -66,6 +67,7 @@ struct Picker<'a> {
     only: Option<Family>,
     /// The place of the announcing peer, where it is a downloader.
     me: Option<Place>,
+    own: Option<Own<'a>>,
 }
 
 /// The peers of one role that are equally near: two ranges of ranks of either family.
@@ -85,6 +87,20 @@ impl Class {
         self.len() - usize::from(self.me.is_some())
     }
 
+    /// The family of a number, and its rank there.
+    fn rank(&self, number: u32) -> (Family, u32) {
+        // Past the end of a span the next one begins.
+        let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = self.spans;
+        let (first, second, third) = (a_end - a, b_end - b, c_end - c);
+        let of_v4 = first + second;
+        match number {
+            _ if number < first => (Family::Ipv4, a + number),
+            _ if number < of_v4 => (Family::Ipv4, b + (number - first)),
+            _ if number < of_v4 + third => (Family::Ipv6, c + (number - of_v4)),
+            _ => (Family::Ipv6, d + (number - of_v4 - third)),
+        }
+    }
+
     /// The number of a rank of one family.
     fn number(&self, family: usize, rank: u32) -> Option<u32> {
         let mut before = 0;
@@ -102,6 +118,7 @@ impl<'a> Picker<'a> {
     fn new(
         full: &'a Full,
         me: Place,
+        own: Option<Own<'a>>,
         wanted: &Wanted,
         locality: &'a Locality,
         [room4, room6]: &'a mut [Levels; 2],
@@ -132,7 +149,31 @@ impl<'a> Picker<'a> {
             ),
             only: wanted.only,
             me: (!wanted.gives).then_some(me),
+            own,
         }
+    }
+
+    /// How many of a class may be given; where there are `enough`, it may say less.
+    fn available(&mut self, role: usize, level: usize, enough: usize) -> usize {
+        let class = self.class(role, level);
+        let Some(own) = &self.own else { return class.count() };
+        if class.count() >= enough + own.count {
+            return class.count() - own.count;
+        }
+        let own = (0..class.len() as u32).filter(|&number| self.is_own(role, &class, number));
+        class.count() - own.count()
+    }
+
+    /// Whether a number of a class is the announcing client's.
+    fn is_own(&self, role: usize, class: &Class, number: u32) -> bool {
+        self.own.as_ref().is_some_and(|own| {
+            let (family, rank) = class.rank(number);
+            let ranking = match family {
+                Family::Ipv4 => &self.v4,
+                Family::Ipv6 => &self.v6,
+            };
+            own.family == family && own.has(ranking.row(role, rank))
+        })
     }
 
     fn class(&mut self, role: usize, level: usize) -> Class {
@@ -171,7 +212,8 @@ impl<'a> Picker<'a> {
         peers: &mut Peers,
     ) -> usize {
         let class = self.class(role, level);
-        let count = places.min(class.count());
+        let spare = self.own.as_ref().map_or(0, |own| own.count);
+        let count = (places + spare).min(class.count());
         if count == 0 {
             return 0;
         }
@@ -193,6 +235,12 @@ impl<'a> Picker<'a> {
                 *number += u32::from(me <= *number);
             }
         }
+        let is_own = |number| self.is_own(role, &class, number);
+        let chosen = match &self.own {
+            None => chosen,
+            Some(_) => sample::leave_out(chosen, places, rng, is_own),
+        };
+        let count = chosen.len();
         // From a number to a rank: past the end of a span the next one begins.
         let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = class.spans;
         let (first, second, third) = (a_end - a, b_end - b, c_end - c);

@@ -5,8 +5,10 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::clients::Identity;
 use super::columns::{Columns, Details};
 use super::record::{Record, Stamp};
+use crate::bittorrent::PeerId;
 use crate::swarm::{Population, Role};
 
 /// How many peers are found faster by looking at each than through an index.
@@ -43,6 +45,20 @@ pub trait Rows {
 
     fn columns(&self) -> Option<&Columns> {
         None
+    }
+
+    /// The peer ids, where they are kept.
+    fn peer_ids(&self) -> Option<&[PeerId]> {
+        self.columns()?.peer_ids.as_deref()
+    }
+
+    fn identity(&self, at: usize) -> Identity {
+        let peer_id = self.peer_ids().map_or(PeerId::UNKNOWN, |ids| ids[at]);
+        Identity { peer_id, role: self.role(at) }
+    }
+
+    fn identities(&self) -> impl Iterator<Item = Identity> {
+        (0..self.records().len()).map(|at| self.identity(at))
     }
 
     fn partial_seeds(&self) -> usize {
@@ -134,13 +150,14 @@ pub trait Rows {
         &mut self,
         range: Range<usize>,
         is_over: impl Fn(Stamp) -> bool,
-        mut gone: impl FnMut(IpAddr),
+        mut gone: impl FnMut(IpAddr, Identity),
     ) {
         for at in range.rev() {
             let record = self.records()[at];
             if is_over(record.stamp()) {
+                let identity = self.identity(at);
                 self.remove_at(at);
-                gone(record.ip());
+                gone(record.ip(), identity);
             }
         }
     }

@@ -18,6 +18,28 @@ pub fn choose(below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
     }
 }
 
+/// Leaves out the numbers that `is_out`, and then as many others as are more than `count`. If every
+/// subset of the numbers was equally likely, every subset of what is left is.
+pub fn leave_out<'a>(
+    chosen: &'a mut [u32],
+    count: usize,
+    rng: &mut impl Rng,
+    is_out: impl Fn(u32) -> bool,
+) -> &'a mut [u32] {
+    let mut len = 0;
+    for at in 0..chosen.len() {
+        if !is_out(chosen[at]) {
+            chosen[len] = chosen[at];
+            len += 1;
+        }
+    }
+    while len > count {
+        len -= 1;
+        chosen[draw(len as u32, rng) as usize] = chosen[len];
+    }
+    &mut chosen[..len]
+}
+
 /// The most numbers that are chosen without an allocation.
 pub const QUICK: usize = 512;
 
@@ -119,6 +141,27 @@ mod tests {
         let chi_square: f64 =
             times.values().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
         assert!(chi_square < 65.2, "{chi_square}");
+    }
+
+    #[test]
+    fn what_is_left_is_equally_likely() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut times = HashMap::new();
+        for _ in 0..20_000 {
+            // Three of seven, without two of them.
+            let mut numbers = [0; 5];
+            choose(7, &mut rng, &mut numbers);
+            let left = leave_out(&mut numbers, 3, &mut rng, |number| number == 2 || number == 6);
+            left.sort_unstable();
+            *times.entry(left.to_vec()).or_insert(0_u32) += 1;
+        }
+        assert_eq!(times.len(), 10);
+        // 9 degrees of freedom: one of 1000 is above 27.9.
+        let chi_square: f64 =
+            times.values().map(|&n| (f64::from(n) - 2000.0).powi(2) / 2000.0).sum();
+        assert!(chi_square < 27.9, "{chi_square}");
+        assert_eq!(leave_out(&mut [1, 2, 3], 5, &mut rng, |number| number == 2), [1, 3]);
+        assert!(leave_out(&mut [1, 2], 0, &mut rng, |_| false).is_empty());
     }
 
     proptest! {

@@ -42,7 +42,7 @@ impl Swarm {
     pub fn new(with_peer_ids: bool, completed: u32) -> Self {
         if with_peer_ids {
             let (v4, v6) = (List::new(true), List::new(true));
-            Self::Full(Box::new(Full { completed, v4, v6 }))
+            Self::Full(Box::new(Full::new(completed, v4, v6)))
         } else {
             Self::Small(Small::new(completed))
         }
@@ -51,7 +51,7 @@ impl Swarm {
     pub fn len(&self) -> usize {
         match self {
             Self::Small(small) => small.records().len(),
-            Self::Full(full) => full.v4.records().len() + full.v6.records().len(),
+            Self::Full(full) => full.len(),
         }
     }
 
@@ -69,17 +69,19 @@ impl Swarm {
             Self::Full(full) => full.completed,
         };
         let [v4, v6] = self.populations();
-        let both = |v4: u64, v6: u64| u32::try_from(v4 + v6).unwrap_or(u32::MAX);
+        // No family has more peers than its index could count.
+        let (seeders, leechers) = (v4.seeders + v6.seeders, v4.leechers + v6.leechers);
+        let (mut seeders, mut leechers) = (seeders as u32, leechers as u32);
         let partial_seeds = match self {
-            Self::Small(small) => small.partial_seeds(),
-            Self::Full(full) => full.v4.partial_seeds() + full.v6.partial_seeds(),
+            Self::Small(small) => small.partial_seeds() as u32,
+            Self::Full(full) => {
+                let partial_pairs = full.pairs(Role::PartialSeed);
+                seeders -= full.pairs(Role::Seeder);
+                leechers -= full.pairs(Role::Downloader) + partial_pairs;
+                (full.v4.partial_seeds() + full.v6.partial_seeds()) as u32 - partial_pairs
+            }
         };
-        Counts {
-            seeders: both(v4.seeders, v6.seeders),
-            leechers: both(v4.leechers, v6.leechers),
-            partial_seeds: partial_seeds as u32,
-            completed,
-        }
+        Counts { seeders, leechers, partial_seeds, completed }
     }
 
     pub fn count_download(&mut self) {
@@ -131,19 +133,13 @@ impl Swarm {
         if !details.label.is_none() {
             self.fill();
         }
-        let v4 = |(at, downloaded)| (Place::V4(at), downloaded);
-        let v6 = |(at, downloaded)| (Place::V6(at), downloaded);
         match (self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => {
-                small.update(V4::new(peer, *stamp), details, *role, *completes).map(v4)
+                let updated = small.update(V4::new(peer, *stamp), details, *role, *completes);
+                updated.map(|(at, downloaded)| (Place::V4(at), downloaded))
             }
             (Self::Small(_), SocketAddr::V6(_)) => None,
-            (Self::Full(full), SocketAddr::V4(peer)) => {
-                full.v4.update(V4::new(peer, *stamp), details, *role, *completes).map(v4)
-            }
-            (Self::Full(full), SocketAddr::V6(peer)) => {
-                full.v6.update(V6::new(peer, *stamp), details, *role, *completes).map(v6)
-            }
+            (Self::Full(full), _) => full.update(peer, entry),
         }
     }
 
@@ -163,8 +159,7 @@ impl Swarm {
     /// Becomes what holds anything.
     fn fill(&mut self) -> &mut Full {
         if let Self::Small(small) = self {
-            let v4 = List::of(small);
-            let full = Full { completed: small.completed(), v4, v6: List::new(false) };
+            let full = Full::new(small.completed(), List::of(small), List::new(false));
             *self = Self::Full(Box::new(full));
         }
         match self {
@@ -178,8 +173,7 @@ impl Swarm {
         let known = match (&mut *self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => small.remove(V4::new(peer, 0)),
             (Self::Small(_), SocketAddr::V6(_)) => false,
-            (Self::Full(full), SocketAddr::V4(peer)) => full.v4.remove(V4::new(peer, 0)),
-            (Self::Full(full), SocketAddr::V6(peer)) => full.v6.remove(V6::new(peer, 0)),
+            (Self::Full(full), _) => full.remove(peer),
         };
         self.settle();
         known
@@ -198,18 +192,8 @@ impl Swarm {
         let start = end.saturating_sub(self.slice());
         let is_over = |stamp| lifetime.is_over(stamp, now);
         match self {
-            Self::Small(small) => small.expire(start..end, is_over, gone),
-            Self::Full(full) => {
-                let v4 = full.v4.records().len();
-                full.v6.expire(
-                    start.saturating_sub(v4)..end.saturating_sub(v4),
-                    is_over,
-                    &mut gone,
-                );
-                full.v4.expire(start.min(v4)..end.min(v4), is_over, gone);
-                full.v4.forget_labels();
-                full.v6.forget_labels();
-            }
+            Self::Small(small) => small.expire(start..end, is_over, |address, _| gone(address)),
+            Self::Full(full) => full.expire(start..end, is_over, gone),
         }
         self.settle();
         start..end
@@ -236,8 +220,8 @@ impl Swarm {
         }
     }
 
-    /// Appends up to `want` peers other than `me`: downloaders for a seed, anybody for a downloader,
-    /// every choice equally likely, or near ones as a locality has it. Returns how many.
+    /// Appends up to `want` peers other than `me`, and other than its client where that is known:
+    /// downloaders for a seed, anybody for a downloader, every choice equally likely, or near ones as a locality has it. Returns how many.
     pub fn choose(
         &self,
         me: Place,
@@ -245,8 +229,12 @@ impl Swarm {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) -> usize {
+        let own = match self {
+            Self::Small(_) => None,
+            Self::Full(full) => full.own(me, wanted),
+        };
         if let (Self::Full(full), Some(locality)) = (self, wanted.locality) {
-            return near::choose(full, me, wanted, locality, rng, peers);
+            return near::choose(full, me, own, wanted, locality, rng, peers);
         }
         let downloaders_only = wanted.gives;
         let (mut v4, mut v6) = match self {
@@ -269,7 +257,8 @@ impl Swarm {
             _ => None,
         };
         let others = (first + second) as usize - usize::from(me.is_some());
-        let count = wanted.want.min(others);
+        let spare = own.as_ref().map_or(0, |own| own.count);
+        let count = (wanted.want + spare).min(others);
         let (mut few, mut many, mut most);
         let chosen = match count {
             0..=64 => {
@@ -295,6 +284,14 @@ impl Swarm {
                 *number += u32::from(me <= *number);
             }
         }
+        let chosen = match own {
+            None => chosen,
+            Some(own) => sample::leave_out(chosen, wanted.want, rng, |number| match own.family {
+                Family::Ipv4 => number < first && own.has(number as usize),
+                Family::Ipv6 => first <= number && own.has((number - first) as usize),
+            }),
+        };
+        let count = chosen.len();
         let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
         if second == 0 {
             v4.copy(chosen.iter().map(|number| *number as usize), count, ipv4, ipv4_ids);
