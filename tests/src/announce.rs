@@ -68,7 +68,7 @@ impl Announce {
         Self { left, ..self }
     }
 
-    /// One of `started`, `stopped`, `completed`, and over HTTP `paused`.
+    /// One of `started`, `stopped`, `completed`, `paused`.
     pub fn event(self, event: &'static str) -> Self {
         Self { event, ..self }
     }
@@ -134,6 +134,7 @@ impl Announce {
             "completed" => 1,
             "started" => 2,
             "stopped" => 3,
+            "paused" => 4,
             other => panic!("UDP has no event {other}"),
         };
         packet.extend(event.to_be_bytes());

@@ -254,15 +254,11 @@ impl<S: Store> Listener<S> {
             Ok(announce) => request.announce = announce,
             Err(error) => return fail(error, body),
         }
-        if self.allow_address_override {
-            match request.announce.ip {
-                Some(Ok(address)) => {
-                    request.address = address;
-                    request.overridden = true;
-                }
-                Some(Err(error)) => return fail(error, body),
-                None => {}
-            }
+        if self.allow_address_override
+            && let Some(address) = request.announce.ip
+        {
+            request.address = address;
+            request.overridden = true;
         }
         let carries = Carries { only: None, peers: u32::MAX };
         match self.tracker.announce(exchange, carries, peers, now).await {
