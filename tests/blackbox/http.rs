@@ -409,11 +409,19 @@ fn a_trusted_proxy_tells_who_asks() {
         &["X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 203.0.113.7"],
         &["X-Forwarded-For: nonsense, 203.0.113.7"],
         &["X-Forwarded-For: ::ffff:203.0.113.7"],
+        &["X-Forwarded-For: 203.0.113.7,"],
+        &["X-Forwarded-For: , 203.0.113.7 ,, 127.0.0.9", "X-Forwarded-For:"],
+        &["X-Forwarded-For: \u{fc}\", 203.0.113.7"],
     ] {
         assert_eq!(external(headers), client, "{headers:?}");
     }
     let refused = Err("failed to parse peer IP address".to_owned());
-    for headers in [&[][..], &["X-Forwarded-For: "], &["X-Forwarded-For: 203.0.113.7, unknown"]] {
+    for headers in [
+        &[][..],
+        &["X-Forwarded-For: "],
+        &["X-Forwarded-For: ,"],
+        &["X-Forwarded-For: 203.0.113.7, unknown"],
+    ] {
         assert_eq!(external(headers), refused, "{headers:?}");
     }
 
@@ -433,6 +441,31 @@ fn a_trusted_proxy_tells_who_asks() {
     let answer = Announce::of('a').get(ipv6(daemon.http), &["X-Forwarded-For: 203.0.113.7"]);
     let answer = bencode::read(&answer.body);
     assert_eq!(answer.bytes("external ip").map(<[u8]>::len), Some(16));
+}
+
+/// A client that could choose its own address would get around every limit.
+#[test]
+fn a_quoted_string_of_forwarded_names_nobody() {
+    let real_ip = "real_ip: { header: Forwarded, trusted: [127.0.0.0/8] }";
+    let daemon =
+        Daemon::start_with(&LISTENERS.replace("http: [{ ", &format!("http: [{{ {real_ip}, ")));
+    for header in [
+        "Forwarded: for=203.0.113.7",
+        "Forwarded: for=203.0.113.7;host=\"a, for=9.9.9.9\"",
+        "forwarded: for=\"203.0.113.7:4711\";host=\"a\\\", for=9.9.9.9;x=\\\"\"",
+        "Forwarded: for=9.9.9.9;host=\"a, for=203.0.113.7;proto=http, for=127.0.0.2",
+        "Forwarded: host=\"for=9.9.9.9;\"; For=\"203.0.113.7\",",
+    ] {
+        let answer = bencode::read(&Announce::of('a').get(daemon.http, &[header]).body);
+        assert_eq!(answer.bytes("external ip"), Some(&[203, 0, 113, 7][..]), "{header}");
+    }
+    for header in
+        ["Forwarded: for=203.0.113.7;for=9.9.9.9", "Forwarded: for=unknown", "Forwarded: ,"]
+    {
+        let answer = bencode::read(&Announce::of('a').get(daemon.http, &[header]).body);
+        let reason = answer.text("failure reason");
+        assert_eq!(reason.as_deref(), Some("failed to parse peer IP address"), "{header}");
+    }
 }
 
 #[test]
