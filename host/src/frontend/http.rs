@@ -109,7 +109,7 @@ impl<S: Store> Listener<S> {
         let activity = Activity::new();
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
         let service = service_fn(|request| self.respond(request, socket, &activity));
-        let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+        let stream = TokioIo::new(Watched::new(stream, activity.clone()));
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .half_close(true)
