@@ -1,11 +1,11 @@
 //! UDP, to the byte.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use karuta_tests::announce::{Announce, torrent, url_data};
 use karuta_tests::udp::{self, Client};
-use karuta_tests::{Daemon, LISTENERS, eventually, ipv6};
+use karuta_tests::{Daemon, LISTENERS, SOON, eventually, ipv6};
 
 /// A daemon whose UDP listener has more settings.
 fn daemon(udp: &str) -> Daemon {
@@ -31,6 +31,48 @@ fn announces_to_the_byte() {
     assert_eq!(client.exchange(&stopped), words(&[1, 6, 1800, 1, 0]));
     let gone = Announce::of('a').event("stopped").packet(client.id, 7);
     assert_eq!(client.exchange(&gone), words(&[1, 7, 1800, 0, 0]));
+}
+
+/// Anything else is dropped by NATs and firewalls, and by libtorrent.
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    let loopback = |last| SocketAddr::from(([127, 0, 0, last], 0));
+    let ipv4: Vec<_> = [1, 2, 3, 2, 1, 1, 200].map(loopback).to_vec();
+    let ipv6 = [(Ipv6Addr::LOCALHOST, 0).into()];
+    // Turn by turn, so that those from one address are not together.
+    let both: Vec<_> = ipv4.iter().flat_map(|address| [*address, ipv6[0]]).collect();
+    for (listen, only_v6, asked) in [
+        ("[::]:0", false, &both[..]),
+        ("[::]:0", true, &ipv6),
+        ("0.0.0.0:0", false, &ipv4),
+        ("127.0.0.2:0", false, &[loopback(2)]),
+    ] {
+        let daemon = Daemon::start_with(&format!(
+            "udp: [{{ listen: '{listen}', only_v6: {only_v6} }}]\ntracker: {{ workers: 1 }}\n\
+             admin: {{ listen: '127.0.0.1:0' }}\n"
+        ));
+        let [over_ipv4, over_ipv6] =
+            [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(|any| {
+                let socket = UdpSocket::bind((any, 0)).unwrap();
+                socket.set_read_timeout(Some(SOON)).unwrap();
+                socket
+            });
+        let socket = |at: &SocketAddr| if at.is_ipv4() { &over_ipv4 } else { &over_ipv6 };
+        // All are there before the first is read.
+        daemon.signal("STOP");
+        for (transaction, at) in asked.iter().enumerate() {
+            let packet = udp::header(0x0417_2710_1980, udp::CONNECT, transaction as u32);
+            socket(at).send_to(&packet, (at.ip(), daemon.udp.port())).unwrap();
+        }
+        daemon.signal("CONT");
+        for at in asked {
+            let mut answer = [0; 100];
+            let (length, from) = socket(at).recv_from(&mut answer).expect("an answer");
+            let transaction = u32::from_be_bytes(answer[4..8].try_into().unwrap());
+            let at = asked[transaction as usize].ip();
+            assert_eq!((length, from), (16, (at, daemon.udp.port()).into()), "on {listen}");
+        }
+    }
 }
 
 #[test]
