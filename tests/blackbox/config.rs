@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use karuta_tests::{folder, run};
 
 /// Each with the whole of what is said about it.
-const WRONG: [(&str, &str); 16] = [
+const WRONG: [(&str, &str); 17] = [
     ("", "config.yaml:1:1: the file is empty, expected a mapping"),
     ("tracker: {}\n", "config.yaml:1:1: no listener, expected at least one in http or udp"),
     (
@@ -46,6 +46,10 @@ const WRONG: [(&str, &str); 16] = [
     (
         "http: [{}]\nadmin: { listen: '0.0.0.0:6880' }\n",
         "config.yaml:2:18: admin.listen: `0.0.0.0:6880` is no loopback address, expected one, or a token",
+    ),
+    (
+        "http: [{ listen: '[::]:6881' }]\nadmin: { listen: '127.0.0.1:6881' }\n",
+        "config.yaml:2:18: admin.listen: `127.0.0.1:6881` is taken by http[0].listen (`[::]:6881`), expected another",
     ),
     (
         "http: [{}]\nswarms:\n  snapshot: { path: a, every: 5m }\n",

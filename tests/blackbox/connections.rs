@@ -1,7 +1,10 @@
 //! HTTP connections: how many requests they take, and when they end.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
 use karuta_tests::announce::Announce;
-use karuta_tests::{Connection, Daemon, exchange};
+use karuta_tests::{Connection, Daemon, eventually, exchange, get};
 
 /// A daemon whose HTTP listener has more settings.
 fn daemon(http: &str) -> Daemon {
@@ -66,15 +69,59 @@ fn http_1_0_is_served() {
 /// Some clients close their side as soon as they have asked.
 #[test]
 fn a_half_closed_connection_is_answered() {
-    use std::io::{Read, Write};
     let daemon = daemon("");
-    let mut stream = std::net::TcpStream::connect(daemon.http).unwrap();
+    let mut stream = TcpStream::connect(daemon.http).unwrap();
     stream.set_read_timeout(Some(karuta_tests::SOON)).unwrap();
     stream.write_all(request(&Announce::of('a')).as_bytes()).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+/// A client that ends says `stopped` for all its torrents, and goes.
+#[test]
+fn what_has_arrived_is_heeded_whether_anybody_reads_the_answers_or_not() {
+    let daemon = daemon("");
+    let leechers = || {
+        let scrape = get(daemon.http, "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa", &[]).body_text();
+        let found = scrape.split("10:incompletei").nth(1).and_then(|rest| rest.split('e').next());
+        found.expect("a count").parse::<usize>().unwrap()
+    };
+    let requests = |event, peers| -> Vec<u8> {
+        let peer = |port| request(&Announce::of('a').port(port).event(event));
+        (1..=peers).map(peer).collect::<String>().into_bytes()
+    };
+    // With an answer unread, the end of a connection is a reset.
+    let leave_unread = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /scrape HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream.peek(&mut [0]).unwrap();
+    };
+    type Step = fn(&mut TcpStream);
+    let nothing: Step = |_| {};
+    let ways: [(&str, Step, Step); 4] = [
+        ("closed", nothing, nothing),
+        ("reset", leave_unread, nothing),
+        ("half closed first", nothing, |stream| stream.shutdown(Shutdown::Write).unwrap()),
+        ("deaf first", nothing, |stream| stream.shutdown(Shutdown::Read).unwrap()),
+    ];
+    // Those of the larger number do not fit one buffer.
+    for peers in [20, 300] {
+        for (way, before, after) in ways {
+            let mut connection = Connection::open(daemon.http);
+            connection.send(&requests("started", peers));
+            for _ in 0..peers {
+                connection.answer();
+            }
+            assert_eq!(leechers(), usize::from(peers));
+            let mut stream = TcpStream::connect(daemon.http).unwrap();
+            before(&mut stream);
+            stream.write_all(&requests("stopped", peers)).unwrap();
+            after(&mut stream);
+            drop(stream);
+            eventually(&format!("{peers} stop, {way}"), || leechers() == 0);
+        }
+    }
 }
 
 #[test]

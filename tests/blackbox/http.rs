@@ -88,20 +88,15 @@ fn every_failure_has_its_text() {
     let cases = [
         ("", "no info_hash parameter supplied"),
         ("INFO_HASH=aaaaaaaaaaaaaaaaaaaa&$p&port=1", "no info_hash parameter supplied"),
-        ("$h&$h&$p&port=1", "multiple info_hash parameters supplied"),
+        ("$h&info_hash=bbbbbbbbbbbbbbbbbbbb&$p&port=1", "multiple info_hash parameters supplied"),
         ("info_hash=aaaa&$p&port=1", "provided invalid infohash"),
-        ("$h&$p&port=1&x=%zz", "invalid query escape"),
-        ("$h&$p&port=1&event=seeding", "failed to provide valid client event"),
+        ("info_hash=%zz&$p&port=1", "invalid query escape"),
+        ("$h&peer_id=%&port=1", "invalid query escape"),
         ("$h&port=1", "failed to parse parameter: peer_id"),
         ("$h&peer_id=short&port=1", "failed to provide valid peer_id"),
-        ("$h&$p&port=1&left=x", "failed to parse parameter: left"),
-        ("$h&$p&port=1&left=-1", "failed to parse parameter: left"),
-        ("$h&$p&port=1&downloaded=x", "failed to parse parameter: downloaded"),
-        ("$h&$p&port=1&uploaded=18446744073709551616", "failed to parse parameter: uploaded"),
-        ("$h&$p&port=1&numwant=many", "failed to parse parameter: numwant"),
-        ("$h&$p&port=1&numwant=4294967296", "failed to parse parameter: numwant"),
         ("$h&$p", "failed to parse parameter: port"),
         ("$h&$p&port=65536", "failed to parse parameter: port"),
+        ("$h&$p&port=%", "failed to parse parameter: port"),
         ("$h&$p&port=0", "invalid port"),
     ];
     for (query, reason) in cases {
@@ -112,7 +107,7 @@ fn every_failure_has_its_text() {
     for (query, reason) in [
         ("", "no info_hash parameter supplied"),
         ("?info_hash=a", "provided invalid infohash"),
-        ("?info_hash=aaaaaaaaaaaaaaaaaaaa&x=%", "invalid query escape"),
+        ("?info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=%", "invalid query escape"),
     ] {
         let answer = body(&daemon, &format!("/scrape{query}"));
         assert_eq!(answer, format!("d14:failure reason{}:{reason}e", reason.len()), "{query}");
@@ -126,10 +121,43 @@ fn what_clients_leave_out_is_forgiven() {
     let bare = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-KA0100-0123456789ab&port=1";
     let answer = bencode::read(&get(daemon.http, &format!("/announce?{bare}"), &[]).body);
     assert_eq!(answer.integer("incomplete"), 1, "who does not say what is left is a leecher");
-    for more in ["numwant=-1", "event=", "event=STARTED", "event=paused", "left=1;port=2", "&&;"] {
+    for more in [
+        "numwant=-1",
+        "numwant=many",
+        "numwant=4294967296",
+        "numwant=99999999999999999999999999",
+        "event=",
+        "event=STARTED",
+        "event=paused",
+        "event=seeding",
+        "left",
+        "left=",
+        "left=-1",
+        "left=x",
+        "left=18446744073709551616",
+        "downloaded=NaN",
+        "uploaded=",
+        "compact=%",
+        "x=%zz",
+        "%zz=x",
+        "left=1;port=2",
+        "&&;",
+    ] {
         let answer = body(&daemon, &format!("/announce?{bare}&{more}"));
         assert!(answer.starts_with("d8:complete"), "{more}: {answer}");
     }
+    // What is said counts, and what is not does not make a seeder.
+    let reply = |more: &str| {
+        let answer =
+            bencode::read(&get(daemon.http, &format!("/announce?{bare}&{more}"), &[]).body);
+        (answer.integer("complete"), answer.integer("incomplete"))
+    };
+    assert_eq!(reply("port=2&left="), (0, 2));
+    assert_eq!(reply("port=2&left=99999999999999999999&event=seeding"), (0, 2));
+    assert_eq!(reply("port=2&left=0&event=seeding"), (1, 1));
+    assert_eq!(reply("port=2&left=x&event=stopped"), (0, 1));
+    let scrape = body(&daemon, "/scrape?x=%&info_hash=aaaaaaaaaaaaaaaaaaaa&%=&left=-1");
+    assert!(scrape.starts_with("d5:files"), "{scrape}");
 }
 
 #[test]
@@ -411,12 +439,34 @@ fn the_ip_parameter_counts_only_where_it_may() {
     let answer = with_ip.dictionary(daemon.http);
     assert_eq!(answer.bytes("external ip"), Some(&[127, 0, 0, 1][..]), "who asks is who asks");
     assert_eq!(other.http(daemon.http).unwrap().peers, ["203.0.113.9:6881".parse().unwrap()]);
-    let refused = Announce::of('a').with("ip=example.org").http(daemon.http);
-    assert_eq!(refused, Err("failed to parse peer IP address".to_owned()));
-    let ipv6 = Announce::of('b').with("ipv6=2001:db8::9");
-    ipv6.http(daemon.http).unwrap();
-    let peers = Announce::of('b').port(1).http(daemon.http).unwrap().peers;
-    assert_eq!(peers, ["[2001:db8::9]:6881".parse().unwrap()]);
+    let over_ipv6 = Announce::of('a').port(2).with("ip=2001:db8::9");
+    over_ipv6.http(daemon.http).unwrap();
+    let peers = other.http(daemon.http).unwrap().peers;
+    assert!(peers.contains(&"[2001:db8::9]:2".parse().unwrap()), "{peers:?}");
+}
+
+/// Where an address cannot be used, or only stands in a parameter of another meaning, the client is
+/// known by the address that it asks from.
+#[test]
+fn only_an_address_in_the_ip_parameter_overrides() {
+    let daemon = Daemon::start_with(
+        &LISTENERS.replace("http: [{ ", "http: [{ allow_address_override: true, "),
+    );
+    for more in [
+        "ip=",
+        "ip",
+        "ip=seed.example.org",
+        "ip=203.0.113.9:6881",
+        "ip=0.0.0.0",
+        "ip=%",
+        "ipv6=2001:db8::7",
+        "ipv4=203.0.113.7",
+        "ipv6=2001:db8::7&ipv4=203.0.113.7&ip=x",
+    ] {
+        Announce::of('a').with(more).http(daemon.http).expect(more);
+        let reply = Announce::of('a').port(1).http(daemon.http).unwrap();
+        assert_eq!(reply.peers, ["127.0.0.1:6881".parse().unwrap()], "{more}");
+    }
 }
 
 #[test]
@@ -438,11 +488,19 @@ fn a_trusted_proxy_tells_who_asks() {
         &["X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 203.0.113.7"],
         &["X-Forwarded-For: nonsense, 203.0.113.7"],
         &["X-Forwarded-For: ::ffff:203.0.113.7"],
+        &["X-Forwarded-For: 203.0.113.7,"],
+        &["X-Forwarded-For: , 203.0.113.7 ,, 127.0.0.9", "X-Forwarded-For:"],
+        &["X-Forwarded-For: \u{fc}\", 203.0.113.7"],
     ] {
         assert_eq!(external(headers), client, "{headers:?}");
     }
     let refused = Err("failed to parse peer IP address".to_owned());
-    for headers in [&[][..], &["X-Forwarded-For: "], &["X-Forwarded-For: 203.0.113.7, unknown"]] {
+    for headers in [
+        &[][..],
+        &["X-Forwarded-For: "],
+        &["X-Forwarded-For: ,"],
+        &["X-Forwarded-For: 203.0.113.7, unknown"],
+    ] {
         assert_eq!(external(headers), refused, "{headers:?}");
     }
 
@@ -462,6 +520,31 @@ fn a_trusted_proxy_tells_who_asks() {
     let answer = Announce::of('a').get(ipv6(daemon.http), &["X-Forwarded-For: 203.0.113.7"]);
     let answer = bencode::read(&answer.body);
     assert_eq!(answer.bytes("external ip").map(<[u8]>::len), Some(16));
+}
+
+/// A client that could choose its own address would get around every limit.
+#[test]
+fn a_quoted_string_of_forwarded_names_nobody() {
+    let real_ip = "real_ip: { header: Forwarded, trusted: [127.0.0.0/8] }";
+    let daemon =
+        Daemon::start_with(&LISTENERS.replace("http: [{ ", &format!("http: [{{ {real_ip}, ")));
+    for header in [
+        "Forwarded: for=203.0.113.7",
+        "Forwarded: for=203.0.113.7;host=\"a, for=9.9.9.9\"",
+        "forwarded: for=\"203.0.113.7:4711\";host=\"a\\\", for=9.9.9.9;x=\\\"\"",
+        "Forwarded: for=9.9.9.9;host=\"a, for=203.0.113.7;proto=http, for=127.0.0.2",
+        "Forwarded: host=\"for=9.9.9.9;\"; For=\"203.0.113.7\",",
+    ] {
+        let answer = bencode::read(&Announce::of('a').get(daemon.http, &[header]).body);
+        assert_eq!(answer.bytes("external ip"), Some(&[203, 0, 113, 7][..]), "{header}");
+    }
+    for header in
+        ["Forwarded: for=203.0.113.7;for=9.9.9.9", "Forwarded: for=unknown", "Forwarded: ,"]
+    {
+        let answer = bencode::read(&Announce::of('a').get(daemon.http, &[header]).body);
+        let reason = answer.text("failure reason");
+        assert_eq!(reason.as_deref(), Some("failed to parse peer IP address"), "{header}");
+    }
 }
 
 #[test]

@@ -79,7 +79,10 @@ impl Client {
         std::fs::write(path.join("it.torrent"), metainfo).expect("the torrent is written");
         std::fs::create_dir(path.join("files")).expect("a folder for the file");
         if let Some((name, content)) = file {
-            std::fs::write(path.join("files").join(name), content).expect("the file is written");
+            let file = path.join("files").join(name);
+            let folder = file.parent().expect("a folder");
+            std::fs::create_dir_all(folder).expect("a folder for the file");
+            std::fs::write(file, content).expect("the file is written");
         }
         let mut command = program.command();
         match program {

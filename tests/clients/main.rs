@@ -2,6 +2,7 @@
 //! announce is decided by the three shipped policies.
 
 mod client;
+mod partial;
 mod quay;
 mod torrent;
 

@@ -1,7 +1,7 @@
-"""A libtorrent client: `share.py ADDRESS TORRENT`.
+"""A libtorrent client: `share.py ADDRESS [FILE] TORRENT`.
 
-It shares the torrent's file in the folder `files`, at an address of its own, until it is killed. What
-trackers say is printed.
+It shares the torrent's files in the folder `files`, or this FILE alone, at an address of its own, until it
+is killed. What trackers say is printed.
 """
 
 import sys
@@ -10,7 +10,7 @@ import libtorrent as lt
 
 
 def main():
-    address, torrent = sys.argv[1:]
+    address, *only, torrent = sys.argv[1:]
     session = lt.session(
         {
             "listen_interfaces": f"{address}:0",
@@ -26,6 +26,10 @@ def main():
     share = lt.add_torrent_params()
     share.ti = lt.torrent_info(torrent)
     share.save_path = "files"
+    if only:
+        files = share.ti.files()
+        wanted = (files.file_path(at) in only for at in range(files.num_files()))
+        share.file_priorities = [4 if want else 0 for want in wanted]
     share.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     session.add_torrent(share)
     while True:

@@ -1,11 +1,11 @@
-//! A torrent of one file (BEP 3), private (BEP 27), so that only the tracker makes peers known.
+//! A torrent of one file or of several (BEP 3), private (BEP 27), so that only the tracker makes peers known.
 
 use std::fmt::Write;
 
 use sha1::{Digest, Sha1};
 
 /// Bytes of a piece.
-const PIECE: usize = 1 << 16;
+pub const PIECE: usize = 1 << 16;
 
 #[derive(Clone)]
 pub struct Torrent {
@@ -15,10 +15,25 @@ pub struct Torrent {
 
 impl Torrent {
     pub fn new(name: &str, content: &[u8]) -> Self {
+        Self::with(&format!("6:lengthi{}e", content.len()), name, content)
+    }
+
+    /// A torrent of files in a folder.
+    pub fn of_folder(name: &str, files: &[(&str, &[u8])]) -> Self {
+        let list: String = files
+            .iter()
+            .map(|(name, content)| {
+                format!("d6:lengthi{}e4:pathl{}:{name}ee", content.len(), name.len())
+            })
+            .collect();
+        let contents: Vec<_> = files.iter().map(|(_, content)| *content).collect();
+        Self::with(&format!("5:filesl{list}e"), name, &contents.concat())
+    }
+
+    fn with(files: &str, name: &str, content: &[u8]) -> Self {
         let pieces: Vec<u8> = content.chunks(PIECE).flat_map(Sha1::digest).collect();
-        let length = content.len();
         let mut info = format!(
-            "d6:lengthi{length}e4:name{}:{name}12:piece lengthi{PIECE}e6:pieces{}:",
+            "d{files}4:name{}:{name}12:piece lengthi{PIECE}e6:pieces{}:",
             name.len(),
             pieces.len()
         )

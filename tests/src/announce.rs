@@ -134,7 +134,6 @@ impl Announce {
             "completed" => 1,
             "started" => 2,
             "stopped" => 3,
-            // As libtorrent has it; BEP 15 does not know it.
             "paused" => 4,
             other => panic!("UDP has no event {other}"),
         };

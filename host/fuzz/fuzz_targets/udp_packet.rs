@@ -21,7 +21,7 @@ fuzz_target!(|packet: &[u8]| {
             }
         }
         Action::Scrape => match udp::scrape(packet) {
-            Ok(info_hashes) => assert_eq!(packet.len(), 16 + 20 * info_hashes.count()),
+            Ok(info_hashes) => assert_eq!((packet.len() - 16) / 20, info_hashes.count()),
             Err(error) => assert_eq!(error, Invalid::Packet),
         },
         Action::Connect | Action::Unknown => {}

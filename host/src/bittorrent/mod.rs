@@ -61,9 +61,9 @@ pub struct Announce {
     pub downloaded: u64,
     /// How many peers the client asks for; `None`: the tracker's default.
     pub num_want: Option<u32>,
-    /// The address that an HTTP announce asks to be known by. Only the frontend knows whether that
-    /// is allowed; where it is, an error here fails the announce, elsewhere it means nothing.
-    pub ip: Option<Result<IpAddr, Invalid>>,
+    /// The address that an HTTP announce asks to be known by, where it is one that a peer could
+    /// have. Only the frontend knows whether that is allowed.
+    pub ip: Option<IpAddr>,
     /// HTTP: how the client wants its peers.
     pub form: PeerForm,
 }
@@ -119,8 +119,6 @@ pub enum Invalid {
     NoInfoHash,
     #[error("multiple info_hash parameters supplied")]
     SeveralInfoHashes,
-    #[error("failed to provide valid client event")]
-    Event,
     #[error("failed to provide valid peer_id")]
     PeerId,
     #[error("failed to parse parameter: {0}")]
@@ -133,10 +131,6 @@ pub enum Invalid {
     ConnectionId,
     #[error("malformed packet")]
     Packet,
-    #[error("malformed event ID")]
-    EventId,
-    #[error("unknown option type")]
-    Option,
     #[error("unknown action ID")]
     Action,
 }

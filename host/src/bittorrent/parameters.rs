@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 
 use super::Invalid;
 
@@ -74,8 +74,7 @@ impl Parameters {
         self.0.iter().map(|pair| pair.parameter(query))
     }
 
-    /// The value of a parameter by its name, in any case. Pairs with a wrong escape, which the URL
-    /// data of a UDP announce may hold, are skipped.
+    /// The value of a parameter by its name, in any case. Pairs with a wrong escape are skipped.
     pub fn get(&self, query: &[u8], name: &str) -> Option<Value> {
         let mut found = None;
         for pair in self.0.iter().filter(|pair| pair.is_named(query, name)) {
@@ -193,13 +192,6 @@ const DIGITS: [u8; 256] = {
     }
     digits
 };
-
-pub(super) fn check_escapes(text: &[u8]) -> Result<(), WrongEscape> {
-    if memchr(b'%', text).is_some() {
-        Unescape(text).try_for_each(|byte| byte.map(drop))?;
-    }
-    Ok(())
-}
 
 /// An unescaped text, of which `N` bytes are kept.
 pub(super) struct Unescaped<const N: usize> {

@@ -192,17 +192,32 @@ struct Socket {
     path: String,
     address: SocketAddr,
     tcp: bool,
-    dual: bool,
+    /// `[::]` leaves IPv4 to others.
+    only_v6: bool,
 }
 
 impl Socket {
-    fn collides(&self, other: &Self) -> bool {
-        let [one, two] = [self, other].map(|socket| socket.address.ip().to_canonical());
-        let wild = one.is_unspecified() && two.is_unspecified();
+    fn overlaps(&self, other: &Self) -> bool {
         self.tcp == other.tcp
             && self.address.port() == other.address.port()
             && self.address.port() != 0
-            && (one == two || (wild && (self.dual || other.dual)))
+            && (self.takes(other) || other.takes(self))
+    }
+
+    /// Whether what is sent to the other's address may come here.
+    fn takes(&self, other: &Self) -> bool {
+        let [own, others] = [self, other].map(|socket| socket.address.ip().to_canonical());
+        let any = own.is_unspecified()
+            && (own.is_ipv4() == others.is_ipv4() || (own.is_ipv6() && !self.only_v6));
+        any || (own == others && self.interface() == other.interface())
+    }
+
+    /// Where each interface has this address, the one that is meant.
+    fn interface(&self) -> u32 {
+        match self.address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(address) => address.scope_id(),
+        }
     }
 }
 
@@ -221,23 +236,30 @@ fn listeners(config: &Config) -> Result<(), Problem> {
         path: format!("http[{at}].listen"),
         address: http.listen,
         tcp: true,
-        dual: http.listen.is_ipv6() && !http.only_v6,
+        only_v6: http.only_v6,
     });
     let udp = config.udp.iter().enumerate().map(|(at, udp)| Socket {
         path: format!("udp[{at}].listen"),
         address: udp.listen,
         tcp: false,
-        dual: udp.listen.is_ipv6() && !udp.only_v6,
+        only_v6: udp.only_v6,
     });
-    let admin =
-        Socket { path: "admin.listen".into(), address: admin, tcp: true, dual: admin.is_ipv6() };
+    let admin = Socket {
+        path: "admin.listen".into(),
+        address: admin,
+        tcp: true,
+        // It never takes both.
+        only_v6: true,
+    };
     let mut sockets: Vec<Socket> = Vec::new();
     for socket in http.chain(udp).chain([admin]) {
-        if let Some(taken) = sockets.iter().find(|taken| taken.collides(&socket)) {
-            return problem(
-                socket.path,
-                format!("`{}` is taken by {}, expected another", socket.address, taken.path),
-            );
+        if let Some(taken) = sockets.iter().find(|taken| taken.overlaps(&socket)) {
+            let Socket { path, address, .. } = socket;
+            let by = match taken.address {
+                same if same == address => taken.path.clone(),
+                other => format!("{} (`{other}`)", taken.path),
+            };
+            return problem(path, format!("`{address}` is taken by {by}, expected another"));
         }
         sockets.push(socket);
     }

@@ -174,6 +174,24 @@ fn the_default_configuration_has_every_key() {
 }
 
 #[test]
+fn listeners_side_by_side() {
+    let folder = Folder::new(&[]);
+    for text in [
+        "http: [{ listen: '[::]:80' }]\nudp: [{ listen: '127.0.0.1:80' }]",
+        "http: [{ listen: '[::]:80' }, { listen: '127.0.0.1:81' }]",
+        "http: [{ listen: '[::]:80', only_v6: true }, { listen: '127.0.0.1:80' }]",
+        "http: [{ listen: '0.0.0.0:80' }, { listen: '[::]:80', only_v6: true }]",
+        "http: [{ listen: '0.0.0.0:80' }, { listen: '[::1]:80' }]",
+        "http: [{ listen: '[::ffff:0.0.0.0]:80' }, { listen: '[::1]:80' }]",
+        "http: [{ listen: '[::]:0' }, { listen: '127.0.0.1:0' }, { listen: '[::]:0' }]",
+        "http: [{ listen: '[::]:80', only_v6: true }]\nadmin: { listen: '127.0.0.1:80' }",
+        "udp: [{ listen: '[fe80::1%1]:80' }, { listen: '[fe80::1%2]:80' }]",
+    ] {
+        folder.parse(text).expect(text);
+    }
+}
+
+#[test]
 fn what_is_written_is_read() {
     let folder = Folder::new(&[("plugins/a.wasm", ""), ("secrets/udp", "\u{1}\u{2}\r\n")]);
     let config = folder

@@ -68,10 +68,22 @@ impl Activity {
     }
 }
 
-/// A stream that notes when a request begins to arrive.
+/// A stream that notes when a request begins to arrive, and that can be written to when nobody is
+/// there to read any more.
+///
+/// A client that leaves does not wait for answers. What it sent before counts all the same, a
+/// `stopped` above all, and a failed write would end the reading. What can still be read then is what
+/// has arrived already.
 pub struct Watched<T> {
-    pub stream: T,
-    pub activity: Activity,
+    stream: T,
+    activity: Activity,
+    is_gone: bool,
+}
+
+impl<T> Watched<T> {
+    pub fn new(stream: T, activity: Activity) -> Self {
+        Self { stream, activity, is_gone: false }
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -95,19 +107,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        if !self.is_gone {
+            match Pin::new(&mut self.stream).poll_write(context, bytes) {
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "answering a client that has gone");
+                    self.is_gone = true;
+                }
+                result => return result,
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

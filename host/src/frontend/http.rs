@@ -109,7 +109,7 @@ impl<S: Store> Listener<S> {
         let activity = Activity::new();
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
         let service = service_fn(|request| self.respond(request, socket, &activity));
-        let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+        let stream = TokioIo::new(Watched::new(stream, activity.clone()));
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .half_close(true)
@@ -254,15 +254,11 @@ impl<S: Store> Listener<S> {
             Ok(announce) => request.announce = announce,
             Err(error) => return fail(error, body),
         }
-        if self.allow_address_override {
-            match request.announce.ip {
-                Some(Ok(address)) => {
-                    request.address = address;
-                    request.overridden = true;
-                }
-                Some(Err(error)) => return fail(error, body),
-                None => {}
-            }
+        if self.allow_address_override
+            && let Some(address) = request.announce.ip
+        {
+            request.address = address;
+            request.overridden = true;
         }
         let carries = Carries { only: None, peers: u32::MAX };
         match self.tracker.announce(exchange, carries, peers, now).await {

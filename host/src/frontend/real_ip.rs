@@ -1,5 +1,6 @@
 //! Who asks, where proxies stand in between.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
@@ -9,13 +10,13 @@ use crate::config::RealIp;
 
 /// The client's address, and whether a trusted proxy told it.
 ///
-/// Where the connection comes from a trusted proxy, the header's entries are walked from the right,
+/// Where the connection comes from a trusted proxy, the header's elements are walked from the right,
 /// over those that are trusted themselves, to the first that is not: nothing left of it can be
-/// believed. If all are trusted, the left-most is the client.
+/// believed, and nothing there is looked at. If all are trusted, the left-most is the client.
 ///
 /// # Errors
 ///
-/// [`Invalid::Address`] where a trusted proxy sent no header, or one with an entry on the way that
+/// [`Invalid::Address`] where a trusted proxy sent no header, or one with an element on the way that
 /// is no address.
 pub fn client(
     headers: &HeaderMap,
@@ -31,12 +32,10 @@ pub fn client(
     }
     let mut client = None;
     let forwarded = rule.header.eq_ignore_ascii_case("forwarded");
-    let lines: Vec<_> = headers.get_all(&rule.header).iter().collect();
-    for line in lines.iter().rev() {
-        let line = std::str::from_utf8(line.as_bytes()).map_err(|_| Invalid::Address)?;
-        for entry in line.rsplit(',') {
-            let entry = if forwarded { forwarded_for(entry) } else { Some(entry) };
-            let address = entry.and_then(address).ok_or(Invalid::Address)?;
+    for line in headers.get_all(&rule.header).iter().rev() {
+        for element in from_the_right(line.as_bytes(), b',') {
+            let node = if forwarded { forwarded_for(element) } else { Some(element) };
+            let address = node.and_then(address).ok_or(Invalid::Address)?;
             client = Some(address);
             if !trusted(address) {
                 return Ok((address, true));
@@ -46,34 +45,94 @@ pub fn client(
     client.map(|address| (address, true)).ok_or(Invalid::Address)
 }
 
+/// The elements of a list from its end, without the empty ones (RFC 9110, 5.6.1). A separator in a
+/// quoted string is none.
+///
+/// A proxy appends its element to whatever it was sent. From the right its own is read first, and so
+/// comes out whole, even where an open quotation mark of the client's stands before it.
+fn from_the_right(list: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(list);
+    let elements = std::iter::from_fn(move || {
+        let list = rest?;
+        let (before, element) = match last_separator(list, separator) {
+            Some(at) => (Some(&list[..at]), &list[at + 1..]),
+            None => (None, list),
+        };
+        rest = before;
+        Some(element.trim_ascii())
+    });
+    elements.filter(|element| !element.is_empty())
+}
+
+fn last_separator(list: &[u8], separator: u8) -> Option<usize> {
+    let mut quoted = false;
+    (0..list.len()).rev().find(|&at| {
+        if list[at] == b'"' {
+            // Behind an odd number of backslashes it is a part of the string.
+            let backslashes = list[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+            quoted = !quoted || backslashes % 2 == 1;
+        }
+        !quoted && list[at] == separator
+    })
+}
+
+/// The `for` parameter of one element of a `Forwarded` header (RFC 7239), which has it once.
+fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
+    let mut values = from_the_right(element, b';').filter_map(|pair| {
+        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        name.trim_ascii().eq_ignore_ascii_case(b"for").then_some(&value[1..])
+    });
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
 /// An address as proxies write it: with or without a port, IPv6 with or without brackets.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim().trim_matches('"');
-    let bare = match entry.strip_prefix('[') {
+fn address(node: &[u8]) -> Option<IpAddr> {
+    let node = unquoted(node.trim_ascii())?;
+    let node = std::str::from_utf8(&node).ok()?;
+    let bare = match node.strip_prefix('[') {
         Some(rest) => {
             let (inside, port) = rest.split_once(']')?;
             if !port.is_empty() {
-                port.strip_prefix(':')?.parse::<u16>().ok()?;
+                check_port(port.strip_prefix(':')?)?;
             }
             inside
         }
-        None => match entry.split_once(':') {
+        None => match node.split_once(':') {
             Some((host, port)) if !port.contains(':') => {
-                port.parse::<u16>().ok()?;
+                check_port(port)?;
                 host
             }
-            _ => entry,
+            _ => node,
         },
     };
     bare.parse().ok().map(canonical)
 }
 
-/// The `for` parameter of one element of a `Forwarded` header (RFC 7239).
-fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then_some(value)
-    })
+/// A port's number, or a name that hides it (RFC 7239, 6.2).
+fn check_port(port: &str) -> Option<()> {
+    (port.starts_with('_') || port.parse::<u16>().is_ok()).then_some(())
+}
+
+/// A value without quotation marks and escapes (RFC 9110, 5.6.4); `None`: a mark is missing.
+fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let Some(inside) = value.strip_prefix(b"\"") else {
+        return Some(value.into());
+    };
+    let mut inside = inside.strip_suffix(b"\"")?;
+    if !inside.contains(&b'\\') {
+        return Some(inside.into());
+    }
+    let mut text = Vec::new();
+    while let [byte, behind @ ..] = inside {
+        let (byte, behind) = match (byte, behind) {
+            (b'\\', [escaped, behind @ ..]) => (escaped, behind),
+            plain => plain,
+        };
+        text.push(*byte);
+        inside = behind;
+    }
+    Some(text.into())
 }
 
 #[cfg(test)]
@@ -93,11 +152,11 @@ mod tests {
     /// The client's address, and whether a proxy told it.
     type Found = Result<(String, bool), Invalid>;
 
-    fn ask(header: &str, lines: &[&str], socket: &str) -> Found {
+    fn ask<T: AsRef<[u8]>>(header: &str, lines: &[T], socket: &str) -> Found {
         let mut headers = HeaderMap::new();
         for line in lines {
             let name = HeaderName::from_bytes(header.as_bytes()).unwrap();
-            headers.append(name, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            headers.append(name, HeaderValue::from_bytes(line.as_ref()).unwrap());
         }
         client(&headers, Some(&rule(header)), socket.parse().unwrap())
             .map(|(address, proxied)| (address.to_string(), proxied))
@@ -117,6 +176,13 @@ mod tests {
             (&["203.0.113.7:4711"], found("203.0.113.7")),
             (&["[2001:db9::1]:4711, 2001:db8::5"], found("2001:db9::1")),
             (&["::ffff:203.0.113.7"], found("203.0.113.7")),
+            (&["203.0.113.7,"], found("203.0.113.7")),
+            (&[" ,203.0.113.7 , ,\t, 10.1.2.3,,"], found("203.0.113.7")),
+            (&["203.0.113.7", ""], found("203.0.113.7")),
+            (&["\u{fc}, \", 203.0.113.7"], found("203.0.113.7")),
+            (&["\"203.0.113.7\""], found("203.0.113.7")),
+            (&[","], Err(Invalid::Address)),
+            (&["\"203.0.113.7"], Err(Invalid::Address)),
             (&[], Err(Invalid::Address)),
             (&[""], Err(Invalid::Address)),
             (&["unknown"], Err(Invalid::Address)),
@@ -136,15 +202,84 @@ mod tests {
 
     #[test]
     fn rfc_7239() {
-        let found =
-            ask("forwarded", &["for=\"[2001:db9::1]:80\";proto=http, for=10.0.0.2"], "10.0.0.1");
-        assert_eq!(found, Ok(("2001:db9::1".to_owned(), true)));
-        assert_eq!(ask("forwarded", &["by=10.0.0.2"], "10.0.0.1"), Err(Invalid::Address));
+        for (line, client) in [
+            ("for=203.0.113.7", "203.0.113.7"),
+            ("For=203.0.113.7:4711;Proto=http", "203.0.113.7"),
+            ("for=\"[2001:db9::1]:80\";proto=http, for=10.0.0.2", "2001:db9::1"),
+            ("for=\"203.0.113.7:_hidden\"", "203.0.113.7"),
+            ("for=\"20\\3.0.113\\.7\"", "203.0.113.7"),
+            ("for=203.0.113.7;host=\"a, for=9.9.9.9\"", "203.0.113.7"),
+            ("for=203.0.113.7;host=\"a;for=9.9.9.9\"", "203.0.113.7"),
+            ("host=\"a\\\", for=9.9.9.9\";for=203.0.113.7", "203.0.113.7"),
+            ("for=203.0.113.7;host=\"a\\\\\";by=\"x, for=9.9.9.9;\\\\\"", "203.0.113.7"),
+            ("for=unknown, for=203.0.113.7 ; by=_secret ,, ", "203.0.113.7"),
+            ("for=\", for=203.0.113.7", "203.0.113.7"),
+            ("for=9.9.9.9;host=\"a, for=\"203.0.113.7\"", "203.0.113.7"),
+        ] {
+            assert_eq!(
+                ask("forwarded", &[line], "10.0.0.1"),
+                Ok((client.to_owned(), true)),
+                "{line}"
+            );
+        }
+        for line in [
+            "by=10.0.0.2",
+            "for=unknown",
+            "for=_hidden",
+            "for=",
+            "for",
+            "203.0.113.7",
+            "for=9.9.9.9, for=unknown",
+            "for=203.0.113.7;for=9.9.9.9",
+            "for=\"203.0.113.7",
+            "for=\"203.0.113.7\" for=9.9.9.9",
+            "host=\"for=9.9.9.9\"",
+        ] {
+            assert_eq!(ask("forwarded", &[line], "10.0.0.1"), Err(Invalid::Address), "{line}");
+        }
+    }
+
+    fn header_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            (0x20..=0xff_u8).prop_filter("a control character", |byte| *byte != 0x7f),
+            prop::sample::select(b"\"\"\\,;=".to_vec()),
+        ];
+        prop::collection::vec(byte, 0..30)
+    }
+
+    fn quoted(text: &[u8]) -> Vec<u8> {
+        let mut quoted = vec![b'"'];
+        for byte in text {
+            if b"\"\\".contains(byte) {
+                quoted.push(b'\\');
+            }
+            quoted.push(*byte);
+        }
+        quoted.push(b'"');
+        quoted
     }
 
     proptest! {
+        /// Neither what the client sent itself, nor what of it a proxy quotes.
         #[test]
-        fn any_header_is_survived(line in "[ -~]{0,60}") {
+        fn nothing_but_the_proxy_s_element_counts(
+            before in header_bytes(), lines in prop::collection::vec(header_bytes(), 0..3), host in header_bytes(),
+        ) {
+            let found = Ok(("203.0.113.7".to_owned(), true));
+            let with = |own: &[u8]| [&lines[..], &[[&before, &b", "[..], own].concat()]].concat();
+            prop_assert_eq!(&ask("x-forwarded-for", &with(b"203.0.113.7"), "10.0.0.1"), &found);
+            let host = quoted(&host);
+            for own in [
+                [b"for=203.0.113.7;host=", &host[..]].concat(),
+                [b"host=", &host[..], b";for=\"203.0.113.7\""].concat(),
+                [b"by=", &host[..], b";for=203.0.113.7;host=", &host[..]].concat(),
+            ] {
+                prop_assert_eq!(&ask("forwarded", &with(&own), "10.0.0.1"), &found);
+            }
+        }
+
+        #[test]
+        fn any_header_is_survived(line in header_bytes()) {
             let _ = ask("x-forwarded-for", &[&line], "10.0.0.1");
             let _ = ask("forwarded", &[&line], "10.0.0.1");
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// An address to listen on, before it is bound.
@@ -80,6 +82,13 @@ fn shared(listen: Listen, kind: Type) -> io::Result<Socket> {
     socket.set_reuse_port(true)?;
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
+    } else if listen.address.ip().is_unspecified() {
+        // So that an answer can leave from the address that was asked. Before the first packet, for
+        // each must tell it.
+        match listen.address {
+            SocketAddr::V4(_) => setsockopt(&socket, Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(&socket, Ipv6RecvPacketInfo, &true)?,
+        }
     }
     socket.bind(&listen.address.into())?;
     socket.set_nonblocking(true)?;

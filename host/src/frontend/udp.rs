@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 pub use super::batch::register;
-use super::batch::{self, Inbox, Outbox};
+use super::batch::{Inbox, Outbox};
 use super::{Routes, Scratch};
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::bittorrent::udp::{self as wire, Header};
@@ -34,7 +34,7 @@ pub struct Listener<S> {
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` says true and what has arrived is answered.
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
-        let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
+        let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
         let mut scratch = Scratch::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
@@ -58,7 +58,7 @@ impl<S: Store> Listener<S> {
             let unix_seconds = unix_seconds();
             let mut start = Instant::now();
             for (packet, source) in inbox.packets() {
-                let Some(client) = batch::address(&source).map(canonical_socket) else { continue };
+                let Some(client) = source.address().map(canonical_socket) else { continue };
                 let (action, outcome) =
                     self.answer(packet, client, unix_seconds, start, &mut scratch).await;
                 let end = Instant::now();

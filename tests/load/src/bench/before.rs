@@ -86,7 +86,8 @@ fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> R
             // Who is first may find the caches as others left them.
             let (first, second) = if round % 2 == 0 { (before, after) } else { (after, before) };
             let [first, second] = [first, second].map(|one| one.turn(bench, transport));
-            let (before, after) = if round % 2 == 0 { (first?, second?) } else { (second?, first?) };
+            let (before, after) =
+                if round % 2 == 0 { (first?, second?) } else { (second?, first?) };
             row.before.push(before);
             row.after.push(after);
         }
