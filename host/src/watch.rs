@@ -2,6 +2,7 @@
 //! seconds.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -79,12 +80,14 @@ pub struct Watch {
     known: Option<Stamp>,
     /// As it is since it has changed, and from when on.
     moving: Option<(Stamp, Instant)>,
+    /// Why it could not be looked at the last time.
+    hidden: Option<io::ErrorKind>,
 }
 
 impl Watch {
     /// Watches a file for changes from what is `known` of it.
     pub fn new(path: PathBuf, known: Option<Stamp>) -> Self {
-        Self { path, known, moving: None }
+        Self { path, known, moving: None, hidden: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -92,9 +95,29 @@ impl Watch {
     }
 
     /// How the file is now, where it has changed and stands still.
-    pub fn look(&mut self) -> Option<Stamp> {
-        let found = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
-        self.is_due(found, Instant::now()).then_some(found).flatten()
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can say, once a reason: not that there is no file.
+    pub fn look(&mut self) -> Result<Option<Stamp>, String> {
+        let found = match std::fs::metadata(&self.path) {
+            Ok(metadata) => {
+                self.hidden = None;
+                Some(Stamp::of(&metadata))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.hidden = None;
+                None
+            }
+            Err(error) => {
+                self.moving = None;
+                if self.hidden.replace(error.kind()) == Some(error.kind()) {
+                    return Ok(None);
+                }
+                return Err(format!("cannot read `{}`: {error}", self.path.display()));
+            }
+        };
+        Ok(self.is_due(found, Instant::now()).then_some(found).flatten())
     }
 
     /// It has been dealt with as it was then.
@@ -148,6 +171,25 @@ mod tests {
         assert!(due(Some(stamp(4)), 2250));
         assert!(!due(Some(stamp(1)), 2500), "it is as it was");
         assert!(!due(Some(stamp(4)), 2750));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_told_once_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        let mut watch = Watch::new(path.clone(), None);
+        assert_eq!(watch.look(), Ok(None), "there is none yet");
+        for _ in 0..2 {
+            std::os::unix::fs::symlink("list", &path).unwrap();
+            let said = watch.look().unwrap_err();
+            assert!(said.starts_with("cannot read `"), "{said}");
+            assert_eq!(watch.look(), Ok(None), "it was told");
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(watch.look(), Ok(None), "it is gone");
+        }
+        let mut below = Watch::new(path.join("list"), None);
+        std::fs::write(&path, "").unwrap();
+        assert!(below.look().is_err(), "it is in no folder");
     }
 
     #[test]

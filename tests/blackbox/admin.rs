@@ -229,7 +229,7 @@ fn a_token_that_no_header_can_carry_is_a_wrong_configuration() {
             assert!(said.contains("token") && !said.contains("s3"), "{said}");
             if arguments == ["check"] {
                 assert_eq!(output.status.code(), Some(78), "{said}");
-                assert!(said.contains("config.yaml:2:42: admin.token: the file `"), "{said}");
+                assert!(said.contains("config.yaml:2:40: admin.token: the file `"), "{said}");
             }
         }
     }

@@ -87,6 +87,24 @@ fn a_list_is_followed_through_all_that_may_happen_to_it() {
 }
 
 #[test]
+fn a_file_that_cannot_be_looked_at_is_counted_and_told_once() {
+    let daemon = Daemon::start(APPROVAL);
+    let file = daemon.folder.path().join("lists/approved.txt");
+    rename_in(&file, &list("a"));
+    eventually("the list is there", || approved(&daemon) == "a");
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("approved.txt", &file).unwrap();
+    let told = || daemon.log().matches("data is refused").count();
+    eventually("a loop of links is no list", || metric(&daemon, "errors_total") == 1.0);
+    assert_eq!((approved(&daemon), told()), ("a".into(), 1));
+    fs::remove_file(&file).unwrap();
+    // It was looked at again and again before this one is read.
+    rename_in(&file, &list("b"));
+    eventually("a list comes again", || approved(&daemon) == "b");
+    assert_eq!((metric(&daemon, "errors_total"), told()), (1.0, 1));
+}
+
+#[test]
 fn a_source_goes_on_through_a_reload_as_long_as_it_is_the_same() {
     let daemon = Daemon::start(APPROVAL);
     let file = daemon.folder.path().join("lists/approved.txt");

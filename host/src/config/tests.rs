@@ -427,6 +427,15 @@ fn bombs_are_refused() {
         folder.wrong(&bomb),
         "config.yaml:6:45: a4[7]: aliases stand for more than 100000 values"
     );
+    let long = format!("udp: [{{}}]\na: &a {}\nb: [*a, *a, *a, *a, *a]\n", "x".repeat(1 << 20));
+    let expected = "config.yaml:3:21: b[4]: aliases stand for more than 4MiB of text";
+    assert_eq!(folder.wrong(&long), expected);
+    let keys = format!("a: &a {{ {}: 1 }}\nb: &b [*a, *a, *a]\nc: [*b]\n", "x".repeat(1000 << 10));
+    assert!(folder.wrong(&keys).ends_with("c[0]: aliases stand for more than 4MiB of text"));
+    for wide in [format!("[{}]", "1,".repeat(2 << 20)), "- 1\n".repeat(1 << 20)] {
+        let error = folder.wrong(&wide);
+        assert!(error.ends_with(": more than 250000 values"), "{error}");
+    }
     // each alias as deep as may be, one in the other
     let (open, close) = ("[".repeat(40), "]".repeat(40));
     let chain = format!("udp: [{{}}]\na0: &a0 {open}{close}\na1: {open}*a0{close}\n");

@@ -9,8 +9,11 @@ use super::hint;
 
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 64;
-/// How many nodes all aliases together may stand for.
+/// How many values a text may have.
+const MAX_NODES: usize = 250_000;
+/// How many values all aliases together may stand for, and how many bytes of text.
 const MAX_ALIASED: usize = 100_000;
+const MAX_ALIASED_BYTES: usize = 4 << 20;
 
 /// A line and a column of the text, both counted from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,12 +182,21 @@ impl Node {
     }
 }
 
+/// What is in a node, aliases counted as what they stand for.
+#[derive(Clone, Copy)]
+struct Extent {
+    nodes: usize,
+    /// Of texts and keys.
+    bytes: usize,
+    /// How deep lists and mappings nest.
+    height: usize,
+}
+
 /// An anchored node that is complete.
 #[derive(Clone, Copy)]
 struct Anchor {
     node: usize,
-    size: usize,
-    height: usize,
+    extent: Extent,
 }
 
 /// A list or mapping whose end has not come yet.
@@ -195,9 +207,7 @@ struct Open {
     label: String,
     keys: HashSet<String>,
     pending: Option<(String, Position)>,
-    /// nodes in it, aliases counted as what they stand for
-    size: usize,
-    height: usize,
+    extent: Extent,
 }
 
 #[derive(Default)]
@@ -206,6 +216,7 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchor>,
     aliased: usize,
+    aliased_bytes: usize,
     documents: usize,
 }
 
@@ -267,27 +278,34 @@ impl Builder {
                         ),
                     );
                 }
+                let extent = Extent { nodes: 1, bytes: text.len(), height: 0 };
                 let kind = Kind::Scalar { text: text.into_owned(), plain };
                 let (node, _) = self.add(kind, position)?;
-                self.anchor(anchor, Anchor { node, size: 1, height: 0 });
-                self.grow(1, 0);
+                self.anchor(anchor, Anchor { node, extent });
+                self.grow(extent);
             }
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).copied() else {
                     return self.value_problem(position, "an alias inside of what it stands for");
                 };
-                self.aliased = self.aliased.saturating_add(target.size);
+                let Anchor { node, extent } = target;
+                self.aliased = self.aliased.saturating_add(extent.nodes);
+                self.aliased_bytes = self.aliased_bytes.saturating_add(extent.bytes);
                 if self.aliased > MAX_ALIASED {
                     return self.value_problem(
                         position,
                         format!("aliases stand for more than {MAX_ALIASED} values"),
                     );
                 }
-                if self.open.len() + target.height > MAX_DEPTH {
+                if self.aliased_bytes > MAX_ALIASED_BYTES {
+                    return self
+                        .value_problem(position, "aliases stand for more than 4MiB of text");
+                }
+                if self.open.len() + extent.height > MAX_DEPTH {
                     return self.too_deep(position);
                 }
-                self.add(Kind::Alias(target.node), position)?;
-                self.grow(target.size, target.height);
+                self.add(Kind::Alias(node), position)?;
+                self.grow(extent);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.start(Kind::List(Vec::new()), anchor, tag.is_some(), position)?;
@@ -297,9 +315,9 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
-                    let Open { node, anchor, size, height, .. } = open;
-                    self.anchor(anchor, Anchor { node, size, height });
-                    self.grow(size, height);
+                    let Open { node, anchor, extent, .. } = open;
+                    self.anchor(anchor, Anchor { node, extent });
+                    self.grow(extent);
                 }
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -327,8 +345,7 @@ impl Builder {
             label,
             keys: HashSet::new(),
             pending: None,
-            size: 1,
-            height: 1,
+            extent: Extent { nodes: 1, bytes: 0, height: 1 },
         });
         Ok(())
     }
@@ -346,6 +363,7 @@ impl Builder {
         if !open.keys.insert(key.clone()) {
             return self.problem(position, format!("the key `{key}` stands here twice"));
         }
+        open.extent.bytes = open.extent.bytes.saturating_add(key.len());
         open.pending = Some((key, position));
         Ok(())
     }
@@ -353,6 +371,9 @@ impl Builder {
     /// Adds a node to what is open; also says how the path goes on to it.
     fn add(&mut self, kind: Kind, position: Position) -> Result<(usize, String), Problem> {
         let value = self.nodes.len();
+        if value == MAX_NODES {
+            return self.problem(position, format!("more than {MAX_NODES} values"));
+        }
         let mut node = Node { position, kind };
         let mut label = String::new();
         if let Some(open) = self.open.last_mut() {
@@ -385,10 +406,11 @@ impl Builder {
         }
     }
 
-    fn grow(&mut self, size: usize, height: usize) {
-        if let Some(open) = self.open.last_mut() {
-            open.size = open.size.saturating_add(size);
-            open.height = open.height.max(height + 1);
+    fn grow(&mut self, by: Extent) {
+        if let Some(Open { extent, .. }) = self.open.last_mut() {
+            extent.nodes = extent.nodes.saturating_add(by.nodes);
+            extent.bytes = extent.bytes.saturating_add(by.bytes);
+            extent.height = extent.height.max(by.height + 1);
         }
     }
 }

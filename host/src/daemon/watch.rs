@@ -20,10 +20,17 @@ impl Plugins {
                 || Watch::new(plugin.file.clone(), Some(plugin.stamp)),
                 |at| earlier.swap_remove(at),
             );
-            if let Some(stamp) = watch.look() {
-                watch.settle(stamp);
-                // Another reason to reload may have come first.
-                changed |= stamp != plugin.stamp;
+            match watch.look() {
+                Ok(Some(stamp)) => {
+                    watch.settle(stamp);
+                    // Another reason to reload may have come first.
+                    changed |= stamp != plugin.stamp;
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    let policy = &plugin.name;
+                    tracing::warn!(%policy, reason, "the plugin is not followed, the old one serves");
+                }
             }
             self.0.push(watch);
         }

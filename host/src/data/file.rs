@@ -17,7 +17,14 @@ fn work(mut watch: Watch, source: &Weak<Source>) {
     loop {
         std::thread::sleep(POLL);
         let Some(source) = source.upgrade() else { return };
-        let Some(found) = watch.look() else { continue };
+        let found = match watch.look() {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(reason) => {
+                source.refuse(&reason);
+                continue;
+            }
+        };
         match read(watch.path(), source.definition().max_size) {
             Ok((stamp, bytes)) => {
                 watch.settle(stamp);
