@@ -99,6 +99,8 @@ impl<S: Store> Listener<S> {
             self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
         };
         let outcome = match header.action {
+            // An answer to an answer: two trackers would go on for ever.
+            wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
             wire::Action::Connect => {
                 let id = self.connection_ids.issue(unix_seconds, client.ip());
                 wire::write_connect(&mut scratch.body, header.transaction, id);
