@@ -11,6 +11,7 @@ use tokio::sync::watch;
 pub use super::batch::register;
 use super::batch::{Inbox, Outbox};
 use super::{Routes, Scratch};
+use crate::accept::Spell;
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::bittorrent::udp::{self as wire, Header};
 use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
@@ -36,6 +37,7 @@ impl<S: Store> Listener<S> {
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
         let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
         let mut scratch = Scratch::default();
+        let mut failing = Spell::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
             tokio::select! {
@@ -46,11 +48,16 @@ impl<S: Store> Listener<S> {
                 },
                 _ = &mut stop => return,
             }
-            let more = inbox.receive(&socket).unwrap_or_else(|error| {
-                // Linux reports here that an earlier answer did not arrive.
-                tracing::debug!(%error, "receiving packets");
-                true
-            });
+            let more = match inbox.receive(&socket) {
+                Ok(more) => more,
+                Err(error) => {
+                    failing.met(&error, "udp", "receiving packets fails; they wait").await;
+                    true
+                }
+            };
+            if failing.is_over() {
+                tracing::info!(transport = "udp", "receiving packets again");
+            }
             scratch.info_hashes.clear();
             let announced = inbox.packets().filter_map(|(packet, _)| wire::info_hash(packet));
             scratch.info_hashes.extend(announced);
