@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
 
+mod accept;
 pub mod admin;
 mod author;
 pub mod bittorrent;

@@ -285,3 +285,19 @@ fn what_is_not_served() {
     let announce = Announce::of('a').get(daemon.admin, &[]);
     assert_eq!(announce.status, 404, "the tracker is elsewhere");
 }
+
+#[test]
+fn a_slow_head_or_body_ends_the_connection() {
+    let daemon = Daemon::start("");
+    let mut head = Connection::open(daemon.admin);
+    head.send(b"GET /readyz HTTP/1.1\r\nHost:");
+    let mut body = Connection::open(daemon.admin);
+    body.send(
+        b"POST /api/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+          Content-Length: 100\r\n\r\n{",
+    );
+    let answer = String::from_utf8(body.rest()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+    assert!(answer.ends_with("the body takes too long\n"), "{answer}");
+    head.rest();
+}

@@ -124,6 +124,73 @@ fn what_has_arrived_is_heeded_whether_anybody_reads_the_answers_or_not() {
     }
 }
 
+const FULL: &str = "as many connections are open as may be";
+
+#[test]
+fn further_connections_wait_until_one_closes() {
+    let daemon = daemon("max_connections: 2, header_timeout: 1h");
+    let mut open: Vec<_> = (0..2).map(|_| Connection::open(daemon.http)).collect();
+    for connection in &mut open {
+        connection.send(request(&Announce::of('a')).as_bytes());
+        assert_eq!(connection.answer().status, 200);
+    }
+    let mut further = Connection::open(daemon.http);
+    further.send(request(&Announce::of('a').port(2).event("started")).as_bytes());
+    eventually("it says that there is no room", || daemon.log().contains(FULL));
+    assert_eq!(daemon.admin_page("/readyz"), "ok\n");
+    open[0].send(request(&Announce::of('a')).as_bytes());
+    assert!(open[0].answer().body_text().contains("10:incompletei1e"), "nobody else was heard");
+    open.pop();
+    assert_eq!(further.answer().status, 200);
+}
+
+/// Whatever strangers do, the operator can look at the tracker, and change it.
+#[test]
+fn connections_leave_descriptors_to_the_operator() {
+    let daemon = Daemon::start_with_files(
+        200,
+        "http: [{ listen: '127.0.0.1:0', header_timeout: 1h }]\ntracker: { workers: 2 }\n\
+         admin: { listen: '127.0.0.1:0' }\n",
+    );
+    let open: Vec<_> = (0..250).map(|_| Connection::open(daemon.http)).collect();
+    eventually("it says that there is no room", || daemon.log().contains(FULL));
+    assert_eq!(daemon.admin_page("/readyz"), "ok\n");
+    daemon.signal("HUP");
+    let reloads = "karuta_reloads_total{outcome=\"unchanged\"}";
+    eventually("it reloads", || daemon.metric(reloads) == 1.0);
+    let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    assert!((30..150).contains(&files), "{files} files are open");
+    drop(open);
+    Announce::of('a').http(daemon.http).expect("there is room again");
+    assert!(!daemon.log().contains("accepting connections fails"), "{}", daemon.log());
+}
+
+#[test]
+fn errors_of_the_system_are_said_once_and_outlasted() {
+    let daemon = Daemon::start("tracker: { workers: 1 }");
+    let fails = "accepting connections fails";
+    let said = |transport: &str| {
+        let transport = format!("\"transport\":\"{transport}\"");
+        let log = daemon.log();
+        log.lines().filter(|line| line.contains(fails) && line.contains(&transport)).count()
+    };
+    // What is open stays so, and nothing more can be opened.
+    daemon.limit_files("3");
+    let mut waiting: Vec<_> = (0..5).map(|_| Connection::open(daemon.http)).collect();
+    for connection in &mut waiting {
+        connection.send(request(&Announce::of('a')).as_bytes());
+    }
+    let admin = Connection::open(daemon.admin);
+    eventually("both sides say so", || said("http") > 0 && said("admin") > 0);
+    daemon.limit_files("1000");
+    for connection in &mut waiting {
+        assert_eq!(connection.answer().status, 200);
+    }
+    drop(admin);
+    assert_eq!(daemon.admin_page("/readyz"), "ok\n");
+    assert_eq!((said("http"), said("admin")), (1, 1));
+}
+
 #[test]
 fn a_head_that_is_too_large_is_refused() {
     let daemon = daemon("max_request: 8KiB");

@@ -283,15 +283,11 @@ fn answers_fit_an_ethernet_frame() {
 fn wrong_connection_ids_are_refused_within_a_budget() {
     let daemon = daemon("error_budget: { per_second: 1, ipv4_prefix: 24 }");
     let client = |last: [u8; 2]| Client::new(IpAddr::from([127, 0, last[0], last[1]]), daemon.udp);
-    let wrong: Vec<_> = [
-        Announce::of('a').packet(0x1234, 7),
-        udp::header(0, udp::SCRAPE, 7),
-        udp::header(0x0417_2710_1980, 99, 7),
-    ]
-    .into_iter()
-    .cycle()
-    .take(60)
-    .collect();
+    let wrong: Vec<_> = [Announce::of('a').packet(0x1234, 7), udp::header(0, udp::SCRAPE, 7)]
+        .into_iter()
+        .cycle()
+        .take(60)
+        .collect();
     let refused = [&words(&[3, 7])[..], b"bad connection ID\0"].concat();
     let flood = |client: &Client| {
         let answers = client.answers(&wrong);
@@ -315,6 +311,22 @@ fn wrong_connection_ids_are_refused_within_a_budget() {
     let id = client.connection_id();
     let answers = client.answers(&[Announce::of('a').packet(id, 1)]);
     assert_eq!(answers, [words(&[1, 1, 1800, 1, 0])]);
+}
+
+/// Two trackers would answer each other's errors for ever, if anybody sent the first one in the name of
+/// the other.
+#[test]
+fn only_requests_with_a_wrong_connection_id_are_answered() {
+    let daemon = Daemon::start("");
+    let client = Client::new(daemon.udp.ip(), daemon.udp);
+    let error = [&words(&[udp::ERROR, 7])[..], b"bad connection ID\0"].concat();
+    let answer_of_another = words(&[udp::CONNECT, 7, 0xabcd, 2]);
+    let unknown = [udp::ERROR, 5, 99, u32::MAX].map(|action| udp::header(0x1234, action, 7));
+    let silent = [&[error.clone(), answer_of_another][..], &unknown].concat();
+    assert_eq!(client.answers(&silent), [[0; 0]; 0]);
+    let requests = [udp::ANNOUNCE, udp::SCRAPE, udp::ANNOUNCE_IPV6]
+        .map(|action| [udp::header(0x1234, action, 7), vec![0; 100]].concat());
+    assert_eq!(client.answers(&requests), vec![error; 3]);
 }
 
 #[test]

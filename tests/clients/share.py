@@ -27,7 +27,7 @@ def main():
     share.ti = lt.torrent_info(torrent)
     share.save_path = "files"
     if only:
-        files = share.ti.files()
+        files = share.ti.layout()
         wanted = (files.file_path(at) in only for at in range(files.num_files()))
         share.file_priorities = [4 if want else 0 for want in wanted]
     share.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)

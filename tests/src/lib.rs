@@ -55,12 +55,23 @@ impl Daemon {
         Self::start_in(folder(yaml))
     }
 
+    /// Starts a daemon that may have so many files open, with the whole of its YAML.
+    pub fn start_with_files(files: u32, yaml: &str) -> Self {
+        let folder = folder(yaml);
+        let karuta = karuta(&["run"], folder.path());
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}")).arg(karuta.get_program()).args(karuta.get_args());
+        command.current_dir(folder.path()).stdin(Stdio::null()).env_remove("STATE_DIRECTORY");
+        Self::start_by(command, folder)
+    }
+
     /// Starts a daemon in a folder that has a `config.yaml`.
     pub fn start_in(folder: TempDir) -> Self {
-        let mut child = karuta(&["run"], folder.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the daemon starts");
+        Self::start_by(karuta(&["run"], folder.path()), folder)
+    }
+
+    fn start_by(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().expect("its log is piped"));
         let (tell, told) = std::sync::mpsc::channel();
@@ -118,6 +129,13 @@ impl Daemon {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+
+    /// Sets how many files it may have open from now on; `:` keeps the hard limit.
+    pub fn limit_files(&self, soft: &str) {
+        let pid = format!("--pid={}", self.pid());
+        let set = Command::new("prlimit").args([&pid, &format!("--nofile={soft}:")]).status();
+        assert!(set.is_ok_and(|status| status.success()), "prlimit {pid} --nofile={soft}:");
     }
 
     /// Stops it, and starts it again in the same folder.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -22,7 +22,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 mod client;
 mod remote;
@@ -30,6 +31,7 @@ mod remote;
 pub use client::Client;
 pub use remote::{Remote, Unknown};
 
+use crate::accept::Acceptor;
 use crate::config::Secret;
 use crate::data;
 use crate::metrics::Metrics;
@@ -194,6 +196,10 @@ type Reply = Response<Full<Bytes>>;
 
 /// Bytes of a question.
 const QUESTION: usize = 64 * 1024;
+/// How long the head of a request may take to arrive, and how long its body.
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// Connections at once, so that the descriptors of others stay theirs.
+const CONNECTIONS: usize = 64;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -203,13 +209,12 @@ impl Admin {
     /// Serves until the task is dropped. A connection is answered by a task of its own.
     pub async fn serve(self, socket: TcpListener) {
         let admin = Arc::new(self);
+        let mut acceptor = Acceptor::new(socket, Arc::new(Semaphore::new(CONNECTIONS)), "admin");
         loop {
-            let Ok((stream, _)) = socket.accept().await else {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                continue;
-            };
+            let (stream, _, place) = acceptor.next().await;
             let admin = admin.clone();
             tokio::spawn(async move {
+                let _place = place;
                 let service = service_fn(|request: Request<Incoming>| {
                     let admin = admin.clone();
                     let (parts, body) = request.into_parts();
@@ -217,6 +222,7 @@ impl Admin {
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
+                    .header_read_timeout(ARRIVAL)
                     .serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "an admin connection");
@@ -262,9 +268,10 @@ impl Admin {
 
     async fn explain(&self, body: Incoming) -> Reply {
         let wrong = |reason: &str| text(StatusCode::BAD_REQUEST, &format!("{reason}\n"));
-        let body = match Limited::new(body, QUESTION).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return wrong(&error.to_string()),
+        let body = match timeout(ARRIVAL, Limited::new(body, QUESTION).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return wrong(&error.to_string()),
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body takes too long\n"),
         };
         let question = match serde_json::from_slice(&body) {
             Ok(question) => question,

@@ -135,6 +135,8 @@ pub struct Http {
     /// The most bytes of a request's head, 8 KiB to 1 MiB.
     #[serde(deserialize_with = "values::size_in_memory")]
     pub max_request: usize,
+    /// Connections at once, of all workers; 0: what the limit on open files leaves.
+    pub max_connections: usize,
     pub real_ip: Option<RealIp>,
     /// Whether the `ip` parameter of an announce is heeded (BEP 3).
     pub allow_address_override: bool,
@@ -150,6 +152,7 @@ impl Default for Http {
             keep_alive: Duration::from_secs(30),
             header_timeout: Duration::from_secs(5),
             max_request: 16 * 1024,
+            max_connections: 0,
             real_ip: None,
             allow_address_override: false,
         }

@@ -88,7 +88,7 @@ fn listener<'s>(url: &Url, site: &'s Site) -> Result<(Transport, &'s Routes), St
             Ok((Transport::Udp, &listener.1))
         }
         scheme @ ("http" | "https") => {
-            let on_port = site.http.iter().find(|(listen, _)| Some(listen.address.port()) == port);
+            let on_port = site.http.iter().find(|(listen, ..)| Some(listen.address.port()) == port);
             let listener = on_port.or(site.http.first()).ok_or_else(|| none("HTTP"))?;
             let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
             Ok((transport, &listener.1))

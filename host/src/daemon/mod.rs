@@ -99,7 +99,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     )
     .map_err(refuse)?;
     let rules = version.rules(&nothing, workers, &metrics).map_err(refuse)?;
-    let site = Site::settle(&config, routes)?;
+    let site = Site::settle(&config, workers, routes)?;
 
     let (stop, stopping) = watched::channel(false);
     let mut crew = Vec::new();

@@ -4,7 +4,9 @@ use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::Type;
+use tokio::sync::Semaphore;
 
 use super::{Error, system};
 use crate::admin;
@@ -18,7 +20,8 @@ use crate::state_dir::StateDir;
 #[derive(Clone)]
 pub struct Site {
     pub routes: RouteTable,
-    pub http: Vec<(Listen, Routes)>,
+    /// With room for as many connections as there may be, for all workers together.
+    pub http: Vec<(Listen, Routes, Arc<Semaphore>)>,
     pub udp: Vec<(Listen, Routes, Udp)>,
     pub admin: Listen,
 }
@@ -32,14 +35,20 @@ pub struct Udp {
 }
 
 impl Site {
-    /// Makes sure that every address is free, and settles ports and secrets.
-    pub fn settle(config: &Config, (routes, http, udp): AllRoutes) -> Result<Self, Error> {
+    /// Makes sure that every address is free, and settles ports, secrets and how many connections
+    /// there may be.
+    pub fn settle(
+        config: &Config,
+        workers: usize,
+        (routes, http, udp): AllRoutes,
+    ) -> Result<Self, Error> {
         let settle = |address, only_v6, kind| {
             let listen = Listen { address, only_v6 };
             sockets::settle(listen, kind).map_err(|error| cannot_listen(listen, error))
         };
-        let http = config.http.iter().zip(http).map(|(listener, routes)| {
-            Ok((settle(listener.listen, listener.only_v6, Type::STREAM)?, routes))
+        let rooms = rooms(config, workers);
+        let http = config.http.iter().zip(http).zip(rooms).map(|((listener, routes), room)| {
+            Ok((settle(listener.listen, listener.only_v6, Type::STREAM)?, routes, room))
         });
         let http = http.collect::<Result<Vec<_>, Error>>()?;
         let mut own_secret = None;
@@ -61,7 +70,7 @@ impl Site {
 
     /// Binds one worker's sockets, in the order of the configuration.
     pub fn bind(&self) -> Result<(Vec<TcpListener>, Vec<UdpSocket>), Error> {
-        let tcp = self.http.iter().map(|(listen, _)| bind(*listen, sockets::tcp));
+        let tcp = self.http.iter().map(|(listen, ..)| bind(*listen, sockets::tcp));
         let udp = self.udp.iter().map(|(listen, ..)| bind(*listen, sockets::udp));
         Ok((tcp.collect::<Result<_, _>>()?, udp.collect::<Result<_, _>>()?))
     }
@@ -74,7 +83,7 @@ impl Site {
     pub fn list(&self) -> Vec<admin::Listener> {
         let listener =
             |transport, listen: &Listen| admin::Listener { transport, address: listen.address };
-        let http = self.http.iter().map(|(listen, _)| listener("http", listen));
+        let http = self.http.iter().map(|(listen, ..)| listener("http", listen));
         let udp = self.udp.iter().map(|(listen, ..)| listener("udp", listen));
         http.chain(udp).chain([listener("admin", &self.admin)]).collect()
     }
@@ -121,6 +130,34 @@ fn kept_secret(config: &Config) -> Result<Arc<[u8]>, Error> {
             Ok(Arc::new(rand::random::<[u8; 32]>()))
         }
     }
+}
+
+/// Descriptors for the operator's side, reloads, data and state.
+const RESERVE: usize = 128;
+
+/// Room for the connections of each HTTP listener: what it is given, and for those that are given
+/// nothing together what is left. What else needs descriptors keeps them, or nobody could look at a
+/// tracker that is full.
+fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    // A runtime, its sockets, and a connection that waits for room at each of those of HTTP.
+    let worker = 8 + 2 * config.http.len() + config.udp.len();
+    let mut left = limit.saturating_sub(RESERVE + workers * worker).max(limit / 4);
+    let rooms = config.http.iter().enumerate().map(|(at, listener)| {
+        let wanted = listener.max_connections;
+        if wanted > left {
+            tracing::warn!(
+                "http[{at}].max_connections: {wanted} is more than the limit on open files leaves, {left}"
+            );
+        }
+        let most = wanted.min(left);
+        left -= most;
+        (wanted > 0).then(|| Arc::new(Semaphore::new(most.max(1))))
+    });
+    let rooms: Vec<_> = rooms.collect();
+    let shared = Arc::new(Semaphore::new(left.max(1)));
+    rooms.into_iter().map(|own| own.unwrap_or_else(|| shared.clone())).collect()
 }
 
 fn error_budget(listener: &config::Udp) -> Option<Arc<Limiter>> {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::site::Site;
 use super::{Error, seconds, system};
+use crate::accept::Acceptor;
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::config::Config;
 use crate::frontend::{http, udp};
@@ -79,7 +80,8 @@ impl Worker {
         let (stop, local) = watch::channel(false);
         let max_scrape = config.tracker.max_scrape;
         let (tcp_sockets, udp_sockets) = self.sockets;
-        for ((listener, (_, routes)), socket) in config.http.iter().zip(site.http).zip(tcp_sockets)
+        for ((listener, (_, routes, room)), socket) in
+            config.http.iter().zip(site.http).zip(tcp_sockets)
         {
             let listener = http::Listener {
                 tracker: tracker.clone(),
@@ -95,7 +97,8 @@ impl Worker {
             };
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    tokio::task::spawn_local(listener.serve(socket, local.clone()));
+                    let acceptor = Acceptor::new(socket, room, "http");
+                    tokio::task::spawn_local(listener.serve(acceptor, local.clone()));
                 }
                 Err(error) => tracing::error!(%error, "an HTTP socket"),
             }

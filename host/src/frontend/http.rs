@@ -17,13 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
 use super::{Routes, Scratch};
+use crate::accept::{Acceptor, Place};
 use crate::bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
 use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
 use crate::config::RealIp;
@@ -54,8 +55,6 @@ pub struct Pool(RefCell<Vec<Scratch>>);
 
 /// hyper reads into a buffer of this size at least.
 const LEAST_BUFFER: usize = 8192;
-/// A pause where the process has run out of file descriptors.
-const BREATHER: Duration = Duration::from_millis(50);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -68,32 +67,15 @@ struct Reply {
 impl<S: Store> Listener<S> {
     /// Accepts connections until `stopping` says true, and lets those that are there finish what
     /// is under way. Connections run as tasks of their own; each holds a clone of `stopping`.
-    pub async fn serve(self, socket: TcpListener, mut stopping: watch::Receiver<bool>) {
+    pub async fn serve(self, mut acceptor: Acceptor, mut stopping: watch::Receiver<bool>) {
         let listener = Rc::new(self);
-        let mut exhausted = false;
         loop {
-            let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
+            let (stream, from, place) = tokio::select! {
+                accepted = acceptor.next() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
-            match accepted {
-                Ok((stream, from)) => {
-                    let connection = listener.clone().connection(stream, from, stopping.clone());
-                    tokio::task::spawn_local(connection);
-                }
-                Err(error) => {
-                    let full = Some(nix::libc::EMFILE) == error.raw_os_error();
-                    if full && !exhausted {
-                        tracing::warn!("no file descriptor is left for a new connection");
-                    } else {
-                        tracing::debug!(%error, "accepting a connection");
-                    }
-                    exhausted |= full;
-                    if full || error.raw_os_error() == Some(nix::libc::ENFILE) {
-                        tokio::time::sleep(BREATHER).await;
-                    }
-                }
-            }
+            let connection = listener.clone().connection(stream, from, place, stopping.clone());
+            tokio::task::spawn_local(connection);
         }
     }
 
@@ -101,6 +83,7 @@ impl<S: Store> Listener<S> {
         self: Rc<Self>,
         stream: TcpStream,
         from: SocketAddr,
+        _place: Place,
         stopping: watch::Receiver<bool>,
     ) {
         // An answer is one small write; waiting for more would only delay it.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 pub use super::batch::register;
 use super::batch::{Inbox, Outbox};
 use super::{Routes, Scratch};
+use crate::accept::Spell;
 use crate::bittorrent::connection_id::ConnectionIds;
 use crate::bittorrent::udp::{self as wire, Header};
 use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
@@ -36,6 +37,7 @@ impl<S: Store> Listener<S> {
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
         let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
         let mut scratch = Scratch::default();
+        let mut failing = Spell::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
             tokio::select! {
@@ -46,11 +48,16 @@ impl<S: Store> Listener<S> {
                 },
                 _ = &mut stop => return,
             }
-            let more = inbox.receive(&socket).unwrap_or_else(|error| {
-                // Linux reports here that an earlier answer did not arrive.
-                tracing::debug!(%error, "receiving packets");
-                true
-            });
+            let more = match inbox.receive(&socket) {
+                Ok(more) => more,
+                Err(error) => {
+                    failing.met(&error, "udp", "receiving packets fails; they wait").await;
+                    true
+                }
+            };
+            if failing.is_over() {
+                tracing::info!(transport = "udp", "receiving packets again");
+            }
             scratch.info_hashes.clear();
             let announced = inbox.packets().filter_map(|(packet, _)| wire::info_hash(packet));
             scratch.info_hashes.extend(announced);
@@ -99,6 +106,8 @@ impl<S: Store> Listener<S> {
             self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
         };
         let outcome = match header.action {
+            // An answer to an answer: two trackers would go on for ever.
+            wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
             wire::Action::Connect => {
                 let id = self.connection_ids.issue(unix_seconds, client.ip());
                 wire::write_connect(&mut scratch.body, header.transaction, id);
