@@ -287,10 +287,8 @@ fn what_is_not_served() {
 }
 
 #[test]
-fn a_slow_head_or_body_ends_the_connection() {
+fn a_slow_body_ends_the_connection() {
     let daemon = Daemon::start("");
-    let mut head = Connection::open(daemon.admin);
-    head.send(b"GET /readyz HTTP/1.1\r\nHost:");
     let mut body = Connection::open(daemon.admin);
     body.send(
         b"POST /api/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -299,5 +297,4 @@ fn a_slow_head_or_body_ends_the_connection() {
     let answer = String::from_utf8(body.rest()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
     assert!(answer.ends_with("the body takes too long\n"), "{answer}");
-    head.rest();
 }

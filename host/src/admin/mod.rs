@@ -196,8 +196,10 @@ type Reply = Response<Full<Bytes>>;
 
 /// Bytes of a question.
 const QUESTION: usize = 64 * 1024;
-/// How long the head of a request may take to arrive, and how long its body.
-const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long the head of a request may take to arrive, pauses between requests included.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long its body may take.
+const BODY: Duration = Duration::from_secs(10);
 /// Connections at once, so that the descriptors of others stay theirs.
 const CONNECTIONS: usize = 64;
 
@@ -222,7 +224,7 @@ impl Admin {
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(ARRIVAL)
+                    .header_read_timeout(HEAD)
                     .serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "an admin connection");
@@ -268,7 +270,7 @@ impl Admin {
 
     async fn explain(&self, body: Incoming) -> Reply {
         let wrong = |reason: &str| text(StatusCode::BAD_REQUEST, &format!("{reason}\n"));
-        let body = match timeout(ARRIVAL, Limited::new(body, QUESTION).collect()).await {
+        let body = match timeout(BODY, Limited::new(body, QUESTION).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => return wrong(&error.to_string()),
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body takes too long\n"),
