@@ -43,9 +43,9 @@ impl TryFrom<String> for Range {
 #[serde(rename_all = "lowercase")]
 enum Scrapes {
     /// A failure.
+    #[default]
     Reject,
     /// The truth.
-    #[default]
     Pass,
 }
 
@@ -179,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn scrapes_pass_unless_they_are_rejected() {
+    fn scrapes_are_judged_unless_they_pass() {
         for (key, rejected) in
-            [("", false), (r#", "scrapes": "pass""#, false), (r#", "scrapes": "reject""#, true)]
+            [("", true), (r#", "scrapes": "pass""#, false), (r#", "scrapes": "reject""#, true)]
         {
             let config = format!(r#"{{"deny": ["10.0.0.0/8"]{key}}}"#);
             let mut policy: AddressApproval = testing::init(&config).unwrap();
