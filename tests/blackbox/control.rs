@@ -238,7 +238,8 @@ fn private_addresses_are_for_those_who_list_them() {
         &format!(
             "{{ tick: [{{ fetch: {{ url: '{url}' }} }}, {{ fetch: {{ url: '{local}' }} }}] }}"
         ),
-        &format!("    allow: {{ http: ['{url}'] }}"),
+        // What one entry opens is no way for another.
+        &format!("    allow: {{ http: ['{url}', 'http://127.0.0.1:1/x'] }}"),
     ));
     let found = found(&daemon);
     assert!(!found.contains("hello"), "{found}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use url::{Host as UrlHost, Url};
+use url::Url;
 
 use crate::fetch::{Admit, Answer, Client, Request, Shown};
 use crate::policy::bindings::imports::http::{Host, Response};
@@ -67,12 +67,12 @@ impl Admit for Allowed {
 
     fn address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         let address = address.to_canonical();
-        let listed = self.0.iter().any(|entry| match entry.host() {
-            Some(UrlHost::Ipv4(listed)) => listed == address,
-            Some(UrlHost::Ipv6(listed)) => listed.to_canonical() == address,
-            Some(UrlHost::Domain(name)) => name == "localhost" && address.is_loopback(),
-            None => false,
-        });
+        // The URL was admitted, so its host is that of the entry which covers it.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let listed = match bare.parse::<IpAddr>() {
+            Ok(listed) => listed.to_canonical() == address,
+            Err(_) => host == "localhost" && address.is_loopback(),
+        };
         match listed || is_public(address) {
             true => Ok(()),
             false => Err(format!(
@@ -218,11 +218,26 @@ mod tests {
     #[test]
     fn private_addresses_only_where_they_are_listed_themselves() {
         let allowed = allowed(&["http://10.0.0.1/", "http://[fd00::1]/", "https://a.example/"]);
-        let is_allowed = |address: &str| allowed.address("h", address.parse().unwrap()).is_ok();
-        for address in ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "8.8.8.8", "2606:4700::1"] {
-            assert!(is_allowed(address), "{address}");
+        let leads =
+            |host: &str, address: &str| allowed.address(host, address.parse().unwrap()).is_ok();
+        for (host, address) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1", "::ffff:10.0.0.1"),
+            ("[fd00::1]", "fd00::1"),
+            ("localhost", "127.0.0.1"),
+            ("localhost", "::1"),
+        ] {
+            assert!(leads(host, address), "{host} at {address}");
         }
+        for (host, address) in [("localhost", "10.0.0.1"), ("[fd00::1]", "fd00::2")] {
+            assert!(!leads(host, address), "{host} at {address}");
+        }
+        let is_allowed = |address: &str| leads("a.example", address);
+        assert!(is_allowed("8.8.8.8") && is_allowed("2606:4700::1"));
         for address in [
+            // Another entry names them.
+            "10.0.0.1",
+            "fd00::1",
             "10.0.0.2",
             "127.0.0.1",
             "0.0.0.0",
@@ -248,8 +263,6 @@ mod tests {
         ] {
             assert!(!is_allowed(address), "{address}");
         }
-        let local = Allowed(vec!["http://localhost:8080/".parse().unwrap()]);
-        assert!(local.address("localhost", "::1".parse().unwrap()).is_ok());
     }
 
     #[test]
