@@ -13,6 +13,7 @@ mod fetch;
 pub mod frontend;
 mod jwt;
 pub mod limits;
+mod log;
 pub mod metrics;
 pub mod policy;
 mod state_dir;

@@ -24,7 +24,7 @@ use self::version::{Version, Versions, refused};
 use self::watch::Plugins;
 use self::worker::Worker;
 use crate::admin::{self, Admin};
-use crate::config::{self, Config, LogLevel};
+use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Engine, Generation};
@@ -42,6 +42,8 @@ pub enum Error {
     System { what: String, error: io::Error },
     #[error("the policy engine: {0}")]
     Engine(#[from] policy::EngineError),
+    #[error("the log: {0}")]
+    Log(io::Error),
 }
 
 /// How long a reload that is under way may take when the daemon stops.
@@ -64,9 +66,8 @@ pub fn check(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Serves until SIGTERM or SIGINT. `set_level` changes the level of the log when the configuration
-/// in `file` is read again.
-pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(), Error> {
+/// Serves until SIGTERM or SIGINT, by what `file` says when it is read again.
+pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
     let start = Instant::now();
     raise_file_limit();
     let config = Arc::new(config);
@@ -145,7 +146,6 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         opening,
         metrics,
         workers: orders,
-        set_level,
         shown,
         started: config.clone(),
         current: version,

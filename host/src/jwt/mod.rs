@@ -19,6 +19,7 @@ use self::private::Private;
 use crate::bittorrent::metainfo;
 use crate::config;
 use crate::policy::jwk;
+use crate::text::Escaped;
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -222,7 +223,7 @@ fn read_keys(file: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
         let read = Jwk::read(&key).and_then(|jwk| Ok((jwk, jwk::Key::from_jwk(&key)?)));
         match read {
             Ok(key) => usable.push(key),
-            Err(reason) => eprintln!("keys[{at}] is not used: {reason}"),
+            Err(reason) => eprintln!("keys[{at}] is not used: {}", Escaped(reason)),
         }
     }
     Ok(usable)

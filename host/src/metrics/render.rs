@@ -13,6 +13,7 @@ use super::{
     TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
 };
 use crate::data::{Definition, Source};
+use crate::log;
 
 /// Buckets and the sum of nanoseconds.
 type Sum = ([u64; BOUNDS.len() + 1], u64);
@@ -34,6 +35,11 @@ pub fn text(metrics: &Metrics) -> String {
         "karuta_reloads_total",
         "Reloads of the configuration, by how they ended.",
         reloads.collect(),
+    ));
+    families.push(counter(
+        "karuta_log_dropped_total",
+        "Lines of the log that nobody read in time.",
+        vec![(vec![], log::dropped() as f64)],
     ));
     families.extend(metrics.plugins.families().into_iter().map(|(name, family)| {
         let values = family.values.iter();
