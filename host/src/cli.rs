@@ -115,6 +115,8 @@ pub fn main() -> ExitCode {
             eprintln!("{}", Escaped(error));
             ExitCode::from(WRONG_CONFIGURATION)
         }
+        // Nobody may be there to read it.
+        Err(Error::Hurried) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("karuta: {}", Escaped(error));
             ExitCode::FAILURE

@@ -18,6 +18,10 @@ use crate::config::CredentialRule;
 /// Peers of each half of a ledger, some 150 bytes each.
 const HALF: usize = 2_000_000;
 
+/// Bytes of a credential that observers are shown; a longer one, which is not remembered either, is
+/// as none.
+const CREDENTIAL: usize = super::remembered::LONGEST_CREDENTIAL;
+
 /// How an announce ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -70,7 +74,8 @@ impl Outcome {
     /// `rules` are those of the policy that is told.
     pub fn new(exchange: &Exchange, rules: &[CredentialRule], verdict: Verdict) -> Self {
         let Exchange { request, answer, now, .. } = exchange;
-        let credential = request.credential(rules).map(Cow::into_owned);
+        let credential = request.credential(rules).filter(|text| text.len() <= CREDENTIAL);
+        let credential = credential.map(Cow::into_owned);
         let announce = &request.announce;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -90,7 +95,18 @@ impl Outcome {
             at: *now,
         }
     }
+
+    /// Bytes that it takes, but for what the allocator adds.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        size_of::<Self>()
+            + self.credential.as_ref().map_or(0, String::len)
+            + attributes.map(|(name, value)| ATTRIBUTE + name.len() + value.len()).sum::<usize>()
+    }
 }
+
+/// Bytes of an attribute without its texts.
+const ATTRIBUTE: usize = size_of::<(String, String)>();
 
 impl Default for Ledger {
     fn default() -> Self {
@@ -225,5 +241,19 @@ mod tests {
         assert_eq!(enter(Verdict::Next, 2), (0, None), "the first");
         assert_eq!(enter(Verdict::Drop, 10), (0, None));
         assert_eq!(enter(Verdict::Accept, 20), (18, Some(0)), "nothing is lost");
+    }
+
+    #[test]
+    fn a_long_credential_is_none() {
+        let seen = |bytes| {
+            let mut exchange = Exchange::default();
+            let url = format!("/announce?key={}", "x".repeat(bytes));
+            exchange.request.over_udp(url.as_bytes());
+            let rules = [CredentialRule::Query("key".into())];
+            let outcome = Outcome::new(&exchange, &rules, Verdict::Next);
+            (outcome.credential.map(|text| text.len()), outcome.announce.traits)
+        };
+        assert_eq!(seen(CREDENTIAL), (Some(CREDENTIAL), types::Traits::CREDENTIAL));
+        assert_eq!(seen(CREDENTIAL + 1), (None, types::Traits::empty()));
     }
 }

@@ -2,7 +2,7 @@
 //! lists.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -143,11 +143,18 @@ impl Host for State {
         if body.len() > LONGEST_BODY {
             return Err(format!("a body of more than {LONGEST_BODY} bytes"));
         }
-        let timeout = Duration::from_millis(timeout_ms.into()).min(self.call.deadline);
         let headers = parse(&headers)?;
+        let timeout =
+            Duration::from_millis(timeout_ms.into()).min(self.call.patience(Some(&self.shutdown)));
+        if timeout.is_zero() {
+            return Err("the time of this call is over".to_owned());
+        }
         let request =
             Request { method, url: &url, headers, body: &body, timeout, max_size: LONGEST_ANSWER };
-        let answer = client.fetch(request)?;
+        let start = Instant::now();
+        let answer = client.fetch(request);
+        self.call.waited += start.elapsed();
+        let answer = answer?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = answer.headers.iter();
         let headers = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
