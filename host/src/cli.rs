@@ -1,22 +1,19 @@
 //! The command line.
 
-use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::admin::{Client, Question, Remote, Unknown};
 use crate::author;
-use crate::config::{self, Config, LogFormat, LogLevel};
+use crate::config::{self, Config};
 use crate::daemon::{self, Error};
 use crate::jwt;
+use crate::log;
+use crate::text::Escaped;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
 #[derive(Parser)]
@@ -78,6 +75,8 @@ struct Source {
 
 /// The exit code for a wrong configuration (`EX_CONFIG` of sysexits.h).
 const WRONG_CONFIGURATION: u8 = 78;
+/// How long whoever reads the log may take over its last lines.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does what the command line says. Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong
 /// configuration.
@@ -89,8 +88,10 @@ pub fn main() -> ExitCode {
     }
     let done = match command {
         Command::Run(source) => load(&source).and_then(|config| {
-            log_to_stderr(&config.log);
-            daemon::run(config, source.config, set_level)
+            log::start(&config.log).map_err(Error::Log)?;
+            let done = daemon::run(config, source.config);
+            log::flush(PATIENCE);
+            done
         }),
         Command::Check(source) => load(&source)
             .and_then(daemon::check)
@@ -111,11 +112,13 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Config(error)) => {
-            eprintln!("{error}");
+            eprintln!("{}", Escaped(error));
             ExitCode::from(WRONG_CONFIGURATION)
         }
+        // Nobody may be there to read it.
+        Err(Error::Hurried) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("karuta: {error}");
+            eprintln!("karuta: {}", Escaped(error));
             ExitCode::FAILURE
         }
     }
@@ -129,7 +132,7 @@ fn done_there(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
-            eprintln!("{text}");
+            eprintln!("{}", Escaped(text));
             ExitCode::from(code)
         }
     }
@@ -162,9 +165,9 @@ fn connect(remote: Remote) -> Result<Client, Failure> {
 
 fn reload_there(client: Client) -> Result<(), Failure> {
     let report = client.reload()?;
-    println!("generation {}: {report}", report.generation);
+    println!("generation {}: {}", report.generation, Escaped(&report));
     if !report.needs_restart.is_empty() {
-        println!("waiting for a restart: {}", report.needs_restart.join(", "));
+        println!("waiting for a restart: {}", Escaped(report.needs_restart.join(", ")));
     }
     Ok(())
 }
@@ -183,16 +186,20 @@ fn question(url: String, from: Option<IpAddr>, headers: &[String]) -> Result<Que
     Ok(Question { url, from, headers: headers.collect::<Result<_, _>>()? })
 }
 
+/// A value of an answer, to be shown: policies and clients have a say in it.
+fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => Escaped(text).to_string(),
+        other => Escaped(other).to_string(),
+    }
+}
+
 fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failure> {
     let explained = client.explain(question)?;
     if json {
         println!("{explained:#}");
         return Ok(());
     }
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     for answer in explained["answers"].as_array().into_iter().flatten() {
         let [action, transport, client] =
             ["action", "transport", "client"].map(|key| text(&explained[key]));
@@ -201,7 +208,7 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
             let said = match (&step["skipped"], &step["error"]) {
                 (serde_json::Value::String(reason), _) => format!("not asked: {reason}"),
                 (_, serde_json::Value::String(error)) => {
-                    format!("failed: {}", error.lines().next().unwrap_or_default())
+                    format!("failed: {}", Escaped(error.lines().next().unwrap_or_default()))
                 }
                 _ => text(&step["verdict"]),
             };
@@ -210,7 +217,7 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
             let time = time.map(|time| format!("  {time:.1} µs")).unwrap_or_default();
             println!("  {:<24} {said}{shadow}{time}", text(&step["policy"]));
             for (key, value) in step["changes"].as_object().into_iter().flatten() {
-                println!("    {key}: {}", text(value));
+                println!("    {}: {}", Escaped(key), text(value));
             }
             if let Some(seconds) = step["remember"]["seconds"].as_u64() {
                 let scope = step["remember"]["scope"].as_array().into_iter().flatten();
@@ -218,11 +225,11 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
                 println!("    remembered for {seconds} s by {}", scope.join(", "));
             }
         }
-        let by = answer["decided_by"].as_str().map(|name| format!(" by {name}"));
+        let by = answer["decided_by"].as_str().map(|name| format!(" by {}", Escaped(name)));
         println!("  = {}{}", text(&answer["outcome"]), by.unwrap_or_default());
         for (key, value) in answer["answer"].as_object().into_iter().flatten() {
             if !value.is_null() {
-                println!("    {key}: {}", text(value));
+                println!("    {}: {}", Escaped(key), text(value));
             }
         }
     }
@@ -235,10 +242,6 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
         println!("{status:#}");
         return Ok(());
     }
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
     for listener in status["listeners"].as_array().into_iter().flatten() {
         println!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
@@ -274,42 +277,4 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-type Handle = reload::Handle<Targets, Registry>;
-
-/// The level of the log, to be changed while the daemon runs.
-static LEVEL: OnceLock<Handle> = OnceLock::new();
-
-fn log_to_stderr(log: &config::Log) {
-    let (level, handle) = reload::Layer::new(filter(log.level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let lines = match log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().boxed(),
-    };
-    tracing_subscriber::registry().with(level).with(lines).init();
-    let _ = LEVEL.set(handle);
-}
-
-fn set_level(level: LogLevel) {
-    if let Some(Err(error)) = LEVEL.get().map(|handle| handle.reload(filter(level))) {
-        tracing::error!(%error, "the level of the log stays as it was");
-    }
-}
-
-/// What is logged: of the libraries warnings at most, for the compiler alone has hundreds of thousands of
-/// lines to say.
-fn filter(level: LogLevel) -> Targets {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let libraries = level.min(LevelFilter::WARN);
-    Targets::new().with_default(libraries).with_targets([("karuta", level), ("plugin", level)])
 }

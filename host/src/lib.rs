@@ -17,6 +17,7 @@ pub mod frontend;
 pub mod fuzzed;
 mod jwt;
 pub mod limits;
+mod log;
 pub mod metrics;
 pub mod policy;
 mod state_dir;

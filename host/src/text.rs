@@ -94,16 +94,39 @@ pub fn is_visible(text: &str) -> bool {
 /// Shows a text on one line: line breaks, control sequences of terminals and marks that turn the
 /// direction of writing or have no width are escaped.
 #[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a str);
+pub struct Escaped<T>(pub T);
 
-impl fmt::Display for Escaped<'_> {
+impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(is_unsafe) {
+        use fmt::Write as _;
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+/// Writes on as [`Escaped`] whatever it is given.
+pub struct Escaping<W>(pub W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_unsafe) {
             let plain = part.trim_end_matches(is_unsafe);
-            write!(f, "{plain}{}", part[plain.len()..].escape_default())?;
+            write!(self.0, "{plain}{}", part[plain.len()..].escape_default())?;
         }
         Ok(())
     }
+}
+
+/// Bytes that a text of somebody else's may have, what says that it was cut included.
+const LONGEST: usize = 4096;
+
+/// Cuts a text that is too long for a log or a terminal, and has it say so.
+pub fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let note = format!("… ({} bytes)", text.len());
+        text.truncate(text.floor_char_boundary(LONGEST - note.len()));
+        text.push_str(&note);
+    }
+    text
 }
 
 fn is_unsafe(letter: char) -> bool {
@@ -177,6 +200,16 @@ mod tests {
         let text = "broken\nFORGED\r\x1b[31m\u{9b}\u{202e}\u{2028}ü";
         let shown = Escaped(text).to_string();
         assert_eq!(shown, r"broken\nFORGED\r\u{1b}[31m\u{9b}\u{202e}\u{2028}ü");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_says_so() {
+        let whole = "x".repeat(LONGEST);
+        assert_eq!(cut(whole.clone()), whole);
+        let shown = cut("ü".repeat(LONGEST));
+        assert!(shown.len() <= LONGEST && shown.len() > LONGEST - 2, "{}", shown.len());
+        assert!(shown.starts_with("üü") && shown.ends_with("ü… (8192 bytes)"), "{shown}");
+        assert_eq!(cut(shown.clone()), shown, "it is cut once");
     }
 
     proptest! {

@@ -109,7 +109,7 @@ fn an_exit() {
 
 #[test]
 fn a_sleep_of_an_hour() {
-    is_contained("sleep", "host");
+    is_contained("sleep", "deadline");
 }
 
 #[test]

@@ -238,7 +238,8 @@ fn private_addresses_are_for_those_who_list_them() {
         &format!(
             "{{ tick: [{{ fetch: {{ url: '{url}' }} }}, {{ fetch: {{ url: '{local}' }} }}] }}"
         ),
-        &format!("    allow: {{ http: ['{url}'] }}"),
+        // What one entry opens is no way for another.
+        &format!("    allow: {{ http: ['{url}', 'http://127.0.0.1:1/x'] }}"),
     ));
     let found = found(&daemon);
     assert!(!found.contains("hello"), "{found}");
@@ -270,6 +271,56 @@ fn environment_and_folders_are_granted_to_control_instances() {
     assert!(found[6].starts_with("error: "), "{found:?}");
     assert_eq!(fs::read_to_string(daemon.folder.path().join("out/b")).unwrap(), "y");
     assert!(!daemon.folder.path().join("in/b").exists());
+}
+
+#[test]
+fn files_are_waited_for() {
+    let folder = karuta_tests::folder(&format!(
+        "{LISTENERS}{}",
+        yaml(
+            "{ tick: [{ rewrite: { path: /out/file, bytes: 1048576, times: 10 } }] }",
+            "    allow: { folders: [{ path: out, at: /out, write: true }] }",
+        )
+    ));
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let daemon = Daemon::start_in(folder);
+    eventually("it goes on", || calls(&daemon, "tick", "ok") >= 2.0);
+    assert_eq!(show(&daemon, "found"), "10 times");
+    assert_eq!(calls(&daemon, "tick", "error"), 0.0);
+}
+
+#[test]
+fn as_much_is_published_and_posted_as_the_contract_says() {
+    let server = Server::with("");
+    let url = server.url("/");
+    let post = |bytes: usize| format!("{{ post_long: {{ url: '{url}', bytes: {bytes} }} }}");
+    let daemon = Daemon::start(&yaml(
+        &format!(
+            "{{ tick: [{{ publish_long: 1048576 }}, {{ publish_long: 67108865 }}, {}, {}] }}",
+            post(1024 * 1024),
+            post(1024 * 1024 + 1),
+        ),
+        &format!("    allow: {{ http: ['{url}'] }}\n    limits: {{ memory: 256MiB }}"),
+    ));
+    let found = found(&daemon);
+    let said =
+        "published|error: more than 67108864 bytes|200|error: a body of more than 1048576 bytes";
+    assert_eq!(found, said);
+    assert_eq!(server.bodies()[0].len(), 1024 * 1024);
+    eventually("workers have it", || show(&daemon, "published").starts_with("long "));
+}
+
+#[test]
+fn observers_are_not_shown_credentials_that_nobody_remembers() {
+    let daemon = start("{}");
+    for (port, bytes, credential) in [(7001, 4096, "\"xxx"), (7002, 4097, "null")] {
+        let user = format!("user={}", "x".repeat(bytes));
+        Announce::of('a').port(port).with(&user).http(daemon.http).unwrap();
+        // The text may be too long to be shown whole.
+        let expected = format!("\"credential\":{credential}");
+        let key = format!("port-{port}");
+        eventually(&expected, || show(&daemon, &key).contains(&expected));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -94,16 +94,14 @@ impl Daemon {
                 let _ = child.kill();
                 panic!("the daemon did not get ready:\n{}", log.lock().unwrap());
             };
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            let fields = &line["fields"];
-            if fields["message"] == "ready" {
+            if says(&line, "ready").is_some() {
                 break;
             }
-            if fields["message"] == "listening" {
-                let address = fields["address"].as_str().and_then(|text| text.parse().ok());
-                match fields["transport"].as_str() {
-                    Some("http") => http = http.or(address),
-                    Some("udp") => udp = udp.or(address),
+            if let Some(field) = says(&line, "listening") {
+                let address = field("address").parse().ok();
+                match &*field("transport") {
+                    "http" => http = http.or(address),
+                    "udp" => udp = udp.or(address),
                     _ => admin = address,
                 }
             }
@@ -118,6 +116,11 @@ impl Daemon {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Has nobody read its log for as long as the guard is held.
+    pub fn stop_reading(&self) -> MutexGuard<'_, String> {
+        self.log.lock().unwrap()
     }
 
     pub fn pid(&self) -> u32 {
@@ -153,7 +156,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().expect("the daemon can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the daemon does not end:\n{}", self.log());
+            assert!(Instant::now() < deadline, "the daemon does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -169,6 +172,23 @@ impl Daemon {
         let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         found.unwrap_or(0.0)
     }
+}
+
+/// The fields of a line of the log, as text or JSON, if it has that message.
+fn says(line: &str, message: &str) -> Option<impl Fn(&str) -> String> {
+    let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let matches = match &json {
+        Some(json) => json["fields"]["message"] == message,
+        None => line.split(' ').any(|word| word == message),
+    };
+    let text = line.to_owned();
+    matches.then_some(move |name: &str| match &json {
+        Some(json) => json["fields"][name].as_str().unwrap_or_default().to_owned(),
+        None => {
+            let field = text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            field.unwrap_or_default().trim_matches('"').to_owned()
+        }
+    })
 }
 
 impl Drop for Daemon {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::cases::{Cases, Measured, name_of};
 use super::{Failure, engine, engine_counting_fuel, inspect};
 use crate::policy::{Candidate, Engine, Exchange, Question, Setting, Trial};
+use crate::text::Escaped;
 
 /// How long each call is repeated at most, and how often.
 const TIME: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
     println!("\n  {:<44} {:>9} {:>9} {:>8} {:>9}", "CALL", "MEDIAN", "P99", "CALLS", "FUEL");
     let clock = clock();
     for (call, fuelled) in calls.iter_mut().zip(fuelled) {
-        let name: String = call.name.chars().take(44).collect();
+        let name: String = Escaped(&call.name).to_string().chars().take(44).collect();
         let measured = measure(call, clock).and_then(|times| Some((times, fuel(fuelled)?)));
         match measured {
             None => println!("  {name:<44} the call fails"),

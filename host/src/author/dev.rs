@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::project::{CASES, Project, SUPPLIED, WIT};
 use super::{Failure, build, cases};
 use crate::admin::Client;
+use crate::text::Escaped;
 
 /// How often files are looked at. What has changed is built once it has stood still for so long.
 const POLL: Duration = Duration::from_millis(300);
@@ -46,10 +47,10 @@ fn round(folder: &Path, client: &Client) {
         false => Ok(()),
     });
     match tested {
-        Err(Failure::Failed(text) | Failure::Usage(text)) => eprintln!("karuta: {text}"),
+        Err(Failure::Failed(text) | Failure::Usage(text)) => eprintln!("karuta: {}", Escaped(text)),
         Ok(()) => match client.reload() {
-            Ok(report) => println!("generation {}: {report}", report.generation),
-            Err(reason) => eprintln!("karuta: not reloaded: {reason}"),
+            Ok(report) => println!("generation {}: {}", report.generation, Escaped(&report)),
+            Err(reason) => eprintln!("karuta: not reloaded: {}", Escaped(reason)),
         },
     }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Failure;
 use super::survey::Survey;
 use crate::policy::{Candidate, hex};
+use crate::text::{Escaped, cut};
 
 pub fn inspect(file: &Path) -> Result<(), Failure> {
     let fail = |reason: String| format!("{}: {reason}", file.display());
@@ -21,7 +22,7 @@ pub fn inspect(file: &Path) -> Result<(), Failure> {
 pub fn print(bytes: &[u8], survey: &Survey) {
     let line = |name: &str, text: &str| {
         if !text.is_empty() {
-            println!("  {name:<10} {text}");
+            println!("  {name:<10} {}", Escaped(cut(text.to_owned())));
         }
     };
     line("size", &size(bytes.len()));

@@ -20,6 +20,7 @@ use self::project::{Language, Project};
 use crate::admin::{Remote, Unknown};
 use crate::policy::{Artifacts, Engine};
 use crate::state_dir::StateDir;
+use crate::text::Escaped;
 
 /// What `karuta plugin` does.
 #[derive(clap::Subcommand)]
@@ -129,11 +130,11 @@ pub fn main(command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(text)) => {
-            eprintln!("karuta: {text}");
+            eprintln!("karuta: {}", Escaped(text));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(text)) => {
-            eprintln!("karuta: {text}");
+            eprintln!("karuta: {}", Escaped(text));
             ExitCode::from(2)
         }
     }

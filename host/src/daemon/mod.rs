@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -24,10 +25,10 @@ use self::version::{Version, Versions, refused};
 use self::watch::Plugins;
 use self::worker::Worker;
 use crate::admin::{self, Admin};
-use crate::config::{self, Config, LogLevel};
+use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
-use crate::policy::{self, Artifacts, Engine, Generation};
+use crate::policy::{self, Artifacts, Engine, Generation, Shutdown};
 use crate::state_dir::StateDir;
 use crate::swarm::{Memory, Options, Store};
 use crate::watch::POLL;
@@ -42,10 +43,18 @@ pub enum Error {
     System { what: String, error: io::Error },
     #[error("the policy engine: {0}")]
     Engine(#[from] policy::EngineError),
+    #[error("the log: {0}")]
+    Log(io::Error),
+    /// The log has it.
+    #[error("told twice to end")]
+    Hurried,
 }
 
-/// How long a reload that is under way may take when the daemon stops.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long everything together may take when the daemon stops, whatever policies and clients do;
+/// the operator is promised 10 s.
+const END: Duration = Duration::from_secs(8);
+/// How much of it workers have, and calls of control instances that are under way.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 /// How long one round of expiry takes at most, spread over many slices.
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
 /// And at least, for the store knows whole seconds only.
@@ -66,9 +75,9 @@ pub fn check(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Serves until SIGTERM or SIGINT. `set_level` changes the level of the log when the configuration
-/// in `file` is read again.
-pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(), Error> {
+/// Serves until SIGTERM or SIGINT, by what `file` says when it is read again. Threads that did not
+/// end in time are left behind.
+pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
     let start = Instant::now();
     raise_file_limit();
     let config = Arc::new(config);
@@ -102,7 +111,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     let site = Site::settle(&config, workers, routes)?;
 
     let (stop, stopping) = watched::channel(false);
-    let mut crew = Vec::new();
+    let (at_work, done) = channel();
     let mut orders = Vec::new();
     for (number, rules) in rules.into_iter().enumerate() {
         let (order, received) = mpsc::unbounded_channel();
@@ -116,10 +125,12 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
             start,
             orders: received,
             stopping: stopping.clone(),
+            at_work: at_work.clone(),
         };
-        crew.push(worker.start(number)?);
+        worker.start(number)?;
         orders.push(order);
     }
+    drop(at_work);
     version
         .generation
         .serve(workers, &metrics)
@@ -139,6 +150,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         reload: ask,
         explain: wonder,
     };
+    let crew = Crew { stop, workers, done, shutdown: engine.shutdown().clone() };
     let versions = Versions {
         file,
         engine,
@@ -147,34 +159,75 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         opening,
         metrics,
         workers: orders,
-        set_level,
         shown,
         started: config.clone(),
         current: version,
     };
     let runtime = runtime()?;
-    let generation = runtime.block_on(async {
+    runtime.block_on(async {
         let socket = tokio::net::TcpListener::from_std(site.bind_admin()?)
             .map_err(|error| system("the admin socket", error))?;
-        let signals = Signals::listen()?;
+        let mut signals = Signals::listen()?;
         tokio::spawn(admin.serve(socket));
         tokio::spawn(expire(store, round(config.tracker.peer_lifetime), start));
         for admin::Listener { transport, address } in site.list() {
             tracing::info!(transport, %address, "listening");
         }
         tracing::info!(workers, policies = config.policies.len(), "ready");
-        Ok::<_, Error>(signals.obey(versions, site, asked, questions).await)
+        signals.obey(versions, site, asked, questions).await;
+        tracing::info!("stopping");
+        let ended = tokio::task::spawn_blocking(move || crew.end());
+        tokio::select! {
+            _ = ended => Ok(()),
+            () = signals.end() => {
+                tracing::warn!("told twice to end, what is under way is cut off");
+                Err(Error::Hurried)
+            }
+        }
     })?;
-    tracing::info!("stopping");
-    let _ = stop.send(true);
-    for worker in crew {
-        let _ = worker.join();
-    }
-    generation.finish();
     tracing::info!("stopped");
     // A reload that is under way is of no use to anybody now.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Who is at work, and has to end when the daemon does.
+struct Crew {
+    stop: watched::Sender<bool>,
+    workers: usize,
+    /// Disconnected when the last worker is gone.
+    done: Receiver<()>,
+    shutdown: Arc<Shutdown>,
+}
+
+impl Crew {
+    /// Tells all of them at once, and waits for them together. Whoever takes longer is abandoned.
+    fn end(self) {
+        let now = Instant::now();
+        let under_way = now + UNDER_WAY;
+        self.shutdown.begin(under_way, now + END);
+        let _ = self.stop.send(true);
+        let left = || under_way.saturating_duration_since(Instant::now());
+        let mut workers = self.workers;
+        loop {
+            match self.done.recv_timeout(left()) {
+                Ok(()) => workers -= 1,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!(workers, "workers do not end, their requests are cut off");
+                    break;
+                }
+            }
+        }
+        // What workers had to tell to observers is told.
+        for policy in self.shutdown.finish() {
+            let policy = &*policy;
+            tracing::warn!(
+                policy,
+                "a control instance does not end, what it was to be told is lost"
+            );
+        }
+    }
 }
 
 /// The signals that the daemon obeys.
@@ -194,15 +247,23 @@ impl Signals {
         })
     }
 
+    /// Waits for SIGTERM or SIGINT.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
-    /// time, and explains, until SIGTERM or SIGINT. Returns what served last.
+    /// time, and explains, until SIGTERM or SIGINT.
     async fn obey(
-        mut self,
+        &mut self,
         versions: Versions,
         site: Site,
         mut asked: mpsc::Receiver<admin::AskReload>,
         mut questions: mpsc::Receiver<admin::AskExplain>,
-    ) -> Generation {
+    ) {
         let site = Arc::new(site);
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
@@ -243,9 +304,6 @@ impl Signals {
                 }
             }
         }
-        // A reload that does not end is not waited for.
-        let last = versions.try_lock_for(PATIENCE);
-        last.map_or_else(Generation::default, |versions| versions.current.generation.clone())
     }
 }
 

@@ -15,10 +15,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::worker::Adopt;
 use super::{Error, seconds};
 use crate::admin::{self, Refusal, Report};
-use crate::config::{self, Config, LogLevel};
+use crate::config::{self, Config};
 use crate::data;
 use crate::frontend::RouteTable;
 use crate::limits::Limiter;
+use crate::log;
 use crate::metrics::{Metrics, Reload};
 use crate::policy::{self, Change, Engine, Generation, LoadError, Scope, Stage, Swarms, When};
 use crate::tracker::{Rules, Settings};
@@ -35,7 +36,6 @@ pub struct Versions {
     pub opening: data::Opening,
     pub metrics: Arc<Metrics>,
     pub workers: Vec<UnboundedSender<Adopt>>,
-    pub set_level: fn(LogLevel),
     /// What the operator's side shows of the version that serves.
     pub shown: Arc<Mutex<Vec<admin::Policy>>>,
     /// What the process was started with.
@@ -187,7 +187,7 @@ impl Versions {
             self.publish(rules);
             report.generation += 1;
             self.metrics.set_generation(report.generation);
-            (self.set_level)(version.config.log.level);
+            log::set_level(version.config.log.level);
             *self.shown.lock() = version.shown();
             self.metrics.set_data(version.data());
         }

@@ -4,7 +4,6 @@ use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
@@ -22,7 +21,7 @@ use crate::swarm::Memory;
 use crate::tracker::{Rules, Tracker};
 
 /// How long requests that are under way may take when the daemon stops.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often policies take notice of new data, where no request makes them.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,6 +37,8 @@ pub struct Worker {
     pub start: Instant,
     pub orders: mpsc::UnboundedReceiver<Adopt>,
     pub stopping: watch::Receiver<bool>,
+    /// Told, and dropped, when the worker has ended.
+    pub at_work: Sender<()>,
 }
 
 /// The order to change over to other rules.
@@ -48,7 +49,7 @@ pub struct Adopt {
 }
 
 impl Worker {
-    pub fn start(self, number: usize) -> Result<JoinHandle<()>, Error> {
+    pub fn start(self, number: usize) -> Result<(), Error> {
         let (made, making) = channel();
         let work = move || {
             // It stays on the thread that makes it.
@@ -59,17 +60,19 @@ impl Worker {
             };
             // Whoever started it waits for this.
             let _ = made.send(result);
+            let at_work = self.at_work.clone();
             if let Some(runtime) = runtime {
                 runtime.block_on(self.serve());
             }
+            // Whoever waited may have given up.
+            let _ = at_work.send(());
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .stack_size(policy::THREAD_STACK)
             .spawn(work)
             .map_err(|error| system("a worker thread", error))?;
-        making.recv().unwrap_or(Ok(()))?;
-        Ok(thread)
+        making.recv().unwrap_or(Ok(()))
     }
 
     async fn serve(self) {

@@ -20,7 +20,7 @@ use self::private::Private;
 use crate::bittorrent::InfoHash;
 use crate::bittorrent::metainfo::Info;
 use crate::policy::jwk;
-use crate::text;
+use crate::text::{self, Escaped};
 use crate::{config, file};
 
 /// Bytes of a `.torrent` file, of one with keys, and of a token.
@@ -245,7 +245,7 @@ fn read_keys(path: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
         let read = Jwk::read(&key).and_then(|jwk| Ok((jwk, jwk::Key::from_jwk(&key)?)));
         match read {
             Ok(key) => usable.push(key),
-            Err(reason) => eprintln!("keys[{at}] is not used: {reason}"),
+            Err(reason) => eprintln!("keys[{at}] is not used: {}", Escaped(reason)),
         }
     }
     Ok(usable)

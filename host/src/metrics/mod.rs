@@ -174,6 +174,7 @@ label! {
         Memory => "memory",
         Stack => "stack",
         Host => "host",
+        Refused => "refused",
         Unavailable => "unavailable",
     }
 }

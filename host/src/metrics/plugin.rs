@@ -6,6 +6,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::{Cause, Hook, error_index, many};
+
 /// Series that one policy may have.
 const MAX_SERIES: usize = 64;
 /// Bytes of a name.
@@ -28,6 +30,9 @@ pub struct Series {
     registry: Arc<Registry>,
     /// An id is a place in this list.
     known: RwLock<Vec<One>>,
+    /// Calls that failed where an instance was made or given data, which any thread may do.
+    calls: Vec<AtomicU64>,
+    errors: Vec<AtomicU64>,
 }
 
 struct One {
@@ -109,6 +114,13 @@ impl Registry {
         series
     }
 
+    /// The exported series of a policy, where somebody holds them.
+    pub(super) fn find(&self, policy: &str) -> Option<Arc<Series>> {
+        let all = self.0.lock();
+        let mut held = all.iter().filter_map(Weak::upgrade);
+        held.find(|series| series.shown && &*series.policy == policy)
+    }
+
     /// Everything that is exported, by name.
     pub fn families(&self) -> BTreeMap<String, Family> {
         let mut families = BTreeMap::new();
@@ -128,7 +140,34 @@ impl Registry {
 
 impl Series {
     fn new(registry: &Arc<Registry>, policy: &Arc<str>, shown: bool) -> Self {
-        Self { policy: policy.clone(), shown, registry: registry.clone(), known: RwLock::default() }
+        Self {
+            policy: policy.clone(),
+            shown,
+            registry: registry.clone(),
+            known: RwLock::default(),
+            calls: many(Hook::ALL.len(), AtomicU64::default),
+            errors: many(Hook::ALL.len() * Cause::ALL.len(), AtomicU64::default),
+        }
+    }
+
+    /// Counts a call that did not return, or an `init` that refused to go on.
+    pub fn failed(&self, hook: Hook, cause: Cause) {
+        self.refused(hook);
+        self.errors[error_index(hook, cause)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a call that returned an error.
+    pub fn refused(&self, hook: Hook) {
+        self.calls[hook as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Calls that failed.
+    pub(super) fn failures(&self, hook: Hook) -> u64 {
+        self.calls[hook as usize].load(Relaxed)
+    }
+
+    pub(super) fn errors(&self, hook: Hook, cause: Cause) -> u64 {
+        self.errors[error_index(hook, cause)].load(Relaxed)
     }
 
     /// The id of a series, which is made where it is not known.

@@ -13,6 +13,7 @@ use super::{
     TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
 };
 use crate::data::{Definition, Source};
+use crate::log;
 
 /// Buckets and the sum of nanoseconds.
 type Sum = ([u64; BOUNDS.len() + 1], u64);
@@ -34,6 +35,11 @@ pub fn text(metrics: &Metrics) -> String {
         "karuta_reloads_total",
         "Reloads of the configuration, by how they ended.",
         reloads.collect(),
+    ));
+    families.push(counter(
+        "karuta_log_dropped_total",
+        "Lines of the log that nobody read in time.",
+        vec![(vec![], log::dropped() as f64)],
     ));
     families.extend(metrics.plugins.families().into_iter().map(|(name, family)| {
         let values = family.values.iter();
@@ -119,6 +125,7 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     let mut dropped = Vec::new();
     let mut shadow = Vec::new();
     for (name, threads) in by_name {
+        let elsewhere = metrics.plugins.find(name);
         for hook in Hook::ALL {
             for verdict in Verdict::ALL {
                 let at = call_index(*hook, *verdict);
@@ -130,7 +137,10 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
                         ("remembered", remembered),
                     ]
                 };
-                let count: u64 = threads.iter().map(|thread| thread.calls[at].get()).sum();
+                let mut count: u64 = threads.iter().map(|thread| thread.calls[at].get()).sum();
+                if *verdict == Verdict::Error {
+                    count += elsewhere.as_ref().map_or(0, |series| series.failures(*hook));
+                }
                 if count > 0 {
                     calls.push((labels("false"), count as f64));
                 }
@@ -152,7 +162,8 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
             }
             for cause in Cause::ALL {
                 let at = error_index(*hook, *cause);
-                let count: u64 = threads.iter().map(|thread| thread.errors[at].get()).sum();
+                let mut count: u64 = threads.iter().map(|thread| thread.errors[at].get()).sum();
+                count += elsewhere.as_ref().map_or(0, |series| series.errors(*hook, *cause));
                 if count > 0 {
                     let labels =
                         vec![("policy", name), ("hook", hook.name()), ("cause", cause.name())];

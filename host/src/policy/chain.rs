@@ -418,7 +418,7 @@ impl Link {
         cause
     }
 
-    /// Counts what a policy in shadow mode would have done, and tells the log now and then.
+    /// Counts what a policy in shadow mode would have done, and tells whoever debugs it now and then.
     fn note(&mut self, exchange: &Exchange, decision: Result<Verdict, Cause>) {
         let would = match decision {
             Ok(Verdict::Reject) => Would::Reject,
@@ -433,7 +433,7 @@ impl Link {
             return;
         }
         self.told = Some(exchange.now);
-        tracing::info!(
+        tracing::debug!(
             policy = &*self.policy.supplier.plugin().name,
             would = would.name(),
             info_hash = %exchange.request.announce.info_hash,

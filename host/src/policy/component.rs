@@ -12,6 +12,7 @@ use super::contract::{Contract, VERSION};
 use super::engine::Engine;
 use super::state::State;
 use crate::metrics::Hook;
+use crate::text::cut;
 use crate::watch::{self, Stamp};
 
 /// Bytes of a component; those of scripting languages bring an interpreter of tens of megabytes.
@@ -68,7 +69,8 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 fn refuse(what: impl Into<String>, remedy: impl Into<String>) -> Refusal {
-    Refusal { what: what.into(), remedy: remedy.into() }
+    // Names of the component's own are in it.
+    Refusal { what: cut(what.into()), remedy: remedy.into() }
 }
 
 const BUILD: &str = "build it with `karuta plugin build`, or for wasm32-wasip2";

@@ -3,46 +3,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::engine::THREAD_STACK;
+use super::inbox::{Receiver, Sender, inbox};
 use super::instance::{Failure, Instance, Place, Role};
 use super::ledger::{Difference, Outcome};
 use super::plugin::Plugin;
 use super::supply::{FRUITLESS, PAUSE};
-use crate::metrics::{self, Hook, Verdict};
+use crate::metrics::{self, Cause, Hook, Verdict};
 
-/// Outcomes that wait for their observer; what comes beyond them is dropped and counted.
-const QUEUE: usize = 16 * 1024;
-/// Outcomes of a batch, and how long the first of one waits for others.
+/// Outcomes of a batch, bytes of them, and how long the first of one waits for others.
 const BATCH: usize = 1000;
+const BATCH_BYTES: usize = 512 * 1024;
 const LINGER: Duration = Duration::from_millis(200);
 /// How often a batch is offered.
 const OFFERS: u32 = 3;
 /// Every publication has instances made anew: at most so often.
 const PUBLISH: Duration = Duration::from_secs(1);
-/// How long outcomes that are queued at the end may take, in deadlines of `limits.control`.
-const LAST_CALLS: u32 = 1;
 
 /// The ids of outcomes grow while the daemon runs.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
-/// The thread of a control instance, which ends with the last of these.
+/// The thread of a control instance. It is told what is queued, and ends, when this is dropped.
 pub struct Control {
-    orders: SyncSender<Order>,
+    inbox: Sender,
     observes: bool,
     dropped: Arc<AtomicU64>,
-    thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
-}
-
-enum Order {
-    Outcome(Box<Outcome>),
-    /// Tick so often from now on.
-    Every(Duration),
-    /// Call the observer once more, and end.
-    End,
 }
 
 impl Control {
@@ -52,7 +39,8 @@ impl Control {
         every: Duration,
         series: Arc<metrics::Policy>,
     ) -> std::io::Result<Self> {
-        let (orders, queue) = sync_channel(QUEUE);
+        let (inbox, received) = inbox();
+        let presence = plugin.shutdown.enter(plugin.name.clone(), inbox.clone());
         let observes = plugin.code.hooks.observe.is_some();
         let dropped = series.dropped();
         let name = format!("control-{}", plugin.name);
@@ -67,15 +55,21 @@ impl Control {
             every,
             next_tick: Instant::now(),
             batch: Vec::new(),
+            bytes: 0,
             first: None,
             offers: 0,
             staged: Vec::new(),
             published: None,
             logged: 0,
+            unfit: None,
+        };
+        let work = move || {
+            desk.work(&received);
+            drop(presence);
         };
         let thread = std::thread::Builder::new().name(name).stack_size(THREAD_STACK);
-        let thread = thread.spawn(move || desk.work(&queue))?;
-        Ok(Self { orders, observes, dropped, thread: Some(thread).into() })
+        thread.spawn(work)?;
+        Ok(Self { inbox, observes, dropped })
     }
 
     pub fn observes(&self) -> bool {
@@ -84,22 +78,20 @@ impl Control {
 
     /// Has the observer be told, if there is room in its queue. Never waits.
     pub fn tell(&self, outcome: Outcome) {
-        if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Outcome(outcome.into())) {
+        if !self.inbox.tell(outcome) {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
 
     /// Has the instance be called every so often from now on.
     pub fn tick_every(&self, every: Duration) {
-        let _ = self.orders.send(Order::Every(every));
+        self.inbox.order(|orders| orders.every = Some(every));
     }
+}
 
-    /// Offers what is queued once more, and waits for the end.
-    pub fn finish(&self) {
-        let _ = self.orders.send(Order::End);
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.inbox.order(|orders| orders.end = true);
     }
 }
 
@@ -118,6 +110,8 @@ struct Desk {
     every: Duration,
     next_tick: Instant,
     batch: Vec<(u64, Difference, Box<Outcome>)>,
+    /// Bytes of the outcomes in it.
+    bytes: usize,
     /// When the first outcome of the batch came.
     first: Option<Instant>,
     /// How often the batch was offered.
@@ -128,35 +122,26 @@ struct Desk {
     published: Option<Instant>,
     /// Causes that the log has seen, a bit each.
     logged: u32,
+    /// The version of the raw data that no new instance came up with.
+    unfit: Option<u64>,
 }
 
 impl Desk {
-    fn work(mut self, queue: &Receiver<Order>) {
+    fn work(mut self, inbox: &Receiver) {
         loop {
             let now = Instant::now();
             let wait = self.due(now).saturating_duration_since(now);
-            match queue.recv_timeout(wait) {
-                Ok(Order::Outcome(outcome)) => {
-                    self.enter(outcome);
-                    while self.batch.len() < BATCH {
-                        match queue.try_recv() {
-                            Ok(Order::Outcome(outcome)) => self.enter(outcome),
-                            Ok(order) => {
-                                if self.obey(order) {
-                                    return self.finish(queue);
-                                }
-                            }
-                            Err(_) => break,
-                        }
-                    }
-                }
-                Ok(order) => {
-                    if self.obey(order) {
-                        return self.finish(queue);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.finish(queue),
+            if let Some(outcome) = inbox.wait(wait) {
+                self.enter(outcome);
+                self.fill(inbox);
+            }
+            let orders = inbox.orders();
+            if let Some(every) = orders.every {
+                self.next_tick = Instant::now().max(self.next_tick - self.every + every);
+                self.every = every;
+            }
+            if orders.end || self.plugin.shutdown.is_last() {
+                return self.finish(inbox);
             }
             self.freshen();
             self.observe(false);
@@ -165,17 +150,17 @@ impl Desk {
         }
     }
 
-    /// Whether the order is to end.
-    fn obey(&mut self, order: Order) -> bool {
-        match order {
-            Order::Outcome(outcome) => self.enter(outcome),
-            Order::Every(every) => {
-                self.next_tick = Instant::now().max(self.next_tick - self.every + every);
-                self.every = every;
-            }
-            Order::End => return true,
+    fn is_full(&self) -> bool {
+        self.batch.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+
+    /// Has the batch grow by what is there.
+    fn fill(&mut self, inbox: &Receiver) {
+        while !self.is_full()
+            && let Some(outcome) = inbox.next()
+        {
+            self.enter(outcome);
         }
-        false
     }
 
     /// When there is something to do, whatever comes.
@@ -192,7 +177,7 @@ impl Desk {
             due = due.min(held(self.next_tick));
         }
         if let Some(first) = self.first {
-            due = due.min(held(if self.batch.len() >= BATCH { now } else { first + LINGER }));
+            due = due.min(held(if self.is_full() { now } else { first + LINGER }));
         }
         if !self.staged.is_empty() {
             due = due.min(self.published.map_or(now, |published| published + PUBLISH));
@@ -205,7 +190,7 @@ impl Desk {
     }
 
     fn enter(&mut self, outcome: Box<Outcome>) {
-        if self.batch.len() >= BATCH {
+        if self.is_full() {
             // There is no instance to take them.
             self.series.count_dropped(1);
             return;
@@ -214,16 +199,21 @@ impl Desk {
         let difference = self.plugin.ledger.lock().enter(&outcome, lifetime);
         let id = LAST_ID.fetch_add(1, Relaxed) + 1;
         self.first.get_or_insert_with(Instant::now);
+        self.bytes += outcome.size();
         self.batch.push((id, difference, outcome));
     }
 
     /// Has an instance with the newest raw data, if any will come up.
     fn freshen(&mut self) {
         let version = self.plugin.raw_version();
-        if self.instance.as_ref().is_some_and(|instance| instance.fed() != version) {
+        let is_stale = self.instance.as_ref().is_some_and(|instance| instance.fed() != version);
+        if is_stale && self.unfit != Some(version) {
             match Instance::with_data(&self.plugin, self.place) {
                 Ok(fresh) => self.instance = Some(fresh),
-                Err(reason) => self.complain("a new control instance did not come up", &reason),
+                Err(reason) => {
+                    self.unfit = Some(version);
+                    self.complain("a new control instance did not come up", &reason);
+                }
             }
         }
         if self.instance.is_some() || self.has_failed() || Instant::now() < self.not_before {
@@ -248,7 +238,7 @@ impl Desk {
     }
 
     fn observe(&mut self, at_once: bool) {
-        let full = self.batch.len() >= BATCH;
+        let full = self.is_full();
         let due = self.first.is_some_and(|first| full || at_once || first.elapsed() >= LINGER);
         let Some(instance) = self.instance.as_mut().filter(|_| due) else { return };
         self.offers += 1;
@@ -260,6 +250,7 @@ impl Desk {
                 self.series.count_dropped(self.batch.len() as u64);
             }
             self.batch.clear();
+            self.bytes = 0;
             self.first = None;
             self.offers = 0;
         }
@@ -267,7 +258,8 @@ impl Desk {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if self.plugin.code.hooks.tick.is_none() || now < self.next_tick {
+        let ends = self.plugin.shutdown.has_begun();
+        if self.plugin.code.hooks.tick.is_none() || now < self.next_tick || ends {
             return;
         }
         let Some(instance) = self.instance.as_mut() else { return };
@@ -309,7 +301,10 @@ impl Desk {
                 self.series.call(hook, Verdict::Error);
                 self.series.error(hook, failure.cause);
                 let bit = 1 << failure.cause as u32;
-                if self.logged & bit == 0 {
+                if self.plugin.shutdown.has_begun() && failure.cause == Cause::Deadline {
+                    let (policy, hook) = (&*self.plugin.name, hook.name());
+                    tracing::warn!(policy, hook, "a call is interrupted, for the daemon ends");
+                } else if self.logged & bit == 0 {
                     self.logged |= bit;
                     let (policy, cause) = (&*self.plugin.name, failure.cause.name());
                     let (hook, detail) = (hook.name(), &failure.detail);
@@ -360,31 +355,28 @@ impl Desk {
                 self.series.call(Hook::Data, Verdict::Ok);
             }
             Err(reason) => {
-                self.series.call(Hook::Data, Verdict::Error);
-                self.complain(
-                    "what was published is refused, the last good version stays",
-                    &reason,
-                );
+                self.complain("what was published is refused, the last good version stays", &reason)
             }
         }
     }
 
-    /// Offers what is queued once more. What takes too long is left.
-    fn finish(mut self, queue: &Receiver<Order>) {
-        let end = Instant::now() + self.plugin.identity.limits.control * LAST_CALLS;
-        while Instant::now() < end && self.instance.is_some() {
-            while self.batch.len() < BATCH
-                && let Ok(order) = queue.try_recv()
-            {
-                self.obey(order);
-            }
+    /// Offers what is queued once more, for as long as a call may take. What takes longer is left.
+    fn finish(mut self, inbox: &Receiver) {
+        let end = Instant::now() + self.plugin.identity.limits.control;
+        while Instant::now() < end {
+            self.fill(inbox);
             if self.batch.is_empty() {
+                break;
+            }
+            // The last call may have taken the instance with it.
+            self.freshen();
+            if self.instance.is_none() {
                 break;
             }
             self.offers = OFFERS - 1;
             self.observe(true);
         }
-        let left = self.batch.len() + queue.try_iter().count();
+        let left = self.batch.len() + std::iter::from_fn(|| inbox.next()).count();
         self.series.count_dropped(left as u64);
         self.series.memory(0);
     }

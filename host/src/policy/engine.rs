@@ -10,9 +10,11 @@ use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
 
 use super::artifact::Artifacts;
 use super::host;
+use super::host::log::Allowance;
 use super::ledger::Ledger;
 use super::named::Named;
 use super::publications::Publications;
+use super::shutdown::Shutdown;
 use super::state::{Account, State};
 use super::storage;
 use crate::metrics::plugin::Registry;
@@ -40,6 +42,8 @@ pub struct Engine {
     /// By the policy's name and the component's digest.
     pub(super) publications: Named<Publications>,
     pub(super) series: Arc<Registry>,
+    pub(super) allowances: Named<Allowance>,
+    shutdown: Arc<Shutdown>,
 }
 
 /// The engine does not work on this machine.
@@ -90,7 +94,14 @@ impl Engine {
             ledgers: Named::default(),
             publications: Named::default(),
             series,
+            allowances: Named::default(),
+            shutdown: Arc::default(),
         })
+    }
+
+    /// What ends the control instances of all its policies.
+    pub fn shutdown(&self) -> &Arc<Shutdown> {
+        &self.shutdown
     }
 
     /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
@@ -143,13 +154,16 @@ pub fn watch(store: &mut Store<State>) {
     // Of an engine that counts fuel no call runs out of it; any other refuses it.
     let _ = store.set_fuel(u64::MAX);
     store.epoch_deadline_callback(|mut context| {
-        let call = &mut context.data_mut().call;
+        let state = context.data_mut();
+        let interrupt = state.interrupt();
+        let call = &mut state.call;
         let now = Account::now();
         let start = *call.account.get_or_insert(now);
         let on_processor = now.processor.saturating_sub(start.processor);
         let on_wall = now.wall.duration_since(start.wall);
-        call.overdue =
-            on_processor >= call.deadline || on_wall >= (call.deadline * WALL_FACTOR).max(PATIENCE);
+        call.overdue = on_processor >= call.deadline
+            || on_wall >= (call.deadline * WALL_FACTOR).max(PATIENCE)
+            || interrupt.is_some_and(|at| now.wall >= at);
         Ok(if call.overdue { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
     });
 }

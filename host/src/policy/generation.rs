@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::chain::{NewLink, Policy, When};
-use super::control::Control;
 use super::engine::Engine;
 use super::instance::{Instance, Place, Role};
 use super::plugin::{LoadError, Plugin};
@@ -147,14 +146,6 @@ impl Generation {
             policy.supplier.serve(workers as u32, policy.tick, series)
         };
         self.policies.iter().try_for_each(serve)
-    }
-
-    /// Ends the control instances, once they have been told what is queued.
-    pub fn finish(&self) {
-        self.policies
-            .iter()
-            .filter_map(|policy| policy.supplier.control())
-            .for_each(Control::finish);
     }
 
     /// What becomes of a policy of a later generation.

@@ -25,13 +25,15 @@ use super::values;
 use super::wasi::Wasi;
 use crate::config;
 use crate::data::Content;
-use crate::metrics::Cause;
 use crate::metrics::plugin::Series;
+use crate::metrics::{Cause, Hook};
 use crate::swarm::Candidate;
+use crate::text::cut;
 
 pub use hooks::lifecycle::Role;
 
-/// Bytes that a plugin may pass to the host in one call.
+/// Bytes that a plugin may pass to the host in one call; from a control instance, whose functions say
+/// themselves what is too long, as many more as it has memory.
 const HOST_CALL: usize = 1024 * 1024;
 /// Resources that an instance may hold.
 const HANDLES: usize = 1024;
@@ -86,7 +88,7 @@ impl Instance {
             Role::Trial => (Arc::default(), &plugin.trial_series),
             Role::Worker | Role::Control => (plugin.store.clone(), &plugin.series),
         };
-        Self::make(plugin, place, store, series.clone())
+        Self::make(plugin, place, store, series.clone(), &plugin.series)
     }
 
     /// Makes an instance with the newest data of its plugin.
@@ -101,14 +103,16 @@ impl Instance {
     pub fn scratch(plugin: &Plugin) -> Result<Self, String> {
         let place = Place { role: Role::Worker, worker: 0, workers: 1 };
         let store = Arc::new(plugin.store.copy());
-        let mut instance = Self::make(plugin, place, store, plugin.trial_series.clone())?;
+        let hidden = &plugin.trial_series;
+        let mut instance = Self::make(plugin, place, store, hidden.clone(), hidden)?;
         instance.feed(plugin, None)?;
         Ok(instance)
     }
 
     /// Makes an instance without calling its `init`, to see whether there can be one.
     pub fn hollow(plugin: &Plugin, place: Place) -> Result<(), String> {
-        Self::instantiate(plugin, place, Arc::default(), plugin.trial_series.clone()).map(drop)
+        let hidden = &plugin.trial_series;
+        Self::instantiate(plugin, place, Arc::default(), hidden.clone(), hidden).map(drop)
     }
 
     fn make(
@@ -116,8 +120,9 @@ impl Instance {
         place: Place,
         shared: Arc<storage::Store>,
         series: Arc<Series>,
+        tally: &Arc<Series>,
     ) -> Result<Self, String> {
-        let (mut instance, lifecycle) = Self::instantiate(plugin, place, shared, series)?;
+        let (mut instance, lifecycle) = Self::instantiate(plugin, place, shared, series, tally)?;
         let context = hooks::lifecycle::Context {
             name: &plugin.name,
             config: &plugin.identity.config,
@@ -126,10 +131,12 @@ impl Instance {
             workers: place.workers,
         };
         let store = &mut instance.store;
-        lifecycle
-            .call_init(&mut *store, context)
-            .map_err(|error| failure(store, &error).to_string())??;
-        store.data_mut().plans.settle(&plugin.plans)?;
+        let begun = lifecycle.call_init(&mut *store, context);
+        let begun = begun.map_err(|error| failed(store, Hook::Init, &error))?;
+        begun.and_then(|()| store.data_mut().plans.settle(&plugin.plans)).map_err(|reason| {
+            tally.failed(Hook::Init, Cause::Refused);
+            cut(reason)
+        })?;
         Ok(instance)
     }
 
@@ -138,6 +145,7 @@ impl Instance {
         place: Place,
         shared: Arc<storage::Store>,
         series: Arc<Series>,
+        tally: &Arc<Series>,
     ) -> Result<(Self, hooks::lifecycle::Guest), String> {
         let state = State {
             exchange: Box::default(),
@@ -151,18 +159,24 @@ impl Instance {
             http: plugin.http.clone(),
             clock: plugin.clock.clone(),
             wasi: Wasi::new(plugin, place.role).map_err(|error| error.to_string())?,
-            log: Sink::new(plugin.name.clone()),
+            log: Sink::new(plugin),
             keys: Keys::default(),
             storage: Storage { store: shared, limit: plugin.identity.limits.storage },
             meter: Meter { series, worker: place.worker },
             plans: Plans::Open(Vec::new()),
             credential: plugin.identity.credential.clone(),
             data: plugin.data.clone(),
+            shutdown: plugin.shutdown.clone(),
+            tally: tally.clone(),
             call: Call::default(),
         };
         let mut store = Store::new(plugin.code.pre.engine(), state);
         store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(HOST_CALL);
+        let memory = store.data().memory.limit;
+        store.set_hostcall_fuel(match place.role {
+            Role::Control => HOST_CALL.saturating_add(memory),
+            Role::Worker | Role::Trial => HOST_CALL,
+        });
         store.set_max_component_handles(HANDLES);
         engine::watch(&mut store);
         begin(&mut store, plugin.identity.limits.init);
@@ -181,13 +195,14 @@ impl Instance {
         });
         let (lifecycle, (announce, scrape, rank), (observe, data, tick)) =
             made.map_err(|error| {
+                let reason = failed(&store, Hook::Init, &error);
                 if store.data().memory.refused {
                     let limit = plugin.identity.limits.memory;
                     return format!(
                         "needs more than the {limit} bytes that `limits.memory` allows"
                     );
                 }
-                failure(&store, &error).to_string()
+                reason
             })?;
         let config::PolicyLimits { deadline, control, .. } = plugin.identity.limits;
         let role = place.role;
@@ -249,11 +264,15 @@ impl Instance {
             format!("{name}: the plugin takes no raw data (it exports no data-sink)")
         })?;
         begin(&mut self.store, plugin.identity.limits.data);
-        guest
-            .call_on_data(&mut self.store, name, number, bytes)
-            .map_err(|error| failure(&self.store, &error).to_string())
-            .and_then(|taken| taken)
-            .map_err(|reason| format!("{name}: {reason}"))
+        let taken = guest.call_on_data(&mut self.store, name, number, bytes);
+        let taken = match taken {
+            Ok(taken) => taken.map_err(|reason| {
+                self.store.data().tally.refused(Hook::Data);
+                cut(reason)
+            }),
+            Err(error) => Err(failed(&self.store, Hook::Data, &error)),
+        };
+        taken.map_err(|reason| format!("{name}: {reason}"))
     }
 
     /// The version of what it has of the plugin's raw data and publications.
@@ -321,7 +340,7 @@ impl Instance {
             .collect();
         begin(&mut self.store, self.control);
         let result = guest.call_observe(&mut self.store, &batch);
-        Some(result.map_err(|error| failure(&self.store, &error)))
+        Some(said(&self.store, result))
     }
 
     /// `ticker.tick`; `None` where the plugin does not export it.
@@ -329,7 +348,7 @@ impl Instance {
         let guest = self.tick.as_ref()?;
         begin(&mut self.store, self.control);
         let result = guest.call_tick(&mut self.store, unix_ms);
-        Some(result.map_err(|error| failure(&self.store, &error)))
+        Some(said(&self.store, result))
     }
 
     /// What calls have asked to be published since this was last asked.
@@ -362,7 +381,8 @@ fn shows_credential(store: &Store<State>, exchange: &mut Exchange) -> bool {
 /// Opens the account of a call.
 fn begin(store: &mut Store<State>, deadline: Duration) {
     let state = store.data_mut();
-    state.call = Call { deadline, ..Call::default() };
+    let late = state.role == Role::Control && state.shutdown.has_begun();
+    state.call = Call { deadline, late, ..Call::default() };
     state.memory.refused = false;
     store.set_epoch_deadline(1);
 }
@@ -385,6 +405,21 @@ fn call<R>(
     })
 }
 
+/// What a hook of control instances said.
+fn said(
+    store: &Store<State>,
+    result: wasmtime::Result<Result<(), String>>,
+) -> Result<Result<(), String>, Failure> {
+    result.map(|said| said.map_err(cut)).map_err(|error| failure(store, &error))
+}
+
+/// Counts a call that made no instance, and says why.
+fn failed(store: &Store<State>, hook: Hook, error: &wasmtime::Error) -> String {
+    let failure = failure(store, error);
+    store.data().tally.failed(hook, failure.cause);
+    failure.to_string()
+}
+
 fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     let state = store.data();
     let cause = match error.downcast_ref::<Trap>() {
@@ -395,5 +430,6 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
         None => Cause::Host,
     };
     let spent = state.call.account.map_or(Duration::ZERO, |account| account.wall.elapsed());
-    Failure { cause, spent, detail: format!("{error:#}") }
+    // Names of functions, which are the plugin's own, are in it.
+    Failure { cause, spent, detail: cut(format!("{error:#}")) }
 }

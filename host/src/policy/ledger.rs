@@ -15,10 +15,12 @@ use super::values;
 use crate::bittorrent::{Event, InfoHash, PeerId};
 use crate::config::CredentialRule;
 
-/// Peers of one ledger, some 100 bytes each. Of those beyond them no difference is known.
-const MOST: usize = 4_000_000;
-/// How often a ledger looks for peers that are gone.
-const SWEEP: Duration = Duration::from_mins(5);
+/// Peers of each half of a ledger, some 150 bytes each.
+const HALF: usize = 2_000_000;
+
+/// Bytes of a credential that observers are shown; a longer one, which is not remembered either, is
+/// as none.
+const CREDENTIAL: usize = super::remembered::LONGEST_CREDENTIAL;
 
 /// How an announce ended.
 #[derive(Clone, Debug)]
@@ -49,11 +51,17 @@ pub struct Difference {
 }
 
 /// What peers said last.
-#[derive(Default)]
 pub struct Ledger {
-    peers: HashMap<(InfoHash, SocketAddr), Entry>,
-    swept: Option<Instant>,
+    /// Peers of a half.
+    half: usize,
+    /// Who has announced since the halves changed places. The other half goes when they do again: when
+    /// this one is full, or a peer's lifetime is over.
+    young: Half,
+    old: Half,
+    turned: Option<Instant>,
 }
+
+type Half = HashMap<(InfoHash, SocketAddr), Entry>;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -66,7 +74,8 @@ impl Outcome {
     /// `rules` are those of the policy that is told.
     pub fn new(exchange: &Exchange, rules: &[CredentialRule], verdict: Verdict) -> Self {
         let Exchange { request, answer, now, .. } = exchange;
-        let credential = request.credential(rules).map(Cow::into_owned);
+        let credential = request.credential(rules).filter(|text| text.len() <= CREDENTIAL);
+        let credential = credential.map(Cow::into_owned);
         let announce = &request.announce;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -86,22 +95,42 @@ impl Outcome {
             at: *now,
         }
     }
+
+    /// Bytes that it takes, but for what the allocator adds.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        size_of::<Self>()
+            + self.credential.as_ref().map_or(0, String::len)
+            + attributes.map(|(name, value)| ATTRIBUTE + name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// Bytes of an attribute without its texts.
+const ATTRIBUTE: usize = size_of::<(String, String)>();
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { half: HALF, young: Half::default(), old: Half::default(), turned: None }
+    }
 }
 
 impl Ledger {
-    /// Enters an outcome. Who has just started, or says less than before, has transferred nothing.
+    /// Enters an outcome. Who has just started, or says less than before, has transferred nothing. Who
+    /// was not let in is not entered, for it is anybody.
     pub fn enter(&mut self, outcome: &Outcome, lifetime: Duration) -> Difference {
         let Outcome { uploaded, downloaded, at, .. } = *outcome;
-        self.sweep(at, lifetime);
+        if !matches!(outcome.verdict, Verdict::Next | Verdict::Accept) {
+            return Difference::default();
+        }
+        self.turn(at, lifetime);
         let key = (outcome.info_hash, outcome.peer);
-        let before = if outcome.event == Event::Stopped {
-            self.peers.remove(&key)
-        } else if self.peers.len() < MOST || self.peers.contains_key(&key) {
-            self.peers.insert(key, Entry { uploaded, downloaded, at })
-        } else {
-            None
+        let before = match outcome.event {
+            Event::Stopped => self.young.remove(&key),
+            _ => self.young.insert(key, Entry { uploaded, downloaded, at }),
         };
-        let Some(before) = before else { return Difference::default() };
+        let Some(before) = before.or_else(|| self.old.remove(&key)) else {
+            return Difference::default();
+        };
         let age = at.saturating_duration_since(before.at);
         if age > lifetime {
             return Difference::default();
@@ -117,12 +146,11 @@ impl Ledger {
         }
     }
 
-    fn sweep(&mut self, now: Instant, lifetime: Duration) {
-        let last = *self.swept.get_or_insert(now);
-        if now.saturating_duration_since(last) >= SWEEP {
-            self.swept = Some(now);
-            self.peers.retain(|_, entry| now.saturating_duration_since(entry.at) <= lifetime);
-            self.peers.shrink_to(2 * self.peers.len());
+    fn turn(&mut self, now: Instant, lifetime: Duration) {
+        let last = *self.turned.get_or_insert(now);
+        if self.young.len() >= self.half || now.saturating_duration_since(last) > lifetime {
+            self.turned = Some(now);
+            self.old = std::mem::take(&mut self.young);
         }
     }
 }
@@ -161,16 +189,71 @@ mod tests {
         assert_eq!(enter(Event::None, 300, 300, 151), (0, 0, None), "it was given up");
     }
 
+    /// The outcome of one of many peers, who has uploaded so much.
+    fn of(peer: u32, uploaded: u64, at: Instant) -> Outcome {
+        let mut one = outcome(Event::None, uploaded, 0, at);
+        one.peer.set_ip(std::net::Ipv4Addr::from_bits(peer).into());
+        one
+    }
+
     #[test]
     fn who_is_gone_is_forgotten() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        for port in 1..1000 {
-            let mut one = outcome(Event::None, 1, 1, start);
-            one.peer.set_port(port);
-            ledger.enter(&one, LIFETIME);
+        for peer in 0..1000 {
+            ledger.enter(&of(peer, 1, start), LIFETIME);
         }
-        ledger.enter(&outcome(Event::None, 1, 1, start + SWEEP), LIFETIME);
-        assert_eq!(ledger.peers.len(), 1);
+        for turn in 1..=2 {
+            ledger.enter(&of(0, 1, start + turn * 2 * LIFETIME), LIFETIME);
+        }
+        assert_eq!(ledger.young.len() + ledger.old.len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_give_way() {
+        let start = Instant::now();
+        let mut ledger = Ledger { half: 1000, ..Ledger::default() };
+        let many = 2000;
+        for peer in 0..many {
+            ledger.enter(&of(peer, 1, start), LIFETIME);
+        }
+        // It announces again, and so is none of the oldest.
+        ledger.enter(&of(many - 1, 2, start), LIFETIME);
+        for peer in many..many + 10 {
+            ledger.enter(&of(peer, 1, start), LIFETIME);
+        }
+        assert!(ledger.young.len() + ledger.old.len() <= 2000);
+        let mut uploaded = |peer| ledger.enter(&of(peer, 5, start), LIFETIME).uploaded;
+        assert_eq!([uploaded(0), uploaded(many - 1), uploaded(many + 9)], [0, 3, 4]);
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_not_entered() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        let mut enter = |verdict, uploaded| {
+            let mut one = of(1, uploaded, start);
+            one.verdict = verdict;
+            let Difference { uploaded, seconds, .. } = ledger.enter(&one, LIFETIME);
+            (uploaded, seconds)
+        };
+        assert_eq!(enter(Verdict::Reject, 1), (0, None));
+        assert_eq!(enter(Verdict::Next, 2), (0, None), "the first");
+        assert_eq!(enter(Verdict::Drop, 10), (0, None));
+        assert_eq!(enter(Verdict::Accept, 20), (18, Some(0)), "nothing is lost");
+    }
+
+    #[test]
+    fn a_long_credential_is_none() {
+        let seen = |bytes| {
+            let mut exchange = Exchange::default();
+            let url = format!("/announce?key={}", "x".repeat(bytes));
+            exchange.request.over_udp(url.as_bytes());
+            let rules = [CredentialRule::Query("key".into())];
+            let outcome = Outcome::new(&exchange, &rules, Verdict::Next);
+            (outcome.credential.map(|text| text.len()), outcome.announce.traits)
+        };
+        assert_eq!(seen(CREDENTIAL), (Some(CREDENTIAL), types::Traits::CREDENTIAL));
+        assert_eq!(seen(CREDENTIAL + 1), (None, types::Traits::empty()));
     }
 }

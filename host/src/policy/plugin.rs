@@ -13,9 +13,11 @@ use super::component::{self, Code, Refusal};
 use super::engine::Engine;
 use super::host::http::{Allowed, Carrier};
 use super::host::locality::Planned;
+use super::host::log::Allowance;
 use super::instance::{Instance, Place, Role};
 use super::ledger::Ledger;
 use super::publications::Publications;
+use super::shutdown::Shutdown;
 use super::state::Scope;
 use super::storage::Store;
 use crate::config;
@@ -49,6 +51,9 @@ pub struct Plugin {
     pub(super) http: Option<Arc<dyn Carrier>>,
     /// The series of trials, which nobody sees.
     pub(super) trial_series: Arc<Series>,
+    /// The lines that it may write to the log.
+    pub(super) allowance: Arc<Allowance>,
+    pub(super) shutdown: Arc<Shutdown>,
     /// What its trial defined.
     pub(super) plans: OnceLock<Arc<[Planned]>>,
 }
@@ -179,6 +184,8 @@ impl Plugin {
             publications: engine.publications.of(&format!("{name} {}", hex(&digest)).into()),
             http,
             trial_series: engine.series.hidden(&name),
+            allowance: engine.allowances.of(&name),
+            shutdown: engine.shutdown().clone(),
             plans: OnceLock::new(),
             name,
         }))

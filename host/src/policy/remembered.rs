@@ -18,7 +18,7 @@ use crate::metrics::Hook;
 /// Bytes of keys and changes that one policy of one worker may keep.
 const ROOM: usize = 4 * 1024 * 1024;
 /// Longer credentials are not remembered.
-const CREDENTIAL: usize = 4096;
+pub const LONGEST_CREDENTIAL: usize = 4096;
 /// Different scopes that one policy may use.
 const SCOPES: usize = 4;
 /// What an entry takes besides its key and its texts.
@@ -148,7 +148,7 @@ impl<'a> Key<'a> {
     ) -> Option<Self> {
         write_values(values, hook, scope, request);
         let credential = match scope.contains(Scope::CREDENTIAL) {
-            true if credential.len() > CREDENTIAL => return None,
+            true if credential.len() > LONGEST_CREDENTIAL => return None,
             true => credential.as_bytes(),
             false => &[],
         };
@@ -244,7 +244,7 @@ mod tests {
         let mut remembered = Remembered::default();
         let asked = request(1, Event::None);
         let wish = (Scope::CREDENTIAL, MINUTE);
-        let long = "x".repeat(CREDENTIAL + 1);
+        let long = "x".repeat(LONGEST_CREDENTIAL + 1);
         for kept in ["good", &long] {
             let decision = (Verdict::Next, Changes::default());
             remembered.keep(Hook::Announce, wish, &asked, kept, decision, now);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
@@ -16,8 +16,10 @@ use super::host::metrics::Meter;
 use super::host::signatures::Keys;
 use super::instance::Role;
 use super::publications::Publications;
+use super::shutdown::Shutdown;
 use super::wasi::Wasi;
 use crate::bittorrent::{Counts, InfoHash};
+use crate::metrics::plugin::Series;
 
 /// The host functions work on this.
 pub struct State {
@@ -43,7 +45,29 @@ pub struct State {
     /// What has been published.
     pub publications: Arc<Publications>,
     pub http: Option<Arc<dyn Carrier>>,
+    pub shutdown: Arc<Shutdown>,
+    /// Where calls are counted that did not come off.
+    pub tally: Arc<Series>,
     pub call: Call,
+}
+
+impl State {
+    /// When the end of the process interrupts the call under way.
+    pub fn interrupt(&self) -> Option<Instant> {
+        let is_control = self.role == Role::Control;
+        is_control.then(|| self.shutdown.interrupts(self.call.late)).flatten()
+    }
+}
+
+impl Call {
+    /// How long the call may wait, beside what it has waited already; less where the end of the
+    /// process comes first.
+    pub fn patience(&self, shutdown: Option<&Shutdown>) -> Duration {
+        let left = self.deadline.saturating_sub(self.waited);
+        let interrupt = shutdown.and_then(|shutdown| shutdown.interrupts(self.late));
+        let interrupt = interrupt.map(|at| at.saturating_duration_since(Instant::now()));
+        interrupt.map_or(left, |interrupt| interrupt.min(left))
+    }
 }
 
 /// What of the tracker a policy may look at, the same for all of them.
@@ -73,6 +97,10 @@ pub struct Call {
     pub deadline: Duration,
     /// What the clocks said when the first tick of the engine fell into the call.
     pub account: Option<Account>,
+    /// How long it has waited for what is outside of it.
+    pub waited: Duration,
+    /// It began when the end of the process was announced already.
+    pub late: bool,
     /// The call was ended because its time was over.
     pub overdue: bool,
     /// For which requests the plugin wants its verdict to hold, and how long.
@@ -83,7 +111,7 @@ pub struct Call {
 pub struct Account {
     /// Time that this thread had spent on a processor.
     pub processor: Duration,
-    pub wall: std::time::Instant,
+    pub wall: Instant,
 }
 
 /// Counts and bounds the linear memory and the tables of one instance.

@@ -185,6 +185,8 @@ impl Candidate {
             publications: Arc::default(),
             http,
             trial_series: engine.series.hidden(&name),
+            allowance: Arc::default(),
+            shutdown: Arc::default(),
             plans: OnceLock::new(),
             name,
         })

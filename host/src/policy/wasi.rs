@@ -4,7 +4,7 @@
 //! wasmtime's synchronous shims wait on a tokio runtime, which panics on a thread that runs one
 //! already, and an epoch deadline does not interrupt a host call. So on workers streams, polls,
 //! clocks to wait for, and sockets are our own: none of them waits longer than the deadline of
-//! the call, and none enters a runtime.
+//! the call, and on workers none enters a runtime. Control instances wait for files there.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use wasmtime_wasi::p2::{
     SocketResult, StreamError, StreamResult, TcpSocket, UdpSocket, subscribe,
 };
 use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::runtime::in_tokio;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::imports::log::Level;
@@ -32,7 +33,8 @@ use super::clock::Clock;
 use super::host::log::Sink;
 use super::instance::Role;
 use super::plugin::{Identity, Plugin};
-use super::state::State;
+use super::shutdown::Shutdown;
+use super::state::{Call, State};
 use crate::config::Folder;
 
 /// Bytes of randomness that one call may ask for.
@@ -55,8 +57,8 @@ impl Wasi {
         builder
             .max_random_size(RANDOM)
             .wall_clock(clock.clone())
-            .stdout(Lines::new(policy.clone(), Level::Info))
-            .stderr(Lines::new(policy.clone(), Level::Warn));
+            .stdout(Lines::new(Sink::new(plugin), Level::Info))
+            .stderr(Lines::new(Sink::new(plugin), Level::Warn));
         if role == Role::Control {
             for name in &allow.env {
                 if let Ok(value) = std::env::var(name) {
@@ -115,9 +117,20 @@ struct View<'a> {
     table: &'a mut ResourceTable,
     clock: &'a Clock,
     start: Instant,
-    /// The longest that a poll may wait.
-    patience: Duration,
+    time: Time<'a>,
 }
+
+/// What a call may wait.
+struct Time<'a> {
+    call: &'a mut Call,
+    /// On control instances, which may wait for more than polls: what ends them.
+    shutdown: Option<&'a Shutdown>,
+}
+
+/// How often a call that waits looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often a poll asks.
+const ASK: Duration = Duration::from_micros(200);
 
 impl HasData for Own {
     type Data<'a> = View<'a>;
@@ -125,58 +138,91 @@ impl HasData for Own {
 
 impl Own {
     fn view(state: &mut State) -> View<'_> {
+        let shutdown = (state.role == Role::Control).then_some(&*state.shutdown);
         View {
             table: &mut state.wasi.table,
             clock: &state.clock,
             start: state.wasi.start,
-            patience: state.call.deadline,
+            time: Time { call: &mut state.call, shutdown },
         }
     }
 }
 
-/// The result of a future that never waits.
-fn at_once<T>(future: impl Future<Output = T>) -> wasmtime::Result<T> {
-    future.now_or_never().ok_or_else(|| wasmtime::format_err!("a policy may not wait here"))
-}
+impl Time<'_> {
+    /// The result of a future: one that does not wait, or on a control instance no longer than the
+    /// deadline allows.
+    fn settle<T>(&mut self, future: impl Future<Output = T>) -> wasmtime::Result<T> {
+        let mut future = std::pin::pin!(future);
+        if let Some(result) = future.as_mut().now_or_never() {
+            return Ok(result);
+        }
+        if self.shutdown.is_none() {
+            wasmtime::bail!("a policy may not wait here");
+        }
+        loop {
+            let step = self.left()?.min(LOOK);
+            let start = Instant::now();
+            let result = in_tokio(async { tokio::time::timeout(step, future.as_mut()).await });
+            self.call.waited += start.elapsed();
+            if let Ok(result) = result {
+                return Ok(result);
+            }
+        }
+    }
 
-impl View<'_> {
+    /// As [`Time::settle`], where a stream's error is the answer.
+    fn settle_stream<T>(
+        &mut self,
+        future: impl Future<Output = StreamResult<T>>,
+    ) -> StreamResult<T> {
+        self.settle(future).map_err(StreamError::Trap)?
+    }
+
     /// Asks again and again until there is an answer, no longer than the deadline allows.
     fn wait<T>(
         &mut self,
-        mut ask: impl FnMut(&mut ResourceTable) -> wasmtime::Result<Option<T>>,
+        mut ask: impl FnMut() -> wasmtime::Result<Option<T>>,
     ) -> wasmtime::Result<T> {
-        let end = Instant::now() + self.patience;
         loop {
-            if let Some(answer) = ask(self.table)? {
+            if let Some(answer) = ask()? {
                 return Ok(answer);
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                wasmtime::bail!("a policy may not wait longer than its deadline");
-            }
-            std::thread::sleep(left.min(Duration::from_micros(200)));
+            let step = self.left()?.min(ASK);
+            let start = Instant::now();
+            std::thread::sleep(step);
+            self.call.waited += start.elapsed();
         }
+    }
+
+    /// How long the call may wait, beside what it has waited already.
+    fn left(&mut self) -> wasmtime::Result<Duration> {
+        let left = self.call.patience(self.shutdown);
+        if left.is_zero() {
+            self.call.overdue = true;
+            wasmtime::bail!("a policy may not wait longer than its deadline");
+        }
+        Ok(left)
     }
 }
 
 impl poll::Host for View<'_> {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
-        self.wait(|table| {
+        self.time.wait(|| {
             let borrowed = pollables.iter().map(|one| Resource::new_borrow(one.rep())).collect();
-            async_poll::Host::poll(table, borrowed).now_or_never().transpose()
+            async_poll::Host::poll(self.table, borrowed).now_or_never().transpose()
         })
     }
 }
 
 impl poll::HostPollable for View<'_> {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        at_once(async_poll::HostPollable::ready(self.table, pollable))?
+        self.time.settle(async_poll::HostPollable::ready(self.table, pollable))?
     }
 
     fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        self.wait(|table| {
+        self.time.wait(|| {
             let borrowed = Resource::new_borrow(pollable.rep());
-            async_poll::HostPollable::block(table, borrowed).now_or_never().transpose()
+            async_poll::HostPollable::block(self.table, borrowed).now_or_never().transpose()
         })
     }
 
@@ -194,14 +240,9 @@ impl streams::Host for View<'_> {
     }
 }
 
-/// [`at_once`] where a stream's error is the answer.
-fn stream_at_once<T>(future: impl Future<Output = StreamResult<T>>) -> StreamResult<T> {
-    at_once(future).map_err(StreamError::Trap)?
-}
-
 impl streams::HostOutputStream for View<'_> {
     fn drop(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<()> {
-        at_once(async_streams::HostOutputStream::drop(self.table, stream))?
+        self.time.settle(async_streams::HostOutputStream::drop(self.table, stream))?
     }
 
     fn check_write(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<u64> {
@@ -217,7 +258,7 @@ impl streams::HostOutputStream for View<'_> {
         stream: Resource<DynOutputStream>,
         bytes: Vec<u8>,
     ) -> StreamResult<()> {
-        stream_at_once(async_streams::HostOutputStream::blocking_write_and_flush(
+        self.time.settle_stream(async_streams::HostOutputStream::blocking_write_and_flush(
             self.table, stream, bytes,
         ))
     }
@@ -227,7 +268,7 @@ impl streams::HostOutputStream for View<'_> {
         stream: Resource<DynOutputStream>,
         len: u64,
     ) -> StreamResult<()> {
-        stream_at_once(async_streams::HostOutputStream::blocking_write_zeroes_and_flush(
+        self.time.settle_stream(async_streams::HostOutputStream::blocking_write_zeroes_and_flush(
             self.table, stream, len,
         ))
     }
@@ -248,7 +289,7 @@ impl streams::HostOutputStream for View<'_> {
     }
 
     fn blocking_flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
-        stream_at_once(async_streams::HostOutputStream::blocking_flush(self.table, stream))
+        self.time.settle_stream(async_streams::HostOutputStream::blocking_flush(self.table, stream))
     }
 
     fn splice(
@@ -266,13 +307,15 @@ impl streams::HostOutputStream for View<'_> {
         from: Resource<DynInputStream>,
         len: u64,
     ) -> StreamResult<u64> {
-        stream_at_once(async_streams::HostOutputStream::blocking_splice(self.table, to, from, len))
+        self.time.settle_stream(async_streams::HostOutputStream::blocking_splice(
+            self.table, to, from, len,
+        ))
     }
 }
 
 impl streams::HostInputStream for View<'_> {
     fn drop(&mut self, stream: Resource<DynInputStream>) -> wasmtime::Result<()> {
-        at_once(async_streams::HostInputStream::drop(self.table, stream))?
+        self.time.settle(async_streams::HostInputStream::drop(self.table, stream))?
     }
 
     fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
@@ -284,7 +327,8 @@ impl streams::HostInputStream for View<'_> {
         stream: Resource<DynInputStream>,
         len: u64,
     ) -> StreamResult<Vec<u8>> {
-        stream_at_once(async_streams::HostInputStream::blocking_read(self.table, stream, len))
+        self.time
+            .settle_stream(async_streams::HostInputStream::blocking_read(self.table, stream, len))
     }
 
     fn skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
@@ -292,7 +336,8 @@ impl streams::HostInputStream for View<'_> {
     }
 
     fn blocking_skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
-        stream_at_once(async_streams::HostInputStream::blocking_skip(self.table, stream, len))
+        self.time
+            .settle_stream(async_streams::HostInputStream::blocking_skip(self.table, stream, len))
     }
 
     fn subscribe(
@@ -310,7 +355,7 @@ struct Moment(Instant);
 impl Pollable for Moment {
     async fn ready(&mut self) {
         if Instant::now() < self.0 {
-            // Nobody wakes this future: `View::wait` asks anew.
+            // Nobody wakes this future: `Time::wait` asks anew.
             std::future::pending::<()>().await;
         }
     }
@@ -430,8 +475,8 @@ struct Line {
 const LINE: usize = 4096;
 
 impl Lines {
-    fn new(policy: Arc<str>, level: Level) -> Self {
-        Self(Arc::new(Mutex::new(Line { level, sink: Sink::new(policy), text: Vec::new() })))
+    fn new(sink: Sink, level: Level) -> Self {
+        Self(Arc::new(Mutex::new(Line { level, sink, text: Vec::new() })))
     }
 }
 
@@ -443,7 +488,7 @@ impl Line {
             }
             let ended = byte == b'\n' && !self.text.is_empty();
             if ended || self.text.len() >= LINE {
-                self.sink.write(self.level, &String::from_utf8_lossy(&self.text));
+                self.sink.write(self.level, String::from_utf8_lossy(&self.text).into_owned());
                 self.text.clear();
             }
         }

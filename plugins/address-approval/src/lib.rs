@@ -27,9 +27,9 @@ struct Config {
 #[serde(rename_all = "lowercase")]
 enum Scrapes {
     /// A failure.
+    #[default]
     Reject,
     /// The truth.
-    #[default]
     Pass,
 }
 
@@ -174,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn scrapes_pass_unless_they_are_rejected() {
+    fn scrapes_are_judged_unless_they_pass() {
         for (key, rejected) in
-            [("", false), (r#", "scrapes": "pass""#, false), (r#", "scrapes": "reject""#, true)]
+            [("", true), (r#", "scrapes": "pass""#, false), (r#", "scrapes": "reject""#, true)]
         {
             let config = format!(r#"{{"deny": ["10.0.0.0/8"]{key}}}"#);
             let mut policy: AddressApproval = testing::init(&config).unwrap();

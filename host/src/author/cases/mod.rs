@@ -18,6 +18,7 @@ use super::Failure;
 use crate::config::{self, Source, Tracker};
 use crate::file;
 use crate::policy::{Candidate, Engine, Given, Question, Setting, Trial};
+use crate::text::Escaped;
 
 /// A file of cases, with the place of everything in it.
 pub struct Cases {
@@ -54,12 +55,12 @@ pub fn test(component: &Path, cases: &Path, junit: Option<&Path>) -> Result<(), 
     let outcomes = cases.run(&engine, &candidate, &name);
     for outcome in &outcomes {
         if outcome.is_fine() {
-            println!("ok    {}", outcome.name);
+            println!("ok    {}", Escaped(&outcome.name));
             continue;
         }
-        println!("FAIL  {} ({})", outcome.name, outcome.place);
-        outcome.differences.iter().for_each(|line| println!("      {line}"));
-        outcome.logs.iter().for_each(|line| println!("      log  {line}"));
+        println!("FAIL  {} ({})", Escaped(&outcome.name), outcome.place);
+        outcome.differences.iter().for_each(|line| println!("      {}", Escaped(line)));
+        outcome.logs.iter().for_each(|line| println!("      log  {}", Escaped(line)));
     }
     if let Some(file) = junit {
         fs::write(file, junit::report(&name, &outcomes))

@@ -75,7 +75,7 @@ impl Host for State {
     fn assign(&mut self, label: u64, plan: u32) {
         let Some(Planned { plan, id }) = self.plans.find(plan) else {
             let message = format!("locality.assign: there is no plan {plan}");
-            return self.log.write(super::super::bindings::imports::log::Level::Warn, &message);
+            return self.log.write(super::super::bindings::imports::log::Level::Warn, message);
         };
         let changes = &mut self.exchange.changes;
         changes.any = true;

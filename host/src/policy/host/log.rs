@@ -4,47 +4,71 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::policy::bindings::imports::log::{Host, Level};
-use crate::policy::state::State;
+use parking_lot::Mutex;
 
-/// Bytes of a line.
-const LINE: usize = 4096;
-/// Lines that may come at once, and lines that one instance gains a second.
+use crate::policy::bindings::imports::log::{Host, Level};
+use crate::policy::plugin::Plugin;
+use crate::policy::state::State;
+use crate::text::cut;
+
+/// Lines that may come at once, and lines that are gained a second.
 const BURST: f64 = 50.0;
 const PER_SECOND: f64 = 10.0;
 
-/// Where the lines of one instance go.
-pub struct Sink {
-    policy: Arc<str>,
-    allowance: f64,
+/// The lines that one policy may write: all its instances together, those to come too, by whatever
+/// way.
+pub struct Allowance(Mutex<Left>);
+
+struct Left {
+    lines: f64,
     since: Instant,
     suppressed: u64,
 }
 
+/// Where the lines of one instance go.
+pub struct Sink {
+    policy: Arc<str>,
+    allowance: Arc<Allowance>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(Mutex::new(Left { lines: BURST, since: Instant::now(), suppressed: 0 }))
+    }
+}
+
+impl Allowance {
+    /// Takes one line, and says how many were left out before it; `None`: so is this one.
+    fn take(&self) -> Option<u64> {
+        let mut left = self.0.lock();
+        let now = Instant::now();
+        let gained = now.duration_since(left.since).as_secs_f64() * PER_SECOND;
+        left.since = now;
+        left.lines = (left.lines + gained).min(BURST);
+        if left.lines < 1.0 {
+            left.suppressed += 1;
+            return None;
+        }
+        left.lines -= 1.0;
+        Some(std::mem::take(&mut left.suppressed))
+    }
+}
+
 impl Sink {
-    pub fn new(policy: Arc<str>) -> Self {
-        Self { policy, allowance: BURST, since: Instant::now(), suppressed: 0 }
+    pub fn new(plugin: &Plugin) -> Self {
+        Self { policy: plugin.name.clone(), allowance: plugin.allowance.clone() }
     }
 
-    pub fn write(&mut self, level: Level, message: &str) {
+    pub fn write(&self, level: Level, message: String) {
         if !enabled(level) {
             return;
         }
-        let now = Instant::now();
-        let gained = now.duration_since(self.since).as_secs_f64() * PER_SECOND;
-        self.since = now;
-        self.allowance = (self.allowance + gained).min(BURST);
-        if self.allowance < 1.0 {
-            self.suppressed += 1;
-            return;
-        }
-        self.allowance -= 1.0;
+        let Some(suppressed) = self.allowance.take() else { return };
         let policy = &*self.policy;
-        if self.suppressed > 0 {
-            tracing::warn!(policy, lines = self.suppressed, "log lines of a plugin left out");
-            self.suppressed = 0;
+        if suppressed > 0 {
+            tracing::warn!(policy, lines = suppressed, "log lines of a plugin left out");
         }
-        let message = &message[..message.floor_char_boundary(LINE)];
+        let message = cut(message);
         match level {
             Level::Trace => tracing::trace!(target: "plugin", policy, "{message}"),
             Level::Debug => tracing::debug!(target: "plugin", policy, "{message}"),
@@ -71,6 +95,6 @@ impl Host for State {
     }
 
     fn write(&mut self, level: Level, message: String) {
-        self.log.write(level, &message);
+        self.log.write(level, message);
     }
 }

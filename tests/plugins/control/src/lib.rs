@@ -25,9 +25,17 @@ struct Config {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Do {
     Fail,
+    /// Fails with so many bytes of text.
+    FailLong(usize),
     Trap,
     Loop,
+    /// Sleeps for an hour.
+    Sleep,
     Fetch {
+        url: String,
+    },
+    /// Waits an hour for an answer.
+    Await {
         url: String,
     },
     Post {
@@ -40,10 +48,23 @@ enum Do {
         path: String,
         text: String,
     },
+    /// Writes a file of so many bytes and reads it, so many times.
+    Rewrite {
+        path: String,
+        bytes: usize,
+        times: u32,
+    },
     Random,
     Publish {
         name: String,
         text: String,
+    },
+    /// Publishes so many bytes.
+    PublishLong(usize),
+    /// Posts so many bytes.
+    PostLong {
+        url: String,
+        bytes: usize,
     },
     /// Publishes the number of the tick, this many times.
     Storm(u32),
@@ -102,7 +123,8 @@ impl DataSink for Control {
         if text == "bad" {
             return Err(Error::new("it is bad"));
         }
-        self.published = format!("{name} {version} {text}");
+        let start: String = text.chars().take(100).collect();
+        self.published = format!("{name} {version} {start}");
         Ok(())
     }
 }
@@ -149,10 +171,17 @@ impl Ticker for Control {
 impl Control {
     fn act(&mut self, action: &Do) -> Result<String, String> {
         const SECOND: Duration = Duration::from_secs(1);
+        const HOUR: Duration = Duration::from_hours(1);
         let shown =
             |result: std::io::Result<String>| result.map_err(|error| error.kind().to_string());
         match action {
             Do::Fail => Err("it fails".to_owned()),
+            Do::FailLong(bytes) => Err("x".repeat(*bytes)),
+            Do::Sleep => {
+                std::thread::sleep(HOUR);
+                Ok("slept".to_owned())
+            }
+            Do::Await { url } => http::get(url, HOUR).map(|answer| answer.status.to_string()),
             Do::Trap => panic!("it traps"),
             Do::Loop => loop {
                 std::hint::black_box(());
@@ -171,9 +200,25 @@ impl Control {
             Do::Write { path, text } => {
                 shown(std::fs::write(path, text).map(|()| "written".to_owned()))
             }
+            Do::Rewrite { path, bytes, times } => {
+                let content = vec![b'x'; *bytes];
+                let rewrite = || {
+                    std::fs::write(path, &content)?;
+                    std::fs::read(path)
+                };
+                let whole = (0..*times).filter(|_| rewrite().is_ok_and(|read| read == content));
+                Ok(format!("{} times", whole.count()))
+            }
             Do::Random => Ok(random()),
             Do::Publish { name, text } => {
                 publisher::publish(name, text.as_bytes()).map(|()| "published".to_owned())
+            }
+            Do::PublishLong(bytes) => {
+                publisher::publish("long", &vec![b'x'; *bytes]).map(|()| "published".to_owned())
+            }
+            Do::PostLong { url, bytes } => {
+                let answer = http::fetch("POST", url, &[], &vec![b'x'; *bytes], SECOND)?;
+                Ok(answer.status.to_string())
             }
             Do::Storm(count) => {
                 for _ in 0..*count {

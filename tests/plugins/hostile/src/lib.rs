@@ -33,6 +33,9 @@ struct Rule {
     on: Hook,
     #[serde(rename = "do")]
     act: Act,
+    /// Rules for `init`: only from this instance on, counted from 1.
+    #[serde(default)]
+    from: i64,
     /// 40 lower-case hexadecimal digits.
     info_hash: Option<String>,
     query: Option<String>,
@@ -63,6 +66,8 @@ enum Act {
     Exit,
     /// Sleeps for an hour.
     Sleep,
+    /// Sleeps for a millisecond, `number` times.
+    Naps,
     /// Passes more to the host function named in `text` than a call may: 1 200 000 bytes.
     HugeText,
     /// Calls the host for ever.
@@ -76,6 +81,8 @@ enum Act {
     WrongSet,
     /// Writes ten thousand lines to the log.
     LogFlood,
+    /// Writes `text` to the log, or `number` letters.
+    Log,
     // What WASI has no right to grant; the warning of the answer says what came of it.
     OpenFile,
     /// Connects to the address in `text`.
@@ -90,7 +97,7 @@ enum Act {
     Accept,
     Reject,
     Drop,
-    /// `init` refuses with `text`.
+    /// `init` or `on-data` refuses with `text`, or with `number` letters.
     Refuse,
     Fail,
     Warn,
@@ -114,6 +121,13 @@ enum Act {
     WarnQuery,
 }
 
+impl Rule {
+    /// What is to be said.
+    fn words(&self) -> String {
+        if self.number > 0 { "x".repeat(self.number as usize) } else { self.text.clone() }
+    }
+}
+
 thread_local! {
     static DATA: RefCell<String> = const { RefCell::new(String::new()) };
     static RULES: RefCell<Vec<Rule>> = const { RefCell::new(Vec::new()) };
@@ -126,9 +140,12 @@ impl lifecycle::Guest for Plugin {
     fn init(context: lifecycle::Context) -> Result<(), String> {
         let config: Config =
             serde_json::from_str(&context.config).map_err(|error| error.to_string())?;
-        let refusal = config.rules.iter().filter(|rule| rule.on == Hook::Init).find_map(|rule| {
+        let instance = keyvalue::increment(b"instances", 1, None)?;
+        let rules = config.rules.iter();
+        let mut rules = rules.filter(|rule| rule.on == Hook::Init && rule.from <= instance);
+        let refusal = rules.find_map(|rule| {
             follow(rule);
-            matches!(rule.act, Act::Refuse).then(|| rule.text.clone())
+            matches!(rule.act, Act::Refuse).then(|| rule.words())
         });
         RULES.set(config.rules);
         refusal.map_or(Ok(()), Err)
@@ -145,7 +162,7 @@ impl data_sink::Guest for Plugin {
                     return Ok(());
                 }
                 follow(rule);
-                if matches!(rule.act, Act::Refuse) { Err(rule.text.clone()) } else { Ok(()) }
+                if matches!(rule.act, Act::Refuse) { Err(rule.words()) } else { Ok(()) }
             })
         })?;
         DATA.set(format!("{name} {version} {}", data.trim()));
@@ -195,6 +212,7 @@ fn follow(rule: &Rule) -> Verdict {
         }
         Act::Exit => std::process::exit(0),
         Act::Sleep => std::thread::sleep(Duration::from_hours(1)),
+        Act::Naps => (0..*number).for_each(|_| std::thread::sleep(Duration::from_millis(1))),
         Act::HugeText => huge(text),
         Act::CallStorm => loop {
             black_box(response::interval());
@@ -222,6 +240,7 @@ fn follow(rule: &Rule) -> Verdict {
                 log::write(log::Level::Warn, &format!("line {line}"));
             }
         }
+        Act::Log => log::write(log::Level::Warn, &rule.words()),
         Act::OpenFile => report(std::fs::File::open("/etc/hostname")),
         Act::ConnectTcp => report(std::net::TcpStream::connect(text)),
         Act::BindUdp => report(std::net::UdpSocket::bind("127.0.0.1:0")),

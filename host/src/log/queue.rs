@@ -1,0 +1,180 @@
+//! What stands between those who log and whoever reads: nobody but one thread waits for the reader.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// Bytes that may wait. As many again are on their way to the reader.
+const MOST: usize = 1024 * 1024;
+/// The pause before a descriptor that does not wait by itself is asked again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Lines that wait to be written. What does not fit is left out and counted.
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    dropped: AtomicU64,
+}
+
+struct Waiting {
+    lines: Vec<u8>,
+    /// Some have been taken out and are not written yet.
+    writing: bool,
+    /// Lines that were left out since that was last said.
+    dropped: u64,
+}
+
+impl Queue {
+    pub const fn new() -> Self {
+        let waiting = Waiting { lines: Vec::new(), writing: false, dropped: 0 };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new(), dropped: AtomicU64::new(0) }
+    }
+
+    /// Lines that were left out so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    /// Puts a line in, if there is room. Never waits for the reader.
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.lines.len() + line.len() > MOST {
+            waiting.dropped += 1;
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        waiting.lines.extend_from_slice(line);
+        self.changed.notify_all();
+    }
+
+    /// Writes what is put in, as fast as it is read, for ever.
+    pub fn work(&self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let dropped = self.take(&mut lines);
+            if dropped > 0 {
+                // Behind what was there before them, and before what comes after them.
+                tracing::warn!(lines = dropped, "lines of the log are left out, nobody read it");
+            }
+            if write(&mut out, &lines).is_err() {
+                let lost = memchr::memchr_iter(b'\n', &lines).count() as u64;
+                self.dropped.fetch_add(lost, Relaxed);
+            }
+            lines.clear();
+        }
+    }
+
+    /// Waits for lines, and takes them in place of those that are written; how many were left out.
+    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+        let mut waiting = self.waiting.lock();
+        waiting.writing = false;
+        self.changed.notify_all();
+        self.changed.wait_while(&mut waiting, |waiting| waiting.lines.is_empty());
+        std::mem::swap(&mut waiting.lines, lines);
+        waiting.writing = true;
+        std::mem::take(&mut waiting.dropped)
+    }
+
+    /// Waits until nothing is left to be written; `false`: so long it took not to be.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        let mut waiting = self.waiting.lock();
+        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        !self.changed.wait_while_until(&mut waiting, busy, end).timed_out()
+    }
+}
+
+/// Writes all of it, also to a descriptor that somebody has made one that does not wait.
+fn write(out: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
+    while !lines.is_empty() {
+        match out.write(lines) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => lines = &lines[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Puts whole lines into a queue.
+pub struct Lines(pub &'static Queue);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    /// A reader who takes what is written when the test does.
+    struct Slow(SyncSender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = self.0.send(bytes.to_vec());
+            taken.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A queue of its own, and what its thread writes.
+    fn queue() -> (&'static Queue, Receiver<Vec<u8>>) {
+        let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
+        let (out, written) = sync_channel(0);
+        std::thread::spawn(move || queue.work(Slow(out)));
+        (queue, written)
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+    const STEP: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn what_nobody_reads_is_left_out_and_counted() {
+        let (queue, written) = queue();
+        let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
+        queue.push(&line);
+        let fits = (MOST / line.len()) as u64;
+        for _ in 0..3 * fits {
+            queue.push(&line);
+        }
+        // As many as fit wait, and the thread may have taken some before them.
+        let dropped = queue.dropped();
+        assert!((fits..=2 * fits + 1).contains(&dropped), "{dropped}");
+        assert!(!queue.flush(Duration::ZERO));
+        let mut read = 0;
+        while !queue.flush(Duration::ZERO) {
+            read += written.recv_timeout(STEP).map_or(0, |bytes| bytes.len());
+        }
+        assert_eq!(read as u64, (3 * fits + 1 - dropped) * line.len() as u64);
+        queue.push(b"again\n");
+        assert_eq!(written.recv_timeout(SOON).unwrap(), b"again\n");
+        assert!(queue.flush(SOON));
+        assert_eq!(queue.dropped(), dropped);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let (queue, written) = queue();
+        drop(written);
+        queue.push(b"one\ntwo\n");
+        assert!(queue.flush(SOON));
+        assert_eq!(queue.dropped(), 2);
+    }
+}
