@@ -45,6 +45,7 @@ fn answers_leave_from_the_address_that_was_asked() {
         ("[::]:0", false, &both[..]),
         ("[::]:0", true, &ipv6),
         ("0.0.0.0:0", false, &ipv4),
+        ("[::ffff:0.0.0.0]:0", false, &ipv4),
         ("127.0.0.2:0", false, &[loopback(2)]),
     ] {
         let daemon = Daemon::start_with(&format!(

@@ -135,29 +135,33 @@ fn kept_secret(config: &Config) -> Result<Arc<[u8]>, Error> {
 /// Descriptors for the operator's side, reloads, data and state.
 const RESERVE: usize = 128;
 
-/// Room for the connections of each HTTP listener: what it is given, and for those that are given
-/// nothing together what is left. What else needs descriptors keeps them, or nobody could look at a
-/// tracker that is full.
+/// Room for the connections of each HTTP listener. What else needs descriptors keeps them, or nobody
+/// could look at a tracker that is full.
 fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     // A runtime, its sockets, and a connection that waits for room at each of those of HTTP.
     let worker = 8 + 2 * config.http.len() + config.udp.len();
-    let mut left = limit.saturating_sub(RESERVE + workers * worker).max(limit / 4);
-    let rooms = config.http.iter().enumerate().map(|(at, listener)| {
-        let wanted = listener.max_connections;
-        if wanted > left {
-            tracing::warn!(
-                "http[{at}].max_connections: {wanted} is more than the limit on open files leaves, {left}"
-            );
-        }
-        let most = wanted.min(left);
-        left -= most;
-        (wanted > 0).then(|| Arc::new(Semaphore::new(most.max(1))))
+    let all = limit.saturating_sub(RESERVE + workers * worker).max(limit / 4);
+    let wanted: Vec<_> = config.http.iter().map(|listener| listener.max_connections).collect();
+    if wanted.iter().fold(0, |sum: usize, wanted| sum.saturating_add(*wanted)) > all {
+        let what = "more max_connections than the limit on open files leaves; the last get fewer";
+        tracing::warn!(connections = all, "{what}");
+    }
+    divide(all, &wanted)
+}
+
+/// Gives each what it wants as long as there is some, and what is left to those who do not say (0),
+/// together.
+fn divide(mut left: usize, wanted: &[usize]) -> Vec<Arc<Semaphore>> {
+    let own = wanted.iter().map(|wanted| {
+        let size = (*wanted).min(left);
+        left -= size;
+        (*wanted > 0).then(|| Arc::new(Semaphore::new(size.max(1))))
     });
-    let rooms: Vec<_> = rooms.collect();
+    let own: Vec<_> = own.collect();
     let shared = Arc::new(Semaphore::new(left.max(1)));
-    rooms.into_iter().map(|own| own.unwrap_or_else(|| shared.clone())).collect()
+    own.into_iter().map(|own| own.unwrap_or_else(|| shared.clone())).collect()
 }
 
 fn error_budget(listener: &config::Udp) -> Option<Arc<Limiter>> {
@@ -169,4 +173,26 @@ fn error_budget(listener: &config::Udp) -> Option<Arc<Limiter>> {
         ipv6_prefix: budget.ipv6_prefix,
     };
     Limiter::new(&limits).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_divided() {
+        for (all, wanted, given) in [
+            (100, &[0][..], &[100][..]),
+            (100, &[0, 30, 0], &[70, 30, 70]),
+            (100, &[30, 40], &[30, 40]),
+            (100, &[90, 40, 0], &[90, 10, 1]),
+            (100, &[1000, 5], &[100, 1]),
+        ] {
+            let rooms = divide(all, wanted);
+            let found: Vec<_> = rooms.iter().map(|room| room.available_permits()).collect();
+            assert_eq!(found, given, "{wanted:?}");
+        }
+        let rooms = divide(100, &[0, 30, 0]);
+        assert!(Arc::ptr_eq(&rooms[0], &rooms[2]), "one room for all who do not say");
+    }
 }

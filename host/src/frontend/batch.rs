@@ -2,7 +2,7 @@
 //! costs most of.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::cmsg_space;
@@ -13,6 +13,8 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::sockets::has_several_addresses;
 
 /// Packets of one call.
 pub const PACKETS: usize = 32;
@@ -94,10 +96,10 @@ fn headers(control: Option<Vec<u8>>) -> MultiHeaders<SockaddrStorage> {
 
 /// The room for the address that a packet was sent to, where the socket tells it.
 fn room_for_asked(socket: &UdpSocket) -> Option<Vec<u8>> {
-    match socket.local_addr().ok()?.ip() {
-        ip if !ip.is_unspecified() => None,
-        IpAddr::V4(_) => Some(cmsg_space!(in_pktinfo)),
-        IpAddr::V6(_) => Some(cmsg_space!(in6_pktinfo)),
+    match socket.local_addr().ok()? {
+        address if !has_several_addresses(address) => None,
+        SocketAddr::V4(_) => Some(cmsg_space!(in_pktinfo)),
+        SocketAddr::V6(_) => Some(cmsg_space!(in6_pktinfo)),
     }
 }
 

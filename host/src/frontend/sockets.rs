@@ -7,6 +7,8 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bittorrent::canonical;
+
 /// An address to listen on, before it is bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Listen {
@@ -77,12 +79,17 @@ pub fn udp(listen: Listen) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Whether packets to any address of this machine come to a socket on this one.
+pub fn has_several_addresses(address: SocketAddr) -> bool {
+    canonical(address.ip()).is_unspecified()
+}
+
 fn shared(listen: Listen, kind: Type) -> io::Result<Socket> {
     let socket = socket(listen, kind)?;
     socket.set_reuse_port(true)?;
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
-    } else if listen.address.ip().is_unspecified() {
+    } else if has_several_addresses(listen.address) {
         // So that an answer can leave from the address that was asked. Before the first packet, for
         // each must tell it.
         match listen.address {
