@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
@@ -44,6 +45,8 @@ pub enum Error {
     Engine(#[from] policy::EngineError),
 }
 
+/// Questions that may wait for their answers.
+const WAITING: usize = 16;
 /// How long a reload that is under way may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one round of expiry takes, spread over many slices.
@@ -127,7 +130,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
 
     let shown = Arc::new(Mutex::new(version.shown()));
     let (ask, asked) = mpsc::channel(16);
-    let (wonder, questions) = mpsc::channel(16);
+    let (wonder, questions) = mpsc::channel(WAITING);
     let admin = Admin {
         token: config.admin.token.clone(),
         metrics: metrics.clone(),
@@ -137,6 +140,9 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         reload: ask,
         explain: wonder,
     };
+    let current = Arc::new(ArcSwap::from_pointee(version));
+    explain::start(questions, current.clone(), site.clone())
+        .map_err(|error| system("a thread", error))?;
     let versions = Versions {
         file,
         engine,
@@ -148,7 +154,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
         set_level,
         shown,
         started: config.clone(),
-        current: version,
+        current,
     };
     let runtime = runtime()?;
     let generation = runtime.block_on(async {
@@ -161,7 +167,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
             tracing::info!(transport, %address, "listening");
         }
         tracing::info!(workers, policies = config.policies.len(), "ready");
-        Ok::<_, Error>(signals.obey(versions, site, asked, questions).await)
+        Ok::<_, Error>(signals.obey(versions, asked).await)
     })?;
     tracing::info!("stopping");
     let _ = stop.send(true);
@@ -193,15 +199,12 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
-    /// time, and explains, until SIGTERM or SIGINT. Returns what served last.
+    /// time, until SIGTERM or SIGINT. Returns what served last.
     async fn obey(
         mut self,
         versions: Versions,
-        site: Site,
         mut asked: mpsc::Receiver<admin::AskReload>,
-        mut questions: mpsc::Receiver<admin::AskExplain>,
     ) -> Generation {
-        let site = Arc::new(site);
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -219,7 +222,7 @@ impl Signals {
                 }
                 _ = look.tick() => {
                     // While a reload is under way there is nothing to compare with.
-                    let generation = versions.try_lock().map(|versions| versions.current.generation.clone());
+                    let generation = versions.try_lock().map(|versions| versions.current.load().generation.clone());
                     if generation.is_some_and(|generation| plugins.have_changed(&generation)) {
                         reload();
                     }
@@ -232,18 +235,11 @@ impl Signals {
                         }
                     });
                 }
-                Some((question, reply)) = questions.recv() => {
-                    let (versions, site) = (versions.clone(), site.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let version = versions.lock().current.clone();
-                        let _ = reply.send(explain::answer(&question, &version, &site));
-                    });
-                }
             }
         }
         // A reload that does not end is not waited for.
         let last = versions.try_lock_for(PATIENCE);
-        last.map_or_else(Generation::default, |versions| versions.current.generation.clone())
+        last.map_or_else(Generation::default, |versions| versions.current.load().generation.clone())
     }
 }
 

@@ -100,7 +100,7 @@ impl Instance {
     /// and counts nobody sees.
     pub fn scratch(plugin: &Plugin) -> Result<Self, String> {
         let place = Place { role: Role::Worker, worker: 0, workers: 1 };
-        let store = Arc::new(plugin.store.copy());
+        let store = Arc::new(storage::Store::over(&plugin.store));
         let mut instance = Self::make(plugin, place, store, plugin.trial_series.clone())?;
         instance.feed(plugin, None)?;
         Ok(instance)

@@ -34,7 +34,7 @@ pub use component::Refusal;
 pub use contract::{VERSION, WIT};
 pub use engine::{Engine, EngineError, THREAD_STACK};
 pub use exchange::{Answer, Exchange};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Inquiry};
 pub use generation::{Change, Generation};
 pub use plugin::{LoadError, Stage, hex};
 pub use state::{Scope, Swarms};
