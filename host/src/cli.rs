@@ -17,6 +17,8 @@ use crate::author;
 use crate::config::{self, Config, LogFormat, LogLevel};
 use crate::daemon::{self, Error};
 use crate::jwt;
+use crate::policy::{Compiler, Order};
+use crate::process;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
 #[derive(Parser)]
@@ -59,6 +61,9 @@ enum Command {
     /// Make, build, test and measure policies.
     #[command(subcommand)]
     Plugin(author::Command),
+    /// Compile one component, as another process of this program has asked.
+    #[command(hide = true, name = Order::COMMAND)]
+    Compile(Order),
     /// Show what the running daemon serves with.
     Status {
         #[command(flatten)]
@@ -83,6 +88,7 @@ const WRONG_CONFIGURATION: u8 = 78;
 /// configuration.
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
+    process::outlive_large_files();
     if !matches!(command, Command::Run(_)) {
         // Whoever reads what is printed may have enough of it early.
         sigpipe::reset();
@@ -90,10 +96,10 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Run(source) => load(&source).and_then(|config| {
             log_to_stderr(&config.log);
-            daemon::run(config, source.config, set_level)
+            daemon::run(config, source.config, compiler(), set_level)
         }),
         Command::Check(source) => load(&source)
-            .and_then(daemon::check)
+            .and_then(|config| daemon::check(config, compiler()))
             .map(|()| println!("{}: fine", source.config.display())),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
@@ -103,7 +109,8 @@ pub fn main() -> ExitCode {
             return done_there(explained);
         }
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
-        Command::Plugin(command) => return author::main(command),
+        Command::Plugin(command) => return author::main(command, &compiler()),
+        Command::Compile(order) => return order.carry_out(),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -119,6 +126,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// This very program, even where another has been put in the place of its file.
+fn compiler() -> Compiler {
+    Compiler::Child("/proc/self/exe".into())
 }
 
 fn load(source: &Source) -> Result<Config, Error> {

@@ -15,6 +15,7 @@ mod jwt;
 pub mod limits;
 pub mod metrics;
 pub mod policy;
+mod process;
 mod state_dir;
 pub mod swarm;
 mod text;

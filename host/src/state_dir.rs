@@ -9,7 +9,7 @@ use nix::unistd::Uid;
 
 mod sealed;
 
-pub use self::sealed::{Miss, Sealed, UNFINISHED};
+pub use self::sealed::{Miss, UNFINISHED};
 
 /// A folder that is ours and that nobody else can write to.
 pub struct StateDir(PathBuf);

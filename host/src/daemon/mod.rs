@@ -28,7 +28,7 @@ use crate::admin::{self, Admin};
 use crate::config::{self, Config, LogLevel};
 use crate::data;
 use crate::metrics::Metrics;
-use crate::policy::{self, Artifacts, Engine, Generation};
+use crate::policy::{self, Artifacts, Compiler, Engine, Generation};
 use crate::state_dir::StateDir;
 use crate::swarm::{Memory, Options, Store};
 use crate::watch::POLL;
@@ -53,10 +53,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_secs(60);
 
 /// Says whether [`run`] would accept the configuration. Binds and writes nothing.
-pub fn check(config: Config) -> Result<(), Error> {
+pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
-    let engine = Engine::new(artifacts, Arc::default())?;
+    let engine = Engine::new(compiler, artifacts, Arc::default())?;
     let store = Arc::new(Memory::new(options(&config)));
     let (routes, ..) = site::routes(&config)?;
     let config = Arc::new(config);
@@ -69,7 +69,12 @@ pub fn check(config: Config) -> Result<(), Error> {
 
 /// Serves until SIGTERM or SIGINT. `set_level` changes the level of the log when the configuration
 /// in `file` is read again.
-pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    file: PathBuf,
+    compiler: Compiler,
+    set_level: fn(LogLevel),
+) -> Result<(), Error> {
     let start = Instant::now();
     raise_file_limit();
     let config = Arc::new(config);
@@ -84,7 +89,7 @@ pub fn run(config: Config, file: PathBuf, set_level: fn(LogLevel)) -> Result<(),
     }));
     let state = state(&config)?;
     let artifacts = state.as_ref().map(Artifacts::open).transpose();
-    let engine = Engine::new(artifacts.map_err(unusable_state)?, metrics.plugins())?;
+    let engine = Engine::new(compiler, artifacts.map_err(unusable_state)?, metrics.plugins())?;
     let opening = data::Opening::new(state.as_ref(), data::Fetch::Soon).map_err(unusable_state)?;
     let routes = site::routes(&config)?;
     let nothing = Generation::default();

@@ -139,12 +139,16 @@ impl Instance {
         shared: Arc<storage::Store>,
         series: Arc<Series>,
     ) -> Result<(Self, hooks::lifecycle::Guest), String> {
+        let footprint = &plugin.code.footprint;
+        let limit = plugin.identity.limits.memory;
+        if footprint.bytes() > limit {
+            return Err(format!("{}: {footprint}", over(limit)));
+        }
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
-            memory: Memory::new(
-                usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX),
-            ),
+            memory: Memory::new(size(limit), size(footprint.kept)),
             role: place.role,
             staged: BTreeMap::new(),
             publications: plugin.publications.clone(),
@@ -182,10 +186,7 @@ impl Instance {
         let (lifecycle, (announce, scrape, rank), (observe, data, tick)) =
             made.map_err(|error| {
                 if store.data().memory.refused {
-                    let limit = plugin.identity.limits.memory;
-                    return format!(
-                        "needs more than the {limit} bytes that `limits.memory` allows"
-                    );
+                    return over(limit);
                 }
                 failure(&store, &error).to_string()
             })?;
@@ -342,7 +343,7 @@ impl Instance {
         self.store.data().call.remember
     }
 
-    /// Bytes of linear memory and tables.
+    /// Bytes of linear memory and tables, and what the engine keeps beside.
     pub fn memory(&self) -> usize {
         self.store.data().memory.used
     }
@@ -351,6 +352,10 @@ impl Instance {
     pub fn fuel(&self) -> Option<u64> {
         self.store.get_fuel().ok()
     }
+}
+
+fn over(limit: u64) -> String {
+    format!("needs more than the {limit} bytes that `limits.memory` allows")
 }
 
 /// Looks up the credential of a request, which its hook may ask for.
