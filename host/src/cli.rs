@@ -13,6 +13,8 @@ use crate::config::{self, Config};
 use crate::daemon::{self, Error};
 use crate::jwt;
 use crate::log;
+use crate::policy::{Compiler, Order};
+use crate::process;
 use crate::text::Escaped;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
@@ -56,6 +58,9 @@ enum Command {
     /// Make, build, test and measure policies.
     #[command(subcommand)]
     Plugin(author::Command),
+    /// Compile one component, as another process of this program has asked.
+    #[command(hide = true, name = Order::COMMAND)]
+    Compile(Order),
     /// Show what the running daemon serves with.
     Status {
         #[command(flatten)]
@@ -82,6 +87,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// configuration.
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
+    process::outlive_large_files();
     if !matches!(command, Command::Run(_)) {
         // Whoever reads what is printed may have enough of it early.
         sigpipe::reset();
@@ -89,12 +95,12 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Run(source) => load(&source).and_then(|config| {
             log::start(&config.log).map_err(Error::Log)?;
-            let done = daemon::run(config, source.config);
+            let done = daemon::run(config, source.config, compiler());
             log::flush(PATIENCE);
             done
         }),
         Command::Check(source) => load(&source)
-            .and_then(daemon::check)
+            .and_then(|config| daemon::check(config, compiler()))
             .map(|()| println!("{}: fine", source.config.display())),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
@@ -104,7 +110,8 @@ pub fn main() -> ExitCode {
             return done_there(explained);
         }
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
-        Command::Plugin(command) => return author::main(command),
+        Command::Plugin(command) => return author::main(command, &compiler()),
+        Command::Compile(order) => return order.carry_out(),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -122,6 +129,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// This very program, even where another has been put in the place of its file.
+fn compiler() -> Compiler {
+    Compiler::Child("/proc/self/exe".into())
 }
 
 fn load(source: &Source) -> Result<Config, Error> {

@@ -20,6 +20,7 @@ pub mod limits;
 mod log;
 pub mod metrics;
 pub mod policy;
+mod process;
 mod state_dir;
 pub mod swarm;
 mod text;

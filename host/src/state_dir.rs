@@ -9,12 +9,13 @@ use nix::unistd::Uid;
 
 mod sealed;
 
-pub use self::sealed::{Miss, Sealed, UNFINISHED};
+pub use self::sealed::{Miss, UNFINISHED};
 
 /// A folder that is ours and that nobody else can write to.
 pub struct StateDir(PathBuf);
 
-/// Bytes of the secret that connection ids are keyed with.
+/// The secret that connection ids are keyed with, and its bytes.
+const SECRET_FILE: &str = "connection-id-secret";
 const SECRET: usize = 32;
 
 impl StateDir {
@@ -75,29 +76,67 @@ impl StateDir {
     }
 
     /// The secret that keys connection ids, made at the first call and kept, so that ids outlive a
-    /// restart.
+    /// restart. All who share the folder have the same.
     pub fn connection_id_secret(&self) -> io::Result<Vec<u8>> {
-        let path = self.0.join("connection-id-secret");
-        match File::open(&path) {
-            Ok(mut file) => {
-                let mut secret = Vec::new();
-                file.read_to_end(&mut secret)?;
-                if secret.len() == SECRET {
-                    return Ok(secret);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        match self.read_secret()? {
+            Some(Ok(secret)) => return Ok(secret),
+            Some(Err(reason)) => self.replace_secret(&reason)?,
+            // Somebody else may be faster: then theirs it is.
+            None => match self.fresh_secret(|fresh, path| fs::hard_link(fresh, path)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made?,
+            },
         }
-        let secret: [u8; SECRET] = rand::random();
-        // Renamed into place, so that two processes that start at once cannot read half of it.
-        let fresh = self.0.join(format!("connection-id-secret.{}", std::process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&secret)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        Ok(secret.to_vec())
+        let found = self.read_secret()?.unwrap_or_else(|| Err("it has gone".into()));
+        found.map_err(|reason| io::Error::other(format!("{SECRET_FILE}: {reason}")))
+    }
+
+    /// The secret, or why it is not to be used; `None` where there is no file.
+    fn read_secret(&self) -> io::Result<Option<Result<Vec<u8>, String>>> {
+        let file = match self.open_file(SECRET_FILE) {
+            Ok(file) => file,
+            Err(Miss::Absent) => return Ok(None),
+            Err(Miss::Unfit(reason)) => return Ok(Some(Err(reason))),
+        };
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Ok(Some(Err("it is not a file".into())));
+        }
+        if found.uid() != Uid::effective().as_raw() || found.mode() & 0o077 != 0 {
+            return Ok(Some(Err("others can read the file, or it is another user's".into())));
+        }
+        let mut secret = Vec::new();
+        file.take(SECRET as u64 + 1).read_to_end(&mut secret)?;
+        Ok(Some(if secret.len() == SECRET { Ok(secret) } else { Err("it is damaged".into()) }))
+    }
+
+    /// Puts another secret in the place of one that is not to be used.
+    fn replace_secret(&self, reason: &str) -> io::Result<()> {
+        // One at a time, where the file system has locks: the next one finds the new secret.
+        let folder = File::open(&self.0)?;
+        let _ = folder.lock();
+        if matches!(self.read_secret()?, Some(Err(_))) {
+            tracing::warn!(reason, "the secret of connection ids is made anew");
+            self.fresh_secret(|fresh, path| fs::rename(fresh, path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a secret to a file of another name, and has it put into its place when it is whole.
+    fn fresh_secret(&self, place: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+        let name = format!("{SECRET_FILE}.{:016x}{UNFINISHED}", rand::random::<u64>());
+        let fresh = self.0.join(name);
+        let write = || {
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            file.write_all(&rand::random::<[u8; SECRET]>())?;
+            file.sync_all()?;
+            place(&fresh, &self.0.join(SECRET_FILE))
+        };
+        let written = write();
+        // Where it was renamed there is nothing left of it.
+        let _ = fs::remove_file(&fresh);
+        written
     }
 }
 
@@ -126,11 +165,55 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_secret_is_made_anew() {
+    fn a_secret_that_is_no_good_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("connection-id-secret"), "short").unwrap();
         let state = StateDir::open(Some(folder.path())).unwrap();
-        assert_eq!(state.connection_id_secret().unwrap().len(), SECRET);
+        let path = folder.path().join("connection-id-secret");
+        let mut last = state.connection_id_secret().unwrap();
+        let spoil: [fn(&Path); 5] = [
+            |path| fs::write(path, "short").unwrap(),
+            |path| fs::write(path, [7; SECRET + 1]).unwrap(),
+            |path| fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap(),
+            |path| {
+                fs::rename(path, path.with_extension("elsewhere")).unwrap();
+                std::os::unix::fs::symlink(path.with_extension("elsewhere"), path).unwrap();
+            },
+            |path| {
+                fs::remove_file(path).unwrap();
+                nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            },
+        ];
+        for (at, spoil) in spoil.into_iter().enumerate() {
+            spoil(&path);
+            let secret = state.connection_id_secret().unwrap();
+            assert_eq!(secret.len(), SECRET);
+            assert_ne!(secret, last, "{at}");
+            assert_eq!(state.connection_id_secret().unwrap(), secret);
+            assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
+            last = secret;
+        }
+    }
+
+    #[test]
+    fn all_who_come_at_once_have_the_same_secret() {
+        for spoiled in [false, true] {
+            for _ in 0..50 {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("new");
+                if spoiled {
+                    let state = StateDir::open(Some(&path)).unwrap();
+                    fs::write(state.path().join(SECRET_FILE), "").unwrap();
+                }
+                let secret =
+                    || StateDir::open(Some(&path)).and_then(|state| state.connection_id_secret());
+                let secrets: Vec<_> = std::thread::scope(|scope| {
+                    let threads = [(); 6].map(|()| scope.spawn(secret));
+                    threads.map(|thread| thread.join().unwrap().unwrap()).into()
+                });
+                assert!(secrets.iter().all(|secret| *secret == secrets[0]), "{spoiled}");
+                assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing else is left");
+            }
+        }
     }
 
     #[test]

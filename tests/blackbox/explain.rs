@@ -133,6 +133,65 @@ fn a_scrape_is_explained_for_each_info_hash() {
     assert_eq!(hidden, [&json!(false), &json!(true)]);
 }
 
+/// One instance of each policy answers a whole question; where it fails it is not made again.
+#[test]
+fn a_question_makes_one_instance_of_a_policy() {
+    let daemon = Daemon::start(
+        "policies:
+  - { name: tally, plugin: PLUGINS/test-tally.wasm }
+  - { name: broken, plugin: PLUGINS/test-hostile.wasm, on_error: next, config: { rules: [{ on: scrape, do: trap }] } }
+",
+    );
+    let hashes =
+        ['a', 'b', 'c'].map(|letter| format!("info_hash={}", letter.to_string().repeat(20)));
+    let url = format!("http://{}/scrape?{}", daemon.http, hashes.join("&"));
+    let explained = explain(&daemon, &[&url]).unwrap();
+    let answers = explained["answers"].as_array().unwrap();
+    let errors: Vec<&str> =
+        answers.iter().map(|answer| answer["policies"][1]["error"].as_str().unwrap()).collect();
+    assert!(errors[0].starts_with("trap: "), "{errors:?}");
+    let later = "unavailable: its instance failed at an info-hash before this one";
+    assert_eq!(errors[1..], [later, later]);
+}
+
+/// Questions wait for one another, and only a few of them.
+#[test]
+fn too_many_questions_are_turned_away() {
+    let daemon = Daemon::start(
+        "policies:
+  - name: slow
+    plugin: PLUGINS/test-hostile.wasm
+    limits: { deadline: 100ms }
+    config: { rules: [{ on: announce, do: loop, query: long }] }
+",
+    );
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
+    let before = threads();
+    let question = json!({ "url": url(&daemon, "http", "&long="), "from": null }).to_string();
+    let length = question.len();
+    let request = format!(
+        "POST /api/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{question}"
+    );
+    let mut connections: Vec<Connection> = (0..60)
+        .map(|_| {
+            let mut connection = Connection::open(daemon.admin);
+            connection.send(request.as_bytes());
+            connection
+        })
+        .collect();
+    assert!(threads() <= before, "no thread is started for a question");
+    let answers: Vec<_> = connections.iter_mut().map(Connection::answer).collect();
+    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!(of(200) + of(503), 60);
+    assert!(of(200) > 16, "{}", of(200));
+    assert!(of(503) > 0);
+    let turned_away = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!(turned_away.body_text(), "too many questions are waiting\n");
+    // Nobody is turned away for good.
+    assert!(explain(&daemon, &[&url(&daemon, "http", "")]).is_ok());
+}
+
 /// Nothing that is explained has happened: no peer, no call, no key-value, no restart.
 #[test]
 fn nothing_comes_of_it() {

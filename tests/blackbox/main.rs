@@ -3,6 +3,7 @@
 mod admin;
 mod approval_list;
 mod approvals;
+mod bombs;
 mod config;
 mod connections;
 mod containment;

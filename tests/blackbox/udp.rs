@@ -368,6 +368,30 @@ fn a_forged_id_is_refused() {
     assert_eq!(client.scrape(&[[0; 20]]), Ok(vec![[0; 3]]));
 }
 
+/// Several at once on a new folder: whoever makes the secret, all have it.
+#[test]
+fn daemons_that_share_a_folder_share_their_ids() {
+    for _ in 0..4 {
+        let shared = tempfile::tempdir().unwrap();
+        let state = format!("state_dir: {}\n", shared.path().join("new").display());
+        let daemons: Vec<Daemon> = std::thread::scope(|scope| {
+            let start = || Daemon::start(&state);
+            let starts = [(); 3].map(|()| scope.spawn(start));
+            starts.map(|start| start.join().expect("it starts")).into()
+        });
+        let id = Client::connect(daemons[0].udp).id;
+        for daemon in &daemons {
+            let client = Client::new(daemon.udp.ip(), daemon.udp).with_id(id);
+            assert_eq!(client.scrape(&[[0; 20]]), Ok(vec![[0; 3]]));
+        }
+        let files = std::fs::read_dir(shared.path().join("new")).unwrap();
+        let unfinished = files.filter(|file| {
+            file.as_ref().unwrap().file_name().to_string_lossy().contains("secret.")
+        });
+        assert_eq!(unfinished.count(), 0);
+    }
+}
+
 #[test]
 fn a_secret_makes_the_ids_of_several_trackers_good() {
     let secret = tempfile::NamedTempFile::new().unwrap();

@@ -237,7 +237,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "more memory than allowed",
             with_core("(memory 1000)"),
-            "needs more than the 33554432 bytes that `limits.memory` allows".into(),
+            "needs more than the 33554432 bytes that `limits.memory` allows: … globals and references to functions".into(),
         ),
         (
             "a trap at the start",
@@ -276,15 +276,23 @@ fn every_wrong_component_is_told_what_would_mend_it() {
 
 /// A good policy, with another core module in it that is instantiated last.
 fn with_core(content: &str) -> Vec<u8> {
-    let mut policy = of("world wrong { include announce-policy; }");
+    let policy = of("world wrong { include announce-policy; }");
+    with_module(policy, &wat(&format!("(module {content})")), 1)
+}
+
+/// A policy with another core module in it, of which so many instances are made last.
+pub fn with_module(mut policy: Vec<u8>, module: &[u8], instances: usize) -> Vec<u8> {
     // Each core module is a section (1) of its own; the new one is the next.
     let next = sections(&policy).filter(|id| *id == 1).count();
-    let module = wat(&format!("(module {content})"));
     policy.push(1);
     policy.extend(leb(module.len()));
     policy.extend(module);
-    // A section of core instances (2): one, which instantiates (0) that module, without arguments.
-    policy.extend([2, 4, 1, 0, u8::try_from(next).unwrap(), 0]);
+    // A section of core instances (2); each instantiates (0) that module, without arguments.
+    let one = [0, u8::try_from(next).unwrap(), 0];
+    let section = [leb(instances), one.repeat(instances)].concat();
+    policy.push(2);
+    policy.extend(leb(section.len()));
+    policy.extend(section);
     policy
 }
 
@@ -303,7 +311,8 @@ fn sections(component: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-fn leb(mut number: usize) -> Vec<u8> {
+/// A number as WebAssembly writes it.
+pub fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let more = number >= 0x80;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use karuta::policy::{Chain, Engine, Generation, Scope, When};
+use karuta::policy::{Chain, Compiler, Engine, Generation, Scope, When};
 use karuta::swarm::{Memory, Options};
 use karuta::{config, data, metrics};
 
@@ -27,7 +27,7 @@ pub fn chain(policy: &str) -> Chain {
     let config =
         config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
     let metrics = metrics::Metrics::new(Default::default);
-    let engine = Engine::new(None, metrics.plugins()).expect("an engine");
+    let engine = Engine::new(Compiler::InProcess, None, metrics.plugins()).expect("an engine");
     let opening = data::Opening::new(None, data::Fetch::Soon).expect("no data");
     let scope = Scope {
         max_interval: 3600,

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -280,7 +281,9 @@ impl Admin {
             Err(error) => return wrong(&error.to_string()),
         };
         let (reply, answer) = oneshot::channel();
-        let _ = self.explain.send((question, reply)).await;
+        if let Err(TrySendError::Full(_)) = self.explain.try_send((question, reply)) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "too many questions are waiting\n");
+        }
         match answer.await {
             Ok(Ok(answers)) => json(StatusCode::OK, &answers),
             Ok(Err(reason)) => wrong(&reason),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cases::{Cases, Measured, name_of};
 use super::{Failure, engine, engine_counting_fuel, inspect};
-use crate::policy::{Candidate, Engine, Exchange, Question, Setting, Trial};
+use crate::policy::{Candidate, Compiler, Engine, Exchange, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// How long each call is repeated at most, and how often.
@@ -20,7 +20,7 @@ const INSTANCES: usize = 20;
 
 /// Measures a component with the last call of each case, or with an announce where there is no file
 /// of cases.
-pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
+pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Result<(), Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", component.display()));
     let bytes = Candidate::read(component).map_err(fail)?;
     let name = name_of(component);
@@ -30,9 +30,10 @@ pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
         let candidate = candidate.map_err(|refusal| fail(refusal.to_string()))?;
         Ok::<_, Failure>((candidate, start.elapsed()))
     };
-    let bare = Engine::new(None, Default::default()).map_err(|error| error.to_string())?;
+    let bare = Engine::new(compiler.clone(), None, Default::default())
+        .map_err(|error| error.to_string())?;
     let (_, compiled) = load(&bare)?;
-    let engine = engine()?;
+    let engine = engine(compiler)?;
     // The first may have to compile it once more.
     load(&engine)?;
     let (candidate, cached) = load(&engine)?;
@@ -56,7 +57,7 @@ pub fn bench(component: &Path, cases: Option<&Path>) -> Result<(), Failure> {
     let memory = inspect::size(first.trial.memory());
     println!("  instance   {} with `init`, {memory}", show(instances[INSTANCES / 2]));
     // Code that counts fuel is slower: it is of a second engine, and the times are not taken there.
-    let counting = engine_counting_fuel()?;
+    let counting = engine_counting_fuel(compiler)?;
     let (candidate, _) = load(&counting)?;
     let fuelled = to_measure(&counting, &candidate)?;
     println!("\n  {:<44} {:>9} {:>9} {:>8} {:>9}", "CALL", "MEDIAN", "P99", "CALLS", "FUEL");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::survey::Survey;
 use super::{Failure, engine, inspect};
-use crate::policy::{Candidate, Setting};
+use crate::policy::{Candidate, Compiler, Setting};
 
 /// What a configuration may grant to a policy's control instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -45,10 +45,10 @@ pub fn needs(survey: &Survey) -> Vec<Need> {
 }
 
 /// Says what a component is and whether this host takes it, as `karuta check` and a reload would.
-pub fn check(file: &Path, allow: &[Grant]) -> Result<(), Failure> {
+pub fn check(file: &Path, allow: &[Grant], compiler: &Compiler) -> Result<(), Failure> {
     let fail = |reason: String| Failure::Failed(format!("{}: {reason}", file.display()));
     let bytes = Candidate::read(file).map_err(fail)?;
-    let engine = engine()?;
+    let engine = engine(compiler)?;
     let candidate =
         Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
     let setting = Setting { name: "check".into(), ..Setting::default() };
@@ -58,6 +58,7 @@ pub fn check(file: &Path, allow: &[Grant]) -> Result<(), Failure> {
     let survey = Survey::of(&bytes).map_err(fail)?;
     println!("{}: fine", file.display());
     inspect::print(&bytes, &survey);
+    println!("  takes      {}", candidate.footprint());
     for warning in warnings(&survey) {
         println!("  warning    {warning}");
     }

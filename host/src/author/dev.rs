@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::project::{CASES, Project, SUPPLIED, WIT};
 use super::{Failure, build, cases};
 use crate::admin::Client;
+use crate::policy::Compiler;
 use crate::text::Escaped;
 
 /// How often files are looked at. What has changed is built once it has stood still for so long.
@@ -20,7 +21,7 @@ const BUILT: [&str; 6] = [SUPPLIED, WIT, "target", "node_modules", "__pycache__"
 type Sight = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// Builds, reloads, and waits for the next change, for ever.
-pub fn dev(folder: &Path, client: &Client) -> Result<(), Failure> {
+pub fn dev(folder: &Path, client: &Client, compiler: &Compiler) -> Result<(), Failure> {
     let project = Project::open(folder)?;
     println!("building {} whenever something changes; Ctrl-C ends it", project.name);
     let mut built = None;
@@ -29,7 +30,7 @@ pub fn dev(folder: &Path, client: &Client) -> Result<(), Failure> {
         if built.as_ref() != Some(&seen) {
             std::thread::sleep(POLL);
             if look(folder).ok().as_ref() == Some(&seen) {
-                round(folder, client);
+                round(folder, client, compiler);
                 built = Some(seen);
             }
             continue;
@@ -40,10 +41,10 @@ pub fn dev(folder: &Path, client: &Client) -> Result<(), Failure> {
 
 /// One build, its cases, and where all went well, one reload. What goes wrong is said, and is no
 /// end.
-fn round(folder: &Path, client: &Client) {
+fn round(folder: &Path, client: &Client, compiler: &Compiler) {
     let cases = folder.join(CASES);
     let tested = build::build(folder, None).and_then(|component| match cases.exists() {
-        true => cases::test(&component, &cases, None),
+        true => cases::test(&component, &cases, None, compiler),
         false => Ok(()),
     });
     match tested {

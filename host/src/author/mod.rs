@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use self::project::{Language, Project};
 
 use crate::admin::{Remote, Unknown};
-use crate::policy::{Artifacts, Engine};
+use crate::policy::{Artifacts, Compiler, Engine};
 use crate::state_dir::StateDir;
 use crate::text::Escaped;
 
@@ -102,7 +102,7 @@ impl From<String> for Failure {
 }
 
 /// Does what the command says. Exit codes: 0 fine, 1 failed, 2 wrong usage.
-pub fn main(command: Command) -> ExitCode {
+pub fn main(command: Command, compiler: &Compiler) -> ExitCode {
     let done = match command {
         Command::New { lang, name } => create::create(&name, lang),
         Command::Build { folder, output } => build::build(&folder, output.as_deref()).map(drop),
@@ -111,19 +111,20 @@ pub fn main(command: Command) -> ExitCode {
                 &component,
                 &cases.unwrap_or_else(|| project::CASES.into()),
                 junit.as_deref(),
+                compiler,
             )
         }),
         Command::Dev { folder, remote } => match remote.client() {
-            Ok(client) => dev::dev(&folder, &client),
+            Ok(client) => dev::dev(&folder, &client, compiler),
             Err(Unknown::Config(error)) => Err(Failure::Usage(error.to_string())),
             Err(Unknown::Token(text)) => Err(Failure::Usage(text)),
         },
         Command::Bench { files } => sort(&files).and_then(|(component, cases)| {
             let there = Path::new(project::CASES).exists() && files.is_empty();
             let cases = cases.or_else(|| there.then(|| project::CASES.into()));
-            bench::bench(&component, cases.as_deref())
+            bench::bench(&component, cases.as_deref(), compiler)
         }),
-        Command::Check { file, allow } => check::check(&file, &allow),
+        Command::Check { file, allow } => check::check(&file, &allow, compiler),
         Command::Inspect { file } => inspect::inspect(&file),
         Command::Wit { output } => wit::wit(output.as_deref()),
     };
@@ -175,13 +176,14 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
 
 /// The engine of the tracker. Compiled components are shared with those that a daemon of this user
 /// keeps, where there is a folder for them.
-fn engine() -> Result<Engine, Failure> {
-    Engine::new(artifacts(), Default::default()).map_err(|error| error.to_string().into())
+fn engine(compiler: &Compiler) -> Result<Engine, Failure> {
+    Engine::new(compiler.clone(), artifacts(), Default::default())
+        .map_err(|error| error.to_string().into())
 }
 
 /// The same, but that it counts fuel.
-fn engine_counting_fuel() -> Result<Engine, Failure> {
-    Engine::counting_fuel(artifacts()).map_err(|error| error.to_string().into())
+fn engine_counting_fuel(compiler: &Compiler) -> Result<Engine, Failure> {
+    Engine::counting_fuel(compiler.clone(), artifacts()).map_err(|error| error.to_string().into())
 }
 
 fn artifacts() -> Option<Artifacts> {

@@ -1,25 +1,49 @@
 //! A question of the operator's, put to the policies that serve.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
 
+use arc_swap::ArcSwap;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::mpsc;
 use url::Url;
 
 use super::site::Site;
 use super::version::Version;
-use crate::admin::{Answers, Question};
+use crate::admin::{Answers, AskExplain, Question};
 use crate::bittorrent::parameters::Parameters;
 use crate::bittorrent::{Transport, query};
 use crate::frontend::Routes;
 use crate::metrics::Action;
-use crate::policy::{Exchange, explain};
+use crate::policy::{Exchange, Inquiry, THREAD_STACK};
+
+/// Starts the thread that answers all questions, one after the other; it ends when nobody can ask any
+/// more.
+pub fn start(
+    mut questions: mpsc::Receiver<AskExplain>,
+    current: Arc<ArcSwap<Version>>,
+    site: Site,
+) -> io::Result<()> {
+    let answer_all = move || {
+        while let Some((question, reply)) = questions.blocking_recv() {
+            // Who has gone meanwhile costs nothing.
+            if !reply.is_closed() {
+                let _ = reply.send(answer(&question, &current.load_full(), &site));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("explain".into()).stack_size(THREAD_STACK);
+    thread.spawn(answer_all).map(drop)
+}
 
 /// Says what the policies would make of a request.
 ///
 /// # Errors
 ///
 /// What of the question is no request.
-pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers, String> {
+fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
     let (transport, routes) = listener(&url, site)?;
     let tracker = &version.config.tracker;
@@ -60,6 +84,7 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
         info_hashes.push(request.announce.info_hash);
     }
     let wanted = exchange.request.announce.num_want.unwrap_or(tracker.num_want.default);
+    let mut inquiry = Inquiry::open(&version.generation);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
         exchange.answer.reset(
@@ -67,7 +92,7 @@ pub fn answer(question: &Question, version: &Version, site: &Site) -> Result<Ans
             super::seconds(tracker.min_announce_interval),
             wanted.min(tracker.num_want.max),
         );
-        explain(&version.generation, &mut exchange, action == Action::Scrape)
+        inquiry.explain(&mut exchange, action == Action::Scrape)
     });
     Ok(Answers {
         transport: url.scheme().to_owned(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
@@ -28,7 +29,7 @@ use crate::admin::{self, Admin};
 use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
-use crate::policy::{self, Artifacts, Engine, Generation, Shutdown};
+use crate::policy::{self, Artifacts, Compiler, Engine, Generation, Shutdown};
 use crate::state_dir::StateDir;
 use crate::swarm::{Memory, Options, Store};
 use crate::watch::POLL;
@@ -50,6 +51,8 @@ pub enum Error {
     Hurried,
 }
 
+/// Questions that may wait for their answers.
+const WAITING: usize = 16;
 /// How long everything together may take when the daemon stops, whatever policies and clients do;
 /// the operator is promised 10 s.
 const END: Duration = Duration::from_secs(8);
@@ -61,10 +64,10 @@ const LONGEST_ROUND: Duration = Duration::from_secs(60);
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 
 /// Says whether [`run`] would accept the configuration. Binds and writes nothing.
-pub fn check(config: Config) -> Result<(), Error> {
+pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
-    let engine = Engine::new(artifacts, Arc::default())?;
+    let engine = Engine::new(compiler, artifacts, Arc::default())?;
     let store = Arc::new(Memory::new(options(&config)));
     let (routes, ..) = site::routes(&config)?;
     let config = Arc::new(config);
@@ -77,7 +80,7 @@ pub fn check(config: Config) -> Result<(), Error> {
 
 /// Serves until SIGTERM or SIGINT, by what `file` says when it is read again. Threads that did not
 /// end in time are left behind.
-pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
+pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Error> {
     let start = Instant::now();
     raise_file_limit();
     let config = Arc::new(config);
@@ -92,7 +95,7 @@ pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
     }));
     let state = state(&config)?;
     let artifacts = state.as_ref().map(Artifacts::open).transpose();
-    let engine = Engine::new(artifacts.map_err(unusable_state)?, metrics.plugins())?;
+    let engine = Engine::new(compiler, artifacts.map_err(unusable_state)?, metrics.plugins())?;
     let opening = data::Opening::new(state.as_ref(), data::Fetch::Soon).map_err(unusable_state)?;
     let routes = site::routes(&config)?;
     let nothing = Generation::default();
@@ -140,7 +143,7 @@ pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
 
     let shown = Arc::new(Mutex::new(version.shown()));
     let (ask, asked) = mpsc::channel(16);
-    let (wonder, questions) = mpsc::channel(16);
+    let (wonder, questions) = mpsc::channel(WAITING);
     let admin = Admin {
         token: config.admin.token.clone(),
         metrics: metrics.clone(),
@@ -151,6 +154,9 @@ pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
         explain: wonder,
     };
     let crew = Crew { stop, workers, done, shutdown: engine.shutdown().clone() };
+    let current = Arc::new(ArcSwap::from_pointee(version));
+    explain::start(questions, current.clone(), site.clone())
+        .map_err(|error| system("a thread", error))?;
     let versions = Versions {
         file,
         engine,
@@ -161,7 +167,7 @@ pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
         workers: orders,
         shown,
         started: config.clone(),
-        current: version,
+        current,
     };
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -174,7 +180,7 @@ pub fn run(config: Config, file: PathBuf) -> Result<(), Error> {
             tracing::info!(transport, %address, "listening");
         }
         tracing::info!(workers, policies = config.policies.len(), "ready");
-        signals.obey(versions, site, asked, questions).await;
+        signals.obey(versions, asked).await;
         tracing::info!("stopping");
         let ended = tokio::task::spawn_blocking(move || crew.end());
         tokio::select! {
@@ -256,15 +262,8 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
-    /// time, and explains, until SIGTERM or SIGINT.
-    async fn obey(
-        &mut self,
-        versions: Versions,
-        site: Site,
-        mut asked: mpsc::Receiver<admin::AskReload>,
-        mut questions: mpsc::Receiver<admin::AskExplain>,
-    ) {
-        let site = Arc::new(site);
+    /// time, until SIGTERM or SIGINT.
+    async fn obey(&mut self, versions: Versions, mut asked: mpsc::Receiver<admin::AskReload>) {
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -282,7 +281,7 @@ impl Signals {
                 }
                 _ = look.tick() => {
                     // While a reload is under way there is nothing to compare with.
-                    let generation = versions.try_lock().map(|versions| versions.current.generation.clone());
+                    let generation = versions.try_lock().map(|versions| versions.current.load().generation.clone());
                     if generation.is_some_and(|generation| plugins.have_changed(&generation)) {
                         reload();
                     }
@@ -293,13 +292,6 @@ impl Signals {
                         if let Ok(result) = result.await {
                             let _ = reply.send(result);
                         }
-                    });
-                }
-                Some((question, reply)) = questions.recv() => {
-                    let (versions, site) = (versions.clone(), site.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let version = versions.lock().current.clone();
-                        let _ = reply.send(explain::answer(&question, &version, &site));
                     });
                 }
             }

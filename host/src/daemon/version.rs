@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -40,7 +41,7 @@ pub struct Versions {
     pub shown: Arc<Mutex<Vec<admin::Policy>>>,
     /// What the process was started with.
     pub started: Arc<Config>,
-    pub current: Version,
+    pub current: Arc<ArcSwap<Version>>,
 }
 
 /// A version that can serve.
@@ -161,7 +162,7 @@ impl Versions {
             stage: "configuration".to_owned(),
             reason: error.to_string(),
         })?;
-        let earlier = self.current.clone();
+        let earlier = self.current.load_full();
         let refuse = |(at, error): (usize, LoadError)| Refusal {
             policy: Some(error.policy.to_string()),
             stage: error.stage.to_string(),
@@ -195,7 +196,7 @@ impl Versions {
             .generation
             .serve(self.workers.len(), &self.metrics)
             .unwrap_or_else(|error| tracing::error!(%error, "a control instance"));
-        self.current = version;
+        self.current.store(Arc::new(version));
         Ok(report)
     }
 

@@ -11,19 +11,51 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::plugin::hex;
-use crate::state_dir::{Miss, Sealed, StateDir, UNFINISHED};
+use crate::state_dir::{Miss, StateDir, UNFINISHED};
 
 /// The sub-folder of the state folder.
 const FOLDER: &str = "components";
 /// What artifacts are called.
 const SUFFIX: &str = ".cwasm";
-/// Bytes of an artifact.
-const MAX_SIZE: u64 = 1 << 30;
+/// Bytes of an artifact. That of a large component has some 40 million.
+const MAX_SIZE: u64 = 256 << 20;
 /// Artifacts that are kept, of all engines together.
 const KEPT: usize = 64;
 /// How long one is kept that nobody uses, and a file that somebody did not finish.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
 const ABANDONED: Duration = Duration::from_hours(1);
+
+/// A compiled component.
+pub struct Artifact(Vec<u8>);
+
+impl Artifact {
+    /// Compiles a component, here and now.
+    pub fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
+        engine.precompile_component(wasm).map(Self)
+    }
+
+    /// What a child of this very program has made of [`Self::compile`].
+    pub fn of_child(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Makes the component of it, in memory of its own.
+    #[allow(unsafe_code, reason = "code that was compiled before cannot be taken up without")]
+    pub fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the bytes must be what `Engine::precompile_component` gave, and they are copied, so
+        // that nobody can change them later. An `Artifact` is made of just that: here, by a child of
+        // the same program, or of a file that belongs to this user, that no other user can write to,
+        // and whose content has the digest that `write_sealed` put behind such bytes. So neither
+        // damage nor anybody but this user (who could change this program as well) can have other
+        // bytes run. wasmtime itself refuses an artifact of another version of itself or of other
+        // settings.
+        unsafe { Component::deserialize(engine, &self.0) }
+    }
+}
 
 /// The artifacts in a folder. Several processes may use it at once: a file appears under its name
 /// only when it is whole.
@@ -45,42 +77,37 @@ impl Artifacts {
         Ok(folder.map(|folder| Self { folder, writes: false }))
     }
 
-    /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
-    pub fn component(
-        &self,
-        engine: &Engine,
-        wasm: &[u8],
-        digest: &[u8; 32],
-    ) -> wasmtime::Result<Component> {
+    /// What the component whose SHA-256 is `digest` was compiled to before, where that is of use.
+    pub fn kept(&self, engine: &Engine, digest: &[u8; 32]) -> Option<Component> {
         let name = name(engine, digest);
-        match self.open_kept(&name) {
-            Ok(artifact) => match deserialize(engine, &artifact) {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::warn!(name, "a compiled component is of no use: {error:#}"),
+        let unfit = match self.folder.read_sealed(&name, MAX_SIZE) {
+            Ok(bytes) => match Artifact(bytes).load(engine) {
+                Ok(component) => {
+                    if self.writes {
+                        // So that it counts as used. If that fails it goes a little earlier.
+                        let _ = self.folder.touch(&name);
+                    }
+                    return Some(component);
+                }
+                Err(error) => format!("{error:#}"),
             },
-            Err(Miss::Absent) => {}
-            Err(Miss::Unfit(reason)) => {
-                tracing::warn!(name, reason, "a compiled component is of no use");
-            }
-        }
-        let component = Component::from_binary(engine, wasm)?;
-        if self.writes {
-            let written = self.folder.write_sealed(&name, &component.serialize()?);
-            let written = written.and_then(|()| self.tidy());
-            if let Err(error) = written {
-                tracing::warn!(name, %error, "a compiled component cannot be kept");
-            }
-        }
-        Ok(component)
+            Err(Miss::Absent) => return None,
+            Err(Miss::Unfit(reason)) => reason,
+        };
+        tracing::warn!(name, reason = unfit, "a compiled component is of no use");
+        None
     }
 
-    fn open_kept(&self, name: &str) -> Result<Sealed, Miss> {
-        let artifact = self.folder.open_sealed(name, MAX_SIZE)?;
-        if self.writes {
-            // So that it counts as used. If that fails it goes a little earlier.
-            let _ = artifact.set_modified(SystemTime::now());
+    /// Keeps what a component was compiled to, if it can.
+    pub fn keep(&self, engine: &Engine, digest: &[u8; 32], artifact: &Artifact) {
+        if !self.writes {
+            return;
         }
-        Ok(artifact)
+        let name = name(engine, digest);
+        let written = self.folder.write_sealed(&name, artifact.bytes());
+        if let Err(error) = written.and_then(|()| self.tidy()) {
+            tracing::warn!(name, %error, "a compiled component cannot be kept");
+        }
     }
 
     /// Removes what nobody has used for long, and the longest unused where there are too many.
@@ -129,19 +156,6 @@ fn name(engine: &Engine, digest: &[u8; 32]) -> String {
     engine.precompile_compatibility_hash().hash(&mut sum);
     let engine = sum.0.finalize();
     format!("{}-{}{SUFFIX}", hex(digest), hex(&engine[..8]))
-}
-
-#[allow(unsafe_code, reason = "code that was compiled before cannot be taken up without")]
-fn deserialize(engine: &Engine, artifact: &Sealed) -> wasmtime::Result<Component> {
-    // SAFETY: the file must hold what `Component::serialize` gave, now and while it is mapped. A
-    // `Sealed` is only made of an open file that belongs to this user and that no other user can
-    // write to, and whose content has the digest that `write_sealed` put behind what `serialize`
-    // gave; its path leads to that very file. Nobody writes to it later: `write_sealed` puts a new
-    // file in its place, and what is removed stays while it is mapped. So neither damage nor anybody
-    // but this user (who could change this program as well) can have other bytes run. wasmtime
-    // itself refuses an artifact of another version of itself or of other settings, and looks at
-    // no byte behind the sections of it.
-    unsafe { Component::deserialize_file(engine, artifact.path()) }
 }
 
 #[cfg(test)]
@@ -203,7 +217,7 @@ mod tests {
         aged("under-way.new", Duration::ZERO);
         // Used again.
         let longest_unused = format!("{:03}.cwasm", KEPT + 4);
-        artifacts.open_kept(&longest_unused).unwrap();
+        artifacts.folder.touch(&longest_unused).unwrap();
         artifacts.tidy().unwrap();
         let mut expected: Vec<String> = (0..KEPT - 1).map(|n| format!("{n:03}.cwasm")).collect();
         expected.extend([longest_unused, "under-way.new".to_owned()]);
@@ -211,34 +225,62 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_compiled_once_and_again_where_the_file_is_no_good() {
+    fn what_is_kept_is_taken_and_what_is_no_good_is_replaced() {
         let (folder, artifacts) = folder();
         let engine = Engine::default();
         let digest = Sha256::digest(EMPTY).into();
-        artifacts.component(&engine, EMPTY, &digest).unwrap();
+        let artifact = Artifact::compile(&engine, EMPTY).unwrap();
+        let taken = |artifacts: &Artifacts| artifacts.kept(&engine, &digest).is_some();
+        assert!(!taken(&artifacts));
+        artifacts.keep(&engine, &digest, &artifact);
+        assert!(taken(&artifacts));
         let [file] = &artifacts.names()[..] else { panic!("{:?}", artifacts.names()) };
         let path = artifacts.folder.path().join(file);
         let whole = fs::read(&path).unwrap();
-        // Something else under the digest shows which of the two was taken.
-        let nothing = b"no component";
-        artifacts.component(&engine, nothing, &digest).expect("from the file");
         for wrong in [&whole[..whole.len() - 1], &whole[1..], b""] {
             fs::write(&path, wrong).unwrap();
-            assert!(artifacts.component(&engine, nothing, &digest).is_err());
-            artifacts.component(&engine, EMPTY, &digest).expect("compiled again");
-            assert_eq!(fs::read(&path).unwrap().len(), whole.len(), "and replaced");
+            assert!(!taken(&artifacts));
+            artifacts.keep(&engine, &digest, &artifact);
+            assert_eq!(fs::read(&path).unwrap(), whole, "replaced");
+            assert!(taken(&artifacts));
         }
         // A whole file of something that wasmtime does not take.
         artifacts.folder.write_sealed(file, b"foreign").unwrap();
-        artifacts.component(&engine, EMPTY, &digest).expect("compiled again");
-        assert_eq!(fs::read(&path).unwrap().len(), whole.len());
+        assert!(!taken(&artifacts));
+        artifacts.keep(&engine, &digest, &artifact);
 
         let state = StateDir::open(Some(folder.path())).unwrap();
         let reader = Artifacts::look(&state).unwrap().unwrap();
-        reader.component(&engine, nothing, &digest).expect("from the file");
+        assert!(taken(&reader));
         fs::remove_file(&path).unwrap();
-        reader.component(&engine, EMPTY, &digest).expect("compiled");
-        assert_eq!(reader.names(), [""; 0], "and not written");
+        reader.keep(&engine, &digest, &artifact);
+        assert_eq!(reader.names(), [""; 0], "it writes nothing");
+    }
+
+    #[test]
+    fn what_becomes_of_the_file_does_not_touch_the_component() {
+        let (_folder, artifacts) = folder();
+        let engine = Engine::default();
+        let wasm = wat::parse_str(
+            r#"(component
+                (core module $m (func (export "f") (result i32) (i32.const 7)))
+                (core instance $i (instantiate $m))
+                (func (export "f") (result u32) (canon lift (core func $i "f"))))"#,
+        )
+        .unwrap();
+        let digest = Sha256::digest(&wasm).into();
+        artifacts.keep(&engine, &digest, &Artifact::compile(&engine, &wasm).unwrap());
+        let component = artifacts.kept(&engine, &digest).unwrap();
+        let path = artifacts.folder.path().join(&artifacts.names()[0]);
+        // Over the same file, as a disk that fails or a program that goes astray would.
+        let length = fs::metadata(&path).unwrap().len();
+        fs::write(&path, vec![0xcc; length as usize]).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let mut store = wasmtime::Store::new(&engine, ());
+        let linker = wasmtime::component::Linker::new(&engine);
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let seven = instance.get_typed_func::<(), (u32,)>(&mut store, "f").unwrap();
+        assert_eq!(seven.call(&mut store, ()).unwrap(), (7,));
     }
 
     #[test]
@@ -246,11 +288,13 @@ mod tests {
         let (_folder, artifacts) = folder();
         let engine = Engine::default();
         let digest = Sha256::digest(EMPTY).into();
+        let artifact = Artifact::compile(&engine, EMPTY).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        artifacts.component(&engine, EMPTY, &digest).unwrap();
+                        artifacts.keep(&engine, &digest, &artifact);
+                        assert!(artifacts.kept(&engine, &digest).is_some());
                         artifacts.folder.write_sealed("shared.cwasm", &[7; 100_000]).unwrap();
                         let shared = artifacts.folder.read_sealed("shared.cwasm", MAX_SIZE);
                         assert_eq!(shared.unwrap(), [7; 100_000]);

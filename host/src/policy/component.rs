@@ -8,8 +8,11 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::hooks;
+use super::compiler::Uncompiled;
 use super::contract::{Contract, VERSION};
 use super::engine::Engine;
+use super::footprint::{Footprint, Sizes, Unfit};
+use super::plugin::Stage;
 use super::state::State;
 use crate::metrics::Hook;
 use crate::text::cut;
@@ -22,6 +25,7 @@ const MAX_SIZE: u64 = 256 << 20;
 pub struct Code {
     pub pre: InstancePre<State>,
     pub hooks: Hooks,
+    pub footprint: Footprint,
 }
 
 /// Which hooks a component exports.
@@ -91,10 +95,20 @@ pub fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
     watch::read(path, MAX_SIZE).map_err(|unread| unread.reason(path))
 }
 
-/// Compiles what may be a component, and whose SHA-256 is `digest`.
-pub fn compile(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Component, Refusal> {
-    recognise(bytes)?;
-    engine.compile(bytes, digest).map_err(|error| uncompiled(&format!("{error:#}")))
+/// Compiles and links what may be a component, and whose SHA-256 is `digest`.
+///
+/// # Errors
+///
+/// How far it came, and why it is of no use.
+pub fn load(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Code, (Stage, Refusal)> {
+    let compile = || {
+        recognise(bytes)?;
+        let sizes = Sizes::of(bytes).map_err(|unfit| unfit_for(&unfit))?;
+        let component = engine.compile(bytes, digest, &sizes).map_err(|why| uncompiled(&why))?;
+        Ok((component, sizes.footprint))
+    };
+    let (component, footprint) = compile().map_err(|refusal| (Stage::Compile, refusal))?;
+    link(engine, &component, footprint).map_err(|refusal| (Stage::Link, refusal))
 }
 
 /// Refuses what does not even begin as a component.
@@ -141,8 +155,38 @@ fn is_text(bytes: &[u8]) -> bool {
     !start.contains(|c: char| c.is_control() && !c.is_whitespace())
 }
 
-/// Why wasmtime does not compile something, by what it says.
-fn uncompiled(error: &str) -> Refusal {
+/// Why a component is not worth compiling.
+fn unfit_for(unfit: &Unfit) -> Refusal {
+    match unfit {
+        Unfit::Unreadable(error) => invalid(&error.to_string()),
+        Unfit::TooMany { what, most } => refuse(
+            format!("has too many {what}: more than the {most} that a component may have"),
+            "leave out what it does not use, or link it into fewer",
+        ),
+        Unfit::HandedOver => refuse(
+            "instantiates a core module or component that is handed to it",
+            "link it in (`wac plug`)",
+        ),
+    }
+}
+
+/// Why a component is not compiled.
+fn uncompiled(why: &Uncompiled) -> Refusal {
+    match why {
+        Uncompiled::Invalid(error) => invalid(error),
+        Uncompiled::Time { .. } | Uncompiled::Memory { .. } | Uncompiled::Crash(_) => refuse(
+            why.to_string(),
+            "make its functions smaller and less nested; what generated them has options for that",
+        ),
+        Uncompiled::System(_) => refuse(
+            why.to_string(),
+            "the compiler is a process of this program's own: it needs /proc, and leave to start one",
+        ),
+    }
+}
+
+/// What is not valid about a component, by what wasmtime says.
+fn invalid(error: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
     let error = error.strip_prefix("failed to parse WebAssembly module: ").unwrap_or(error);
     if has(&["unexpected end", "unexpected-eof", "extends past end", "out of bounds of the"]) {
@@ -167,7 +211,7 @@ fn uncompiled(error: &str) -> Refusal {
 }
 
 /// Links a component with what the host offers, and finds the hooks that it has.
-pub fn link(engine: &Engine, component: &Component) -> Result<Code, Refusal> {
+fn link(engine: &Engine, component: &Component, footprint: Footprint) -> Result<Code, Refusal> {
     let shape = component.component_type();
     for (name, item) in shape.imports(engine.wasmtime()) {
         refused_import(name, &item.ty)?;
@@ -243,7 +287,7 @@ pub fn link(engine: &Engine, component: &Component) -> Result<Code, Refusal> {
             .transpose()
             .map_err(text)?,
     };
-    Ok(Code { pre, hooks })
+    Ok(Code { pre, hooks, footprint })
 }
 
 /// Why a component without `lifecycle` is no policy; `others` is what it exports instead.

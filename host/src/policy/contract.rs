@@ -182,8 +182,39 @@ impl Contract {
     }
 }
 
-/// A component's type as the contract would write it, aliases resolved.
+/// What a shape may have of types and characters of names. The contract's own have far less.
+const LONGEST: usize = 4096;
+
+/// A component's type as the contract would write it, aliases resolved. What is longer than anything
+/// in the contract is not written out: a few types of types are enough to be without end.
 fn found_shape(of: &types::Type) -> String {
+    match spend(of, &mut { LONGEST }) {
+        Some(()) => shape_of(of),
+        None => "a type that is too long to show".into(),
+    }
+}
+
+/// Takes what a shape would have of types and characters; `None` where there is not so much `left`.
+fn spend(of: &types::Type, left: &mut usize) -> Option<()> {
+    use types::Type;
+    let mut take = |count: usize| left.checked_sub(count).map(|rest| *left = rest);
+    take(1)?;
+    match of {
+        Type::List(of) => spend(&of.ty(), left),
+        Type::Option(of) => spend(&of.ty(), left),
+        Type::Result(of) => of.ok().iter().chain(&of.err()).try_for_each(|of| spend(of, left)),
+        Type::Tuple(of) => of.types().try_for_each(|of| spend(&of, left)),
+        Type::Record(of) => of.fields().try_for_each(|field| {
+            *left = left.checked_sub(field.name.len())?;
+            spend(&field.ty, left)
+        }),
+        Type::Enum(of) => of.names().try_for_each(|name| take(name.len())),
+        Type::Flags(of) => of.names().try_for_each(|name| take(name.len())),
+        _ => Some(()),
+    }
+}
+
+fn shape_of(of: &types::Type) -> String {
     use types::Type;
     match of {
         Type::Bool => "bool".into(),
@@ -200,15 +231,15 @@ fn found_shape(of: &types::Type) -> String {
         Type::Char => "char".into(),
         Type::String => "string".into(),
         Type::ErrorContext => "error-context".into(),
-        Type::List(of) => format!("list<{}>", found_shape(&of.ty())),
-        Type::Option(of) => format!("option<{}>", found_shape(&of.ty())),
+        Type::List(of) => format!("list<{}>", shape_of(&of.ty())),
+        Type::Option(of) => format!("option<{}>", shape_of(&of.ty())),
         Type::Result(of) => {
-            result_shape(of.ok().as_ref().map(found_shape), of.err().as_ref().map(found_shape))
+            result_shape(of.ok().as_ref().map(shape_of), of.err().as_ref().map(shape_of))
         }
-        Type::Tuple(of) => listed("tuple<", of.types().map(|of| found_shape(&of)), ">"),
+        Type::Tuple(of) => listed("tuple<", of.types().map(|of| shape_of(&of)), ">"),
         Type::Record(of) => {
             let field =
-                |field: types::Field<'_>| format!("{}: {}", field.name, found_shape(&field.ty));
+                |field: types::Field<'_>| format!("{}: {}", field.name, shape_of(&field.ty));
             listed("record { ", of.fields().map(field), " }")
         }
         Type::Enum(of) => listed("enum { ", of.names().map(str::to_owned), " }"),

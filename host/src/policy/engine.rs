@@ -9,6 +9,8 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
 
 use super::artifact::Artifacts;
+use super::compiler::{Compiler, Uncompiled};
+use super::footprint::Sizes;
 use super::host;
 use super::host::log::Allowance;
 use super::ledger::Ledger;
@@ -29,10 +31,13 @@ pub const THREAD_STACK: usize = 4 * 1024 * 1024;
 const WALL_FACTOR: u32 = 10;
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Compiles, links and clocks components, and knows what the instances of each policy share.
+/// Has components compiled, links and clocks them, and knows what the instances of each policy share.
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
+    compiler: Compiler,
+    /// Whether the code counts the fuel that it takes.
+    fuel: bool,
     artifacts: Option<Artifacts>,
     /// Whether the clock runs: from the first component on.
     clock: Mutex<bool>,
@@ -59,35 +64,37 @@ impl From<wasmtime::Error> for EngineError {
 
 impl Engine {
     /// Makes the engine. What it compiles is kept in `artifacts`, and the plugins' own series in `series`.
-    pub fn new(artifacts: Option<Artifacts>, series: Arc<Registry>) -> Result<Self, EngineError> {
-        Ok(Self::build(false, artifacts, series)?)
+    pub fn new(
+        compiler: Compiler,
+        artifacts: Option<Artifacts>,
+        series: Arc<Registry>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self::build(compiler, false, artifacts, series)?)
     }
 
     /// Makes an engine whose code counts the fuel that it takes, and is slower for it: to measure
     /// with, not to serve.
-    pub fn counting_fuel(artifacts: Option<Artifacts>) -> Result<Self, EngineError> {
-        Ok(Self::build(true, artifacts, Arc::default())?)
+    pub fn counting_fuel(
+        compiler: Compiler,
+        artifacts: Option<Artifacts>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self::build(compiler, true, artifacts, Arc::default())?)
     }
 
     fn build(
+        compiler: Compiler,
         fuel: bool,
         artifacts: Option<Artifacts>,
         series: Arc<Registry>,
     ) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .consume_fuel(fuel)
-            .max_wasm_stack(WASM_STACK)
-            .wasm_memory64(false)
-            .cranelift_opt_level(OptLevel::Speed);
-        let engine = wasmtime::Engine::new(&config)?;
+        let engine = wasmtime::Engine::new(&settings(fuel))?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker)?;
         Ok(Self {
             engine,
             linker,
+            compiler,
+            fuel,
             artifacts,
             clock: Mutex::default(),
             stores: Named::default(),
@@ -105,12 +112,24 @@ impl Engine {
     }
 
     /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
-    pub fn compile(&self, wasm: &[u8], digest: &[u8; 32]) -> wasmtime::Result<Component> {
+    pub fn compile(
+        &self,
+        wasm: &[u8],
+        digest: &[u8; 32],
+        sizes: &Sizes,
+    ) -> Result<Component, Uncompiled> {
         self.start_clock()?;
-        match &self.artifacts {
-            Some(artifacts) => artifacts.component(&self.engine, wasm, digest),
-            None => Component::from_binary(&self.engine, wasm),
+        let artifacts = self.artifacts.as_ref();
+        if let Some(kept) = artifacts.and_then(|artifacts| artifacts.kept(&self.engine, digest)) {
+            return Ok(kept);
         }
+        let artifact = self.compiler.compile(wasm, sizes, self.fuel)?;
+        let component = artifact.load(&self.engine);
+        let component = component.map_err(|error| Uncompiled::Crash(format!("{error:#}")))?;
+        if let Some(artifacts) = artifacts {
+            artifacts.keep(&self.engine, digest, &artifact);
+        }
+        Ok(component)
     }
 
     /// Starts the thread of the clock, which ends with the engine.
@@ -136,6 +155,19 @@ impl Engine {
     pub fn linker(&self) -> &Linker<State> {
         &self.linker
     }
+}
+
+/// How components are compiled, and run.
+pub fn settings(fuel: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .consume_fuel(fuel)
+        .max_wasm_stack(WASM_STACK)
+        .wasm_memory64(false)
+        .cranelift_opt_level(OptLevel::Speed);
+    config
 }
 
 impl Account {

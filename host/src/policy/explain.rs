@@ -17,6 +17,9 @@ use crate::bittorrent::http::Retry;
 use crate::config::Mode;
 use crate::metrics::{Cause, Hook};
 
+/// Why a policy is not asked again.
+const GONE: &str = "its instance failed at an info-hash before this one";
+
 /// What became of the request, and by whom.
 #[derive(Serialize)]
 pub struct Explanation {
@@ -54,19 +57,43 @@ pub struct Step {
     pub microseconds: Option<f64>,
 }
 
-/// Asks the policies of a generation about an announce, or about one info-hash of a scrape.
-pub fn explain(generation: &Generation, exchange: &mut Box<Exchange>, scrape: bool) -> Explanation {
-    let hook = if scrape { Hook::Scrape } else { Hook::Announce };
-    let event = (!scrape).then_some(exchange.request.announce.event);
-    let mut decision = Verdict::Next;
-    let mut policies = Vec::new();
-    for policy in &generation.policies {
-        let step = match skipped(policy, exchange, hook, event, decision) {
-            Some(reason) => Step { skipped: Some(reason), ..Step::of(policy) },
-            None => ask(policy, exchange, scrape, &mut decision),
-        };
-        policies.push(step);
+/// A question under way. It makes one instance of each policy at most, whatever it is about.
+pub struct Inquiry<'g> {
+    policies: Vec<(&'g Policy, Witness)>,
+}
+
+/// The instance of one policy, from when it is asked first; or why there is none.
+type Witness = Option<Result<Instance, String>>;
+
+impl<'g> Inquiry<'g> {
+    /// Opens an inquiry among the policies of a generation.
+    pub fn open(generation: &'g Generation) -> Self {
+        let policies = generation.policies.iter();
+        Self { policies: policies.map(|policy| (&**policy, None)).collect() }
     }
+
+    /// Asks them about an announce, or about one info-hash of a scrape.
+    pub fn explain(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Explanation {
+        let hook = if scrape { Hook::Scrape } else { Hook::Announce };
+        let event = (!scrape).then_some(exchange.request.announce.event);
+        let mut decision = Verdict::Next;
+        let mut steps = Vec::new();
+        for (policy, witness) in &mut self.policies {
+            steps.push(match skipped(policy, exchange, hook, event, decision) {
+                Some(reason) => Step { skipped: Some(reason), ..Step::of(policy) },
+                None => ask(policy, witness, exchange, scrape, &mut decision),
+            });
+        }
+        summary(exchange, scrape, decision, steps)
+    }
+}
+
+fn summary(
+    exchange: &Exchange,
+    scrape: bool,
+    decision: Verdict,
+    policies: Vec<Step>,
+) -> Explanation {
     let answer = &exchange.answer;
     let outcome = match decision {
         Verdict::Next | Verdict::Accept => "ok",
@@ -114,6 +141,7 @@ fn skipped(
 
 fn ask(
     policy: &Policy,
+    witness: &mut Witness,
     exchange: &mut Box<Exchange>,
     scrape: bool,
     decision: &mut Verdict,
@@ -123,18 +151,24 @@ fn ask(
     let result = if plugin.lacks_data() {
         Err(format!("{}: it waits for its data", Cause::Unavailable.name()))
     } else {
-        Instance::scratch(plugin).and_then(|mut instance| {
-            let start = Instant::now();
-            let result = match scrape {
-                true => instance.scrape(exchange),
-                false => instance.announce(exchange),
-            };
-            step.microseconds = Some(start.elapsed().as_nanos() as f64 / 1000.0);
-            step.remember = instance
-                .remember()
-                .map(|(scope, time)| json!({ "scope": names(scope), "seconds": time.as_secs() }));
-            result.unwrap_or(Ok(Verdict::Next)).map_err(|failure| failure.to_string())
-        })
+        match witness.get_or_insert_with(|| Instance::scratch(plugin)) {
+            Err(reason) => Err(reason.clone()),
+            Ok(instance) => {
+                let start = Instant::now();
+                let result = match scrape {
+                    true => instance.scrape(exchange),
+                    false => instance.announce(exchange),
+                };
+                step.microseconds = Some(start.elapsed().as_nanos() as f64 / 1000.0);
+                step.remember = instance.remember().map(
+                    |(scope, time)| json!({ "scope": names(scope), "seconds": time.as_secs() }),
+                );
+                result.unwrap_or(Ok(Verdict::Next)).map_err(|failure| {
+                    *witness = Some(Err(format!("{}: {GONE}", Cause::Unavailable.name())));
+                    failure.to_string()
+                })
+            }
+        }
     };
     step.changes = shown(&exchange.changes);
     step.verdict = result.as_ref().ok().copied().map(label);

@@ -102,7 +102,7 @@ impl Instance {
     /// and counts nobody sees.
     pub fn scratch(plugin: &Plugin) -> Result<Self, String> {
         let place = Place { role: Role::Worker, worker: 0, workers: 1 };
-        let store = Arc::new(plugin.store.copy());
+        let store = Arc::new(storage::Store::over(&plugin.store));
         let hidden = &plugin.trial_series;
         let mut instance = Self::make(plugin, place, store, hidden.clone(), hidden)?;
         instance.feed(plugin, None)?;
@@ -147,12 +147,16 @@ impl Instance {
         series: Arc<Series>,
         tally: &Arc<Series>,
     ) -> Result<(Self, hooks::lifecycle::Guest), String> {
+        let footprint = &plugin.code.footprint;
+        let limit = plugin.identity.limits.memory;
+        if footprint.bytes() > limit {
+            return Err(format!("{}: {footprint}", over(limit)));
+        }
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let state = State {
             exchange: Box::default(),
             scope: plugin.scope.clone(),
-            memory: Memory::new(
-                usize::try_from(plugin.identity.limits.memory).unwrap_or(usize::MAX),
-            ),
+            memory: Memory::new(size(limit), size(footprint.kept)),
             role: place.role,
             staged: BTreeMap::new(),
             publications: plugin.publications.clone(),
@@ -197,10 +201,7 @@ impl Instance {
             made.map_err(|error| {
                 let reason = failed(&store, Hook::Init, &error);
                 if store.data().memory.refused {
-                    let limit = plugin.identity.limits.memory;
-                    return format!(
-                        "needs more than the {limit} bytes that `limits.memory` allows"
-                    );
+                    return over(limit);
                 }
                 reason
             })?;
@@ -361,7 +362,7 @@ impl Instance {
         self.store.data().call.remember
     }
 
-    /// Bytes of linear memory and tables.
+    /// Bytes of linear memory and tables, and what the engine keeps beside.
     pub fn memory(&self) -> usize {
         self.store.data().memory.used
     }
@@ -370,6 +371,10 @@ impl Instance {
     pub fn fuel(&self) -> Option<u64> {
         self.store.get_fuel().ok()
     }
+}
+
+fn over(limit: u64) -> String {
+    format!("needs more than the {limit} bytes that `limits.memory` allows")
 }
 
 /// Looks up the credential of a request, which its hook may ask for.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::clock::Clock;
-use super::component::{self, Code, Refusal};
+use super::component::{self, Code};
 use super::engine::Engine;
 use super::host::http::{Allowed, Carrier};
 use super::host::locality::Planned;
@@ -157,11 +157,8 @@ impl Plugin {
         let code = match earlier.filter(|earlier| earlier.identity.digest == digest) {
             Some(same) => same.code.clone(),
             None => {
-                let refused = |stage, refusal: Refusal| fail(stage, refusal.to_string());
-                let component = component::compile(engine, &bytes, &digest)
-                    .map_err(|refusal| refused(Stage::Compile, refusal))?;
-                let code = component::link(engine, &component);
-                Arc::new(code.map_err(|refusal| refused(Stage::Link, refusal))?)
+                let code = component::load(engine, &bytes, &digest);
+                Arc::new(code.map_err(|(stage, refusal)| fail(stage, refusal.to_string()))?)
             }
         };
         let sources = earlier.map_or(&[][..], |earlier| &earlier.data);

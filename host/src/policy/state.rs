@@ -114,7 +114,8 @@ pub struct Account {
     pub wall: Instant,
 }
 
-/// Counts and bounds the linear memory and the tables of one instance.
+/// Counts and bounds what one instance takes: its linear memory and its tables, and what the engine
+/// keeps for it beside.
 pub struct Memory {
     /// Bytes.
     pub limit: usize,
@@ -125,11 +126,12 @@ pub struct Memory {
 }
 
 /// A table entry is a pointer and a type in the host.
-const TABLE_ENTRY: usize = 16;
+pub const TABLE_ENTRY: usize = 16;
 
 impl Memory {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, used: 0, refused: false }
+    /// Begins with the `used` bytes that do not grow.
+    pub fn new(limit: usize, used: usize) -> Self {
+        Self { limit, used, refused: false }
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {

@@ -1,13 +1,13 @@
 //! The key-values of policies: in memory, bounded, with a time to live.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hashbrown::{HashTable, hash_table as table};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Bytes of a key.
 pub const MAX_KEY: usize = 1024;
@@ -32,6 +32,8 @@ pub struct Store {
     /// Bytes that the entries count.
     used: AtomicU64,
     hasher: RandomState,
+    /// What a key is looked up in that nobody has asked for here yet.
+    base: Option<Arc<Self>>,
 }
 
 /// Why a write is refused. The texts are for the plugin's log.
@@ -54,11 +56,13 @@ pub enum Refused {
 #[repr(align(64))]
 struct Shard(Mutex<Entries>);
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Entries {
     table: HashTable<Entry>,
     /// When the entries that do not live for ever expire.
     expiries: BTreeSet<(Instant, Arc<[u8]>)>,
+    /// The keys that the base is not asked for again.
+    fetched: HashSet<Arc<[u8]>>,
 }
 
 #[derive(Clone)]
@@ -95,17 +99,36 @@ impl Entry {
 }
 
 impl Store {
-    /// Another store with the same in it.
-    pub fn copy(&self) -> Self {
-        let shards = self.shards.each_ref().map(|shard| Shard(Mutex::new(shard.0.lock().clone())));
-        let used = AtomicU64::new(self.used.load(Relaxed));
-        Self { shards, used, hasher: self.hasher.clone() }
+    /// A store that begins as another is, and what changes in it does not change the other. An entry
+    /// is copied when it is asked for.
+    pub fn over(base: &Arc<Self>) -> Self {
+        Self {
+            shards: Default::default(),
+            used: AtomicU64::new(base.used.load(Relaxed)),
+            hasher: base.hasher.clone(),
+            base: Some(base.clone()),
+        }
+    }
+
+    /// The entries among which a key is.
+    fn lock(&self, hash: u64, key: &[u8]) -> MutexGuard<'_, Entries> {
+        let mut entries = self.shard(hash).lock();
+        if let Some(base) = &self.base
+            && !entries.fetched.contains(key)
+        {
+            entries.fetched.insert(key.into());
+            // It is counted already.
+            if let Some(Entry { value, expires, .. }) = base.lock(hash, key).find(hash, key) {
+                entries.set(hash, key, value.clone(), *expires, &self.hasher);
+            }
+        }
+        entries
     }
 
     /// The value of a key; of a counter, its decimal digits.
     pub fn get(&self, key: &[u8], now: Instant) -> Option<Vec<u8>> {
         let hash = self.hasher.hash_one(key);
-        let entries = self.shard(hash).lock();
+        let entries = self.lock(hash, key);
         let entry = entries.find(hash, key)?;
         entry.is_alive(now).then(|| match &entry.value {
             Value::Bytes(bytes) => bytes.to_vec(),
@@ -132,7 +155,7 @@ impl Store {
 
     pub fn delete(&self, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
-        let freed = self.shard(hash).lock().remove(hash, key);
+        let freed = self.lock(hash, key).remove(hash, key);
         self.used.fetch_sub(freed, Relaxed);
     }
 
@@ -171,7 +194,7 @@ impl Store {
         }
         let hash = self.hasher.hash_one(key);
         loop {
-            let mut entries = self.shard(hash).lock();
+            let mut entries = self.lock(hash, key);
             self.used.fetch_sub(entries.sweep(SWEEP, now, &self.hasher), Relaxed);
             let old = entries.find(hash, key);
             let before = old.map_or(0, Entry::size);
@@ -312,6 +335,35 @@ mod tests {
         assert_eq!(store.get(b"a", start + seconds(9)), Some(b"-2".into()));
         assert_eq!(store.increment(b"a", 1, None, ROOM, start + seconds(10)), Ok(1));
         assert_eq!(store.get(b"a", start + seconds(1 << 40)), Some(b"1".into()));
+    }
+
+    #[test]
+    fn what_changes_over_a_store_does_not_change_it() {
+        let base = Arc::new(Store::default());
+        let now = Instant::now();
+        for key in [b"a", b"b", b"c"] {
+            base.put(key, b"1", Some(10), ROOM, now).unwrap();
+        }
+        base.increment(b"n", 5, None, ROOM, now).unwrap();
+        let used = base.used.load(Relaxed);
+        let over = Store::over(&base);
+        assert_eq!(over.get(b"a", now), Some(b"1".into()));
+        over.put(b"a", b"22", None, ROOM, now).unwrap();
+        over.delete(b"b");
+        over.delete(b"c");
+        assert_eq!(over.increment(b"n", 1, None, ROOM, now), Ok(6));
+        assert_eq!(over.increment(b"c", 1, None, ROOM, now), Ok(1), "it was gone");
+        let seen = |store: &Store| [b"a", b"b", b"c", b"n"].map(|key| store.get(key, now));
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(seen(&over), [text("22"), None, text("1"), text("6")]);
+        assert_eq!(seen(&base), [text("1"), text("1"), text("1"), text("5")]);
+        assert_eq!(base.used.load(Relaxed), used);
+        // One value has grown by a byte, one entry has gone, and one is a counter now.
+        assert_eq!(over.used.load(Relaxed), used + 1 - (ENTRY + 2) - 1);
+        assert_eq!(over.get(b"a", now + seconds(10)), text("22"));
+        assert_eq!(Store::over(&base).get(b"a", now + seconds(10)), None, "it has expired");
+        // What the base holds counts, too.
+        assert_eq!(Store::over(&base).put(b"d", b"", None, used, now), Err(Refused::Full(used)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod ask;
 mod web;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -91,9 +92,8 @@ impl Candidate {
     /// Why it is of no use to this host, and what would mend it.
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, Refusal> {
         let digest = Sha256::digest(bytes).into();
-        let component = component::compile(engine, bytes, &digest)?;
-        let code = Arc::new(component::link(engine, &component)?);
-        Ok(Self { code, digest })
+        let code = component::load(engine, bytes, &digest).map_err(|(_, refusal)| refusal)?;
+        Ok(Self { code: Arc::new(code), digest })
     }
 
     /// Refuses what does not even begin as a component.
@@ -112,6 +112,11 @@ impl Candidate {
     /// Why it cannot be read.
     pub fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
         component::read(path).map(|(_, bytes)| bytes)
+    }
+
+    /// What each instance of it takes before it runs.
+    pub fn footprint(&self) -> impl fmt::Display {
+        self.code.footprint
     }
 
     /// Whether it decides on announces; and on scrapes.
@@ -278,7 +283,7 @@ impl Trial {
         self.plugin.store.get(key, self.plugin.clock.now())
     }
 
-    /// Bytes of linear memory and tables.
+    /// Bytes of linear memory and tables, and what the engine keeps beside.
     pub fn memory(&self) -> usize {
         self.instance.memory()
     }

@@ -2,9 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
@@ -21,10 +19,6 @@ const SEAL: usize = 32;
 /// Bytes that are looked at together: they stay in the cache from reading to summing up.
 const CHUNK: usize = 128 * 1024;
 
-/// An open file that begins with a content as [`StateDir::write_sealed`] was given it.
-#[derive(Debug)]
-pub struct Sealed(File);
-
 /// Why there is no content.
 #[derive(Debug)]
 pub enum Miss {
@@ -34,35 +28,22 @@ pub enum Miss {
     Unfit(String),
 }
 
-impl Sealed {
-    /// The file, by a name that is good for as long as this is held, whatever becomes of the
-    /// folder's own.
-    pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
-    }
-
-    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
-        self.0.set_modified(time)
-    }
-}
-
 impl StateDir {
-    /// Opens and checks what [`Self::write_sealed`] wrote under this name, if it is of at most
+    /// Reads and checks what [`Self::write_sealed`] wrote under this name, if it is of at most
     /// `max_size` bytes.
-    pub fn open_sealed(&self, name: &str, max_size: u64) -> Result<Sealed, Miss> {
-        let file = self.open_file(name)?;
-        copy(&file, name, max_size, io::sink()).map_err(unfit)?;
-        Ok(Sealed(file))
-    }
-
-    /// Reads and checks it.
     pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Vec<u8>, Miss> {
         let mut content = Vec::new();
         copy(&self.open_file(name)?, name, max_size, &mut content).map_err(unfit)?;
         Ok(content)
     }
 
-    fn open_file(&self, name: &str) -> Result<File, Miss> {
+    /// Has a file count as written just now.
+    pub fn touch(&self, name: &str) -> io::Result<()> {
+        let file = self.open_file(name).map_err(|_| io::ErrorKind::NotFound)?;
+        file.set_modified(SystemTime::now())
+    }
+
+    pub(super) fn open_file(&self, name: &str) -> Result<File, Miss> {
         // Not through a link, and without waiting for a pipe.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let path = self.path().join(name);

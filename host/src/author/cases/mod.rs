@@ -17,7 +17,7 @@ use self::schema::{Ask, Call, Case, Expect, File};
 use super::Failure;
 use crate::config::{self, Source, Tracker};
 use crate::file;
-use crate::policy::{Candidate, Engine, Given, Question, Setting, Trial};
+use crate::policy::{Candidate, Compiler, Engine, Given, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// A file of cases, with the place of everything in it.
@@ -48,9 +48,14 @@ impl Outcome {
 }
 
 /// Runs the cases; fails where one of them does.
-pub fn test(component: &Path, cases: &Path, junit: Option<&Path>) -> Result<(), Failure> {
+pub fn test(
+    component: &Path,
+    cases: &Path,
+    junit: Option<&Path>,
+    compiler: &Compiler,
+) -> Result<(), Failure> {
     let cases = Cases::read(cases)?;
-    let (engine, candidate) = load(component)?;
+    let (engine, candidate) = load(component, compiler)?;
     let name = name_of(component);
     let outcomes = cases.run(&engine, &candidate, &name);
     for outcome in &outcomes {
@@ -77,10 +82,10 @@ pub fn test(component: &Path, cases: &Path, junit: Option<&Path>) -> Result<(), 
 }
 
 /// Compiles and links a component that is to be tried.
-pub fn load(file: &Path) -> Result<(Engine, Candidate), Failure> {
+pub fn load(file: &Path, compiler: &Compiler) -> Result<(Engine, Candidate), Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
     let bytes = Candidate::read(file).map_err(fail)?;
-    let engine = super::engine()?;
+    let engine = super::engine(compiler)?;
     let candidate =
         Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
     Ok((engine, candidate))
