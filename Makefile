@@ -15,8 +15,9 @@ TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plug
 run: build
 	target/release/karuta run --config $(CONFIG)
 
-# The whole workspace is built even for one program: with fewer packages cargo chooses other
-# features for what they share, and compiles wasmtime twice.
+# The whole workspace is built even for one program, and for samples with the tests, which come
+# next: with fewer packages or targets cargo chooses other features for what they share, and compiles
+# wasmtime twice.
 
 ## build: target/release/karuta and target/plugins/*.wasm
 build: plugins
@@ -31,7 +32,7 @@ test-plugins: wasm-target
 
 ## samples: the policies of plugins/samples, each with its language's toolchain where that is there
 samples: wasm-target toolchains
-	$(CARGO) build --locked --workspace
+	$(CARGO) build --locked --workspace --all-targets
 	tests/build-plugins $(SAMPLES)
 	tests/build-samples
 

@@ -27,13 +27,15 @@ fn in_line(line: &str) -> Option<(usize, &'static str)> {
         match quote {
             Some(open) if open == letter => quote = None,
             Some(_) => {}
+            None if letter == '#' && !line[..at].ends_with(|c: char| !c.is_whitespace()) => {
+                return None;
+            }
             None if begins_value(&line[..at]) => {
                 if let Some(hint) = of_value(&line[at..]) {
                     return Some((line[..at].chars().count() + 1, hint));
                 }
                 quote = Some(letter).filter(|letter| matches!(letter, '"' | '\''));
             }
-            None if letter == '#' => return None,
             None => {}
         }
     }
@@ -72,5 +74,55 @@ fn of_value(rest: &str) -> Option<&'static str> {
             )
         }
         _ => is_address(word).then_some("an IPv6 address, expected it in quotes, such as \"::1\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hinted(line: &str) -> Option<usize> {
+        in_line(line).map(|(column, _)| column)
+    }
+
+    #[test]
+    fn the_first_value_that_wants_quotes_is_found() {
+        for (line, column) in [
+            ("  - listen: [::]:6969", 13),
+            ("a: [x, \"[::]:1\", [::1]:80]", 18),
+            ("a: ['@b', @c]", 11),
+            ("ü: @b", 4),
+            ("- *", 3),
+            ("a: { b: ::1 }", 9),
+            ("\tb: c", 1),
+        ] {
+            assert_eq!(hinted(line), Some(column), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_quotes_or_in_a_comment_is_left_alone() {
+        for line in [
+            "a: \"[::]:6969\" # [::]:6969, @b",
+            "a: '@b, *'",
+            "# listen: [::]:6969",
+            "a: [10.0.0.0/8, x:y]",
+            "a: *base",
+            "a: 12:30",
+            "mail: a@b",
+            "a: 5 * 3 %",
+            "",
+        ] {
+            assert_eq!(hinted(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "(?s).{0,80}", line in 0usize..5) {
+            let _ = near(&text, Position { line, column: 1 });
+        }
     }
 }

@@ -351,4 +351,15 @@ mod tests {
         }
         assert_eq!(foreign(CONTENT_ENCODING, "Identity", true), None);
     }
+
+    proptest::proptest! {
+        /// Numbers, what is quoted and URLs make no difference.
+        #[test]
+        fn a_pattern_has_nothing_that_changes(number: u64, quoted in "[^`]{0,20}", path in "[a-z/]{0,9}") {
+            let reason = format!("line {number}: `{quoted}` of https://a/{path}, expected a list");
+            let pattern = pattern(&reason);
+            let same = "line : of expected a list";
+            proptest::prop_assert_eq!(pattern.split_whitespace().collect::<Vec<_>>().join(" "), same);
+        }
+    }
 }

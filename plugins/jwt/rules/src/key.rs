@@ -104,3 +104,26 @@ pub fn key_set(text: &str) -> Result<Vec<Value>, String> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_stand_as_they_are() {
+        let keys = key_set(r#" {"keys": [{"kid": "a"}, 5], "issuer": "a"} "#).unwrap();
+        assert_eq!(keys, [serde_json::json!({ "kid": "a" }), 5.into()]);
+        assert_eq!(key_set(r#"{"keys": []}"#), Ok(vec![]));
+        let deep = format!("{{\"keys\": {}", "[".repeat(100_000));
+        assert!(key_set(&deep).unwrap_err().contains("recursion limit exceeded"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[\\[{<-]?(?s).{0,40}|\\{\"(keys|kty)\": ?[\\[\\]{}5,]{0,6}\\}") {
+            let _ = key_set(&text);
+        }
+    }
+}
