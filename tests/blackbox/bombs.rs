@@ -2,6 +2,7 @@
 //! are refused while announces are answered, and nothing of them stays.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 
@@ -298,6 +299,20 @@ fn the_compiler_stands_back_and_ends_with_the_daemon() {
     daemon.signal("KILL");
     daemon.wait();
     eventually("the compiler has ended", || kib(child, "VmRSS:").is_none());
+}
+
+/// What takes little memory is ended by its time.
+#[test]
+fn the_compiler_ends_when_its_time_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let bomb = with(&functions(&vec![nested_loops(1000); 120]), 1);
+    let file = folder.path().join("bomb.wasm");
+    fs::write(&file, bomb).unwrap();
+    let mut compiler = karuta(&["compile", "--memory=8000000000", "--seconds=1"], folder.path());
+    let output = compiler.stdin(fs::File::open(file).unwrap()).output().unwrap();
+    let sigxcpu = 24;
+    assert_eq!(output.status.signal(), Some(sigxcpu), "{:?}", output.status);
+    assert!(output.stdout.is_empty());
 }
 
 /// A limit on the size of files is as a full disk: what does not fit is not kept.

@@ -28,6 +28,8 @@ const FUNCTIONS: u64 = 200_000;
 /// Bytes of a function that speak for the time it takes to compile. There are larger ones, but seldom;
 /// and what takes a compiler for ever is one function.
 const LARGEST: u64 = 64 * 1024;
+/// What even an empty function takes a compiler is worth so many.
+const SMALLEST: u64 = 32;
 
 /// Bytes of what the engine keeps for each instance: at least as many as in its `VMContext`.
 const INSTANCE: u64 = 1024;
@@ -49,7 +51,7 @@ const PAGE: u64 = 64 * 1024;
 pub struct Sizes {
     /// Functions of its core modules.
     pub functions: u64,
-    /// Bytes of their code, up to [`LARGEST`] of each.
+    /// Bytes of their code, [`SMALLEST`] to [`LARGEST`] of each.
     pub code: u64,
     pub footprint: Footprint,
 }
@@ -214,7 +216,7 @@ impl Sizes {
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                self.code += (body.range().len() as u64).min(LARGEST);
+                self.code += (body.range().len() as u64).clamp(SMALLEST, LARGEST);
             }
             _ => {}
         }
