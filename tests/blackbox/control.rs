@@ -289,6 +289,23 @@ fn files_are_waited_for() {
     assert_eq!(calls(&daemon, "tick", "error"), 0.0);
 }
 
+/// Nobody ever writes to the pipe.
+#[test]
+fn a_pipe_is_not_waited_for_beyond_the_deadline() {
+    let folder = karuta_tests::folder(&format!(
+        "{LISTENERS}{}",
+        yaml(
+            "{ tick: [{ read: /in/pipe }] }",
+            "    allow: { folders: [{ path: in, at: /in }] }\n    limits: { control: 50ms }",
+        )
+    ));
+    fs::create_dir(folder.path().join("in")).unwrap();
+    let pipe = folder.path().join("in/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let daemon = Daemon::start_in(folder);
+    eventually("the tick is ended", || errors(&daemon, "tick", "deadline") >= 2.0);
+}
+
 #[test]
 fn as_much_is_published_and_posted_as_the_contract_says() {
     let server = Server::with("");
