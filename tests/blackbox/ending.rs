@@ -200,7 +200,7 @@ policies:
         .unwrap();
     eventually("the policy is asked", || daemon.log().contains("\"asked\""));
     ends(&mut daemon);
-    assert!(daemon.log().contains("workers do not end"));
+    daemon.logs("workers do not end");
 }
 
 #[test]
