@@ -113,9 +113,9 @@ fn a_batch_is_offered_three_times() {
         assert!(calls(&daemon, "observe", "error") >= 3.0);
         if failure == "trap" {
             assert!(errors(&daemon, "observe", "trap") >= 3.0);
-            assert!(daemon.log().contains("it traps"));
+            daemon.logs("it traps");
         } else {
-            assert!(daemon.log().contains("it fails"));
+            daemon.logs("it fails");
         }
         Announce::of('a').http(daemon.http).unwrap();
     }
@@ -287,6 +287,23 @@ fn files_are_waited_for() {
     eventually("it goes on", || calls(&daemon, "tick", "ok") >= 2.0);
     assert_eq!(show(&daemon, "found"), "10 times");
     assert_eq!(calls(&daemon, "tick", "error"), 0.0);
+}
+
+/// Nobody ever writes to the pipe.
+#[test]
+fn a_pipe_is_not_waited_for_beyond_the_deadline() {
+    let folder = karuta_tests::folder(&format!(
+        "{LISTENERS}{}",
+        yaml(
+            "{ tick: [{ read: /in/pipe }] }",
+            "    allow: { folders: [{ path: in, at: /in }] }\n    limits: { control: 50ms }",
+        )
+    ));
+    fs::create_dir(folder.path().join("in")).unwrap();
+    let pipe = folder.path().join("in/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let daemon = Daemon::start_in(folder);
+    eventually("the tick is ended", || errors(&daemon, "tick", "deadline") >= 2.0);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn a_list_is_followed_through_all_that_may_happen_to_it() {
     eventually("a broken one is refused", || metric(&daemon, "errors_total") > 0.0);
     assert_eq!(approved(&daemon), "bcd");
     assert_eq!(data_of(&daemon), third);
-    assert!(daemon.log().contains("line 2: `nonsense`, expected 40 hexadecimal digits"));
+    daemon.logs("line 2: `nonsense`, expected 40 hexadecimal digits");
 
     fs::remove_file(&file).unwrap();
     rename_in(&file, &list("d"));
@@ -173,7 +173,7 @@ fn raw_data_is_taken_in_before_the_first_request_and_followed() {
         eventually("the version is refused", || errors() == count);
         everywhere("keys 2 two");
     }
-    assert!(daemon.log().contains("keys: wrong"), "the plugin's own words");
+    daemon.logs("keys: wrong");
     rename_in(&file, "three");
     everywhere("keys 3 three");
     assert_eq!(daemon.metric("karuta_policy_restarts_total{policy=\"raw\"}"), 0.0);

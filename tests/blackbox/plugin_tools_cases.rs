@@ -228,9 +228,15 @@ cases:
         expect:
           keyvalues:
             port-1: >-
+              {\"attributes\":[],\"credential\":null,\"decided_by\":null,\"down\":0,\"known\":false,\"port\":1,\"up\":0,\"verdict\":\"Next\"}
+      - after: 10m
+        observe: [{ announce: { port: 1, uploaded: 19 } }]
+        expect:
+          keyvalues:
+            port-1: >-
               {\"attributes\":[],\"credential\":null,\"decided_by\":null,\"down\":0,\"known\":true,\"port\":1,\"up\":7,\"verdict\":\"Next\"}
       - observe: again
-        expect: { keyvalues: { offers: '3', outcomes: '3', instances: '1' } }
+        expect: { keyvalues: { offers: '4', outcomes: '4', instances: '1' } }
   - name: a tick fetches and publishes
     http: { 'http://a.example/list': { status: 404, body: none } }
     calls:

@@ -113,7 +113,7 @@ fn a_policy_that_fails_at_its_start() {
         ("eat-memory", "memory"),
         ("recurse", "stack"),
         ("exit", "host"),
-        ("sleep", "host"),
+        ("sleep", "deadline"),
     ] {
         let said = of_config(&format!("{{ on: init, do: {act} }}"));
         assert!(said.starts_with(&format!("6:13: policies[0].config: {cause}: ")), "{act}: {said}");

@@ -118,6 +118,12 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until its log holds a text: it is written by a thread of its own.
+    #[track_caller]
+    pub fn logs(&self, text: &str) {
+        eventually(text, || self.log().contains(text));
+    }
+
     /// Has nobody read its log for as long as the guard is held.
     pub fn stop_reading(&self) -> MutexGuard<'_, String> {
         self.log.lock().unwrap()

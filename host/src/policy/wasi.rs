@@ -3,8 +3,10 @@
 //!
 //! wasmtime's synchronous shims wait on a tokio runtime, which panics on a thread that runs one
 //! already, and an epoch deadline does not interrupt a host call. So on workers streams, polls,
-//! clocks to wait for, and sockets are our own: none of them waits longer than the deadline of
+//! clocks to wait for, files and sockets are our own: none of them waits longer than the deadline of
 //! the call, and on workers none enters a runtime. Control instances wait for files there.
+
+mod files;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::io::{poll as async_poll, streams as async_streams};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sync::filesystem;
 use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::bindings::sync::sockets::udp_create_socket;
 use wasmtime_wasi::p2::bindings::{clocks::monotonic_clock, sockets};
@@ -106,6 +109,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     sockets::tcp_create_socket::add_to_linker::<_, Own>(linker, Own::view)?;
     udp_create_socket::add_to_linker::<_, Own>(linker, Own::view)?;
     sockets::ip_name_lookup::add_to_linker::<_, Own>(linker, Own::view)?;
+    filesystem::types::add_to_linker::<_, files::Own>(linker, files::Own::view)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -138,17 +142,20 @@ impl HasData for Own {
 
 impl Own {
     fn view(state: &mut State) -> View<'_> {
-        let shutdown = (state.role == Role::Control).then_some(&*state.shutdown);
         View {
             table: &mut state.wasi.table,
             clock: &state.clock,
             start: state.wasi.start,
-            time: Time { call: &mut state.call, shutdown },
+            time: Time::of(&mut state.call, state.role, &state.shutdown),
         }
     }
 }
 
-impl Time<'_> {
+impl<'a> Time<'a> {
+    fn of(call: &'a mut Call, role: Role, shutdown: &'a Shutdown) -> Self {
+        Self { call, shutdown: (role == Role::Control).then_some(shutdown) }
+    }
+
     /// The result of a future: one that does not wait, or on a control instance no longer than the
     /// deadline allows.
     fn settle<T>(&mut self, future: impl Future<Output = T>) -> wasmtime::Result<T> {
