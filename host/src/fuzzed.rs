@@ -26,13 +26,13 @@ pub fn jwk(json: &str) -> Result<(), String> {
     crate::policy::jwk::Key::from_jwk(json).map(drop)
 }
 
-/// Judges a file as far as that goes before anything is compiled.
+/// Looks at a plugin's file as far as that goes before anything is compiled.
 ///
 /// # Errors
 ///
 /// It is of no use as a plugin.
 pub fn component(bytes: &[u8]) -> Result<(), crate::policy::Refusal> {
-    crate::policy::component::recognise(bytes)
+    crate::policy::component::look(bytes).map(drop)
 }
 
 /// Decodes a text from outside.

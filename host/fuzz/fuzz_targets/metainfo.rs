@@ -1,12 +1,13 @@
 //! A `.torrent` file: bencode of any shape.
 #![no_main]
 
-use karuta::bittorrent::metainfo;
+use karuta::bittorrent::metainfo::Info;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
-    if let Some(info) = metainfo::info(file) {
-        assert!(info.starts_with(b"d") && info.ends_with(b"e"));
-        assert!(info.len() < file.len());
+    if let Ok(info) = Info::find(file) {
+        assert!(info.bytes.starts_with(b"d") && info.bytes.ends_with(b"e"));
+        assert!(info.bytes.len() < file.len());
+        assert!(info.is_v1 || info.is_v2);
     }
 });

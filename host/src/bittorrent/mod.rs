@@ -299,9 +299,12 @@ pub fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// [`canonical`] for an address with its port.
+/// [`canonical`] for an address with its port. One of IPv6 keeps its zone.
 pub fn canonical_socket(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(canonical(address.ip()), address.port())
+    match canonical(address.ip()) {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 #[cfg(test)]

@@ -102,13 +102,18 @@ pub fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
 /// How far it came, and why it is of no use.
 pub fn load(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<Code, (Stage, Refusal)> {
     let compile = || {
-        recognise(bytes)?;
-        let sizes = Sizes::of(bytes).map_err(|unfit| unfit_for(&unfit))?;
+        let sizes = look(bytes)?;
         let component = engine.compile(bytes, digest, &sizes).map_err(|why| uncompiled(&why))?;
         Ok((component, sizes.footprint))
     };
     let (component, footprint) = compile().map_err(|refusal| (Stage::Compile, refusal))?;
     link(engine, &component, footprint).map_err(|refusal| (Stage::Link, refusal))
+}
+
+/// Says what a component takes, before anything of it is compiled.
+pub fn look(bytes: &[u8]) -> Result<Sizes, Refusal> {
+    recognise(bytes)?;
+    Sizes::of(bytes).map_err(|unfit| unfit_for(&unfit))
 }
 
 /// Refuses what does not even begin as a component.
