@@ -184,7 +184,7 @@ fn too_many_questions_are_turned_away() {
     let answers: Vec<_> = connections.iter_mut().map(Connection::answer).collect();
     let of = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
     assert_eq!(of(200) + of(503), 60);
-    assert!(of(200) > 16, "{}", of(200));
+    assert!(of(200) >= 16, "{}", of(200));
     assert!(of(503) > 0);
     let turned_away = answers.iter().find(|answer| answer.status == 503).unwrap();
     assert_eq!(turned_away.body_text(), "too many questions are waiting\n");

@@ -1,22 +1,23 @@
 //! Components that were built against an earlier contract.
 
-use karuta_tests::Daemon;
 use karuta_tests::announce::Announce;
-use karuta_tests::eventually;
+use karuta_tests::{Daemon, LISTENERS, eventually, folder};
 
 #[test]
 fn a_component_of_the_first_contract_is_loaded_and_called() {
-    let daemon = Daemon::start(
-        "
-tracker: { workers: 1 }
+    let folder = folder(&format!(
+        "{LISTENERS}
+tracker: {{ workers: 1 }}
 policies:
   - name: old
     plugin: PLUGINS/test-released.wasm
     tick: 100ms
-    data: { listed: { file: config.yaml, format: strings } }
-    config: {}
-",
-    );
+    data: {{ listed: {{ file: listed.txt, format: strings }} }}
+    config: {{}}
+"
+    ));
+    std::fs::write(folder.path().join("listed.txt"), "some\n").unwrap();
+    let daemon = Daemon::start_in(folder);
     let announce = Announce::of('a');
     let answer = announce.dictionary(daemon.http);
     assert_eq!(answer.integer("interval"), 1740, "{answer:?}");

@@ -230,7 +230,7 @@ fn event_4_is_paused_and_others_are_none() {
     let counted = |leechers, seeders| words(&[1, 3, 1800, leechers, seeders]);
     assert_eq!(tell(4, 5), counted(1, 0));
     assert_eq!(tell(4, 0), counted(1, 0), "a partial seed is no seeder");
-    for event in [0, 5, 0x0100_0003, u32::MAX] {
+    for event in [0, 5, 0x0300_0000, u32::MAX] {
         assert_eq!(tell(event, 5), counted(1, 0), "{event}");
         assert_eq!(tell(event, 0), counted(0, 1), "{event}");
     }
