@@ -133,7 +133,8 @@ fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
-            '\u{61c}'
+            '\u{ad}'
+                | '\u{61c}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{2069}'

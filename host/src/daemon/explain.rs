@@ -97,7 +97,7 @@ fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers
     Ok(Answers {
         transport: url.scheme().to_owned(),
         action: action.name(),
-        client: client.to_string(),
+        client: client.to_canonical().to_string(),
         answers: answers.collect(),
     })
 }

@@ -75,7 +75,8 @@ fn disguise(entry: &str) -> Option<&'static str> {
     let bare = entry.trim_end_matches(',');
     let quoted = |quote| bare.len() > 1 && bare.starts_with(quote) && bare.ends_with(quote);
     let opens = entry.starts_with(['[', '{']);
-    if entry.starts_with('<') && entry.ends_with('>') {
+    let is_tag = entry.starts_with("<!") || entry.starts_with("<?") || entry.ends_with('>');
+    if entry.starts_with('<') && is_tag {
         Some("a list, not HTML or XML")
     } else if opens && (entry.ends_with(['[', '{', ',']) || is_json(entry)) {
         Some("a line for each text, not JSON")
@@ -83,7 +84,7 @@ fn disguise(entry: &str) -> Option<&'static str> {
         Some("a text without quotes around it")
     } else if bare.len() < entry.len() {
         Some("a text without a comma behind it")
-    } else if entry.starts_with("- ") {
+    } else if entry.starts_with("- ") || entry.starts_with("* ") {
         Some("a text without a dash before it")
     } else if !text::is_visible(entry) {
         Some("visible characters")
@@ -154,6 +155,8 @@ mod tests {
         for (line, expected) in [
             ("<!doctype html>", "a list, not HTML or XML"),
             ("<p>Log in</p>", "a list, not HTML or XML"),
+            ("<!doctype html><p>Log in", "a list, not HTML or XML"),
+            ("<?xml version=\"1.0\"?><rss", "a list, not HTML or XML"),
             ("[", "a line for each text, not JSON"),
             ("[\"-XL\", \"-SD\"]", "a line for each text, not JSON"),
             ("{\"deny\": [\"-XL\"]}", "a line for each text, not JSON"),
@@ -163,6 +166,8 @@ mod tests {
             ("  '-XL', # a comment", "a text without quotes around it"),
             ("-XL,", "a text without a comma behind it"),
             ("- -XL", "a text without a dash before it"),
+            ("* -XL", "a text without a dash before it"),
+            ("-XL\u{ad}", "visible characters"),
             ("\u{200b}-XL", "visible characters"),
             ("-\0X\0L\0", "visible characters"),
             ("-XL\tXunlei", "visible characters"),

@@ -163,7 +163,12 @@ fn is_text(bytes: &[u8]) -> bool {
 /// Why a component is not worth compiling.
 fn unfit_for(unfit: &Unfit) -> Refusal {
     match unfit {
-        Unfit::Unreadable(error) => invalid(&error.to_string()),
+        Unfit::Unreadable(error) => {
+            // Some have a list of bytes in them, a line for each.
+            let text = error.to_string();
+            let words: Vec<_> = text.split_whitespace().collect();
+            invalid(&words.join(" "))
+        }
         Unfit::TooMany { what, most } => refuse(
             format!("has too many {what}: more than the {most} that a component may have"),
             "leave out what it does not use, or link it into fewer",

@@ -19,24 +19,24 @@ impl Key {
     pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
         let set = jwt_rules::key_set(text::decode(data)?).map_err(Error::new)?;
         let mut usable = Vec::new();
-        let mut first = None;
+        let mut unusable = Vec::new();
         for (at, jwk) in set.iter().enumerate() {
             match Self::read(&jwk.to_string()) {
                 Ok(key) => usable.push(key),
-                Err(reason) => {
-                    if is_trial {
-                        log::warn!("keys[{at}] is not used: {reason}");
-                    }
-                    first.get_or_insert_with(|| format!("keys[{at}]: {reason}"));
-                }
+                Err(reason) => unusable.push((at, reason)),
             }
         }
-        match first {
-            Some(first) if usable.is_empty() => {
-                Err(Error::new(format!("none of the keys can be used: {first}")))
-            }
-            _ => Ok(usable),
+        // A set that is refused is tried at each fetch, and the host tells why once.
+        if let ([], [(at, reason), ..]) = (&*usable, &*unusable) {
+            let text = format!("none of the keys can be used: keys[{at}]: {reason}");
+            return Err(Error::new(text));
         }
+        if is_trial {
+            for (at, reason) in unusable {
+                log::warn!("keys[{at}] is not used: {reason}");
+            }
+        }
+        Ok(usable)
     }
 
     fn read(jwk: &str) -> Result<Self, String> {

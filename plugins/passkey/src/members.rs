@@ -29,17 +29,20 @@ fn yes() -> bool {
 
 /// The bytes that a passkey may have.
 const LONGEST: usize = 255;
+const EXPECTED: &str = "expected a mapping such as \
+    {\"passkey\": \"…\", \"id\": 7, \"enabled\": true, \"leech\": true}, \
+    with no other key and a passkey of 1 to 255 bytes";
 
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 struct Key(String);
 
 impl TryFrom<String> for Key {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
         match text.len() {
             1..=LONGEST => Ok(Self(text)),
-            length => Err(format!("must be 1 to {LONGEST} bytes, is {length}")),
+            _ => Err("too short or too long"),
         }
     }
 }
@@ -77,9 +80,10 @@ impl Members {
             if line.trim().is_empty() {
                 continue;
             }
-            let read = config::from_json(line.as_bytes());
+            // What is wrong with it may be a passkey in the place of something else.
             let Line { passkey: Key(passkey), id, enabled, leech } =
-                read.map_err(|error| Error::at(format_args!("line {number}"), error.into_text()))?;
+                config::from_json(line.as_bytes())
+                    .map_err(|_| Error::at(format_args!("line {number}"), EXPECTED))?;
             let start = u32::try_from(passkeys.len())
                 .map_err(|_| Error::new("the passkeys have more than 4 GiB"))?;
             passkeys.push_str(&passkey);
@@ -163,42 +167,27 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named_and_not_shown() {
         let long = format!("{{\"passkey\": \"{}\"}}", "x".repeat(256));
-        let cases = [
-            ("secret", "line 1: expected a JSON mapping"),
-            ("\n[\"secret\"]", "line 2: expected a JSON mapping"),
-            ("{\"passkey\": \"secret\"", "line 1: EOF while parsing an object at column 20"),
-            (
-                "{\"passkey\": \"a\"}\n{\"passkey\": \"\"}",
-                "line 2: passkey: must be 1 to 255 bytes, is 0",
-            ),
-            (&long, "line 1: passkey: must be 1 to 255 bytes, is 256"),
-            ("{\"id\": 7}", "line 1: missing key `passkey`"),
-            ("{\"passkey\": 7}", "line 1: passkey: found the number `7`, expected a text"),
-            (
-                "{\"passkey\": \"secret\", \"id\": \"7\"}",
-                "line 1: id: found a text, expected a whole number, 0 or more",
-            ),
-            (
-                "{\"passkey\": \"secret\", \"enabled\": 0}",
-                "line 1: enabled: found the number `0`, expected true or false",
-            ),
-            (
-                "{\"passkey\": \"secret\", \"enable\": false}",
-                "line 1: enable: unknown key, expected one of passkey, id, enabled, leech",
-            ),
-            (
-                "{\"passkey\": \"secret\", \"leech\": false, \"leech\": true}",
-                "line 1: duplicate field `leech`",
-            ),
-            (
-                "{\"passkey\": \"b\"}\n\n{\"passkey\": \"a\"}\n{\"passkey\": \"c\"}\n{\"passkey\": \"b\"}",
-                "line 5: the passkey of line 1 again",
-            ),
-        ];
-        for (list, message) in cases {
+        for line in [
+            "secret",
+            "[\"secret\"]",
+            "{\"passkey\": \"secret\"",
+            "{\"passkey\": \"\"}",
+            &long,
+            "{\"id\": 7}",
+            "{\"passkey\": 7}",
+            "{\"secret\": 7}",
+            "{\"passkey\": \"secret\", \"id\": \"7\"}",
+            "{\"passkey\": \"secret\", \"enabled\": 0}",
+            "{\"passkey\": \"secret\", \"enable\": false}",
+            "{\"passkey\": \"secret\", \"leech\": false, \"leech\": true}",
+        ] {
+            let list = format!("{{\"passkey\": \"a\"}}\n\n{line}\n");
             let error = Members::read(list.as_bytes()).err().map(Error::into_text);
-            assert_eq!(error.as_deref(), Some(message), "{list}");
+            assert_eq!(error, Some(format!("line 3: {EXPECTED}")), "{line}");
         }
+        let twice = "{\"passkey\": \"b\"}\n\n{\"passkey\": \"a\"}\n{\"passkey\": \"c\"}\n{\"passkey\": \"b\"}";
+        let error = Members::read(twice.as_bytes()).err().map(Error::into_text);
+        assert_eq!(error.as_deref(), Some("line 5: the passkey of line 1 again"));
         let error = Members::read(b"{\"passkey\": \"\xff\"}").err().map(Error::into_text).unwrap();
         assert!(error.starts_with("line 1: ") && !error.contains('\u{fffd}'), "{error}");
     }
