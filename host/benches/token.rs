@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
-use karuta::policy::{Chain, Exchange, Ruling};
+use karuta::exchange::Exchange;
+use karuta::policy::{Chain, Ruling};
 use karuta_bittorrent::query;
 use karuta_load::judge::{ISSUER, Judge};
 use karuta_load::signed::Signed;

@@ -23,7 +23,7 @@ pub fn real_ip(
 
 /// Reads a key as the host does for a policy.
 pub fn jwk(json: &str) -> Result<(), String> {
-    crate::policy::jwk::Key::from_jwk(json).map(drop)
+    crate::jwk::Key::from_jwk(json).map(drop)
 }
 
 /// Looks at a plugin's file as far as that goes before anything is compiled.
@@ -32,7 +32,7 @@ pub fn jwk(json: &str) -> Result<(), String> {
 ///
 /// It is of no use as a plugin.
 pub fn component(bytes: &[u8]) -> Result<(), crate::policy::Refusal> {
-    crate::policy::component::look(bytes).map(drop)
+    crate::policy::look(bytes).map(drop)
 }
 
 /// Decodes a text from outside.

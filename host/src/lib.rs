@@ -9,11 +9,13 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod data;
+pub mod exchange;
 mod fetch;
 mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod jwk;
 mod jwt;
 pub mod limits;
 mod log;

@@ -12,8 +12,9 @@ use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
+use crate::exchange::{Answer, Exchange};
 use crate::limits::Limiter;
-use crate::policy::{Answer, Chain, Exchange, NewLink, Ruling};
+use crate::policy::{Chain, NewLink, Ruling};
 
 /// What a prefix is told that asks too often.
 const TOO_MANY: &str = "too many requests";
@@ -295,7 +296,7 @@ impl RngCore for Borrowed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Exchange;
+    use crate::exchange::Exchange;
 
     const ROUNDS: usize = 500;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use karuta::policy::{Chain, Compiler, Engine, Generation, Scope, When};
+use karuta::policy::{Chain, Compiler, Engine, Estate, Generation, Loader, TrackerView, When};
 use karuta::{config, data, metrics};
 use karuta_swarm::{Memory, Options};
 
@@ -27,21 +27,21 @@ pub fn chain(policy: &str) -> Chain {
     let config =
         config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
     let metrics = metrics::Metrics::new(Default::default);
-    let engine = Engine::new(Compiler::InProcess, None, metrics.plugins()).expect("an engine");
-    let opening = data::Opening::new(None, data::Fetch::Soon).expect("no data");
-    let scope = Scope {
+    let loader = Loader {
+        engine: Engine::new(Compiler::InProcess, None).expect("an engine"),
+        estate: Estate::new(metrics.plugins()),
+        opening: data::Opening::new(None, data::Fetch::Soon).expect("no data"),
+    };
+    let tracker = TrackerView {
         max_interval: 3600,
         max_num_want: 200,
         peer_lifetime: config.tracker.peer_lifetime,
         swarms: Arc::new(Memory::new(Options::default())),
     };
-    let nothing = Generation::default();
-    let (policies, whens) = (&config.policies, vec![When::default()]);
-    let generation =
-        Generation::load(&engine, policies, whens, &scope, &opening, &nothing, |_| false);
-    let generation = generation.unwrap_or_else(|(_, error)| panic!("{}", error.reason));
-    let links = generation.prepare(&nothing, 0, 1, &metrics);
+    let generation = loader.load(&config.policies, vec![When::default()], &tracker);
+    let generation = generation.unwrap_or_else(|error| panic!("{error}"));
+    let links = generation.prepare(&Generation::default(), 0, 1, &metrics);
     let mut chain = Chain::default();
-    chain.adopt(links.unwrap_or_else(|(_, error)| panic!("{}", error.reason)));
+    chain.adopt(links.unwrap_or_else(|error| panic!("{error}")));
     chain
 }

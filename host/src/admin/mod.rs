@@ -45,7 +45,7 @@ pub struct Admin {
     pub start: Instant,
     pub listeners: Vec<Listener>,
     /// The policies that serve.
-    pub policies: Arc<Mutex<Vec<Policy>>>,
+    pub policies: Arc<Mutex<Vec<ShownPolicy>>>,
     pub reload: mpsc::Sender<AskReload>,
     pub explain: mpsc::Sender<AskExplain>,
 }
@@ -115,7 +115,7 @@ pub struct Listener {
 
 /// What the configuration says of a policy.
 #[derive(Clone)]
-pub struct Policy {
+pub struct ShownPolicy {
     pub name: String,
     /// SHA-256 of the component, in lower-case hexadecimal digits.
     pub digest: String,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::cases::{Cases, Measured, name_of};
 use super::{Failure, engine, engine_counting_fuel, inspect};
-use crate::policy::{Candidate, Compiler, Engine, Exchange, Question, Setting, Trial};
+use crate::exchange::Exchange;
+use crate::policy::{Candidate, Compiler, Engine, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// How long each call is repeated at most, and how often.
@@ -30,19 +31,18 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
         let candidate = candidate.map_err(|refusal| fail(refusal.to_string()))?;
         Ok::<_, Failure>((candidate, start.elapsed()))
     };
-    let bare = Engine::new(compiler.clone(), None, Default::default())
-        .map_err(|error| error.to_string())?;
+    let bare = Engine::new(compiler.clone(), None).map_err(|error| error.to_string())?;
     let (_, compiled) = load(&bare)?;
     let engine = engine(compiler)?;
     // The first may have to compile it once more.
     load(&engine)?;
     let (candidate, cached) = load(&engine)?;
     let cases = cases.map(Cases::read).transpose()?;
-    let to_measure = |engine: &Engine, candidate: &Candidate| match &cases {
-        Some(cases) => cases.to_measure(engine, candidate, &name),
-        None => Ok(vec![plain(engine, candidate, &name)?]),
+    let to_measure = |candidate: &Candidate| match &cases {
+        Some(cases) => cases.to_measure(candidate, &name),
+        None => Ok(vec![plain(candidate, &name)?]),
     };
-    let mut calls = to_measure(&engine, &candidate)?;
+    let mut calls = to_measure(&candidate)?;
     println!("{}", component.display());
     println!("  size       {}", inspect::size(bytes.len()));
     println!("  load       {} compiled, {} from the cache", show(compiled), show(cached));
@@ -59,7 +59,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
     // Code that counts fuel is slower: it is of a second engine, and the times are not taken there.
     let counting = engine_counting_fuel(compiler)?;
     let (candidate, _) = load(&counting)?;
-    let fuelled = to_measure(&counting, &candidate)?;
+    let fuelled = to_measure(&candidate)?;
     println!("\n  {:<44} {:>9} {:>9} {:>8} {:>9}", "CALL", "MEDIAN", "P99", "CALLS", "FUEL");
     let clock = clock();
     for (call, fuelled) in calls.iter_mut().zip(fuelled) {
@@ -78,7 +78,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
 }
 
 /// An announce of nobody in particular.
-fn plain(engine: &Engine, candidate: &Candidate, name: &str) -> Result<Measured, Failure> {
+fn plain(candidate: &Candidate, name: &str) -> Result<Measured, Failure> {
     let setting = Setting {
         name: name.to_owned(),
         config: serde_json::json!({}),
@@ -86,7 +86,7 @@ fn plain(engine: &Engine, candidate: &Candidate, name: &str) -> Result<Measured,
         max_num_want: 200,
         ..Setting::default()
     };
-    let trial = Trial::start(engine, candidate, &setting)?;
+    let trial = Trial::start(candidate, &setting)?;
     let question = Question::Announce(Box::<Exchange>::default());
     Ok(Measured { name: "an announce".to_owned(), trial, question })
 }

@@ -54,7 +54,7 @@ pub fn check(file: &Path, allow: &[Grant], compiler: &Compiler) -> Result<(), Fa
     let setting = Setting { name: "check".into(), ..Setting::default() };
     // A trap comes with its backtrace.
     let one_line = |reason: String| reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    candidate.instantiate(&engine, &setting).map_err(|reason| fail(one_line(reason)))?;
+    candidate.instantiate(&setting).map_err(|reason| fail(one_line(reason)))?;
     let survey = Survey::of(&bytes).map_err(fail)?;
     println!("{}: fine", file.display());
     inspect::print(&bytes, &survey);

@@ -177,11 +177,10 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
 /// The engine of the tracker. Compiled components are shared with those that a daemon of this user
 /// keeps, where there is a folder for them.
 fn engine(compiler: &Compiler) -> Result<Engine, Failure> {
-    Engine::new(compiler.clone(), artifacts(), Default::default())
-        .map_err(|error| error.to_string().into())
+    Engine::new(compiler.clone(), artifacts()).map_err(|error| error.to_string().into())
 }
 
-/// The same, but that it counts fuel.
+/// The same, except that it counts fuel.
 fn engine_counting_fuel(compiler: &Compiler) -> Result<Engine, Failure> {
     Engine::counting_fuel(compiler.clone(), artifacts()).map_err(|error| error.to_string().into())
 }

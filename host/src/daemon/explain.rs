@@ -12,25 +12,26 @@ use karuta_bittorrent::{Transport, query};
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::site::Site;
-use super::version::Version;
+use super::listeners::Listeners;
+use super::loaded::Loaded;
 use crate::admin::{Answers, AskExplain, Question};
+use crate::exchange::Exchange;
 use crate::frontend::Routes;
 use crate::metrics::Action;
-use crate::policy::{Exchange, Inquiry, THREAD_STACK};
+use crate::policy::{Inquiry, THREAD_STACK};
 
 /// Starts the thread that answers all questions, one after the other; it ends when nobody can ask any
 /// more.
 pub fn start(
     mut questions: mpsc::Receiver<AskExplain>,
-    current: Arc<ArcSwap<Version>>,
-    site: Site,
+    current: Arc<ArcSwap<Loaded>>,
+    listeners: Listeners,
 ) -> io::Result<()> {
     let answer_all = move || {
         while let Some((question, reply)) = questions.blocking_recv() {
             // Who has gone meanwhile costs nothing.
             if !reply.is_closed() {
-                let _ = reply.send(answer(&question, &current.load_full(), &site));
+                let _ = reply.send(answer(&question, &current.load_full(), &listeners));
             }
         }
     };
@@ -43,10 +44,10 @@ pub fn start(
 /// # Errors
 ///
 /// What of the question is no request.
-fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers, String> {
+fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
-    let (transport, routes) = listener(&url, site)?;
-    let tracker = &version.config.tracker;
+    let (transport, routes) = listener(&url, listeners)?;
+    let tracker = &loaded.config.tracker;
     let mut exchange = Box::<Exchange>::default();
     let client = question.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let request = &mut exchange.request;
@@ -84,12 +85,12 @@ fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers
         info_hashes.push(request.announce.info_hash);
     }
     let wanted = exchange.request.announce.num_want.unwrap_or(tracker.num_want.default);
-    let mut inquiry = Inquiry::open(&version.generation);
+    let mut inquiry = Inquiry::open(&loaded.generation);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
         exchange.answer.reset(
-            super::seconds(tracker.announce_interval),
-            super::seconds(tracker.min_announce_interval),
+            super::error::seconds(tracker.announce_interval),
+            super::error::seconds(tracker.min_announce_interval),
             wanted.min(tracker.num_want.max),
         );
         inquiry.explain(&mut exchange, action == Action::Scrape)
@@ -103,20 +104,20 @@ fn answer(question: &Question, version: &Version, site: &Site) -> Result<Answers
 }
 
 /// The transport of a URL, and the routes of the listener on its port, or else of the first.
-fn listener<'s>(url: &Url, site: &'s Site) -> Result<(Transport, &'s Routes), String> {
+fn listener<'l>(url: &Url, all: &'l Listeners) -> Result<(Transport, &'l Routes), String> {
     let none = |what: &str| format!("there is no {what} listener");
     let port = url.port();
     match url.scheme() {
         "udp" => {
-            let on_port = site.udp.iter().find(|(listen, ..)| Some(listen.address.port()) == port);
-            let listener = on_port.or(site.udp.first()).ok_or_else(|| none("UDP"))?;
-            Ok((Transport::Udp, &listener.1))
+            let on_port = all.udp.iter().find(|one| Some(one.listen.address.port()) == port);
+            let listener = on_port.or(all.udp.first()).ok_or_else(|| none("UDP"))?;
+            Ok((Transport::Udp, &listener.routes))
         }
         scheme @ ("http" | "https") => {
-            let on_port = site.http.iter().find(|(listen, ..)| Some(listen.address.port()) == port);
-            let listener = on_port.or(site.http.first()).ok_or_else(|| none("HTTP"))?;
+            let on_port = all.http.iter().find(|one| Some(one.listen.address.port()) == port);
+            let listener = on_port.or(all.http.first()).ok_or_else(|| none("HTTP"))?;
             let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
-            Ok((transport, &listener.1))
+            Ok((transport, &listener.routes))
         }
         other => Err(format!("a URL with {other}, expected http, https or udp")),
     }

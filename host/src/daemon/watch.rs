@@ -14,7 +14,7 @@ impl Plugins {
         let mut earlier = std::mem::take(&mut self.0);
         let mut changed = false;
         for policy in generation.policies.iter().filter(|policy| policy.watch) {
-            let plugin = policy.supplier.plugin();
+            let plugin = policy.plugin();
             let known = earlier.iter().position(|watch| watch.path() == plugin.file);
             let mut watch = known.map_or_else(
                 || Watch::new(plugin.file.clone(), Some(plugin.stamp)),
@@ -29,7 +29,7 @@ impl Plugins {
                 Ok(None) => {}
                 Err(reason) => {
                     let policy = &plugin.name;
-                    tracing::warn!(%policy, reason, "the plugin is not followed, the old one serves");
+                    tracing::warn!(%policy, reason, "cannot watch plugin; the old one keeps serving");
                 }
             }
             self.0.push(watch);

@@ -1,6 +1,6 @@
 //! A worker thread: its own runtime, sockets, connections and instances.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use karuta_bittorrent::connection_id::ConnectionIds;
 use karuta_swarm::Memory;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::site::Site;
-use super::{Error, seconds, system};
+use super::error::{Error, seconds, system};
+use super::listeners::{Bound, HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
 use crate::frontend::{http, udp};
@@ -23,14 +24,13 @@ use crate::tracker::{Rules, Tracker};
 /// How long requests that are under way may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How often policies take notice of new data, where no request makes them.
+/// How often policies look for new data while no request makes them.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What one worker thread starts with.
 pub struct Worker {
     pub config: Arc<Config>,
-    pub site: Site,
-    pub sockets: (Vec<TcpListener>, Vec<UdpSocket>),
+    pub sockets: Bound,
     pub store: Arc<Memory>,
     pub rules: Rules,
     pub series: Arc<metrics::Worker>,
@@ -49,22 +49,17 @@ pub struct Adopt {
 }
 
 impl Worker {
+    /// Starts the thread, and returns once its sockets are registered.
     pub fn start(self, number: usize) -> Result<(), Error> {
-        let (made, making) = channel();
+        let (started, starting) = channel();
         let work = move || {
-            // It stays on the thread that makes it.
-            let runtime = Builder::new_current_thread().enable_all().build_local(<_>::default());
-            let (runtime, result) = match runtime {
-                Ok(runtime) => (Some(runtime), Ok(())),
-                Err(error) => (None, Err(system("a runtime", error))),
-            };
-            // Whoever started it waits for this.
-            let _ = made.send(result);
             let at_work = self.at_work.clone();
-            if let Some(runtime) = runtime {
-                runtime.block_on(self.serve());
+            // It stays on the thread that makes it.
+            match Builder::new_current_thread().enable_all().build_local(<_>::default()) {
+                Ok(runtime) => runtime.block_on(self.work(&started)),
+                Err(error) => drop(started.send(Err(system("a runtime", error)))),
             }
-            // Whoever waited may have given up.
+            // The receiver may have given up.
             let _ = at_work.send(());
         };
         std::thread::Builder::new()
@@ -72,58 +67,50 @@ impl Worker {
             .stack_size(policy::THREAD_STACK)
             .spawn(work)
             .map_err(|error| system("a worker thread", error))?;
-        making.recv().unwrap_or(Ok(()))
+        starting.recv().unwrap_or(Ok(()))
     }
 
-    async fn serve(self) {
-        let Self { config, site, mut orders, mut stopping, series, .. } = self;
-        let tracker = Rc::new(Tracker::new(self.store, self.rules, self.start));
+    /// Registers the sockets, says whether that worked, and serves.
+    async fn work(self, started: &Sender<Result<(), Error>>) {
+        let Self { config, sockets, store, rules, series, start, mut orders, mut stopping, .. } =
+            self;
+        let sockets = match Sockets::register(sockets) {
+            Ok(sockets) => sockets,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        let _ = started.send(Ok(()));
+        let tracker = Rc::new(Tracker::new(store, rules, start));
         // Every connection and listener of this worker holds a receiver; when the last is gone,
         // so is the work.
         let (stop, local) = watch::channel(false);
         let max_scrape = config.tracker.max_scrape;
-        let (tcp_sockets, udp_sockets) = self.sockets;
-        for ((listener, (_, routes, room)), socket) in
-            config.http.iter().zip(site.http).zip(tcp_sockets)
-        {
+        for (shared, socket) in sockets.http {
             let listener = http::Listener {
                 tracker: tracker.clone(),
-                routes,
-                real_ip: listener.real_ip.clone(),
-                allow_address_override: listener.allow_address_override,
-                keep_alive: listener.keep_alive,
-                header_timeout: listener.header_timeout,
-                max_request: listener.max_request,
+                routes: shared.routes.clone(),
+                real_ip: shared.settings.real_ip.clone(),
+                allow_address_override: shared.settings.allow_address_override,
+                keep_alive: shared.settings.keep_alive,
+                header_timeout: shared.settings.header_timeout,
+                max_request: shared.settings.max_request,
                 max_scrape,
                 series: series.clone(),
                 pool: http::Pool::default(),
             };
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let acceptor = Acceptor::new(socket, room, "http");
-                    tokio::task::spawn_local(listener.serve(acceptor, local.clone()));
-                }
-                Err(error) => tracing::error!(%error, "an HTTP socket"),
-            }
+            let acceptor = Acceptor::new(socket, shared.room.clone(), "http");
+            tokio::task::spawn_local(listener.serve(acceptor, local.clone()));
         }
-        for ((listener, (_, routes, shared)), socket) in
-            config.udp.iter().zip(site.udp).zip(udp_sockets)
-        {
-            let lifetime = seconds(listener.connection_id_lifetime);
+        for (shared, socket) in sockets.udp {
+            let lifetime = seconds(shared.settings.connection_id_lifetime);
             let listener = udp::Listener {
                 tracker: tracker.clone(),
-                routes,
+                routes: shared.routes.clone(),
                 connection_ids: ConnectionIds::new(&shared.secret, lifetime),
-                error_budget: shared.error_budget,
+                error_budget: shared.error_budget.clone(),
                 max_scrape,
                 series: series.clone(),
             };
-            match udp::register(socket) {
-                Ok(socket) => {
-                    tokio::task::spawn_local(listener.serve(socket, local.clone()));
-                }
-                Err(error) => tracing::error!(%error, "a UDP socket"),
-            }
+            tokio::task::spawn_local(listener.serve(socket, local.clone()));
         }
         drop(local);
         let mut look = tokio::time::interval(LOOK);
@@ -132,7 +119,7 @@ impl Worker {
             tokio::select! {
                 Some(Adopt { rules, done }) = orders.recv() => {
                     tracker.adopt(rules);
-                    // Whoever waited may have given up.
+                    // The receiver may have given up.
                     let _ = done.send(());
                 }
                 _ = look.tick() => tracker.freshen(),
@@ -141,5 +128,28 @@ impl Worker {
         }
         let _ = stop.send(true);
         let _ = tokio::time::timeout(PATIENCE, stop.closed()).await;
+    }
+}
+
+/// A worker's sockets, registered with its runtime.
+struct Sockets {
+    http: Vec<(Arc<HttpListener>, tokio::net::TcpListener)>,
+    udp: Vec<(Arc<UdpListener>, AsyncFd<UdpSocket>)>,
+}
+
+impl Sockets {
+    fn register(bound: Bound) -> Result<Self, Error> {
+        let http = bound.http.into_iter().map(|(listener, socket)| {
+            let socket = tokio::net::TcpListener::from_std(socket);
+            Ok((listener, socket.map_err(|error| system("an HTTP socket", error))?))
+        });
+        let udp = bound.udp.into_iter().map(|(listener, socket)| {
+            let socket = udp::register(socket);
+            Ok((listener, socket.map_err(|error| system("a UDP socket", error))?))
+        });
+        Ok(Self {
+            http: http.collect::<Result<_, Error>>()?,
+            udp: udp.collect::<Result<_, Error>>()?,
+        })
     }
 }

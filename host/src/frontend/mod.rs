@@ -12,7 +12,7 @@ use karuta_bittorrent::{Counts, InfoHash, Peers};
 
 pub use routes::{RouteTable, Routes};
 
-use crate::policy::Exchange;
+use crate::exchange::Exchange;
 
 /// What one request is worked on with, used again for the next.
 #[derive(Default)]

@@ -16,9 +16,9 @@ pub use super::batch::register;
 use super::batch::{Inbox, Outbox};
 use super::{Routes, Scratch};
 use crate::accept::Spell;
+use crate::exchange::Exchange;
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
-use crate::policy::Exchange;
 use crate::tracker::{Carries, Refused, Tracker};
 
 /// A UDP listener as one worker serves it.

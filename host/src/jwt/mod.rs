@@ -19,7 +19,7 @@ use karuta_bittorrent::metainfo::Info;
 use serde_json::{Value, json};
 
 use self::private::Private;
-use crate::policy::jwk;
+use crate::jwk;
 use crate::text::{self, Escaped};
 use crate::{config, file};
 

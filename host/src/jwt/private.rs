@@ -200,7 +200,7 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::jwk;
+    use crate::jwk;
 
     #[test]
     fn what_a_key_signs_its_public_half_verifies() {

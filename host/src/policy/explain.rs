@@ -1,20 +1,17 @@
-//! What the policies would say to a request: asked in instances made for the question, which share
+//! What the policies would say to a request. Instances made for the question answer it, which share
 //! nothing with those that serve.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use karuta_bittorrent::Event;
-use karuta_bittorrent::http::Retry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::bindings::imports::response::Scope;
-use super::bindings::imports::types::Verdict;
-use super::chain::Policy;
-use super::exchange::{Changes, Exchange};
+use super::chain::{Member, Passed, Policy, ask, shown, walk};
+use super::contract::Verdict;
 use super::generation::Generation;
 use super::instance::Instance;
-use crate::config::Mode;
+use crate::exchange::Exchange;
 use crate::metrics::{Cause, Hook};
 
 /// Why a policy is not asked again.
@@ -57,34 +54,81 @@ pub struct Step {
     pub microseconds: Option<f64>,
 }
 
-/// A question under way. It makes one instance of each policy at most, whatever it is about.
+/// A question under way. It makes one instance of each policy at most, however many info-hashes it is
+/// about.
 pub struct Inquiry<'g> {
-    policies: Vec<(&'g Policy, Witness)>,
+    witnesses: Vec<Witness<'g>>,
 }
 
-/// The instance of one policy, from when it is asked first; or why there is none.
-type Witness = Option<Result<Instance, String>>;
+/// One policy in an inquiry.
+struct Witness<'g> {
+    policy: &'g Policy,
+    /// Made when it is asked first; or why there is none.
+    instance: Option<Result<Instance, String>>,
+    /// What it said last.
+    step: Step,
+}
 
 impl<'g> Inquiry<'g> {
     /// Opens an inquiry among the policies of a generation.
     pub fn open(generation: &'g Generation) -> Self {
-        let policies = generation.policies.iter();
-        Self { policies: policies.map(|policy| (&**policy, None)).collect() }
+        let witness =
+            |policy: &'g Arc<Policy>| Witness { policy, instance: None, step: Step::of(policy) };
+        Self { witnesses: generation.policies.iter().map(witness).collect() }
     }
 
     /// Asks them about an announce, or about one info-hash of a scrape.
     pub fn explain(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Explanation {
         let hook = if scrape { Hook::Scrape } else { Hook::Announce };
-        let event = (!scrape).then_some(exchange.request.announce.event);
-        let mut decision = Verdict::Next;
-        let mut steps = Vec::new();
-        for (policy, witness) in &mut self.policies {
-            steps.push(match skipped(policy, exchange, hook, event, decision) {
-                Some(reason) => Step { skipped: Some(reason), ..Step::of(policy) },
-                None => ask(policy, witness, exchange, scrape, &mut decision),
-            });
+        let decision = walk(&mut self.witnesses, exchange, hook);
+        let steps = self.witnesses.iter_mut();
+        let steps =
+            steps.map(|witness| std::mem::replace(&mut witness.step, Step::of(witness.policy)));
+        summary(exchange, scrape, decision, steps.collect())
+    }
+}
+
+impl Member for Witness<'_> {
+    fn policy(&self) -> &Policy {
+        self.policy
+    }
+
+    fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict> {
+        let result = self.ask(exchange, hook);
+        self.step.changes = shown::changes(&exchange.changes);
+        self.step.verdict = result.as_ref().ok().map(|verdict| shown::label(*verdict).name());
+        result.map_err(|error| self.step.error = Some(error)).ok()
+    }
+
+    fn pass(&mut self, reason: Passed) {
+        self.step.skipped = Some(match reason {
+            Passed::NoHook => "it has no such hook",
+            Passed::When => "`when` leaves it out",
+            Passed::Decided(Verdict::Next | Verdict::Accept) => "a policy before it has accepted",
+            Passed::Decided(Verdict::Reject | Verdict::Drop) => "a policy before it has refused",
+        });
+    }
+}
+
+impl Witness<'_> {
+    fn ask(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Result<Verdict, String> {
+        let plugin = self.policy.plugin();
+        if plugin.lacks_data() {
+            return Err(format!("{}: it waits for its data", Cause::Unavailable.name()));
         }
-        summary(exchange, scrape, decision, steps)
+        let made = || Instance::scratch(plugin).map_err(|error| error.to_string());
+        let instance =
+            self.instance.get_or_insert_with(made).as_mut().map_err(|why| why.clone())?;
+        let start = Instant::now();
+        let result = ask(instance, exchange, hook);
+        self.step.microseconds = Some(start.elapsed().as_nanos() as f64 / 1000.0);
+        self.step.remember = instance.remember().map(
+            |(scope, time)| json!({ "scope": shown::names(scope), "seconds": time.as_secs() }),
+        );
+        result.unwrap_or(Ok(Verdict::Next)).map_err(|failure| {
+            self.instance = Some(Err(format!("{}: {GONE}", Cause::Unavailable.name())));
+            failure.to_string()
+        })
     }
 }
 
@@ -104,7 +148,7 @@ fn summary(
         Verdict::Drop => json!(null),
         Verdict::Reject => json!({
             "failure_reason": answer.failure,
-            "retry_in": answer.retry.map(retry),
+            "retry_in": answer.retry.map(shown::retry),
         }),
         _ if scrape => json!({ "hidden": answer.hidden }),
         _ => json!({
@@ -123,68 +167,10 @@ fn summary(
     }
 }
 
-fn skipped(
-    policy: &Policy,
-    exchange: &Exchange,
-    hook: Hook,
-    event: Option<Event>,
-    decision: Verdict,
-) -> Option<&'static str> {
-    match decision {
-        _ if !policy.supplier.plugin().code.hooks.has(hook) => Some("it has no such hook"),
-        _ if !policy.when.covers(&exchange.request, event) => Some("`when` leaves it out"),
-        Verdict::Next => None,
-        Verdict::Accept => Some("a policy before it has accepted"),
-        Verdict::Reject | Verdict::Drop => Some("a policy before it has refused"),
-    }
-}
-
-fn ask(
-    policy: &Policy,
-    witness: &mut Witness,
-    exchange: &mut Box<Exchange>,
-    scrape: bool,
-    decision: &mut Verdict,
-) -> Step {
-    let plugin = policy.supplier.plugin();
-    let mut step = Step::of(policy);
-    let result = if plugin.lacks_data() {
-        Err(format!("{}: it waits for its data", Cause::Unavailable.name()))
-    } else {
-        match witness.get_or_insert_with(|| Instance::scratch(plugin)) {
-            Err(reason) => Err(reason.clone()),
-            Ok(instance) => {
-                let start = Instant::now();
-                let result = match scrape {
-                    true => instance.scrape(exchange),
-                    false => instance.announce(exchange),
-                };
-                step.microseconds = Some(start.elapsed().as_nanos() as f64 / 1000.0);
-                step.remember = instance.remember().map(
-                    |(scope, time)| json!({ "scope": names(scope), "seconds": time.as_secs() }),
-                );
-                result.unwrap_or(Ok(Verdict::Next)).map_err(|failure| {
-                    *witness = Some(Err(format!("{}: {GONE}", Cause::Unavailable.name())));
-                    failure.to_string()
-                })
-            }
-        }
-    };
-    step.changes = shown(&exchange.changes);
-    step.verdict = result.as_ref().ok().copied().map(label);
-    if policy.mode == Mode::Shadow {
-        exchange.discard();
-    } else {
-        *decision = policy.settle(exchange, result.as_ref().ok().copied());
-    }
-    step.error = result.err();
-    step
-}
-
 impl Step {
     fn of(policy: &Policy) -> Self {
         Self {
-            policy: policy.supplier.plugin().name.to_string(),
+            policy: policy.plugin().name.to_string(),
             mode: policy.mode.name(),
             skipped: None,
             verdict: None,
@@ -194,58 +180,4 @@ impl Step {
             microseconds: None,
         }
     }
-}
-
-pub(super) fn label(verdict: Verdict) -> &'static str {
-    super::chain::label(verdict).name()
-}
-
-fn retry(retry: Retry) -> Value {
-    match retry {
-        Retry::Minutes(minutes) => json!(minutes),
-        Retry::Never => json!("never"),
-    }
-}
-
-/// The flags of a scope as the contract names them.
-pub(super) fn names(scope: Scope) -> Vec<&'static str> {
-    let flags = [
-        (Scope::INFO_HASH, "info-hash"),
-        (Scope::ADDRESS, "address"),
-        (Scope::CLIENT, "client"),
-        (Scope::CREDENTIAL, "credential"),
-        (Scope::EVENT, "event"),
-        (Scope::TRANSPORT, "transport"),
-        (Scope::PEER_ID, "peer-id"),
-        (Scope::PORT, "port"),
-        (Scope::ROLE, "role"),
-    ];
-    flags.into_iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| name).collect()
-}
-
-pub(super) fn shown(changes: &Changes) -> Map<String, Value> {
-    let Changes { any, failure, retry: again, warning, interval, min_interval, .. } = changes;
-    let mut map = Map::new();
-    if !any {
-        return map;
-    }
-    let mut add = |name: &str, value: Option<Value>| {
-        map.extend(value.map(|value| (name.to_owned(), value)));
-    };
-    let addresses = |list: &Vec<_>| {
-        (!list.is_empty()).then(|| json!(list.iter().map(ToString::to_string).collect::<Vec<_>>()))
-    };
-    let attributes = &changes.attributes;
-    add("failure_reason", failure.as_ref().map(|text| json!(text)));
-    add("retry_in", again.map(retry));
-    add("warning_message", warning.as_ref().map(|text| json!(text)));
-    add("interval", interval.map(|seconds| json!(seconds)));
-    add("min_interval", min_interval.map(|seconds| json!(seconds)));
-    add("num_want", changes.num_want.map(|count| json!(count)));
-    add("peers_first", addresses(&changes.first));
-    add("peers_mixed", addresses(&changes.mixed));
-    add("label", changes.locality.map(|at| json!(format!("{:016x}", at.label))));
-    add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
-    add("hidden", changes.hidden.then_some(json!(true)));
-    map
 }

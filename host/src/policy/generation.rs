@@ -3,14 +3,22 @@
 use std::sync::Arc;
 
 use super::chain::{NewLink, Policy, When};
-use super::engine::Engine;
-use super::instance::{Instance, Place, Role};
-use super::plugin::{LoadError, Plugin};
-use super::state::Scope;
-use super::supply::{Slot, Supplier};
+use super::component::Engine;
+use super::contract::Role;
+use super::instance::{LoadCause, LoadError, Place, Plugin};
+use super::shared::estate::Estate;
+use super::shared::tracker::TrackerView;
+use super::supply::{Service, Slot};
 use crate::config::{self, Mode};
 use crate::data;
 use crate::metrics::{CONTROL, Metrics};
+
+/// Makes generations of one tracker.
+pub struct Loader {
+    pub engine: Engine,
+    pub estate: Estate,
+    pub opening: data::Opening,
+}
 
 /// The policies of one version of the configuration. Workers share it, but no instance of it.
 #[derive(Clone, Default)]
@@ -28,84 +36,100 @@ pub enum Change {
     Added,
 }
 
-impl Generation {
-    /// Loads the policies of a configuration and tries each that is new: an instance of it is made
-    /// and let go again. Plugins that have not changed are taken over from `earlier`, and their
-    /// instances too, unless they have `failed`.
+impl Loader {
+    /// Loads the policies of the first configuration, each with its `when`, and tries each: an
+    /// instance of it is made and let go again.
     ///
     /// # Errors
     ///
-    /// The position of the first policy that cannot be used, and why.
+    /// The first policy that cannot be used, and why.
     pub fn load(
-        engine: &Engine,
+        &self,
         policies: &[config::Policy],
         whens: Vec<When>,
-        scope: &Scope,
-        opening: &data::Opening,
-        earlier: &Self,
+        tracker: &TrackerView,
+    ) -> Result<Generation, LoadError> {
+        self.follow(policies, whens, tracker, &self.opening, &Generation::default(), |_| false)
+    }
+
+    /// As [`Loader::load`], after an `earlier` generation: plugins that have not changed are taken
+    /// over from it, and their instances too, unless they have `failed`. Data is fetched at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loader::load`].
+    pub fn reload(
+        &self,
+        policies: &[config::Policy],
+        whens: Vec<When>,
+        tracker: &TrackerView,
+        earlier: &Generation,
         failed: impl Fn(&str) -> bool,
-    ) -> Result<Self, (usize, LoadError)> {
+    ) -> Result<Generation, LoadError> {
+        let opening = data::Opening { fetch: data::Fetch::Now, ..self.opening.clone() };
+        self.follow(policies, whens, tracker, &opening, earlier, failed)
+    }
+
+    fn follow(
+        &self,
+        policies: &[config::Policy],
+        whens: Vec<When>,
+        tracker: &TrackerView,
+        opening: &data::Opening,
+        earlier: &Generation,
+        failed: impl Fn(&str) -> bool,
+    ) -> Result<Generation, LoadError> {
         let load = |(at, (policy, when)): (usize, (&config::Policy, When))| {
             let before = earlier.find(&policy.name);
-            let plugin = before.map(|before| before.supplier.plugin());
-            let fail = |error| (at, error);
-            let plugin = Plugin::load(engine, policy, scope, opening, plugin).map_err(fail)?;
-            let supplier = match before {
-                Some(before)
-                    if Arc::ptr_eq(before.supplier.plugin(), &plugin) && !failed(&plugin.name) =>
-                {
-                    before.supplier.clone()
-                }
-                _ => {
-                    try_out(&plugin)
-                        .or_else(|error| match plugin.forget_kept() {
-                            true => try_out(&plugin),
-                            false => Err(error),
-                        })
-                        .map_err(fail)?;
-                    Supplier::start(plugin.clone())
-                        .map_err(|error| fail(plugin.init_error(error.to_string())))?
-                }
-            };
+            let known = before.map(|before| before.plugin());
+            let service = Plugin::load(&self.engine, &self.estate, policy, tracker, opening, known)
+                .and_then(|plugin| match before {
+                    Some(before)
+                        if Arc::ptr_eq(before.plugin(), &plugin) && !failed(&plugin.name) =>
+                    {
+                        Ok(before.service.clone())
+                    }
+                    _ => begin(&plugin),
+                });
+            let service = service.map_err(|cause| LoadError {
+                at,
+                policy: policy.name.as_str().into(),
+                file: policy.plugin.clone(),
+                cause,
+            })?;
             let config::Policy { on_error, mode, tick, watch, .. } = *policy;
-            Ok(Arc::new(Policy { supplier, when, on_error, mode, tick, watch }))
+            Ok(Arc::new(Policy { service, when, on_error, mode, tick, watch }))
         };
         let policies = policies.iter().zip(whens).enumerate().map(load);
-        let generation = Self { policies: policies.collect::<Result<_, _>>()? };
-        generation.check_planners()?;
-        generation.check_rankers()?;
+        let generation = Generation { policies: policies.collect::<Result<_, _>>()? };
+        generation.one_may(|plugin| plugin.has_plans(), "defines locality plans")?;
+        generation.one_may(|plugin| plugin.code.hooks.rank.is_some(), "orders peers")?;
         Ok(generation)
     }
+}
 
-    /// Refuses a second policy with plans: a peer has one label.
-    fn check_planners(&self) -> Result<(), (usize, LoadError)> {
-        let mut planners = self.policies.iter().enumerate().filter(|(_, policy)| {
-            policy.mode == Mode::Enforce && policy.supplier.plugin().has_plans()
-        });
-        match (planners.next(), planners.next()) {
-            (Some((_, first)), Some((at, second))) => {
-                let reason = format!(
-                    "defines locality plans, as policy `{}` does; one policy may",
-                    first.supplier.plugin().name
-                );
-                Err((at, second.supplier.plugin().init_error(reason)))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Tries a plugin, without data that an earlier version of it has left on disk where it does not take
+/// that, and starts its service.
+fn begin(plugin: &Arc<Plugin>) -> Result<Arc<Service>, LoadCause> {
+    plugin.rehearse().or_else(|error| match plugin.forget_kept() {
+        true => plugin.rehearse(),
+        false => Err(error),
+    })?;
+    Service::start(plugin.clone()).map_err(|error| LoadCause::Init(error.to_string()))
+}
 
-    /// Refuses a second policy that orders peers.
-    fn check_rankers(&self) -> Result<(), (usize, LoadError)> {
-        let mut rankers = self.policies.iter().enumerate().filter(|(_, policy)| {
-            policy.mode == Mode::Enforce && policy.supplier.plugin().code.hooks.rank.is_some()
-        });
-        match (rankers.next(), rankers.next()) {
+impl Generation {
+    /// Refuses a second policy that does what only one may: a peer has one label, an answer one order.
+    fn one_may(&self, does: impl Fn(&Plugin) -> bool, what: &str) -> Result<(), LoadError> {
+        let enforced = |(_, policy): &(usize, &Arc<Policy>)| {
+            policy.mode == Mode::Enforce && does(policy.plugin())
+        };
+        let mut doers = self.policies.iter().enumerate().filter(enforced);
+        match (doers.next(), doers.next()) {
             (Some((_, first)), Some((at, second))) => {
-                let reason = format!(
-                    "orders peers, as policy `{}` does; one policy may",
-                    first.supplier.plugin().name
-                );
-                Err((at, second.supplier.plugin().init_error(reason)))
+                let first = &first.plugin().name;
+                let reason = format!("{what}, as policy `{first}` does; one policy may");
+                Err(error(at, second.plugin(), LoadCause::Init(reason)))
             }
             _ => Ok(()),
         }
@@ -115,22 +139,22 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// The position of the first policy whose instance did not come up, and why.
+    /// The first policy whose instance did not come up, and why.
     pub fn prepare(
         &self,
         earlier: &Self,
         worker: u32,
         workers: u32,
         metrics: &Metrics,
-    ) -> Result<Vec<NewLink>, (usize, LoadError)> {
+    ) -> Result<Vec<NewLink>, LoadError> {
         let place = Place { role: Role::Worker, worker, workers };
         let prepare = |(at, policy): (usize, &Arc<Policy>)| {
-            let plugin = policy.supplier.plugin();
+            let plugin = policy.plugin();
             let slot = match earlier.change(policy) {
                 Change::Kept => None,
                 Change::Replaced | Change::Added => {
-                    let slot = Slot::new(&policy.supplier, place);
-                    Some(slot.map_err(|reason| (at, plugin.init_error(reason)))?)
+                    let slot = Slot::new(policy.service.supplier(), place);
+                    Some(slot.map_err(|cause| error(at, plugin, cause.into()))?)
                 }
             };
             let series = metrics.policy(&plugin.name, worker);
@@ -142,31 +166,27 @@ impl Generation {
     /// Starts the control instances of what serves from now on.
     pub fn serve(&self, workers: usize, metrics: &Metrics) -> std::io::Result<()> {
         let serve = |policy: &Arc<Policy>| {
-            let series = || metrics.policy(&policy.supplier.plugin().name, CONTROL);
-            policy.supplier.serve(workers as u32, policy.tick, series)
+            let series = || metrics.policy(&policy.plugin().name, CONTROL);
+            policy.service.serve(workers as u32, policy.tick, series)
         };
         self.policies.iter().try_for_each(serve)
     }
 
     /// What becomes of a policy of a later generation.
     pub fn change(&self, later: &Policy) -> Change {
-        let plugin = later.supplier.plugin();
+        let plugin = later.plugin();
         match self.find(&plugin.name) {
             None => Change::Added,
-            Some(earlier) if Arc::ptr_eq(&earlier.supplier, &later.supplier) => Change::Kept,
+            Some(earlier) if Arc::ptr_eq(&earlier.service, &later.service) => Change::Kept,
             Some(_) => Change::Replaced,
         }
     }
 
     pub fn find(&self, name: &str) -> Option<&Arc<Policy>> {
-        self.policies.iter().find(|policy| &*policy.supplier.plugin().name == name)
+        self.policies.iter().find(|policy| &*policy.plugin().name == name)
     }
 }
 
-/// Makes an instance, hands it the data there is, and lets it go again.
-fn try_out(plugin: &Arc<Plugin>) -> Result<(), LoadError> {
-    let trial = Place { role: Role::Trial, worker: 0, workers: 1 };
-    let mut instance = Instance::new(plugin, trial).map_err(|reason| plugin.init_error(reason))?;
-    plugin.take_data();
-    instance.feed(plugin, None).map_err(|reason| plugin.data_error(reason))
+fn error(at: usize, plugin: &Plugin, cause: LoadCause) -> LoadError {
+    LoadError { at, policy: plugin.name.clone(), file: plugin.file.clone(), cause }
 }

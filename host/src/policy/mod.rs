@@ -1,47 +1,25 @@
 //! All that knows of WebAssembly: the engine, plugins, their instances, the chain.
 
-mod artifact;
-mod bindings;
 mod chain;
-mod clock;
-mod compiler;
-pub(crate) mod component;
+mod component;
 mod contract;
-mod control;
-mod engine;
-mod exchange;
 mod explain;
-mod footprint;
 mod generation;
-mod guard;
-mod host;
-mod inbox;
+mod imports;
 mod instance;
-pub(crate) mod jwk;
-mod ledger;
-mod named;
-mod plugin;
-mod publications;
-mod remembered;
-mod shutdown;
-mod state;
-mod storage;
+mod shared;
 mod supply;
 mod trial;
-mod values;
-mod wasi;
 
-pub use artifact::Artifacts;
-pub use bindings::imports::types::Verdict;
 pub use chain::{Chain, NewLink, Policy, Ruling, When};
-pub use compiler::{Compiler, Order};
-pub use component::Refusal;
-pub use contract::{VERSION, WIT};
-pub use engine::{Engine, EngineError, THREAD_STACK};
-pub use exchange::{Answer, Exchange};
+pub use component::{
+    Artifacts, Compiler, Engine, EngineError, Order, Refusal, THREAD_STACK, look, recognise,
+};
+pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry};
-pub use generation::{Change, Generation};
-pub use plugin::{LoadError, Stage};
-pub use shutdown::Shutdown;
-pub use state::{Scope, Swarms};
+pub use generation::{Change, Generation, Loader};
+pub use instance::{LoadCause, LoadError};
+pub use shared::estate::Estate;
+pub use shared::shutdown::Shutdown;
+pub use shared::tracker::{Swarms, TrackerView};
 pub use trial::{Answers, Asked, Candidate, Ended, Given, Question, Reply, Said, Setting, Trial};

@@ -17,7 +17,7 @@ use self::schema::{Ask, Call, Case, Expect, File};
 use super::Failure;
 use crate::config::{self, Source, Tracker};
 use crate::file;
-use crate::policy::{Candidate, Compiler, Engine, Given, Question, Setting, Trial};
+use crate::policy::{Candidate, Compiler, Given, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// A file of cases, with the place of everything in it.
@@ -55,9 +55,9 @@ pub fn test(
     compiler: &Compiler,
 ) -> Result<(), Failure> {
     let cases = Cases::read(cases)?;
-    let (engine, candidate) = load(component, compiler)?;
+    let candidate = load(component, compiler)?;
     let name = name_of(component);
-    let outcomes = cases.run(&engine, &candidate, &name);
+    let outcomes = cases.run(&candidate, &name);
     for outcome in &outcomes {
         if outcome.is_fine() {
             println!("ok    {}", Escaped(&outcome.name));
@@ -82,13 +82,13 @@ pub fn test(
 }
 
 /// Compiles and links a component that is to be tried.
-pub fn load(file: &Path, compiler: &Compiler) -> Result<(Engine, Candidate), Failure> {
+pub fn load(file: &Path, compiler: &Compiler) -> Result<Candidate, Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
     let bytes = Candidate::read(file).map_err(fail)?;
     let engine = super::engine(compiler)?;
     let candidate =
         Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
-    Ok((engine, candidate))
+    Ok(candidate)
 }
 
 /// What a component is called where nobody says: its file, without the ending.
@@ -111,7 +111,7 @@ impl Cases {
     }
 
     /// Runs all cases in their order; none knows of another.
-    pub fn run(&self, engine: &Engine, candidate: &Candidate, name: &str) -> Vec<Outcome> {
+    pub fn run(&self, candidate: &Candidate, name: &str) -> Vec<Outcome> {
         let run = |(at, case): (usize, &Case)| {
             let start = Instant::now();
             let mut outcome = Outcome {
@@ -121,7 +121,7 @@ impl Cases {
                 logs: Vec::new(),
                 took: Duration::ZERO,
             };
-            if let Err(reason) = self.play(engine, candidate, name, case, &mut outcome) {
+            if let Err(reason) = self.play(candidate, name, case, &mut outcome) {
                 outcome.differences.push(reason);
             }
             outcome.took = start.elapsed();
@@ -132,14 +132,13 @@ impl Cases {
 
     fn play(
         &self,
-        engine: &Engine,
         candidate: &Candidate,
         name: &str,
         case: &Case,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let setting = self.setting(case, name)?;
-        let (started, logs) = log::capture(|| Trial::start(engine, candidate, &setting));
+        let (started, logs) = log::capture(|| Trial::start(candidate, &setting));
         outcome.logs = logs;
         let mut trial = match (started, &case.refused) {
             (Ok(trial), None) => trial,
@@ -235,18 +234,13 @@ impl Cases {
     }
 
     /// The last call of each case that begins, to be measured: a name, a plugin and a request.
-    pub fn to_measure(
-        &self,
-        engine: &Engine,
-        candidate: &Candidate,
-        name: &str,
-    ) -> Result<Vec<Measured>, Failure> {
+    pub fn to_measure(&self, candidate: &Candidate, name: &str) -> Result<Vec<Measured>, Failure> {
         let mut list = Vec::new();
         for case in self.file.cases.iter().filter(|case| case.refused.is_none()) {
             let asks = case.asks().into_iter().chain(case.calls.iter().flat_map(Call::asks));
             let Some(last) = asks.last() else { continue };
             let setting = self.setting(case, name)?;
-            let trial = Trial::start(engine, candidate, &setting);
+            let trial = Trial::start(candidate, &setting);
             list.push(Measured {
                 name: case.name.clone(),
                 trial: trial.map_err(|reason| format!("{}: {reason}", case.name))?,

@@ -11,7 +11,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::schema::{self, Announce, Ask, Counts, Observe, Place, Rank, Scrape};
 use crate::config;
-use crate::policy::{Answers, Ended, Exchange, Question, Reply, Verdict};
+use crate::exchange::Exchange;
+use crate::policy::{Answers, Ended, Question, Reply, Verdict};
 
 const ANNOUNCE: &str = "/announce";
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use karuta_swarm as swarm;
 use serde_json::{Map, Value};
 
+use super::web::Asked;
 use super::{CONTROL, Trial};
-use crate::policy::bindings::imports::types::Verdict;
-use crate::policy::exchange::Exchange;
-use crate::policy::explain;
+use crate::exchange::Exchange;
+use crate::policy::chain::shown;
+use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
-use crate::policy::ledger::{Difference, Outcome};
-use crate::policy::trial::web::Asked;
+use crate::policy::shared::outcome::{Difference, Outcome};
 
 /// What a plugin is asked.
 pub enum Question {
@@ -174,7 +174,7 @@ impl Trial {
         let (plugin, Ended { exchange, verdict }) = (&self.plugin, ended);
         let mut outcome = Box::new(Outcome::new(exchange, &plugin.identity.credential, *verdict));
         outcome.unix_ms = self.unix_ms();
-        let difference = plugin.ledger.lock().enter(&outcome, plugin.scope.peer_lifetime);
+        let difference = plugin.ledger.lock().enter(&outcome, plugin.tracker.peer_lifetime);
         self.last_id += 1;
         (self.last_id, difference, outcome)
     }
@@ -215,12 +215,11 @@ impl Trial {
                 Returned::Verdict(verdict),
                 Question::Announce(exchange) | Question::Scrape(exchange),
             ) => {
-                said.verdict = Some(explain::label(verdict));
-                said.changes = explain::shown(&exchange.changes);
+                said.verdict = Some(shown::label(verdict).name());
+                said.changes = shown::changes(&exchange.changes);
                 said.label = exchange.changes.locality.map(|at| at.label);
                 let remember = self.instance.remember();
-                said.remember =
-                    remember.map(|(scope, time)| (explain::names(scope), time.as_secs()));
+                said.remember = remember.map(|(scope, time)| (shown::names(scope), time.as_secs()));
             }
             (Returned::Order(order), Question::Rank(_, peers)) => {
                 let peer = |index: u32| peers.get(index as usize).map(|at| at.peer).ok_or(index);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::fetch::{Answer, Request, Shown};
-use crate::policy::host::http::Carrier;
+use crate::policy::imports::http::Carrier;
 
 /// What each URL answers, or why it does not.
 pub type Answers = BTreeMap<Url, Result<Reply, String>>;

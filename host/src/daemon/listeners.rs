@@ -1,0 +1,225 @@
+//! Where the daemon listens, settled once for its whole life.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, getrlimit};
+use socket2::Type;
+use tokio::sync::Semaphore;
+
+use super::error::{Error, system};
+use crate::admin;
+use crate::config::{self, Config, RateLimits};
+use crate::frontend::sockets::{self, Listen};
+use crate::frontend::{RouteTable, Routes};
+use crate::limits::Limiter;
+use crate::state_dir::StateDir;
+
+/// All listeners of the configuration, in its order.
+#[derive(Clone)]
+pub struct Listeners {
+    pub http: Vec<Arc<HttpListener>>,
+    pub udp: Vec<Arc<UdpListener>>,
+    admin: Listen,
+}
+
+/// An HTTP listener, for all workers.
+pub struct HttpListener {
+    pub settings: config::Http,
+    pub listen: Listen,
+    pub routes: Routes,
+    /// Room for as many connections as there may be.
+    pub room: Arc<Semaphore>,
+}
+
+/// A UDP listener, for all workers.
+pub struct UdpListener {
+    pub settings: config::Udp,
+    pub listen: Listen,
+    pub routes: Routes,
+    /// Keys the connection ids.
+    pub secret: Arc<[u8]>,
+    pub error_budget: Option<Arc<Limiter>>,
+}
+
+/// One worker's sockets, each with its listener.
+pub struct Bound {
+    pub http: Vec<(Arc<HttpListener>, TcpListener)>,
+    pub udp: Vec<(Arc<UdpListener>, UdpSocket)>,
+}
+
+impl Listeners {
+    /// Makes sure that every address is free, and settles ports, secrets and how many connections
+    /// there may be.
+    pub fn settle(config: &Config, workers: usize, routes: ListenerRoutes) -> Result<Self, Error> {
+        let settle = |address, only_v6, kind| {
+            let listen = Listen { address, only_v6 };
+            sockets::settle(listen, kind).map_err(|error| cannot_listen(listen, error))
+        };
+        let mut http = Vec::new();
+        let rooms = rooms(config, workers);
+        for ((settings, routes), room) in config.http.iter().zip(routes.http).zip(rooms) {
+            let listen = settle(settings.listen, settings.only_v6, Type::STREAM)?;
+            let settings = settings.clone();
+            http.push(Arc::new(HttpListener { settings, listen, routes, room }));
+        }
+        let mut udp = Vec::new();
+        let mut own_secret = None;
+        for (settings, routes) in config.udp.iter().zip(routes.udp) {
+            let listen = settle(settings.listen, settings.only_v6, Type::DGRAM)?;
+            let secret = match &settings.connection_id_secret {
+                Some(secret) => secret.expose().into(),
+                None => match &own_secret {
+                    Some(secret) => Arc::clone(secret),
+                    None => own_secret.insert(kept_secret(config)?).clone(),
+                },
+            };
+            let error_budget = error_budget(settings);
+            let settings = settings.clone();
+            udp.push(Arc::new(UdpListener { settings, listen, routes, secret, error_budget }));
+        }
+        let admin = settle(config.admin.listen, config.admin.listen.is_ipv6(), Type::STREAM)?;
+        Ok(Self { http, udp, admin })
+    }
+
+    /// Binds one worker's sockets.
+    pub fn bind(&self) -> Result<Bound, Error> {
+        let http = self.http.iter();
+        let http = http.map(|one| Ok((one.clone(), bind(one.listen, sockets::tcp)?)));
+        let udp = self.udp.iter();
+        let udp = udp.map(|one| Ok((one.clone(), bind(one.listen, sockets::udp)?)));
+        Ok(Bound {
+            http: http.collect::<Result<_, Error>>()?,
+            udp: udp.collect::<Result<_, Error>>()?,
+        })
+    }
+
+    pub fn bind_admin(&self) -> Result<TcpListener, Error> {
+        bind(self.admin, sockets::tcp)
+    }
+
+    /// The listeners with their addresses as bound.
+    pub fn list(&self) -> Vec<admin::Listener> {
+        let listener =
+            |transport, listen: &Listen| admin::Listener { transport, address: listen.address };
+        let http = self.http.iter().map(|one| listener("http", &one.listen));
+        let udp = self.udp.iter().map(|one| listener("udp", &one.listen));
+        http.chain(udp).chain([listener("admin", &self.admin)]).collect()
+    }
+}
+
+/// The routes of each listener, in the order of the configuration.
+pub struct ListenerRoutes {
+    /// Those of all listeners.
+    pub table: RouteTable,
+    http: Vec<Routes>,
+    udp: Vec<Routes>,
+}
+
+impl ListenerRoutes {
+    /// Reads the routes of the configuration.
+    pub fn read(config: &Config) -> Result<Self, Error> {
+        let mut table = RouteTable::default();
+        let wrong = |path: String, reason| Error::Config(config.source.error(&path, reason));
+        let http = config.http.iter().enumerate().map(|(at, listener)| {
+            Routes::new(&listener.announce, &listener.scrape, &mut table)
+                .map_err(|reason| wrong(format!("http[{at}].announce"), reason))
+        });
+        let http = http.collect::<Result<_, _>>()?;
+        let udp = config.udp.iter().enumerate().map(|(at, listener)| {
+            Routes::new(&listener.announce, &[], &mut table)
+                .map_err(|reason| wrong(format!("udp[{at}].announce"), reason))
+        });
+        let udp = udp.collect::<Result<_, _>>()?;
+        Ok(Self { table, http, udp })
+    }
+}
+
+fn bind<T>(listen: Listen, bind: fn(Listen) -> io::Result<T>) -> Result<T, Error> {
+    bind(listen).map_err(|error| cannot_listen(listen, error))
+}
+
+fn cannot_listen(listen: Listen, error: io::Error) -> Error {
+    system(&format!("cannot listen on {}", listen.address), error)
+}
+
+/// The secret that the state folder keeps. Without such a folder, where the configuration names
+/// none, one that ends with the process.
+fn kept_secret(config: &Config) -> Result<Arc<[u8]>, Error> {
+    let kept = StateDir::open(config.state_dir.as_deref())
+        .and_then(|folder| folder.connection_id_secret());
+    match kept {
+        Ok(secret) => Ok(secret.into()),
+        Err(error) if config.state_dir.is_some() => Err(system("state_dir", error)),
+        Err(error) => {
+            tracing::warn!(%error, "no state folder; connection ids end with this process");
+            Ok(Arc::new(rand::random::<[u8; 32]>()))
+        }
+    }
+}
+
+/// Descriptors for the admin API, reloads, data and state.
+const RESERVE: usize = 128;
+
+/// Room for the connections of each HTTP listener. What else needs descriptors keeps them, or nobody
+/// could look at a tracker that is full.
+fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    // A runtime, its sockets, and a connection that waits for room at each of those of HTTP.
+    let worker = 8 + 2 * config.http.len() + config.udp.len();
+    let all = limit.saturating_sub(RESERVE + workers * worker).max(limit / 4);
+    let wanted: Vec<_> = config.http.iter().map(|listener| listener.max_connections).collect();
+    if wanted.iter().fold(0, |sum: usize, wanted| sum.saturating_add(*wanted)) > all {
+        let what = "more max_connections than the limit on open files leaves; the last get fewer";
+        tracing::warn!(connections = all, "{what}");
+    }
+    divide(all, &wanted)
+}
+
+/// Gives each what it wants as long as there is some, and what is left to those who do not say (0),
+/// together.
+fn divide(mut left: usize, wanted: &[usize]) -> Vec<Arc<Semaphore>> {
+    let own = wanted.iter().map(|wanted| {
+        let size = (*wanted).min(left);
+        left -= size;
+        (*wanted > 0).then(|| Arc::new(Semaphore::new(size.max(1))))
+    });
+    let own: Vec<_> = own.collect();
+    let shared = Arc::new(Semaphore::new(left.max(1)));
+    own.into_iter().map(|own| own.unwrap_or_else(|| shared.clone())).collect()
+}
+
+fn error_budget(listener: &config::Udp) -> Option<Arc<Limiter>> {
+    let budget = listener.error_budget;
+    let limits = RateLimits {
+        per_second: budget.per_second,
+        burst: 0,
+        ipv4_prefix: budget.ipv4_prefix,
+        ipv6_prefix: budget.ipv6_prefix,
+    };
+    Limiter::new(&limits).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_divided() {
+        for (all, wanted, given) in [
+            (100, &[0][..], &[100][..]),
+            (100, &[0, 30, 0], &[70, 30, 70]),
+            (100, &[30, 40], &[30, 40]),
+            (100, &[90, 40, 0], &[90, 10, 1]),
+            (100, &[1000, 5], &[100, 1]),
+        ] {
+            let rooms = divide(all, wanted);
+            let found: Vec<_> = rooms.iter().map(|room| room.available_permits()).collect();
+            assert_eq!(found, given, "{wanted:?}");
+        }
+        let rooms = divide(100, &[0, 30, 0]);
+        assert!(Arc::ptr_eq(&rooms[0], &rooms[2]), "one room for all who do not say");
+    }
+}

@@ -1,0 +1,153 @@
+//! A configuration that can serve, from the file to the rules of each worker.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
+
+use super::error::{Error, seconds};
+use crate::admin;
+use crate::config::{self, Config};
+use crate::data;
+use crate::frontend::RouteTable;
+use crate::limits::Limiter;
+use crate::metrics::Metrics;
+use crate::policy::{self, Generation, LoadCause, LoadError, Policy, Swarms, TrackerView, When};
+use crate::tracker::{Rules, Settings};
+
+/// Loads configurations.
+pub struct Loader {
+    pub policies: policy::Loader,
+    pub swarms: Arc<dyn Swarms>,
+    pub routes: RouteTable,
+}
+
+/// A configuration with its policies.
+#[derive(Clone)]
+pub struct Loaded {
+    pub config: Arc<Config>,
+    pub generation: Generation,
+}
+
+impl Loader {
+    /// Loads and tries the policies of the configuration that the process starts with.
+    pub fn load(&self, config: Arc<Config>) -> Result<Loaded, Error> {
+        let (whens, view) = (self.whens(&config), self.view(&config));
+        let generation = self.policies.load(&config.policies, whens, &view);
+        let generation = generation.map_err(|error| refused(&config, &error))?;
+        Ok(Loaded { config, generation })
+    }
+
+    /// Loads and tries the policies of a later configuration; those that have not changed since
+    /// `earlier` are taken over, unless they have `failed`.
+    pub fn reload(
+        &self,
+        config: Arc<Config>,
+        earlier: &Generation,
+        failed: impl Fn(&str) -> bool,
+    ) -> Result<Loaded, LoadError> {
+        let (whens, view) = (self.whens(&config), self.view(&config));
+        let generation = self.policies.reload(&config.policies, whens, &view, earlier, failed)?;
+        Ok(Loaded { config, generation })
+    }
+
+    fn view(&self, config: &Config) -> TrackerView {
+        TrackerView {
+            max_interval: seconds(config.tracker.max_interval),
+            max_num_want: config.tracker.num_want.max,
+            peer_lifetime: config.tracker.peer_lifetime,
+            swarms: self.swarms.clone(),
+        }
+    }
+
+    fn whens(&self, config: &Config) -> Vec<When> {
+        config.policies.iter().map(|policy| when(&policy.when, &self.routes)).collect()
+    }
+}
+
+impl Loaded {
+    /// Makes the rules of every worker ready: instances for what is new since `earlier`.
+    pub fn rules(
+        &self,
+        earlier: &Generation,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Result<Vec<Rules>, LoadError> {
+        let tracker = &self.config.tracker;
+        let settings = Settings {
+            interval: seconds(tracker.announce_interval),
+            min_interval: seconds(tracker.min_announce_interval),
+            default_num_want: tracker.num_want.default,
+            max_num_want: tracker.num_want.max,
+        };
+        let limits = Limiter::new(&tracker.limits).map(Arc::new);
+        let rules = &|worker| {
+            let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
+            Ok(Rules { settings, limits: limits.clone(), links })
+        };
+        // An interpreter takes milliseconds to begin, and workers may be many.
+        thread::scope(|scope| {
+            let begin = |worker| {
+                let thread = thread::Builder::new().stack_size(policy::THREAD_STACK);
+                thread.spawn_scoped(scope, move || rules(worker))
+            };
+            match (0..workers).map(begin).collect::<io::Result<Vec<_>>>() {
+                Ok(threads) => {
+                    let end = |thread: ScopedJoinHandle<_>| {
+                        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+                    };
+                    threads.into_iter().map(end).collect()
+                }
+                // Without room for threads, one after the other.
+                Err(_) => (0..workers).map(rules).collect(),
+            }
+        })
+    }
+
+    /// The data of all policies.
+    pub fn data(&self) -> Vec<Arc<data::Source>> {
+        let policies = self.generation.policies.iter();
+        policies.flat_map(|policy| policy.plugin().data.iter().cloned()).collect()
+    }
+
+    /// The policies as the admin API shows them.
+    pub fn shown(&self) -> Vec<admin::ShownPolicy> {
+        let show = |policy: &Arc<Policy>| {
+            let plugin = policy.plugin();
+            admin::ShownPolicy {
+                name: plugin.name.to_string(),
+                data: plugin.data.clone(),
+                digest: hex::encode(plugin.identity.digest),
+                mode: policy.mode.name(),
+            }
+        };
+        self.generation.policies.iter().map(show).collect()
+    }
+}
+
+/// The error of a start, at the place in the configuration that it is about.
+pub fn refused(config: &Config, error: &LoadError) -> Error {
+    let LoadError { at, policy, file, cause } = error;
+    let source = &config.source;
+    let key = |key: &str| format!("policies[{at}].{key}");
+    let who = format!("(policy `{policy}`, plugin {})", file.display());
+    Error::Config(match cause {
+        LoadCause::Init(reason) => source.plugin_error(*at, &format!("{reason} {who}")),
+        LoadCause::Digest(_) => source.error(&key("sha256"), format!("{cause} {who}")),
+        LoadCause::Data { name, reason } => {
+            source.error(&key(&format!("data.{name}")), format!("{reason} {who}"))
+        }
+        LoadCause::Read(_) | LoadCause::Compile(_) | LoadCause::Link(_) => {
+            source.error(&key("plugin"), format!("{}: {cause} {who}", cause.stage()))
+        }
+    })
+}
+
+fn when(when: &config::When, routes: &RouteTable) -> When {
+    let mut routes = routes.clone();
+    When {
+        transports: when.transports.iter().map(|one| (*one).into()).collect(),
+        events: when.events.iter().map(|one| (*one).into()).collect(),
+        routes: when.routes.iter().map(|route| routes.id(route)).collect(),
+    }
+}

@@ -1,0 +1,169 @@
+//! The change from one configuration to the next, while the tracker serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::loaded::{Loaded, Loader, refused};
+use super::worker::Adopt;
+use crate::admin::{Refusal, Report, ShownPolicy};
+use crate::config::{self, Config};
+use crate::log;
+use crate::metrics::{Metrics, Reload};
+use crate::policy::{Change, LoadError};
+use crate::tracker::Rules;
+
+/// How long a worker may take to change over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Loads the configuration again, and changes the workers over to it.
+pub struct Reloader {
+    pub file: PathBuf,
+    pub loader: Loader,
+    pub metrics: Arc<Metrics>,
+    pub workers: Vec<UnboundedSender<Adopt>>,
+    /// The policies that serve, as the admin API shows them.
+    pub shown: Arc<Mutex<Vec<ShownPolicy>>>,
+    /// What the process was started with.
+    pub started: Arc<Config>,
+    pub current: Arc<ArcSwap<Loaded>>,
+}
+
+impl Reloader {
+    /// Reads the configuration again, and changes over to what it says. Returns when every worker
+    /// has; or leaves everything as it was.
+    pub fn reload(&mut self) -> Result<Report, Refusal> {
+        let result = self.try_reload();
+        match &result {
+            Ok(report) => {
+                self.metrics.reload(match report.changed() {
+                    true => Reload::Applied,
+                    false => Reload::Unchanged,
+                });
+                let needs_restart = report.needs_restart.join(", ");
+                tracing::info!(generation = report.generation, needs_restart, "reloaded: {report}");
+            }
+            Err(refusal) => {
+                self.metrics.reload(Reload::Refused);
+                tracing::error!("refused the reload; the old generation keeps serving: {refusal}");
+            }
+        }
+        result
+    }
+
+    fn try_reload(&mut self) -> Result<Report, Refusal> {
+        let config = config::load(&self.file).map(Arc::new).map_err(|error| Refusal {
+            policy: None,
+            stage: "configuration".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let earlier = self.current.load_full();
+        let refuse = |error: LoadError| Refusal {
+            policy: Some(error.policy.to_string()),
+            stage: error.cause.stage().to_owned(),
+            reason: refused(&config, &error).to_string(),
+        };
+        let failed = |name: &str| self.metrics.summary(name).failed;
+        let loaded = self.loader.reload(config.clone(), &earlier.generation, failed);
+        let loaded = loaded.map_err(refuse)?;
+        let mut report = compare(&earlier, &loaded);
+        report.needs_restart = fixed(&self.started, &loaded.config);
+        report.generation = self.metrics.generation();
+        if report.changed() {
+            let rules = loaded
+                .rules(&earlier.generation, self.workers.len(), &self.metrics)
+                .map_err(refuse)?;
+            self.publish(rules);
+            report.generation += 1;
+            self.metrics.set_generation(report.generation);
+            log::set_level(loaded.config.log.level);
+            *self.shown.lock() = loaded.shown();
+            self.metrics.set_data(loaded.data());
+        }
+        if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
+            tracing::error!(%error, "cannot start control instance");
+        }
+        self.current.store(Arc::new(loaded));
+        Ok(report)
+    }
+
+    fn publish(&self, rules: Vec<Rules>) {
+        let (done, finished) = channel();
+        for (worker, rules) in self.workers.iter().zip(rules) {
+            let _ = worker.send(Adopt { rules, done: done.clone() });
+        }
+        drop(done);
+        for _ in &self.workers {
+            if finished.recv_timeout(PATIENCE).is_err() {
+                tracing::error!("worker did not adopt the new generation");
+            }
+        }
+    }
+}
+
+/// What changes from one version to the next.
+fn compare(earlier: &Loaded, later: &Loaded) -> Report {
+    let (was, is) = (&*earlier.config, &*later.config);
+    let mut report = Report::default();
+    for policy in &later.generation.policies {
+        let name = policy.plugin().name.to_string();
+        match earlier.generation.change(policy) {
+            Change::Added => report.added.push(name),
+            Change::Replaced => report.replaced.push(name),
+            Change::Kept => {
+                let of = |config: &Config| {
+                    let policy = config.policies.iter().find(|policy| policy.name == name)?;
+                    let config::Policy { when, on_error, mode, tick, watch, .. } = policy;
+                    Some((when.clone(), *on_error, *mode, *tick, *watch))
+                };
+                if of(was) != of(is) {
+                    report.changed.push(name);
+                }
+            }
+        }
+    }
+    for policy in &earlier.generation.policies {
+        let name = &policy.plugin().name;
+        if later.generation.find(name).is_none() {
+            report.removed.push(name.to_string());
+        }
+    }
+    let names = |config: &Config| -> Vec<String> {
+        config.policies.iter().map(|policy| policy.name.clone()).collect()
+    };
+    report.reordered =
+        report.added.is_empty() && report.removed.is_empty() && names(was) != names(is);
+    let answers = |config: &Config| {
+        let tracker = &config.tracker;
+        let intervals =
+            (tracker.announce_interval, tracker.min_announce_interval, tracker.max_interval);
+        (intervals, tracker.num_want, tracker.limits, config.log.level)
+    };
+    report.settings = answers(was) != answers(is);
+
+    report
+}
+
+/// The keys of what is made once for the life of the process, as far as they have changed since.
+fn fixed(started: &Config, is: &Config) -> Vec<String> {
+    let (old, new) = (&started.tracker, &is.tracker);
+    let keys = [
+        ("http", started.http != is.http),
+        ("udp", started.udp != is.udp),
+        ("admin", started.admin != is.admin),
+        ("swarms", started.swarms != is.swarms),
+        ("tracker.workers", old.workers != new.workers),
+        ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),
+        ("tracker.max_scrape", old.max_scrape != new.max_scrape),
+        ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
+        ("log.format", started.log.format != is.log.format),
+        ("state_dir", started.state_dir != is.state_dir),
+    ];
+    let changed = keys.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key.to_owned()).collect()
+}

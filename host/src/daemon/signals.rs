@@ -1,0 +1,77 @@
+//! What the daemon does when it is told to.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::error::{Error, system};
+use super::reload::Reloader;
+use super::watch::Plugins;
+use crate::admin::AskReload;
+use crate::watch::POLL;
+
+/// The signals that the daemon obeys.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| system("signals", error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
+    /// time, until SIGTERM or SIGINT.
+    pub async fn obey(&mut self, reloader: Reloader, mut asked: mpsc::Receiver<AskReload>) {
+        let mut plugins = Plugins::default();
+        let mut look = tokio::time::interval(POLL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let reloader = Arc::new(Mutex::new(reloader));
+        let reload = || {
+            let reloader = reloader.clone();
+            tokio::task::spawn_blocking(move || reloader.lock().reload())
+        };
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hangup.recv() => {
+                    reload();
+                }
+                _ = look.tick() => {
+                    // While a reload is under way there is nothing to compare with.
+                    let serving = reloader.try_lock().map(|reloader| reloader.current.load_full());
+                    if serving.is_some_and(|loaded| plugins.have_changed(&loaded.generation)) {
+                        reload();
+                    }
+                }
+                Some(reply) = asked.recv() => {
+                    let result = reload();
+                    tokio::spawn(async move {
+                        if let Ok(result) = result.await {
+                            let _ = reply.send(result);
+                        }
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! One request on its way through the tracker, with the answer in the making.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::{HeaderMap, Uri};
+use karuta_bittorrent::http::Retry;
+use karuta_bittorrent::parameters::{Parameters, Value};
+use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+use karuta_swarm::Locality;
+
+use crate::config::CredentialRule;
+
+/// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
+/// is used again for the next request.
+#[derive(Debug)]
+pub struct Exchange {
+    pub request: Request,
+    pub answer: Answer,
+    /// When the request came.
+    pub now: Instant,
+    /// What the hook under way has asked for; taken over only if it returns.
+    pub(crate) changes: Changes,
+    /// What was last looked up with [`Exchange::look_up`]; empty: nothing.
+    pub(crate) credential: String,
+    /// It is of this request.
+    looked_up: bool,
+    /// The rules that it was looked up by.
+    rules: Option<Arc<[CredentialRule]>>,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+pub struct Request {
+    pub transport: Transport,
+    /// The announce; for a scrape only its `info_hash` means anything, and it changes from one
+    /// info-hash to the next.
+    pub announce: Announce,
+    /// The announced address: that of the client, or the request's own `ip` parameter.
+    pub address: IpAddr,
+    /// Who asks, whatever address is announced.
+    pub client: IpAddr,
+    /// Where the packet or connection came from, a proxy's too.
+    pub socket: SocketAddr,
+    /// `client` was taken from a trusted proxy's header.
+    pub proxied: bool,
+    /// `address` is the request's own `ip` parameter.
+    pub overridden: bool,
+    /// The route that matched: an index into the configuration's table of routes.
+    pub route: Option<u16>,
+    /// The named parameters of the route, percent-decoded.
+    pub path: Vec<(Arc<str>, String)>,
+    source: Source,
+    /// Those of the query of `source`.
+    parameters: Parameters,
+}
+
+/// Where the parameters and headers of a request are.
+#[derive(Debug)]
+enum Source {
+    Http {
+        uri: Uri,
+        headers: HeaderMap,
+    },
+    /// The URL data of a UDP announce (BEP 41), or nothing.
+    Udp {
+        url: Vec<u8>,
+    },
+}
+
+/// What the answer will say.
+#[derive(Debug)]
+pub struct Answer {
+    /// Seconds.
+    pub interval: u32,
+    /// Seconds.
+    pub min_interval: u32,
+    pub num_want: u32,
+    pub warning: Option<String>,
+    pub failure: Option<String>,
+    /// BEP 31.
+    pub retry: Option<Retry>,
+    /// Peers to put before the swarm's own.
+    pub first: Vec<SocketAddr>,
+    /// Peers to put at random places among the swarm's own.
+    pub mixed: Vec<SocketAddr>,
+    /// Where the announcing peer is.
+    pub locality: Option<Locality>,
+    /// What policies left for those behind them.
+    pub attributes: Vec<(String, String)>,
+    /// Scrapes: answer zeros for this info-hash.
+    pub hidden: bool,
+    /// The policy that decided, by its verdict or by its `on_error`.
+    pub decided_by: Option<Arc<str>>,
+}
+
+/// The changes that one hook asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    /// Anything of the rest is set.
+    pub any: bool,
+    pub failure: Option<String>,
+    /// `Some(None)`: never.
+    pub retry: Option<Retry>,
+    pub warning: Option<String>,
+    pub interval: Option<u32>,
+    pub min_interval: Option<u32>,
+    pub num_want: Option<u32>,
+    pub first: Vec<SocketAddr>,
+    pub mixed: Vec<SocketAddr>,
+    pub locality: Option<Locality>,
+    pub attributes: Vec<(String, String)>,
+    pub hidden: bool,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Udp { url: Vec::new() }
+    }
+}
+
+impl Default for Exchange {
+    /// What a plugin sees where no request is decided: zeros, empty lists, none.
+    fn default() -> Self {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            request: Request {
+                transport: Transport::Udp,
+                announce: Announce {
+                    info_hash: InfoHash([0; 20]),
+                    peer_id: PeerId([0; 20]),
+                    port: 0,
+                    event: Event::None,
+                    left: None,
+                    uploaded: 0,
+                    downloaded: 0,
+                    num_want: None,
+                    ip: None,
+                    form: PeerForm::Compact,
+                },
+                address: nobody,
+                client: nobody,
+                socket: SocketAddr::new(nobody, 0),
+                proxied: false,
+                overridden: false,
+                route: None,
+                path: Vec::new(),
+                source: Source::default(),
+                parameters: Parameters::default(),
+            },
+            answer: Answer {
+                interval: 0,
+                min_interval: 0,
+                num_want: 0,
+                warning: None,
+                failure: None,
+                retry: None,
+                first: Vec::new(),
+                mixed: Vec::new(),
+                locality: None,
+                attributes: Vec::new(),
+                hidden: false,
+                decided_by: None,
+            },
+            now: Instant::now(),
+            changes: Changes::default(),
+            credential: String::new(),
+            looked_up: false,
+            rules: None,
+        }
+    }
+}
+
+impl Request {
+    /// Takes over the target and the headers of an HTTP request.
+    pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
+        self.parameters.split(uri.query().unwrap_or_default().as_bytes());
+        self.source = Source::Http { uri, headers };
+    }
+
+    /// Takes over the URL data of a UDP announce (BEP 41); empty: it has none.
+    pub fn over_udp(&mut self, url: &[u8]) {
+        match &mut self.source {
+            Source::Udp { url: own } => {
+                own.clear();
+                own.extend_from_slice(url);
+            }
+            Source::Http { .. } => self.source = Source::Udp { url: url.to_vec() },
+        }
+        self.parameters.split(query::split(url).1);
+    }
+
+    /// Lets go of the request's target, and gives its headers back.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        self.parameters.split(b"");
+        match std::mem::take(&mut self.source) {
+            Source::Http { headers, .. } => headers,
+            Source::Udp { .. } => HeaderMap::new(),
+        }
+    }
+
+    /// The query, still encoded, and where its parameters stand.
+    pub fn query(&self) -> (&[u8], &Parameters) {
+        let query = match &self.source {
+            Source::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
+            Source::Udp { url } => query::split(url).1,
+        };
+        (query, &self.parameters)
+    }
+
+    /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (query, parameters) = self.query();
+        match (parameters.get(query, name)?, &self.source) {
+            // It is known to be UTF-8.
+            (Value::Plain(range), Source::Http { uri, .. }) => {
+                uri.query()?.get(range).map(Cow::Borrowed)
+            }
+            (value, _) => match value.bytes(query) {
+                Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+                Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+            },
+        }
+    }
+
+    /// The first header of that name, in any case; `None` where it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match &self.source {
+            Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
+            Source::Udp { .. } => None,
+        }
+    }
+
+    /// The first of the rules that is there and not empty; `Bearer`, in any case, is taken off.
+    pub(crate) fn credential(&self, rules: &[CredentialRule]) -> Option<Cow<'_, str>> {
+        rules.iter().find_map(|rule| {
+            let found = match rule {
+                CredentialRule::Query(name) => self.query_parameter(name)?,
+                CredentialRule::Path(name) => self.path_parameter(name)?.into(),
+                CredentialRule::Header(name) => self.header(name)?.into(),
+            };
+            let bare = match found {
+                Cow::Borrowed(text) => Cow::Borrowed(without_bearer(text.trim())),
+                Cow::Owned(text) => Cow::Owned(without_bearer(text.trim()).to_owned()),
+            };
+            (!bare.is_empty()).then_some(bare)
+        })
+    }
+
+    /// A named parameter of the route.
+    pub fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.path.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Answer {
+    /// Forgets the last request's answer.
+    pub fn reset(&mut self, interval: u32, min_interval: u32, num_want: u32) {
+        self.interval = interval;
+        self.min_interval = min_interval;
+        self.num_want = num_want;
+        self.warning = None;
+        self.failure = None;
+        self.retry = None;
+        self.first.clear();
+        self.mixed.clear();
+        self.locality = None;
+        self.attributes.clear();
+        self.hidden = false;
+        self.decided_by = None;
+    }
+
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Changes {
+    /// About how many bytes they take beyond their own size.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let attributes = self.attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
+        text(&self.failure)
+            + text(&self.warning)
+            + (self.first.len() + self.mixed.len()) * size_of::<SocketAddr>()
+            + attributes.sum::<usize>()
+    }
+}
+
+impl Exchange {
+    /// Begins with a new request, which the frontend has filled in.
+    pub fn begin(&mut self, now: Instant) {
+        self.now = now;
+        self.looked_up = false;
+    }
+
+    /// Looks up what the request shows by a policy's rules, once for each request and policy.
+    pub(crate) fn look_up(&mut self, rules: &Arc<[CredentialRule]>) {
+        let same = self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules));
+        if self.looked_up && same {
+            return;
+        }
+        self.credential.clear();
+        self.looked_up = !rules.is_empty();
+        if !self.looked_up {
+            return;
+        }
+        self.credential.push_str(&self.request.credential(rules).unwrap_or_default());
+        if !same {
+            self.rules = Some(rules.clone());
+        }
+    }
+
+    /// Takes over what the hook that has just returned asked for; the last writer wins.
+    pub(crate) fn commit(&mut self) {
+        if !self.changes.any {
+            return;
+        }
+        let Self { answer, changes, .. } = self;
+        changes.any = false;
+        let replace = |old: &mut Option<String>, new: &mut Option<String>| {
+            if let Some(text) = new.take() {
+                *old = Some(text);
+            }
+        };
+        replace(&mut answer.failure, &mut changes.failure);
+        replace(&mut answer.warning, &mut changes.warning);
+        if let Some(retry) = changes.retry.take() {
+            answer.retry = Some(retry);
+        }
+        if let Some(seconds) = changes.interval.take() {
+            answer.interval = seconds;
+        }
+        if let Some(seconds) = changes.min_interval.take() {
+            answer.min_interval = seconds;
+        }
+        if let Some(count) = changes.num_want.take() {
+            answer.num_want = count;
+        }
+        answer.first.append(&mut changes.first);
+        answer.mixed.append(&mut changes.mixed);
+        answer.locality = changes.locality.take().or(answer.locality);
+        for (name, value) in changes.attributes.drain(..) {
+            match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => answer.attributes.push((name, value)),
+            }
+        }
+        answer.hidden |= std::mem::take(&mut changes.hidden);
+    }
+
+    /// Forgets what a hook that did not return asked for.
+    pub(crate) fn discard(&mut self) {
+        if self.changes.any {
+            self.changes = Changes::default();
+        }
+    }
+}
+
+fn without_bearer(value: &str) -> &str {
+    match value.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let token = rest.trim_start();
+            // "bearerish" is a value of its own.
+            if token.len() < rest.len() || rest.is_empty() { token } else { value }
+        }
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_request_is_left_to_the_next() {
+        let mut request = Exchange::default().request;
+        let jwt = |request: &Request| request.query_parameter("jwt").map(Cow::into_owned);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-key", "k".parse().unwrap());
+        request.over_http("/announce?jwt=a%2Db".parse().unwrap(), headers);
+        assert_eq!(jwt(&request).as_deref(), Some("a-b"));
+        assert_eq!(request.take_headers().len(), 1);
+        assert_eq!((jwt(&request), request.header("x-key")), (None, None));
+        request.over_http("/announce?jwt=abc".parse().unwrap(), HeaderMap::new());
+        assert_eq!(jwt(&request).as_deref(), Some("abc"));
+        request.over_udp(&[]);
+        assert_eq!(jwt(&request), None);
+        request.over_udp(b"/announce?port=1&jwt=\xc3\xbc");
+        assert_eq!(jwt(&request).as_deref(), Some("ü"));
+        request.over_udp(b"/announce?port=1&jwt=\xff\xff");
+        assert_eq!(jwt(&request), None, "not UTF-8");
+        request.over_http("/announce".parse().unwrap(), HeaderMap::new());
+        assert_eq!(jwt(&request), None);
+    }
+
+    #[test]
+    fn bearer_is_taken_off_in_any_case() {
+        assert_eq!(without_bearer("Bearer abc"), "abc");
+        assert_eq!(without_bearer("bEARER  abc"), "abc");
+        assert_eq!(without_bearer("Bearer"), "");
+        assert_eq!(without_bearer("bearerish"), "bearerish");
+        assert_eq!(without_bearer("abc"), "abc");
+        assert_eq!(without_bearer(""), "");
+    }
+}

@@ -1,0 +1,219 @@
+//! The policies in the order of the configuration, as one worker calls them.
+
+mod breaker;
+mod cache;
+mod link;
+mod policy;
+pub mod shown;
+
+use karuta_swarm::Candidate;
+
+use self::link::Link;
+pub use self::link::NewLink;
+pub use self::policy::{Passed, Policy, When};
+use crate::config::Mode;
+use crate::exchange::Exchange;
+use crate::metrics::{self, Hook};
+use crate::policy::contract::Verdict;
+use crate::policy::instance::{Failure, Instance};
+use crate::policy::shared::outcome::Outcome;
+
+/// What the chain decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    Admit,
+    /// The answer's `failure` and `retry` say why.
+    Reject,
+    /// No answer.
+    Drop,
+}
+
+/// The chain of one worker.
+#[derive(Default)]
+pub struct Chain {
+    links: Vec<Link>,
+    /// Whether any of them orders peers.
+    ranks: bool,
+    /// Whether any of them is told of outcomes.
+    observes: bool,
+}
+
+/// One who speaks for a policy when the policies are asked in turn: the link of a worker, or an
+/// instance made for one question.
+pub trait Member {
+    fn policy(&self) -> &Policy;
+
+    /// The verdict of the policy, with its changes pending; `None`: the policy failed.
+    fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict>;
+
+    /// Takes note that the policy was not asked.
+    fn pass(&mut self, _: Passed) {}
+}
+
+/// Asks policies in turn about an announce or about one info-hash of a scrape, until one decides.
+/// This is the one place that knows what `when`, `mode` and `on_error` do to a verdict.
+pub fn walk<'m, M: Member + 'm>(
+    members: impl IntoIterator<Item = &'m mut M>,
+    exchange: &mut Box<Exchange>,
+    hook: Hook,
+) -> Verdict {
+    let mut members = members.into_iter();
+    for member in &mut members {
+        if let Some(reason) = member.policy().passes(exchange, hook) {
+            member.pass(reason);
+            continue;
+        }
+        let decision = member.consult(exchange, hook);
+        if member.policy().mode == Mode::Shadow {
+            exchange.discard();
+            continue;
+        }
+        let verdict = member.policy().settle(exchange, decision);
+        if verdict != Verdict::Next {
+            members.for_each(|member| member.pass(Passed::Decided(verdict)));
+            return verdict;
+        }
+    }
+    Verdict::Next
+}
+
+impl Chain {
+    /// Changes over to a new generation, between two requests. Other threads let go of what is no
+    /// longer needed.
+    pub fn adopt(&mut self, links: Vec<NewLink>) {
+        let mut earlier = std::mem::take(&mut self.links);
+        for new in links {
+            let name = &new.policy.plugin().name;
+            let before = earlier.iter().position(|link| link.policy.plugin().name == *name);
+            let before = before.map(|at| earlier.swap_remove(at));
+            self.links.extend(Link::after(before, new));
+        }
+        let hooks = |link: &Link| {
+            let hooks = &link.policy.plugin().code.hooks;
+            (hooks.rank.is_some(), hooks.observe.is_some())
+        };
+        self.ranks = self.links.iter().any(|link| hooks(link).0);
+        self.observes = self.links.iter().any(|link| hooks(link).1);
+        for gone in earlier {
+            gone.leave();
+        }
+    }
+
+    /// Asks the policies about an announce.
+    pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
+        walk(&mut self.links, exchange, Hook::Announce).into()
+    }
+
+    /// Asks the policies about one info-hash of a scrape.
+    pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
+        walk(&mut self.links, exchange, Hook::Scrape).into()
+    }
+
+    /// Refreshes the policies' data between requests.
+    pub fn freshen(&mut self) {
+        for link in &mut self.links {
+            link.freshen();
+        }
+    }
+
+    /// Whether a policy wants to order the peers of answers.
+    pub fn ranks(&self) -> bool {
+        self.ranks
+    }
+
+    /// Asks the policy that orders peers for its order: indices of candidates, best first, none twice.
+    pub fn rank(
+        &mut self,
+        exchange: &mut Box<Exchange>,
+        candidates: &[Candidate],
+    ) -> Option<Vec<u32>> {
+        let mut order = None;
+        for link in &mut self.links {
+            if link.policy.passes(exchange, Hook::Rank).is_some() {
+                continue;
+            }
+            let ranked = link.call(exchange, Hook::Rank, |instance, exchange| {
+                Some(
+                    instance.rank(exchange, candidates)?.map(|order| (order, metrics::Verdict::Ok)),
+                )
+            });
+            if link.policy.mode == Mode::Enforce {
+                order = ranked.ok().flatten();
+            }
+        }
+        order.map(|order| complete(order, candidates.len()))
+    }
+
+    /// Tells observers how an announce ended.
+    pub fn observe(&self, exchange: &Exchange, ruling: Ruling) {
+        if !self.observes {
+            return;
+        }
+        let decided = exchange.answer.decided_by.is_some();
+        let verdict = match ruling {
+            Ruling::Admit if decided => Verdict::Accept,
+            Ruling::Admit => Verdict::Next,
+            Ruling::Reject => Verdict::Reject,
+            Ruling::Drop => Verdict::Drop,
+        };
+        let event = Some(exchange.request.announce.event);
+        for link in &self.links {
+            let control = link.policy.service.control().filter(|control| control.observes());
+            if let Some(control) = control
+                && link.policy.when.covers(&exchange.request, event)
+            {
+                let rules = &link.policy.plugin().identity.credential;
+                control.tell(Outcome::new(exchange, rules, verdict));
+            }
+        }
+    }
+}
+
+impl From<Verdict> for Ruling {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Next | Verdict::Accept => Self::Admit,
+            Verdict::Reject => Self::Reject,
+            Verdict::Drop => Self::Drop,
+        }
+    }
+}
+
+/// Makes an order of all candidates: those that a policy named, once each, then the others.
+fn complete(order: Vec<u32>, candidates: usize) -> Vec<u32> {
+    let mut named = vec![false; candidates];
+    let fresh = |index: &u32| {
+        let named = named.get_mut(*index as usize);
+        named.is_some_and(|named| !std::mem::replace(named, true))
+    };
+    let mut order: Vec<u32> = order.into_iter().filter(fresh).collect();
+    let others = (0..).zip(&named).filter(|(_, named)| !**named);
+    order.extend(others.map(|(index, _)| index));
+    order
+}
+
+impl Member for Link {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict> {
+        let decision = self.decide(exchange, hook);
+        if self.policy.mode == Mode::Shadow {
+            self.note(exchange, decision);
+        }
+        decision.ok()
+    }
+}
+
+/// Calls the hook of an instance that decides on requests.
+pub fn ask(
+    instance: &mut Instance,
+    exchange: &mut Box<Exchange>,
+    hook: Hook,
+) -> Option<Result<Verdict, Failure>> {
+    match hook {
+        Hook::Scrape => instance.scrape(exchange),
+        _ => instance.announce(exchange),
+    }
+}

@@ -1,0 +1,71 @@
+//! Verdicts, scopes and changes as `karuta explain` and `karuta plugin test` show them.
+
+use karuta_bittorrent::http::Retry;
+use serde_json::{Map, Value, json};
+
+use crate::exchange::Changes;
+use crate::metrics;
+use crate::policy::contract::Verdict;
+use crate::policy::contract::bindings::imports::response::Scope;
+
+/// The metric label of a verdict, whose name is that of the contract.
+pub fn label(verdict: Verdict) -> metrics::Verdict {
+    match verdict {
+        Verdict::Next => metrics::Verdict::Next,
+        Verdict::Accept => metrics::Verdict::Accept,
+        Verdict::Reject => metrics::Verdict::Reject,
+        Verdict::Drop => metrics::Verdict::Drop,
+    }
+}
+
+/// BEP 31's value.
+pub fn retry(retry: Retry) -> Value {
+    match retry {
+        Retry::Minutes(minutes) => json!(minutes),
+        Retry::Never => json!("never"),
+    }
+}
+
+/// The flags of a scope as the contract names them.
+pub fn names(scope: Scope) -> Vec<&'static str> {
+    let flags = [
+        (Scope::INFO_HASH, "info-hash"),
+        (Scope::ADDRESS, "address"),
+        (Scope::CLIENT, "client"),
+        (Scope::CREDENTIAL, "credential"),
+        (Scope::EVENT, "event"),
+        (Scope::TRANSPORT, "transport"),
+        (Scope::PEER_ID, "peer-id"),
+        (Scope::PORT, "port"),
+        (Scope::ROLE, "role"),
+    ];
+    flags.into_iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| name).collect()
+}
+
+/// What a hook changes, by the names of the answer.
+pub fn changes(asked: &Changes) -> Map<String, Value> {
+    let Changes { any, failure, retry: again, warning, interval, min_interval, .. } = asked;
+    let mut map = Map::new();
+    if !any {
+        return map;
+    }
+    let mut add = |name: &str, value: Option<Value>| {
+        map.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    let addresses = |list: &Vec<_>| {
+        (!list.is_empty()).then(|| json!(list.iter().map(ToString::to_string).collect::<Vec<_>>()))
+    };
+    let attributes = &asked.attributes;
+    add("failure_reason", failure.as_ref().map(|text| json!(text)));
+    add("retry_in", again.map(retry));
+    add("warning_message", warning.as_ref().map(|text| json!(text)));
+    add("interval", interval.map(|seconds| json!(seconds)));
+    add("min_interval", min_interval.map(|seconds| json!(seconds)));
+    add("num_want", asked.num_want.map(|count| json!(count)));
+    add("peers_first", addresses(&asked.first));
+    add("peers_mixed", addresses(&asked.mixed));
+    add("label", asked.locality.map(|at| json!(format!("{:016x}", at.label))));
+    add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
+    add("hidden", asked.hidden.then_some(json!(true)));
+    map
+}

@@ -1,0 +1,243 @@
+//! Compiling, which is the work of strangers' choosing: in a process of its own, with a budget.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, send};
+
+use crate::policy::component::artifact::Artifact;
+use crate::policy::component::engine;
+use crate::policy::component::footprint::Sizes;
+use crate::process;
+
+/// Where components are compiled.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// In this process, without a budget: for tests and benches, which know what they compile.
+    InProcess,
+    /// In a process of its own: this program, which [`Order::carry_out`]s the command
+    /// [`Order::COMMAND`].
+    Child(PathBuf),
+}
+
+/// What a child is to do: compile the component on its standard input to its standard output.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Order {
+    /// Bytes of memory that this may take.
+    #[arg(long)]
+    memory: u64,
+    /// Seconds on the processor that this may take.
+    #[arg(long)]
+    seconds: u64,
+    /// Have the code count its fuel.
+    #[arg(long)]
+    fuel: bool,
+}
+
+/// Why there is no compiled component.
+#[derive(Debug, thiserror::Error)]
+pub enum Uncompiled {
+    /// What the compiler says of the component.
+    #[error("{0}")]
+    Invalid(String),
+    #[error(
+        "takes more than {seconds} s of processor time to compile, where {} KiB of code ought to do \
+         with less",
+        code.div_ceil(1024)
+    )]
+    Time { seconds: u64, code: u64 },
+    #[error(
+        "takes more than {} MiB of memory to compile, where {} KiB of code ought to do with less",
+        memory >> 20,
+        code.div_ceil(1024)
+    )]
+    Memory { memory: u64, code: u64 },
+    /// The compiler did not end as it should.
+    #[error("is more than the compiler can take: {0}")]
+    Crash(String),
+    #[error("cannot be compiled here: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The exit code for a component that is not valid.
+const INVALID: u8 = 1;
+/// The exit code where input, output or the budget is not to be had (`EX_OSERR` of sysexits.h).
+const BROKEN: u8 = 71;
+const MIB: u64 = 1 << 20;
+/// Bytes of what a child says that are shown.
+const SAID: usize = 4096;
+
+impl Compiler {
+    /// Compiles a component as [`engine::settings`] say.
+    pub fn compile(&self, wasm: &[u8], sizes: &Sizes, fuel: bool) -> Result<Artifact, Uncompiled> {
+        match self {
+            Self::InProcess => compile(wasm, fuel),
+            Self::Child(program) => {
+                Order::of(sizes, wasm.len(), fuel).give(program, wasm, sizes.code)
+            }
+        }
+    }
+}
+
+impl Order {
+    /// The hidden command of `karuta`.
+    pub const COMMAND: &str = "compile";
+
+    /// The budget of a component: what real ones take, several times over. In a debug build that is
+    /// 4 s and 34 MiB for each MiB of code, and in a release a third of the time.
+    fn of(sizes: &Sizes, length: usize, fuel: bool) -> Self {
+        let for_code = 96 * MIB + 48 * sizes.code;
+        // What else is in it is copied a few times.
+        let memory = (for_code + 4 * length as u64).min(for_code.max(512 * MIB));
+        let seconds = 5 + (10 * sizes.code).div_ceil(MIB);
+        Self { memory, seconds, fuel }
+    }
+
+    /// Has a process compile, and waits for it.
+    fn give(&self, program: &Path, wasm: &[u8], code: u64) -> Result<Artifact, Uncompiled> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let Self { memory, seconds, fuel } = self;
+        let child = Command::new(program)
+            .arg(Self::COMMAND)
+            .args([format!("--memory={memory}"), format!("--seconds={seconds}")])
+            .args(fuel.then_some("--fuel"))
+            // Nothing in it is of use to a compiler, and some of it may be secret.
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // It reads all before it writes. Where it has ended, its status says why.
+        let _ = send_all(&ours, wasm);
+        drop(ours);
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(Artifact::of_child(output.stdout));
+        }
+        let said = &output.stderr[..output.stderr.len().min(SAID)];
+        Err(self.failure(output.status, String::from_utf8_lossy(said).trim(), code))
+    }
+
+    fn failure(&self, status: ExitStatus, said: &str, code: u64) -> Uncompiled {
+        // As Rust's allocator and the kernel say it.
+        let short = ["memory allocation of", "Cannot allocate memory"];
+        if short.iter().any(|text| said.contains(text)) {
+            return Uncompiled::Memory { memory: self.memory, code };
+        }
+        let signal = status.signal().map(Signal::try_from);
+        match (status.code().map(u8::try_from), signal) {
+            (Some(Ok(INVALID)), _) => Uncompiled::Invalid(said.to_owned()),
+            (Some(Ok(BROKEN)), _) => Uncompiled::System(io::Error::other(said.to_owned())),
+            (_, Some(Ok(Signal::SIGXCPU))) => Uncompiled::Time { seconds: self.seconds, code },
+            _ => {
+                let line = said.lines().next().unwrap_or_default();
+                Uncompiled::Crash(format!("{status} {line}").trim().to_owned())
+            }
+        }
+    }
+
+    /// Compiles, in the process that was started to do so.
+    pub fn carry_out(&self) -> ExitCode {
+        match self.compile() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Uncompiled::Invalid(text)) => {
+                eprintln!("{text}");
+                ExitCode::from(INVALID)
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(BROKEN)
+            }
+        }
+    }
+
+    fn compile(&self) -> Result<(), Uncompiled> {
+        process::stand_back();
+        process::confine(self.memory, self.seconds).map_err(io::Error::from)?;
+        let mut wasm = Vec::new();
+        io::stdin().read_to_end(&mut wasm)?;
+        let artifact = compile(&wasm, self.fuel)?;
+        io::stdout().write_all(artifact.bytes())?;
+        Ok(())
+    }
+}
+
+fn compile(wasm: &[u8], fuel: bool) -> Result<Artifact, Uncompiled> {
+    let engine = wasmtime::Engine::new(&engine::settings(fuel));
+    let artifact = engine.and_then(|engine| Artifact::compile(&engine, wasm));
+    artifact.map_err(|error| Uncompiled::Invalid(format!("{error:#}")))
+}
+
+/// Sends all of it; where nobody reads any more, that is an error and no signal.
+fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Err(nix::Error::EINTR) => {}
+            sent => bytes = &bytes[sent?..],
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: Order = Order { memory: 7 << 20, seconds: 3, fuel: false };
+
+    #[test]
+    fn however_a_child_ends_that_is_said() {
+        let said = |status, said: &str| {
+            ORDER.failure(ExitStatus::from_raw(status), said, 2048).to_string()
+        };
+        let exit = |code: u8| i32::from(code) << 8;
+        assert_eq!(said(exit(INVALID), "wrong type"), "wrong type");
+        assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled here: no limits");
+        assert_eq!(
+            said(Signal::SIGXCPU as i32, ""),
+            "takes more than 3 s of processor time to compile, where 2 KiB of code ought to do with \
+             less"
+        );
+        assert_eq!(
+            said(Signal::SIGABRT as i32, "memory allocation of 80 bytes failed"),
+            "takes more than 7 MiB of memory to compile, where 2 KiB of code ought to do with less"
+        );
+        let crash = said(Signal::SIGSEGV as i32, "thread main has overflowed its stack\nnote");
+        assert!(crash.starts_with("is more than the compiler can take: signal: 11"), "{crash}");
+        assert!(crash.ends_with("thread main has overflowed its stack"), "{crash}");
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_is_no_end() {
+        // More than a socket holds.
+        let refused = ORDER.give(Path::new("/bin/false"), &[0; 4 << 20], 0);
+        assert!(matches!(refused, Err(Uncompiled::Invalid(said)) if said.is_empty()));
+    }
+
+    #[test]
+    fn without_a_program_nothing_is_compiled() {
+        let Err(failure) = ORDER.give(Path::new("/nonexistent/karuta"), b"", 0) else { panic!() };
+        assert!(matches!(failure, Uncompiled::System(_)));
+    }
+
+    #[test]
+    fn the_budget_follows_the_code() {
+        let budget = |mib: u64, code: u64| {
+            let sizes = Sizes { code: code * MIB, ..Sizes::default() };
+            let Order { memory, seconds, .. } = Order::of(&sizes, (mib * MIB) as usize, false);
+            (memory / MIB, seconds)
+        };
+        assert_eq!(budget(0, 0), (96, 5));
+        // About what Python and JavaScript bring.
+        assert_eq!(budget(18, 6), (456, 65));
+        assert_eq!(budget(12, 8), (512, 85));
+        // Data is not compiled, and much of it does no good.
+        assert_eq!(budget(200, 0), (512, 5));
+        assert_eq!(budget(60, 30), (1536, 305));
+    }
+}

@@ -1,0 +1,162 @@
+//! The wasmtime engine that all policies share, and its clock.
+
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
+
+use super::artifact::Artifacts;
+use super::compiler::{Compiler, Uncompiled};
+use super::footprint::Sizes;
+use crate::policy::imports::call::Account;
+use crate::policy::imports::state::{self, State};
+
+/// How often a call that is under way looks at the clock.
+const TICK: Duration = Duration::from_millis(2);
+/// Bytes of stack that WebAssembly may use; threads that call policies need more than that.
+const WASM_STACK: usize = 512 * 1024;
+/// Bytes of stack for a thread that calls policies.
+pub const THREAD_STACK: usize = 4 * 1024 * 1024;
+/// A call ends after so many times its deadline on the wall clock, and not before `PATIENCE`.
+const WALL_FACTOR: u32 = 10;
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Compiles, links and clocks components.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+    compiler: Compiler,
+    /// Whether the code counts the fuel that it takes.
+    fuel: bool,
+    artifacts: Option<Artifacts>,
+    /// Whether the clock runs: from the first component on.
+    clock: Mutex<bool>,
+}
+
+/// The engine does not work on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(String);
+
+impl From<wasmtime::Error> for EngineError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+impl Engine {
+    /// Makes the engine. What it compiles is kept in `artifacts`.
+    pub fn new(compiler: Compiler, artifacts: Option<Artifacts>) -> Result<Self, EngineError> {
+        Ok(Self::build(compiler, false, artifacts)?)
+    }
+
+    /// Makes an engine whose code counts the fuel that it takes, and is slower for it: to measure
+    /// with, not to serve.
+    pub fn counting_fuel(
+        compiler: Compiler,
+        artifacts: Option<Artifacts>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self::build(compiler, true, artifacts)?)
+    }
+
+    fn build(
+        compiler: Compiler,
+        fuel: bool,
+        artifacts: Option<Artifacts>,
+    ) -> wasmtime::Result<Self> {
+        let engine = wasmtime::Engine::new(&settings(fuel))?;
+        let mut linker = Linker::new(&engine);
+        state::link(&mut linker)?;
+        Ok(Self { engine, linker, compiler, fuel, artifacts, clock: Mutex::default() })
+    }
+
+    /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
+    pub fn compile(
+        &self,
+        wasm: &[u8],
+        digest: &[u8; 32],
+        sizes: &Sizes,
+    ) -> Result<Component, Uncompiled> {
+        self.start_clock()?;
+        let artifacts = self.artifacts.as_ref();
+        if let Some(kept) = artifacts.and_then(|artifacts| artifacts.kept(&self.engine, digest)) {
+            return Ok(kept);
+        }
+        let artifact = self.compiler.compile(wasm, sizes, self.fuel)?;
+        let component = artifact.load(&self.engine);
+        let component = component.map_err(|error| Uncompiled::Crash(format!("{error:#}")))?;
+        if let Some(artifacts) = artifacts {
+            artifacts.keep(&self.engine, digest, &artifact);
+        }
+        Ok(component)
+    }
+
+    /// Starts the thread of the clock, which ends with the engine.
+    fn start_clock(&self) -> std::io::Result<()> {
+        let mut started = self.clock.lock();
+        if !std::mem::replace(&mut *started, true) {
+            let weak = self.engine.weak();
+            std::thread::Builder::new().name("policy-clock".into()).spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(TICK);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    pub fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+}
+
+/// How components are compiled, and run.
+pub fn settings(fuel: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .consume_fuel(fuel)
+        .max_wasm_stack(WASM_STACK)
+        .wasm_memory64(false)
+        .cranelift_opt_level(OptLevel::Speed);
+    config
+}
+
+impl Account {
+    fn now() -> Self {
+        let processor =
+            clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+        Self { processor, wall: Instant::now() }
+    }
+}
+
+/// Has the store end calls that are over their deadline.
+///
+/// A deadline is time on the processor, so that a busy machine fails nobody. The first tick that
+/// falls into a call opens its account; a call without a tick reads no clock.
+pub fn watch(store: &mut Store<State>) {
+    // Of an engine that counts fuel no call runs out of it; any other refuses it.
+    let _ = store.set_fuel(u64::MAX);
+    store.epoch_deadline_callback(|mut context| {
+        let state = context.data_mut();
+        let interrupt = state.interrupt();
+        let call = &mut state.call;
+        let now = Account::now();
+        let start = *call.account.get_or_insert(now);
+        let on_processor = now.processor.saturating_sub(start.processor);
+        let on_wall = now.wall.duration_since(start.wall);
+        call.overdue = on_processor >= call.deadline
+            || on_wall >= (call.deadline * WALL_FACTOR).max(PATIENCE)
+            || interrupt.is_some_and(|at| now.wall >= at);
+        Ok(if call.overdue { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+    });
+}

@@ -1,0 +1,14 @@
+//! From a file to a component that is compiled and linked; or why it is none for this host.
+
+mod artifact;
+pub mod compiler;
+pub mod engine;
+mod footprint;
+mod link;
+mod refusal;
+
+pub use artifact::Artifacts;
+pub use compiler::{Compiler, Order};
+pub use engine::{Engine, EngineError, THREAD_STACK};
+pub use link::{Code, compile, link, look, read};
+pub use refusal::{Refusal, recognise};

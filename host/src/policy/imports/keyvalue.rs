@@ -1,0 +1,58 @@
+//! `karuta:policy/keyvalue`: counters and values that all instances of a policy share.
+
+use std::sync::Arc;
+
+use wasmtime::component::HasData;
+
+use super::clock::Clock;
+use crate::policy::contract::bindings::imports::keyvalue::Host;
+use crate::policy::shared::keyvalues::Store;
+
+/// What an instance has of its policy's storage.
+pub struct Storage {
+    pub store: Arc<Store>,
+    /// Bytes that the store may hold, as this instance's configuration says.
+    pub limit: u64,
+}
+
+/// The key-values of the policy.
+pub struct View<'a> {
+    pub storage: &'a Storage,
+    pub clock: &'a Clock,
+}
+
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+impl Host for View<'_> {
+    fn get(&mut self, key: Vec<u8>) -> Option<Vec<u8>> {
+        self.storage.store.get(&key, self.clock.now())
+    }
+
+    fn put(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        ttl_seconds: Option<u32>,
+    ) -> Result<(), String> {
+        let Storage { store, limit } = self.storage;
+        let put = store.put(&key, &value, ttl_seconds, *limit, self.clock.now());
+        put.map_err(|refused| refused.to_string())
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.storage.store.delete(&key);
+    }
+
+    fn increment(
+        &mut self,
+        key: Vec<u8>,
+        delta: i64,
+        ttl_seconds: Option<u32>,
+    ) -> Result<i64, String> {
+        let Storage { store, limit } = self.storage;
+        let sum = store.increment(&key, delta, ttl_seconds, *limit, self.clock.now());
+        sum.map_err(|refused| refused.to_string())
+    }
+}

@@ -1,0 +1,146 @@
+//! `karuta:policy/locality`: where peers are, and the plans by which they are picked.
+
+use std::sync::{Arc, OnceLock};
+
+use karuta_swarm::{self as swarm, Locality, PlanId};
+use wasmtime::component::HasData;
+
+use super::log::Sink;
+use crate::exchange::Changes;
+use crate::policy::contract::bindings::imports::locality::{Host, Order, Plan};
+use crate::policy::contract::bindings::imports::log::Level;
+
+/// Plans that one policy may define.
+const MOST_PLANS: usize = 64;
+
+/// A plan that a policy has defined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Planned {
+    plan: swarm::Plan,
+    id: PlanId,
+}
+
+/// What one instance knows of the plans of its policy.
+pub enum Plans {
+    /// `init` is under way, and has defined these.
+    Open(Vec<swarm::Plan>),
+    Settled(Arc<[Planned]>),
+}
+
+impl Plans {
+    /// Ends `init`. The first instance of a plugin, its trial, settles what the plans are.
+    ///
+    /// # Errors
+    ///
+    /// A text, where another instance has defined others.
+    pub fn settle(&mut self, of_plugin: &OnceLock<Arc<[Planned]>>) -> Result<(), String> {
+        let Self::Open(mine) = self else {
+            return Ok(());
+        };
+        let settled = of_plugin.get_or_init(|| {
+            mine.iter().map(|&plan| Planned { plan, id: PlanId::unused() }).collect()
+        });
+        if !settled.iter().map(|planned| &planned.plan).eq(mine.iter()) {
+            return Err("defines other plans than another instance of it did".to_owned());
+        }
+        *self = Self::Settled(settled.clone());
+        Ok(())
+    }
+
+    fn define(&mut self, plan: &Plan) -> Result<u32, String> {
+        let Self::Open(plans) = self else {
+            return Err("plans can be defined in `init` only".to_owned());
+        };
+        if plans.len() == MOST_PLANS {
+            return Err(format!("a policy may define {MOST_PLANS} plans"));
+        }
+        let order = match plan.order {
+            Order::NearFirst => swarm::Order::NearFirst,
+            Order::RoleFirst => swarm::Order::RoleFirst,
+        };
+        let plan = swarm::Plan::new(&plan.prefixes, order, plan.far_percent);
+        plans.push(plan.map_err(|error| error.to_string())?);
+        Ok(plans.len() as u32 - 1)
+    }
+
+    fn find(&self, plan: u32) -> Option<Planned> {
+        match self {
+            Self::Open(_) => None,
+            Self::Settled(plans) => plans.get(plan as usize).copied(),
+        }
+    }
+}
+
+/// The plans of one instance, and the answer in the making.
+pub struct View<'a> {
+    pub plans: &'a mut Plans,
+    pub changes: &'a mut Changes,
+    pub log: &'a Sink,
+}
+
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+impl Host for View<'_> {
+    fn define(&mut self, plan: Plan) -> Result<u32, String> {
+        self.plans.define(&plan)
+    }
+
+    fn assign(&mut self, label: u64, plan: u32) {
+        let Some(Planned { plan, id }) = self.plans.find(plan) else {
+            let message = format!("locality.assign: there is no plan {plan}");
+            return self.log.write(Level::Warn, message);
+        };
+        self.changes.any = true;
+        self.changes.locality = Some(Locality { label, plan, id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(prefixes: &[u8], far_percent: u8) -> Plan {
+        Plan { prefixes: prefixes.to_vec(), order: Order::NearFirst, far_percent }
+    }
+
+    #[test]
+    fn plans_are_defined_in_init_only_and_checked() {
+        let mut plans = Plans::Open(Vec::new());
+        assert_eq!(plans.define(&plan(&[26, 22, 16], 10)), Ok(0));
+        assert_eq!(plans.define(&plan(&[64], 0)), Ok(1));
+        assert!(plans.define(&plan(&[65], 0)).is_err());
+        assert!(plans.define(&plan(&[64], 101)).is_err());
+        assert!(plans.find(0).is_none());
+        plans.settle(&OnceLock::new()).unwrap();
+        assert!(plans.define(&plan(&[8], 0)).is_err());
+        assert!(plans.find(1).is_some() && plans.find(2).is_none());
+        let mut many = Plans::Open(Vec::new());
+        for _ in 0..MOST_PLANS {
+            many.define(&plan(&[8], 0)).unwrap();
+        }
+        assert!(many.define(&plan(&[8], 0)).is_err());
+    }
+
+    #[test]
+    fn all_instances_have_the_plans_of_the_first() {
+        let of_plugin = OnceLock::new();
+        let defined = |prefixes: &[&[u8]]| {
+            let mut plans = Plans::Open(Vec::new());
+            for prefixes in prefixes {
+                plans.define(&plan(prefixes, 0)).unwrap();
+            }
+            plans.settle(&of_plugin).map(|()| plans.find(0))
+        };
+        let first = defined(&[&[8], &[16]]);
+        assert!(first.as_ref().unwrap().is_some());
+        assert_eq!(defined(&[&[8], &[16]]), first);
+        assert!(defined(&[&[8]]).is_err());
+        assert!(defined(&[&[16], &[8]]).is_err());
+        let mut another = Plans::Open(Vec::new());
+        another.define(&plan(&[8], 0)).unwrap();
+        another.settle(&OnceLock::new()).unwrap();
+        assert_ne!(another.find(0), first.unwrap());
+    }
+}

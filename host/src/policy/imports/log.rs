@@ -1,0 +1,71 @@
+//! `karuta:policy/log`, and what a plugin writes to its standard output: into the host's log, with
+//! bounds on the length of a line and on the lines a second.
+
+use std::sync::Arc;
+
+use wasmtime::component::HasData;
+
+use crate::policy::contract::bindings::imports::log::{Host, Level};
+use crate::policy::shared::allowance::Allowance;
+use crate::text::cut;
+
+/// Where the lines of one instance go.
+#[derive(Clone)]
+pub struct Sink {
+    policy: Arc<str>,
+    allowance: Arc<Allowance>,
+}
+
+impl Sink {
+    pub fn new(policy: &Arc<str>, allowance: &Arc<Allowance>) -> Self {
+        Self { policy: policy.clone(), allowance: allowance.clone() }
+    }
+
+    pub fn write(&self, level: Level, message: String) {
+        if !enabled(level) {
+            return;
+        }
+        let Some(suppressed) = self.allowance.take() else { return };
+        let policy = &*self.policy;
+        if suppressed > 0 {
+            tracing::warn!(policy, lines = suppressed, "log lines of a plugin left out");
+        }
+        let message = cut(message);
+        match level {
+            Level::Trace => tracing::trace!(target: "plugin", policy, "{message}"),
+            Level::Debug => tracing::debug!(target: "plugin", policy, "{message}"),
+            Level::Info => tracing::info!(target: "plugin", policy, "{message}"),
+            Level::Warn => tracing::warn!(target: "plugin", policy, "{message}"),
+            Level::Error => tracing::error!(target: "plugin", policy, "{message}"),
+        }
+    }
+}
+
+fn enabled(level: Level) -> bool {
+    match level {
+        Level::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+        Level::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        Level::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+    }
+}
+
+/// The log, as far as one policy may write to it.
+pub struct View<'a> {
+    pub log: &'a Sink,
+}
+
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+impl Host for View<'_> {
+    fn enabled(&mut self, level: Level) -> bool {
+        enabled(level)
+    }
+
+    fn write(&mut self, level: Level, message: String) {
+        self.log.write(level, message);
+    }
+}

@@ -1,0 +1,214 @@
+//! A plugin as the configuration names it: read, verified, compiled, linked, and ready to make
+//! instances.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::error::LoadCause;
+use crate::config;
+use crate::data;
+use crate::fetch::Client;
+use crate::metrics::plugin::Series;
+use crate::policy::component::{self, Code, Engine};
+use crate::policy::imports::clock::Clock;
+use crate::policy::imports::http::{Allowed, Carrier};
+use crate::policy::imports::locality::Planned;
+use crate::policy::shared::allowance::Allowance;
+use crate::policy::shared::estate::Estate;
+use crate::policy::shared::keyvalues::Store;
+use crate::policy::shared::ledger::Ledger;
+use crate::policy::shared::publications::Publications;
+use crate::policy::shared::shutdown::Shutdown;
+use crate::policy::shared::tracker::TrackerView;
+use crate::watch::Stamp;
+
+/// Everything that the instances of one plugin have in common.
+pub struct Plugin {
+    pub name: Arc<str>,
+    pub file: PathBuf,
+    /// The file as it was when it was read.
+    pub stamp: Stamp,
+    pub identity: Identity,
+    pub tracker: TrackerView,
+    pub data: data::Sources,
+    pub code: Arc<Code>,
+    /// That of the machine, but in trials without a tracker.
+    pub clock: Clock,
+    /// What the fixed sequence of a policy without randomness begins with; 0: its own.
+    pub seed: u64,
+    /// The key-values and the series of the policy, which the next version of it takes over.
+    pub store: Arc<Store>,
+    pub series: Arc<Series>,
+    /// What its observer was told last of each peer, handed on likewise.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// What its control instance hands to the workers.
+    pub publications: Arc<Publications>,
+    /// What its control instance may ask; `None`: nothing.
+    pub http: Option<Arc<dyn Carrier>>,
+    /// The series of trials, which nobody sees.
+    pub trial_series: Arc<Series>,
+    /// The lines that it may write to the log.
+    pub allowance: Arc<Allowance>,
+    pub shutdown: Arc<Shutdown>,
+    /// What its trial defined.
+    pub plans: OnceLock<Arc<[Planned]>>,
+}
+
+/// What makes a plugin another one: where any of it changes, its instances are made anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// SHA-256 of the file.
+    pub digest: [u8; 32],
+    /// The policy's `config`, as JSON.
+    pub config: String,
+    pub limits: config::PolicyLimits,
+    pub allow: config::Allow,
+    pub credential: Arc<[config::CredentialRule]>,
+    /// In the order of their names.
+    pub data: Vec<data::Definition>,
+    /// What a policy may set, from the configuration of the tracker.
+    pub max_interval: u32,
+    pub max_num_want: u32,
+}
+
+impl Plugin {
+    /// Reads, verifies, compiles and links the plugin of a policy, or takes the earlier one where
+    /// nothing of it has changed. No code of it runs.
+    pub fn load(
+        engine: &Engine,
+        estate: &Estate,
+        policy: &config::Policy,
+        tracker: &TrackerView,
+        opening: &data::Opening,
+        earlier: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, LoadCause> {
+        let name: Arc<str> = policy.name.as_str().into();
+        let (stamp, bytes) = component::read(&policy.plugin).map_err(LoadCause::Read)?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        if policy.sha256.is_some_and(|pin| pin != digest) {
+            return Err(LoadCause::Digest(digest));
+        }
+        let identity = Identity {
+            digest,
+            config: policy.config.to_string(),
+            limits: policy.limits,
+            allow: policy.allow.clone(),
+            credential: policy.credential.clone().into(),
+            data: definitions(&name, policy),
+            max_interval: tracker.max_interval,
+            max_num_want: tracker.max_num_want,
+        };
+        if let Some(same) = earlier.filter(|earlier| earlier.identity == identity) {
+            return Ok(same.clone());
+        }
+        let code = match earlier.filter(|earlier| earlier.identity.digest == digest) {
+            Some(same) => same.code.clone(),
+            None => {
+                let (component, footprint) =
+                    component::compile(engine, &bytes, &digest).map_err(LoadCause::Compile)?;
+                let code = component::link(engine, &component, footprint);
+                Arc::new(code.map_err(LoadCause::Link)?)
+            }
+        };
+        let sources = earlier.map_or(&[][..], |earlier| &earlier.data);
+        let data = data::open(&identity.data, opening, sources)
+            .map_err(|(name, reason)| LoadCause::Data { name, reason })?;
+        let http = http(&identity.allow);
+        let file = policy.plugin.clone();
+        let of_component = format!("{name} {}", hex::encode(digest)).into();
+        Ok(Arc::new(Self {
+            data,
+            file,
+            stamp,
+            identity,
+            tracker: tracker.clone(),
+            code,
+            clock: Clock::default(),
+            seed: 0,
+            store: estate.stores.of(&name),
+            series: estate.series.of(&name),
+            ledger: estate.ledgers.of(&name),
+            publications: estate.publications.of(&of_component),
+            http,
+            trial_series: estate.series.hidden(&name),
+            allowance: estate.allowances.of(&name),
+            shutdown: estate.shutdown.clone(),
+            plans: OnceLock::new(),
+            name,
+        }))
+    }
+
+    /// Whether peers are picked by plans of it.
+    pub fn has_plans(&self) -> bool {
+        self.plans.get().is_some_and(|plans| !plans.is_empty())
+    }
+
+    /// Grows with each new version of any of its data, and with each publication.
+    pub fn data_version(&self) -> u64 {
+        self.data.iter().map(|source| source.number()).sum::<u64>() + self.publications.number()
+    }
+
+    /// Grows with each new version of what workers have in their memory: raw data and
+    /// publications.
+    pub fn fed_version(&self) -> u64 {
+        self.raw_version() + self.publications.number()
+    }
+
+    /// Grows with each new version of its raw data, which control instances have in their memory.
+    pub fn raw_version(&self) -> u64 {
+        self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
+    }
+
+    /// Whether data is missing that the configuration requires.
+    pub fn lacks_data(&self) -> bool {
+        self.data.iter().any(|source| source.is_missing())
+    }
+
+    /// Whether it must have raw data before it may decide.
+    pub fn requires_raw(&self) -> bool {
+        self.data.iter().any(|source| source.is_raw() && source.definition().required)
+    }
+
+    /// Forgets data that comes from disk, which another version of the plugin may have left;
+    /// `false`: there is none.
+    pub fn forget_kept(&self) -> bool {
+        let forgotten = self.data.iter().filter(|source| source.is_raw() && source.forget_kept());
+        forgotten.count() > 0
+    }
+}
+
+fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition> {
+    let define = |(source, key): (&String, &config::DataSource)| data::Definition {
+        policy: name.clone(),
+        name: source.as_str().into(),
+        origin: origin(key),
+        format: key.format,
+        max_size: key.max_size,
+        required: key.required,
+    };
+    policy.data.iter().map(define).collect()
+}
+
+fn http(allow: &config::Allow) -> Option<Arc<dyn Carrier>> {
+    let allowed = Allowed(allow.http.clone());
+    (!allowed.0.is_empty()).then(|| Arc::new(Client::new(allowed)) as Arc<dyn Carrier>)
+}
+
+fn origin(key: &config::DataSource) -> data::Origin {
+    match (&key.file, &key.url) {
+        (Some(file), _) => data::Origin::File(file.clone()),
+        (None, Some(url)) => data::Origin::Url(data::Remote {
+            url: url.clone(),
+            every: key.every.unwrap_or(data::EVERY),
+            timeout: key.timeout.unwrap_or(data::TIMEOUT),
+            headers: key.headers.clone(),
+            insecure: key.insecure,
+            max_age: key.max_age,
+        }),
+        // The configuration is refused where there is neither.
+        (None, None) => data::Origin::File(PathBuf::new()),
+    }
+}

@@ -1,0 +1,33 @@
+//! What one version of a policy hands on to the next.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::allowance::Allowance;
+use super::keyvalues::Store;
+use super::ledger::Ledger;
+use super::named::Named;
+use super::publications::Publications;
+use super::shutdown::Shutdown;
+use crate::metrics::plugin::Registry;
+
+/// What the policies of a tracker keep beyond a reload, by name.
+#[derive(Default)]
+pub struct Estate {
+    pub stores: Named<Store>,
+    pub ledgers: Named<Mutex<Ledger>>,
+    /// By the policy's name and the component's digest.
+    pub publications: Named<Publications>,
+    pub series: Arc<Registry>,
+    pub allowances: Named<Allowance>,
+    /// Ends the control instances of all policies.
+    pub shutdown: Arc<Shutdown>,
+}
+
+impl Estate {
+    /// Makes an estate whose policies count in `series`.
+    pub fn new(series: Arc<Registry>) -> Self {
+        Self { series, ..Self::default() }
+    }
+}

@@ -1,0 +1,162 @@
+//! The way to a control instance: outcomes in a bounded queue, and orders that wait behind none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver as Queue, SyncSender, sync_channel};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::policy::shared::outcome::Outcome;
+
+/// Outcomes that wait for their observer, and bytes of them.
+const OUTCOMES: usize = 16 * 1024;
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// `None` only wakes.
+type Message = Option<Box<Outcome>>;
+
+/// Where outcomes and orders are put in. Never waits.
+#[derive(Clone)]
+pub struct Sender {
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// Where they are taken out.
+pub struct Receiver {
+    queue: Queue<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    bytes: AtomicUsize,
+    orders: Mutex<Orders>,
+}
+
+/// What a control thread is to do beside what it does anyway.
+#[derive(Clone, Copy, Default)]
+pub struct Orders {
+    /// Tick so often from now on.
+    pub every: Option<Duration>,
+    /// Call the observer once more, and end.
+    pub end: bool,
+}
+
+/// Makes an inbox, with its two ends.
+pub fn inbox() -> (Sender, Receiver) {
+    let (sender, queue) = sync_channel(OUTCOMES);
+    let shared = Arc::<Shared>::default();
+    (Sender { queue: sender, shared: shared.clone() }, Receiver { queue, shared })
+}
+
+impl Sender {
+    /// Puts in an outcome; `false`: there is no room.
+    pub fn tell(&self, outcome: Outcome) -> bool {
+        let size = outcome.size();
+        // Others may come between; the bound is as exact as it needs to be.
+        if self.shared.bytes.load(Relaxed) + size > BYTES {
+            return false;
+        }
+        self.shared.bytes.fetch_add(size, Relaxed);
+        let taken = self.queue.try_send(Some(outcome.into())).is_ok();
+        if !taken {
+            self.shared.bytes.fetch_sub(size, Relaxed);
+        }
+        taken
+    }
+
+    /// Gives an order, which is seen before the next call.
+    pub fn order(&self, order: impl FnOnce(&mut Orders)) {
+        order(&mut self.shared.orders.lock());
+        self.wake();
+    }
+
+    /// Has the other end look about.
+    pub fn wake(&self) {
+        // Whoever has a full queue before it does not wait.
+        let _ = self.queue.try_send(None);
+    }
+
+    /// Whether both are of one inbox.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Receiver {
+    /// Waits for an outcome, until somebody wakes it or the time is over.
+    pub fn wait(&self, time: Duration) -> Option<Box<Outcome>> {
+        self.queue.recv_timeout(time).ok().and_then(|message| self.take(message))
+    }
+
+    /// The next outcome that is there.
+    pub fn next(&self) -> Option<Box<Outcome>> {
+        self.queue.try_iter().find_map(|message| self.take(message))
+    }
+
+    /// The orders that were given since this was last asked; to end is for good.
+    pub fn orders(&self) -> Orders {
+        let mut orders = self.shared.orders.lock();
+        Orders { every: orders.every.take(), end: orders.end }
+    }
+
+    fn take(&self, message: Message) -> Message {
+        if let Some(outcome) = &message {
+            self.shared.bytes.fetch_sub(outcome.size(), Relaxed);
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Exchange;
+    use crate::policy::contract::Verdict;
+
+    fn outcome(bytes: usize) -> Outcome {
+        let mut outcome = Outcome::new(&Exchange::default(), &[], Verdict::Next);
+        outcome.attributes.push((String::new(), "x".repeat(bytes)));
+        outcome
+    }
+
+    fn fill(sender: &Sender, bytes: usize) -> usize {
+        (0..).take_while(|_| sender.tell(outcome(bytes))).count()
+    }
+
+    #[test]
+    fn it_is_full_by_number_and_by_bytes() {
+        let (sender, receiver) = inbox();
+        assert_eq!(fill(&sender, 0), OUTCOMES);
+        assert!(receiver.next().is_some());
+        assert_eq!(fill(&sender, 0), 1);
+        while receiver.next().is_some() {}
+        let few = fill(&sender, 1024 * 1024);
+        assert!((14..16).contains(&few), "{few}");
+        while receiver.next().is_some() {}
+        assert_eq!(fill(&sender, 1024 * 1024), few, "what was taken out does not count");
+    }
+
+    #[test]
+    fn orders_do_not_wait_behind_outcomes() {
+        let (sender, receiver) = inbox();
+        fill(&sender, 0);
+        sender.order(|orders| orders.every = Some(Duration::from_secs(1)));
+        sender.order(|orders| orders.end = true);
+        let orders = receiver.orders();
+        assert_eq!((orders.every, orders.end), (Some(Duration::from_secs(1)), true));
+        let orders = receiver.orders();
+        assert_eq!((orders.every, orders.end), (None, true));
+    }
+
+    #[test]
+    fn whoever_waits_is_woken() {
+        let (sender, receiver) = inbox();
+        let waiting =
+            std::thread::spawn(move || receiver.wait(Duration::from_secs(3600)).is_none());
+        sender.wake();
+        assert!(waiting.join().unwrap());
+    }
+}

@@ -1,0 +1,128 @@
+//! How an announce ended, as observers are told.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use karuta_bittorrent::{Event, InfoHash, PeerId};
+
+use crate::config::CredentialRule;
+use crate::exchange::Exchange;
+use crate::policy::contract::bindings::hooks::observer;
+use crate::policy::contract::bindings::imports::types;
+use crate::policy::contract::{Verdict, values};
+
+/// Bytes of a credential that observers are shown, and by which verdicts are remembered; to both a
+/// longer one is none.
+pub const LONGEST_CREDENTIAL: usize = 4096;
+
+/// How an announce ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub announce: types::Announce,
+    pub info_hash: InfoHash,
+    pub peer: SocketAddr,
+    pub peer_id: PeerId,
+    pub event: Event,
+    pub credential: Option<String>,
+    pub attributes: Vec<(String, String)>,
+    pub verdict: Verdict,
+    pub decided_by: Option<Arc<str>>,
+    pub left: Option<u64>,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub unix_ms: u64,
+    pub at: Instant,
+}
+
+/// What has changed since the same peer's previous announce of the same swarm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Difference {
+    pub uploaded: u64,
+    pub downloaded: u64,
+    /// `None`: there was none.
+    pub seconds: Option<u32>,
+}
+
+impl Outcome {
+    /// `rules` are those of the policy that is told.
+    pub fn new(exchange: &Exchange, rules: &[CredentialRule], verdict: Verdict) -> Self {
+        let Exchange { request, answer, now, .. } = exchange;
+        let credential = request.credential(rules).filter(|text| text.len() <= LONGEST_CREDENTIAL);
+        let credential = credential.map(Cow::into_owned);
+        let announce = &request.announce;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            announce: values::announce(request, answer.num_want, credential.is_some()),
+            info_hash: announce.info_hash,
+            peer: SocketAddr::new(request.address, announce.port),
+            peer_id: announce.peer_id,
+            event: announce.event,
+            credential,
+            attributes: answer.attributes.clone(),
+            verdict,
+            decided_by: answer.decided_by.clone(),
+            left: announce.left,
+            uploaded: announce.uploaded,
+            downloaded: announce.downloaded,
+            unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+            at: *now,
+        }
+    }
+
+    /// Bytes that it takes, but for what the allocator adds.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        size_of::<Self>()
+            + self.credential.as_ref().map_or(0, String::len)
+            + attributes.map(|(name, value)| ATTRIBUTE + name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// Bytes of an attribute without its texts.
+const ATTRIBUTE: usize = size_of::<(String, String)>();
+
+/// Makes the contract's record of an outcome.
+pub fn record<'a>(
+    id: u64,
+    difference: Difference,
+    outcome: &'a Outcome,
+    attributes: &'a [(&'a str, &'a str)],
+) -> observer::Outcome<'a> {
+    observer::Outcome {
+        id,
+        announce: outcome.announce,
+        peer_id: &outcome.peer_id.0,
+        credential: outcome.credential.as_deref(),
+        attributes,
+        verdict: outcome.verdict,
+        decided_by: outcome.decided_by.as_deref(),
+        left: outcome.left.unwrap_or(u64::MAX),
+        uploaded: outcome.uploaded,
+        downloaded: outcome.downloaded,
+        uploaded_delta: difference.uploaded,
+        downloaded_delta: difference.downloaded,
+        seconds_since_previous: difference.seconds,
+        unix_ms: outcome.unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_credential_is_none() {
+        let seen = |bytes| {
+            let mut exchange = Exchange::default();
+            let url = format!("/announce?key={}", "x".repeat(bytes));
+            exchange.request.over_udp(url.as_bytes());
+            let rules = [CredentialRule::Query("key".into())];
+            let outcome = Outcome::new(&exchange, &rules, Verdict::Next);
+            (outcome.credential.map(|text| text.len()), outcome.announce.traits)
+        };
+        assert_eq!(seen(LONGEST_CREDENTIAL), (Some(LONGEST_CREDENTIAL), types::Traits::CREDENTIAL));
+        assert_eq!(seen(LONGEST_CREDENTIAL + 1), (None, types::Traits::empty()));
+    }
+}

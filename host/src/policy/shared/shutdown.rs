@@ -1,0 +1,78 @@
+//! The end of the process, as control instances see it: one set of times for all of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::policy::shared::inbox::Sender;
+
+/// When the process ends, and which control threads are there to be told.
+#[derive(Default)]
+pub struct Shutdown {
+    times: OnceLock<Times>,
+    /// Nothing more will come for observers.
+    last: AtomicBool,
+    at_work: Mutex<Vec<(Arc<str>, Sender)>>,
+    left: Condvar,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    under_way: Instant,
+    end: Instant,
+}
+
+/// A control thread at work, for as long as this lives.
+pub struct Presence {
+    shutdown: Arc<Shutdown>,
+    inbox: Sender,
+}
+
+impl Shutdown {
+    /// Announces the end: no tick begins any more. Calls that are under way are interrupted at one
+    /// time, those that begin from now on at the other.
+    pub fn begin(&self, under_way: Instant, end: Instant) {
+        let _ = self.times.set(Times { under_way, end });
+    }
+
+    /// Has observers be told what is queued, and their threads end, and waits for them as long as
+    /// that may take. Returns the policies whose threads are at work still.
+    pub fn finish(&self) -> Vec<Arc<str>> {
+        self.last.store(true, Ordering::Release);
+        let mut at_work = self.at_work.lock();
+        for (_, inbox) in &*at_work {
+            inbox.wake();
+        }
+        let end = self.times.get().map_or_else(Instant::now, |times| times.end);
+        self.left.wait_while_until(&mut at_work, |at_work| !at_work.is_empty(), end);
+        at_work.iter().map(|(policy, _)| policy.clone()).collect()
+    }
+
+    pub fn enter(self: &Arc<Self>, policy: Arc<str>, inbox: Sender) -> Presence {
+        self.at_work.lock().push((policy, inbox.clone()));
+        Presence { shutdown: self.clone(), inbox }
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.times.get().is_some()
+    }
+
+    /// Whether observers are to be told what is queued, and no more.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// When a call is interrupted; `late`: it began after the end was announced.
+    pub fn interrupts(&self, late: bool) -> Option<Instant> {
+        self.times.get().map(|times| if late { times.end } else { times.under_way })
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.shutdown.at_work.lock().retain(|(_, inbox)| !inbox.is_same(&self.inbox));
+        self.shutdown.left.notify_all();
+    }
+}
