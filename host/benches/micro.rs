@@ -10,12 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use common::{chain, component};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use karuta::bittorrent::http::AnnounceAnswer;
-use karuta::bittorrent::parameters::Parameters;
-use karuta::bittorrent::udp::{self, Header};
-use karuta::bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
 use karuta::policy::{Chain, Exchange, Ruling};
-use karuta::swarm::{Memory, Options, Store, Update};
+use karuta_bittorrent::http::AnnounceAnswer;
+use karuta_bittorrent::parameters::Parameters;
+use karuta_bittorrent::udp::{self, Header};
+use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
+use karuta_swarm::{Memory, Options, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

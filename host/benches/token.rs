@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
-use karuta::bittorrent::query;
 use karuta::policy::{Chain, Exchange, Ruling};
+use karuta_bittorrent::query;
 use karuta_load::judge::{ISSUER, Judge};
 use karuta_load::signed::Signed;
 

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
+use karuta_bittorrent::Invalid;
 
-use crate::bittorrent::Invalid;
 use crate::config::RealIp;
 
 /// See `frontend/real_ip.rs`.

@@ -5,7 +5,6 @@
 mod accept;
 pub mod admin;
 mod author;
-pub mod bittorrent;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -22,7 +21,6 @@ pub mod metrics;
 pub mod policy;
 mod process;
 mod state_dir;
-pub mod swarm;
 mod text;
 pub mod tracker;
 mod watch;

@@ -58,18 +58,6 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Reads so many bytes, each as two hexadecimal digits of either case.
-pub fn hex<const BYTES: usize>(digits: &str) -> Option<[u8; BYTES]> {
-    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    let pairs: &[[u8; 2]; BYTES] = pairs.try_into().ok()?;
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let mut bytes = [0; BYTES];
-    for (byte, [high, low]) in bytes.iter_mut().zip(*pairs) {
-        *byte = (digit(high)? << 4 | digit(low)?) as u8;
-    }
-    Some(bytes)
-}
-
 /// Reads an address or a range such as `192.0.2.0/24`. IPv4 that is written as IPv6 is IPv4, and bits
 /// behind the prefix mean nothing.
 pub fn network(text: &str) -> Option<IpNet> {
@@ -217,18 +205,8 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, text: String) {
             let _ = decode(&bytes);
-            let _ = (hex::<20>(&text), network(&text), lines(&text).count());
+            let _ = (network(&text), lines(&text).count());
             prop_assert!(is_visible(&Escaped(&text).to_string()));
-        }
-
-        #[test]
-        fn hex_reads_what_is_written(bytes: [u8; 20]) {
-            let text = bytes.map(|byte| format!("{byte:02x}")).concat();
-            prop_assert_eq!(hex(&text), Some(bytes));
-            prop_assert_eq!(hex(&text.to_uppercase()), Some(bytes));
-            prop_assert_eq!(hex::<20>(&text[1..]), None);
-            prop_assert_eq!(hex::<20>(&format!("{text}00")), None);
-            prop_assert_eq!(hex::<20>(&format!("{}g", &text[1..])), None);
         }
 
         /// A mapped range holds the same IPv4 addresses as the range that it maps.

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use karuta_bittorrent::http::Retry;
+use karuta_bittorrent::{Counts, Event, Family, InfoHash, Peers};
+use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::bittorrent::http::Retry;
-use crate::bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use crate::limits::Limiter;
 use crate::policy::{Answer, Chain, Exchange, NewLink, Ruling};
-use crate::swarm::{Seconds, Store, Update};
 
 /// What a prefix is told that asks too often.
 const TOO_MANY: &str = "too many requests";

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use karuta::policy::{Chain, Compiler, Engine, Generation, Scope, When};
-use karuta::swarm::{Memory, Options};
 use karuta::{config, data, metrics};
+use karuta_swarm::{Memory, Options};
 
 /// The file of a component, where it is built.
 pub fn component(name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Failure;
 use super::survey::Survey;
-use crate::policy::{Candidate, hex};
+use crate::policy::Candidate;
 use crate::text::{Escaped, cut};
 
 pub fn inspect(file: &Path) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub fn print(bytes: &[u8], survey: &Survey) {
         }
     };
     line("size", &size(bytes.len()));
-    line("sha256", &hex(&Sha256::digest(bytes)));
+    line("sha256", &hex::encode(&Sha256::digest(bytes)));
     // Its `language` is often that of an interpreter.
     for (field, name) in [("processed-by", "made with"), ("sdk", "sdk")] {
         line(name, &survey.producers.get(field).map(|tools| tools.join(", ")).unwrap_or_default());

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use karuta_bittorrent as bittorrent;
 use serde::{Deserialize, Deserializer};
 
 use url::Url;
-
-use crate::bittorrent;
 
 use super::{
     source::Source,

@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
+use hex::FromHex;
 use ipnet::IpNet;
+use karuta_bittorrent::canonical_socket;
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
 use url::{Host, Url};
 
-use crate::bittorrent::canonical_socket;
 use crate::file::{self, Unread};
 use crate::text;
 
@@ -154,7 +155,8 @@ pub(super) fn sha256<'de, D: Deserializer<'de>>(
     struct Digest([u8; 32]);
     impl<'de> Deserialize<'de> for Digest {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            from_text(deserializer, "digest", SHA256, text::hex).map(Self)
+            let parse = |text: &str| FromHex::from_hex(text).ok();
+            from_text(deserializer, "digest", SHA256, parse).map(Self)
         }
     }
     let digest = Option::<Digest>::deserialize(deserializer)?;

@@ -7,14 +7,14 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use karuta_bittorrent::parameters::Parameters;
+use karuta_bittorrent::{Transport, query};
 use tokio::sync::mpsc;
 use url::Url;
 
 use super::site::Site;
 use super::version::Version;
 use crate::admin::{Answers, AskExplain, Question};
-use crate::bittorrent::parameters::Parameters;
-use crate::bittorrent::{Transport, query};
 use crate::frontend::Routes;
 use crate::metrics::Action;
 use crate::policy::{Exchange, Inquiry, THREAD_STACK};

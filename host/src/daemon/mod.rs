@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
+use karuta_swarm::{Memory, Options, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -31,7 +32,6 @@ use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Generation, Shutdown};
 use crate::state_dir::StateDir;
-use crate::swarm::{Memory, Options, Store};
 use crate::watch::POLL;
 
 /// Why the daemon did not run, or stopped.

@@ -126,7 +126,7 @@ impl Version {
             admin::Policy {
                 name: plugin.name.to_string(),
                 data: plugin.data.clone(),
-                digest: policy::hex(&plugin.identity.digest),
+                digest: hex::encode(plugin.identity.digest),
                 mode: policy.mode.name(),
             }
         };

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use karuta_bittorrent::connection_id::ConnectionIds;
+use karuta_swarm::Memory;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
 use super::site::Site;
 use super::{Error, seconds, system};
 use crate::accept::Acceptor;
-use crate::bittorrent::connection_id::ConnectionIds;
 use crate::config::Config;
 use crate::frontend::{http, udp};
 use crate::metrics;
 use crate::policy;
-use crate::swarm::Memory;
 use crate::tracker::{Rules, Tracker};
 
 /// How long requests that are under way may take when the daemon stops.

@@ -1,10 +1,10 @@
 //! The text formats: one entry a line. Blank lines, and what follows a `#` at the start of a line or
 //! behind a blank, are skipped.
 
+use karuta_bittorrent::InfoHash;
 use serde::de::IgnoredAny;
 
 use super::set::{Addresses, InfoHashes, Strings};
-use crate::bittorrent::InfoHash;
 use crate::text::{self, Escaped};
 
 /// Bytes of a line that an error shows.
@@ -243,7 +243,7 @@ mod tests {
         #[test]
         fn info_hashes_come_back(hashes in prop::collection::vec(any::<[u8; 20]>(), 0..40)) {
             let text: String = hashes.iter().map(|hash| {
-                hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n"
+                hex::encode(hash) + "\n"
             }).collect();
             let set = info_hashes(text.as_bytes()).unwrap();
             prop_assert!(hashes.iter().all(|hash| set.contains(hash)));

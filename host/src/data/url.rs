@@ -223,8 +223,7 @@ impl Fetcher {
     fn file(&self, source: &Source) -> String {
         let sum = Sha256::new().chain_update(source.definition().format.name()).chain_update(":");
         let sum = sum.chain_update(self.remote.url.as_str()).finalize();
-        let hex: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-        hex + ".data"
+        hex::encode(sum) + ".data"
     }
 
     /// Fetches the source for as long as somebody holds it.

@@ -17,6 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use karuta_bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
+use karuta_bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use karuta_swarm::Store;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
@@ -25,11 +28,8 @@ use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
 use super::{Routes, Scratch};
 use crate::accept::{Acceptor, Place};
-use crate::bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
-use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
-use crate::swarm::Store;
 use crate::tracker::{Carries, Refused, Tracker};
 
 /// An HTTP listener as one worker serves it.

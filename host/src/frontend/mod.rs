@@ -8,9 +8,10 @@ mod routes;
 pub mod sockets;
 pub mod udp;
 
+use karuta_bittorrent::{Counts, InfoHash, Peers};
+
 pub use routes::{RouteTable, Routes};
 
-use crate::bittorrent::{Counts, InfoHash, Peers};
 use crate::policy::Exchange;
 
 /// What one request is worked on with, used again for the next.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
+use karuta_bittorrent::{Invalid, canonical};
 
-use crate::bittorrent::{Invalid, canonical};
 use crate::config::RealIp;
 
 /// The client's address, and whether a trusted proxy told it.

@@ -3,11 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
+use karuta_bittorrent::canonical;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::bittorrent::canonical;
 
 /// An address to listen on, before it is bound.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use karuta_bittorrent::connection_id::ConnectionIds;
+use karuta_bittorrent::udp::{self as wire, Header};
+use karuta_bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use karuta_swarm::Store;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -12,13 +16,9 @@ pub use super::batch::register;
 use super::batch::{Inbox, Outbox};
 use super::{Routes, Scratch};
 use crate::accept::Spell;
-use crate::bittorrent::connection_id::ConnectionIds;
-use crate::bittorrent::udp::{self as wire, Header};
-use crate::bittorrent::{Family, Invalid, Transport, canonical_socket, query};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
 use crate::policy::Exchange;
-use crate::swarm::Store;
 use crate::tracker::{Carries, Refused, Tracker};
 
 /// A UDP listener as one worker serves it.

@@ -14,11 +14,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 use jwt_rules::{Algorithm, Cause, Header, Jwk, Object, Refusal, Rules, Token};
+use karuta_bittorrent::InfoHash;
+use karuta_bittorrent::metainfo::Info;
 use serde_json::{Value, json};
 
 use self::private::Private;
-use crate::bittorrent::InfoHash;
-use crate::bittorrent::metainfo::Info;
 use crate::policy::jwk;
 use crate::text::{self, Escaped};
 use crate::{config, file};

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use karuta_bittorrent::{Family, Transport};
+use karuta_swarm::Totals;
 use parking_lot::Mutex;
 
 pub mod plugin;
 mod render;
 
-use crate::bittorrent::{Family, Transport};
 use crate::data;
-use crate::swarm::Totals;
 
 /// Everything that is counted.
 pub struct Metrics {

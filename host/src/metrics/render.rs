@@ -304,8 +304,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bittorrent::{Family, Transport};
-    use crate::swarm::{Population, Totals};
+    use karuta_bittorrent::{Family, Transport};
+    use karuta_swarm::{Population, Totals};
 
     #[test]
     fn threads_are_added_up() {

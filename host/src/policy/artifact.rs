@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::plugin::hex;
 use crate::state_dir::{Miss, StateDir, UNFINISHED};
 
 /// The sub-folder of the state folder.
@@ -155,7 +154,7 @@ fn name(engine: &Engine, digest: &[u8; 32]) -> String {
     let mut sum = Sum(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut sum);
     let engine = sum.0.finalize();
-    format!("{}-{}{SUFFIX}", hex(digest), hex(&engine[..8]))
+    format!("{}-{}{SUFFIX}", hex::encode(digest), hex::encode(&engine[..8]))
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use karuta_bittorrent::http::Retry;
+use karuta_bittorrent::{Event, Transport};
+use karuta_swarm::Candidate;
+
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Exchange, Request};
 use super::guard::Guard;
@@ -10,11 +14,8 @@ use super::instance::{Failure, Instance};
 use super::ledger::Outcome;
 use super::remembered::Remembered;
 use super::supply::{Slot, Supplier};
-use crate::bittorrent::http::Retry;
-use crate::bittorrent::{Event, Transport};
 use crate::config::{Mode, OnError};
 use crate::metrics::{self, Cause, Hook, Would};
-use crate::swarm::Candidate;
 
 /// What a client is told where a policy cannot decide.
 const UNAVAILABLE: &str = "temporarily unavailable";

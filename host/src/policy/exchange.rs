@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::{HeaderMap, Uri};
+use karuta_bittorrent::http::Retry;
+use karuta_bittorrent::parameters::{Parameters, Value};
+use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+use karuta_swarm::Locality;
 
-use crate::bittorrent::http::Retry;
-use crate::bittorrent::parameters::{Parameters, Value};
-use crate::bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
 use crate::config::CredentialRule;
-use crate::swarm::Locality;
 
 /// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
 /// is used again for the next request.

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use karuta_bittorrent::Event;
+use karuta_bittorrent::http::Retry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -12,8 +14,6 @@ use super::chain::Policy;
 use super::exchange::{Changes, Exchange};
 use super::generation::Generation;
 use super::instance::Instance;
-use crate::bittorrent::Event;
-use crate::bittorrent::http::Retry;
 use crate::config::Mode;
 use crate::metrics::{Cause, Hook};
 

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use karuta_bittorrent::InfoHash;
+
 use super::exchange::Request;
-use crate::bittorrent::InfoHash;
 
 /// Keeps a plugin's failures from costing more than they must: the request that made it fail is
 /// not tried again for a second, and failed calls take no more than a quarter of a worker's time.

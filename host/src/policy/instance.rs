@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use karuta_swarm::Candidate;
 use wasmtime::{Store, Trap};
 
 use super::bindings::hooks;
@@ -27,7 +28,6 @@ use crate::config;
 use crate::data::Content;
 use crate::metrics::plugin::Series;
 use crate::metrics::{Cause, Hook};
-use crate::swarm::Candidate;
 use crate::text::cut;
 
 pub use hooks::lifecycle::Role;

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use karuta_bittorrent::{Event, InfoHash, PeerId};
+
 use super::bindings::imports::types::{self, Verdict};
 use super::exchange::Exchange;
 use super::values;
-use crate::bittorrent::{Event, InfoHash, PeerId};
 use crate::config::CredentialRule;
 
 /// Peers of each half of a ledger, some 150 bytes each.

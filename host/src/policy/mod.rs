@@ -41,7 +41,7 @@ pub use engine::{Engine, EngineError, THREAD_STACK};
 pub use exchange::{Answer, Exchange};
 pub use explain::{Explanation, Inquiry};
 pub use generation::{Change, Generation};
-pub use plugin::{LoadError, Stage, hex};
+pub use plugin::{LoadError, Stage};
 pub use shutdown::Shutdown;
 pub use state::{Scope, Swarms};
 pub use trial::{Answers, Asked, Candidate, Ended, Given, Question, Reply, Said, Setting, Trial};

@@ -138,7 +138,8 @@ impl Plugin {
             component::read(&policy.plugin).map_err(|reason| fail(Stage::Read, reason))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         if policy.sha256.is_some_and(|pin| pin != digest) {
-            let reason = format!("the file's SHA-256 is {}, not the one pinned", hex(&digest));
+            let reason =
+                format!("the file's SHA-256 is {}, not the one pinned", hex::encode(digest));
             return Err(fail(Stage::Digest, reason));
         }
         let identity = Identity {
@@ -178,7 +179,7 @@ impl Plugin {
             store: engine.stores.of(&name),
             series: engine.series.of(&name),
             ledger: engine.ledgers.of(&name),
-            publications: engine.publications.of(&format!("{name} {}", hex(&digest)).into()),
+            publications: engine.publications.of(&format!("{name} {}", hex::encode(digest)).into()),
             http,
             trial_series: engine.series.hidden(&name),
             allowance: engine.allowances.of(&name),
@@ -298,13 +299,4 @@ fn origin(key: &config::DataSource) -> data::Origin {
         // The configuration is refused where there is neither.
         (None, None) => data::Origin::File(PathBuf::new()),
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

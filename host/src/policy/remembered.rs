@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+use karuta_bittorrent::mapped;
 
 use super::bindings::imports::response::Scope;
 use super::bindings::imports::types::Verdict;
 use super::exchange::{Changes, Request};
-use crate::bittorrent::mapped;
 use crate::metrics::Hook;
 
 /// Bytes of keys and changes that one policy of one worker may keep.
@@ -204,8 +204,8 @@ fn write_values(values: &mut Vec<u8>, hook: Hook, scope: Scope, request: &Reques
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bittorrent::{Event, InfoHash};
     use crate::policy::exchange::Exchange;
+    use karuta_bittorrent::{Event, InfoHash};
 
     const MINUTE: Duration = Duration::from_secs(60);
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use karuta_bittorrent::{Counts, InfoHash};
 use wasmtime::ResourceLimiter;
 
 use super::clock::Clock;
@@ -18,7 +19,6 @@ use super::instance::Role;
 use super::publications::Publications;
 use super::shutdown::Shutdown;
 use super::wasi::Wasi;
-use crate::bittorrent::{Counts, InfoHash};
 use crate::metrics::plugin::Series;
 
 /// The host functions work on this.
@@ -85,7 +85,7 @@ pub trait Swarms: Send + Sync {
     fn counts(&self, info_hash: InfoHash) -> Option<Counts>;
 }
 
-impl<S: crate::swarm::Store> Swarms for S {
+impl<S: karuta_swarm::Store> Swarms for S {
     fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
         self.peek(info_hash)
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use karuta_bittorrent::{Counts, InfoHash};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -22,7 +23,6 @@ use super::ledger::{Difference, Outcome};
 use super::plugin::{Identity, Plugin};
 use super::state::{Scope, Swarms};
 use super::storage::Store;
-use crate::bittorrent::{Counts, InfoHash};
 use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
 use crate::data::{self, Taker as _};
 use crate::metrics::Hook;

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use karuta_bittorrent::{self as bittorrent, Event, Transport, canonical, mapped};
+use karuta_swarm::Candidate;
+
 use super::bindings::hooks::{observer, peer_ranker};
 use super::bindings::imports::types;
 use super::exchange::Request;
 use super::ledger::{Difference, Outcome};
-use crate::bittorrent::{self, Event, Transport, canonical, mapped};
-use crate::swarm::Candidate;
 
 /// An IP address as four big-endian words, IPv4 mapped.
 pub type Address = (u32, u32, u32, u32);

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use karuta_bittorrent as bittorrent;
+use karuta_swarm as swarm;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::schema::{self, Announce, Ask, Counts, Observe, Place, Rank, Scrape};
-use crate::bittorrent;
 use crate::config;
 use crate::policy::{Answers, Ended, Exchange, Question, Reply, Verdict};
-use crate::swarm;
 
 const ANNOUNCE: &str = "/announce";
 

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use karuta_swarm::{self as swarm, Locality, PlanId};
+
 use crate::policy::bindings::imports::locality::{Host, Order, Plan};
 use crate::policy::state::State;
-use crate::swarm::{self, Locality, PlanId};
 
 /// Plans that one policy may define.
 const MOST_PLANS: usize = 64;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::bittorrent::http::Retry;
+use karuta_bittorrent::http::Retry;
+
 use crate::policy::bindings::imports::response::{Host, Place, Scope};
 use crate::policy::exchange::Changes;
 use crate::policy::state::State;

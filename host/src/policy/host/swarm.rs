@@ -18,8 +18,8 @@ impl Host for State {
     }
 }
 
-impl From<crate::bittorrent::Counts> for Stats {
-    fn from(counts: crate::bittorrent::Counts) -> Self {
+impl From<karuta_bittorrent::Counts> for Stats {
+    fn from(counts: karuta_bittorrent::Counts) -> Self {
         Self { seeders: counts.seeders, leechers: counts.leechers, completed: counts.completed }
     }
 }

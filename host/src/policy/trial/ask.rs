@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use karuta_swarm as swarm;
 use serde_json::{Map, Value};
 
 use super::{CONTROL, Trial};
@@ -13,7 +14,6 @@ use crate::policy::explain;
 use crate::policy::instance::{Failure, Instance};
 use crate::policy::ledger::{Difference, Outcome};
 use crate::policy::trial::web::Asked;
-use crate::swarm;
 
 /// What a plugin is asked.
 pub enum Question {

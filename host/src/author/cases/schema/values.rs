@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use hex::FromHex;
+use karuta_bittorrent::{InfoHash, PeerId};
 use serde::{Deserialize, Serialize};
 use url::Url;
-
-use crate::bittorrent::{InfoHash, PeerId};
-use crate::text::hex;
 
 /// 40 or 64 hexadecimal digits; the default is that of the text `karuta-test-torrent-`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
@@ -43,7 +42,7 @@ impl Default for Id {
 impl TryFrom<String> for Id {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        if let Some(bytes) = hex(&text) {
+        if let Ok(bytes) = FromHex::from_hex(&text) {
             return Ok(Self(PeerId(bytes)));
         }
         let mut id = [b'0'; 20];

@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use crate::bittorrent::InfoHash;
-use crate::swarm::Seconds;
+use crate::Seconds;
+use karuta_bittorrent::InfoHash;
 
 /// The counts of downloads that swarms leave behind with their last peer.
 ///

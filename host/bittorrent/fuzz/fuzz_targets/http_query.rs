@@ -1,8 +1,8 @@
 //! The query of an HTTP announce or scrape: no input panics, and what was read can be answered.
 #![no_main]
 
-use karuta::bittorrent::parameters::Parameters;
-use karuta::bittorrent::query;
+use karuta_bittorrent::parameters::Parameters;
+use karuta_bittorrent::query;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &[u8]| {

@@ -2,8 +2,8 @@
 
 use super::record::Record;
 use super::rows::Rows;
-use crate::bittorrent::{Family, PeerId};
-use crate::swarm::Locality;
+use crate::Locality;
+use karuta_bittorrent::{Family, PeerId};
 
 /// What a peer asks of an answer.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::text::hex;
+use hex::FromHex as _;
 
 pub mod bencode;
 pub mod connection_id;
@@ -139,8 +139,8 @@ impl InfoHash {
     /// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash, of which the first 20
     /// bytes are announced (BEP 52).
     pub fn from_hex(digits: &str) -> Option<Self> {
-        let v2 = || hex::<32>(digits)?.first_chunk().copied();
-        hex(digits).or_else(v2).map(Self)
+        let v2 = || <[u8; 32]>::from_hex(digits).ok()?.first_chunk().copied();
+        <[u8; 20]>::from_hex(digits).ok().or_else(v2).map(Self)
     }
 }
 

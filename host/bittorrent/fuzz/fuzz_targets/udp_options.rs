@@ -1,8 +1,8 @@
 //! What stands behind a UDP announce (BEP 41): no option refuses the announce or reads beyond it.
 #![no_main]
 
-use karuta::bittorrent::parameters::Parameters;
-use karuta::bittorrent::{query, udp};
+use karuta_bittorrent::parameters::Parameters;
+use karuta_bittorrent::{query, udp};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|options: &[u8]| {

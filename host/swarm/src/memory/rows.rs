@@ -8,8 +8,8 @@ use std::ops::Range;
 use super::clients::Identity;
 use super::columns::{Columns, Details};
 use super::record::{Record, Stamp};
-use crate::bittorrent::PeerId;
-use crate::swarm::{Population, Role};
+use crate::{Population, Role};
+use karuta_bittorrent::PeerId;
 
 /// How many peers are found faster by looking at each than through an index.
 pub const SCANNED: usize = 64;

@@ -13,8 +13,8 @@ use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
-use crate::bittorrent::{Counts, Family, Peers};
-use crate::swarm::{Population, Role};
+use crate::{Population, Role};
+use karuta_bittorrent::{Counts, Family, Peers};
 
 /// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
 /// that needs, and is a pointer to something larger where it is not enough.
@@ -338,7 +338,7 @@ mod tests {
     use super::super::columns::Details;
     use super::super::label::Label;
     use super::*;
-    use crate::bittorrent::PeerId;
+    use karuta_bittorrent::PeerId;
 
     const ENTRY: Entry = Entry {
         stamp: 0,

@@ -1,4 +1,4 @@
-//! What the swarms cost by themselves: `cargo bench -p karuta --bench store`.
+//! What the swarms cost by themselves: `cargo bench -p karuta-swarm --bench store`.
 //!
 //! `announce` compares swarms of different sizes, `memory PEERS TORRENTS` tells the bytes of a peer,
 //! `expire PEERS TORRENTS` how long one step of the sweep takes. Times are of the thread's processor.
@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use karuta::bittorrent::{Event, Family, InfoHash, PeerId, Peers};
-use karuta::swarm::{Locality, Memory, Options, Order, Plan, PlanId, Store, Update};
+use karuta_bittorrent::{Event, Family, InfoHash, PeerId, Peers};
+use karuta_swarm::{Locality, Memory, Options, Order, Plan, PlanId, Store, Update};
 use nix::time::{ClockId, clock_gettime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

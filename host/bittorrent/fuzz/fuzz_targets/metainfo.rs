@@ -1,7 +1,7 @@
 //! A `.torrent` file: bencode of any shape.
 #![no_main]
 
-use karuta::bittorrent::metainfo::Info;
+use karuta_bittorrent::metainfo::Info;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {

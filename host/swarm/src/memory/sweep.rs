@@ -6,8 +6,8 @@ use dashmap::{Entry, SharedValue};
 
 use super::Memory;
 use super::swarm::Swarm;
-use crate::bittorrent::InfoHash;
-use crate::swarm::Seconds;
+use crate::Seconds;
+use karuta_bittorrent::InfoHash;
 
 /// Where the sweep for expired peers is.
 #[derive(Debug, Default)]
@@ -102,7 +102,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::memory::Options;
+    use crate::memory::Options;
 
     #[test]
     fn an_emptier_shard_shrinks_and_keeps_its_swarms() {

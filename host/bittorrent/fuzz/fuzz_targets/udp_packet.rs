@@ -1,9 +1,9 @@
 //! A UDP packet: no input panics, and what was read has the size that it should have.
 #![no_main]
 
-use karuta::bittorrent::parameters::Parameters;
-use karuta::bittorrent::udp::{self, Action, Header};
-use karuta::bittorrent::{Invalid, query};
+use karuta_bittorrent::parameters::Parameters;
+use karuta_bittorrent::udp::{self, Action, Header};
+use karuta_bittorrent::{Invalid, query};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| {

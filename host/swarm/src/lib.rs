@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
+use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod locality;
 mod memory;
 
@@ -99,7 +99,7 @@ pub struct Population {
 /// A peer store.
 ///
 /// Every store keeps one record a peer, keyed by address and port, with a role, so that nobody is
-/// counted twice, and passes `conformance`. A call may wait (for a remote store); one that need
+/// counted twice, and passes [`conformance`](crate::conformance_suite). A call may wait (for a remote store); one that need
 /// not costs nothing for it.
 pub trait Store: Send + Sync + 'static {
     /// Enters the peer, or removes it if it stopped, and appends up to `want` other peers to

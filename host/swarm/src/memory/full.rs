@@ -9,8 +9,8 @@ use super::columns::Details;
 use super::list::List;
 use super::record::{Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
-use crate::bittorrent::Family;
-use crate::swarm::Role;
+use crate::Role;
+use karuta_bittorrent::Family;
 
 /// Any number of peers of both families.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::parts::Parts;
-use crate::bittorrent::{Family, PeerId};
-use crate::swarm::Role;
+use crate::Role;
+use karuta_bittorrent::{Family, PeerId};
 
 /// What a row says of its client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

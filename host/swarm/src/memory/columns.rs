@@ -3,7 +3,7 @@
 use super::growth::{give_back, make_room};
 use super::label::Label;
 use super::labels::Labels;
-use crate::bittorrent::PeerId;
+use karuta_bittorrent::PeerId;
 
 /// What a store may keep of a peer besides its record, each in a column of its own.
 #[derive(Clone, Copy)]

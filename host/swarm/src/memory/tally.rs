@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bittorrent::InfoHash;
-use crate::swarm::Population;
+use crate::Population;
+use karuta_bittorrent::InfoHash;
 
 /// Counters that are changed under the lock of the swarm they count, and exact when nobody
 /// announces. They come in stripes so that threads seldom write to the same cache line.

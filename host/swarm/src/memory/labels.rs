@@ -4,7 +4,7 @@
 use super::growth::{give_back, make_room};
 use super::label::Label;
 use super::ranks::{Key, Ranks};
-use crate::swarm::{Locality, Plan};
+use crate::{Locality, Plan};
 
 /// How many peers are told apart by their level faster than ranges of them are found.
 pub const SORTED: usize = 256;

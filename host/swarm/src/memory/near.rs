@@ -7,8 +7,8 @@ use super::full::{Full, Place};
 use super::labels::{DOWNLOADERS, Levels, Ranking, SEEDS};
 use super::rows::Rows;
 use super::sample;
-use crate::bittorrent::{Family, Peers};
-use crate::swarm::{Locality, Order, Plan};
+use crate::{Locality, Order, Plan};
+use karuta_bittorrent::{Family, Peers};
 
 /// Appends up to `want` peers other than `me`, which has just announced with this locality, and than
 /// its `own`. Returns how many.

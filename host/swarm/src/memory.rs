@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 
 use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
-use crate::bittorrent::{Counts, Event, InfoHash, Peers};
+use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod choice;
 mod clients;
@@ -351,7 +351,6 @@ impl Store for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::conformance;
 
-    conformance::suite!(Memory::new);
+    crate::conformance_suite!(Memory::new);
 }

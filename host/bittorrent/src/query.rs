@@ -199,7 +199,7 @@ fn twenty_bytes(value: &[u8]) -> Result<Option<[u8; 20]>, WrongEscape> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bittorrent::parameters::tests::escape;
+    use crate::parameters::tests::escape;
     use proptest::prelude::*;
 
     fn announce(query: &[u8]) -> Result<Announce, Invalid> {

@@ -1,6 +1,6 @@
 //! The label that a plan gives a peer.
 
-use crate::swarm::Locality;
+use crate::Locality;
 
 /// Where a peer is, by which plan; plan 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

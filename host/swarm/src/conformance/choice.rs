@@ -1,0 +1,340 @@
+//! Who is given to whom.
+
+use super::*;
+
+pub fn own_addresses_are_not_given<S: Store>(make: impl Fn(Options) -> S) {
+    let plan = Plan::new(&[16, 8], Order::NearFirst, 30).unwrap();
+    let id = PlanId::unused();
+    // Clients with an address of either family, every third a seeder.
+    for clients in [1, 5, 30, 90, 400] {
+        for plan in [None, Some(plan)] {
+            let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+            let update = |number: u16, peer| Update {
+                peer_id: client(number),
+                seeder: number.is_multiple_of(3),
+                locality: plan.map(|plan| Locality { label: label(number), plan, id }),
+                ..leecher(peer)
+            };
+            for peer in [v4, v6] {
+                for number in 0..clients {
+                    subject.enter(&Update { want: 0, ..update(number, peer(number)) });
+                }
+            }
+            for number in [0, 1, 2, clients / 2, clients - 1] {
+                let number = number.min(clients - 1);
+                let mut others = both((0..clients).filter(|&other| {
+                    other != number && !(number.is_multiple_of(3) && other.is_multiple_of(3))
+                }));
+                others.sort_unstable();
+                for me in [v4(number), v6(number)] {
+                    assert_eq!(subject.given(&update(number, me)), others);
+                    for want in [0, 1, 2, others.len().saturating_sub(1), others.len() / 2] {
+                        let given = subject.given(&Update { want, ..update(number, me) });
+                        assert_eq!(given.len(), want.min(others.len()));
+                        let different: BTreeSet<_> = given.iter().collect();
+                        assert!(different.len() == given.len());
+                        assert!(given.iter().all(|peer| others.contains(peer)));
+                    }
+                    let other = if me.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+                    let only = Update { only: Some(other), ..update(number, me) };
+                    assert_eq!(subject.given(&only).len(), others.len() / 2);
+                }
+            }
+        }
+    }
+    // Everybody else is equally likely.
+    let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
+    for number in 0..60 {
+        for peer in [v4(number), v6(number)] {
+            subject.enter(&Update { peer_id: client(number), want: 0, ..leecher(peer) });
+        }
+    }
+    let (want, times) = (20, 8000);
+    let mut given = BTreeMap::<_, u32>::new();
+    for _ in 0..times {
+        let me = Update { peer_id: client(7), want, ..leecher(v4(7)) };
+        for peer in subject.given(&me) {
+            *given.entry(peer).or_default() += 1;
+        }
+    }
+    assert_eq!(given.len(), 118);
+    let deviations = deviations(given.values(), want, times);
+    assert!(deviations.abs() < 4.5, "{deviations} deviations");
+}
+
+/// Peers 1 to 3 are seeders, 4 to 8 leechers, in both families.
+fn mixed<S: Store>(store: S) -> Subject<S> {
+    let mut subject = Subject::new(store);
+    for number in 1..=8 {
+        for peer in [v4(number), v6(number)] {
+            subject.enter(&Update { seeder: number <= 3, ..leecher(peer) });
+        }
+    }
+    subject
+}
+
+fn both(numbers: impl Iterator<Item = u16> + Clone) -> Vec<SocketAddr> {
+    numbers.clone().map(v4).chain(numbers.map(v6)).collect()
+}
+
+pub fn leechers_are_given_anybody_but_themselves<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    for me in both(4..=8) {
+        let mut others = both(1..=8);
+        others.retain(|&other| other != me);
+        assert_eq!(subject.given(&leecher(me)), others);
+        for want in 0..=17 {
+            let given = subject.given(&Update { want, ..leecher(me) });
+            assert_eq!(given.len(), want.min(15));
+            let different: BTreeSet<_> = given.iter().collect();
+            assert_eq!(different.len(), given.len());
+            assert!(given.iter().all(|peer| others.contains(peer)));
+        }
+    }
+}
+
+pub fn partial_seeds_are_given_downloaders<S: Store>(make: impl Fn(Options) -> S) {
+    // Ten of each role and family, whatever order they come in: small, and beyond any index.
+    for (unit, step) in [(3, 7), (200, 77)] {
+        let mut subject = Subject::new(make(options()));
+        let event = |number: u16| if number / unit == 1 { Event::Paused } else { Event::None };
+        let update = |number: u16, peer| Update {
+            event: event(number),
+            seeder: number / unit == 2,
+            ..leecher(peer)
+        };
+        let all = 3 * unit;
+        for number in 0..all {
+            for peer in [v4(number * step % all), v6(number * step % all)] {
+                subject.enter(&Update { want: 0, ..update(number * step % all, peer) });
+            }
+        }
+        let roles = Counts {
+            partial_seeds: 2 * u32::from(unit),
+            ..counts(2 * u32::from(unit), 4 * u32::from(unit), 0)
+        };
+        assert_eq!(subject.counts(0), Some(roles));
+        for number in [0, 1, unit, all - unit - 1, all - unit, all - 1] {
+            for me in [v4(number), v6(number)] {
+                let gives = number >= unit;
+                let mut others = both(0..if gives { unit } else { all });
+                others.retain(|&other| other != me);
+                others.sort_unstable();
+                assert_eq!(subject.given(&update(number, me)), others);
+            }
+        }
+        // Until it announces otherwise, and in all counts but one a leecher.
+        assert_eq!(subject.enter(&leecher(v4(unit))).partial_seeds, roles.partial_seeds - 1);
+        assert_eq!(subject.enter(&stopped(v4(unit + 1))).partial_seeds, roles.partial_seeds - 2);
+        let leechers = subject.totals().ipv4.leechers;
+        assert_eq!(leechers, u64::from(2 * unit) - 1);
+        subject.expire(LIFETIME + 1);
+        assert_eq!(subject.counts(0), None);
+    }
+}
+
+pub fn seeders_are_given_leechers<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    for me in both(1..=3) {
+        assert_eq!(subject.given(&seeder(me)), both(4..=8));
+        assert_eq!(subject.given(&Update { want: 4, ..seeder(me) }).len(), 4);
+    }
+    // Who has just completed is a seeder already.
+    let completed = Update { event: Event::Completed, ..seeder(v4(8)) };
+    assert_eq!(subject.given(&completed).len(), 9);
+    assert_eq!(subject.given(&stopped(v4(8))), []);
+}
+
+pub fn families_are_given_as_wanted<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    let [only_v4, only_v6] = [Some(Family::Ipv4), Some(Family::Ipv6)];
+    let v4s: Vec<_> = (1..=8).map(v4).collect();
+    let v6s: Vec<_> = (1..=8).map(v6).collect();
+    assert_eq!(subject.given(&Update { only: only_v4, ..leecher(v4(8)) }), v4s[..7]);
+    assert_eq!(subject.given(&Update { only: only_v6, ..leecher(v6(8)) }), v6s[..7]);
+    assert_eq!(subject.given(&Update { only: only_v6, ..leecher(v4(8)) }), v6s);
+    assert_eq!(subject.given(&Update { only: only_v4, ..seeder(v6(1)) }), v4s[3..]);
+    let few = Update { only: only_v6, want: 3, ..leecher(v4(8)) };
+    assert!(subject.given(&few).iter().all(SocketAddr::is_ipv6));
+}
+
+pub fn answers_are_appended<S: Store>(make: impl Fn(Options) -> S) {
+    let mut subject = mixed(make(options()));
+    let mut peers = Peers { ipv4: vec![1; 6], ipv6: vec![1; 18], ..Peers::default() };
+    let update = Update { want: 5, ..leecher(v4(8)) };
+    let announced = subject.store.announce(&update, &mut subject.rng, &mut peers);
+    subject.runtime.block_on(announced).unwrap();
+    assert_eq!(peers.len(), 7);
+    assert_eq!((&peers.ipv4[..6], &peers.ipv6[..18]), ([1; 6].as_slice(), [1; 18].as_slice()));
+}
+
+pub fn every_choice_is_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
+    // IPv4 peers, IPv6 peers, how many are wanted, and how often.
+    for (of_v4, of_v6, want, times) in
+        [(21, 0, 5, 8000), (31, 10, 8, 8000), (0, 90, 40, 4000), (3000, 1001, 100, 4000)]
+    {
+        let mut subject = Subject::new(make(options()));
+        let everybody: Vec<_> = (0..of_v4).map(v4).chain((0..of_v6).map(v6)).collect();
+        for (number, &peer) in everybody.iter().enumerate() {
+            subject.enter(&Update { want: 0, seeder: number % 3 == 0, ..leecher(peer) });
+        }
+        let me = everybody[1];
+        let mut given = BTreeMap::<_, u32>::new();
+        for _ in 0..times {
+            for peer in subject.given(&Update { want, ..leecher(me) }) {
+                *given.entry(peer).or_default() += 1;
+            }
+        }
+        assert_eq!(given.len(), everybody.len() - 1);
+        assert!(!given.contains_key(&me));
+        let deviations = deviations(given.values(), want, times);
+        assert!(deviations.abs() < 4.5, "{of_v4} and {of_v6}: {deviations} deviations");
+    }
+}
+
+/// How many standard deviations chi-square is from where it should be, if `want` of the peers were
+/// drawn so many `times`.
+fn deviations<'a>(given: impl ExactSizeIterator<Item = &'a u32>, want: usize, times: u32) -> f64 {
+    // Drawing without putting back makes the sum smaller than chi-square by this factor.
+    let (others, want, times) = (given.len() as f64, want as f64, f64::from(times));
+    let expected = times * want / others;
+    let squares: f64 = given.map(|&n| (f64::from(n) - expected).powi(2)).sum();
+    let chi_square = squares / expected * (others - 1.0) / (others - want);
+    (chi_square - (others - 1.0)) / (2.0 * (others - 1.0)).sqrt()
+}
+
+/// A leecher at a place of a plan.
+fn at(label: u64, plan: Plan, id: PlanId, peer: SocketAddr) -> Update {
+    Update { locality: Some(Locality { label, plan, id }), ..leecher(peer) }
+}
+
+pub fn near_peers_come_first<S: Store>(make: impl Fn(Options) -> S) {
+    let id = PlanId::unused();
+    // Seeders and leechers in my rack, in my site and elsewhere: two units of each. In larger
+    // swarms labels are in order.
+    for unit in [2, 60] {
+        // The units of seeders and leechers, in each place, in an answer of six units.
+        for (order, far_percent, seeds, expected) in [
+            (Order::NearFirst, 0, false, [[2, 2], [2, 0], [0, 0]]),
+            (Order::RoleFirst, 0, false, [[2, 0], [2, 0], [2, 0]]),
+            (Order::NearFirst, 50, false, [[2, 1], [0, 0], [2, 1]]),
+            (Order::RoleFirst, 50, false, [[2, 0], [1, 0], [2, 1]]),
+            (Order::NearFirst, 100, false, [[2, 0], [0, 0], [2, 2]]),
+            (Order::NearFirst, 0, true, [[0, 2], [0, 2], [0, 2]]),
+        ] {
+            let mut subject = Subject::new(make(options()));
+            let plan = Plan::new(&[16, 8], order, far_percent).unwrap();
+            let labels = [0x0101, 0x0102, 0x0201].map(|label: u64| label << 48);
+            let mut classes = BTreeMap::new();
+            for number in 0..6 * unit {
+                let (place, role) =
+                    (usize::from(number / unit / 2), usize::from(number / unit % 2));
+                for peer in [v4(number), v6(number)] {
+                    let update = at(labels[place], plan, id, peer);
+                    subject.enter(&Update { seeder: role == 0, want: 0, ..update });
+                    classes.insert(peer, (place, role));
+                }
+            }
+            let me = at(labels[0], plan, id, v4(9999));
+            let want = 6 * usize::from(unit);
+            let mut given = [[0; 2]; 3];
+            for peer in subject.given(&Update { seeder: seeds, want, ..me }) {
+                let (place, role) = classes[&peer];
+                given[place][role] += 1;
+            }
+            let expected = expected.map(|roles| roles.map(|units| units * unit));
+            assert_eq!(given, expected, "{order:?}, {far_percent} percent, a seeder: {seeds}");
+        }
+    }
+}
+
+pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
+    let plan = Plan::new(&[64], Order::NearFirst, 0).unwrap();
+    let [before, after] = [PlanId::unused(), PlanId::unused()];
+    for crowd in [4, 400] {
+        let mut subject = Subject::new(make(options()));
+        let all = |subject: &mut Subject<S>, numbers: std::ops::Range<u16>, id| {
+            for number in numbers {
+                for peer in [v4(number), v6(number)] {
+                    subject.enter(&Update { want: 0, ..at(7, plan, id, peer) });
+                }
+            }
+        };
+        all(&mut subject, 0..crowd, before);
+        // Whoever is given with certainty is near.
+        let near = |subject: &mut Subject<S>, want: usize| {
+            let ask = Update { want, ..at(7, plan, after, v4(9999)) };
+            let mut always: BTreeSet<_> = subject.given(&ask).into_iter().collect();
+            for _ in 0..30 {
+                let given: BTreeSet<_> = subject.given(&ask).into_iter().collect();
+                always.retain(|peer| given.contains(peer));
+            }
+            always.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(near(&mut subject, 2), []);
+        all(&mut subject, 1..2, after);
+        assert_eq!(near(&mut subject, 3), [v4(1), v6(1)]);
+        // Who no longer says where it is, is nowhere.
+        subject.enter(&leecher(v4(1)));
+        assert_eq!(near(&mut subject, 2), [v6(1)]);
+        subject.enter(&stopped(v6(1)));
+        assert_eq!(near(&mut subject, 2), []);
+    }
+}
+
+pub fn equally_near_peers_are_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
+    let id = PlanId::unused();
+    let plan = Plan::new(&[16, 8], Order::NearFirst, 25).unwrap();
+    // IPv4 and IPv6 peers near by, as many of them far, and how many have no label at all.
+    for (of_v4, of_v6, unlabelled) in [(30, 20, 7), (200, 100, 0), (900, 300, 50)] {
+        let mut subject = Subject::new(make(options()));
+        let near: Vec<_> = (0..of_v4).map(v4).chain((0..of_v6).map(v6)).collect();
+        let far: Vec<_> =
+            (2000..2000 + of_v4).map(v4).chain((2000..2000 + of_v6).map(v6)).collect();
+        let nowhere: Vec<_> = (4000..4000 + unlabelled).map(v4).collect();
+        for (number, peer) in near.iter().enumerate() {
+            let label = 0x0102 << 48 | number as u64;
+            subject.enter(&Update { want: 0, ..at(label, plan, id, *peer) });
+        }
+        for (number, peer) in far.iter().enumerate() {
+            let label = [0x0001 << 48, 0x0201 << 48][number % 2];
+            subject.enter(&Update { want: 0, ..at(label, plan, id, *peer) });
+        }
+        for peer in &nowhere {
+            subject.enter(&Update { want: 0, ..leecher(*peer) });
+        }
+        let me = at(0x0101 << 48, plan, id, v4(9999));
+        let times = 4000;
+        let mut given = BTreeMap::<_, u32>::new();
+        for _ in 0..times {
+            for peer in subject.given(&Update { want: 20, ..me }) {
+                *given.entry(peer).or_default() += 1;
+            }
+        }
+        for (group, want) in [(near, 15), (far.into_iter().chain(nowhere).collect(), 5)] {
+            let group: Vec<u32> =
+                group.iter().map(|peer| given.remove(peer).unwrap_or_default()).collect();
+            let deviations = deviations(group.iter(), want, times);
+            assert!(deviations.abs() < 4.5, "{of_v4}, {of_v6}, {want}: {deviations} deviations");
+        }
+        assert_eq!(given, BTreeMap::new());
+    }
+}
+
+pub fn a_lone_peer_is_echoed_if_so_set<S: Store>(make: impl Fn(Options) -> S) {
+    for peer in [v4(1), v6(1)] {
+        let mut subject = Subject::new(make(options()));
+        assert_eq!(subject.announce(&leecher(peer)), Ok((counts(0, 1, 0), vec![])));
+
+        let mut subject = Subject::new(make(Options { echo_lone_peer: true, ..options() }));
+        let alone = Ok((counts(0, 1, 0), vec![peer]));
+        assert_eq!(subject.announce(&leecher(peer)), alone);
+        assert_eq!(subject.announce(&leecher(peer)), alone);
+        assert_eq!(subject.given(&Update { want: 0, ..leecher(peer) }), []);
+        let other = if peer.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+        assert_eq!(subject.given(&Update { only: Some(other), ..leecher(peer) }), []);
+        assert_eq!(subject.announce(&seeder(v4(2))), Ok((counts(1, 1, 0), vec![peer])));
+        assert_eq!(subject.given(&leecher(peer)), [v4(2)]);
+        assert_eq!(subject.given(&stopped(v4(2))), []);
+    }
+}
