@@ -130,6 +130,10 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 fn what_the_documentation_shows_is_accepted() {
     let mut pages = files(&root().join("docs"), ".md");
     pages.push(root().join("README.md"));
+    pages.push(root().join("CONTRIBUTING.md"));
+    for page in ["docs/README.md", "docs/tour.md"] {
+        assert!(pages.contains(&root().join(page)), "{page}");
+    }
     let mut checked = 0;
     for page in pages {
         for (line, block) in blocks(&fs::read_to_string(&page).unwrap()) {
