@@ -1,10 +1,11 @@
-# Every target also sets up what it needs. `make run` and `make test` are all that a new checkout wants.
+# Every target also sets up what it needs. In a new checkout, start with `make run` and `make test`.
 
 CARGO ?= cargo
 CONFIG ?= config.yaml
 WASM := wasm32-wasip2
 
-# The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm, and so do the samples.
+# The policies that ship, the samples in Rust, and the components that only tests load. Each becomes
+# target/plugins/NAME.wasm.
 PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
 SAMPLES := quiet-hours-rust
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
@@ -15,9 +16,9 @@ TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plug
 run: build
 	target/release/karuta run --config $(CONFIG)
 
-# The whole workspace is built even for one program, and for samples with the tests, which come
-# next: with fewer packages or targets cargo chooses other features for what they share, and compiles
-# wasmtime twice.
+# Always build the whole workspace, even for one program: for a different set of packages or targets
+# cargo chooses other features of shared dependencies, and compiles wasmtime again. `samples` builds
+# the tests too, because they come next.
 
 ## build: target/release/karuta and target/plugins/*.wasm
 build: plugins
@@ -30,18 +31,18 @@ plugins: wasm-target
 test-plugins: wasm-target
 	tests/build-plugins $(PLUGINS) $(SAMPLES) $(TEST_PLUGINS)
 
-## samples: the policies of plugins/samples, each with its language's toolchain where that is there
+## samples: the policies of plugins/samples whose toolchain is installed
 samples: wasm-target toolchains
 	$(CARGO) build --locked --workspace --all-targets
 	tests/build-plugins $(SAMPLES)
 	tests/build-samples
 
-## test: all tests; with CI set, nothing is skipped
+## test: all tests; tests whose tools are missing are skipped, unless CI is set
 test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
-## lint: formatting and clippy, warnings are errors
+## lint: formatting and clippy; warnings are errors
 lint: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -50,17 +51,17 @@ lint: wasm-target
 fmt:
 	$(CARGO) fmt --all
 
-## fuzz: every parser of bytes from outside, for SECONDS in all
+## fuzz: every parser of untrusted bytes, for SECONDS in total
 SECONDS ?= 60
 fuzz: fuzz-tools
 	tests/fuzz $(SECONDS)
 
-## bench: what an announce costs, without and with policies, here and elsewhere; takes ARGS
+## bench: the cost of an announce with and without policies, compared with other trackers; takes ARGS
 bench: build test-plugins peers
 	target/release/karuta-load bench $(ARGS)
 	$(CARGO) bench --locked --workspace --bench token
 
-## microbench: parsing, encoding, selection and policy calls, one by one; takes ARGS
+## microbench: parsing, encoding, peer selection and policy calls, one by one; takes ARGS
 microbench: test-plugins
 	$(CARGO) bench --locked --workspace --bench micro -- $(ARGS)
 
@@ -68,7 +69,7 @@ microbench: test-plugins
 soak: build test-plugins
 	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
 
-## stories: what subnet preference saves in a data centre; docs/stories has the figures
+## stories: measures what subnet preference saves in a data centre, and writes docs/stories
 stories: plugins libtorrent
 	$(CARGO) build --locked --workspace
 	target/debug/karuta-stories docs/stories

@@ -1,9 +1,9 @@
-"""Posts a digest of how announces ended to a webhook, every `tick` in which there were any.
+"""Posts a digest of announce outcomes to a webhook on each `tick`, if there were any.
 
-What is gathered is a key-value of the policy, so that a reload loses nothing of it.
+The collected counts are a key-value of the policy, so a reload loses nothing.
 """
 
-import heapq  # Counter.most_common imports it when it is called, which is too late
+import heapq  # Counter.most_common imports it only when called, which is too late here
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TIMEOUT_MS = 5000
 @dataclass
 class Config:
     url: str
-    # how many torrents are named
+    # the number of torrents in a digest
     top: int = 5
 
 

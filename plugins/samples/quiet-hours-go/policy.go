@@ -1,5 +1,5 @@
-// Command quiet-hours-go rejects `started` announces of the torrents on a list between two times of
-// day, and tells the client when to come back.
+// Command quiet-hours-go rejects `started` announces of listed torrents between two times of day,
+// and tells the client when to come back.
 package main
 
 import (
@@ -64,7 +64,7 @@ func timeOfDay(path, text string) (int64, error) {
 	return int64(clock.Hour()*3600 + clock.Minute()*60), nil
 }
 
-// until is how long it is from one time of day to the next other, in seconds.
+// until returns the seconds from now until the next then, two times of day.
 func until(now, then int64) int64 { return (then - now + day) % day }
 
 func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
@@ -84,12 +84,12 @@ func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
 	}
 	minutes := (quiet + 59) / 60
 	karuta.RetryIn(uint32(minutes))
-	// what is remembered says the same number of minutes
+	// remember only as long as the number of minutes stays the same
 	remember(quiet - (minutes-1)*60)
 	return karuta.RejectWith("quiet hours until " + p.until + " UTC")
 }
 
-// remember holds for what is left of a second less than that: this second has begun.
+// remember remembers the verdict for one second less, because the present second has begun.
 func remember(seconds int64) {
 	if seconds > 1 {
 		karuta.Remember(karuta.ByInfoHash|karuta.ByEvent, uint32(seconds-1))

@@ -9,7 +9,7 @@ import (
 )
 
 func TestWhoStartsAtNightIsToldWhenToComeBack(t *testing.T) {
-	// In here it is the midnight that 2000 begins with.
+	// In the bubble the clock starts at midnight UTC on 2000-01-01.
 	synctest.Test(t, func(t *testing.T) {
 		karuta.Host = karuta.NewHost()
 		listed := karuta.InfoHash{0xb9, 0x4a}

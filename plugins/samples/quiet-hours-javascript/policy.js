@@ -1,5 +1,5 @@
-// Rejects `started` announces of the torrents on a list between two times of day, and tells the
-// client when to come back.
+// Rejects `started` announces of listed torrents between two times of day, and tells the client
+// when to come back.
 
 import * as response from 'karuta:policy/response@0.1.0';
 import { hasInfoHash } from 'karuta:policy/sets@0.1.0';
@@ -58,7 +58,7 @@ export const announceFilter = {
     }
     const minutes = Math.ceil(quiet / 60);
     response.retryIn(minutes);
-    // what is remembered says the same number of minutes
+    // remember only as long as the number of minutes stays the same
     remember(quiet - (minutes - 1) * 60);
     return karuta.reject(`quiet hours until ${config.until} UTC`);
   },

@@ -3,7 +3,7 @@ import test from 'node:test';
 
 import { announce, host, reset } from './karuta/testing.js';
 
-// Behind the host that it imports.
+// The policy must be imported after its host.
 const { announceFilter, lifecycle } = await import('./policy.js');
 
 test('who starts at night is told when to come back', (t) => {

@@ -1,5 +1,5 @@
-"""Rejects `started` announces of the torrents on a list between two times of day, and tells the
-client when to come back."""
+"""Rejects `started` announces of listed torrents between two times of day, and tells the client
+when to come back."""
 
 import re
 import time
@@ -33,12 +33,12 @@ class Config:
 
 
 def until(now, then):
-    """How long it is from one time of day to the next other, in seconds."""
+    """Returns the seconds until the next `then`."""
     return (then - now) % DAY
 
 
 def remember(seconds):
-    """Holds for a second less than that, for the present one has begun."""
+    """Remembers the verdict for one second less, because the present second has begun."""
     if seconds > 1:
         response.remember(Scope.INFO_HASH | Scope.EVENT, seconds - 1)
 
@@ -61,7 +61,7 @@ class QuietHours:
             return Verdict.NEXT
         minutes = -(-quiet // 60)
         response.retry_in(minutes)
-        # what is remembered says the same number of minutes
+        # remember only as long as the number of minutes stays the same
         remember(quiet - (minutes - 1) * 60)
         return karuta.reject(f"quiet hours until {config.to} UTC")
 

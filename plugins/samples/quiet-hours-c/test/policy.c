@@ -1,5 +1,5 @@
-// What the policy does on a host for tests: built and run by the machine's own compiler, with the
-// folder karuta among its headers.
+// Tests the policy on the stand-in host. Build it natively, with the folder karuta in the include
+// path.
 
 #define KARUTA_WORLD announce_policy
 #include "announce_policy.h"

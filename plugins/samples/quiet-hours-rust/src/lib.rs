@@ -1,5 +1,5 @@
-//! Rejects `started` announces of the torrents on a list between two times of day, and tells the
-//! client when to come back.
+//! Rejects `started` announces of listed torrents between two times of day, and tells the client
+//! when to come back.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,7 +47,7 @@ impl TimeOfDay {
         Self((now.as_secs() % u64::from(DAY)) as u32)
     }
 
-    /// How long it is to another time of day, in seconds.
+    /// The seconds until the next `then`.
     fn until(self, then: Self) -> u32 {
         (then.0 + DAY - self.0) % DAY
     }
@@ -84,14 +84,14 @@ impl AnnounceFilter for QuietHours {
         }
         let minutes = quiet.div_ceil(60);
         response::set_retry_in(Some(minutes));
-        // what is remembered says the same number of minutes
+        // remember only as long as the number of minutes stays the same
         remember(quiet - (minutes - 1) * 60);
         let (hours, minutes) = (to.0 / 3600, to.0 / 60 % 60);
         response::reject(&format!("quiet hours until {hours:02}:{minutes:02} UTC"))
     }
 }
 
-/// Holds for a second less than that, for the present one has begun.
+/// Remembers the verdict for one second less, because the present second has begun.
 fn remember(seconds: u32) {
     if seconds > 1 {
         let scope = response::Scope::INFO_HASH | response::Scope::EVENT;

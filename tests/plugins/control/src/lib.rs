@@ -1,7 +1,7 @@
-//! A policy whose control instance does what its configuration says. Only the tests load it.
+//! A policy whose control instance does what its configuration says. Only tests load it.
 //!
-//! What its observer is told and what its ticks find out are key-values, which an announce with
-//! `show=KEY` is warned of.
+//! It writes what its observer and its ticks see into key-values. An announce with `show=KEY` gets
+//! the value as its warning.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use karuta_plugin::{
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// What a tick does; several things, one after the other.
+    /// The actions of a tick, in this order.
     #[serde(default)]
     tick: Vec<Do>,
-    /// What the observer does beside writing down.
+    /// What the observer does besides writing key-values.
     #[serde(default)]
     observe: Option<Do>,
 }
@@ -25,7 +25,7 @@ struct Config {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Do {
     Fail,
-    /// Fails with so many bytes of text.
+    /// Fails with this many bytes of text.
     FailLong(usize),
     Trap,
     Loop,
@@ -48,7 +48,7 @@ enum Do {
         path: String,
         text: String,
     },
-    /// Writes a file of so many bytes and reads it, so many times.
+    /// Writes a file of `bytes` and reads it, `times` times.
     Rewrite {
         path: String,
         bytes: usize,
@@ -59,9 +59,9 @@ enum Do {
         name: String,
         text: String,
     },
-    /// Publishes so many bytes.
+    /// Publishes this many bytes.
     PublishLong(usize),
-    /// Posts so many bytes.
+    /// Posts a body of `bytes`.
     PostLong {
         url: String,
         bytes: usize,
@@ -230,7 +230,7 @@ impl Control {
     }
 }
 
-/// The same for two instances where randomness is fixed.
+/// Returns a random number, which is the same in two instances if randomness is fixed.
 fn random() -> String {
     use std::hash::{BuildHasher, Hasher};
     let hasher = std::collections::hash_map::RandomState::new().build_hasher();

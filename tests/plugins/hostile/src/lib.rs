@@ -1,9 +1,9 @@
-//! A policy that does as its configuration says, however bad that is. Only the tests load it.
+//! A policy that does what its configuration says, however harmful. Only tests load it.
 //!
-//! `config: { rules: [{ on: announce, do: trap, info_hash: "6161…", query: bomb }] }`: at each call
-//! the rules of that hook (`init`, `announce`, `scrape`, `data`) are followed in their order, those with an
-//! `info_hash` only for that torrent, those with a `query` only where the request has such a
-//! parameter. `text` and `number` say more about what is to be done; see `Act`.
+//! `config: { rules: [{ on: announce, do: trap, info_hash: "6161…", query: bomb }] }`: each call
+//! applies the rules of its hook (`init`, `announce`, `scrape`, `data`) in order. A rule with an
+//! `info_hash` applies only to that torrent, and a rule with a `query` only to requests with that
+//! parameter. `text` and `number` are arguments; see `Act`.
 
 #![cfg(target_family = "wasm")]
 
@@ -33,7 +33,7 @@ struct Rule {
     on: Hook,
     #[serde(rename = "do")]
     act: Act,
-    /// Rules for `init`: only from this instance on, counted from 1.
+    /// For `init`: the first instance that the rule applies to, counted from 1.
     #[serde(default)]
     from: i64,
     /// 40 lower-case hexadecimal digits.
@@ -51,14 +51,14 @@ enum Hook {
     Init,
     Announce,
     Scrape,
-    /// Rules for data whose text holds `text`.
+    /// Data that contains `text`.
     Data,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Act {
-    // What no policy should do.
+    // Things that no policy should do.
     Loop,
     Trap,
     Recurse,
@@ -68,22 +68,22 @@ enum Act {
     Sleep,
     /// Sleeps for a millisecond, `number` times.
     Naps,
-    /// Passes more to the host function named in `text` than a call may: 1 200 000 bytes.
+    /// Passes 1 200 000 bytes to the host function named in `text`, which is more than a call may.
     HugeText,
-    /// Calls the host for ever.
+    /// Calls the host forever.
     CallStorm,
     /// Registers ten thousand series; the warning says how many were refused.
     MetricFlood,
     /// Puts a key-value of a thousand bytes ten thousand times; the warning says how many were refused.
     StoreFlood,
-    /// Asks the data source named in `text`, and one that is not there, in every way; the warning
-    /// says what came of it.
+    /// Queries the data source named in `text`, and one that does not exist, in every format; the
+    /// warning has the results.
     WrongSet,
     /// Writes ten thousand lines to the log.
     LogFlood,
-    /// Writes `text` to the log, or `number` letters.
+    /// Writes `text` or `number` letters to the log.
     Log,
-    // What WASI has no right to grant; the warning of the answer says what came of it.
+    // Things that WASI must not grant; the answer's warning has the result.
     OpenFile,
     /// Connects to the address in `text`.
     ConnectTcp,
@@ -91,13 +91,13 @@ enum Act {
     Resolve,
     ReadStdin,
     Environment,
-    // What any policy may do.
+    // Things that any policy may do.
     Println,
-    /// The verdict, and the rules behind this one are not followed.
+    /// Returns this verdict; later rules do not apply.
     Accept,
     Reject,
     Drop,
-    /// `init` or `on-data` refuses with `text`, or with `number` letters.
+    /// Returns an error from `init` or `on-data`: `text` or `number` letters.
     Refuse,
     Fail,
     Warn,
@@ -105,24 +105,24 @@ enum Act {
     Hide,
     SetInterval,
     SetNumWant,
-    /// Has the verdict remembered for `number` seconds, for the info-hash and the event.
+    /// Remembers the verdict for `number` seconds, by info-hash and event.
     Remember,
-    /// Leaves `text` as the attribute `note`.
+    /// Sets the attribute `note` to `text`.
     SetNote,
-    // The warning of the answer is what the request says.
+    // The answer's warning is a value of the request.
     WarnNote,
     WarnCredential,
     WarnPasskey,
     /// The header named in `text`.
     WarnHeader,
-    /// The data that came last, with its version.
+    /// The latest data, with its version.
     WarnData,
     /// The query parameter named in `text`.
     WarnQuery,
 }
 
 impl Rule {
-    /// What is to be said.
+    /// The rule's text: `number` letters, or `text`.
     fn words(&self) -> String {
         if self.number > 0 { "x".repeat(self.number as usize) } else { self.text.clone() }
     }
@@ -277,7 +277,7 @@ fn follow(rule: &Rule) -> Verdict {
     Verdict::Next
 }
 
-/// Passes two million bytes to a host function.
+/// Passes 1 200 000 bytes to a host function.
 fn huge(function: &str) {
     let bytes = vec![b'x'; 1_200_000];
     let text = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,4 @@
-//! A policy that decides nothing, to see what being asked costs. Only the load generator loads it.
+//! A policy that decides nothing, to measure the cost of a call. Only the load generator loads it.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, r
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Ask the host for one number.
+    /// Whether to get one number from the host.
     #[serde(default)]
     getter: bool,
-    /// Have the verdict remembered, for the torrent that the request is about.
+    /// Whether to remember the verdict by info-hash.
     #[serde(default)]
     remember: bool,
 }

@@ -1,4 +1,4 @@
-//! A policy that places peers by their ports, and picks them by one plan. Only the tests load it.
+//! A policy that labels peers by their ports, with one plan. Only tests load it.
 
 use karuta_plugin::locality::{self, Order, Plan};
 use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, request};

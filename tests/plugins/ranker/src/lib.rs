@@ -1,4 +1,4 @@
-//! A policy that orders peers as the request's `order` says. Only the tests load it.
+//! A policy that orders peers by the request's parameter `order`. Only tests load it.
 
 use karuta_plugin::{Announce, Candidate, Context, Error, PeerRanker, Policy, request, response};
 

@@ -1,5 +1,5 @@
-//! A policy built against the first released contract, of which it uses all: whatever the contract
-//! grows by, a host must load this. Only the tests do.
+//! A policy built against the first released contract, all of which it uses. Every later host must
+//! load it. Only tests load it.
 
 #![cfg(target_family = "wasm")]
 

@@ -1,5 +1,5 @@
-//! A policy that counts announces in key-values and in series of its own, and checks the signatures
-//! that they carry. What comes of it is the warning in the answer. Only the tests load it.
+//! A policy that counts announces in key-values and in its own series, and checks signatures that
+//! they carry. The answer's warning has the result. Only tests load it.
 
 use karuta_plugin::metrics::{Counter, Gauge};
 use karuta_plugin::signatures::Key;
@@ -10,7 +10,7 @@ use karuta_plugin::{
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The name of a series that is made as a gauge.
+    /// The name of the gauge.
     #[serde(default = "port")]
     gauge: String,
     /// A public key, as a JWK.
@@ -35,7 +35,7 @@ impl Policy for Tally {
         let port = Gauge::new(&config.gauge, "The port of the last one.")?;
         let key = config.key.map(|jwk| Key::from_jwk(&jwk)).transpose();
         let key = key.map_err(|wrong| Error::at("key", wrong))?;
-        // Nobody is to see what a trial does.
+        // Counts the instances that serve: the host must discard what a trial counts.
         announces.add(1000);
         let inits = keyvalue::increment(b"inits", 1, None).map_err(Error::new)?;
         keyvalue::put(format!("init {inits}").as_bytes(), b"", None).map_err(Error::new)?;
@@ -59,7 +59,7 @@ impl AnnounceFilter for Tally {
 }
 
 impl Tally {
-    /// Checks the parameter `signature`, in hexadecimal digits, of the parameter `message`.
+    /// Checks the parameter `signature`, in hexadecimal, of the parameter `message`.
     fn signature(&self) -> String {
         let [algorithm, message, signature] = ["algorithm", "message", "signature"]
             .map(|name| request::query_param(name).unwrap_or_default());
@@ -71,7 +71,7 @@ impl Tally {
     }
 }
 
-/// Puts values until no more fit, and says how many did and why no more.
+/// Puts values until no more fit. Returns how many did, and the error of the next.
 fn flood() -> String {
     for n in 0_u32.. {
         if let Err(reason) = keyvalue::put(&n.to_be_bytes(), &[0; 1020], None) {
