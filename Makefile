@@ -42,9 +42,10 @@ test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
-## lint: formatting and clippy; warnings are errors
+## lint: formatting, the imports between rooms, and clippy; warnings are errors
 lint: wasm-target
 	$(CARGO) fmt --all --check
+	$(CARGO) run --quiet --locked -p karuta-rooms
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
 

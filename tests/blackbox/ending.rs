@@ -78,7 +78,7 @@ fn whatever_ticks_do() {
     ends(&mut daemon);
     let log = daemon.log();
     let abandoned =
-        |name: &str| log.lines().any(|line| line.contains("does not end") && line.contains(name));
+        |name: &str| log.lines().any(|line| line.contains("did not end in time") && line.contains(name));
     assert!(abandoned("\"await\""), "the log names who was left behind");
     for interrupted in ["\"loop-1\"", "\"sleep\"", "\"pipe\""] {
         assert!(!abandoned(interrupted), "{interrupted}");
@@ -200,7 +200,7 @@ policies:
         .unwrap();
     eventually("the policy is asked", || daemon.log().contains("\"asked\""));
     ends(&mut daemon);
-    daemon.logs("workers do not end");
+    daemon.logs("workers did not end in time");
 }
 
 #[test]

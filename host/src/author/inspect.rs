@@ -5,6 +5,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
+use super::needs::needs;
 use super::survey::Survey;
 use crate::policy::Candidate;
 use crate::text::{Escaped, cut};
@@ -26,7 +27,7 @@ pub fn print(bytes: &[u8], survey: &Survey) {
         }
     };
     line("size", &size(bytes.len()));
-    line("sha256", &hex::encode(&Sha256::digest(bytes)));
+    line("sha256", &hex::encode(Sha256::digest(bytes)));
     // Its `language` is often that of an interpreter.
     for (field, name) in [("processed-by", "made with"), ("sdk", "sdk")] {
         line(name, &survey.producers.get(field).map(|tools| tools.join(", ")).unwrap_or_default());
@@ -50,10 +51,7 @@ pub fn print(bytes: &[u8], survey: &Survey) {
     };
     line("also wants", &foreign(survey.imports.keys()));
     line("also has", &foreign(survey.exports.keys()));
-    line(
-        "needs",
-        &super::check::needs(survey).iter().map(|need| need.text()).collect::<Vec<_>>().join(", "),
-    );
+    line("needs", &needs(survey).iter().map(|need| need.text()).collect::<Vec<_>>().join(", "));
 }
 
 fn wasi(survey: &Survey) -> String {

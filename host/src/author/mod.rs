@@ -7,6 +7,7 @@ mod check;
 mod create;
 mod dev;
 mod inspect;
+mod needs;
 mod project;
 mod sdk;
 mod survey;
@@ -72,7 +73,7 @@ pub enum Command {
         file: PathBuf,
         /// What the configuration's `allow` will grant: `http`, `env`, `folders`.
         #[arg(long, value_name = "GRANT", value_delimiter = ',')]
-        allow: Vec<check::Grant>,
+        allow: Vec<needs::Grant>,
     },
     /// Show what a component is: hooks, imports, size, what it was made with.
     Inspect {

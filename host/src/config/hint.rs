@@ -1,6 +1,6 @@
 //! What operators type first and YAML takes for something else, in place of the parser's own words.
 
-use super::tree::Position;
+use super::position::Position;
 
 /// Bytes of a line that are looked at.
 const LOOKED_AT: usize = 1000;

@@ -6,6 +6,7 @@
 
 mod check;
 mod hint;
+mod position;
 mod schema;
 mod source;
 #[cfg(test)]

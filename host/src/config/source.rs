@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::hint;
-use super::tree::{Position, Problem, Tree};
+use super::position::Position;
+use super::tree::{Problem, Tree};
 use crate::text::Escaped;
 
 /// What is wrong with a configuration. Shown as one line,

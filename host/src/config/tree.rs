@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::hint;
+use super::position::Position;
 
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 64;
@@ -14,20 +15,6 @@ const MAX_NODES: usize = 250_000;
 /// How many values all aliases together may stand for, and how many bytes of text.
 const MAX_ALIASED: usize = 100_000;
 const MAX_ALIASED_BYTES: usize = 4 << 20;
-
-/// A line and a column of the text, both counted from 1, the column in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub line: usize,
-    pub column: usize,
-}
-
-impl From<Marker> for Position {
-    fn from(mark: Marker) -> Self {
-        // the parser's columns begin at 0, whatever its documentation says
-        Self { line: mark.line().max(1), column: mark.col() + 1 }
-    }
-}
 
 /// What is wrong with the text before any key has a meaning.
 #[derive(Debug)]

@@ -1,41 +1,18 @@
 //! One data source of a policy: what it is, and its newest good version.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use super::definition::Definition;
+use super::format;
 use super::set::{Addresses, InfoHashes, Strings};
-use super::url::{self, Remote};
-use super::{Fetch, Opening, file, format};
 use crate::config::DataFormat;
-use crate::watch;
-
-/// What makes a source another one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Definition {
-    pub policy: Arc<str>,
-    /// Among the sources of the policy.
-    pub name: Arc<str>,
-    pub origin: Origin,
-    pub format: DataFormat,
-    /// Bytes.
-    pub max_size: u64,
-    /// Whether it is an error that there is nothing to begin with.
-    pub required: bool,
-}
-
-/// Where data comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
-    File(PathBuf),
-    Url(Remote),
-}
 
 /// A source, followed by a thread of its own for as long as somebody holds it.
 pub struct Source {
@@ -88,51 +65,6 @@ pub enum Content {
 }
 
 impl Source {
-    /// Reads the file and follows it from then on; or takes up what was fetched before, and
-    /// fetches as `opening` says.
-    ///
-    /// # Errors
-    ///
-    /// A file that cannot be used, and nothing where something is required: no file, or, where it is
-    /// to be fetched now, nothing that was ever fetched.
-    pub fn open(definition: Definition, opening: &Opening) -> Result<Arc<Self>, String> {
-        let source = Arc::new(Self::new(definition));
-        let Definition { policy, name: data, required, max_size, .. } = source.definition();
-        match &source.definition.origin {
-            Origin::File(file) => {
-                let stamp = match watch::read(file, *max_size) {
-                    Ok((stamp, bytes)) => {
-                        source.take(&bytes)?;
-                        Some(stamp)
-                    }
-                    Err(watch::Unread::Gone) if !required => {
-                        let file = file.display();
-                        tracing::warn!(%policy, %data, %file, "there is no such file yet");
-                        None
-                    }
-                    Err(unread) => return Err(unread.reason(file)),
-                };
-                file::follow(&source, file.clone(), stamp).map_err(|error| error.to_string())?;
-            }
-            Origin::Url(_) if opening.fetch == Fetch::Never => {}
-            Origin::Url(remote) => {
-                let mut fetcher = url::Fetcher::new(remote.clone(), opening.kept.clone());
-                fetcher.take_up(&source);
-                if opening.fetch == Fetch::Now
-                    && let Err(reason) = fetcher.fetch(&source)
-                    && source.is_missing()
-                {
-                    return Err(reason);
-                }
-                let (wake, woken) = channel();
-                *source.wake.lock() = Some(Wake { fetcher: wake, last: None });
-                let begin = move |source| fetcher.work(&source, &woken);
-                source.spawn(begin).map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(source)
-    }
-
     /// A source of bytes that are at hand, which nobody follows.
     ///
     /// # Errors
@@ -144,7 +76,7 @@ impl Source {
         Ok(Arc::new(source))
     }
 
-    fn new(definition: Definition) -> Self {
+    pub(super) fn new(definition: Definition) -> Self {
         Self {
             definition,
             current: ArcSwapOption::empty(),
@@ -166,6 +98,11 @@ impl Source {
         let source = Arc::downgrade(self);
         let thread = std::thread::Builder::new().name(name).stack_size(STACK);
         thread.spawn(move || work(source)).map(drop)
+    }
+
+    /// Sets what wakes the thread that fetches.
+    pub(super) fn set_wake(&self, fetcher: Sender<()>) {
+        *self.wake.lock() = Some(Wake { fetcher, last: None });
     }
 
     /// Whether nothing is there that should be.
@@ -313,54 +250,6 @@ impl Content {
             Self::InfoHashes(set) => set.len(),
             Self::Addresses(set) => set.len(),
             Self::Strings(set) => set.len(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
-
-    fn definition(file: PathBuf, required: bool) -> Definition {
-        let (format, origin) = (DataFormat::InfoHashes, Origin::File(file));
-        Definition {
-            policy: "p".into(),
-            name: "d".into(),
-            origin,
-            format,
-            max_size: 1000,
-            required,
-        }
-    }
-
-    #[test]
-    fn a_broken_version_never_replaces_a_good_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("list");
-        std::fs::write(&file, A).unwrap();
-        let source = Source::open(definition(file, true), &Opening::default()).unwrap();
-        assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 0));
-        source.offer(b"\nnonsense").unwrap_err();
-        source.refuse("whatever");
-        assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 2));
-        source.offer(b"# nobody\n").unwrap();
-        assert_eq!((source.number(), source.entries(), source.errors()), (2, 0, 2));
-    }
-
-    #[test]
-    fn what_is_wrong_at_the_start_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("list");
-        let open = |required| Source::open(definition(file.clone(), required), &Opening::default());
-        let source = open(false).unwrap();
-        assert_eq!((source.number(), source.age()), (0, None));
-        assert!(open(true).err().unwrap().starts_with("no such file: "));
-        std::fs::write(&file, format!("{A}\n{A}0\n")).unwrap();
-        for required in [false, true] {
-            let reason = open(required).err().unwrap();
-            assert!(reason.starts_with("line 2: "), "{reason}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is fetched over HTTP: again and again, the last good version kept on disk.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -14,33 +14,16 @@ use hyper::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::definition::Remote;
 use super::source::Source;
-use crate::config::{self, Secret};
+use crate::config;
 use crate::fetch::{Admit, Client, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
 use crate::text::Escaped;
 
-/// How often a URL is fetched, and how long that may take, where the configuration does not say.
-pub const EVERY: Duration = Duration::from_mins(5);
-pub const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The pause after a first failure; it doubles with each.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// A URL, and how it is fetched.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remote {
-    pub url: Url,
-    pub every: Duration,
-    pub timeout: Duration,
-    /// By their names.
-    pub headers: BTreeMap<String, Secret>,
-    /// Whether redirects may lead to another machine without TLS.
-    pub insecure: bool,
-    /// How long after it was fetched the data counts.
-    pub max_age: Option<Duration>,
-}
 
 /// Fetches one source.
 pub struct Fetcher {

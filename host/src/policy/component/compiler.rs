@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 
+use super::settings::settings;
 use crate::policy::component::artifact::Artifact;
-use crate::policy::component::engine;
 use crate::policy::component::footprint::Sizes;
 use crate::process;
 
@@ -168,7 +168,7 @@ impl Order {
 }
 
 fn compile(wasm: &[u8], fuel: bool) -> Result<Artifact, Uncompiled> {
-    let engine = wasmtime::Engine::new(&engine::settings(fuel));
+    let engine = wasmtime::Engine::new(&settings(fuel));
     let artifact = engine.and_then(|engine| Artifact::compile(&engine, wasm));
     artifact.map_err(|error| Uncompiled::Invalid(format!("{error:#}")))
 }

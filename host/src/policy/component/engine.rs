@@ -5,18 +5,17 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, OptLevel, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::artifact::Artifacts;
 use super::compiler::{Compiler, Uncompiled};
 use super::footprint::Sizes;
+use super::settings::settings;
 use crate::policy::imports::call::Account;
 use crate::policy::imports::state::{self, State};
 
 /// How often a call that is under way looks at the clock.
 const TICK: Duration = Duration::from_millis(2);
-/// Bytes of stack that WebAssembly may use; threads that call policies need more than that.
-const WASM_STACK: usize = 512 * 1024;
 /// Bytes of stack for a thread that calls policies.
 pub const THREAD_STACK: usize = 4 * 1024 * 1024;
 /// A call ends after so many times its deadline on the wall clock, and not before `PATIENCE`.
@@ -116,19 +115,6 @@ impl Engine {
     pub fn linker(&self) -> &Linker<State> {
         &self.linker
     }
-}
-
-/// How components are compiled, and run.
-pub fn settings(fuel: bool) -> Config {
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .consume_fuel(fuel)
-        .max_wasm_stack(WASM_STACK)
-        .wasm_memory64(false)
-        .cranelift_opt_level(OptLevel::Speed);
-    config
 }
 
 impl Account {

@@ -6,6 +6,7 @@ pub mod engine;
 mod footprint;
 mod link;
 mod refusal;
+mod settings;
 
 pub use artifact::Artifacts;
 pub use compiler::{Compiler, Order};

@@ -1,0 +1,152 @@
+//! How data sources are opened, and their threads started.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use super::definition::{Definition, Origin};
+use super::source::Source;
+use super::{Sources, file, url};
+use crate::state_dir::StateDir;
+use crate::watch;
+
+/// How sources are opened.
+#[derive(Clone, Default)]
+pub struct Opening {
+    /// Where what was fetched is kept.
+    pub kept: Option<Arc<StateDir>>,
+    pub fetch: Fetch,
+}
+
+/// When URLs are first fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fetch {
+    #[default]
+    Never,
+    /// By a thread of their own, while others go on.
+    Soon,
+    /// Before anybody goes on; nothing that is required may be missing then.
+    Now,
+}
+
+impl Opening {
+    /// What was fetched is kept within the state folder.
+    pub fn new(state: Option<&StateDir>, fetch: Fetch) -> io::Result<Self> {
+        let kept = state.map(|state| state.folder("data").map(Arc::new)).transpose()?;
+        Ok(Self { kept, fetch })
+    }
+}
+
+/// Opens sources; those of `earlier` with the same definition go on, with what they have read.
+///
+/// # Errors
+///
+/// The name of the first source that cannot be used, and why.
+pub fn open(
+    definitions: &[Definition],
+    opening: &Opening,
+    earlier: &[Arc<Source>],
+) -> Result<Sources, (Arc<str>, String)> {
+    let open = |definition: &Definition| {
+        let same = earlier.iter().find(|source| source.definition() == definition);
+        same.map_or_else(|| begin(definition.clone(), opening), |same| Ok(same.clone()))
+            .map_err(|reason| (definition.name.clone(), reason))
+    };
+    definitions.iter().map(open).collect()
+}
+
+/// Reads the file and follows it from then on; or takes up what was fetched before, and
+/// fetches as `opening` says.
+///
+/// # Errors
+///
+/// A file that cannot be used, and nothing where something is required: no file, or, where it is
+/// to be fetched now, nothing that was ever fetched.
+fn begin(definition: Definition, opening: &Opening) -> Result<Arc<Source>, String> {
+    let source = Arc::new(Source::new(definition));
+    let Definition { policy, name: data, required, max_size, .. } = source.definition();
+    match &source.definition().origin {
+        Origin::File(file) => {
+            let stamp = match watch::read(file, *max_size) {
+                Ok((stamp, bytes)) => {
+                    source.take(&bytes)?;
+                    Some(stamp)
+                }
+                Err(watch::Unread::Gone) if !required => {
+                    let file = file.display();
+                    tracing::warn!(%policy, %data, %file, "there is no such file yet");
+                    None
+                }
+                Err(unread) => return Err(unread.reason(file)),
+            };
+            file::follow(&source, file.clone(), stamp).map_err(|error| error.to_string())?;
+        }
+        Origin::Url(_) if opening.fetch == Fetch::Never => {}
+        Origin::Url(remote) => {
+            let mut fetcher = url::Fetcher::new(remote.clone(), opening.kept.clone());
+            fetcher.take_up(&source);
+            if opening.fetch == Fetch::Now
+                && let Err(reason) = fetcher.fetch(&source)
+                && source.is_missing()
+            {
+                return Err(reason);
+            }
+            let (wake, woken) = channel();
+            source.set_wake(wake);
+            let begin = move |source| fetcher.work(&source, &woken);
+            source.spawn(begin).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::DataFormat;
+
+    const A: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
+
+    fn definition(file: PathBuf, required: bool) -> Definition {
+        let (format, origin) = (DataFormat::InfoHashes, Origin::File(file));
+        Definition {
+            policy: "p".into(),
+            name: "d".into(),
+            origin,
+            format,
+            max_size: 1000,
+            required,
+        }
+    }
+
+    #[test]
+    fn a_broken_version_never_replaces_a_good_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        std::fs::write(&file, A).unwrap();
+        let source = begin(definition(file, true), &Opening::default()).unwrap();
+        assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 0));
+        source.offer(b"\nnonsense").unwrap_err();
+        source.refuse("whatever");
+        assert_eq!((source.number(), source.entries(), source.errors()), (1, 1, 2));
+        source.offer(b"# nobody\n").unwrap();
+        assert_eq!((source.number(), source.entries(), source.errors()), (2, 0, 2));
+    }
+
+    #[test]
+    fn what_is_wrong_at_the_start_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        let open = |required| begin(definition(file.clone(), required), &Opening::default());
+        let source = open(false).unwrap();
+        assert_eq!((source.number(), source.age()), (0, None));
+        assert!(open(true).err().unwrap().starts_with("no such file: "));
+        std::fs::write(&file, format!("{A}\n{A}0\n")).unwrap();
+        for required in [false, true] {
+            let reason = open(required).err().unwrap();
+            assert!(reason.starts_with("line 2: "), "{reason}");
+        }
+    }
+}
