@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 use crate::daemon::{self, Error};
 use crate::jwt;
 use crate::log;
-use crate::policy::{Compiler, Order};
+use crate::policy::{CompileJob, Compiler};
 use crate::process;
 use crate::text::Escaped;
 
@@ -28,9 +28,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT.
-    Run(Source),
+    Run(ConfigArg),
     /// Say whether `run` would accept the configuration; loads every plugin, listens nowhere.
-    Check(Source),
+    Check(ConfigArg),
     /// Have the running daemon read its configuration and its plugins again.
     Reload(Remote),
     /// Show what each policy of the running daemon would say to an announce or scrape. Nothing is
@@ -59,8 +59,8 @@ enum Command {
     #[command(subcommand)]
     Plugin(author::Command),
     /// Compile one component, as another process of this program has asked.
-    #[command(hide = true, name = Order::COMMAND)]
-    Compile(Order),
+    #[command(hide = true, name = CompileJob::COMMAND)]
+    Compile(CompileJob),
     /// Show what the running daemon serves with.
     Status {
         #[command(flatten)]
@@ -72,7 +72,7 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct Source {
+struct ConfigArg {
     /// The configuration.
     #[arg(long, short, default_value = "config.yaml", value_name = "FILE")]
     config: PathBuf,
@@ -111,7 +111,7 @@ pub fn main() -> ExitCode {
         }
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
         Command::Plugin(command) => return author::main(command, &compiler()),
-        Command::Compile(order) => return order.carry_out(),
+        Command::Compile(job) => return job.carry_out(),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -136,7 +136,7 @@ fn compiler() -> Compiler {
     Compiler::Child("/proc/self/exe".into())
 }
 
-fn load(source: &Source) -> Result<Config, Error> {
+fn load(source: &ConfigArg) -> Result<Config, Error> {
     config::load(&source.config).map_err(Error::Config)
 }
 

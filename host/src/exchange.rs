@@ -22,7 +22,7 @@ pub struct Exchange {
     /// When the request came.
     pub now: Instant,
     /// What the hook under way has asked for; taken over only if it returns.
-    pub(crate) changes: Changes,
+    pub(crate) draft: Draft,
     /// What was last looked up with [`Exchange::look_up`]; empty: nothing.
     pub(crate) credential: String,
     /// It is of this request.
@@ -52,14 +52,14 @@ pub struct Request {
     pub route: Option<u16>,
     /// The named parameters of the route, percent-decoded.
     pub path: Vec<(Arc<str>, String)>,
-    source: Source,
+    source: RequestSource,
     /// Those of the query of `source`.
     parameters: Parameters,
 }
 
 /// Where the parameters and headers of a request are.
 #[derive(Debug)]
-enum Source {
+enum RequestSource {
     Http {
         uri: Uri,
         headers: HeaderMap,
@@ -96,13 +96,13 @@ pub struct Answer {
     pub decided_by: Option<Arc<str>>,
 }
 
-/// The changes that one hook asked for.
+/// What one hook asks of the answer; taken over only if the hook returns.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct Draft {
     /// Anything of the rest is set.
     pub any: bool,
     pub failure: Option<String>,
-    /// `Some(None)`: never.
+    /// BEP 31.
     pub retry: Option<Retry>,
     pub warning: Option<String>,
     pub interval: Option<u32>,
@@ -115,7 +115,7 @@ pub(crate) struct Changes {
     pub hidden: bool,
 }
 
-impl Default for Source {
+impl Default for RequestSource {
     fn default() -> Self {
         Self::Udp { url: Vec::new() }
     }
@@ -147,7 +147,7 @@ impl Default for Exchange {
                 overridden: false,
                 route: None,
                 path: Vec::new(),
-                source: Source::default(),
+                source: RequestSource::default(),
                 parameters: Parameters::default(),
             },
             answer: Answer {
@@ -165,7 +165,7 @@ impl Default for Exchange {
                 decided_by: None,
             },
             now: Instant::now(),
-            changes: Changes::default(),
+            draft: Draft::default(),
             credential: String::new(),
             looked_up: false,
             rules: None,
@@ -177,17 +177,17 @@ impl Request {
     /// Takes over the target and the headers of an HTTP request.
     pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
         self.parameters.split(uri.query().unwrap_or_default().as_bytes());
-        self.source = Source::Http { uri, headers };
+        self.source = RequestSource::Http { uri, headers };
     }
 
     /// Takes over the URL data of a UDP announce (BEP 41); empty: it has none.
     pub fn over_udp(&mut self, url: &[u8]) {
         match &mut self.source {
-            Source::Udp { url: own } => {
+            RequestSource::Udp { url: own } => {
                 own.clear();
                 own.extend_from_slice(url);
             }
-            Source::Http { .. } => self.source = Source::Udp { url: url.to_vec() },
+            RequestSource::Http { .. } => self.source = RequestSource::Udp { url: url.to_vec() },
         }
         self.parameters.split(query::split(url).1);
     }
@@ -196,16 +196,16 @@ impl Request {
     pub fn take_headers(&mut self) -> HeaderMap {
         self.parameters.split(b"");
         match std::mem::take(&mut self.source) {
-            Source::Http { headers, .. } => headers,
-            Source::Udp { .. } => HeaderMap::new(),
+            RequestSource::Http { headers, .. } => headers,
+            RequestSource::Udp { .. } => HeaderMap::new(),
         }
     }
 
     /// The query, still encoded, and where its parameters stand.
     pub fn query(&self) -> (&[u8], &Parameters) {
         let query = match &self.source {
-            Source::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
-            Source::Udp { url } => query::split(url).1,
+            RequestSource::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
+            RequestSource::Udp { url } => query::split(url).1,
         };
         (query, &self.parameters)
     }
@@ -215,7 +215,7 @@ impl Request {
         let (query, parameters) = self.query();
         match (parameters.get(query, name)?, &self.source) {
             // It is known to be UTF-8.
-            (Value::Plain(range), Source::Http { uri, .. }) => {
+            (Value::Plain(range), RequestSource::Http { uri, .. }) => {
                 uri.query()?.get(range).map(Cow::Borrowed)
             }
             (value, _) => match value.bytes(query) {
@@ -228,8 +228,10 @@ impl Request {
     /// The first header of that name, in any case; `None` where it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         match &self.source {
-            Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
-            Source::Udp { .. } => None,
+            RequestSource::Http { headers, .. } => {
+                std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+            }
+            RequestSource::Udp { .. } => None,
         }
     }
 
@@ -277,14 +279,63 @@ impl Answer {
     }
 }
 
-impl Changes {
-    /// About how many bytes they take beyond their own size.
+impl Draft {
+    /// Moves what is set into an answer, so that nothing is set any more.
+    fn merge(&mut self, answer: &mut Answer) {
+        // No `..` here and in `bytes`: the compiler asks about every new field.
+        let Self {
+            any: _,
+            failure,
+            retry,
+            warning,
+            interval,
+            min_interval,
+            num_want,
+            first,
+            mixed,
+            locality,
+            attributes,
+            hidden,
+        } = self;
+        answer.failure = failure.take().or_else(|| answer.failure.take());
+        answer.retry = retry.take().or(answer.retry);
+        answer.warning = warning.take().or_else(|| answer.warning.take());
+        answer.interval = interval.take().unwrap_or(answer.interval);
+        answer.min_interval = min_interval.take().unwrap_or(answer.min_interval);
+        answer.num_want = num_want.take().unwrap_or(answer.num_want);
+        answer.first.append(first);
+        answer.mixed.append(mixed);
+        answer.locality = locality.take().or(answer.locality);
+        for (name, value) in attributes.drain(..) {
+            match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => answer.attributes.push((name, value)),
+            }
+        }
+        answer.hidden |= std::mem::take(hidden);
+    }
+
+    /// About how many bytes it takes beyond its own size.
     pub fn bytes(&self) -> usize {
+        let Self {
+            any: _,
+            failure,
+            retry: _,
+            warning,
+            interval: _,
+            min_interval: _,
+            num_want: _,
+            first,
+            mixed,
+            locality: _,
+            attributes,
+            hidden: _,
+        } = self;
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let attributes = self.attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
-        text(&self.failure)
-            + text(&self.warning)
-            + (self.first.len() + self.mixed.len()) * size_of::<SocketAddr>()
+        let attributes = attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
+        text(failure)
+            + text(warning)
+            + (first.len() + mixed.len()) * size_of::<SocketAddr>()
             + attributes.sum::<usize>()
     }
 }
@@ -315,46 +366,15 @@ impl Exchange {
 
     /// Takes over what the hook that has just returned asked for; the last writer wins.
     pub(crate) fn commit(&mut self) {
-        if !self.changes.any {
-            return;
+        if std::mem::take(&mut self.draft.any) {
+            self.draft.merge(&mut self.answer);
         }
-        let Self { answer, changes, .. } = self;
-        changes.any = false;
-        let replace = |old: &mut Option<String>, new: &mut Option<String>| {
-            if let Some(text) = new.take() {
-                *old = Some(text);
-            }
-        };
-        replace(&mut answer.failure, &mut changes.failure);
-        replace(&mut answer.warning, &mut changes.warning);
-        if let Some(retry) = changes.retry.take() {
-            answer.retry = Some(retry);
-        }
-        if let Some(seconds) = changes.interval.take() {
-            answer.interval = seconds;
-        }
-        if let Some(seconds) = changes.min_interval.take() {
-            answer.min_interval = seconds;
-        }
-        if let Some(count) = changes.num_want.take() {
-            answer.num_want = count;
-        }
-        answer.first.append(&mut changes.first);
-        answer.mixed.append(&mut changes.mixed);
-        answer.locality = changes.locality.take().or(answer.locality);
-        for (name, value) in changes.attributes.drain(..) {
-            match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, old)) => *old = value,
-                None => answer.attributes.push((name, value)),
-            }
-        }
-        answer.hidden |= std::mem::take(&mut changes.hidden);
     }
 
     /// Forgets what a hook that did not return asked for.
     pub(crate) fn discard(&mut self) {
-        if self.changes.any {
-            self.changes = Changes::default();
+        if self.draft.any {
+            self.draft = Draft::default();
         }
     }
 }

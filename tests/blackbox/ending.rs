@@ -77,8 +77,9 @@ fn whatever_ticks_do() {
     eventually("the server is asked", || !silent.requests().is_empty());
     ends(&mut daemon);
     let log = daemon.log();
-    let abandoned =
-        |name: &str| log.lines().any(|line| line.contains("did not end in time") && line.contains(name));
+    let abandoned = |name: &str| {
+        log.lines().any(|line| line.contains("did not end in time") && line.contains(name))
+    };
     assert!(abandoned("\"await\""), "the log names who was left behind");
     for interrupted in ["\"loop-1\"", "\"sleep\"", "\"pipe\""] {
         assert!(!abandoned(interrupted), "{interrupted}");

@@ -371,7 +371,7 @@ impl Admin {
 }
 
 impl<'a> DataStatus<'a> {
-    fn of(source: &'a data::Source) -> Self {
+    fn of(source: &'a data::DataSource) -> Self {
         Self {
             name: &source.definition().name,
             version: source.number(),

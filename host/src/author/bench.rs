@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::cases::{Cases, Measured, name_of};
 use super::{Failure, engine, engine_counting_fuel, inspect};
 use crate::exchange::Exchange;
-use crate::policy::{Candidate, Compiler, Engine, Question, Setting, Trial};
+use crate::policy::{Compiler, Component, Engine, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// How long each call is repeated at most, and how often.
@@ -23,11 +23,11 @@ const INSTANCES: usize = 20;
 /// of cases.
 pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Result<(), Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", component.display()));
-    let bytes = Candidate::read(component).map_err(fail)?;
+    let bytes = Component::read(component).map_err(fail)?;
     let name = name_of(component);
     let load = |engine: &Engine| {
         let start = Instant::now();
-        let candidate = Candidate::load(engine, &bytes);
+        let candidate = Component::load(engine, &bytes);
         let candidate = candidate.map_err(|refusal| fail(refusal.to_string()))?;
         Ok::<_, Failure>((candidate, start.elapsed()))
     };
@@ -38,7 +38,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
     load(&engine)?;
     let (candidate, cached) = load(&engine)?;
     let cases = cases.map(Cases::read).transpose()?;
-    let to_measure = |candidate: &Candidate| match &cases {
+    let to_measure = |candidate: &Component| match &cases {
         Some(cases) => cases.to_measure(candidate, &name),
         None => Ok(vec![plain(candidate, &name)?]),
     };
@@ -78,7 +78,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
 }
 
 /// An announce of nobody in particular.
-fn plain(candidate: &Candidate, name: &str) -> Result<Measured, Failure> {
+fn plain(candidate: &Component, name: &str) -> Result<Measured, Failure> {
     let setting = Setting {
         name: name.to_owned(),
         config: serde_json::json!({}),

@@ -5,15 +5,15 @@ use std::path::Path;
 use super::needs::{Grant, Need, needs};
 use super::survey::Survey;
 use super::{Failure, engine, inspect};
-use crate::policy::{Candidate, Compiler, Setting};
+use crate::policy::{Compiler, Component, Setting};
 
 /// Says what a component is and whether this host takes it, as `karuta check` and a reload would.
 pub fn check(file: &Path, allow: &[Grant], compiler: &Compiler) -> Result<(), Failure> {
     let fail = |reason: String| Failure::Failed(format!("{}: {reason}", file.display()));
-    let bytes = Candidate::read(file).map_err(fail)?;
+    let bytes = Component::read(file).map_err(fail)?;
     let engine = engine(compiler)?;
     let candidate =
-        Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
+        Component::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
     let setting = Setting { name: "check".into(), ..Setting::default() };
     // A trap comes with its backtrace.
     let one_line = |reason: String| reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");

@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use super::Failure;
 use super::needs::needs;
 use super::survey::Survey;
-use crate::policy::Candidate;
+use crate::policy::Component;
 use crate::text::{Escaped, cut};
 
 pub fn inspect(file: &Path) -> Result<(), Failure> {
     let fail = |reason: String| format!("{}: {reason}", file.display());
-    let bytes = Candidate::read(file).map_err(fail)?;
+    let bytes = Component::read(file).map_err(fail)?;
     let survey = Survey::of(&bytes).map_err(fail)?;
     println!("{}", file.display());
     print(&bytes, &survey);

@@ -6,7 +6,7 @@ use wasmparser::{KnownCustom, Parser, Payload};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem};
 
-use crate::policy::{Candidate, WIT};
+use crate::policy::{Component, WIT};
 
 /// What there is to see of a component.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Survey {
     ///
     /// Why it is no component, and what would mend that.
     pub fn of(bytes: &[u8]) -> Result<Self, String> {
-        Candidate::recognise(bytes).map_err(|refusal| refusal.to_string())?;
+        Component::recognise(bytes).map_err(|refusal| refusal.to_string())?;
         let (resolve, world) = match wit_component::decode(bytes) {
             Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
             Ok(DecodedWasm::WitPackage(..)) => {

@@ -105,7 +105,7 @@ impl Loaded {
     }
 
     /// The data of all policies.
-    pub fn data(&self) -> Vec<Arc<data::Source>> {
+    pub fn data(&self) -> Vec<Arc<data::DataSource>> {
         let policies = self.generation.policies.iter();
         policies.flat_map(|policy| policy.plugin().data.iter().cloned()).collect()
     }

@@ -4,16 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use super::source::Source;
+use super::source::DataSource;
 use crate::watch::{POLL, Stamp, Unread, Watch, read};
 
 /// Starts the thread that offers every new content of the source's file to it. `known` is what
 /// the source has already.
-pub fn follow(source: &Arc<Source>, path: PathBuf, known: Option<Stamp>) -> io::Result<()> {
+pub fn follow(source: &Arc<DataSource>, path: PathBuf, known: Option<Stamp>) -> io::Result<()> {
     source.spawn(move |source| work(Watch::new(path, known), &source))
 }
 
-fn work(mut watch: Watch, source: &Weak<Source>) {
+fn work(mut watch: Watch, source: &Weak<DataSource>) {
     loop {
         std::thread::sleep(POLL);
         let Some(source) = source.upgrade() else { return };

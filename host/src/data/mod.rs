@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
 pub use self::open::{Fetch, Opening, open};
-pub use self::source::{Content, Source, Taker};
+pub use self::source::{Content, DataSource, Taker};
 
 /// The sources of one policy, in the order of their names.
-pub type Sources = Arc<[Arc<Source>]>;
+pub type Sources = Arc<[Arc<DataSource>]>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use super::definition::{Definition, Origin};
-use super::source::Source;
+use super::source::DataSource;
 use super::{Sources, file, url};
 use crate::state_dir::StateDir;
 use crate::watch;
@@ -45,7 +45,7 @@ impl Opening {
 pub fn open(
     definitions: &[Definition],
     opening: &Opening,
-    earlier: &[Arc<Source>],
+    earlier: &[Arc<DataSource>],
 ) -> Result<Sources, (Arc<str>, String)> {
     let open = |definition: &Definition| {
         let same = earlier.iter().find(|source| source.definition() == definition);
@@ -62,8 +62,8 @@ pub fn open(
 ///
 /// A file that cannot be used, and nothing where something is required: no file, or, where it is
 /// to be fetched now, nothing that was ever fetched.
-fn begin(definition: Definition, opening: &Opening) -> Result<Arc<Source>, String> {
-    let source = Arc::new(Source::new(definition));
+fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, String> {
+    let source = Arc::new(DataSource::new(definition));
     let Definition { policy, name: data, required, max_size, .. } = source.definition();
     match &source.definition().origin {
         Origin::File(file) => {

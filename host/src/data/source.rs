@@ -15,7 +15,7 @@ use super::set::{Addresses, InfoHashes, Strings};
 use crate::config::DataFormat;
 
 /// A source, followed by a thread of its own for as long as somebody holds it.
-pub struct Source {
+pub struct DataSource {
     definition: Definition,
     current: ArcSwapOption<Version>,
     /// When the newest good version was read, or was found to be the newest still.
@@ -64,7 +64,7 @@ pub enum Content {
     Strings(Strings),
 }
 
-impl Source {
+impl DataSource {
     /// A source of bytes that are at hand, which nobody follows.
     ///
     /// # Errors

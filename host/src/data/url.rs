@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::definition::Remote;
-use super::source::Source;
+use super::source::DataSource;
 use crate::config;
 use crate::fetch::{Admit, Client, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
@@ -77,7 +77,7 @@ impl Fetcher {
     }
 
     /// Has the source begin with what was fetched in an earlier life.
-    pub fn take_up(&self, source: &Source) {
+    pub fn take_up(&self, source: &DataSource) {
         let Some(kept) = &self.kept else { return };
         let max_size = source.definition().max_size.saturating_add(STAMP + SEAL);
         let content = match kept.read_sealed(&self.file(source), max_size) {
@@ -104,7 +104,7 @@ impl Fetcher {
     /// # Errors
     ///
     /// Why there is nothing new and nothing is confirmed either.
-    pub fn fetch(&mut self, source: &Source) -> Result<(), String> {
+    pub fn fetch(&mut self, source: &DataSource) -> Result<(), String> {
         let Err(failure) = self.ask(source) else {
             self.failures = 0;
             self.told.clear();
@@ -129,7 +129,7 @@ impl Fetcher {
         Err(reason.clone())
     }
 
-    fn ask(&mut self, source: &Source) -> Result<(), Failure> {
+    fn ask(&mut self, source: &DataSource) -> Result<(), Failure> {
         let mut headers = self.validators.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in &self.remote.headers {
@@ -186,7 +186,7 @@ impl Fetcher {
     }
 
     /// Keeps a new version on disk, or the time at which the one there was confirmed.
-    fn keep(&self, source: &Source, new: Option<&[u8]>) {
+    fn keep(&self, source: &DataSource, new: Option<&[u8]>) {
         let Some(kept) = &self.kept else { return };
         let name = self.file(source);
         let old = match new {
@@ -203,14 +203,14 @@ impl Fetcher {
     }
 
     /// The name of the file that keeps it: by URL and format.
-    fn file(&self, source: &Source) -> String {
+    fn file(&self, source: &DataSource) -> String {
         let sum = Sha256::new().chain_update(source.definition().format.name()).chain_update(":");
         let sum = sum.chain_update(self.remote.url.as_str()).finalize();
         hex::encode(sum) + ".data"
     }
 
     /// Fetches the source for as long as somebody holds it.
-    pub fn work(mut self, source: &Weak<Source>, woken: &Receiver<()>) {
+    pub fn work(mut self, source: &Weak<DataSource>, woken: &Receiver<()>) {
         loop {
             let Some(held) = source.upgrade() else { return };
             let expires = self.expires(&held);
@@ -234,11 +234,11 @@ impl Fetcher {
     }
 
     /// In how long what there is counts no more.
-    fn expires(&self, source: &Source) -> Option<Duration> {
+    fn expires(&self, source: &DataSource) -> Option<Duration> {
         Some(self.remote.max_age?.saturating_sub(source.age()?))
     }
 
-    fn warn(&self, source: &Source, what: &str, reason: &str) {
+    fn warn(&self, source: &DataSource, what: &str, reason: &str) {
         let definition = source.definition();
         tracing::warn!(policy = %definition.policy, data = %definition.name, reason, "{what}");
     }

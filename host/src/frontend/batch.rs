@@ -26,7 +26,7 @@ pub struct Inbox {
     headers: MultiHeaders<SockaddrStorage>,
     packets: Box<[[u8; LONGEST]; PACKETS]>,
     /// The length and the source of each.
-    came: Vec<(usize, Source)>,
+    came: Vec<(usize, PeerAddr)>,
 }
 
 /// Answers that wait to be sent, those from one address side by side. Their buffers are used again.
@@ -41,7 +41,7 @@ pub struct Outbox {
 
 /// Where a packet came from, and which address it was sent to where the socket has several.
 #[derive(Clone, Copy)]
-pub struct Source {
+pub struct PeerAddr {
     client: SockaddrStorage,
     asked: Option<Asked>,
 }
@@ -55,7 +55,7 @@ enum Asked {
     V6(in6_pktinfo),
 }
 
-impl Source {
+impl PeerAddr {
     /// The client's address; `None`: it is none of IP.
     pub fn address(&self) -> Option<SocketAddr> {
         let v4 = self.client.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
@@ -130,7 +130,7 @@ impl Inbox {
             for message in messages {
                 // The kernel tells it of every packet, in as many bytes, so that there is room again.
                 let asked = message.cmsgs().ok().and_then(|mut told| told.find_map(Asked::of));
-                let source = message.address.map(|client| Source { client, asked });
+                let source = message.address.map(|client| PeerAddr { client, asked });
                 came.extend(source.map(|source| (message.bytes, source)));
                 count += 1;
             }
@@ -145,7 +145,7 @@ impl Inbox {
     }
 
     /// Each packet with its source.
-    pub fn packets(&self) -> impl Iterator<Item = (&[u8], Source)> {
+    pub fn packets(&self) -> impl Iterator<Item = (&[u8], PeerAddr)> {
         let came = self.came.iter().zip(&*self.packets);
         came.map(|((length, source), packet)| (&packet[..*length], *source))
     }
@@ -163,7 +163,7 @@ impl Outbox {
     }
 
     /// Takes an answer, and leaves another buffer in its place. There is room for [`PACKETS`].
-    pub fn push(&mut self, answer: &mut Vec<u8>, to: Source) {
+    pub fn push(&mut self, answer: &mut Vec<u8>, to: PeerAddr) {
         let last = self.to.len();
         let before = self.from.iter().rposition(|from| *from == to.asked);
         let place = before.map_or(last, |before| before + 1);

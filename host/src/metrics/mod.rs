@@ -19,12 +19,12 @@ use crate::data;
 /// Everything that is counted.
 pub struct Metrics {
     workers: Mutex<Vec<Arc<Worker>>>,
-    policies: Mutex<Vec<Arc<Policy>>>,
+    policies: Mutex<Vec<Arc<PolicySeries>>>,
     totals: Box<dyn Fn() -> Totals + Send + Sync>,
     generation: AtomicU64,
     reloads: [AtomicU64; Reload::ALL.len()],
     plugins: Arc<plugin::Registry>,
-    data: Mutex<Vec<Arc<data::Source>>>,
+    data: Mutex<Vec<Arc<data::DataSource>>>,
 }
 
 /// What one worker thread counts of requests.
@@ -33,7 +33,7 @@ pub struct Worker {
 }
 
 /// What one worker thread counts of one policy.
-pub struct Policy {
+pub struct PolicySeries {
     name: Arc<str>,
     worker: u32,
     calls: Vec<Cell>,
@@ -248,14 +248,14 @@ impl Metrics {
     }
 
     /// The cells of one worker for a policy. They stay when the policy is reloaded.
-    pub fn policy(&self, name: &Arc<str>, worker: u32) -> Arc<Policy> {
+    pub fn policy(&self, name: &Arc<str>, worker: u32) -> Arc<PolicySeries> {
         let mut policies = self.policies.lock();
         let known = policies.iter().find(|known| known.name == *name && known.worker == worker);
         if let Some(known) = known {
             return known.clone();
         }
         let calls = Hook::ALL.len() * Verdict::ALL.len();
-        let policy = Arc::new(Policy {
+        let policy = Arc::new(PolicySeries {
             name: name.clone(),
             worker,
             calls: many(calls, Cell::default),
@@ -298,7 +298,7 @@ impl Metrics {
     }
 
     /// Says which data sources serve.
-    pub fn set_data(&self, sources: Vec<Arc<data::Source>>) {
+    pub fn set_data(&self, sources: Vec<Arc<data::DataSource>>) {
         *self.data.lock() = sources;
     }
 
@@ -326,7 +326,7 @@ impl Worker {
     }
 }
 
-impl Policy {
+impl PolicySeries {
     pub fn call(&self, hook: Hook, verdict: Verdict) {
         self.calls[call_index(hook, verdict)].add(1);
     }

@@ -9,10 +9,10 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::{
-    Action, BOUNDS, CONTROL, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, Policy, Reload,
-    TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
+    Action, BOUNDS, CONTROL, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, PolicySeries,
+    Reload, TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
 };
-use crate::data::{Definition, Source};
+use crate::data::{DataSource, Definition};
 use crate::log;
 
 /// Buckets and the sum of nanoseconds.
@@ -113,7 +113,7 @@ fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
 
 fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     let all = metrics.policies.lock();
-    let mut by_name: BTreeMap<&str, Vec<&Policy>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Vec<&PolicySeries>> = BTreeMap::new();
     for policy in all.iter() {
         by_name.entry(&policy.name).or_default().push(policy);
     }
@@ -209,7 +209,7 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
 
 fn data(metrics: &Metrics) -> [MetricFamily; 3] {
     let sources = metrics.data.lock();
-    fn labels(source: &Source) -> Labels<'_> {
+    fn labels(source: &DataSource) -> Labels<'_> {
         let Definition { policy, name, .. } = source.definition();
         vec![("policy", policy), ("data", name)]
     }

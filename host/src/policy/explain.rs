@@ -95,7 +95,7 @@ impl Member for Witness<'_> {
 
     fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict> {
         let result = self.ask(exchange, hook);
-        self.step.changes = shown::changes(&exchange.changes);
+        self.step.changes = shown::changes(&exchange.draft);
         self.step.verdict = result.as_ref().ok().map(|verdict| shown::label(*verdict).name());
         result.map_err(|error| self.step.error = Some(error)).ok()
     }

@@ -13,7 +13,7 @@ mod trial;
 
 pub use chain::{Chain, NewLink, Policy, Ruling, When};
 pub use component::{
-    Artifacts, Compiler, Engine, EngineError, Order, Refusal, THREAD_STACK, look, recognise,
+    Artifacts, CompileJob, Compiler, Engine, EngineError, Refusal, THREAD_STACK, look, recognise,
 };
 pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry};
@@ -22,4 +22,4 @@ pub use instance::{LoadCause, LoadError};
 pub use shared::estate::Estate;
 pub use shared::shutdown::Shutdown;
 pub use shared::tracker::{Swarms, TrackerView};
-pub use trial::{Answers, Asked, Candidate, Ended, Given, Question, Reply, Said, Setting, Trial};
+pub use trial::{Answers, Asked, Component, Ended, Given, Question, Reply, Said, Setting, Trial};

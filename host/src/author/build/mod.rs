@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::project::{Language, Project, SUPPLIED};
 use super::{Failure, inspect, sdk};
-use crate::policy::Candidate;
+use crate::policy::Component;
 
 /// Builds the project in a folder, and leaves the component there or in `output`.
 pub fn build(folder: &Path, output: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -32,7 +32,7 @@ pub fn build(folder: &Path, output: Option<&Path>) -> Result<PathBuf, Failure> {
         Language::Javascript => javascript::build(&project),
         Language::C => c::build(&project),
     }?;
-    Candidate::recognise(&component)
+    Component::recognise(&component)
         .map_err(|refusal| Failure::Failed(format!("what was built {refusal}")))?;
     let target = output.map_or_else(|| project.component(), Path::to_owned);
     // Renamed into place, for a daemon that watches it; left alone where nothing has changed.

@@ -17,7 +17,7 @@ use self::schema::{Ask, Call, Case, Expect, File};
 use super::Failure;
 use crate::config::{self, Source, Tracker};
 use crate::file;
-use crate::policy::{Candidate, Compiler, Given, Question, Setting, Trial};
+use crate::policy::{Compiler, Component, Given, Question, Setting, Trial};
 use crate::text::Escaped;
 
 /// A file of cases, with the place of everything in it.
@@ -82,12 +82,12 @@ pub fn test(
 }
 
 /// Compiles and links a component that is to be tried.
-pub fn load(file: &Path, compiler: &Compiler) -> Result<Candidate, Failure> {
+pub fn load(file: &Path, compiler: &Compiler) -> Result<Component, Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
-    let bytes = Candidate::read(file).map_err(fail)?;
+    let bytes = Component::read(file).map_err(fail)?;
     let engine = super::engine(compiler)?;
     let candidate =
-        Candidate::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
+        Component::load(&engine, &bytes).map_err(|refusal| fail(refusal.to_string()))?;
     Ok(candidate)
 }
 
@@ -111,7 +111,7 @@ impl Cases {
     }
 
     /// Runs all cases in their order; none knows of another.
-    pub fn run(&self, candidate: &Candidate, name: &str) -> Vec<Outcome> {
+    pub fn run(&self, candidate: &Component, name: &str) -> Vec<Outcome> {
         let run = |(at, case): (usize, &Case)| {
             let start = Instant::now();
             let mut outcome = Outcome {
@@ -132,7 +132,7 @@ impl Cases {
 
     fn play(
         &self,
-        candidate: &Candidate,
+        candidate: &Component,
         name: &str,
         case: &Case,
         outcome: &mut Outcome,
@@ -234,7 +234,7 @@ impl Cases {
     }
 
     /// The last call of each case that begins, to be measured: a name, a plugin and a request.
-    pub fn to_measure(&self, candidate: &Candidate, name: &str) -> Result<Vec<Measured>, Failure> {
+    pub fn to_measure(&self, candidate: &Component, name: &str) -> Result<Vec<Measured>, Failure> {
         let mut list = Vec::new();
         for case in self.file.cases.iter().filter(|case| case.refused.is_none()) {
             let asks = case.asks().into_iter().chain(case.calls.iter().flat_map(Call::asks));

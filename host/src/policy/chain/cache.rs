@@ -10,7 +10,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use karuta_bittorrent::mapped;
 
-use crate::exchange::{Changes, Request};
+use crate::exchange::{Draft, Request};
 use crate::metrics::Hook;
 use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
@@ -41,7 +41,7 @@ pub struct VerdictCache {
 pub struct Entry {
     pub verdict: Verdict,
     /// `None`: it changed nothing. Apart, so that an entry is small and found in few cache lines.
-    pub changes: Option<Box<Changes>>,
+    pub draft: Option<Box<Draft>>,
     until: Instant,
     hash: u64,
     key: Box<[u8]>,
@@ -89,11 +89,11 @@ impl VerdictCache {
         wish: (Scope, Duration),
         request: &Request,
         credential: &str,
-        decision: (Verdict, Changes),
+        decision: (Verdict, Draft),
         now: Instant,
     ) {
         let (scope, duration) = wish;
-        let (verdict, changes) = decision;
+        let (verdict, draft) = decision;
         if scope == Scope::empty() || duration.is_zero() {
             return;
         }
@@ -105,7 +105,7 @@ impl VerdictCache {
         }
         let Self { young, old, bytes, hasher, values, .. } = self;
         let Some(key) = Key::of(values, hook, scope, request, credential) else { return };
-        let size = ENTRY + key.len() + changes.bytes();
+        let size = ENTRY + key.len() + draft.bytes();
         if *bytes + size > ROOM / 2 {
             *old = std::mem::take(young);
             *bytes = 0;
@@ -113,17 +113,17 @@ impl VerdictCache {
         *bytes += size;
         // No remembered verdict outlives a day; a longer promise is asked for again.
         let until = now + duration.min(Duration::from_secs(86_400));
-        let changes = changes.any.then(|| Box::new(changes));
+        let draft = draft.any.then(|| Box::new(draft));
         let hash = key.hash(hasher);
         match young.find_mut(hash, |entry| entry.is(&key)) {
             Some(known) => {
                 known.verdict = verdict;
-                known.changes = changes;
+                known.draft = draft;
                 known.until = until;
             }
             None => {
                 let key = [key.values, key.credential].concat().into();
-                let entry = Entry { verdict, changes, until, hash, key };
+                let entry = Entry { verdict, draft, until, hash, key };
                 young.insert_unique(hash, entry, |entry| entry.hash);
             }
         }
@@ -222,7 +222,7 @@ mod tests {
         let asked = request(1, Event::Started);
         let scope = Scope::INFO_HASH | Scope::EVENT;
         let wish = (scope, MINUTE);
-        let decision = (Verdict::Reject, Changes::default());
+        let decision = (Verdict::Reject, Draft::default());
         remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         let mut ask = |hook, request: &Request, at| {
             remembered.find(hook, request, "", at).map(|entry| entry.verdict)
@@ -245,7 +245,7 @@ mod tests {
         let wish = (Scope::CREDENTIAL, MINUTE);
         let long = "x".repeat(LONGEST_CREDENTIAL + 1);
         for kept in ["good", &long] {
-            let decision = (Verdict::Next, Changes::default());
+            let decision = (Verdict::Next, Draft::default());
             remembered.keep(Hook::Announce, wish, &asked, kept, decision, now);
         }
         let mut ask = |text: &str| remembered.find(Hook::Announce, &asked, text, now).is_some();
@@ -262,7 +262,7 @@ mod tests {
         let mut remembered = VerdictCache::default();
         let asked = request(1, Event::None);
         for wish in [(Scope::empty(), MINUTE), (Scope::INFO_HASH, Duration::ZERO)] {
-            let decision = (Verdict::Next, Changes::default());
+            let decision = (Verdict::Next, Draft::default());
             remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         }
         assert!(remembered.is_empty());
@@ -280,7 +280,7 @@ mod tests {
         };
         let many = 100_000;
         for n in 0..many {
-            let decision = (Verdict::Next, Changes::default());
+            let decision = (Verdict::Next, Draft::default());
             remembered.keep(Hook::Announce, wish, &numbered(n), "", decision, now);
         }
         let held = remembered.young.len() + remembered.old.len();

@@ -19,7 +19,7 @@ pub struct NewLink {
     pub policy: Arc<Policy>,
     /// `None`: the chain's slot for the policy of that name goes on.
     pub slot: Option<Slot>,
-    pub series: Arc<metrics::Policy>,
+    pub series: Arc<metrics::PolicySeries>,
 }
 
 /// A policy of the generation that serves, with what this worker knows of it.
@@ -28,7 +28,7 @@ pub struct Link {
     slot: Slot,
     breaker: CircuitBreaker,
     cache: VerdictCache,
-    series: Arc<metrics::Policy>,
+    series: Arc<metrics::PolicySeries>,
     calls: u32,
     /// The version of the plugin's data that verdicts are remembered of.
     data: u64,
@@ -86,11 +86,11 @@ impl Link {
         self.freshen();
         if !self.lacks_data && !self.cache.is_empty() {
             exchange.look_up(&self.policy.plugin().identity.credential);
-            let Exchange { request, changes, credential, now, .. } = &mut **exchange;
+            let Exchange { request, draft, credential, now, .. } = &mut **exchange;
             if let Some(known) = self.cache.find(hook, request, credential, *now) {
                 // There are none pending before a policy is asked.
-                if let Some(known) = &known.changes {
-                    changes.clone_from(known);
+                if let Some(known) = &known.draft {
+                    draft.clone_from(known);
                 }
                 self.series.remembered(hook, label(known.verdict));
                 return Ok(known.verdict);
@@ -101,8 +101,8 @@ impl Link {
         })?;
         let Some(verdict) = verdict else { return Ok(Verdict::Next) };
         if let Some(wish) = self.slot.instance().and_then(|instance| instance.remember()) {
-            let Exchange { request, changes, credential, now, .. } = &**exchange;
-            self.cache.keep(hook, wish, request, credential, (verdict, changes.clone()), *now);
+            let Exchange { request, draft, credential, now, .. } = &**exchange;
+            self.cache.keep(hook, wish, request, credential, (verdict, draft.clone()), *now);
         }
         Ok(verdict)
     }
@@ -191,7 +191,7 @@ impl Link {
         let would = match decision {
             Ok(Verdict::Reject) => Would::Reject,
             Ok(Verdict::Drop) => Would::Drop,
-            Ok(Verdict::Next | Verdict::Accept) if exchange.changes.any => Would::Change,
+            Ok(Verdict::Next | Verdict::Accept) if exchange.draft.any => Would::Change,
             Ok(Verdict::Next | Verdict::Accept) => Would::Pass,
             Err(_) => Would::Error,
         };
@@ -206,7 +206,7 @@ impl Link {
             would = would.name(),
             info_hash = %exchange.request.announce.info_hash,
             client = %exchange.request.client,
-            reason = exchange.changes.failure.as_deref(),
+            reason = exchange.draft.failure.as_deref(),
             "a policy in shadow mode"
         );
     }

@@ -3,7 +3,7 @@
 use karuta_bittorrent::http::Retry;
 use serde_json::{Map, Value, json};
 
-use crate::exchange::Changes;
+use crate::exchange::Draft;
 use crate::metrics;
 use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
@@ -43,8 +43,21 @@ pub fn names(scope: Scope) -> Vec<&'static str> {
 }
 
 /// What a hook changes, by the names of the answer.
-pub fn changes(asked: &Changes) -> Map<String, Value> {
-    let Changes { any, failure, retry: again, warning, interval, min_interval, .. } = asked;
+pub fn changes(asked: &Draft) -> Map<String, Value> {
+    let Draft {
+        any,
+        failure,
+        retry: again,
+        warning,
+        interval,
+        min_interval,
+        num_want,
+        first,
+        mixed,
+        locality,
+        attributes,
+        hidden,
+    } = asked;
     let mut map = Map::new();
     if !any {
         return map;
@@ -55,17 +68,16 @@ pub fn changes(asked: &Changes) -> Map<String, Value> {
     let addresses = |list: &Vec<_>| {
         (!list.is_empty()).then(|| json!(list.iter().map(ToString::to_string).collect::<Vec<_>>()))
     };
-    let attributes = &asked.attributes;
     add("failure_reason", failure.as_ref().map(|text| json!(text)));
     add("retry_in", again.map(retry));
     add("warning_message", warning.as_ref().map(|text| json!(text)));
     add("interval", interval.map(|seconds| json!(seconds)));
     add("min_interval", min_interval.map(|seconds| json!(seconds)));
-    add("num_want", asked.num_want.map(|count| json!(count)));
-    add("peers_first", addresses(&asked.first));
-    add("peers_mixed", addresses(&asked.mixed));
-    add("label", asked.locality.map(|at| json!(format!("{:016x}", at.label))));
+    add("num_want", num_want.map(|count| json!(count)));
+    add("peers_first", addresses(first));
+    add("peers_mixed", addresses(mixed));
+    add("label", locality.map(|at| json!(format!("{:016x}", at.label))));
     add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
-    add("hidden", asked.hidden.then_some(json!(true)));
+    add("hidden", hidden.then_some(json!(true)));
     map
 }

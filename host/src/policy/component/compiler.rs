@@ -20,14 +20,14 @@ use crate::process;
 pub enum Compiler {
     /// In this process, without a budget: for tests and benches, which know what they compile.
     InProcess,
-    /// In a process of its own: this program, which [`Order::carry_out`]s the command
-    /// [`Order::COMMAND`].
+    /// In a process of its own: this program, which [`CompileJob::carry_out`]s the command
+    /// [`CompileJob::COMMAND`].
     Child(PathBuf),
 }
 
 /// What a child is to do: compile the component on its standard input to its standard output.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Order {
+pub struct CompileJob {
     /// Bytes of memory that this may take.
     #[arg(long)]
     memory: u64,
@@ -78,13 +78,13 @@ impl Compiler {
         match self {
             Self::InProcess => compile(wasm, fuel),
             Self::Child(program) => {
-                Order::of(sizes, wasm.len(), fuel).give(program, wasm, sizes.code)
+                CompileJob::of(sizes, wasm.len(), fuel).give(program, wasm, sizes.code)
             }
         }
     }
 }
 
-impl Order {
+impl CompileJob {
     /// The hidden command of `karuta`.
     pub const COMMAND: &str = "compile";
 
@@ -188,13 +188,12 @@ fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> nix::Result<()> {
 mod tests {
     use super::*;
 
-    const ORDER: Order = Order { memory: 7 << 20, seconds: 3, fuel: false };
+    const JOB: CompileJob = CompileJob { memory: 7 << 20, seconds: 3, fuel: false };
 
     #[test]
     fn however_a_child_ends_that_is_said() {
-        let said = |status, said: &str| {
-            ORDER.failure(ExitStatus::from_raw(status), said, 2048).to_string()
-        };
+        let said =
+            |status, said: &str| JOB.failure(ExitStatus::from_raw(status), said, 2048).to_string();
         let exit = |code: u8| i32::from(code) << 8;
         assert_eq!(said(exit(INVALID), "wrong type"), "wrong type");
         assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled here: no limits");
@@ -215,13 +214,13 @@ mod tests {
     #[test]
     fn a_child_that_does_not_listen_is_no_end() {
         // More than a socket holds.
-        let refused = ORDER.give(Path::new("/bin/false"), &[0; 4 << 20], 0);
+        let refused = JOB.give(Path::new("/bin/false"), &[0; 4 << 20], 0);
         assert!(matches!(refused, Err(Uncompiled::Invalid(said)) if said.is_empty()));
     }
 
     #[test]
     fn without_a_program_nothing_is_compiled() {
-        let Err(failure) = ORDER.give(Path::new("/nonexistent/karuta"), b"", 0) else { panic!() };
+        let Err(failure) = JOB.give(Path::new("/nonexistent/karuta"), b"", 0) else { panic!() };
         assert!(matches!(failure, Uncompiled::System(_)));
     }
 
@@ -229,7 +228,8 @@ mod tests {
     fn the_budget_follows_the_code() {
         let budget = |mib: u64, code: u64| {
             let sizes = Sizes { code: code * MIB, ..Sizes::default() };
-            let Order { memory, seconds, .. } = Order::of(&sizes, (mib * MIB) as usize, false);
+            let CompileJob { memory, seconds, .. } =
+                CompileJob::of(&sizes, (mib * MIB) as usize, false);
             (memory / MIB, seconds)
         };
         assert_eq!(budget(0, 0), (96, 5));

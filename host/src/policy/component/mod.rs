@@ -9,7 +9,7 @@ mod refusal;
 mod settings;
 
 pub use artifact::Artifacts;
-pub use compiler::{Compiler, Order};
+pub use compiler::{CompileJob, Compiler};
 pub use engine::{Engine, EngineError, THREAD_STACK};
 pub use link::{Code, compile, link, look, read};
 pub use refusal::{Refusal, recognise};

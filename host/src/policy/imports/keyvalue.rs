@@ -6,11 +6,11 @@ use wasmtime::component::HasData;
 
 use super::clock::Clock;
 use crate::policy::contract::bindings::imports::keyvalue::Host;
-use crate::policy::shared::keyvalues::Store;
+use crate::policy::shared::keyvalues::KeyValues;
 
 /// What an instance has of its policy's storage.
 pub struct Storage {
-    pub store: Arc<Store>,
+    pub store: Arc<KeyValues>,
     /// Bytes that the store may hold, as this instance's configuration says.
     pub limit: u64,
 }

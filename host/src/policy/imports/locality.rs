@@ -6,7 +6,7 @@ use karuta_swarm::{self as swarm, Locality, PlanId};
 use wasmtime::component::HasData;
 
 use super::log::Sink;
-use crate::exchange::Changes;
+use crate::exchange::Draft;
 use crate::policy::contract::bindings::imports::locality::{Host, Order, Plan};
 use crate::policy::contract::bindings::imports::log::Level;
 
@@ -74,7 +74,7 @@ impl Plans {
 /// The plans of one instance, and the answer in the making.
 pub struct View<'a> {
     pub plans: &'a mut Plans,
-    pub changes: &'a mut Changes,
+    pub draft: &'a mut Draft,
     pub log: &'a Sink,
 }
 
@@ -92,8 +92,8 @@ impl Host for View<'_> {
             let message = format!("locality.assign: there is no plan {plan}");
             return self.log.write(Level::Warn, message);
         };
-        self.changes.any = true;
-        self.changes.locality = Some(Locality { label, plan, id });
+        self.draft.any = true;
+        self.draft.locality = Some(Locality { label, plan, id });
     }
 }
 

@@ -1,4 +1,4 @@
-//! `karuta:policy/response`: changes to the answer, buffered until the hook returns.
+//! `karuta:policy/response`: draft to the answer, buffered until the hook returns.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use karuta_bittorrent::http::Retry;
 use wasmtime::component::HasData;
 
-use crate::exchange::{Answer, Changes};
+use crate::exchange::{Answer, Draft};
 use crate::policy::contract::bindings::imports::response::{Host, Place, Scope};
 use crate::policy::contract::values::{self, Address};
 use crate::policy::shared::tracker::TrackerView;
@@ -19,8 +19,8 @@ const ITEMS: usize = 256;
 /// The answer in the making.
 pub struct View<'a> {
     pub answer: &'a Answer,
-    /// What the hook under way changes of it.
-    pub changes: &'a mut Changes,
+    /// What the hook under way draft of it.
+    pub draft: &'a mut Draft,
     pub tracker: &'a TrackerView,
     /// For which requests the plugin wants its verdict to hold, and how long.
     pub remember: &'a mut Option<(Scope, Duration)>,
@@ -31,23 +31,23 @@ impl HasData for View<'static> {
 }
 
 impl View<'_> {
-    fn changes(&mut self) -> &mut Changes {
-        self.changes.any = true;
-        self.changes
+    fn draft(&mut self) -> &mut Draft {
+        self.draft.any = true;
+        self.draft
     }
 }
 
 impl Host for View<'_> {
     fn fail(&mut self, reason: String) {
-        self.changes().failure = Some(cut(reason));
+        self.draft().failure = Some(cut(reason));
     }
 
     fn retry_in(&mut self, minutes: Option<u32>) {
-        self.changes().retry = Some(minutes.map_or(Retry::Never, Retry::Minutes));
+        self.draft().retry = Some(minutes.map_or(Retry::Never, Retry::Minutes));
     }
 
     fn warn(&mut self, message: String) {
-        self.changes().warning = Some(cut(message));
+        self.draft().warning = Some(cut(message));
     }
 
     fn interval(&mut self) -> u32 {
@@ -60,25 +60,25 @@ impl Host for View<'_> {
 
     fn set_interval(&mut self, seconds: u32) {
         let seconds = seconds.clamp(1, self.tracker.max_interval);
-        self.changes().interval = Some(seconds);
+        self.draft().interval = Some(seconds);
     }
 
     fn set_min_interval(&mut self, seconds: u32) {
         let seconds = seconds.clamp(1, self.tracker.max_interval);
-        self.changes().min_interval = Some(seconds);
+        self.draft().min_interval = Some(seconds);
     }
 
     fn set_num_want(&mut self, count: u32) {
         let count = count.min(self.tracker.max_num_want);
-        self.changes().num_want = Some(count);
+        self.draft().num_want = Some(count);
     }
 
     fn add_peer(&mut self, address: Address, port: u16, place: Place) {
         let peer = SocketAddr::new(values::ip(address), port);
-        let changes = self.changes();
+        let draft = self.draft();
         let list = match place {
-            Place::First => &mut changes.first,
-            Place::Mixed => &mut changes.mixed,
+            Place::First => &mut draft.first,
+            Place::Mixed => &mut draft.mixed,
         };
         if list.len() < ITEMS {
             list.push(peer);
@@ -86,14 +86,14 @@ impl Host for View<'_> {
     }
 
     fn set_attribute(&mut self, name: String, value: String) {
-        let attributes = &mut self.changes().attributes;
+        let attributes = &mut self.draft().attributes;
         if attributes.len() < ITEMS {
             attributes.push((cut(name), cut(value)));
         }
     }
 
     fn hide(&mut self) {
-        self.changes().hidden = true;
+        self.draft().hidden = true;
     }
 
     fn remember(&mut self, scope: Scope, seconds: u32) {

@@ -62,7 +62,7 @@ impl Host for View<'_> {
     }
 
     fn sources(&mut self) -> Vec<(String, String)> {
-        let name = |source: &std::sync::Arc<crate::data::Source>| {
+        let name = |source: &std::sync::Arc<crate::data::DataSource>| {
             let definition = source.definition();
             (definition.name.to_string(), definition.format.name().to_owned())
         };

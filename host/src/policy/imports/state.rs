@@ -69,7 +69,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     })?;
     imports::response::add_to_linker::<_, response::View>(linker, |state| response::View {
         answer: &state.exchange.answer,
-        changes: &mut state.exchange.changes,
+        draft: &mut state.exchange.draft,
         tracker: &state.tracker,
         remember: &mut state.call.remember,
     })?;
@@ -79,7 +79,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     })?;
     imports::locality::add_to_linker::<_, locality::View>(linker, |state| locality::View {
         plans: &mut state.plans,
-        changes: &mut state.exchange.changes,
+        draft: &mut state.exchange.draft,
         log: &state.log,
     })?;
     imports::sets::add_to_linker::<_, sets::View>(linker, |state| sets::View {

@@ -106,7 +106,7 @@ impl Instance {
     /// and counts nobody sees.
     pub fn scratch(plugin: &Plugin) -> Result<Self, InstanceError> {
         let place = Place { role: Role::Worker, worker: 0, workers: 1 };
-        let store = Arc::new(keyvalues::Store::over(&plugin.store));
+        let store = Arc::new(keyvalues::KeyValues::over(&plugin.store));
         let hidden = &plugin.trial_series;
         let mut instance = Self::make(plugin, place, store, hidden.clone(), hidden)?;
         instance.feed(plugin, None)?;
@@ -122,7 +122,7 @@ impl Instance {
     fn make(
         plugin: &Plugin,
         place: Place,
-        shared: Arc<keyvalues::Store>,
+        shared: Arc<keyvalues::KeyValues>,
         series: Arc<Series>,
         tally: &Arc<Series>,
     ) -> Result<Self, InstanceError> {
@@ -148,7 +148,7 @@ impl Instance {
     fn instantiate(
         plugin: &Plugin,
         place: Place,
-        shared: Arc<keyvalues::Store>,
+        shared: Arc<keyvalues::KeyValues>,
         series: Arc<Series>,
         tally: &Arc<Series>,
     ) -> Result<(Self, hooks::lifecycle::Guest), InstanceError> {

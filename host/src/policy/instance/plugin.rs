@@ -18,7 +18,7 @@ use crate::policy::imports::http::{Allowed, Carrier};
 use crate::policy::imports::locality::Planned;
 use crate::policy::shared::allowance::Allowance;
 use crate::policy::shared::estate::Estate;
-use crate::policy::shared::keyvalues::Store;
+use crate::policy::shared::keyvalues::KeyValues;
 use crate::policy::shared::ledger::Ledger;
 use crate::policy::shared::publications::Publications;
 use crate::policy::shared::shutdown::Shutdown;
@@ -40,7 +40,7 @@ pub struct Plugin {
     /// What the fixed sequence of a policy without randomness begins with; 0: its own.
     pub seed: u64,
     /// The key-values and the series of the policy, which the next version of it takes over.
-    pub store: Arc<Store>,
+    pub store: Arc<KeyValues>,
     pub series: Arc<Series>,
     /// What its observer was told last of each peer, handed on likewise.
     pub ledger: Arc<Mutex<Ledger>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::allowance::Allowance;
-use super::keyvalues::Store;
+use super::keyvalues::KeyValues;
 use super::ledger::Ledger;
 use super::named::Named;
 use super::publications::Publications;
@@ -15,7 +15,7 @@ use crate::metrics::plugin::Registry;
 /// What the policies of a tracker keep beyond a reload, by name.
 #[derive(Default)]
 pub struct Estate {
-    pub stores: Named<Store>,
+    pub stores: Named<KeyValues>,
     pub ledgers: Named<Mutex<Ledger>>,
     /// By the policy's name and the component's digest.
     pub publications: Named<Publications>,

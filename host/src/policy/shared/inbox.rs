@@ -1,4 +1,4 @@
-//! The way to a control instance: outcomes in a bounded queue, and orders that wait behind none.
+//! The way to a control instance: outcomes in a bounded queue, and commands that wait behind none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,7 +16,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// `None` only wakes.
 type Message = Option<Box<Outcome>>;
 
-/// Where outcomes and orders are put in. Never waits.
+/// Where outcomes and commands are put in. Never waits.
 #[derive(Clone)]
 pub struct Sender {
     queue: SyncSender<Message>,
@@ -32,12 +32,12 @@ pub struct Receiver {
 #[derive(Default)]
 struct Shared {
     bytes: AtomicUsize,
-    orders: Mutex<Orders>,
+    commands: Mutex<Commands>,
 }
 
 /// What a control thread is to do beside what it does anyway.
 #[derive(Clone, Copy, Default)]
-pub struct Orders {
+pub struct Commands {
     /// Tick so often from now on.
     pub every: Option<Duration>,
     /// Call the observer once more, and end.
@@ -67,9 +67,9 @@ impl Sender {
         taken
     }
 
-    /// Gives an order, which is seen before the next call.
-    pub fn order(&self, order: impl FnOnce(&mut Orders)) {
-        order(&mut self.shared.orders.lock());
+    /// Gives a command, which is seen before the next call.
+    pub fn command(&self, command: impl FnOnce(&mut Commands)) {
+        command(&mut self.shared.commands.lock());
         self.wake();
     }
 
@@ -96,10 +96,10 @@ impl Receiver {
         self.queue.try_iter().find_map(|message| self.take(message))
     }
 
-    /// The orders that were given since this was last asked; to end is for good.
-    pub fn orders(&self) -> Orders {
-        let mut orders = self.shared.orders.lock();
-        Orders { every: orders.every.take(), end: orders.end }
+    /// The commands that were given since this was last asked; to end is for good.
+    pub fn commands(&self) -> Commands {
+        let mut commands = self.shared.commands.lock();
+        Commands { every: commands.every.take(), end: commands.end }
     }
 
     fn take(&self, message: Message) -> Message {
@@ -140,15 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn orders_do_not_wait_behind_outcomes() {
+    fn commands_do_not_wait_behind_outcomes() {
         let (sender, receiver) = inbox();
         fill(&sender, 0);
-        sender.order(|orders| orders.every = Some(Duration::from_secs(1)));
-        sender.order(|orders| orders.end = true);
-        let orders = receiver.orders();
-        assert_eq!((orders.every, orders.end), (Some(Duration::from_secs(1)), true));
-        let orders = receiver.orders();
-        assert_eq!((orders.every, orders.end), (None, true));
+        sender.command(|commands| commands.every = Some(Duration::from_secs(1)));
+        sender.command(|commands| commands.end = true);
+        let commands = receiver.commands();
+        assert_eq!((commands.every, commands.end), (Some(Duration::from_secs(1)), true));
+        let commands = receiver.commands();
+        assert_eq!((commands.every, commands.end), (None, true));
     }
 
     #[test]

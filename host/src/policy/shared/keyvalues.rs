@@ -27,7 +27,7 @@ const SWEEP_WHEN_FULL: usize = 64;
 ///
 /// `now` must not go back from call to call.
 #[derive(Default)]
-pub struct Store {
+pub struct KeyValues {
     shards: [Shard; SHARDS],
     /// Bytes that the entries count.
     used: AtomicU64,
@@ -98,7 +98,7 @@ impl Entry {
     }
 }
 
-impl Store {
+impl KeyValues {
     /// A store that begins as another is, and what changes in it does not change the other. An entry
     /// is copied when it is asked for.
     pub fn over(base: &Arc<Self>) -> Self {
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_value_lives_as_long_as_it_was_given() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let start = Instant::now();
         store.put(b"a", b"1", Some(10), ROOM, start).unwrap();
         store.put(b"b", b"", None, ROOM, start).unwrap();
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_counter_s_life_counts_from_its_first_increment() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let start = Instant::now();
         assert_eq!(store.increment(b"a", 5, Some(10), ROOM, start), Ok(5));
         assert_eq!(store.increment(b"a", -7, Some(10), ROOM, start + seconds(9)), Ok(-2));
@@ -339,21 +339,21 @@ mod tests {
 
     #[test]
     fn what_changes_over_a_store_does_not_change_it() {
-        let base = Arc::new(Store::default());
+        let base = Arc::new(KeyValues::default());
         let now = Instant::now();
         for key in [b"a", b"b", b"c"] {
             base.put(key, b"1", Some(10), ROOM, now).unwrap();
         }
         base.increment(b"n", 5, None, ROOM, now).unwrap();
         let used = base.used.load(Relaxed);
-        let over = Store::over(&base);
+        let over = KeyValues::over(&base);
         assert_eq!(over.get(b"a", now), Some(b"1".into()));
         over.put(b"a", b"22", None, ROOM, now).unwrap();
         over.delete(b"b");
         over.delete(b"c");
         assert_eq!(over.increment(b"n", 1, None, ROOM, now), Ok(6));
         assert_eq!(over.increment(b"c", 1, None, ROOM, now), Ok(1), "it was gone");
-        let seen = |store: &Store| [b"a", b"b", b"c", b"n"].map(|key| store.get(key, now));
+        let seen = |store: &KeyValues| [b"a", b"b", b"c", b"n"].map(|key| store.get(key, now));
         let text = |text: &str| Some(text.as_bytes().to_vec());
         assert_eq!(seen(&over), [text("22"), None, text("1"), text("6")]);
         assert_eq!(seen(&base), [text("1"), text("1"), text("1"), text("5")]);
@@ -361,14 +361,17 @@ mod tests {
         // One value has grown by a byte, one entry has gone, and one is a counter now.
         assert_eq!(over.used.load(Relaxed), used + 1 - (ENTRY + 2) - 1);
         assert_eq!(over.get(b"a", now + seconds(10)), text("22"));
-        assert_eq!(Store::over(&base).get(b"a", now + seconds(10)), None, "it has expired");
+        assert_eq!(KeyValues::over(&base).get(b"a", now + seconds(10)), None, "it has expired");
         // What the base holds counts, too.
-        assert_eq!(Store::over(&base).put(b"d", b"", None, used, now), Err(Refused::Full(used)));
+        assert_eq!(
+            KeyValues::over(&base).put(b"d", b"", None, used, now),
+            Err(Refused::Full(used))
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_and_changes_nothing() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let now = Instant::now();
         store.put(b"text", b"7", None, ROOM, now).unwrap();
         assert_eq!(store.increment(b"text", 1, None, ROOM, now), Err(Refused::NotACounter));
@@ -385,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_full_store_keeps_what_it_has() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let now = Instant::now();
         let limit = 3 * (ENTRY + 2);
         store.put(b"a", b"1", None, limit, now).unwrap();
@@ -408,7 +411,7 @@ mod tests {
 
     #[test]
     fn expired_entries_go_with_the_writes_of_others() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let start = Instant::now();
         for key in 0..1000_u32 {
             store.put(&key.to_be_bytes(), b"", Some(1), ROOM, start).unwrap();
@@ -421,7 +424,7 @@ mod tests {
 
     #[test]
     fn threads_count_together() {
-        let store = Store::default();
+        let store = KeyValues::default();
         let now = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -533,7 +536,7 @@ mod tests {
     proptest! {
         #[test]
         fn does_as_the_model_does(steps in prop::collection::vec((step(), 0..3_u64), 1..200)) {
-            let store = Store::default();
+            let store = KeyValues::default();
             let mut model = Model::default();
             let start = Instant::now();
             let mut clock = 0;

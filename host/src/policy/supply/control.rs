@@ -37,14 +37,14 @@ impl Control {
         plugin: Arc<Plugin>,
         workers: u32,
         every: Duration,
-        series: Arc<metrics::Policy>,
+        series: Arc<metrics::PolicySeries>,
     ) -> std::io::Result<Self> {
         let (inbox, received) = inbox();
         let presence = plugin.shutdown.enter(plugin.name.clone(), inbox.clone());
         let observes = plugin.code.hooks.observe.is_some();
         let dropped = series.dropped();
         let name = format!("control-{}", plugin.name);
-        let desk = Desk {
+        let control = ControlLoop {
             place: Place { role: Role::Control, worker: 0, workers },
             plugin,
             series,
@@ -63,7 +63,7 @@ impl Control {
             unfit: None,
         };
         let work = move || {
-            desk.work(&received);
+            control.work(&received);
             drop(presence);
         };
         let thread = std::thread::Builder::new().name(name).stack_size(THREAD_STACK);
@@ -84,21 +84,21 @@ impl Control {
 
     /// Has the instance be called every so often from now on.
     pub fn tick_every(&self, every: Duration) {
-        self.inbox.order(|orders| orders.every = Some(every));
+        self.inbox.command(|commands| commands.every = Some(every));
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.inbox.order(|orders| orders.end = true);
+        self.inbox.command(|commands| commands.end = true);
     }
 }
 
 /// What the thread works on.
-struct Desk {
+struct ControlLoop {
     place: Place,
     plugin: Arc<Plugin>,
-    series: Arc<metrics::Policy>,
+    series: Arc<metrics::PolicySeries>,
     instance: Option<Instance>,
     probation: Probation,
     /// When the next instance is made.
@@ -122,7 +122,7 @@ struct Desk {
     unfit: Option<u64>,
 }
 
-impl Desk {
+impl ControlLoop {
     fn work(mut self, inbox: &Receiver) {
         loop {
             let now = Instant::now();
@@ -131,12 +131,12 @@ impl Desk {
                 self.enter(outcome);
                 self.fill(inbox);
             }
-            let orders = inbox.orders();
-            if let Some(every) = orders.every {
+            let commands = inbox.commands();
+            if let Some(every) = commands.every {
                 self.next_tick = Instant::now().max(self.next_tick - self.every + every);
                 self.every = every;
             }
-            if orders.end || self.plugin.shutdown.is_last() {
+            if commands.end || self.plugin.shutdown.is_last() {
                 return self.finish(inbox);
             }
             self.freshen();

@@ -39,7 +39,7 @@ impl Service {
         &self,
         workers: u32,
         every: Duration,
-        series: impl FnOnce() -> Arc<metrics::Policy>,
+        series: impl FnOnce() -> Arc<metrics::PolicySeries>,
     ) -> std::io::Result<()> {
         match self.control() {
             Some(control) => control.tick_every(every),

@@ -15,13 +15,13 @@ use crate::policy::instance::{Instance, InstanceError, Place, Plugin};
 /// Orders for the thread that makes the instances of one plugin.
 pub struct Supplier {
     plugin: Arc<Plugin>,
-    orders: Sender<Order>,
+    commands: Sender<Command>,
 }
 
 /// A new instance, or why it did not come up.
 type Delivery = Result<Box<Instance>, InstanceError>;
 
-enum Order {
+enum Command {
     Make { place: Place, not_before: Instant, reply: Sender<Delivery> },
     LetGo(Box<Instance>),
 }
@@ -29,13 +29,13 @@ enum Order {
 impl Supplier {
     /// Starts the thread, which ends with the last supplier and slot of the plugin.
     pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Arc<Self>> {
-        let (orders, queue) = channel();
+        let (commands, queue) = channel();
         let workshop = plugin.clone();
         std::thread::Builder::new()
             .name(format!("make-{}", plugin.name))
             .stack_size(THREAD_STACK)
             .spawn(move || work(&workshop, &queue))?;
-        Ok(Arc::new(Self { plugin, orders }))
+        Ok(Arc::new(Self { plugin, commands }))
     }
 
     pub fn plugin(&self) -> &Arc<Plugin> {
@@ -43,18 +43,20 @@ impl Supplier {
     }
 }
 
-fn work(plugin: &Plugin, queue: &Receiver<Order>) {
+fn work(plugin: &Plugin, queue: &Receiver<Command>) {
     let mut later: Vec<(Instant, Place, Sender<Delivery>)> = Vec::new();
     loop {
         let now = Instant::now();
         let next = later.iter().map(|(at, ..)| at.saturating_duration_since(now)).min();
-        let order = match next {
+        let command = match next {
             Some(wait) => queue.recv_timeout(wait),
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        match order {
-            Ok(Order::Make { place, not_before, reply }) => later.push((not_before, place, reply)),
-            Ok(Order::LetGo(instance)) => drop(instance),
+        match command {
+            Ok(Command::Make { place, not_before, reply }) => {
+                later.push((not_before, place, reply))
+            }
+            Ok(Command::LetGo(instance)) => drop(instance),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -120,12 +122,12 @@ impl Slot {
         }
         self.collect();
         if let Some(stale) = self.spare.take_if(|spare| spare.fed() != version) {
-            let _ = self.supplier.orders.send(Order::LetGo(stale));
+            let _ = self.supplier.commands.send(Command::LetGo(stale));
         }
         let fresh = self.spare.take();
         let swapped = fresh.is_some();
         if let Some(old) = fresh.and_then(|fresh| self.current.replace(fresh)) {
-            let _ = self.supplier.orders.send(Order::LetGo(old));
+            let _ = self.supplier.commands.send(Command::LetGo(old));
             self.probation.renew();
         }
         self.order();
@@ -146,11 +148,11 @@ impl Slot {
     pub fn empty(&mut self) {
         self.probation.fail();
         if let Some(dead) = self.current.take() {
-            let _ = self.supplier.orders.send(Order::LetGo(dead));
+            let _ = self.supplier.commands.send(Command::LetGo(dead));
         }
     }
 
-    /// Has the spare serve, and orders another; `false` where there is no spare yet.
+    /// Has the spare serve, and commands another; `false` where there is no spare yet.
     pub fn refill(&mut self) -> bool {
         self.collect();
         self.current = self.spare.take();
@@ -178,12 +180,12 @@ impl Slot {
         if self.has_failed() || self.outstanding > 0 || self.spare.is_some() {
             return;
         }
-        let order = Order::Make {
+        let command = Command::Make {
             place: self.place,
             not_before: Instant::now() + self.probation.pause(),
             reply: self.reply.clone(),
         };
-        if self.supplier.orders.send(order).is_ok() {
+        if self.supplier.commands.send(command).is_ok() {
             self.outstanding += 1;
         }
     }
@@ -194,7 +196,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let delivered = self.deliveries.try_recv().ok().and_then(Result::ok);
         for instance in [self.current.take(), self.spare.take(), delivered].into_iter().flatten() {
-            let _ = self.supplier.orders.send(Order::LetGo(instance));
+            let _ = self.supplier.commands.send(Command::LetGo(instance));
         }
     }
 }

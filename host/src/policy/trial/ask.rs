@@ -216,8 +216,8 @@ impl Trial {
                 Question::Announce(exchange) | Question::Scrape(exchange),
             ) => {
                 said.verdict = Some(shown::label(verdict).name());
-                said.changes = shown::changes(&exchange.changes);
-                said.label = exchange.changes.locality.map(|at| at.label);
+                said.changes = shown::changes(&exchange.draft);
+                said.label = exchange.draft.locality.map(|at| at.label);
                 let remember = self.instance.remember();
                 said.remember = remember.map(|(scope, time)| (shown::names(scope), time.as_secs()));
             }

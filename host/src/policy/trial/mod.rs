@@ -26,14 +26,14 @@ use crate::policy::contract::Role;
 use crate::policy::imports::clock::Clock;
 use crate::policy::imports::http::Carrier;
 use crate::policy::instance::{Identity, Instance, Place, Plugin};
-use crate::policy::shared::keyvalues::Store;
+use crate::policy::shared::keyvalues::KeyValues;
 use crate::policy::shared::outcome::{Difference, Outcome};
 use crate::policy::shared::tracker::{Swarms, TrackerView};
 use crate::watch::Stamp;
 
 /// A component that this host takes, compiled and linked.
 #[derive(Clone)]
-pub struct Candidate {
+pub struct Component {
     code: Arc<Code>,
     digest: [u8; 32],
 }
@@ -83,7 +83,7 @@ pub struct Trial {
     last_id: u64,
 }
 
-impl Candidate {
+impl Component {
     /// Compiles and links a component; no code of it runs.
     ///
     /// # Errors
@@ -146,12 +146,12 @@ impl Candidate {
                 required: true,
             };
             let failed = |reason| format!("{source}: {reason}");
-            data::Source::given(definition, &given.bytes).map_err(failed)
+            data::DataSource::given(definition, &given.bytes).map_err(failed)
         };
         let data = setting.data.iter().map(source).collect::<Result<data::Sources, _>>()?;
         let registry = Arc::<Registry>::default();
         let clock = Clock::standing(setting.clock);
-        let store = Store::default();
+        let store = KeyValues::default();
         for (key, value) in &setting.keyvalues {
             store
                 .put(key.as_bytes(), value.as_bytes(), None, setting.limits.storage, clock.now())
@@ -213,9 +213,9 @@ impl Trial {
     /// # Errors
     ///
     /// What the plugin says against its `config` or its data, or how its code failed.
-    pub fn start(candidate: &Candidate, setting: &Setting) -> Result<Self, String> {
+    pub fn start(component: &Component, setting: &Setting) -> Result<Self, String> {
         let web = Arc::new(Web::new(setting.http.clone()));
-        let plugin = Arc::new(candidate.plugin(setting, Some(web.clone()))?);
+        let plugin = Arc::new(component.plugin(setting, Some(web.clone()))?);
         Instance::with_data(&plugin, TRIAL)?;
         let instance = Instance::with_data(&plugin, WORKER)?;
         let control = plugin
