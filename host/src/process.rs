@@ -39,11 +39,16 @@ fn lower(resource: Resource, soft: u64, hard: u64) -> nix::Result<()> {
 
 /// Lets all others go before this process, as far as the system allows: on the processor, and where
 /// memory runs out. It ends with the thread that started it.
-#[allow(unsafe_code, reason = "neither std nor nix sets priorities")]
 pub fn stand_back() {
     // Each is of use without the others.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    // SAFETY: three numbers go in and one comes out.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    lower_priority(10);
+}
+
+/// Lets threads of a lower nice value go before this one, 19 behind all.
+#[allow(unsafe_code, reason = "neither std nor nix sets priorities")]
+pub fn lower_priority(nice: i32) {
+    // SAFETY: three numbers go in and one comes out. On Linux 0 is the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }

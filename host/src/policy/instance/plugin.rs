@@ -2,6 +2,7 @@
 //! instances.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -44,6 +45,8 @@ pub struct Plugin {
     pub series: Arc<Series>,
     /// What its observer was told last of each peer, handed on likewise.
     pub ledger: Arc<Mutex<Ledger>>,
+    /// The id of the last outcome.
+    pub last_id: Arc<AtomicU64>,
     /// What its control instance hands to the workers.
     pub publications: Arc<Publications>,
     /// What its control instance may ask; `None`: nothing.
@@ -131,6 +134,7 @@ impl Plugin {
             store: estate.stores.of(&name),
             series: estate.series.of(&name),
             ledger: estate.ledgers.of(&name),
+            last_id: estate.last_id.clone(),
             publications: estate.publications.of(&of_component),
             http,
             trial_series: estate.series.hidden(&name),

@@ -1,6 +1,7 @@
 //! What one version of a policy hands on to the next.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,8 @@ pub struct Estate {
     pub publications: Named<Publications>,
     pub series: Arc<Registry>,
     pub allowances: Named<Allowance>,
+    /// The id of the last outcome; ids grow while the daemon runs.
+    pub last_id: Arc<AtomicU64>,
     /// Ends the control instances of all policies.
     pub shutdown: Arc<Shutdown>,
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use karuta_swarm as swarm;
 use serde_json::{Map, Value};
 
+use super::Trial;
 use super::web::Asked;
-use super::{CONTROL, Trial};
 use crate::exchange::Exchange;
 use crate::policy::chain::shown;
 use crate::policy::contract::Verdict;
-use crate::policy::instance::{Failure, Instance};
-use crate::policy::shared::outcome::{Difference, Outcome};
+use crate::policy::instance::Failure;
+use crate::policy::shared::outcome::Outcome;
 
 /// What a plugin is asked.
 pub enum Question {
@@ -85,19 +85,17 @@ impl Question {
 }
 
 impl Trial {
-    /// Asks it. What an instance says that failed counts for nothing, and another takes its place.
+    /// Asks it. After a call that failed, another instance answers the next question, by the rules of the
+    /// tracker.
     ///
     /// # Errors
     ///
-    /// The other does not come up, or the plugin exports no such hook.
+    /// The other does not come up, or may not yet, or the plugin exports no such hook.
     pub fn ask(&mut self, question: &mut Question) -> Result<Said, String> {
         if self.poisoned {
             self.renew()?;
         }
-        if self.control.is_none() && self.plugin.code.hooks.has_control() {
-            self.control = Some(Instance::with_data(&self.plugin, CONTROL)?);
-        }
-        self.prepare(question);
+        self.prepare(question)?;
         let mut said = Said::default();
         match (self.call(question), question.interface()) {
             (None, None) => {}
@@ -105,10 +103,7 @@ impl Trial {
             (Some(Ok(returned)), _) => self.settle(question, returned, &mut said)?,
             (Some(Err(failure)), _) => {
                 said.error = Some(failure.to_string());
-                match question.exchange() {
-                    Some(_) => self.poisoned = true,
-                    None => self.control = None,
-                }
+                self.poisoned = true;
             }
         }
         if let Some(exchange) = question.exchange() {
@@ -121,7 +116,7 @@ impl Trial {
     /// How long one call takes; `None` where it failed or there is no such hook. Nothing is
     /// published.
     pub fn time(&mut self, question: &mut Question) -> Option<Duration> {
-        self.prepare(question);
+        self.prepare(question).ok()?;
         let start = Instant::now();
         let result = self.call(question);
         let took = start.elapsed();
@@ -129,7 +124,7 @@ impl Trial {
             Some(exchange) => exchange.discard(),
             None => {
                 self.web.take_asked();
-                self.control.as_mut()?.take_staged();
+                self.control.as_mut()?.forget_staged();
             }
         }
         match result?.ok()? {
@@ -150,42 +145,53 @@ impl Trial {
         Some(before - left(self)?)
     }
 
-    /// Has the question be of this moment.
-    fn prepare(&mut self, question: &mut Question) {
+    /// Stamps the question with the current time, and makes ready for it.
+    fn prepare(&mut self, question: &mut Question) -> Result<(), String> {
         let now = self.plugin.clock.now();
+        if question.exchange().is_none()
+            && let Some(control) = &mut self.control
+        {
+            control.freshen(now)?;
+            if !control.has_instance() {
+                return Err(match control.pause(now) {
+                    Some(pause) => format!(
+                        "its control instance failed and rests for {} ms; move the clock with `after`",
+                        pause.as_millis()
+                    ),
+                    None => "its control instance failed for good".to_owned(),
+                });
+            }
+        }
         match question {
             Question::Announce(exchange)
             | Question::Scrape(exchange)
             | Question::Rank(exchange, _) => exchange.begin(now),
             Question::Observe(list) => {
-                self.batch.clear();
-                for ended in list {
-                    ended.exchange.begin(now);
-                    let entry = self.enter(ended);
-                    self.batch.push(entry);
+                self.last.clear();
+                let unix_ms = u64::try_from(self.plugin.clock.unix().as_millis());
+                let rules = &self.plugin.identity.credential;
+                let Some(control) = &mut self.control else { return Ok(()) };
+                for Ended { exchange, verdict } in list {
+                    exchange.begin(now);
+                    let mut outcome = Box::new(Outcome::new(exchange, rules, *verdict));
+                    outcome.unix_ms = *unix_ms.as_ref().unwrap_or(&u64::MAX);
+                    control.enter(outcome, now);
+                }
+                self.last.extend_from_slice(control.batch());
+            }
+            Question::ObserveAgain => {
+                if let Some(control) = &mut self.control {
+                    control.restore(self.last.clone(), now);
                 }
             }
-            Question::ObserveAgain | Question::Tick => {}
+            Question::Tick => {}
         }
-    }
-
-    /// Enters the end of an announce as the thread of a control instance does.
-    fn enter(&mut self, ended: &Ended) -> (u64, Difference, Box<Outcome>) {
-        let (plugin, Ended { exchange, verdict }) = (&self.plugin, ended);
-        let mut outcome = Box::new(Outcome::new(exchange, &plugin.identity.credential, *verdict));
-        outcome.unix_ms = self.unix_ms();
-        let difference = plugin.ledger.lock().enter(&outcome, plugin.tracker.peer_lifetime);
-        self.last_id += 1;
-        (self.last_id, difference, outcome)
-    }
-
-    fn unix_ms(&self) -> u64 {
-        u64::try_from(self.plugin.clock.unix().as_millis()).unwrap_or(u64::MAX)
+        Ok(())
     }
 
     /// Calls the hook; `None` where there is none.
     fn call(&mut self, question: &mut Question) -> Option<Result<Returned, Failure>> {
-        let unix_ms = self.unix_ms();
+        let now = self.plugin.clock.now();
         match question {
             Question::Announce(exchange) => {
                 Some(self.instance.announce(exchange)?.map(Returned::Verdict))
@@ -197,9 +203,9 @@ impl Trial {
                 Some(self.instance.rank(exchange, peers)?.map(Returned::Order))
             }
             Question::Observe(_) | Question::ObserveAgain => {
-                Some(self.control.as_mut()?.observe(&self.batch)?.map(Returned::Done))
+                Some(Ok(Returned::Done(self.control.as_mut()?.observe(now)?)))
             }
-            Question::Tick => Some(self.control.as_mut()?.tick(unix_ms)?.map(Returned::Done)),
+            Question::Tick => Some(Ok(Returned::Done(self.control.as_mut()?.tick(now)?))),
         }
     }
 
@@ -234,20 +240,19 @@ impl Trial {
         Ok(())
     }
 
-    /// Hands on what the control instance wants published, if a trial takes it.
+    /// Hands on what the control instance wants published. Time passes for that, if it must.
     fn publish(&mut self, said: &mut Said) -> Result<(), String> {
         let Some(control) = &mut self.control else { return Ok(()) };
-        let staged: Vec<_> = control.take_staged().into_iter().collect();
-        if staged.is_empty() {
-            return Ok(());
-        }
-        let blobs = staged.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec()));
+        let blobs = control.staged().iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec()));
         said.published = blobs.collect();
-        if let Err(reason) = self.plugin.try_publications(&staged) {
-            said.error.get_or_insert(format!("what was published is refused: {reason}"));
-            return Ok(());
+        let now = self.plugin.clock.now();
+        match control.publish(control.rests_until(now)) {
+            None => Ok(()),
+            Some(Ok(())) => self.renew(),
+            Some(Err(reason)) => {
+                said.error.get_or_insert(format!("what was published is refused: {reason}"));
+                Ok(())
+            }
         }
-        self.plugin.publications.replace(staged.into_iter());
-        self.renew()
     }
 }

@@ -19,16 +19,16 @@ use self::web::Web;
 pub use self::web::{Answers, Asked, Reply};
 use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
 use crate::data::{self, Taker as _};
-use crate::metrics::Hook;
 use crate::metrics::plugin::Registry;
+use crate::metrics::{CONTROL, Hook, Metrics};
 use crate::policy::component::{self, Code, Engine, Refusal};
 use crate::policy::contract::Role;
 use crate::policy::imports::clock::Clock;
 use crate::policy::imports::http::Carrier;
 use crate::policy::instance::{Identity, Instance, Place, Plugin};
 use crate::policy::shared::keyvalues::KeyValues;
-use crate::policy::shared::outcome::{Difference, Outcome};
 use crate::policy::shared::tracker::{Swarms, TrackerView};
+use crate::policy::supply::{ControlLoop, Told};
 use crate::watch::Stamp;
 
 /// A component that this host takes, compiled and linked.
@@ -74,13 +74,11 @@ pub struct Trial {
     instance: Instance,
     /// A call failed: the next one has a new instance.
     poisoned: bool,
-    /// Gone where a call failed.
-    control: Option<Instance>,
+    /// Where the plugin has hooks off the request path.
+    control: Option<ControlLoop>,
     web: Arc<Web>,
     /// What its observer was offered last.
-    batch: Vec<(u64, Difference, Box<Outcome>)>,
-    /// The id of the last outcome.
-    last_id: u64,
+    last: Vec<Told>,
 }
 
 impl Component {
@@ -183,6 +181,7 @@ impl Component {
             store: Arc::new(store),
             series: registry.hidden(&name),
             ledger: Arc::default(),
+            last_id: Arc::default(),
             publications: Arc::default(),
             http,
             trial_series: registry.hidden(&name),
@@ -196,7 +195,8 @@ impl Component {
 
 const TRIAL: Place = Place { role: Role::Trial, worker: 0, workers: 1 };
 const WORKER: Place = Place { role: Role::Worker, worker: 0, workers: 1 };
-const CONTROL: Place = Place { role: Role::Control, worker: 0, workers: 1 };
+/// A case says itself when its plugin ticks.
+const TICK: Duration = Duration::from_secs(60);
 
 /// Swarms that are as a test wants them.
 struct Fixed(HashMap<InfoHash, Counts>);
@@ -218,14 +218,16 @@ impl Trial {
         let plugin = Arc::new(component.plugin(setting, Some(web.clone()))?);
         Instance::with_data(&plugin, TRIAL)?;
         let instance = Instance::with_data(&plugin, WORKER)?;
-        let control = plugin
-            .code
-            .hooks
-            .has_control()
-            .then(|| Instance::with_data(&plugin, CONTROL))
-            .transpose()?;
-        let (batch, last_id) = (Vec::new(), 0);
-        Ok(Self { plugin, instance, poisoned: false, control, web, batch, last_id })
+        let mut trial =
+            Self { plugin, instance, poisoned: false, control: None, web, last: Vec::new() };
+        if trial.plugin.code.hooks.has_control() {
+            let series = Metrics::new(Default::default).policy(&trial.plugin.name, CONTROL);
+            let now = trial.plugin.clock.now();
+            let mut control = ControlLoop::new(trial.plugin.clone(), 1, TICK, series, now);
+            control.freshen(now)?;
+            trial.control = Some(control);
+        }
+        Ok(trial)
     }
 
     /// Another instance of the same plugin, as a worker has it.
@@ -263,8 +265,8 @@ impl Trial {
         source.offer(bytes).map_err(|reason| format!("{name}: {reason}"))?;
         if source.is_raw() {
             self.renew()?;
-            if self.plugin.code.hooks.has_control() {
-                self.control = Some(Instance::with_data(&self.plugin, CONTROL)?);
+            if let Some(control) = &mut self.control {
+                control.freshen(self.plugin.clock.now())?;
             }
         }
         Ok(())
