@@ -1,7 +1,9 @@
 //! What policies have of the host beside the request: key-values, series of their own, signatures;
 //! and the compiled components that the daemon keeps.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use karuta_tests::announce::Announce;
 use karuta_tests::udp::Client;
@@ -118,7 +120,12 @@ fn compiled_components_are_kept() {
     assert!(run(&["check"], folder.path()).status.success());
     assert!(!folder.path().join("state").exists(), "a check writes nothing");
 
-    let mut daemon = Daemon::start(&policy);
+    let private = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+    // With a state of its own it is lent nothing.
+    let cold = self::folder(&format!("{LISTENERS}{policy}"));
+    fs::create_dir(cold.path().join("state")).unwrap();
+    private(&cold.path().join("state"));
+    let mut daemon = Daemon::start_in(cold);
     let kept = daemon.folder.path().join("state/components");
     let files: Vec<_> = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
     let [file] = &files[..] else { panic!("{files:?}") };
@@ -132,10 +139,8 @@ fn compiled_components_are_kept() {
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
     fs::write(&there, &damaged).unwrap();
-    for path in [components.parent().unwrap(), &components] {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-    }
+    private(components.parent().unwrap());
+    private(&components);
     let check = run(&["check"], folder.path());
     assert!(check.status.success(), "{check:?}");
     assert_eq!(fs::read(&there).unwrap(), damaged, "a check writes nothing");

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub mod announce;
 pub mod bencode;
+mod compiled;
 pub mod issuer;
 pub mod server;
 pub mod udp;
@@ -71,6 +72,7 @@ impl Daemon {
     }
 
     fn start_by(mut command: Command, folder: TempDir) -> Self {
+        compiled::lend(folder.path());
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().expect("its log is piped"));
@@ -201,6 +203,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        compiled::keep(self.folder.path());
         if std::thread::panicking() {
             eprintln!("--- the daemon's log\n{}", self.log());
         }
