@@ -216,7 +216,7 @@ mod tests {
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<AddressApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<AddressApproval>(config).err(), Some(message.into()));
         }
     }
 }

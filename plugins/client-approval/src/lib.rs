@@ -252,7 +252,7 @@ mod tests {
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<ClientApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<ClientApproval>(config).err(), Some(message.into()));
         }
     }
 }

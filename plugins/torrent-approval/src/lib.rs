@@ -249,7 +249,7 @@ mod tests {
         ];
         testing::set_data("texts", Data::Strings(Vec::new()));
         for (config, message) in cases {
-            assert_eq!(testing::init::<TorrentApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<TorrentApproval>(config).err(), Some(message.into()));
         }
     }
 }
