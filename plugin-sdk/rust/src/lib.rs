@@ -57,6 +57,7 @@ pub mod config;
 mod error;
 pub mod http;
 pub mod keyvalue;
+pub mod lists;
 pub mod locality;
 pub mod log;
 pub mod metrics;
