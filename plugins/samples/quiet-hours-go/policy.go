@@ -64,7 +64,7 @@ func timeOfDay(path, text string) (int64, error) {
 	return int64(clock.Hour()*3600 + clock.Minute()*60), nil
 }
 
-// until is how long it is from one time of day to the next other, in seconds.
+// until returns the seconds from one time of day to another.
 func until(now, then int64) int64 { return (then - now + day) % day }
 
 func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
@@ -82,17 +82,16 @@ func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
 		remember(border)
 		return karuta.Next
 	}
-	minutes := (quiet + 59) / 60
-	karuta.RetryIn(uint32(minutes))
-	// what is remembered says the same number of minutes
-	remember(quiet - (minutes-1)*60)
+	karuta.RetryIn(time.Duration(quiet) * time.Second)
+	// The client is told whole minutes, rounded up: remember no longer than they stay the same.
+	remember((quiet-1)%60 + 1)
 	return karuta.RejectWith("quiet hours until " + p.until + " UTC")
 }
 
-// remember holds for what is left of a second less than that: this second has begun.
+// remember remembers the verdict for one second less, because the current one has begun.
 func remember(seconds int64) {
 	if seconds > 1 {
-		karuta.Remember(karuta.ByInfoHash|karuta.ByEvent, uint32(seconds-1))
+		karuta.Remember(karuta.ByInfoHash|karuta.ByEvent, time.Duration(seconds-1)*time.Second)
 	}
 }
 
