@@ -73,6 +73,15 @@ class Export(unittest.TestCase):
 
 
 class Values(unittest.TestCase):
+    def test_what_a_client_did_not_say_is_none(self):
+        host = karuta.testing.reset()
+        self.assertIsNone(karuta.left())
+        host.left = 0
+        self.assertEqual(karuta.left(), 0)
+        for left, said in ((2**64 - 1, None), (7, 7)):
+            outcome = type("Outcome", (), {"left": left})
+            self.assertEqual(karuta.left(outcome), said)
+
     def test_addresses_are_words_both_ways(self):
         for text in ("192.0.2.1", "2001:db8::1"):
             found = karuta.address(karuta.address_words(karuta.ipaddress.ip_address(text)))

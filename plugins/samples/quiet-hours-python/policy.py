@@ -33,12 +33,12 @@ class Config:
 
 
 def until(now, then):
-    """How long it is from one time of day to the next other, in seconds."""
+    """Returns the seconds from one time of day to another."""
     return (then - now) % DAY
 
 
 def remember(seconds):
-    """Holds for a second less than that, for the present one has begun."""
+    """Remembers the verdict for one second less, because the current one has begun."""
     if seconds > 1:
         response.remember(Scope.INFO_HASH | Scope.EVENT, seconds - 1)
 
@@ -61,7 +61,7 @@ class QuietHours:
             return Verdict.NEXT
         minutes = -(-quiet // 60)
         response.retry_in(minutes)
-        # what is remembered says the same number of minutes
+        # The client is told whole minutes, rounded up: remember no longer than they stay the same.
         remember(quiet - (minutes - 1) * 60)
         return karuta.reject(f"quiet hours until {config.to} UTC")
 
