@@ -41,7 +41,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-use std::net::IpAddr;
+use std::{collections::BinaryHeap, net::IpAddr};
 
 use crate::{InfoHash, Network, sets};
 
@@ -55,9 +55,9 @@ pub struct List<T, S> {
 impl<T: Ord, S> List<T, S> {
     /// Creates a list. Entries may repeat, and come in any order.
     #[must_use]
-    pub fn new(mut entries: Vec<T>, source: Option<S>) -> Self {
-        entries.sort_unstable();
-        Self { entries, source }
+    pub fn new(entries: Vec<T>, source: Option<S>) -> Self {
+        // Less code in the component than `sort_unstable`, by 10 to 20 KiB.
+        Self { entries: BinaryHeap::from(entries).into_sorted_vec(), source }
     }
 }
 
