@@ -1,6 +1,6 @@
 //! The time, on a clock that tests can set ([`testing::set_time`](crate::testing::set_time)).
 
-#![expect(clippy::disallowed_methods, reason = "this is the clock that everything else reads")]
+#![allow(clippy::disallowed_methods, reason = "this is the clock that everything else reads")]
 
 use std::time::{Duration, SystemTime};
 
