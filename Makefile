@@ -7,9 +7,10 @@ WASM := wasm32-wasip2
 # The policies that ship, and the components that only tests load. Each becomes target/plugins/NAME.wasm, and so do the samples.
 PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
 SAMPLES := quiet-hours-rust
+DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools
+.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -41,11 +42,16 @@ test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
-## lint: formatting and clippy, warnings are errors
-lint: wasm-target
+## lint: formatting, clippy and the dependencies; warnings are errors
+lint: wasm-target deny-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
+	$(DENY) --log-level error check bans licenses sources
+
+## deny: known vulnerabilities and duplicates among the dependencies, too
+deny: deny-tools
+	$(DENY) check
 
 fmt:
 	$(CARGO) fmt --all
@@ -90,6 +96,9 @@ peers:
 
 fuzz-tools:
 	@tests/setup fuzz
+
+deny-tools:
+	@tests/setup deny
 
 toolchains:
 	@tests/setup toolchains
