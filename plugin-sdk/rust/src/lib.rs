@@ -49,6 +49,7 @@
 //! * `None` is what a client did not say.
 
 #![deny(missing_docs)]
+#![warn(unreachable_pub)]
 
 #[doc(hidden)]
 pub mod bindings;
