@@ -79,7 +79,7 @@ export interface Outcome {
   verdict: Verdict;
   /** The policy that decided, where one did. */
   decidedBy?: string;
-  /** The highest u64 if the client did not say: use {@link left}. */
+  /** Not a number of bytes if the client did not say: use {@link left}. */
   left: number;
   uploaded: number;
   downloaded: number;

@@ -16,8 +16,8 @@ export function reject(reason) {
 
 // ------------------------------------------------------------ values
 
-// The host's number for what the client did not say is the highest of 64 bits, which a JavaScript number
-// rounds up. An engine may show it as a negative number.
+// The host's number for what the client did not say is the highest of 64 bits. QuickJS shows it as -1;
+// an engine that knows it to be positive rounds it to this.
 const UNSAID = 2 ** 64;
 
 export function left(outcome) {
