@@ -99,7 +99,7 @@ const (
 // Verdict is what a filter decides.
 type Verdict uint8
 
-// What a filter decides: go on with the next policy; let it in and skip the filters behind; answer
+// What a filter decides: ask the next policy; let the request in and skip the remaining filters; answer
 // with a failure; do not answer at all.
 const (
 	Next Verdict = iota
@@ -163,7 +163,7 @@ type Candidate struct {
 
 // Outcome is how an announce ended.
 type Outcome struct {
-	// ID grows while the daemon runs; the same again where a batch is offered again.
+	// ID grows while the daemon runs. A batch that is offered again has the same IDs again.
 	ID         uint64
 	Announce   Announce
 	PeerID     []byte
@@ -191,7 +191,7 @@ type Stats struct{ Seeders, Leechers, Completed uint32 }
 // Place is where an added peer stands in the answer.
 type Place uint8
 
-// Before the swarm's own, or at a random place where the swarm gave a peer of that family.
+// Before the swarm's own peers, or at a random place if the swarm gave a peer of that family.
 const (
 	First Place = iota
 	Mixed

@@ -13,8 +13,8 @@ pub use crate::bindings::lifecycle::Role;
 /// An instance's memory is a cache: each worker has its own instance, which the host may replace at
 /// any time. No instance is called from two threads at once.
 pub trait Policy: Sized {
-    /// The type of the policy's `config`. With `#[serde(deny_unknown_fields)]` the operator is told of
-    /// misspelt keys.
+    /// The type of the policy's `config`. With `#[serde(deny_unknown_fields)]` a misspelt key is an
+    /// error.
     type Config: DeserializeOwned;
 
     /// Creates an instance.

@@ -16,11 +16,11 @@
 //! #         Verdict::Next
 //! #     }
 //! # }
+//! use std::time::Duration;
+//!
 //! use karuta_plugin::testing::{self, Request};
 //!
 //! let mut policy: Slow = testing::init("{}")?;
-//! use std::time::Duration;
-//!
 //! let interval = Duration::from_mins(30);
 //! let answer = Request { interval, ..Request::default() }.announce(&mut policy);
 //! assert_eq!(answer.verdict, Verdict::Next);
@@ -28,19 +28,26 @@
 //! # Ok::<(), karuta_plugin::Error>(())
 //! ```
 //!
-//! It keeps everything for one thread, which is one test, and checks what the real host checks. What
-//! depends on the tracker's configuration, or on which instance calls, it does not know:
+//! State is kept for each thread, which in `cargo test` is each test.
 //!
-//! * `max_interval` and the maximum of `num_want`, which bound the answer;
-//! * `limits.storage`: [`keyvalue`](crate::keyvalue) is never full;
-//! * whether this is a control instance, and `allow.http`: [`http`](crate::http) and
-//!   [`publisher`](crate::publisher) work everywhere, and `http` takes any method, URL, header, body
-//!   and timeout;
-//! * the policies of the rest of the chain: whether another one has a series of the same name and
-//!   another kind, ranks, or defines plans, and whether all instances define the same plans;
-//! * deadlines and `limits.memory`, the log's level, and the most lines of the log a second.
+//! # What is checked
 //!
-//! `karuta plugin test` runs a component on the real host.
+//! The host functions refuse and cut what the real host refuses and cuts, with these exceptions:
+//!
+//! | functions | not checked here |
+//! |---|---|
+//! | [`response`](crate::response) | `max_interval`, the maximum of `num_want`, and whether a peer's family can be sent |
+//! | [`keyvalue`](crate::keyvalue) | `limits.storage`: the store is never full |
+//! | [`http`](crate::http) | everything: it works on every instance, with any method, URL, header, body and timeout; only [`serve`] counts |
+//! | [`publisher`](crate::publisher) | whether this is a control instance, and how often it publishes |
+//! | [`signatures`](crate::signatures) | JWKs and signatures, for which [`set_keys`] stands in |
+//! | [`metrics`](crate::metrics) | series of other policies, and the length of a help text |
+//! | [`locality`](crate::locality) | plans of other policies, and whether all instances define the same ones |
+//! | [`sets`](crate::sets) | how often a source is fetched again |
+//! | [`log`](crate::log) | the level, the length of a line, and the number of lines a second |
+//!
+//! Deadlines and `limits.memory` do not apply either. `karuta plugin test` runs a component on the real
+//! host.
 
 pub(crate) mod control;
 pub(crate) mod host;
@@ -225,15 +232,16 @@ pub struct Answer {
     pub retry_in: Option<Option<Duration>>,
     /// The text of [`response::warn`](crate::response::warn).
     pub warning: Option<String>,
-    /// The time until the next announce, in whole seconds; at least one.
+    /// The time until the next announce, in whole seconds; at least one. The host would also apply
+    /// `max_interval`.
     pub interval: Duration,
-    /// The time that the client must wait at least, in whole seconds; at least one.
+    /// The time that the client must wait at least, bounded as `interval` is.
     pub min_interval: Duration,
-    /// The maximum number of peers in the answer.
+    /// The maximum number of peers in the answer. The host would bound it by the configuration.
     pub num_want: u32,
     /// Whether the info-hash of a scrape is answered with zeros.
     pub hidden: bool,
-    /// The attributes of the request, and behind them those that the policy set.
+    /// The attributes of the request, followed by those that the policy set.
     pub attributes: Vec<(String, String)>,
     /// The peers of [`response::add_peer`](crate::response::add_peer).
     pub added: Vec<(SocketAddr, Place)>,
@@ -253,7 +261,7 @@ pub struct Locality {
     pub label: u64,
     /// Lengths of prefixes in bits, nearest first.
     pub prefixes: Vec<u8>,
-    /// What is preferred to what.
+    /// Which peers come first.
     pub order: Order,
     /// The share of the answer that is kept for far peers.
     pub far_percent: u8,

@@ -1,5 +1,5 @@
-//! The values of the announce path: the contract's flat records, behind names and types. Reading
-//! them allocates nothing.
+//! The values that hooks receive: the contract's flat records, with names and types. Reading them
+//! allocates nothing.
 
 use std::{
     fmt,

@@ -148,7 +148,9 @@ pub(crate) mod response {
         });
     }
     pub(crate) fn remember(scope: Scope, time: u32) {
-        change(|answer| answer.remember = Some((scope, seconds(time))));
+        change(|answer| {
+            answer.remember = (!scope.is_empty()).then(|| (scope, seconds(time)));
+        });
     }
     pub(crate) fn hide() {
         change(|answer| answer.hidden = true);
