@@ -72,21 +72,27 @@ _HOOKS = {
     "observe": "Observer",
     "tick": "Ticker",
 }
+_FALLIBLE = ("on_data", "observe", "tick")
 
 
 def export(module, policy, config):
     """Exports a policy from `module` (its `globals()`). `config` is the dataclass that its
-    configuration is read into. The operator sees a ConfigError, or any other ValueError, that is
-    raised while the policy is created."""
+    configuration is read into. A ConfigError, or any other ValueError, is an error for the operator if
+    it is raised while the policy is created or by `on_data`, `observe` or `tick`."""
     made = []
 
-    def init(self, context):
+    def answer(function, *values):
         try:
-            made[:] = [policy(read_config(config, context.config), context)]
+            return function(*values)
         except ValueError as error:
             raise Err(str(error)) from error
 
+    def init(self, context):
+        made[:] = [answer(lambda: policy(read_config(config, context.config), context))]
+
     def call(hook):
+        if hook in _FALLIBLE:
+            return lambda self, *values: answer(getattr(made[0], hook), *values)
         return lambda self, *values: getattr(made[0], hook)(*values)
 
     module["Lifecycle"] = type("Lifecycle", (), {"init": init})
