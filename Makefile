@@ -8,9 +8,10 @@ WASM := wasm32-wasip2
 # target/plugins/NAME.wasm.
 PLUGINS := $(filter-out samples,$(notdir $(patsubst %/,%,$(wildcard plugins/*/))))
 SAMPLES := quiet-hours-rust
+DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools
+.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build everything and start the tracker with config.yaml
 run: build
@@ -42,12 +43,17 @@ test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
 	$(CARGO) test --locked --workspace
 
-## lint: formatting, the imports between rooms, and clippy; warnings are errors
-lint: wasm-target
+## lint: formatting, the imports between rooms, clippy and the dependencies; warnings are errors
+lint: wasm-target deny-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) run --quiet --locked -p karuta-rooms
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --target $(WASM) $(PLUGINS:%=-p %) $(SAMPLES:%=-p %) $(TEST_PLUGINS:%=-p %) -- -D warnings
+	$(DENY) --log-level error check bans licenses sources
+
+## deny: known vulnerabilities and duplicates among the dependencies, too
+deny: deny-tools
+	$(DENY) check
 
 fmt:
 	$(CARGO) fmt --all
@@ -92,6 +98,9 @@ peers:
 
 fuzz-tools:
 	@tests/setup fuzz
+
+deny-tools:
+	@tests/setup deny
 
 toolchains:
 	@tests/setup toolchains

@@ -1,10 +1,14 @@
-// What policies of the Karuta tracker are written with in C, beside the header that `karuta plugin
-// build` generates for the policy's world (include that one first). Everything is static; what a
-// policy does not call is not in its component.
+// The SDK for policies of the Karuta tracker in C. Include it after the header that `karuta plugin build`
+// generates for the policy's world. Everything is static; what a policy does not call is not in its
+// component.
 //
-// Ownership, as the generated functions have it: a text or list that the host returned is the
-// policy's to free(); one that is handed to the host stays the policy's; an error that a hook
-// returns is freed for it, and so must come from malloc (karuta_error does that).
+// Ownership, as in the generated functions: the policy frees the texts and lists that the host returns, and
+// keeps those that it passes to the host. An error that a hook returns is freed by the bindings, and so
+// must come from malloc; karuta_error does that.
+//
+// Times are numbers in the unit that wit/policy.wit names: karuta_policy_response_retry_in takes minutes,
+// set_interval, remember and the ttl of key-values take seconds. An option is a pointer that may be NULL,
+// or a result of false; for what is left to download there is karuta_left.
 #ifndef KARUTA_H
 #define KARUTA_H
 
@@ -26,8 +30,8 @@ static inline int karuta_hex_digit(char digit) {
   return -1;
 }
 
-// Reads 40 hexadecimal digits of either case, or the 64 of a v2 hash (BEP 52), of which the first 40
-// count; false where it is anything else.
+// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash (BEP 52), of which the first 40
+// count; false for anything else.
 static inline bool karuta_parse_info_hash(const char *text, karuta_info_hash *hash) {
   uint32_t words[5] = {0};
   size_t length = strlen(text);
@@ -60,18 +64,29 @@ static inline void karuta_write_address(const karuta_policy_types_address_t *add
   }
 }
 
-// The IPv4 address a.b.c.d, as the contract has it.
+// Encodes the IPv4 address a.b.c.d for the contract.
 static inline karuta_policy_types_address_t karuta_ipv4(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
   uint32_t word = (uint32_t)a << 24 | (uint32_t)b << 16 | (uint32_t)c << 8 | d;
   return (karuta_policy_types_address_t){0, 0, 0xffff, word};
 }
 
+// -------------------------------------------------------------------- requests
+
+// What `left` of the request or of an outcome is if the client did not say.
+#define KARUTA_UNSAID UINT64_MAX
+
+// Gets how many bytes are left to download; false if the client did not say.
+static inline bool karuta_left(uint64_t *left) {
+  *left = karuta_policy_request_left();
+  return *left != KARUTA_UNSAID;
+}
+
 // ------------------------------------------------------------- texts, verdicts
 
-// A text for the host, which the policy keeps: any type that has `ptr` and `len`.
+// Creates a text for the host, which the policy keeps, of any type that has `ptr` and `len`.
 #define KARUTA_TEXT(type, text) ((type){(uint8_t *)(text), strlen(text)})
 
-// Sets what a hook returns as its error, as printf would write it.
+// Sets the error that a hook returns, formatted as by printf.
 #define karuta_error(err, ...) karuta_set_error(&(err)->ptr, &(err)->len, __VA_ARGS__)
 
 static inline void karuta_set_error(uint8_t **ptr, size_t *len, const char *format, ...) {
@@ -85,13 +100,13 @@ static inline void karuta_set_error(uint8_t **ptr, size_t *len, const char *form
 
 // ---------------------------------------------------------------------- config
 
-// The `config` of a policy: JSON, of which a policy reads the keys one after the other. The host
-// has written it, so that it is well formed.
+// A reader of a policy's `config`, which is JSON; the policy reads one key after the other. The host wrote
+// it, so it is well formed.
 typedef struct karuta_json {
   const char *at, *end;
 } karuta_json;
 
-// A document over the bytes that `init` got.
+// Creates a reader of the bytes that `init` received.
 #define KARUTA_JSON(text) ((karuta_json){(const char *)(text).ptr, (const char *)(text).ptr + (text).len})
 
 static inline char karuta_json_peek(karuta_json *json) {
@@ -99,14 +114,14 @@ static inline char karuta_json_peek(karuta_json *json) {
   return json->at < json->end ? *json->at : 0;
 }
 
-// Takes a `{`, `[`, `}` or `]`; false where there is another thing.
+// Takes a `{`, `[`, `}` or `]`; false if something else follows.
 static inline bool karuta_json_take(karuta_json *json, char sign) {
   if (karuta_json_peek(json) != sign) return false;
   json->at++;
   return true;
 }
 
-// Whether the list or mapping goes on; its end is taken.
+// Returns whether the list or mapping goes on, and takes its end.
 static inline bool karuta_json_more(karuta_json *json) {
   char sign = karuta_json_peek(json);
   if (sign != ']' && sign != '}') return sign != 0;
@@ -120,8 +135,8 @@ static inline unsigned karuta_json_unicode(const char *at) {
   return value;
 }
 
-// Takes a text or a key, of less than `size` bytes, as UTF-8 that ends with a NUL; false where
-// there is another thing, or it is longer, or holds a NUL itself.
+// Takes a text or a key of less than `size` bytes, as UTF-8 that ends with a NUL; false if something else
+// follows, or the text is longer or contains a NUL itself.
 static inline bool karuta_json_text(karuta_json *json, char *text, size_t size) {
   size_t length = 0;
   if (!karuta_json_take(json, '"')) return false;
@@ -166,7 +181,7 @@ static inline bool karuta_json_text(karuta_json *json, char *text, size_t size) 
   return karuta_json_take(json, '"');
 }
 
-// Takes a whole number from 0; false where there is another thing.
+// Takes a whole number from 0; false if something else follows.
 static inline bool karuta_json_number(karuta_json *json, uint64_t *number) {
   char sign = karuta_json_peek(json);
   if (sign < '0' || sign > '9') return false;
@@ -179,7 +194,7 @@ static inline bool karuta_json_number(karuta_json *json, uint64_t *number) {
   return json->at == json->end || !strchr(".eE", *json->at);
 }
 
-// Takes true or false; false where there is another thing.
+// Takes true or false; false if something else follows.
 static inline bool karuta_json_bool(karuta_json *json, bool *value) {
   *value = karuta_json_peek(json) == 't';
   size_t length = *value ? 4 : 5;

@@ -1,6 +1,6 @@
 // A host for tests, which the machine's own compiler builds instead of a component: see test/policy.c
-// of plugins/samples/quiet-hours-c. A test includes, in this order, the generated header, karuta.h,
-// this one and the policy's source, and calls the policy's functions:
+// of plugins/samples/quiet-hours-c. A test includes, in this order, the generated header, karuta.h, this
+// header and the policy's source, and calls the policy's functions:
 //
 //     #define KARUTA_WORLD announce_policy
 //     #include "announce_policy.h"
@@ -8,9 +8,14 @@
 //     #include "karuta_testing.h"
 //     #include "../policy.c"
 //
-// The policy asks `karuta_host` and changes it. A test begins with one that knows nothing but what
-// it says: `karuta_host = (karuta_test_host){.credential = "secret"};`. Lists end where a name is
-// NULL. A function of the host that is not below a test writes itself.
+// The policy asks `karuta_host` and changes it. A test begins by setting it:
+// `karuta_host = (karuta_test_host){.credential = "secret"};`. What is not set is empty or 0; for a client
+// that did not say what is left, set `.left = KARUTA_UNSAID`. Lists end at a NULL name. If the policy calls
+// a function of the host that is not below, the test defines it.
+//
+// Texts are cut as the host cuts them. None of the host's other checks is made: intervals are not bounded,
+// nothing expires, and the key-values hold 64 entries of up to 256 bytes. `karuta plugin test` runs a
+// component on the real host.
 #ifndef KARUTA_TESTING_H
 #define KARUTA_TESTING_H
 
@@ -43,7 +48,7 @@ typedef struct karuta_test_host {
   // what it changed; the last call counts
   char failure[1025], warning[1025], log[1025];
   bool has_retry, retry_never, hidden;
-  uint32_t retry_in, interval, min_interval, num_want;
+  uint32_t retry_in_minutes, interval_seconds, min_interval_seconds, num_want;
   karuta_policy_types_address_t added;
   uint16_t added_port;
   uint32_t added_count;
@@ -73,7 +78,7 @@ static inline void karuta_test_keep(char kept[1025], const karuta_test_string *t
   kept[length] = 0;
 }
 
-// A text for the policy, which frees it.
+// Creates a text for the policy, which frees it.
 static inline bool karuta_test_give(const char *text, karuta_test_string *ret) {
   if (!text) return false;
   *ret = KARUTA_TEXT(karuta_test_string, text);
@@ -125,12 +130,12 @@ void karuta_policy_response_warn(karuta_test_string *message) { karuta_test_keep
 void karuta_policy_response_retry_in(uint32_t *minutes) {
   karuta_host.has_retry = minutes;
   karuta_host.retry_never = !minutes;
-  karuta_host.retry_in = minutes ? *minutes : 0;
+  karuta_host.retry_in_minutes = minutes ? *minutes : 0;
 }
-uint32_t karuta_policy_response_interval(void) { return karuta_host.interval; }
-uint32_t karuta_policy_response_min_interval(void) { return karuta_host.min_interval; }
-void karuta_policy_response_set_interval(uint32_t seconds) { karuta_host.interval = seconds; }
-void karuta_policy_response_set_min_interval(uint32_t seconds) { karuta_host.min_interval = seconds; }
+uint32_t karuta_policy_response_interval(void) { return karuta_host.interval_seconds; }
+uint32_t karuta_policy_response_min_interval(void) { return karuta_host.min_interval_seconds; }
+void karuta_policy_response_set_interval(uint32_t seconds) { karuta_host.interval_seconds = seconds; }
+void karuta_policy_response_set_min_interval(uint32_t seconds) { karuta_host.min_interval_seconds = seconds; }
 void karuta_policy_response_set_num_want(uint32_t count) { karuta_host.num_want = count; }
 void karuta_policy_response_add_peer(karuta_policy_response_address_t *address, uint16_t port, karuta_policy_response_place_t place) {
   (void)place;
@@ -188,7 +193,7 @@ bool karuta_policy_sets_has_info_hash(uint32_t set, karuta_policy_sets_info_hash
 
 // ------------------------------------------------------------------- keyvalue
 
-// The place of a key; of a new one, where there is none and `make` says so.
+// Returns the place of a key; if there is none, of a new one if `make` is set, or else -1.
 static inline int karuta_test_place(const karuta_test_bytes *key, bool make) {
   int free_place = -1;
   for (int at = 0; at < 64; at++) {

@@ -4,7 +4,9 @@ package karuta
 
 import (
 	"errors"
+	"math"
 	"net/netip"
+	"time"
 
 	"karuta/bindings/karuta_policy_keyvalue"
 	"karuta/bindings/karuta_policy_locality"
@@ -20,40 +22,43 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// PeerID is the whole peer id of the request.
+// PeerID returns the whole peer id of the request.
 func PeerID() []byte { return karuta_policy_request.PeerId() }
 
-// Left is in bytes; the highest number where the client did not say.
-func Left() uint64 { return karuta_policy_request.Left() }
+// Left returns how many bytes are left to download; false if the client did not say.
+func Left() (uint64, bool) {
+	left := karuta_policy_request.Left()
+	return left, left != math.MaxUint64
+}
 
-// Uploaded is in bytes, as the client counts.
+// Uploaded returns how many bytes the peer says it has uploaded since `started`.
 func Uploaded() uint64 { return karuta_policy_request.Uploaded() }
 
-// Downloaded is in bytes, as the client counts.
+// Downloaded returns how many bytes the peer says it has downloaded since `started`.
 func Downloaded() uint64 { return karuta_policy_request.Downloaded() }
 
-// QueryParam is a percent-decoded query parameter (BEP 41 URL data on UDP).
+// QueryParam returns a percent-decoded query parameter (BEP 41 URL data on UDP).
 func QueryParam(name string) (string, bool) { return option(karuta_policy_request.QueryParam(name)) }
 
-// PathParam is a named parameter of the route, as `passkey` in `/announce/{passkey}`.
+// PathParam returns a named parameter of the route, such as `passkey` in `/announce/{passkey}`.
 func PathParam(name string) (string, bool) { return option(karuta_policy_request.PathParam(name)) }
 
-// Header is the first header of that name, in any case; none on UDP.
+// Header returns the first header of that name, in any case; none on UDP.
 func Header(name string) (string, bool) { return option(karuta_policy_request.Header(name)) }
 
-// Credential is what the policy's `credential` rule found.
+// Credential returns what the policy's `credential` rule found.
 func Credential() (string, bool) { return option(karuta_policy_request.Credential()) }
 
-// Attribute is a value that an earlier policy of the chain left.
+// Attribute returns a value that an earlier policy of the chain set.
 func Attribute(name string) (string, bool) { return option(karuta_policy_request.Attribute(name)) }
 
-// ClientAddress is who asks, whatever address is announced.
+// ClientAddress returns the address of the client that asks, whatever address it announces.
 func ClientAddress() netip.Addr {
 	a := karuta_policy_request.ClientAddress()
 	return address(a.F0, a.F1, a.F2, a.F3)
 }
 
-// SocketAddress is where the packet or connection came from, a proxy's too.
+// SocketAddress returns where the packet or connection came from; the proxy, if there is one.
 func SocketAddress() netip.AddrPort {
 	a, port := karuta_policy_request.SocketAddress()
 	return netip.AddrPortFrom(address(a.F0, a.F1, a.F2, a.F3), port)
@@ -62,8 +67,8 @@ func SocketAddress() netip.AddrPort {
 // Fail sets the `failure reason` that the client is shown when the verdict is Reject.
 func Fail(reason string) { karuta_policy_response.Fail(reason) }
 
-// RetryIn tells a rejected client when to try again (BEP 31).
-func RetryIn(minutes uint32) { karuta_policy_response.RetryIn(wit.Some(minutes)) }
+// RetryIn tells a rejected client when to try again (BEP 31), rounded up to whole minutes.
+func RetryIn(after time.Duration) { karuta_policy_response.RetryIn(wit.Some(minutes(after))) }
 
 // RetryNever tells a rejected client not to try again (BEP 31).
 func RetryNever() { karuta_policy_response.RetryIn(wit.None[uint32]()) }
@@ -71,19 +76,21 @@ func RetryNever() { karuta_policy_response.RetryIn(wit.None[uint32]()) }
 // Warn adds a `warning message`.
 func Warn(message string) { karuta_policy_response.Warn(message) }
 
-// Interval is what the answer would say now, in seconds.
-func Interval() uint32 { return karuta_policy_response.Interval() }
+// Interval returns the time until the next announce, as the answer would say now.
+func Interval() time.Duration { return ofSeconds(karuta_policy_response.Interval()) }
 
-// MinInterval is what the answer would say now, in seconds.
-func MinInterval() uint32 { return karuta_policy_response.MinInterval() }
+// MinInterval returns the time that a client must wait at least, as the answer would say now.
+func MinInterval() time.Duration { return ofSeconds(karuta_policy_response.MinInterval()) }
 
-// SetInterval sets the seconds until the next announce.
-func SetInterval(seconds uint32) { karuta_policy_response.SetInterval(seconds) }
+// SetInterval sets the time until the next announce, rounded up to whole seconds.
+func SetInterval(interval time.Duration) { karuta_policy_response.SetInterval(seconds(interval)) }
 
-// SetMinInterval sets the seconds that a client must wait at least.
-func SetMinInterval(seconds uint32) { karuta_policy_response.SetMinInterval(seconds) }
+// SetMinInterval sets the time that a client must wait at least, rounded up to whole seconds.
+func SetMinInterval(interval time.Duration) {
+	karuta_policy_response.SetMinInterval(seconds(interval))
+}
 
-// SetNumWant sets how many peers the answer holds at most.
+// SetNumWant sets the maximum number of peers in the answer.
 func SetNumWant(count uint32) { karuta_policy_response.SetNumWant(count) }
 
 // AddPeer adds a peer to the answer.
@@ -91,27 +98,30 @@ func AddPeer(peer netip.AddrPort, place Place) {
 	karuta_policy_response.AddPeer(toAddress(peer.Addr()), peer.Port(), uint8(place))
 }
 
-// SetAttribute leaves a value for the policies behind this one, and for observers.
+// SetAttribute sets a value that later policies and observers can read.
 func SetAttribute(name, value string) { karuta_policy_response.SetAttribute(name, value) }
 
 // Hide answers zeros for this info-hash, in a scrape.
 func Hide() { karuta_policy_response.Hide() }
 
-// Remember says that the verdict, and what this call changed, hold for every request to the same
-// hook that is equal in scope, for that long. By calling it a policy promises that nothing else it
-// looked at matters.
-func Remember(scope Scope, seconds uint32) { karuta_policy_response.Remember(uint16(scope), seconds) }
+// Remember lets the host reuse the verdict, and what this call changed, for every request to the same
+// hook that is equal in scope, without asking again. The time is rounded down to whole seconds. By
+// calling it a policy promises that nothing else it looked at matters.
+func Remember(scope Scope, duration time.Duration) {
+	karuta_policy_response.Remember(uint16(scope), wholeSeconds(duration))
+}
 
-// CurrentSwarm is the swarm that the request is about, as it was before this request.
+// CurrentSwarm returns the swarm of the request, as it was before the request.
 func CurrentSwarm() Stats { return Stats(karuta_policy_swarm.Current()) }
 
-// LookupSwarm is the swarm of any info-hash.
+// LookupSwarm returns the swarm of any info-hash; false if there is none.
 func LookupSwarm(hash InfoHash) (Stats, bool) {
 	stats, found := option(karuta_policy_swarm.Lookup(hash.words()))
 	return Stats(stats), found
 }
 
-// DefineLocality makes a plan out of prefix lengths, nearest first, when an instance is made.
+// DefineLocality defines a plan of prefix lengths, nearest first. Call it only while an instance is
+// created.
 func DefineLocality(prefixes []uint8, roleFirst bool, farPercent uint8) (uint32, error) {
 	plan := karuta_policy_locality.Plan{Prefixes: prefixes, FarPercent: farPercent}
 	if roleFirst {
@@ -120,10 +130,10 @@ func DefineLocality(prefixes []uint8, roleFirst bool, farPercent uint8) (uint32,
 	return result(karuta_policy_locality.Define(plan))
 }
 
-// AssignLocality labels the announcing peer, and has its answer picked by that plan.
+// AssignLocality labels the announcing peer, and picks the peers of its answer by that plan.
 func AssignLocality(label uint64, plan uint32) { karuta_policy_locality.Assign(label, plan) }
 
-// Sources are the name and format of each data source that the configuration declares.
+// Sources returns the name and format of each data source that the configuration declares.
 func Sources() (sources [][2]string) {
 	for _, source := range karuta_policy_sets.Sources() {
 		sources = append(sources, [2]string{source.F0, source.F1})
@@ -131,7 +141,7 @@ func Sources() (sources [][2]string) {
 	return sources
 }
 
-// Refresh asks for a data source to be fetched again soon.
+// Refresh asks the host to fetch a data source again soon.
 func Refresh(name string) { karuta_policy_sets.Refresh(name) }
 
 func open(name string) (Set, error) {
@@ -139,20 +149,20 @@ func open(name string) (Set, error) {
 	return Set(set), err
 }
 
-// HasInfoHash is whether the set holds an info-hash.
+// HasInfoHash returns whether the set contains an info-hash.
 func (s Set) HasInfoHash(hash InfoHash) bool {
 	return karuta_policy_sets.HasInfoHash(uint32(s), hash.words())
 }
 
-// HasString is whether the set holds a text.
+// HasString returns whether the set contains a text.
 func (s Set) HasString(text string) bool { return karuta_policy_sets.HasString(uint32(s), text) }
 
-// MatchAddress is the number behind the longest prefix that holds an address.
+// MatchAddress returns the number of the longest prefix that contains an address; false if none does.
 func (s Set) MatchAddress(address netip.Addr) (uint64, bool) {
 	return option(karuta_policy_sets.MatchAddress(uint32(s), toAddress(address)))
 }
 
-// Size is the number of entries.
+// Size returns the number of entries.
 func (s Set) Size() uint64 { return karuta_policy_sets.Size(uint32(s)) }
 
 // LoadKey loads a public key from its JWK.
@@ -161,39 +171,40 @@ func LoadKey(jwk string) (uint32, error) { return result(karuta_policy_signature
 // ForgetKey frees a key that has been rotated out.
 func ForgetKey(key uint32) { karuta_policy_signatures.ForgetKey(key) }
 
-// Verify is whether a signature is the key's, by an algorithm as JWS names it.
+// Verify returns whether a signature is valid, by an algorithm as JWS names it.
 func Verify(key uint32, algorithm string, message, signature []byte) bool {
 	return karuta_policy_signatures.Verify(key, algorithm, message, signature)
 }
 
-// Get reads a value shared by all instances. A counter reads as its decimal digits.
+// Get returns a value shared by all instances; for a counter, its decimal digits.
 func Get(key string) ([]byte, bool) { return option(karuta_policy_keyvalue.Get([]byte(key))) }
 
-// Put writes a value; ttlSeconds of 0 is for ever.
-func Put(key string, value []byte, ttlSeconds uint32) error {
-	_, err := result(karuta_policy_keyvalue.Put([]byte(key), value, ttl(ttlSeconds)))
+// Put sets a value, which expires after the ttl (rounded up to whole seconds); never, if that is 0.
+func Put(key string, value []byte, ttl time.Duration) error {
+	_, err := result(karuta_policy_keyvalue.Put([]byte(key), value, ofTTL(ttl)))
 	return err
 }
 
 // Delete removes a value.
 func Delete(key string) { karuta_policy_keyvalue.Delete([]byte(key)) }
 
-// Increment adds to a counter and returns its new value; ttlSeconds counts from its creation.
-func Increment(key string, delta int64, ttlSeconds uint32) (int64, error) {
-	return result(karuta_policy_keyvalue.Increment([]byte(key), delta, ttl(ttlSeconds)))
+// Increment adds to a counter and returns the sum. The ttl is as in [Put]; it starts when the counter
+// is created.
+func Increment(key string, delta int64, ttl time.Duration) (int64, error) {
+	return result(karuta_policy_keyvalue.Increment([]byte(key), delta, ofTTL(ttl)))
 }
 
-// LogEnabled is whether the log takes lines of that level.
+// LogEnabled returns whether the host shows lines of that level.
 func LogEnabled(level Level) bool { return karuta_policy_log.Enabled(uint8(level)) }
 
 func write(level Level, line string) { karuta_policy_log.Write(uint8(level), line) }
 
-// Counter makes the series `karuta_plugin_NAME`, which [Add] adds to.
+// Counter returns the counter `karuta_plugin_NAME`, for [Add], and creates it if it does not exist.
 func Counter(name, help string) (uint32, error) {
 	return result(karuta_policy_metrics.Counter(name, help))
 }
 
-// Gauge makes the series `karuta_plugin_NAME`, which [SetGauge] sets.
+// Gauge returns the gauge `karuta_plugin_NAME`, for [SetGauge], and creates it if it does not exist.
 func Gauge(name, help string) (uint32, error) {
 	return result(karuta_policy_metrics.Gauge(name, help))
 }
@@ -267,9 +278,9 @@ func result[T any](value wit.Result[T, string]) (ok T, err error) {
 	return value.Ok(), nil
 }
 
-func ttl(seconds uint32) wit.Option[uint32] {
-	if seconds == 0 {
+func ofTTL(ttl time.Duration) wit.Option[uint32] {
+	if ttl == 0 {
 		return wit.None[uint32]()
 	}
-	return wit.Some(seconds)
+	return wit.Some(seconds(ttl))
 }

@@ -1,5 +1,5 @@
-// Package karuta is what policies of the Karuta tracker are written with in Go: a policy is a value
-// with a method for each hook of its world, and one call that registers how it is made.
+// Package karuta is the SDK for policies of the Karuta tracker in Go. A policy is a value with a method
+// for each hook of its world, and one call registers how it is created.
 //
 //	type Config struct {
 //		Lowest uint16 `json:"lowest"`
@@ -22,6 +22,9 @@
 //
 // Built for any other target than WebAssembly, the host functions are those of [Host], so that
 // `go test` runs a policy as it is.
+//
+// Time is [time.Duration] or [time.Time], rounded to the contract's whole seconds or minutes. What a
+// client did not say is a false second result of a function, and a nil pointer in a structure.
 package karuta
 
 import (
@@ -32,6 +35,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"time"
 )
 
 // AnnounceFilter decides on announces.
@@ -40,7 +44,7 @@ type AnnounceFilter interface{ OnAnnounce(Announce) Verdict }
 // ScrapeFilter decides on each info-hash of a scrape.
 type ScrapeFilter interface{ OnScrape(Scrape) Verdict }
 
-// DataSink takes in raw data, before the first request of an instance. An error refuses the version.
+// DataSink receives raw data, before the first request of an instance. An error refuses the version.
 type DataSink interface {
 	OnData(name string, version uint64, data []byte) error
 }
@@ -50,12 +54,12 @@ type PeerRanker interface {
 	Rank(Announce, []Candidate) []uint32
 }
 
-// Observer is told how announces ended, on the control instance. After an error the batch is
-// offered again, three times in all.
+// Observer receives how announces ended, on the control instance. After an error the batch is offered
+// again, three times in all.
 type Observer interface{ Observe([]Outcome) error }
 
-// Ticker is called every `tick` of the configuration, on the control instance.
-type Ticker interface{ Tick(unixMs uint64) error }
+// Ticker runs every `tick` of the configuration, on the control instance.
+type Ticker interface{ Tick(now time.Time) error }
 
 // Role is what an instance is for.
 type Role uint8
@@ -82,9 +86,9 @@ var (
 	initiate = func(string, Context) error { return errors.New("karuta.Register was not called") }
 )
 
-// Register says how an instance of the policy is made from its `config`. Call it once, in an init
-// function. The error is shown to the operator; begin it with a path into the configuration
-// ([ErrorAt]) to have it shown at that key.
+// Register sets how an instance of the policy is created from its `config`. Call it once, in an init
+// function. The operator sees the error; if it begins with a path into the configuration ([ErrorAt]),
+// it is shown at that key.
 func Register[C, P any](create func(C, Context) (P, error)) {
 	initiate = func(config string, context Context) error {
 		var into C
@@ -118,13 +122,13 @@ func Hook[H any](name string) func() H {
 	return func() H { return hook }
 }
 
-// Init makes the instance. It is for the packages in exports, and for tests.
+// Init creates the instance. It is for the packages in exports, and for tests.
 func Init(config string, context Context) error { return initiate(config, context) }
 
-// Instance is the policy that Init made.
+// Instance returns the policy that [Init] created.
 func Instance() any { return instance }
 
-// ErrorAt is an error of the key at a path in `config`, such as `allow[2]`.
+// ErrorAt returns an error about the key at a path in `config`, such as `allow[2]`.
 func ErrorAt(path, format string, values ...any) error {
 	return fmt.Errorf("%s: %s", path, fmt.Sprintf(format, values...))
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 type testConfig struct {
@@ -101,5 +102,40 @@ func TestSourcesAreOpenedByName(t *testing.T) {
 	}
 	if _, err := OpenSet("from", "none", "strings"); text(err) != "from: there is no data source `none`, expected one that `data` declares" {
 		t.Error(err)
+	}
+}
+
+func TestTimeIsRoundedToTheUnitsOfTheContract(t *testing.T) {
+	for _, c := range []struct {
+		duration              time.Duration
+		up, down, upToMinutes uint32
+	}{
+		{0, 0, 0, 0},
+		{-time.Second, 0, 0, 0},
+		{1, 1, 0, 1},
+		{time.Minute, 60, 60, 1},
+		{time.Minute + 1, 61, 60, 2},
+		{1<<63 - 1, 1<<32 - 1, 1<<32 - 1, 153722868},
+	} {
+		up, down, upToMinutes := seconds(c.duration), wholeSeconds(c.duration), minutes(c.duration)
+		if up != c.up || down != c.down || upToMinutes != c.upToMinutes {
+			t.Errorf("%v: %v %v %v", c.duration, up, down, upToMinutes)
+		}
+	}
+}
+
+func TestWhatAClientDidNotSayIsMissing(t *testing.T) {
+	Host = NewHost()
+	if _, said := Left(); said {
+		t.Error("the client said nothing")
+	}
+	left := uint64(0)
+	Host.Left = &left
+	if left, said := Left(); left != 0 || !said {
+		t.Errorf("%v %v", left, said)
+	}
+	RetryIn(90 * time.Second)
+	if *Host.RetryIn != 2*time.Minute {
+		t.Error(Host.RetryIn)
 	}
 }

@@ -6,18 +6,25 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
-// Host is what stands in for the host in tests, which fill in what a policy asks for and look at
-// what it changed. It is not there in a component.
+// Host stands in for the host in tests. A test fills in what a policy asks for, and looks at what the
+// policy changed. A component does not have it.
+//
+// It makes none of the host's checks: texts are not cut, intervals, key-values, names of series, plans
+// and published data are not bounded, nothing expires, no key can be loaded, and the places of added
+// peers are not kept. `karuta plugin test` runs a component on the real host.
 var Host = NewHost()
 
-// The functions of this file are those of host.go, which says what each does.
+// The functions of this file are those of host.go, which documents them.
 
-// HostStub are the answers to a policy's questions, and what it did.
+// HostStub holds the answers to a policy's questions, and what the policy did.
 type HostStub struct {
-	PeerID                           []byte
-	Left, Uploaded, Downloaded       uint64
+	PeerID []byte
+	// Left is nil if the client did not say.
+	Left                             *uint64
+	Uploaded, Downloaded             uint64
 	Query, Path, Headers, Attributes map[string]string
 	Credential                       string
 	ClientAddress                    netip.Addr
@@ -27,19 +34,21 @@ type HostStub struct {
 	Sources                          []Source
 	Values                           map[string][]byte
 	Failure, Warning                 string
-	RetryIn                          *uint32
-	Interval, MinInterval, NumWant   uint32
-	Added                            []netip.AddrPort
-	Hidden                           bool
-	Remembered                       Scope
-	RememberedSeconds                uint32
-	Label                            uint64
-	Log                              []string
-	Metrics                          map[string]float64
-	metricNames                      []string
+	// RetryIn is in whole minutes.
+	RetryIn               *time.Duration
+	Interval, MinInterval time.Duration
+	NumWant               uint32
+	Added                 []netip.AddrPort
+	Hidden                bool
+	Remembered            Scope
+	RememberedFor         time.Duration
+	Label                 uint64
+	Log                   []string
+	Metrics               map[string]float64
+	metricNames           []string
 }
 
-// Source is a data source of a test: its name, its format, and what it holds by its text.
+// Source is a data source of a test: its name, its format, and what it contains.
 type Source struct {
 	Name, Format string
 	InfoHashes   map[InfoHash]bool
@@ -47,17 +56,16 @@ type Source struct {
 	Addresses    map[netip.Prefix]uint64
 }
 
-// NewHost is one that knows nothing: tests begin with `karuta.Host = karuta.NewHost()`.
+// NewHost returns a host that knows nothing: begin a test with `karuta.Host = karuta.NewHost()`.
 func NewHost() *HostStub {
 	return &HostStub{
 		Query: map[string]string{}, Path: map[string]string{}, Headers: map[string]string{},
 		Attributes: map[string]string{}, Swarms: map[InfoHash]Stats{}, Values: map[string][]byte{},
-		Metrics: map[string]float64{}, Interval: 1800, MinInterval: 900,
+		Metrics: map[string]float64{}, Interval: 30 * time.Minute, MinInterval: 15 * time.Minute,
 	}
 }
 
 func PeerID() []byte                             { return Host.PeerID }
-func Left() uint64                               { return Host.Left }
 func Uploaded() uint64                           { return Host.Uploaded }
 func Downloaded() uint64                         { return Host.Downloaded }
 func QueryParam(name string) (string, bool)      { return look(Host.Query, name) }
@@ -68,18 +76,16 @@ func Attribute(name string) (string, bool)       { return look(Host.Attributes, 
 func ClientAddress() netip.Addr                  { return Host.ClientAddress }
 func SocketAddress() netip.AddrPort              { return Host.SocketAddress }
 func Fail(reason string)                         { Host.Failure = reason }
-func RetryIn(minutes uint32)                     { Host.RetryIn = &minutes }
 func RetryNever()                                { Host.RetryIn = nil }
 func Warn(message string)                        { Host.Warning = message }
-func Interval() uint32                           { return Host.Interval }
-func MinInterval() uint32                        { return Host.MinInterval }
-func SetInterval(seconds uint32)                 { Host.Interval = seconds }
-func SetMinInterval(seconds uint32)              { Host.MinInterval = seconds }
+func Interval() time.Duration                    { return Host.Interval }
+func MinInterval() time.Duration                 { return Host.MinInterval }
+func SetInterval(interval time.Duration)         { Host.Interval = ofSeconds(seconds(interval)) }
+func SetMinInterval(interval time.Duration)      { Host.MinInterval = ofSeconds(seconds(interval)) }
 func SetNumWant(count uint32)                    { Host.NumWant = count }
 func AddPeer(peer netip.AddrPort, _ Place)       { Host.Added = append(Host.Added, peer) }
 func SetAttribute(name, value string)            { Host.Attributes[name] = value }
 func Hide()                                      { Host.Hidden = true }
-func Remember(scope Scope, seconds uint32)       { Host.Remembered, Host.RememberedSeconds = scope, seconds }
 func CurrentSwarm() Stats                        { return Host.Swarm }
 func LookupSwarm(hash InfoHash) (Stats, bool)    { return look(Host.Swarms, hash) }
 func AssignLocality(label uint64, plan uint32)   { Host.Label = label }
@@ -92,6 +98,22 @@ func Delete(key string)                          { delete(Host.Values, key) }
 func LogEnabled(Level) bool                      { return true }
 func Add(id uint32, delta uint64)                { Host.Metrics[Host.metricNames[id]] += float64(delta) }
 func SetGauge(id uint32, value float64)          { Host.Metrics[Host.metricNames[id]] = value }
+
+func Left() (uint64, bool) {
+	if Host.Left == nil {
+		return 0, false
+	}
+	return *Host.Left, true
+}
+
+func RetryIn(after time.Duration) {
+	rounded := time.Duration(minutes(after)) * time.Minute
+	Host.RetryIn = &rounded
+}
+
+func Remember(scope Scope, duration time.Duration) {
+	Host.Remembered, Host.RememberedFor = scope, ofSeconds(wholeSeconds(duration))
+}
 
 func DefineLocality([]uint8, bool, uint8) (uint32, error) { return 0, nil }
 func Counter(name, _ string) (uint32, error)              { return metric(name), nil }
@@ -131,12 +153,12 @@ func (s Set) Size() uint64 {
 	return uint64(len(source.InfoHashes) + len(source.Strings) + len(source.Addresses))
 }
 
-func Put(key string, value []byte, _ uint32) error {
+func Put(key string, value []byte, _ time.Duration) error {
 	Host.Values[key] = value
 	return nil
 }
 
-func Increment(key string, delta int64, _ uint32) (int64, error) {
+func Increment(key string, delta int64, _ time.Duration) (int64, error) {
 	count, err := strconv.ParseInt(string(append([]byte("0"), Host.Values[key]...)), 10, 64)
 	Host.Values[key] = strconv.AppendInt(nil, count+delta, 10)
 	return count + delta, err

@@ -4,14 +4,16 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net/netip"
+	"time"
 )
 
 // InfoHash is the 20 bytes that name a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52). In a
 // configuration, 40 hexadecimal digits, or the 64 of a v2 hash.
 type InfoHash [20]byte
 
-// ParseInfoHash reads 40 hexadecimal digits of either case, or the 64 of a v2 hash.
+// ParseInfoHash parses 40 hexadecimal digits of either case, or the 64 of a v2 hash.
 func ParseInfoHash(text string) (hash InfoHash, err error) {
 	bytes, err := hex.DecodeString(text)
 	if err != nil || len(bytes) != len(hash) && len(bytes) != 32 {
@@ -20,7 +22,7 @@ func ParseInfoHash(text string) (hash InfoHash, err error) {
 	return InfoHash(bytes[:len(hash)]), nil
 }
 
-// String writes an info-hash as 40 hexadecimal digits.
+// String returns 40 hexadecimal digits.
 func (h InfoHash) String() string { return hex.EncodeToString(h[:]) }
 
 func infoHash(words ...uint32) (hash InfoHash) {
@@ -32,7 +34,7 @@ func infoHash(words ...uint32) (hash InfoHash) {
 
 func (h InfoHash) word(at int) uint32 { return binary.BigEndian.Uint32(h[at*4:]) }
 
-// address takes an IPv4 address out of its mapping.
+// address decodes an address of the contract, which maps IPv4 into IPv6.
 func address(a, b, c, d uint32) netip.Addr {
 	var bytes [16]byte
 	for at, word := range [4]uint32{a, b, c, d} {
@@ -48,6 +50,28 @@ func addressWords(address netip.Addr) (words [4]uint32) {
 	}
 	return words
 }
+
+// seconds rounds up, so that a client waits no shorter than it was told, and a value lives no shorter.
+func seconds(duration time.Duration) uint32 { return units(duration, time.Second, time.Second-1) }
+
+// wholeSeconds rounds down, so that nothing is remembered for longer than was promised.
+func wholeSeconds(duration time.Duration) uint32 { return units(duration, time.Second, 0) }
+
+// minutes rounds up, as seconds does.
+func minutes(duration time.Duration) uint32 { return units(duration, time.Minute, time.Minute-1) }
+
+func units(duration, unit, more time.Duration) uint32 {
+	if duration <= 0 {
+		return 0
+	}
+	number := duration / unit
+	if duration%unit+more >= unit {
+		number++
+	}
+	return uint32(min(number, math.MaxUint32))
+}
+
+func ofSeconds(seconds uint32) time.Duration { return time.Duration(seconds) * time.Second }
 
 // Event is what a peer reports.
 type Event uint8
@@ -75,7 +99,7 @@ const (
 // Verdict is what a filter decides.
 type Verdict uint8
 
-// What a filter decides: go on with the next policy; let it in and skip the filters behind; answer
+// What a filter decides: ask the next policy; let the request in and skip the remaining filters; answer
 // with a failure; do not answer at all.
 const (
 	Next Verdict = iota
@@ -84,7 +108,7 @@ const (
 	Drop
 )
 
-// Traits are what a request is beside its values.
+// Traits are the yes-or-no properties of a request.
 type Traits uint8
 
 // Traits of a request.
@@ -101,7 +125,7 @@ const (
 	HasCredential
 )
 
-// Has is whether all of the others are among the traits.
+// Has returns whether all of the others are among the traits.
 func (t Traits) Has(others Traits) bool { return t&others == others }
 
 // Announce is one announce. The rest of the request is pulled with functions such as [QueryParam].
@@ -127,35 +151,38 @@ type Scrape struct {
 	Traits    Traits
 }
 
-// Candidate is a peer that may be given.
+// Candidate is a peer that the answer may hold.
 type Candidate struct {
 	Address netip.AddrPort
 	Seeder  bool
-	// Label is where it is, as a locality said.
+	// Label is the one of [AssignLocality]; 0 if there is none.
 	Label uint64
-	// AgeSeconds is the time since it last announced.
-	AgeSeconds uint32
+	// Age is the time since it last announced.
+	Age time.Duration
 }
 
 // Outcome is how an announce ended.
 type Outcome struct {
-	// ID grows while the daemon runs; the same again where a batch is offered again.
+	// ID grows while the daemon runs. A batch that is offered again has the same IDs again.
 	ID         uint64
 	Announce   Announce
 	PeerID     []byte
 	Credential string
-	// Attributes are what policies left with [SetAttribute].
+	// Attributes are what policies set with [SetAttribute].
 	Attributes map[string]string
 	Verdict    Verdict
-	// DecidedBy is the policy that decided, empty where none did.
+	// DecidedBy is the policy that decided, empty if none did.
 	DecidedBy string
-	// Left and the rest are in bytes; Left is the highest number where the client did not say.
-	Left, Uploaded, Downloaded uint64
+	// Left is in bytes, nil if the client did not say.
+	Left *uint64
+	// Uploaded and Downloaded are in bytes, as the client counts.
+	Uploaded, Downloaded uint64
 	// The deltas are since the same peer's previous announce of the same torrent.
 	UploadedDelta, DownloadedDelta uint64
-	// SecondsSincePrevious is nil at a peer's first announce.
-	SecondsSincePrevious *uint32
-	UnixMs               uint64
+	// SincePrevious is nil at a peer's first announce.
+	SincePrevious *time.Duration
+	// Time is when the announce came.
+	Time time.Time
 }
 
 // Stats is what the host knows of a swarm.
@@ -164,7 +191,7 @@ type Stats struct{ Seeders, Leechers, Completed uint32 }
 // Place is where an added peer stands in the answer.
 type Place uint8
 
-// Before the swarm's own, or at a random place where the swarm gave a peer of that family.
+// Before the swarm's own peers, or at a random place if the swarm gave a peer of that family.
 const (
 	First Place = iota
 	Mixed

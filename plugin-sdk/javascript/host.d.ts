@@ -10,6 +10,7 @@ declare module 'karuta:policy/types@0.1.0' {
 declare module 'karuta:policy/request@0.1.0' {
   import type { Address } from 'karuta:policy/types@0.1.0';
   export function peerId(): Uint8Array;
+  /** Not a number of bytes if the client did not say: use `left` of the SDK. */
   export function left(): number;
   export function uploaded(): number;
   export function downloaded(): number;

@@ -1,6 +1,8 @@
-// What policies of the Karuta tracker are written with in JavaScript or TypeScript. The host's
-// functions are the modules `karuta:policy/NAME@0.1.0` of host.d.ts; wit/policy.wit says what they do.
-
+// The SDK for policies of the Karuta tracker in JavaScript or TypeScript. The host's functions are the
+// modules `karuta:policy/NAME@0.1.0` of host.d.ts; wit/policy.wit says what they do.
+//
+// Times are numbers, and their names say the unit: `setInterval(seconds)`, `retryIn(minutes)`,
+// `ageSeconds`, `unixMs`. What a client did not say is undefined; for `left`, ask {@link left}.
 //
 // 64-bit numbers are JavaScript's own, exact up to 2^53. Words of info-hashes and addresses may come as
 // negative numbers: `word >>> 0` is the same word without a sign.
@@ -77,6 +79,7 @@ export interface Outcome {
   verdict: Verdict;
   /** The policy that decided, where one did. */
   decidedBy?: string;
+  /** Not a number of bytes if the client did not say: use {@link left}. */
   left: number;
   uploaded: number;
   downloaded: number;
@@ -114,21 +117,25 @@ export interface Ticker {
 /** Rejects the request with a `failure reason`: `return reject('unknown passkey')`. */
 export function reject(reason: string): 'reject';
 
-/** 40 lower-case hexadecimal digits. */
+/** How many bytes are left to download, in the current request or in an outcome; undefined if the client
+ * did not say. */
+export function left(outcome?: Outcome): number | undefined;
+
+/** Returns 40 lower-case hexadecimal digits. */
 export function infoHashText(words: InfoHash): string;
-/** Of 40 hexadecimal digits of either case, or of the 64 of a v2 hash; throws a text where it is none. */
+/** Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash; throws a text if it is neither. */
 export function infoHashWords(text: string): InfoHash;
-/** `192.0.2.1`, or the eight groups of an IPv6 address. */
+/** Returns `192.0.2.1`, or the eight groups of an IPv6 address. */
 export function addressText(words: Address): string;
-/** Of an IPv4 address; throws a text where it is none. */
+/** Parses an IPv4 address; throws a text if it is none. */
 export function ipv4Words(text: string): Address;
-/** The beginning of the peer id, as `-TR4050-`. */
+/** Returns the first bytes of the peer id, such as `-TR4050-`. */
 export function clientText(words: Client): string;
 
-/** Reads a value of the configuration, or throws what is wrong with it, behind its path. */
+/** Reads a value of the configuration, or throws its path and what is wrong with it. */
 export type Kind<T> = (value: unknown, path: string) => T;
 
-/** The text to throw for the key at a path, such as `allow[2]`. */
+/** Returns the text to throw about the key at a path, such as `allow[2]`. */
 export function configError(path: string, message: string): string;
 /** Reads a policy's `config`: a mapping of these keys, and no other. */
 export function readConfig<T extends Record<string, Kind<any>>>(json: string, kinds: T): { [K in keyof T]: ReturnType<T[K]> };
@@ -137,7 +144,7 @@ export const boolean: Kind<boolean>;
 export const number: Kind<number>;
 /** A whole number, 0 or more. */
 export const integer: Kind<number>;
-/** A text that a function takes apart, or throws a text where it cannot. */
+/** A text, parsed by a function that throws a text if it is wrong. */
 export function parsed<T>(parse: (text: string) => T): Kind<T>;
 /** An info-hash, as {@link infoHashText} writes it. */
 export const infoHash: Kind<string>;

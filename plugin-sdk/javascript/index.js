@@ -1,9 +1,10 @@
-// What policies of the Karuta tracker are written with in JavaScript: see index.d.ts.
+// The SDK for policies of the Karuta tracker in JavaScript; index.d.ts documents it.
 
+import * as request from 'karuta:policy/request@0.1.0';
 import { fail } from 'karuta:policy/response@0.1.0';
 import * as sets from 'karuta:policy/sets@0.1.0';
 
-/** An error that the operator sees: the bindings make an error result of a thrown text. */
+/** An error that the operator sees: the bindings turn a thrown text into an error result. */
 export function configError(path, message) {
   return path ? `${path}: ${message}` : message;
 }
@@ -14,6 +15,15 @@ export function reject(reason) {
 }
 
 // ------------------------------------------------------------ values
+
+// The host's number for what the client did not say is the highest of 64 bits. QuickJS shows it as -1;
+// an engine that knows it to be positive rounds it to this.
+const UNSAID = 2 ** 64;
+
+export function left(outcome) {
+  const number = Number(outcome ? outcome.left : request.left());
+  return number < 0 || number >= UNSAID ? undefined : number;
+}
 
 // An engine may show a word as a negative number.
 const hex = (word) => (word >>> 0).toString(16).padStart(8, '0');
@@ -46,7 +56,6 @@ export function clientText([a, b]) {
 
 // ------------------------------------------------------------ config
 
-
 const typed = (type, name) => (value, path) => {
   if (typeof value !== type) throw configError(path, `expected ${name}`);
   return value;
@@ -61,7 +70,7 @@ export function integer(value, path) {
   return value;
 }
 
-/** Of a text, by a function that throws a text where it cannot be. */
+/** A text, parsed by a function that throws a text if it is wrong. */
 export const parsed = (parse) => (value, path) => {
   text(value, path);
   try {
@@ -72,8 +81,8 @@ export const parsed = (parse) => (value, path) => {
   }
 };
 
-/** An info-hash, as 40 lower-case hexadecimal digits: what infoHashText makes of an announce's. Of the 64
- * of a v2 hash (BEP 52) the first 40 count. */
+/** An info-hash as 40 lower-case hexadecimal digits, as infoHashText returns it. Of the 64 of a v2 hash
+ * (BEP 52) the first 40 count. */
 export const infoHash = parsed((value) => infoHashText(infoHashWords(value)));
 
 export const list = (kind) => (value, path) => {

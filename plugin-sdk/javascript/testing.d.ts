@@ -1,5 +1,5 @@
-// A host for tests: outside of a component the modules `karuta:policy/NAME@0.1.0` are this one's.
-// A test imports this first and its policy behind it:
+// A host for tests: outside of a component it provides the modules `karuta:policy/NAME@0.1.0`. A test
+// imports this first, and its policy after it:
 //
 //     import test from 'node:test';
 //     import assert from 'node:assert/strict';
@@ -14,6 +14,10 @@
 //     });
 //
 // `node --test` runs it. The clock is JavaScript's own, which `t.mock.timers` of node:test sets.
+//
+// It makes none of the host's checks: texts are not cut, intervals, key-values and published data are not
+// bounded, nothing expires, no address is in a set, no key can be loaded, and no URL is checked.
+// `karuta plugin test` runs a component on the real host.
 
 import type { Address, Announce } from './index.js';
 import type { Response } from 'karuta:policy/http@0.1.0';
@@ -27,7 +31,8 @@ export interface Host {
   attributes: Record<string, string>;
   credential?: string;
   peerId: Uint8Array;
-  left: number;
+  /** Undefined: the client did not say. */
+  left?: number;
   uploaded: number;
   downloaded: number;
   clientAddress: Address;
@@ -39,7 +44,7 @@ export interface Host {
   /** Key-values. */
   values: Record<string, Uint8Array>;
   metrics: Record<string, number>;
-  /** By the function of `response` or `locality` that was called, with what; the last call counts. */
+  /** The arguments of the last call of each function of `response` and `locality`. */
   changes: Record<string, unknown[]>;
   log: string[];
   published: Record<string, Uint8Array>;
@@ -48,7 +53,7 @@ export interface Host {
 }
 
 export const host: Host;
-/** Makes it a host that knows nothing. */
+/** Resets it to a host that knows nothing. */
 export function reset(): Host;
-/** An announce of these values, and of ones that do not matter. */
+/** Returns an announce with these values, and defaults for the others. */
 export function announce(values?: Partial<Announce>): Announce;

@@ -10,7 +10,7 @@ export const host = {};
 export function reset() {
   return Object.assign(host, {
     query: {}, path: {}, headers: {}, attributes: {}, credential: undefined,
-    left: 1, uploaded: 0, downloaded: 0, clientAddress: [0, 0, 0xffff, 0xc0000201],
+    left: undefined, uploaded: 0, downloaded: 0, clientAddress: [0, 0, 0xffff, 0xc0000201],
     peerId: new TextEncoder().encode('-TR4050-abcdefghijkl'),
     swarm: { seeders: 0, leechers: 0, completed: 0 }, swarms: {}, data: {}, values: {}, metrics: {},
     changes: {}, log: [], published: {}, fetch: undefined,
@@ -65,7 +65,7 @@ const modules = {
     header: (name) => host.headers[name],
     attribute: (name) => host.attributes[name],
     credential: () => host.credential,
-    left: () => host.left,
+    left: () => host.left ?? -1,
     uploaded: () => host.uploaded,
     downloaded: () => host.downloaded,
     clientAddress: () => host.clientAddress,
@@ -128,7 +128,7 @@ const modules = {
 /** The functions of one of the host's modules. */
 export const functionsOf = (name) => modules[name];
 
-// What follows has Node find the host's modules, whose scheme it does not know.
+// What follows lets Node load the host's modules, whose scheme it does not know.
 
 export async function resolve(specifier, context, next) {
   if (!specifier.startsWith(HOST)) return next(specifier, context);

@@ -4,7 +4,7 @@ import test from 'node:test';
 
 import { announce, functionsOf, host, reset } from './testing.js';
 
-const { infoHashes, readConfig, reject, strings } = await import('./index.js');
+const { infoHashes, left, readConfig, reject, strings } = await import('./index.js');
 
 test('each function of the host has a stand-in', () => {
   const text = readFileSync(new URL('host.d.ts', import.meta.url), 'utf8');
@@ -29,6 +29,16 @@ test('a policy asks the host of the test', () => {
   assert.throws(() => readConfig('{"users": "others"}', { users: strings }), (error) => error.startsWith('users: there is no'));
   assert.equal(reject('no'), 'reject');
   assert.deepEqual(host.changes, { fail: ['no'] });
+});
+
+test('what a client did not say is undefined', () => {
+  reset();
+  assert.equal(left(), undefined);
+  host.left = 0;
+  assert.equal(left(), 0);
+  for (const [number, said] of [[2 ** 64, undefined], [-1, undefined], [7, 7]]) {
+    assert.equal(left({ left: number }), said);
+  }
 });
 
 test('key-values and metrics are kept until they are reset', () => {

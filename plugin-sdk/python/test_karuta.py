@@ -72,7 +72,38 @@ class Export(unittest.TestCase):
             module["Lifecycle"]().init(context)
 
 
+class Sink(Ports):
+    def on_data(self, name, version, data):
+        data.decode("utf-8-sig")
+
+    def tick(self, unix_ms):
+        raise KeyError(unix_ms)
+
+
+class Errors(unittest.TestCase):
+    def test_a_value_error_is_an_answer_and_any_other_is_a_crash(self):
+        module = {}
+        karuta.export(module, Sink, Config)
+        context = type("Context", (), {"config": '{"lowest": 1024}'})
+        module["Lifecycle"]().init(context)
+        module["DataSink"]().on_data("a", 1, b"text")
+        with self.assertRaises(karuta.Err) as caught:
+            module["DataSink"]().on_data("a", 2, b"\xff")
+        self.assertIn("can't decode byte 0xff", caught.exception.value)
+        with self.assertRaises(KeyError):
+            module["Ticker"]().tick(0)
+
+
 class Values(unittest.TestCase):
+    def test_what_a_client_did_not_say_is_none(self):
+        host = karuta.testing.reset()
+        self.assertIsNone(karuta.left())
+        host.left = 0
+        self.assertEqual(karuta.left(), 0)
+        for left, said in ((2**64 - 1, None), (7, 7)):
+            outcome = type("Outcome", (), {"left": left})
+            self.assertEqual(karuta.left(outcome), said)
+
     def test_addresses_are_words_both_ways(self):
         for text in ("192.0.2.1", "2001:db8::1"):
             found = karuta.address(karuta.address_words(karuta.ipaddress.ip_address(text)))

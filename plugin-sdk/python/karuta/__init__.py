@@ -1,6 +1,6 @@
-"""What policies of the Karuta tracker are written with in Python.
+"""The SDK for policies of the Karuta tracker in Python.
 
-A policy is a class with a method for each hook of its world, made from its configuration::
+A policy is a class with a method for each hook of its world, created from its configuration::
 
     from dataclasses import dataclass
     import karuta
@@ -24,6 +24,11 @@ The hooks are `on_announce`, `on_scrape`, `on_data`, `rank`, `observe` and `tick
 are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.locality`, `karuta.sets`,
 `karuta.signatures`, `karuta.keyvalue`, `karuta.log`, `karuta.metrics`; a world that has them adds
 `wit_world.imports.http` and `.publisher`. What they take and return is written in wit/policy.wit.
+
+Times are numbers, in the unit that the WIT names: `response.retry_in(minutes)`, `set_interval(seconds)`,
+`remember(scope, seconds)`, `keyvalue.put(key, value, ttl_seconds)`, `http.fetch(..., timeout_ms)`,
+`candidate.age_seconds`, `outcome.seconds_since_previous`, `outcome.unix_ms`. What a client did not say is
+None; for `left`, ask `karuta.left()`.
 """
 
 import ipaddress
@@ -54,9 +59,9 @@ from .config import ConfigError, read_config
 
 __all__ = [
     "Addresses", "ConfigError", "Err", "Event", "InfoHash", "InfoHashes", "Place", "Scope",
-    "Strings", "Traits", "Transport", "Verdict", "address", "address_words", "export", "keyvalue",
-    "locality", "log", "metrics", "read_config", "reject", "request", "response", "sets",
-    "signatures", "swarm",
+    "Strings", "Traits", "Transport", "Verdict", "address", "address_words", "export",
+    "info_hash_text", "keyvalue", "left", "locality", "log", "metrics", "read_config", "reject",
+    "request", "response", "sets", "signatures", "swarm",
 ]
 
 _HOOKS = {
@@ -67,21 +72,27 @@ _HOOKS = {
     "observe": "Observer",
     "tick": "Ticker",
 }
+_FALLIBLE = ("on_data", "observe", "tick")
 
 
 def export(module, policy, config):
-    """Exports a policy out of `module` (its `globals()`). `config` is the dataclass that its
-    configuration is read into. A ConfigError, or any ValueError, that making the policy raises is
-    shown to the operator."""
+    """Exports a policy from `module` (its `globals()`). `config` is the dataclass that its
+    configuration is read into. A ConfigError, or any other ValueError, is an error for the operator if
+    it is raised while the policy is created or by `on_data`, `observe` or `tick`."""
     made = []
 
-    def init(self, context):
+    def answer(function, *values):
         try:
-            made[:] = [policy(read_config(config, context.config), context)]
+            return function(*values)
         except ValueError as error:
             raise Err(str(error)) from error
 
+    def init(self, context):
+        made[:] = [answer(lambda: policy(read_config(config, context.config), context))]
+
     def call(hook):
+        if hook in _FALLIBLE:
+            return lambda self, *values: answer(getattr(made[0], hook), *values)
         return lambda self, *values: getattr(made[0], hook)(*values)
 
     module["Lifecycle"] = type("Lifecycle", (), {"init": init})
@@ -96,10 +107,17 @@ def reject(reason):
     return Verdict.REJECT
 
 
+def left(outcome=None):
+    """Returns how many bytes are left to download, in the current request or in an outcome; None if the
+    client did not say."""
+    number = request.left() if outcome is None else outcome.left
+    return None if number == 2**64 - 1 else number
+
+
 class InfoHash(tuple):
-    """The 20 bytes that name a torrent, as the five words that the host has it in; equal to an
-    announce's `info_hash`. Made of 40 hexadecimal digits of either case, or of the 64 of a v2 hash,
-    of which the first 40 count (BEP 52)."""
+    """The 20 bytes that name a torrent, as the host's five words; equal to an announce's `info_hash`.
+    Created from 40 hexadecimal digits of either case, or from the 64 of a v2 hash, of which the first
+    40 count (BEP 52)."""
 
     def __new__(cls, text):
         try:
@@ -116,25 +134,25 @@ class InfoHash(tuple):
 
 
 def info_hash_text(words):
-    """An announce's `info_hash` as 40 hexadecimal digits."""
+    """Returns an announce's `info_hash` as 40 hexadecimal digits."""
     return "%08x%08x%08x%08x%08x" % tuple(words)
 
 
 def address(words):
-    """An `ipaddress` object out of the host's four words; IPv4 is taken out of its mapping."""
+    """Returns the `ipaddress` object of the host's four words, which map IPv4 into IPv6."""
     a, b, c, d = words
     found = ipaddress.IPv6Address(a << 96 | b << 64 | c << 32 | d)
     return found.ipv4_mapped or found
 
 
 def address_words(found):
-    """The host's four words for an `ipaddress` object."""
+    """Returns the host's four words for an `ipaddress` object."""
     bits = int(found) | (0xFFFF << 32 if found.version == 4 else 0)
     return (bits >> 96, bits >> 64 & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits & 0xFFFFFFFF)
 
 
 class _Source:
-    """A data source of the configuration, made of its name."""
+    """A data source of the configuration, opened by its name."""
 
     format = ""
 
@@ -173,6 +191,6 @@ class Addresses(_Source):
     format = "addresses"
 
     def find(self, words):
-        """The number behind the longest prefix that holds an announce's `address`; 0 where there is
-        none behind it, None where no prefix holds it."""
+        """Returns the number of the longest prefix that contains an announce's `address`; 0 if the
+        source gives no number for it, None if no prefix contains the address."""
         return sets.match_address(self.handle, words)

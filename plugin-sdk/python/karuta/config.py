@@ -6,7 +6,7 @@ import typing
 
 
 class ConfigError(ValueError):
-    """What is wrong with the key at `path`, such as `allow[2]`; shown to the operator there."""
+    """An error about the key at `path`, such as `allow[2]`; the operator sees it at that line."""
 
     def __init__(self, path, message):
         super().__init__(f"{path}: {message}" if path else message)
@@ -16,10 +16,10 @@ _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 
 
 def read_config(into, text):
-    """Makes the dataclass `into` of JSON. A key without a field is an error, and so is a field that
-    has no default and no key. A field `from_` is the key `from`. A field's type is `str`, `int`,
-    `float`, `bool`, `list[T]`, `set[T]`, `dict[str, T]`, `T | None`, a dataclass, or anything that
-    is made of the value and raises ValueError where it cannot be."""
+    """Reads JSON into the dataclass `into`. A key without a field is an error, and so is a missing key
+    for a field without a default. A field `from_` is the key `from`. A field's type is `str`, `int`,
+    `float`, `bool`, `list[T]`, `set[T]`, `dict[str, T]`, `T | None`, a dataclass, or any callable that
+    takes the value and raises ValueError if it is wrong."""
     return _mapping(into, json.loads(text) or {}, "")
 
 

@@ -1,4 +1,4 @@
-"""A host for tests: outside of a component `import karuta` finds this one.
+"""A host for tests: outside of a component `import karuta` uses this one.
 
     import karuta.testing, policy
 
@@ -7,6 +7,10 @@
         ports = policy.Ports(policy.Config(lowest_port=1024), None)
         assert ports.on_announce(karuta.testing.announce(port=80)) == karuta.Verdict.REJECT
         assert host.changes["fail"] == ("port not allowed",)
+
+It makes none of the host's checks: texts are not cut, intervals and key-values are not bounded, and
+nothing expires. The modules `locality`, `metrics`, `signatures`, `swarm`, `http` and `publisher` are empty:
+a test sets the functions that its policy calls. `karuta plugin test` runs a component on the real host.
 """
 
 import enum
@@ -31,11 +35,15 @@ class Err(Exception):
 
 
 class Host:
-    """What the policy asks for, and in `changes` what it called to change the answer."""
+    """What the policy asks for, and in `changes` how it changed the answer: the arguments of the last call
+    of each function, in the units of the WIT."""
 
     def __init__(self):
         self.query, self.path, self.headers, self.attributes = {}, {}, {}, {}
         self.credential = None
+        # None: the client did not say
+        self.left = None
+        self.uploaded, self.downloaded = 0, 0
         self.peer_id = b"-TR4050-abcdefghijkl"
         # name: (format, a set of what it holds)
         self.data = {}
@@ -48,13 +56,13 @@ host = Host()
 
 
 def reset():
-    """A host that knows nothing."""
+    """Resets the host to one that knows nothing, and returns it."""
     host.__init__()
     return host
 
 
 def announce(**values):
-    """An announce, of these values and of ones that do not matter."""
+    """Returns an announce with these values, and defaults for the others."""
     usual = {
         "info_hash": (0xAAAAAAAA,) * 5, "address": (0, 0, 0xFFFF, 0xC0000201), "client": (0, 0),
         "port": 6881, "event": Event.NONE, "transport": Transport.HTTP, "num_want": 50,
@@ -94,6 +102,9 @@ _MODULES = {
     "types": {"Event": Event, "Transport": Transport, "Verdict": Verdict, "Traits": Traits},
     "request": {
         "peer_id": lambda: host.peer_id,
+        "left": lambda: 2**64 - 1 if host.left is None else host.left,
+        "uploaded": lambda: host.uploaded,
+        "downloaded": lambda: host.downloaded,
         "query_param": lambda name: host.query.get(name),
         "path_param": lambda name: host.path.get(name),
         "header": lambda name: host.headers.get(name),
@@ -124,7 +135,7 @@ _MODULES = {
 
 
 def install():
-    """Puts the host's modules where a component has them."""
+    """Installs the host's modules where a component has them."""
     for name in ("wit_world", "wit_world.imports", "componentize_py_types"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["componentize_py_types"].Err = Err

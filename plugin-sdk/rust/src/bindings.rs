@@ -1,7 +1,7 @@
-//! What `wit-bindgen` makes of the contract in `wit/policy.wit`.
+//! What `wit-bindgen` generates from the contract in `wit/policy.wit`.
 //!
-//! The host functions are one world; each hook is a world of its own, so that a component exports
-//! the hooks that [`export!`](crate::export) names and no other.
+//! The host functions are one world. Each hook is a world of its own, so that a component exports
+//! only the hooks that [`export!`](crate::export) names.
 
 #![allow(
     clippy::all,
@@ -10,7 +10,7 @@
     reason = "generated code: the contract is documented where it is written"
 )]
 
-/// The host functions of control instances.
+/// The host functions of control instances only.
 pub mod control {
     wit_bindgen::generate!({
         inline: "package karuta:plugin; world control {

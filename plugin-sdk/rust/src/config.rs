@@ -1,5 +1,5 @@
-//! Reading a policy's `config`: types for its values, and errors in the words of the host's own
-//! (`PATH: what is wrong, what was expected`).
+//! Types for the values of a policy's `config`. Errors read like the host's own: `PATH: what was
+//! found, what was expected`.
 
 use std::{fmt::Write as _, ops::Deref};
 
@@ -9,7 +9,7 @@ use serde_path_to_error::Segment;
 
 use crate::Error;
 
-/// A duration, written as numbers with units, the larger first: `30s`, `1h30m`. Ten years at most.
+/// A duration, written as numbers with units, the largest first: `30s`, `1h30m`. At most ten years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Duration(pub std::time::Duration);
@@ -21,11 +21,19 @@ impl Deref for Duration {
     }
 }
 
+impl From<Duration> for std::time::Duration {
+    fn from(duration: Duration) -> Self {
+        duration.0
+    }
+}
+
 impl TryFrom<String> for Duration {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
         parse_duration(&text).map(Self).ok_or_else(|| {
-            format!("invalid duration `{text}`, expected a number with a unit such as 30s, 5m, 1h")
+            Error::new(format_args!(
+                "invalid duration `{text}`, expected a number with a unit such as 30s, 5m, 1h"
+            ))
         })
     }
 }
@@ -50,19 +58,19 @@ fn parse_duration(text: &str) -> Option<std::time::Duration> {
     }
 }
 
-/// A number of bytes, written with its unit: `512B`, `64KiB`, `16MiB`, `1GiB`.
+/// A number of bytes, written with a unit: `512B`, `64KiB`, `16MiB`, `1GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Size(pub u64);
 
 impl TryFrom<String> for Size {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
         parse_size(&text).map(Self).ok_or_else(|| {
-            format!(
+            Error::new(format_args!(
                 "invalid size `{text}`, expected a number with a unit such as 512B, 64KiB, 16MiB, \
                  1GiB"
-            )
+            ))
         })
     }
 }
@@ -73,13 +81,13 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// A share of all cases: above 0 and at most 1.
+/// A probability: above 0 and at most 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
 #[serde(try_from = "f32")]
 pub struct Probability(f32);
 
 impl Probability {
-    /// The share.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> f32 {
         self.0
@@ -87,12 +95,12 @@ impl Probability {
 }
 
 impl TryFrom<f32> for Probability {
-    type Error = String;
-    fn try_from(number: f32) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(number: f32) -> Result<Self, Error> {
         if number > 0.0 && number <= 1.0 {
             Ok(Self(number))
         } else {
-            Err(format!("must be above 0 and at most 1, is {number}"))
+            Err(Error::new(format_args!("must be above 0 and at most 1, is {number}")))
         }
     }
 }
@@ -101,12 +109,14 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Reads a policy's `config` from the JSON that the host hands over.
+/// Parses a policy's `config`, which the host passes as JSON.
 pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
     let value = match serde_json::from_str(json) {
         Ok(Value::Null) => Value::Object(serde_json::Map::new()),
         Ok(value) => value,
-        Err(error) => return Err(Error::new(format!("the configuration is no JSON: {error}"))),
+        Err(error) => {
+            return Err(Error::new(format_args!("the configuration is no JSON: {error}")));
+        }
     };
     if !value.is_object() {
         // serde would take a list for a structure's fields
@@ -115,8 +125,8 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
     serde_path_to_error::deserialize(value).map_err(|error| explain(&error))
 }
 
-/// Reads one JSON mapping of a policy's data, with errors in the same words as those of `config`.
-/// They show no text of the data, which may be a secret.
+/// Parses one JSON mapping of a policy's data, with errors like those of `config`. They show none of
+/// the data's texts, which may be secret.
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -127,13 +137,13 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
 /// let member: Member = karuta_plugin::config::from_json(br#"{"id": 7}"#)?;
 /// assert_eq!(member.id, 7);
 /// let error = karuta_plugin::config::from_json::<Member>(br#"{"id": "seven"}"#).err().unwrap();
-/// assert_eq!(error.into_text(), "id: found a text, expected a whole number, 0 or more");
+/// assert_eq!(error.to_string(), "id: found a text, expected a whole number, 0 or more");
 /// # Ok::<(), karuta_plugin::Error>(())
 /// ```
 ///
 /// # Errors
 ///
-/// What is wrong, with the path of the key that it is about.
+/// Fails if the data is no such mapping, and names the path of the key that is wrong.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     if json.trim_ascii_start().first() != Some(&b'{') {
         // serde would take a list for a structure's fields
@@ -164,7 +174,7 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     if path.is_empty() { Error::new(message) } else { Error::at(path, message) }
 }
 
-/// What serde says. The path says where a value is wrong, and a column where the syntax is.
+/// Returns serde's message. The path says where a value is wrong, a column where the syntax is.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let (line, column) = (error.line(), error.column());
@@ -176,7 +186,7 @@ fn without_position(error: &serde_json::Error) -> String {
     }
 }
 
-/// What serde says, for people who write YAML.
+/// Translates serde's message for people who write YAML.
 fn in_words(message: &str) -> String {
     let (problem, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
     if message.starts_with("unknown field ") {
@@ -197,14 +207,14 @@ fn in_words(message: &str) -> String {
     }
 }
 
-/// "one of `a`, `b`" without the quotes.
+/// Strips the quotes from "one of `a`, `b`".
 fn names(expected: &str) -> String {
     let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let one_of = if names.len() > 1 { "one of " } else { "" };
     format!("{one_of}{}", names.join(", "))
 }
 
-/// What serde found. A text is not shown, as it may be a secret.
+/// Translates what serde found. A text is not shown, as it may be a secret.
 fn found_in_words(found: &str) -> String {
     match found.split_once(' ').map_or((found, ""), |(kind, rest)| (kind, rest)) {
         ("null", _) => "nothing".into(),
@@ -323,10 +333,10 @@ mod tests {
             ),
         ];
         for (json, message) in cases {
-            assert_eq!(parse::<Config>(json).unwrap_err().into_text(), message, "{json}");
+            assert_eq!(parse::<Config>(json).unwrap_err().to_string(), message, "{json}");
         }
         assert_eq!(
-            parse::<Config>(r#"{"namse": []}"#).unwrap_err().into_text(),
+            parse::<Config>(r#"{"namse": []}"#).unwrap_err().to_string(),
             format!("namse: unknown key, expected one of {keys}")
         );
     }
@@ -389,7 +399,7 @@ mod tests {
         ];
         for (json, message) in cases {
             let error = from_json::<Site>(json.as_bytes()).unwrap_err();
-            assert_eq!(error.into_text(), message, "{json}");
+            assert_eq!(error.to_string(), message, "{json}");
         }
         assert!(from_json::<Site>(b" {\"name\": \"secret\"}\r").is_ok());
     }
@@ -397,7 +407,7 @@ mod tests {
     #[test]
     fn a_probability_is_above_zero_and_at_most_one() {
         for number in [f32::MIN_POSITIVE, 0.5, 1.0] {
-            assert_eq!(Probability::try_from(number).map(Probability::get), Ok(number));
+            assert_eq!(Probability::try_from(number).unwrap().get(), number);
         }
         for number in [0.0, -0.5, 1.001, f32::NAN, f32::INFINITY] {
             assert!(Probability::try_from(number).is_err(), "{number}");

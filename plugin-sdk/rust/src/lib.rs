@@ -1,5 +1,5 @@
-//! What policy plugins of the Karuta tracker are written with: a policy is a type with a trait for
-//! each hook that it has, and one line that exports it.
+//! The SDK for policy plugins of the Karuta tracker. A policy is a type that implements a trait for
+//! each of its hooks, and one line exports it.
 //!
 //! ```
 //! use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict, response};
@@ -34,16 +34,31 @@
 //! # fn main() {}
 //! ```
 //!
-//! Built with `cargo build --target wasm32-wasip2` as a `cdylib`, that is a component for
-//! `policies` in the tracker's configuration. On any other target the host functions are those of
-//! [`testing`], so that `cargo test` runs a policy as it is.
+//! Built with `cargo build --target wasm32-wasip2` as a `cdylib`, this is a component for `policies`
+//! in the tracker's configuration. On any other target the host functions are those of [`testing`],
+//! so that `cargo test` runs a policy as it is.
+//!
+//! # Conventions
+//!
+//! * Values from the host ([`Announce`], [`Outcome`], [`swarm::Stats`] …) have getters, not fields:
+//!   they are read-only, are decoded only when they are asked for, and may grow without breaking a
+//!   policy. What a test fills in or looks at ([`testing::Request`], [`testing::Answer`]) has fields.
+//! * Every fallible function and every hook returns [`Error`], so `?` works between them.
+//! * Time is [`Duration`](std::time::Duration) or [`SystemTime`](std::time::SystemTime), rounded to
+//!   the contract's whole seconds or minutes. [`clock`] is the clock.
+//! * `None` is what a client did not say.
+
+#![deny(missing_docs)]
+#![warn(unreachable_pub)]
 
 #[doc(hidden)]
 pub mod bindings;
 pub mod clock;
 pub mod config;
+mod error;
 pub mod http;
 pub mod keyvalue;
+pub mod lists;
 pub mod locality;
 pub mod log;
 pub mod metrics;
@@ -60,17 +75,17 @@ pub mod swarm;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 pub mod text;
+mod units;
 mod values;
 
 pub use bindings::imports::types::{Event, Transport, Verdict};
+pub use error::Error;
 pub use network::Network;
 pub use policy::{
-    AnnounceFilter, Context, DataSink, Error, Observer, PeerRanker, Policy, Role, ScrapeFilter,
-    Ticker,
+    AnnounceFilter, Context, DataSink, Observer, PeerRanker, Policy, Role, ScrapeFilter, Ticker,
 };
 pub use values::{Announce, Candidate, InfoHash, Outcome, Scrape};
 
-/// Where the host functions are.
 #[cfg(target_family = "wasm")]
 use bindings::{control, imports as host};
 #[cfg(not(target_family = "wasm"))]

@@ -1,6 +1,7 @@
-//! Where peers are, in a hierarchy of the policy's own making: a label of 64 bits, the most
-//! significant first. The longer a prefix two labels share, the nearer their peers are, and the
-//! host picks the peers of an answer by it.
+//! Where peers are, in a hierarchy of the policy's own making.
+//!
+//! A peer has a label of 64 bits, the most significant first. The longer the prefix that two labels
+//! share, the nearer their peers are. The host picks the peers of an answer by it.
 //!
 //! ```
 //! # use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};
@@ -16,8 +17,7 @@
 //! impl Policy for Sites {
 //!     type Config = Config;
 //!     fn init(_: Config, _: &Context) -> Result<Self, Error> {
-//!         let plan = Plan::define(&[32, 16], Order::NearFirst, 10).map_err(Error::new)?;
-//!         Ok(Self { plan })
+//!         Ok(Self { plan: Plan::define(&[32, 16], Order::NearFirst, 10)? })
 //!     }
 //! }
 //!
@@ -32,30 +32,30 @@
 //! ```
 
 pub use crate::bindings::imports::locality::Order;
-use crate::host::locality;
+use crate::{Error, host::locality};
 
 /// How peers are picked by their labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan(u32);
 
 impl Plan {
-    /// `prefixes` are lengths in bits, nearest first; `far_percent` of each answer, rounded up, is
-    /// kept for peers outside every prefix. All instances of a policy must define the same plans,
-    /// in the same order.
+    /// Defines a plan. All instances of a policy must define the same plans, in the same order.
+    ///
+    /// `prefixes` are lengths in bits, nearest first. `far_percent` of each answer, rounded up, is
+    /// kept for peers outside every prefix.
     ///
     /// # Errors
     ///
-    /// Outside of [`Policy::init`](crate::Policy::init), and where a prefix is above 64, not
-    /// shorter than the one before it, or one of more than eight, or the share above 100. The text
-    /// says which.
-    pub fn define(prefixes: &[u8], order: Order, far_percent: u8) -> Result<Self, String> {
+    /// Fails outside of [`Policy::init`](crate::Policy::init); with more than eight prefixes, one
+    /// above 64, or one that is not shorter than the one before it; and with a share above 100.
+    pub fn define(prefixes: &[u8], order: Order, far_percent: u8) -> Result<Self, Error> {
         let prefixes = prefixes.to_vec();
-        locality::define(&locality::Plan { prefixes, order, far_percent }).map(Self)
+        Ok(Self(locality::define(&locality::Plan { prefixes, order, far_percent })?))
     }
 }
 
-/// Labels the announcing peer, and has its answer picked by that plan. A peer that announces
-/// without it is far from all others.
+/// Labels the announcing peer, and picks the peers of its answer by that plan. A peer without a label
+/// is far from all others.
 pub fn assign(label: u64, plan: Plan) {
     locality::assign(label, plan.0);
 }
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{self, Locality, Request};
-    use crate::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};
+    use crate::{Announce, AnnounceFilter, Context, Policy, Verdict};
 
     #[derive(serde::Deserialize)]
     struct Config {
@@ -78,7 +78,7 @@ mod tests {
     impl Policy for Sites {
         type Config = Config;
         fn init(Config { prefixes }: Config, _: &Context) -> Result<Self, Error> {
-            Plan::define(&prefixes, Order::RoleFirst, 5).map(Self).map_err(Error::new)
+            Ok(Self(Plan::define(&prefixes, Order::RoleFirst, 5)?))
         }
     }
 
@@ -100,5 +100,7 @@ mod tests {
         assert!(testing::init::<Sites>(r#"{"prefixes": [65]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [8, 16]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#).is_err());
+        let late = Plan::define(&[8], Order::NearFirst, 0).unwrap_err();
+        assert_eq!(late.to_string(), "plans can be defined in `init` only");
     }
 }

@@ -1,5 +1,5 @@
 //! Lines in the host's log, under the policy's name. A line that the host would not show is not
-//! even formatted.
+//! formatted either.
 //!
 //! ```
 //! karuta_plugin::log::info!("{} entries", 3);
@@ -10,13 +10,13 @@ use std::fmt;
 pub use crate::bindings::imports::log::Level;
 use crate::host::log;
 
-/// Whether the host shows lines of that level.
+/// Returns whether the host shows lines of that level.
 #[must_use]
 pub fn enabled(level: Level) -> bool {
     log::enabled(level)
 }
 
-/// Writes a line, where the host shows its level.
+/// Writes a line, if the host shows its level.
 pub fn write(level: Level, message: fmt::Arguments<'_>) {
     if enabled(level) {
         match message.as_str() {

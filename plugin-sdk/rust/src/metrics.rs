@@ -1,45 +1,45 @@
 //! The policy's own series on the tracker's `/metrics`: `karuta_plugin_<name>{policy="…"}`.
 //!
-//! A name is a lower-case letter and up to 63 of `a` to `z`, `0` to `9` and `_`; a policy has at most
-//! 64. What a trial run counts is not shown.
+//! A name is a lower-case letter and up to 63 of `a` to `z`, `0` to `9` and `_`. A policy has at most
+//! 64 series. What a trial run counts is not shown.
 
 use crate::{Error, host::metrics};
 
-/// A number that only grows, added up over all instances.
+/// A number that only grows, summed over all instances.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter(u32);
 
 impl Counter {
-    /// The counter of that name, which is made where it is not known.
+    /// Returns the counter of that name, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// The name cannot be one, or is a gauge's in some policy; or there are too many.
+    /// Fails if the name is invalid, or a gauge of any policy has it; or if there are too many.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
-        metrics::counter(name, help).map(Self).map_err(Error::new)
+        Ok(Self(metrics::counter(name, help)?))
     }
 
-    /// Adds to it.
+    /// Adds to the counter.
     pub fn add(self, delta: u64) {
         metrics::add(self.0, delta);
     }
 }
 
-/// A number that goes up and down; what some instance has set last.
+/// A number that goes up and down. The value that any instance set last counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Gauge(u32);
 
 impl Gauge {
-    /// The gauge of that name, which is made where it is not known.
+    /// Returns the gauge of that name, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// The name cannot be one, or is a counter's in some policy; or there are too many.
+    /// Fails if the name is invalid, or a counter of any policy has it; or if there are too many.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
-        metrics::gauge(name, help).map(Self).map_err(Error::new)
+        Ok(Self(metrics::gauge(name, help)?))
     }
 
-    /// Sets it.
+    /// Sets the gauge.
     pub fn set(self, value: f64) {
         metrics::set(self.0, value);
     }
@@ -62,5 +62,18 @@ mod tests {
         assert_eq!(testing::metric("heat"), Some(-2.5));
         assert_eq!(testing::metric("other"), None);
         assert!(Gauge::new("hits", "").is_err());
+    }
+
+    #[test]
+    fn names_and_numbers_of_series_are_bounded_as_on_the_host() {
+        for name in ["", "A", "1a", "a-b", &"a".repeat(65)] {
+            assert!(Counter::new(name, "").is_err(), "{name}");
+        }
+        for n in 0..64 {
+            assert!(Counter::new(&format!("series_{n}"), "").is_ok());
+        }
+        assert!(Counter::new("series_0", "").is_ok(), "known");
+        let full = Counter::new("series_64", "").unwrap_err();
+        assert_eq!(full.to_string(), "a policy may have 64 series");
     }
 }

@@ -1,11 +1,14 @@
-//! Addresses and ranges of them, as operators write them.
+//! Addresses and ranges of addresses, as operators write them.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::Deserialize;
 
-/// An address, or all that begin with the same bits: `192.0.2.1`, `10.0.0.0/8`, `fd00::/8`. IPv4 that
-/// is written as IPv6 is IPv4, and bits behind the prefix mean nothing.
+use crate::Error;
+
+/// An address or a range of addresses: `192.0.2.1`, `10.0.0.0/8`, `fd00::/8`.
+///
+/// IPv4 that is written as IPv6 counts as IPv4. Bits after the prefix are ignored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network {
@@ -14,7 +17,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of an address whose first so many bits count; `None` where it has fewer.
+    /// Creates the network of the addresses that share the first `prefix` bits of `address`; `None` if
+    /// an address has fewer bits.
     #[must_use]
     pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
         let (address, prefix) = match address {
@@ -36,13 +40,13 @@ impl Network {
         Some(Self { first, prefix })
     }
 
-    /// Its first address.
+    /// Returns the first address.
     #[must_use]
     pub fn first(self) -> IpAddr {
         self.first
     }
 
-    /// Its last address.
+    /// Returns the last address.
     #[must_use]
     pub fn last(self) -> IpAddr {
         match self.first {
@@ -51,14 +55,14 @@ impl Network {
         }
     }
 
-    /// How many bits of its addresses are the same.
+    /// Returns the number of bits that all addresses share.
     #[must_use]
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// Whether it holds an address, as those of requests are: IPv4 is not written as IPv6. A network of
-    /// one family holds no address of the other.
+    /// Returns whether the network contains an address. A network of one family contains no address
+    /// of the other; write IPv4 as IPv4, as the addresses of requests are.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         match (self.first, address) {
@@ -82,8 +86,8 @@ fn low_bits_v6(prefix: u8) -> u128 {
 }
 
 impl FromStr for Network {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let Some((address, prefix)) = text.split_once('/') else {
                 let address: IpAddr = text.parse().ok()?;
@@ -93,14 +97,16 @@ impl FromStr for Network {
             Self::new(address.parse().ok()?, prefix.parse().ok().filter(|_| is_number)?)
         };
         parse().ok_or_else(|| {
-            format!("invalid address range `{text}`, expected one such as 10.0.0.0/8 or fd00::/8")
+            Error::new(format_args!(
+                "invalid address range `{text}`, expected one such as 10.0.0.0/8 or fd00::/8"
+            ))
         })
     }
 }
 
 impl TryFrom<String> for Network {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
         text.parse()
     }
 }

@@ -1,33 +1,34 @@
 //! The traits that a policy implements.
 
-use std::fmt::Display;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
-use crate::{Announce, Candidate, Outcome, Scrape, Verdict};
+use crate::{Announce, Candidate, Error, Outcome, Scrape, Verdict};
 
 pub use crate::bindings::lifecycle::Role;
 
-/// A policy: made from its configuration, once for each instance.
+/// A policy, created from its configuration once for each instance.
 ///
-/// An instance's memory is a cache. The host replaces instances as it sees fit, each worker has
-/// its own, and none is called by two threads.
+/// An instance's memory is a cache: each worker has its own instance, which the host may replace at
+/// any time. No instance is called from two threads at once.
 pub trait Policy: Sized {
-    /// The policy's `config`. With `#[serde(deny_unknown_fields)]` a misspelt key is an error that
-    /// the operator sees.
+    /// The type of the policy's `config`. With `#[serde(deny_unknown_fields)]` a misspelt key is an
+    /// error.
     type Config: DeserializeOwned;
 
-    /// Makes an instance.
+    /// Creates an instance.
     ///
     /// # Errors
     ///
-    /// What the configuration cannot mean. The operator sees the text; nothing is started.
+    /// Fails if the policy cannot work with this configuration. The operator sees the text, and the
+    /// configuration is refused.
     fn init(config: Self::Config, context: &Context) -> Result<Self, Error>;
 }
 
 /// The hook `announce`: decides on announces.
 pub trait AnnounceFilter: Policy {
-    /// Decides on one announce. What [`response`](crate::response) changed takes effect when this
+    /// Decides on one announce. Changes made with [`response`](crate::response) take effect when this
     /// returns.
     fn on_announce(&mut self, announce: &Announce) -> Verdict;
 }
@@ -38,76 +39,77 @@ pub trait ScrapeFilter: Policy {
     fn on_scrape(&mut self, scrape: &Scrape) -> Verdict;
 }
 
-/// The hook `data`: takes in raw data, before the first request of an instance. For a new version
-/// the host makes a new instance.
+/// The hook `data`: receives raw data before the first request of an instance. For a new version the
+/// host creates a new instance.
 pub trait DataSink: Policy {
-    /// Takes in one version of the data source or publication `name`.
+    /// Receives one version of the data source or publication `name`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the data, in words for the operator. The version is refused for all
-    /// instances, and those with the last good one stay.
+    /// Fails if the data is unusable. The operator sees the text, and all instances keep the last
+    /// good version.
     fn on_data(&mut self, name: &str, version: u64, data: &[u8]) -> Result<(), Error>;
 }
 
 /// The hook `rank`: orders the peers of an answer.
 pub trait PeerRanker: Policy {
-    /// Indices of `candidates`, best first. The host drops repeats and what is out of range, and
-    /// puts behind them whom the list leaves out.
+    /// Returns indices of `candidates`, best first. The host drops duplicates and indices out of
+    /// range, and appends the candidates that are missing.
     fn rank(&mut self, announce: &Announce, candidates: &[Candidate]) -> Vec<u32>;
 }
 
-/// The hook `observe`: is told how announces ended, in batches, on the control instance.
+/// The hook `observe`: receives how announces ended, in batches, on the control instance.
 pub trait Observer: Policy {
-    /// Takes in a batch.
+    /// Receives a batch.
     ///
     /// # Errors
     ///
-    /// What went wrong, in words for the log. The batch is offered three times in all.
+    /// Fails if the batch could not be processed. The host logs the text and offers the batch again,
+    /// three times in all.
     fn observe(&mut self, batch: &[Outcome]) -> Result<(), Error>;
 }
 
-/// The hook `tick`: is called every `tick` of the configuration, on the control instance.
+/// The hook `tick`: runs every `tick` of the configuration, on the control instance.
 pub trait Ticker: Policy {
-    /// Does what there is to do.
+    /// Does the periodic work. `now` is the time of the tick.
     ///
     /// # Errors
     ///
-    /// What went wrong, in words for the log.
-    fn tick(&mut self, unix_ms: u64) -> Result<(), Error>;
+    /// Fails if the work could not be done. The host logs the text.
+    fn tick(&mut self, now: SystemTime) -> Result<(), Error>;
 }
 
-/// What an instance is for.
+/// What an instance knows of itself.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The policy's `name` in the configuration.
-    pub name: String,
-    /// What the instance is for.
-    pub role: Role,
-    /// The number of the worker, from zero.
-    pub worker: u32,
-    /// How many workers there are.
-    pub workers: u32,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) worker: u32,
+    pub(crate) workers: u32,
 }
 
-/// Why a policy cannot be made, in words for the operator: what is wrong and what was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error(String);
-
-impl Error {
-    /// An error of the configuration as a whole.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-
-    /// An error of the key at `path` in `config`, such as `allow[2]`. The host shows it there.
-    pub fn at(path: impl Display, message: impl Display) -> Self {
-        Self(format!("{path}: {message}"))
-    }
-
-    /// The text as the host gets it.
+impl Context {
+    /// Returns the policy's `name` in the configuration.
     #[must_use]
-    pub fn into_text(self) -> String {
-        self.0
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what the instance is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the number of the worker, from zero.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        self.worker
+    }
+
+    /// Returns the number of workers.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.workers
     }
 }

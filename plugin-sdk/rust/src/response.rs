@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::bindings::imports::response::{Place, Scope};
+use crate::units::{minutes_up, seconds_down, seconds_up};
 use crate::values::to_words;
 use crate::{Verdict, host::response};
 
@@ -14,9 +15,9 @@ pub fn reject(reason: &str) -> Verdict {
     Verdict::Reject
 }
 
-/// Tells a rejected client when to try again, in minutes; `None` for never (BEP 31).
-pub fn set_retry_in(minutes: Option<u32>) {
-    response::retry_in(minutes);
+/// Tells a rejected client when to try again (BEP 31), rounded up to whole minutes; `None` for never.
+pub fn set_retry_in(time: Option<Duration>) {
+    response::retry_in(time.map(minutes_up));
 }
 
 /// Adds a `warning message`.
@@ -24,55 +25,55 @@ pub fn warn(message: &str) {
     response::warn(message);
 }
 
-/// The seconds until the next announce, as the answer would say now.
+/// Returns the time until the next announce, as the answer would say now.
 #[must_use]
-pub fn interval() -> u32 {
-    response::interval()
+pub fn interval() -> Duration {
+    Duration::from_secs(response::interval().into())
 }
 
-/// The seconds that a client must wait at least, as the answer would say now.
+/// Returns the time that a client must wait at least, as the answer would say now.
 #[must_use]
-pub fn min_interval() -> u32 {
-    response::min_interval()
+pub fn min_interval() -> Duration {
+    Duration::from_secs(response::min_interval().into())
 }
 
-/// Sets the seconds until the next announce. The host keeps them between one second and the
-/// configuration's `max_interval`.
-pub fn set_interval(seconds: u32) {
-    response::set_interval(seconds);
+/// Sets the time until the next announce, rounded up to whole seconds. The host keeps it between one
+/// second and the configuration's `max_interval`.
+pub fn set_interval(time: Duration) {
+    response::set_interval(seconds_up(time));
 }
 
-/// Sets the seconds that a client must wait at least, within the same bounds.
-pub fn set_min_interval(seconds: u32) {
-    response::set_min_interval(seconds);
+/// Sets the time that a client must wait at least, rounded and bounded as [`set_interval`] does.
+pub fn set_min_interval(time: Duration) {
+    response::set_min_interval(seconds_up(time));
 }
 
-/// Sets how many peers the answer holds at most.
+/// Sets the maximum number of peers in the answer.
 pub fn set_num_want(count: u32) {
     response::set_num_want(count);
 }
 
-/// Adds a peer to the answer. It counts towards the wanted number, not in the swarm's counts, and is
-/// left out where its family cannot be sent.
+/// Adds a peer to the answer. It counts towards the wanted number, but not in the swarm's counts,
+/// and is left out if the answer cannot hold its address family.
 pub fn add_peer(peer: SocketAddr, place: Place) {
     response::add_peer(to_words(peer.ip()), peer.port(), place);
 }
 
-/// Says that the verdict, and what this call changed, hold for every request to the same hook that
-/// is equal in `scope`, for that many whole seconds: the host need not ask again.
+/// Lets the host reuse the verdict, and what this call changed, for every request to the same hook
+/// that is equal in `scope`, without asking again. `time` is rounded down to whole seconds.
 ///
-/// By calling it the policy promises that nothing else it looked at matters. An empty scope is
+/// By calling this the policy promises that nothing else it looked at matters. An empty scope is
 /// ignored.
 pub fn remember(scope: Scope, time: Duration) {
-    response::remember(scope, u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    response::remember(scope, seconds_down(time));
 }
 
-/// Leaves a value for the policies behind this one.
+/// Sets a value that later policies and observers can read.
 pub fn set_attribute(name: &str, value: &str) {
     response::set_attribute(name, value);
 }
 
-/// In a scrape: answers zeros for this info-hash.
+/// Answers zeros for this info-hash, in a scrape.
 pub fn hide() {
     response::hide();
 }

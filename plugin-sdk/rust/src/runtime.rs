@@ -1,7 +1,11 @@
-//! What [`export!`](crate::export) expands to: one instance for each component instance, made by
+//! What [`export!`](crate::export) expands to: one policy for each component instance, created by
 //! `init`, and an adapter for each hook.
 
-use std::{cell::RefCell, thread::LocalKey};
+use std::{
+    cell::RefCell,
+    thread::LocalKey,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     Announce, AnnounceFilter, Candidate, Context, DataSink, Observer, Outcome, PeerRanker, Policy,
@@ -21,7 +25,7 @@ pub fn init<P: Policy>(
     let lifecycle::Context { name, config, role, worker, workers } = context;
     let policy = config::parse(&config)
         .and_then(|config| P::init(config, &Context { name, role, worker, workers }))
-        .map_err(crate::Error::into_text)?;
+        .map_err(String::from)?;
     slot.set(Some(policy));
     Ok(())
 }
@@ -49,7 +53,7 @@ pub fn on_data<P: DataSink>(
     version: u64,
     data: &[u8],
 ) -> Result<(), String> {
-    call(slot, |policy| policy.on_data(name, version, data)).map_err(crate::Error::into_text)
+    call(slot, |policy| policy.on_data(name, version, data)).map_err(String::from)
 }
 
 /// `peer-ranker.rank`
@@ -58,7 +62,7 @@ pub fn rank<P: PeerRanker>(
     announce: types::Announce,
     candidates: Vec<peer_ranker::Candidate>,
 ) -> Vec<u32> {
-    let candidates: Vec<_> = candidates.into_iter().map(Candidate::of).collect();
+    let candidates: Vec<_> = candidates.into_iter().map(Candidate).collect();
     call(slot, |policy| policy.rank(&Announce(announce), &candidates))
 }
 
@@ -67,24 +71,25 @@ pub fn observe<P: Observer>(
     slot: &'static LocalKey<Slot<P>>,
     batch: Vec<observer::Outcome>,
 ) -> Result<(), String> {
-    let batch: Vec<_> = batch.into_iter().map(Outcome::of).collect();
-    call(slot, |policy| policy.observe(&batch)).map_err(crate::Error::into_text)
+    let batch: Vec<_> = batch.into_iter().map(Outcome).collect();
+    call(slot, |policy| policy.observe(&batch)).map_err(String::from)
 }
 
 /// `ticker.tick`
 pub fn tick<P: Ticker>(slot: &'static LocalKey<Slot<P>>, unix_ms: u64) -> Result<(), String> {
-    call(slot, |policy| policy.tick(unix_ms)).map_err(crate::Error::into_text)
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+    call(slot, |policy| policy.tick(now)).map_err(String::from)
 }
 
 fn call<P, R>(slot: &'static LocalKey<Slot<P>>, hook: impl FnOnce(&mut P) -> R) -> R {
     slot.with_borrow_mut(|policy| hook(policy.as_mut().expect("a hook is called after init")))
 }
 
-/// Makes a component of a policy: `export!(TYPE: HOOK, …)`, where the hooks are `announce`
+/// Exports a policy as a component: `export!(TYPE: HOOK, …)`, where the hooks are `announce`
 /// ([`AnnounceFilter`]), `scrape` ([`ScrapeFilter`]), `rank` ([`PeerRanker`]), `observe`
 /// ([`Observer`]), `data` ([`DataSink`]) and `tick` ([`Ticker`]).
 ///
-/// The component exports exactly the hooks named, and the host calls only those. Once in a crate.
+/// The component exports exactly these hooks, and the host calls no others. Use it once in a crate.
 #[macro_export]
 macro_rules! export {
     ($policy:ty: $($hook:ident),+ $(,)?) => {
@@ -104,7 +109,7 @@ macro_rules! export {
                 }
             }
 
-            // elsewhere nothing is exported; without this the policy would count as unused
+            // Nothing is exported on other targets; without this the policy would be unused code.
             #[cfg(not(target_family = "wasm"))]
             const _: fn(
                 $crate::bindings::lifecycle::Context,

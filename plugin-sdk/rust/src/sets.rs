@@ -1,14 +1,14 @@
-//! Sets that the host loads from the policy's `data` sources, and keeps up to date. Nothing of them
-//! is in the policy's own memory.
+//! Sets that the host loads from the policy's `data` sources and keeps up to date. They take no memory
+//! of the policy's own.
 //!
 //! Each type is a value of a policy's configuration: the name of a source. A name that `data` does
-//! not declare, or one of another format, is an error of that key.
+//! not declare, or a source of another format, is an error at that key.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::{InfoHash, host::sets, values};
+use crate::{Error, InfoHash, host::sets, values};
 
 /// A source in the format `info-hashes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -16,7 +16,7 @@ use crate::{InfoHash, host::sets, values};
 pub struct InfoHashes(u32);
 
 impl InfoHashes {
-    /// Whether the set holds an info-hash.
+    /// Returns whether the set contains an info-hash.
     #[must_use]
     pub fn contains(self, info_hash: InfoHash) -> bool {
         sets::has_info_hash(self.0, info_hash.to_words())
@@ -24,8 +24,8 @@ impl InfoHashes {
 }
 
 impl TryFrom<String> for InfoHashes {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
         open(&name, "info-hashes").map(Self)
     }
 }
@@ -36,8 +36,8 @@ impl TryFrom<String> for InfoHashes {
 pub struct Addresses(u32);
 
 impl Addresses {
-    /// The number behind the longest prefix that holds an address; zero where there is none behind
-    /// it. `None` where no prefix holds it.
+    /// Returns the number of the longest prefix that contains an address; zero if the source gives no
+    /// number for it. `None` if no prefix contains the address.
     #[must_use]
     pub fn find(self, address: IpAddr) -> Option<u64> {
         sets::match_address(self.0, values::to_words(address))
@@ -45,8 +45,8 @@ impl Addresses {
 }
 
 impl TryFrom<String> for Addresses {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
         open(&name, "addresses").map(Self)
     }
 }
@@ -57,7 +57,7 @@ impl TryFrom<String> for Addresses {
 pub struct Strings(u32);
 
 impl Strings {
-    /// Whether the set holds a text.
+    /// Returns whether the set contains a text.
     #[must_use]
     pub fn contains(self, text: &str) -> bool {
         sets::has_string(self.0, text)
@@ -65,52 +65,53 @@ impl Strings {
 }
 
 impl TryFrom<String> for Strings {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
         open(&name, "strings").map(Self)
     }
 }
 
-/// A source in the format `raw`. What it holds comes by
-/// [`DataSink::on_data`](crate::DataSink::on_data).
+/// A source in the format `raw`. [`DataSink::on_data`](crate::DataSink::on_data) receives its data.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Raw(String);
 
 impl Raw {
-    /// The source's name.
+    /// Returns the name of the source.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
     }
 
-    /// Asks for the source to be fetched again soon, as for something that it does not hold yet. The
-    /// host does so at most once in ten seconds. A source that is a file is followed anyway.
+    /// Asks the host to fetch the source again soon, for something that it does not contain yet. The
+    /// host does so at most once in ten seconds. Files are watched anyway.
     pub fn refresh(&self) {
         sets::refresh(&self.0);
     }
 }
 
 impl TryFrom<String> for Raw {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
         declared(&name, "raw")?;
         Ok(Self(name))
     }
 }
 
-fn open(name: &str, format: &str) -> Result<u32, String> {
+fn open(name: &str, format: &str) -> Result<u32, Error> {
     declared(name, format)?;
-    sets::open(name)
+    Ok(sets::open(name)?)
 }
 
-fn declared(name: &str, format: &str) -> Result<(), String> {
+fn declared(name: &str, format: &str) -> Result<(), Error> {
     let sources = sets::sources();
     match sources.iter().find(|(known, _)| known == name) {
-        None => Err(format!("there is no data source `{name}`, expected one that `data` declares")),
-        Some((_, is)) if is != format => {
-            Err(format!("the data source `{name}` has the format {is}, expected {format}"))
-        }
+        None => Err(Error::new(format_args!(
+            "there is no data source `{name}`, expected one that `data` declares"
+        ))),
+        Some((_, is)) if is != format => Err(Error::new(format_args!(
+            "the data source `{name}` has the format {is}, expected {format}"
+        ))),
         Some(_) => Ok(()),
     }
 }
@@ -155,7 +156,7 @@ mod tests {
     #[test]
     fn a_source_must_be_declared_in_the_right_format() {
         testing::set_data("texts", Data::Strings(Vec::new()));
-        let wrong = |name: &str| InfoHashes::try_from(name.to_owned()).unwrap_err();
+        let wrong = |name: &str| InfoHashes::try_from(name.to_owned()).unwrap_err().to_string();
         assert_eq!(
             wrong("text"),
             "there is no data source `text`, expected one that `data` declares"
@@ -167,7 +168,7 @@ mod tests {
         testing::set_data("text", Data::Raw);
         assert_eq!(Raw::try_from("text".to_owned()).unwrap().name(), "text");
         assert_eq!(
-            Raw::try_from("texts".to_owned()).unwrap_err(),
+            Raw::try_from("texts".to_owned()).unwrap_err().to_string(),
             "the data source `texts` has the format strings, expected raw"
         );
     }

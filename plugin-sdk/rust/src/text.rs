@@ -1,16 +1,15 @@
-//! Texts that come as data: what every policy that reads raw data line by line, or as a whole, begins
-//! with.
+//! Decoding of raw data that is text, and splitting it into lines.
 
 use std::iter;
 
 use crate::Error;
 
-/// Decodes UTF-8, without the byte order mark that some editors write before it.
+/// Decodes UTF-8, and skips the byte order mark that some editors write before it.
 ///
 /// # Errors
 ///
-/// Which encoding it is where that shows, else the first line that is not UTF-8. Nothing of the text
-/// is shown.
+/// Fails if the data is not UTF-8. The error names the encoding if that can be told, or else the
+/// first line that is not UTF-8; it shows none of the text.
 pub fn decode(data: &[u8]) -> Result<&str, Error> {
     // The mark of UTF-32 begins with that of UTF-16.
     const MARKS: [(&[u8], &str); 5] = [
@@ -21,18 +20,18 @@ pub fn decode(data: &[u8]) -> Result<&str, Error> {
         (b"\x1f\x8b", "compressed with gzip"),
     ];
     if let Some((_, name)) = MARKS.iter().find(|(mark, _)| data.starts_with(mark)) {
-        return Err(Error::new(format!("{name}, expected UTF-8")));
+        return Err(Error::new(format_args!("{name}, expected UTF-8")));
     }
     let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
     std::str::from_utf8(data).map_err(|error| {
         let before = std::str::from_utf8(&data[..error.valid_up_to()]).unwrap_or_default();
         let begins = before.is_empty() || before.ends_with(['\n', '\r']);
         let line = lines(before).count() + usize::from(begins);
-        Error::new(format!("line {line}: not UTF-8"))
+        Error::new(format_args!("line {line}: not UTF-8"))
     })
 }
 
-/// The lines of a text, which end with LF, CRLF or CR.
+/// Splits a text into lines, which end with LF, CRLF or CR.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {
@@ -68,7 +67,7 @@ mod tests {
             (b"one\rtwo\r\nthr\xe9", "line 3: not UTF-8"),
             (b"\xe9", "line 1: not UTF-8"),
         ] {
-            assert_eq!(decode(data).unwrap_err().into_text(), said);
+            assert_eq!(decode(data).unwrap_err().to_string(), said);
         }
     }
 

@@ -1,16 +1,17 @@
-//! The values of the announce path: the contract's flat records, behind names and types. Reading
-//! them allocates nothing.
+//! The values that hooks receive: the contract's flat records, with names and types. Reading them
+//! allocates nothing.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    Event, Transport, Verdict,
+    Error, Event, Transport, Verdict,
     bindings::{
         imports::types::{self, Traits},
         observer, peer_ranker,
@@ -23,14 +24,14 @@ use crate::{
 pub struct InfoHash([u32; 5]);
 
 impl InfoHash {
-    /// From the bytes of an info-hash.
+    /// Creates an info-hash from its bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 20]) -> Self {
         let (words, _) = bytes.as_chunks();
         Self(std::array::from_fn(|at| u32::from_be_bytes(words[at])))
     }
 
-    /// The bytes of an info-hash.
+    /// Returns the bytes.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 20] {
         let mut bytes = [0; 20];
@@ -51,16 +52,16 @@ impl InfoHash {
 }
 
 impl FromStr for InfoHash {
-    type Err = String;
+    type Err = Error;
 
-    /// Reads 40 hexadecimal digits of either case, or the 64 of a v2 hash.
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash.
+    fn from_str(text: &str) -> Result<Self, Error> {
         const EXPECTED: &str = "must be 40 hexadecimal digits, or 64";
         let mut words = [0; 5];
         let mut digits = 0;
         for character in text.chars() {
             let Some(digit) = character.to_digit(16) else {
-                return Err(format!("{EXPECTED}, has {character:?}"));
+                return Err(Error::new(format_args!("{EXPECTED}, has {character:?}")));
             };
             if let Some(word) = words.get_mut(digits / 8) {
                 *word = *word << 4 | digit;
@@ -69,7 +70,7 @@ impl FromStr for InfoHash {
         }
         match digits {
             40 | 64 => Ok(Self(words)),
-            _ => Err(format!("{EXPECTED}, is {digits}")),
+            _ => Err(Error::new(format_args!("{EXPECTED}, is {digits}"))),
         }
     }
 }
@@ -92,7 +93,7 @@ impl fmt::Debug for InfoHash {
     }
 }
 
-/// An address as the contract has it; IPv4 is taken out of its mapping.
+/// Encodes an address for the contract, which maps IPv4 into IPv6.
 pub(crate) fn to_words(address: IpAddr) -> types::Address {
     let bits = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -101,9 +102,15 @@ pub(crate) fn to_words(address: IpAddr) -> types::Address {
     ((bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32)
 }
 
+/// Decodes an address of the contract.
 pub(crate) fn address((a, b, c, d): types::Address) -> IpAddr {
     let bits = [a, b, c, d].iter().fold(0, |bits, word| bits << 32 | u128::from(*word));
     Ipv6Addr::from_bits(bits).to_canonical()
+}
+
+/// Decodes a number that is the highest one if the client did not say.
+pub(crate) fn said(number: u64) -> Option<u64> {
+    (number != u64::MAX).then_some(number)
 }
 
 /// One announce. The rest of the request is in [`request`](crate::request).
@@ -114,148 +121,194 @@ pub struct Announce(pub(crate) types::Announce);
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape(pub(crate) types::Scrape);
 
-/// A peer that may be given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Candidate {
-    /// Its address and port.
-    pub address: SocketAddr,
-    /// Whether it has everything.
-    pub seeder: bool,
-    /// Where it is, as [`locality::assign`](crate::locality::assign) said; 0 where nothing did.
-    pub label: u64,
-    /// Seconds since it last announced.
-    pub age: u32,
-}
+/// A peer that the answer may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate(pub(crate) peer_ranker::Candidate);
 
 /// How an announce ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Grows while the daemon runs; the same again where a batch is offered again.
-    pub id: u64,
-    /// The announce.
-    pub announce: Announce,
-    /// The whole peer id.
-    pub peer_id: Vec<u8>,
-    /// What the `credential` rule found.
-    pub credential: Option<String>,
-    /// What policies left with [`response::set_attribute`](crate::response::set_attribute).
-    pub attributes: Vec<(String, String)>,
-    /// What the policies decided.
-    pub verdict: Verdict,
-    /// The policy that decided, where one did.
-    pub decided_by: Option<String>,
-    /// Bytes left to download; the highest number is for not said.
-    pub left: u64,
-    /// Bytes uploaded, as the client counts.
-    pub uploaded: u64,
-    /// Bytes downloaded, as the client counts.
-    pub downloaded: u64,
-    /// Bytes uploaded since the same peer's previous announce of the same torrent; zero at its first.
-    pub uploaded_delta: u64,
-    /// Bytes downloaded since then.
-    pub downloaded_delta: u64,
-    /// Seconds since then.
-    pub since_previous: Option<u32>,
-    /// When it was, in milliseconds since 1970.
-    pub unix_ms: u64,
-}
+pub struct Outcome(pub(crate) observer::Outcome);
 
-impl Outcome {
-    pub(crate) fn of(outcome: observer::Outcome) -> Self {
-        Self {
-            id: outcome.id,
-            announce: Announce(outcome.announce),
-            peer_id: outcome.peer_id,
-            credential: outcome.credential,
-            attributes: outcome.attributes,
-            verdict: outcome.verdict,
-            decided_by: outcome.decided_by,
-            left: outcome.left,
-            uploaded: outcome.uploaded,
-            downloaded: outcome.downloaded,
-            uploaded_delta: outcome.uploaded_delta,
-            downloaded_delta: outcome.downloaded_delta,
-            since_previous: outcome.seconds_since_previous,
-            unix_ms: outcome.unix_ms,
-        }
+impl Candidate {
+    /// Returns the peer's address and port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(address(self.0.address), self.0.port)
+    }
+
+    /// Returns whether the peer has nothing left to download.
+    #[must_use]
+    pub fn is_seeder(&self) -> bool {
+        self.0.seeder
+    }
+
+    /// Returns the label of [`locality::assign`](crate::locality::assign); 0 if there is none.
+    #[must_use]
+    pub fn label(&self) -> u64 {
+        self.0.label
+    }
+
+    /// Returns the time since the peer last announced, in whole seconds.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Duration::from_secs(self.0.age_seconds.into())
     }
 }
 
-impl Candidate {
-    pub(crate) fn of(candidate: peer_ranker::Candidate) -> Self {
-        Self {
-            address: SocketAddr::new(address(candidate.address), candidate.port),
-            seeder: candidate.seeder,
-            label: candidate.label,
-            age: candidate.age_seconds,
-        }
+impl Outcome {
+    /// Returns a number that grows while the daemon runs. A batch that is offered again has the same
+    /// numbers again.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Returns the announce.
+    #[must_use]
+    pub fn announce(&self) -> Announce {
+        Announce(self.0.announce)
+    }
+
+    /// Returns the whole peer id.
+    #[must_use]
+    pub fn peer_id(&self) -> [u8; 20] {
+        self.0.peer_id[..].try_into().unwrap_or_default()
+    }
+
+    /// Returns what the `credential` rule found.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        self.0.credential.as_deref()
+    }
+
+    /// Returns the names and values that policies set with
+    /// [`response::set_attribute`](crate::response::set_attribute).
+    #[must_use]
+    pub fn attributes(&self) -> &[(String, String)] {
+        &self.0.attributes
+    }
+
+    /// Returns what the policies decided.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.0.verdict
+    }
+
+    /// Returns the name of the policy that decided, by its verdict or by its `on_error`; `None` if
+    /// none did.
+    #[must_use]
+    pub fn decided_by(&self) -> Option<&str> {
+        self.0.decided_by.as_deref()
+    }
+
+    /// Returns how many bytes are left to download; `None` if the client did not say.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        said(self.0.left)
+    }
+
+    /// Returns how many bytes the peer says it has uploaded since `started`.
+    #[must_use]
+    pub fn uploaded(&self) -> u64 {
+        self.0.uploaded
+    }
+
+    /// Returns how many bytes the peer says it has downloaded since `started`.
+    #[must_use]
+    pub fn downloaded(&self) -> u64 {
+        self.0.downloaded
+    }
+
+    /// Returns the bytes uploaded since the same peer's previous announce of the same torrent; zero
+    /// at its first.
+    #[must_use]
+    pub fn uploaded_delta(&self) -> u64 {
+        self.0.uploaded_delta
+    }
+
+    /// Returns the bytes downloaded since then.
+    #[must_use]
+    pub fn downloaded_delta(&self) -> u64 {
+        self.0.downloaded_delta
+    }
+
+    /// Returns the time since then, in whole seconds; `None` at the peer's first announce.
+    #[must_use]
+    pub fn since_previous(&self) -> Option<Duration> {
+        self.0.seconds_since_previous.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Returns when the announce came, in whole milliseconds.
+    #[must_use]
+    pub fn time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.unix_ms)
     }
 }
 
 impl Announce {
-    /// The torrent.
+    /// Returns the torrent.
     #[must_use]
     pub fn info_hash(&self) -> InfoHash {
         InfoHash::from_words(self.0.info_hash)
     }
 
-    /// The address that is announced. Who asks is
+    /// Returns the announced address. The address of the client that asks is
     /// [`request::client_address`](crate::request::client_address).
     #[must_use]
     pub fn address(&self) -> IpAddr {
         address(self.0.address)
     }
 
-    /// The first eight bytes of the peer id, which name the client (BEP 20): `-TR4050-`.
+    /// Returns the first eight bytes of the peer id, which name the client (BEP 20): `-TR4050-`.
     #[must_use]
     pub fn client(&self) -> [u8; 8] {
         let (high, low) = self.0.client;
         (u64::from(high) << 32 | u64::from(low)).to_be_bytes()
     }
 
-    /// The port that the peer listens on.
+    /// Returns the port that the peer listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port
     }
 
-    /// What the peer reports.
+    /// Returns what the peer reports.
     #[must_use]
     pub fn event(&self) -> Event {
         self.0.event
     }
 
-    /// How the request came.
+    /// Returns how the request came.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.0.transport
     }
 
-    /// How many peers it asks for, after the configuration's default and limit.
+    /// Returns how many peers it asks for, after the configuration's default and limit.
     #[must_use]
     pub fn num_want(&self) -> u32 {
         self.0.num_want
     }
 
-    /// Whether nothing is left to download. Partial seeds (BEP 21) are not seeders.
+    /// Returns whether nothing is left to download. Partial seeds (BEP 21) are not seeders.
     #[must_use]
     pub fn is_seeder(&self) -> bool {
         self.0.traits.contains(Traits::SEEDER)
     }
 
-    /// Whether the client's address was taken from a trusted proxy's header.
+    /// Returns whether the client's address was taken from a trusted proxy's header.
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.0.traits.contains(Traits::PROXIED)
     }
 
-    /// Whether the announced address is the request's own `ip` parameter.
+    /// Returns whether the announced address is the request's own `ip` parameter.
     #[must_use]
     pub fn is_overridden(&self) -> bool {
         self.0.traits.contains(Traits::OVERRIDDEN)
     }
 
-    /// Whether there is a [`request::credential`](crate::request::credential).
+    /// Returns whether there is a [`request::credential`](crate::request::credential).
     #[must_use]
     pub fn has_credential(&self) -> bool {
         self.0.traits.contains(Traits::CREDENTIAL)
@@ -263,31 +316,31 @@ impl Announce {
 }
 
 impl Scrape {
-    /// The torrent.
+    /// Returns the torrent.
     #[must_use]
     pub fn info_hash(&self) -> InfoHash {
         InfoHash::from_words(self.0.info_hash)
     }
 
-    /// Who asks.
+    /// Returns the address of the client that asks.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         address(self.0.address)
     }
 
-    /// How the request came.
+    /// Returns how the request came.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.0.transport
     }
 
-    /// Whether the client's address was taken from a trusted proxy's header.
+    /// Returns whether the client's address was taken from a trusted proxy's header.
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.0.traits.contains(Traits::PROXIED)
     }
 
-    /// Whether there is a [`request::credential`](crate::request::credential).
+    /// Returns whether there is a [`request::credential`](crate::request::credential).
     #[must_use]
     pub fn has_credential(&self) -> bool {
         self.0.traits.contains(Traits::CREDENTIAL)
@@ -347,7 +400,7 @@ mod tests {
             (HASH.replace('f', "é"), "must be 40 hexadecimal digits, or 64, has 'é'"),
         ];
         for (text, message) in cases {
-            assert_eq!(text.parse::<InfoHash>().unwrap_err(), message);
+            assert_eq!(text.parse::<InfoHash>().unwrap_err().to_string(), message);
         }
     }
 

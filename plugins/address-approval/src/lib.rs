@@ -1,10 +1,9 @@
 //! Lets clients in, or keeps them out, by the address that they ask from.
 //! `docs/policies/address-approval.md` is for the operator.
 
-use std::net::IpAddr;
-
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, Network, Policy, Scrape, ScrapeFilter, Verdict,
+    lists::{Approval, List},
     request, response, sets,
 };
 use serde::Deserialize;
@@ -33,35 +32,16 @@ enum Scrapes {
     Pass,
 }
 
-/// A list of the configuration, and a data source.
-struct List {
-    own: Vec<Network>,
-    from: Option<sets::Addresses>,
-}
-
-impl List {
-    /// An empty list is one that was not given; an empty data source is given all the same.
-    fn is_given(&self) -> bool {
-        !self.own.is_empty() || self.from.is_some()
-    }
-
-    fn holds(&self, address: IpAddr) -> bool {
-        self.own.iter().any(|network| network.contains(address))
-            || self.from.is_some_and(|set| set.find(address).is_some())
-    }
-}
-
 struct AddressApproval {
-    allow: List,
-    deny: List,
+    addresses: Approval<Network, sets::Addresses>,
     scrapes: Scrapes,
 }
 
 impl AddressApproval {
-    /// Judges who asks, never an address that the client chose.
+    /// Judges the address of the client that asks, never one that the client chose.
     fn judge(&self) -> Verdict {
         let address = request::client_address();
-        if self.deny.holds(address) || (self.allow.is_given() && !self.allow.holds(address)) {
+        if !self.addresses.approves(|list| list.contains(address)) {
             return response::reject("unapproved address");
         }
         Verdict::Next
@@ -71,11 +51,11 @@ impl AddressApproval {
 impl Policy for AddressApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        Ok(Self {
-            allow: List { own: config.allow, from: config.allow_from },
-            deny: List { own: config.deny, from: config.deny_from },
-            scrapes: config.scrapes,
-        })
+        let addresses = Approval {
+            allow: List::new(config.allow, config.allow_from),
+            deny: List::new(config.deny, config.deny_from),
+        };
+        Ok(Self { addresses, scrapes: config.scrapes })
     }
 }
 
@@ -216,7 +196,7 @@ mod tests {
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<AddressApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<AddressApproval>(config).err(), Some(message.into()));
         }
     }
 }

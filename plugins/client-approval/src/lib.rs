@@ -4,7 +4,9 @@
 use std::{cell::LazyCell, ops::Deref};
 
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Policy, Verdict, request, response, sets,
+    Announce, AnnounceFilter, Context, Error, Policy, Verdict,
+    lists::{Approval, List},
+    request, response, sets,
 };
 use serde::Deserialize;
 
@@ -21,7 +23,7 @@ struct Config {
 
 /// The first bytes of peer ids. Eight of them come with every announce; the rest is asked for only
 /// where those eight are right.
-#[derive(Deserialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 struct Prefix {
     head: u64,
@@ -54,46 +56,29 @@ impl TryFrom<String> for Prefix {
     }
 }
 
-/// A list of the configuration, and a data source.
-struct List {
-    own: Vec<Prefix>,
-    from: Option<sets::Strings>,
-}
-
-impl List {
-    /// An empty list is one that was not given; an empty data source is given all the same.
-    fn is_given(&self) -> bool {
-        !self.own.is_empty() || self.from.is_some()
-    }
-
+impl Prefix {
     fn matches(&self, client: u64, peer_id: &impl Deref<Target = [u8; 20]>) -> bool {
-        let starts = |prefix: &Prefix| {
-            client & prefix.mask == prefix.head
-                && (prefix.tail.is_empty() || peer_id[8..].starts_with(&prefix.tail))
-        };
-        self.own.iter().any(starts) || self.from.is_some_and(|set| has_prefix(set, &**peer_id))
+        client & self.mask == self.head
+            && (self.tail.is_empty() || peer_id[8..].starts_with(&self.tail))
     }
 }
 
 /// Whether a set holds any prefix of a peer id, as far as that is UTF-8.
-fn has_prefix(set: sets::Strings, peer_id: &[u8]) -> bool {
+fn has_prefix(set: &sets::Strings, peer_id: &[u8]) -> bool {
     let text = peer_id.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
     ends.any(|end| set.contains(&text[..end]))
 }
 
-struct ClientApproval {
-    allow: List,
-    deny: List,
-}
+struct ClientApproval(Approval<Prefix, sets::Strings>);
 
 impl Policy for ClientApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        Ok(Self {
-            allow: List { own: config.allow, from: config.allow_from },
-            deny: List { own: config.deny, from: config.deny_from },
-        })
+        Ok(Self(Approval {
+            allow: List::new(config.allow, config.allow_from),
+            deny: List::new(config.deny, config.deny_from),
+        }))
     }
 }
 
@@ -101,11 +86,10 @@ impl AnnounceFilter for ClientApproval {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         let client = u64::from_be_bytes(announce.client());
         let peer_id = LazyCell::new(request::peer_id);
-        let in_list = |list: &List| list.matches(client, &peer_id);
-        if in_list(&self.deny) || (self.allow.is_given() && !in_list(&self.allow)) {
-            return response::reject("unapproved client");
-        }
-        Verdict::Next
+        let is_approved = self.0.approves(|list| {
+            list.any(|prefix| prefix.matches(client, &peer_id), |set| has_prefix(set, &*peer_id))
+        });
+        if is_approved { Verdict::Next } else { response::reject("unapproved client") }
     }
 }
 
@@ -252,7 +236,7 @@ mod tests {
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<ClientApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<ClientApproval>(config).err(), Some(message.into()));
         }
     }
 }

@@ -4,9 +4,11 @@
 //! Which answers, and how much, follows from the torrent and the peer id alone, by the arithmetic
 //! of chihaya's `interval variation`, so that a peer gets the same interval at every announce.
 
+use std::time::Duration;
+
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, Policy, Verdict,
-    config::{Duration, Probability},
+    config::{self, Probability},
     request, response,
 };
 use serde::Deserialize;
@@ -27,12 +29,12 @@ fn yes() -> bool {
 
 /// Seconds, one at least.
 #[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "Duration")]
+#[serde(try_from = "config::Duration")]
 struct Increase(u32);
 
-impl TryFrom<Duration> for Increase {
+impl TryFrom<config::Duration> for Increase {
     type Error = &'static str;
-    fn try_from(duration: Duration) -> Result<Self, &'static str> {
+    fn try_from(duration: config::Duration) -> Result<Self, &'static str> {
         match u32::try_from(duration.as_secs()) {
             Ok(seconds) if seconds > 0 && duration.subsec_nanos() == 0 => Ok(Self(seconds)),
             _ => Err("must be whole seconds, 1s at least"),
@@ -47,12 +49,13 @@ struct IntervalVariation {
 }
 
 impl IntervalVariation {
-    /// The seconds to add for this torrent and peer, if any.
-    fn increase(&self, info_hash: &[u8; 20], peer_id: &[u8; 20]) -> Option<u32> {
+    /// Returns the time to add for this torrent and peer, if any.
+    fn increase(&self, info_hash: &[u8; 20], peer_id: &[u8; 20]) -> Option<Duration> {
         let mut generator = Generator::new(info_hash, peer_id);
         // 24 bits are what an f32 holds exactly
         let drawn = generator.below(1 << 24) as f32 / (1 << 24) as f32;
-        (drawn < self.probability.get()).then(|| generator.below(self.max_increase.0) + 1)
+        let mut seconds = || u64::from(generator.below(self.max_increase.0)) + 1;
+        (drawn < self.probability.get()).then(|| Duration::from_secs(seconds()))
     }
 }
 
@@ -95,10 +98,10 @@ impl Policy for IntervalVariation {
 impl AnnounceFilter for IntervalVariation {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         let info_hash = announce.info_hash().to_bytes();
-        if let Some(seconds) = self.increase(&info_hash, &request::peer_id()) {
-            response::set_interval(response::interval().saturating_add(seconds));
+        if let Some(time) = self.increase(&info_hash, &request::peer_id()) {
+            response::set_interval(response::interval().saturating_add(time));
             if self.min_interval {
-                response::set_min_interval(response::min_interval().saturating_add(seconds));
+                response::set_min_interval(response::min_interval().saturating_add(time));
             }
         }
         Verdict::Next
@@ -118,7 +121,7 @@ mod tests {
 
     /// Info-hash, peer id, the first number drawn of 2²⁴, and the seconds of at most 60, as
     /// chihaya's own code has them.
-    const VECTORS: [(&str, &str, f32, u32); 3] = [
+    const VECTORS: [(&str, &str, f32, u64); 3] = [
         (
             "3030303030303030303030303030303030303031",
             "2d5452323834302d303030303030303030303031",
@@ -151,13 +154,18 @@ mod tests {
         answer
     }
 
+    /// The interval and the minimum interval, in seconds.
+    fn intervals(answer: &Answer) -> (u64, u64) {
+        (answer.interval.as_secs(), answer.min_interval.as_secs())
+    }
+
     #[test]
     fn the_draws_are_those_of_chihaya() {
         for (info_hash, peer_id, first, seconds) in VECTORS {
             let mut generator = Generator::new(&bytes(info_hash), &bytes(peer_id));
             let drawn = generator.below(1 << 24) as f32 / (1 << 24) as f32;
             assert!((drawn - first).abs() < 5e-7, "{info_hash}: {drawn}");
-            assert_eq!(generator.below(60) + 1, seconds, "{info_hash}");
+            assert_eq!(u64::from(generator.below(60)) + 1, seconds, "{info_hash}");
         }
     }
 
@@ -170,8 +178,7 @@ mod tests {
             {
                 let config = format!(r#"{{"probability": {probability}, "max_increase": "60s"}}"#);
                 let answer = announce(&config, info_hash, peer_id);
-                assert_eq!(answer.interval, 1800 + seconds, "{config}");
-                assert_eq!(answer.min_interval, 900 + seconds, "{config}");
+                assert_eq!(intervals(&answer), (1800 + seconds, 900 + seconds), "{config}");
             }
         }
     }
@@ -181,7 +188,7 @@ mod tests {
         let (info_hash, peer_id, _, seconds) = VECTORS[0];
         let config = r#"{"probability": 1, "max_increase": "1m", "min_interval": false}"#;
         let answer = announce(config, bytes(info_hash), bytes(peer_id));
-        assert_eq!((answer.interval, answer.min_interval), (1800 + seconds, 900));
+        assert_eq!(intervals(&answer), (1800 + seconds, 900));
     }
 
     #[test]
@@ -191,9 +198,9 @@ mod tests {
         aimed[0] = 0x80;
         for peer_id in [aimed, [0; 20], [0xff; 20]] {
             let config = r#"{"probability": 1, "max_increase": "1s"}"#;
-            assert_eq!(announce(config, [0; 20], peer_id).interval, 1801);
+            assert_eq!(intervals(&announce(config, [0; 20], peer_id)).0, 1801);
             let config = r#"{"probability": 1, "max_increase": "60s"}"#;
-            let interval = announce(config, [0; 20], peer_id).interval;
+            let (interval, _) = intervals(&announce(config, [0; 20], peer_id));
             assert!((1801..=1860).contains(&interval), "{interval}");
         }
         assert_eq!(Generator(0, 1 << 63).below(60), 8);
@@ -237,7 +244,8 @@ mod tests {
             (r#"{"max": 1}"#, format!("max: unknown key, expected one of {keys}")),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<IntervalVariation>(config).err(), Some(message));
+            let refused = testing::init::<IntervalVariation>(config).err();
+            assert_eq!(refused.map(String::from), Some(message));
         }
     }
 }

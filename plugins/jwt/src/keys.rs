@@ -17,7 +17,7 @@ impl Key {
     ///
     /// It is no set, or not one of its keys can be used. An empty set is fine: it revokes all keys.
     pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
-        let set = jwt_rules::key_set(text::decode(data)?).map_err(Error::new)?;
+        let set = jwt_rules::key_set(text::decode(data)?)?;
         let mut usable = Vec::new();
         let mut unusable = Vec::new();
         for (at, jwk) in set.iter().enumerate() {
@@ -28,7 +28,7 @@ impl Key {
         }
         // A set that is refused is tried at each fetch, and the host tells why once.
         if let ([], [(at, reason), ..]) = (&*usable, &*unusable) {
-            let text = format!("none of the keys can be used: keys[{at}]: {reason}");
+            let text = format_args!("none of the keys can be used: keys[{at}]: {reason}");
             return Err(Error::new(text));
         }
         if is_trial {
@@ -39,7 +39,7 @@ impl Key {
         Ok(usable)
     }
 
-    fn read(jwk: &str) -> Result<Self, String> {
+    fn read(jwk: &str) -> Result<Self, Error> {
         Ok(Self { jwk: Jwk::read(jwk)?, key: signatures::Key::from_jwk(jwk)? })
     }
 

@@ -9,7 +9,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jwt_rules::{Cause, Header, Object, Refusal, Rules, Token, short};
 use karuta_plugin::{
@@ -55,7 +55,7 @@ impl Policy for Jwt {
             scrapes: config.scrapes,
             remember: *config.remember,
             sources,
-            is_trial: context.role == Role::Trial,
+            is_trial: context.role() == Role::Trial,
             latest: RefCell::default(),
             counts: Counts::new()?,
             keys: Gauge::new("jwt_keys", "Keys that tokens may be signed with.")?,
@@ -91,8 +91,7 @@ impl ScrapeFilter for Jwt {
 
 impl Jwt {
     fn decide(&self, info_hash: InfoHash) -> Verdict {
-        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = now.as_secs_f64();
+        let now = clock::unix_time().as_secs_f64();
         match self.judge(info_hash, now) {
             Ok(expiry) => {
                 self.remember(expiry.map_or(f64::INFINITY, |expiry| expiry - now));
@@ -114,7 +113,7 @@ impl Jwt {
         }
     }
 
-    /// Has the host remember the verdict, for so many seconds at most.
+    /// Lets the host remember the verdict, for at most this many seconds.
     fn remember(&self, seconds: f64) {
         let seconds = self.remember.as_secs_f64().min(seconds);
         if seconds >= 1.0 {

@@ -2,6 +2,7 @@
 //! are right is the host's affair.
 
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use karuta_plugin::{
@@ -31,7 +32,7 @@ fn sum(algorithm: &str, secret: &str, message: &[u8]) -> Vec<u8> {
 }
 
 /// The keys of the tests are JWKs with a `secret`. Like the host, it takes none for encryption.
-fn load(jwk: &str) -> Result<testing::Verifier, String> {
+fn load(jwk: &str) -> Result<testing::Verifier, Error> {
     let jwk: Json = serde_json::from_str(jwk).unwrap();
     if jwk["use"] == "enc" {
         return Err("use: `enc`, expected `sig`".into());
@@ -459,20 +460,33 @@ fn a_verdict_is_remembered_as_long_as_it_is_sure_to_hold() {
     let token = |more: Json| sign(&header(), &with(claims(), more));
     let remembered = |policy: &mut Jwt, more: Json| announce(policy, token(more)).remember;
     let mut five = policy(json!({}));
-    assert_eq!(remembered(&mut five, json!({})), Some((scope, 300)));
-    assert_eq!(remembered(&mut five, json!({ "exp": NOW + 1000 })), Some((scope, 300)));
-    assert_eq!(remembered(&mut five, json!({ "exp": NOW as f64 + 100.9 })), Some((scope, 100)));
+    assert_eq!(remembered(&mut five, json!({})), Some((scope, Duration::from_mins(5))));
+    assert_eq!(
+        remembered(&mut five, json!({ "exp": NOW + 1000 })),
+        Some((scope, Duration::from_mins(5)))
+    );
+    assert_eq!(
+        remembered(&mut five, json!({ "exp": NOW as f64 + 100.9 })),
+        Some((scope, Duration::from_secs(100)))
+    );
     for soon in [0.9, 0.0, -1.0, -29.0] {
         let exp = NOW as f64 + soon;
         assert_eq!(remembered(&mut five, json!({ "exp": exp })), None, "never past exp: {soon}");
     }
     // A genuine token that is refused stays refused, but for one that does not hold yet.
-    assert_eq!(remembered(&mut five, json!({ "exp": NOW - 100 })), Some((scope, 300)));
-    assert_eq!(remembered(&mut five, json!({ "infohash": "" })), Some((scope, 300)));
+    assert_eq!(
+        remembered(&mut five, json!({ "exp": NOW - 100 })),
+        Some((scope, Duration::from_mins(5)))
+    );
+    assert_eq!(
+        remembered(&mut five, json!({ "infohash": "" })),
+        Some((scope, Duration::from_mins(5)))
+    );
     assert_eq!(remembered(&mut five, json!({ "nbf": NOW + 100 })), None);
-    for (keep, seconds) in [("1s", Some((scope, 1))), ("0s", None), ("1d", Some((scope, 86_400)))] {
+    for (keep, seconds) in [("1s", Some(1)), ("0s", None), ("1d", Some(86_400))] {
         let mut policy = policy(json!({ "remember": keep }));
-        assert_eq!(remembered(&mut policy, json!({})), seconds, "{keep}");
+        let expected = seconds.map(|seconds| (scope, Duration::from_secs(seconds)));
+        assert_eq!(remembered(&mut policy, json!({})), expected, "{keep}");
     }
 }
 
@@ -583,7 +597,7 @@ fn a_set_that_is_none_is_refused_as_data() {
         (enc.as_bytes(), "none of the keys can be used: keys[0]: use: `enc`, expected `sig`"),
     ];
     for (data, message) in cases {
-        let error = policy.on_data("jwks", 2, data).unwrap_err().into_text();
+        let error = policy.on_data("jwks", 2, data).unwrap_err().to_string();
         assert_eq!(error, message, "{}", data.escape_ascii());
     }
 }
@@ -742,7 +756,7 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
     ];
     for (config, message) in cases {
         let error = testing::init::<Jwt>(&config.to_string()).err();
-        assert_eq!(error.as_deref(), Some(message), "{config}");
+        assert_eq!(error, Some(message.into()), "{config}");
     }
 }
 
@@ -750,7 +764,7 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
 fn the_source_of_keys_must_be_declared_where_it_is_not_named_too() {
     let config = json!({ "issuer": ISSUER, "audience": AUDIENCE }).to_string();
     assert_eq!(
-        testing::init::<Jwt>(&config).err().as_deref(),
-        Some("keys: there is no data source `jwks`, expected one that `data` declares")
+        testing::init::<Jwt>(&config).err(),
+        Some("keys: there is no data source `jwks`, expected one that `data` declares".into())
     );
 }

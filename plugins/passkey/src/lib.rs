@@ -30,7 +30,7 @@ fn yes() -> bool {
 }
 
 /// How long a verdict on a member holds; a new list of members ends it at once.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// The attribute with the number of the member, for the policies behind this one and for observers.
 const MEMBER: &str = "member";
@@ -151,17 +151,17 @@ mod tests {
             ("ful", Some("unknown passkey"), Some("unknown passkey")),
         ] {
             for event in [Event::None, Event::Started, Event::Completed, Event::Paused] {
-                let mut request = Request { event, left: 1, ..showing(passkey) };
+                let mut request = Request { event, left: Some(1), ..showing(passkey) };
                 let answer = request.announce(&mut policy);
                 assert_eq!(refusal(&answer), leeching, "{passkey} {event:?}");
-                request.left = 0;
+                request.left = Some(0);
                 let answer = request.announce(&mut policy);
                 assert_eq!(refusal(&answer), seeding, "{passkey} {event:?}");
             }
         }
         let nobody = Request::default().announce(&mut policy);
         assert_eq!(refusal(&nobody), Some("missing passkey"));
-        let unsaid = Request { left: u64::MAX, ..showing("seeder") }.announce(&mut policy);
+        let unsaid = Request { left: None, ..showing("seeder") }.announce(&mut policy);
         assert_eq!(refusal(&unsaid), Some("leeching not allowed"));
     }
 
@@ -199,9 +199,9 @@ mod tests {
         let scope = Scope::CREDENTIAL | Scope::ROLE | Scope::EVENT;
         for passkey in ["full", "seeder", "banned"] {
             let answer = showing(passkey).announce(&mut policy);
-            assert_eq!(answer.remember, Some((scope, 3600)), "{passkey}");
+            assert_eq!(answer.remember, Some((scope, REMEMBERED)), "{passkey}");
             let answer = showing(passkey).scrape(&mut policy);
-            assert_eq!(answer.remember, Some((Scope::CREDENTIAL, 3600)), "{passkey}");
+            assert_eq!(answer.remember, Some((Scope::CREDENTIAL, REMEMBERED)), "{passkey}");
         }
         for request in [showing("unknown"), Request::default()] {
             assert_eq!(request.announce(&mut policy).remember, None);
@@ -254,7 +254,7 @@ mod tests {
             (r#"{"users": []}"#, "users: unknown key, expected one of users_from, scrapes"),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<Passkey>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<Passkey>(config).err(), Some(message.into()));
         }
     }
 }

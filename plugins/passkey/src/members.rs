@@ -182,13 +182,13 @@ mod tests {
             "{\"passkey\": \"secret\", \"leech\": false, \"leech\": true}",
         ] {
             let list = format!("{{\"passkey\": \"a\"}}\n\n{line}\n");
-            let error = Members::read(list.as_bytes()).err().map(Error::into_text);
+            let error = Members::read(list.as_bytes()).err().map(String::from);
             assert_eq!(error, Some(format!("line 3: {EXPECTED}")), "{line}");
         }
         let twice = "{\"passkey\": \"b\"}\n\n{\"passkey\": \"a\"}\n{\"passkey\": \"c\"}\n{\"passkey\": \"b\"}";
-        let error = Members::read(twice.as_bytes()).err().map(Error::into_text);
+        let error = Members::read(twice.as_bytes()).err().map(String::from);
         assert_eq!(error.as_deref(), Some("line 5: the passkey of line 1 again"));
-        let error = Members::read(b"{\"passkey\": \"\xff\"}").err().map(Error::into_text).unwrap();
+        let error = Members::read(b"{\"passkey\": \"\xff\"}").err().map(String::from).unwrap();
         assert!(error.starts_with("line 1: ") && !error.contains('\u{fffd}'), "{error}");
     }
 }

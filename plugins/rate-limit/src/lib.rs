@@ -1,11 +1,11 @@
 //! Limits how often is announced, for each address, credential or torrent.
 //! `docs/policies/rate-limit.md` is for the operator.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Event, Policy, Verdict, clock, config::Duration,
-    keyvalue, log, metrics::Counter, response,
+    Announce, AnnounceFilter, Context, Error, Event, Policy, Verdict, clock, config, keyvalue, log,
+    metrics::Counter, response,
 };
 use serde::Deserialize;
 
@@ -42,12 +42,12 @@ fn one_ipv6_network() -> u8 {
 
 /// Seconds, one at least.
 #[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "Duration")]
+#[serde(try_from = "config::Duration")]
 struct Every(u32);
 
-impl TryFrom<Duration> for Every {
+impl TryFrom<config::Duration> for Every {
     type Error = &'static str;
-    fn try_from(duration: Duration) -> Result<Self, &'static str> {
+    fn try_from(duration: config::Duration) -> Result<Self, &'static str> {
         match u32::try_from(duration.as_secs()) {
             Ok(seconds @ 1..=window::LONGEST) if duration.subsec_nanos() == 0 => Ok(Self(seconds)),
             _ => Err("must be whole seconds, from 1s to 7d"),
@@ -122,11 +122,12 @@ impl AnnounceFilter for RateLimit {
 
 impl RateLimit {
     /// Counts an announce, whichever worker has it.
-    fn count(&self, key: &[u8]) -> Result<Window, String> {
-        let window = Window::read(keyvalue::increment(key, 1, Some(self.every))?);
+    fn count(&self, key: &[u8]) -> Result<Window, Error> {
+        let ttl = Some(Duration::from_secs(self.every.into()));
+        let window = Window::read(keyvalue::increment(key, 1, ttl)?);
         if window.count == 1 {
             // This one has opened the window: no other gets this number.
-            keyvalue::increment(key, Window::opened_at(now()), Some(self.every))?;
+            keyvalue::increment(key, Window::opened_at(now()), ttl)?;
         }
         Ok(window)
     }
@@ -138,23 +139,29 @@ impl RateLimit {
             return Verdict::Next;
         }
         let left = start.map_or(self.every, |start| window::left(start, self.every, now()));
-        response::set_retry_in(Some(left.div_ceil(60)));
+        response::set_retry_in(Some(Duration::from_secs(left.into())));
         response::reject("too many announces")
     }
 }
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    clock::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    clock::unix_time().as_secs()
 }
 
 karuta_plugin::export!(RateLimit: announce);
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use karuta_plugin::testing::{self, Answer, Request};
 
     use super::*;
+
+    fn minutes(minutes: u64) -> Option<Option<Duration>> {
+        Some(Some(Duration::from_mins(minutes)))
+    }
 
     fn policy(config: &str) -> RateLimit {
         testing::init(config).unwrap()
@@ -188,7 +195,7 @@ mod tests {
         assert_eq!(let_in(&mut policy, &from("192.0.2.1")), 3);
         assert_eq!(let_in(&mut policy, &from("192.0.2.2")), 3, "somebody else");
         let refused = from("192.0.2.1").announce(&mut policy);
-        assert_eq!(refused.retry_in, Some(Some(2)), "90 seconds are two minutes");
+        assert_eq!(refused.retry_in, minutes(2), "90 seconds are two minutes");
         assert_eq!(refused.warning, None);
         let mut other =
             testing::init::<RateLimit>(r#"{"by": "address", "requests": 4, "every": "90s"}"#)
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn a_refused_client_is_told_when_the_window_ends_and_let_in_then() {
         let at = |seconds| {
-            testing::set_time(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+            testing::set_time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         };
         let mut policy = policy(r#"{"requests": 2, "every": "1h"}"#);
         let request = from("192.0.2.1");
@@ -210,11 +217,11 @@ mod tests {
         at(start);
         assert!(!is_refused(&request.announce(&mut policy)));
         assert!(!is_refused(&request.announce(&mut policy)));
-        for (seconds, minutes) in [(0, 60), (60, 59), (61, 59), (3540, 1), (3599, 1)] {
+        for (seconds, left) in [(0, 60), (60, 59), (61, 59), (3540, 1), (3599, 1)] {
             at(start + seconds);
             let answer = request.announce(&mut policy);
             assert!(is_refused(&answer), "{seconds}");
-            assert_eq!(answer.retry_in, Some(Some(minutes)), "{seconds}");
+            assert_eq!(answer.retry_in, minutes(left), "{seconds}");
         }
         at(start + 3600);
         assert_eq!(let_in(&mut policy, &request), 2, "what was refused counts no more");
@@ -238,7 +245,7 @@ mod tests {
         let mut new = policy(r#"{"requests": 1, "every": "2m"}"#);
         let_in(&mut new, &from("192.0.2.1"));
         let answer = from("192.0.2.1").announce(&mut new);
-        assert_eq!(answer.retry_in, Some(Some(2)));
+        assert_eq!(answer.retry_in, minutes(2));
     }
 
     #[test]
@@ -327,7 +334,8 @@ mod tests {
             ),
         ];
         for (config, message) in cases {
-            assert_eq!(testing::init::<RateLimit>(&config).err(), Some(message), "{config}");
+            let refused = testing::init::<RateLimit>(&config).err();
+            assert_eq!(refused.map(String::from), Some(message), "{config}");
         }
         for more in [r#""every": "7d", "warn_from": 8"#, r#""every": "1s", "ipv4_prefix": 0"#] {
             assert!(testing::init::<RateLimit>(&with(more)).is_ok(), "{more}");

@@ -22,7 +22,7 @@ func TestWhoStartsAtNightIsToldWhenToComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := karuta.Announce{InfoHash: listed, Event: karuta.Started}
-		if verdict := policy.OnAnnounce(start); verdict != karuta.Reject || *karuta.Host.RetryIn != 360 {
+		if verdict := policy.OnAnnounce(start); verdict != karuta.Reject || *karuta.Host.RetryIn != 6*time.Hour {
 			t.Errorf("%v %v", verdict, karuta.Host.RetryIn)
 		}
 		if karuta.Host.Failure != "quiet hours until 06:00 UTC" {

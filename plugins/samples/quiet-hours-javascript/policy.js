@@ -31,10 +31,10 @@ export const lifecycle = {
   },
 };
 
-/** How long it is from one time of day to the next other, in seconds. */
+/** Returns the seconds from one time of day to another. */
 const until = (now, then) => (then - now + DAY) % DAY;
 
-/** Holds for a second less than that, for the present one has begun. */
+/** Remembers the verdict for one second less, because the current one has begun. */
 function remember(seconds) {
   if (seconds > 1) response.remember({ infoHash: true, event: true }, seconds - 1);
 }
@@ -58,7 +58,11 @@ export const announceFilter = {
     }
     const minutes = Math.ceil(quiet / 60);
     response.retryIn(minutes);
+<<<<<<< HEAD
     // remember only as long as the number of minutes stays the same
+=======
+    // The client is told whole minutes, rounded up: remember no longer than they stay the same.
+>>>>>>> sdk
     remember(quiet - (minutes - 1) * 60);
     return karuta.reject(`quiet hours until ${config.until} UTC`);
   },

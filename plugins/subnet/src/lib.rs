@@ -86,8 +86,7 @@ impl Policy for Subnet {
             Order::NearFirst => locality::Order::NearFirst,
             Order::RoleFirst => locality::Order::RoleFirst,
         };
-        let define =
-            |prefixes: &[u8]| Plan::define(prefixes, order, config.far_percent).map_err(Error::new);
+        let define = |prefixes: &[u8]| Plan::define(prefixes, order, config.far_percent);
         let for_prefixes = |prefixes: &[u8]| match prefixes {
             [] => Ok(None),
             _ => define(prefixes).map(Some),
@@ -152,8 +151,8 @@ impl Subnet {
                 groups.network(network, group).map_err(|error| Error::at(path, error))?;
             }
         }
-        groups.lines(data).map_err(Error::new)?;
-        let (levels, networks) = groups.label().map_err(Error::new)?;
+        groups.lines(data)?;
+        let (levels, networks) = groups.label()?;
         self.grouped = Some((networks, by_levels[levels - 1]));
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, InfoHash, Policy, Scrape, ScrapeFilter, Verdict,
+    lists::{Approval, List},
     response, sets,
 };
 use serde::Deserialize;
@@ -33,38 +34,14 @@ enum Scrapes {
     Pass,
 }
 
-/// A sorted list of the configuration, and a data source.
-struct List {
-    own: Vec<InfoHash>,
-    from: Option<sets::InfoHashes>,
-}
-
-impl List {
-    fn new(mut own: Vec<InfoHash>, from: Option<sets::InfoHashes>) -> Self {
-        own.sort_unstable();
-        Self { own, from }
-    }
-
-    /// An empty list is one that was not given; an empty data source is given all the same.
-    fn is_given(&self) -> bool {
-        !self.own.is_empty() || self.from.is_some()
-    }
-
-    fn contains(&self, info_hash: InfoHash) -> bool {
-        self.own.binary_search(&info_hash).is_ok()
-            || self.from.is_some_and(|set| set.contains(info_hash))
-    }
-}
-
 struct TorrentApproval {
-    allow: List,
-    deny: List,
+    torrents: Approval<InfoHash, sets::InfoHashes>,
     scrapes: Scrapes,
 }
 
 impl TorrentApproval {
     fn approves(&self, info_hash: InfoHash) -> bool {
-        !self.deny.contains(info_hash) && (!self.allow.is_given() || self.allow.contains(info_hash))
+        self.torrents.approves(|list| list.contains(info_hash))
     }
 }
 
@@ -75,11 +52,11 @@ fn reject() -> Verdict {
 impl Policy for TorrentApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        Ok(Self {
+        let torrents = Approval {
             allow: List::new(config.allow, config.allow_from),
             deny: List::new(config.deny, config.deny_from),
-            scrapes: config.scrapes,
-        })
+        };
+        Ok(Self { torrents, scrapes: config.scrapes })
     }
 }
 
@@ -249,7 +226,7 @@ mod tests {
         ];
         testing::set_data("texts", Data::Strings(Vec::new()));
         for (config, message) in cases {
-            assert_eq!(testing::init::<TorrentApproval>(config).err().as_deref(), Some(message));
+            assert_eq!(testing::init::<TorrentApproval>(config).err(), Some(message.into()));
         }
     }
 }

@@ -2,16 +2,17 @@
 //! the folder that is the one argument.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use karuta_stories::Peers;
 use karuta_stories::clients::{self, near_and_far};
 use karuta_stories::handed_out::{LARGE, ask_all, subnet};
 use karuta_stories::plot;
 
-fn main() {
+fn main() -> ExitCode {
     let Some(folder) = std::env::args().nth(1) else {
         eprintln!("usage: karuta-stories FOLDER");
-        std::process::exit(2);
+        return ExitCode::from(2);
     };
     let write = |name: &str, figure: String| {
         let path = Path::new(&folder).join(name);
@@ -20,6 +21,7 @@ fn main() {
     };
     write("datacenter-traffic.svg", releases());
     write("datacenter-peers.svg", answers());
+    ExitCode::SUCCESS
 }
 
 /// The release with real clients, with random peers and with near ones.

@@ -11,7 +11,7 @@ import (
 
 var policy = karuta.Hook[karuta.DataSink]("data-sink")
 
-// OnData takes in raw data.
+// OnData receives raw data.
 func OnData(name string, version uint64, data []uint8) wit.Result[wit.Unit, string] {
 	return karuta.Returned(policy().OnData(name, version, data))
 }

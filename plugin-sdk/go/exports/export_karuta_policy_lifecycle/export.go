@@ -12,7 +12,7 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Init makes the instance.
+// Init creates the instance.
 func Init(c karuta_policy_lifecycle.Context) wit.Result[wit.Unit, string] {
 	context := karuta.Context{
 		Name: strings.Clone(c.Name), Role: karuta.Role(c.Role), Worker: c.Worker, Workers: c.Workers,

@@ -4,6 +4,9 @@
 package export_karuta_policy_observer
 
 import (
+	"math"
+	"time"
+
 	"karuta"
 	"karuta/bindings/karuta_policy_observer"
 
@@ -12,7 +15,7 @@ import (
 
 var policy = karuta.Hook[karuta.Observer]("observer")
 
-// Observe is told how announces ended.
+// Observe receives how announces ended.
 func Observe(batch []karuta_policy_observer.Outcome) wit.Result[wit.Unit, string] {
 	outcomes := make([]karuta.Outcome, len(batch))
 	for at, o := range batch {
@@ -28,16 +31,18 @@ func Observe(batch []karuta_policy_observer.Outcome) wit.Result[wit.Unit, string
 			Attributes:      attributes,
 			Verdict:         karuta.Verdict(o.Verdict),
 			DecidedBy:       o.DecidedBy.SomeOr(""),
-			Left:            o.Left,
 			Uploaded:        o.Uploaded,
 			Downloaded:      o.Downloaded,
 			UploadedDelta:   o.UploadedDelta,
 			DownloadedDelta: o.DownloadedDelta,
-			UnixMs:          o.UnixMs,
+			Time:            time.UnixMilli(int64(o.UnixMs)),
+		}
+		if o.Left != math.MaxUint64 {
+			outcomes[at].Left = &o.Left
 		}
 		if o.SecondsSincePrevious.IsSome() {
-			seconds := o.SecondsSincePrevious.Some()
-			outcomes[at].SecondsSincePrevious = &seconds
+			since := time.Duration(o.SecondsSincePrevious.Some()) * time.Second
+			outcomes[at].SincePrevious = &since
 		}
 	}
 	return karuta.Returned(policy().Observe(outcomes))

@@ -5,6 +5,7 @@ package export_karuta_policy_peer_ranker
 
 import (
 	"net/netip"
+	"time"
 
 	"karuta"
 	"karuta/bindings/karuta_policy_peer_ranker"
@@ -18,10 +19,10 @@ func Rank(announce karuta_policy_types.Announce, candidates []karuta_policy_peer
 	peers := make([]karuta.Candidate, len(candidates))
 	for at, candidate := range candidates {
 		peers[at] = karuta.Candidate{
-			Address:    netip.AddrPortFrom(karuta.AddressOf(candidate.Address), candidate.Port),
-			Seeder:     candidate.Seeder,
-			Label:      candidate.Label,
-			AgeSeconds: candidate.AgeSeconds,
+			Address: netip.AddrPortFrom(karuta.AddressOf(candidate.Address), candidate.Port),
+			Seeder:  candidate.Seeder,
+			Label:   candidate.Label,
+			Age:     time.Duration(candidate.AgeSeconds) * time.Second,
 		}
 	}
 	return policy().Rank(karuta.AnnounceOf(announce), peers)

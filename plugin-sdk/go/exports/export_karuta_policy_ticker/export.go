@@ -4,6 +4,8 @@
 package export_karuta_policy_ticker
 
 import (
+	"time"
+
 	"karuta"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
@@ -11,7 +13,7 @@ import (
 
 var policy = karuta.Hook[karuta.Ticker]("ticker")
 
-// Tick does what there is to do.
+// Tick does the periodic work.
 func Tick(unixMs uint64) wit.Result[wit.Unit, string] {
-	return karuta.Returned(policy().Tick(unixMs))
+	return karuta.Returned(policy().Tick(time.UnixMilli(int64(unixMs))))
 }

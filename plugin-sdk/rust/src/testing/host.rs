@@ -2,9 +2,15 @@
 
 pub(crate) mod locality {
     pub(crate) use super::super::locality_types::Plan;
-    use super::super::{Locality, PLANS, change};
+    use super::super::{IS_INIT, Locality, PLANS, change};
 
     pub(crate) fn define(plan: &Plan) -> Result<u32, String> {
+        if !IS_INIT.get() {
+            return Err("plans can be defined in `init` only".into());
+        }
+        if PLANS.with_borrow(Vec::len) == 64 {
+            return Err("a policy may define 64 plans".into());
+        }
         if plan.prefixes.len() > 8 {
             return Err("a plan has at most 8 prefixes".into());
         }
@@ -46,7 +52,7 @@ pub(crate) mod request {
         ask(|exchange| exchange.request.peer_id.to_vec())
     }
     pub(crate) fn left() -> u64 {
-        ask(|exchange| exchange.request.left)
+        ask(|exchange| exchange.request.left.unwrap_or(u64::MAX))
     }
     pub(crate) fn uploaded() -> u64 {
         ask(|exchange| exchange.request.uploaded)
@@ -85,43 +91,66 @@ pub(crate) mod request {
 
 pub(crate) mod response {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
-    use super::super::{Place, Scope, ask, change, types};
+    use super::super::{Place, Scope, ask, change, seconds_down, types};
     use crate::values::address as ip;
 
+    /// Bytes of a text that a client is shown.
+    const TEXT: usize = 1024;
+    /// Peers of each place that one call may add, and attributes that it may set.
+    const ITEMS: usize = 256;
+
+    fn cut(text: &str) -> String {
+        text[..text.floor_char_boundary(TEXT)].to_owned()
+    }
+    fn seconds(seconds: u32) -> Duration {
+        Duration::from_secs(seconds.into())
+    }
     pub(crate) fn fail(reason: &str) {
-        change(|answer| answer.failure = Some(reason.into()));
+        change(|answer| answer.failure = Some(cut(reason)));
     }
     pub(crate) fn retry_in(minutes: Option<u32>) {
-        change(|answer| answer.retry_in = Some(minutes));
+        let time = minutes.map(|minutes| Duration::from_mins(minutes.into()));
+        change(|answer| answer.retry_in = Some(time));
     }
     pub(crate) fn warn(message: &str) {
-        change(|answer| answer.warning = Some(message.into()));
+        change(|answer| answer.warning = Some(cut(message)));
     }
     pub(crate) fn interval() -> u32 {
-        ask(|exchange| exchange.request.interval)
+        ask(|exchange| seconds_down(exchange.request.interval))
     }
     pub(crate) fn min_interval() -> u32 {
-        ask(|exchange| exchange.request.min_interval)
+        ask(|exchange| seconds_down(exchange.request.min_interval))
     }
-    pub(crate) fn set_interval(seconds: u32) {
-        change(|answer| answer.interval = seconds);
+    pub(crate) fn set_interval(time: u32) {
+        change(|answer| answer.interval = seconds(time.max(1)));
     }
-    pub(crate) fn set_min_interval(seconds: u32) {
-        change(|answer| answer.min_interval = seconds);
+    pub(crate) fn set_min_interval(time: u32) {
+        change(|answer| answer.min_interval = seconds(time.max(1)));
     }
     pub(crate) fn set_num_want(count: u32) {
         change(|answer| answer.num_want = count);
     }
     pub(crate) fn set_attribute(name: &str, value: &str) {
-        change(|answer| answer.attributes.push((name.into(), value.into())));
+        let set =
+            ask(|exchange| exchange.answer.attributes.len() - exchange.request.attributes.len());
+        if set < ITEMS {
+            change(|answer| answer.attributes.push((cut(name), cut(value))));
+        }
     }
     pub(crate) fn add_peer(address: types::Address, port: u16, place: Place) {
         let peer = SocketAddr::new(ip(address), port);
-        change(|answer| answer.added.push((peer, place)));
+        change(|answer| {
+            if answer.added.iter().filter(|(_, of)| *of == place).count() < ITEMS {
+                answer.added.push((peer, place));
+            }
+        });
     }
-    pub(crate) fn remember(scope: Scope, seconds: u32) {
-        change(|answer| answer.remember = Some((scope, seconds)));
+    pub(crate) fn remember(scope: Scope, time: u32) {
+        change(|answer| {
+            answer.remember = (!scope.is_empty()).then(|| (scope, seconds(time)));
+        });
     }
     pub(crate) fn hide() {
         change(|answer| answer.hidden = true);
@@ -195,13 +224,26 @@ pub(crate) mod sets {
 pub(crate) mod keyvalue {
     use std::time::Duration;
 
-    use super::super::{Entry, STORE, Stored, now};
+    use super::super::{Entry, STORE, Stored};
+    use crate::clock::now;
 
+    const MAX_KEY: usize = 1024;
+    const MAX_VALUE: usize = 64 * 1024;
+
+    fn check(key: &[u8], value: &[u8]) -> Result<(), String> {
+        if key.len() > MAX_KEY {
+            return Err(format!("the key has more than {MAX_KEY} bytes"));
+        }
+        if value.len() > MAX_VALUE {
+            return Err(format!("the value has more than {MAX_VALUE} bytes"));
+        }
+        Ok(())
+    }
     fn entry(stored: Stored, ttl: Option<u32>) -> Entry {
         let expires = ttl.map(|seconds| now() + Duration::from_secs(seconds.into()));
         Entry { stored, expires }
     }
-    /// Takes away what has expired.
+    /// Removes what has expired.
     fn sweep() {
         let now = now();
         STORE.with_borrow_mut(|store| {
@@ -216,6 +258,7 @@ pub(crate) mod keyvalue {
         })
     }
     pub(crate) fn put(key: &[u8], value: &[u8], ttl: Option<u32>) -> Result<(), String> {
+        check(key, value)?;
         let entry = entry(Stored::Bytes(value.into()), ttl);
         STORE.with_borrow_mut(|store| store.insert(key.into(), entry));
         Ok(())
@@ -224,6 +267,7 @@ pub(crate) mod keyvalue {
         STORE.with_borrow_mut(|store| store.remove(key));
     }
     pub(crate) fn increment(key: &[u8], delta: i64, ttl: Option<u32>) -> Result<i64, String> {
+        check(key, &[])?;
         sweep();
         STORE.with_borrow_mut(|store| {
             let made = || entry(Stored::Counter(0), ttl);
@@ -241,17 +285,32 @@ pub(crate) mod keyvalue {
 pub(crate) mod metrics {
     use super::super::SERIES;
 
+    const MAX_NAME: usize = 64;
+    const MAX_SERIES: usize = 64;
+
     fn register(name: &str, counts: bool) -> Result<u32, String> {
         SERIES.with_borrow_mut(|all| {
-            let known = all.iter().position(|(known, ..)| known == name);
-            let at = known.unwrap_or_else(|| {
-                all.push((name.into(), counts, 0.0));
-                all.len() - 1
-            });
-            match all[at].1 == counts {
-                true => Ok(at as u32),
-                false => Err("there is a series of another kind of that name".into()),
+            if let Some(at) = all.iter().position(|(known, ..)| known == name) {
+                return match all[at].1 == counts {
+                    true => Ok(at as u32),
+                    false => Err("there is a series of another kind of that name".into()),
+                };
             }
+            let is_named = name.len() <= MAX_NAME
+                && name.starts_with(|first: char| first.is_ascii_lowercase())
+                && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            if !is_named {
+                let rest = MAX_NAME - 1;
+                return Err(format!(
+                    "a series is named with a lower-case letter and then up to {rest} of a to z, \
+                     0 to 9 and _"
+                ));
+            }
+            if all.len() >= MAX_SERIES {
+                return Err(format!("a policy may have {MAX_SERIES} series"));
+            }
+            all.push((name.into(), counts, 0.0));
+            Ok(all.len() as u32 - 1)
         })
     }
     pub(crate) fn counter(name: &str, _: &str) -> Result<u32, String> {
@@ -279,7 +338,12 @@ pub(crate) mod metrics {
 pub(crate) mod signatures {
     use super::super::{KEYS, LOADER};
 
+    const MAX_KEYS: usize = 64;
+
     pub(crate) fn load_key(jwk: &str) -> Result<u32, String> {
+        if KEYS.with_borrow(|keys| keys.iter().flatten().count()) >= MAX_KEYS {
+            return Err(format!("an instance may hold {MAX_KEYS} keys; forget some"));
+        }
         let verifier = LOADER.with_borrow(|load| match load {
             Some(load) => load(jwk),
             None => Err("there are no keys in a test but those of `testing::set_keys`".into()),
@@ -301,7 +365,8 @@ pub(crate) mod signatures {
 }
 
 pub(crate) mod swarm {
-    use super::super::{InfoHash, Stats, ask, types};
+    use super::super::{InfoHash, Swarm, ask, types};
+    use crate::bindings::imports::swarm::Stats;
 
     const EMPTY: Stats = Stats { seeders: 0, leechers: 0, completed: 0 };
 
@@ -314,7 +379,9 @@ pub(crate) mod swarm {
         let info_hash = InfoHash::from_words(info_hash);
         ask(|exchange| {
             let mut swarms = exchange.request.swarms.iter();
-            swarms.find(|(known, _)| *known == info_hash).map(|(_, stats)| *stats)
+            let (_, swarm) = swarms.find(|(known, _)| *known == info_hash)?;
+            let Swarm { seeders, leechers, completed } = *swarm;
+            Some(Stats { seeders, leechers, completed })
         })
     }
 }

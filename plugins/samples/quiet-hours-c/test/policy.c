@@ -1,5 +1,10 @@
+<<<<<<< HEAD
 // Tests the policy on the stand-in host. Build it natively, with the folder karuta in the include
 // path.
+=======
+// Tests the policy on the host for tests. The machine's own compiler builds it, with the folder karuta
+// among its headers.
+>>>>>>> sdk
 
 #define KARUTA_WORLD announce_policy
 #include "announce_policy.h"
@@ -25,7 +30,7 @@ int main(void) {
   assert(karuta_parse_info_hash("b94a8fe5ccb19ba61c4c0873d391e987982fbbd3", &start.info_hash));
   assert(exports_karuta_policy_announce_filter_on_announce(&start) == KARUTA_POLICY_TYPES_VERDICT_REJECT);
   assert(!strcmp(karuta_host.failure, "quiet hours until 06:00 UTC"));
-  assert(karuta_host.has_retry && karuta_host.retry_in == 420);
+  assert(karuta_host.has_retry && karuta_host.retry_in_minutes == 420);
 
   karuta_host.now = day;
   assert(exports_karuta_policy_announce_filter_on_announce(&start) == KARUTA_POLICY_TYPES_VERDICT_NEXT);

@@ -3,7 +3,7 @@
 //! It writes what its observer and its ticks see into key-values. An announce with `show=KEY` gets
 //! the value as its warning.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, DataSink, Error, Observer, Outcome, Policy, Role, Ticker,
@@ -82,7 +82,7 @@ impl Policy for Control {
 
     fn init(config: Config, context: &Context) -> Result<Self, Error> {
         let counter = metrics::Counter::new("ticks_total", "Ticks.")?;
-        if context.role == Role::Control {
+        if context.role() == Role::Control {
             let _ = keyvalue::increment(b"instances", 1, None);
         }
         Ok(Self { config, published: String::new(), ticks: 0, counter })
@@ -93,12 +93,16 @@ fn text(key: &[u8]) -> String {
     keyvalue::get(key).map(|value| String::from_utf8_lossy(&value).into_owned()).unwrap_or_default()
 }
 
+fn shown<T>(result: Result<T, Error>) -> String {
+    format!("{:?}", result.err().map(String::from))
+}
+
 impl AnnounceFilter for Control {
     fn on_announce(&mut self, _: &Announce) -> Verdict {
         let answer = match request::query_param("show").as_deref() {
             Some("published") => self.published.clone(),
-            Some("fetch") => format!("{:?}", http::get("http://127.0.0.1/", Duration::ZERO).err()),
-            Some("publish") => format!("{:?}", publisher::publish("a", b"").err()),
+            Some("fetch") => shown(http::get("http://127.0.0.1/", Duration::ZERO)),
+            Some("publish") => shown(publisher::publish("a", b"")),
             Some("env") => format!("{:?}", std::env::vars().collect::<Vec<_>>()),
             Some(key) => text(key.as_bytes()),
             None => {
@@ -134,20 +138,20 @@ impl Observer for Control {
         let _ = keyvalue::increment(b"offers", 1, None);
         let _ = keyvalue::increment(b"outcomes", batch.len() as i64, None);
         if let Some(action) = self.config.observe.clone() {
-            self.act(&action).map_err(Error::new)?;
+            self.act(&action)?;
         }
         for outcome in batch {
             let line = serde_json::json!({
-                "port": outcome.announce.port(),
-                "verdict": format!("{:?}", outcome.verdict).trim_start_matches("Verdict::"),
-                "decided_by": outcome.decided_by,
-                "credential": outcome.credential,
-                "attributes": outcome.attributes,
-                "up": outcome.uploaded_delta,
-                "down": outcome.downloaded_delta,
-                "known": outcome.since_previous.is_some(),
+                "port": outcome.announce().port(),
+                "verdict": format!("{:?}", outcome.verdict()).trim_start_matches("Verdict::"),
+                "decided_by": outcome.decided_by(),
+                "credential": outcome.credential(),
+                "attributes": outcome.attributes(),
+                "up": outcome.uploaded_delta(),
+                "down": outcome.downloaded_delta(),
+                "known": outcome.since_previous().is_some(),
             });
-            let port = outcome.announce.port();
+            let port = outcome.announce().port();
             let _ =
                 keyvalue::put(format!("port-{port}").as_bytes(), line.to_string().as_bytes(), None);
         }
@@ -156,7 +160,7 @@ impl Observer for Control {
 }
 
 impl Ticker for Control {
-    fn tick(&mut self, _: u64) -> Result<(), Error> {
+    fn tick(&mut self, _: SystemTime) -> Result<(), Error> {
         self.ticks += 1;
         self.counter.add(1);
         let mut found = Vec::new();
@@ -169,36 +173,36 @@ impl Ticker for Control {
 }
 
 impl Control {
-    fn act(&mut self, action: &Do) -> Result<String, String> {
+    fn act(&mut self, action: &Do) -> Result<String, Error> {
         const SECOND: Duration = Duration::from_secs(1);
         const HOUR: Duration = Duration::from_hours(1);
-        let shown =
-            |result: std::io::Result<String>| result.map_err(|error| error.kind().to_string());
+        let of_file =
+            |result: std::io::Result<String>| result.map_err(|error| Error::new(error.kind()));
         match action {
-            Do::Fail => Err("it fails".to_owned()),
-            Do::FailLong(bytes) => Err("x".repeat(*bytes)),
+            Do::Fail => Err("it fails".into()),
+            Do::FailLong(bytes) => Err("x".repeat(*bytes).into()),
             Do::Sleep => {
                 std::thread::sleep(HOUR);
                 Ok("slept".to_owned())
             }
-            Do::Await { url } => http::get(url, HOUR).map(|answer| answer.status.to_string()),
+            Do::Await { url } => http::get(url, HOUR).map(|answer| answer.status().to_string()),
             Do::Trap => panic!("it traps"),
             Do::Loop => loop {
                 std::hint::black_box(());
             },
             Do::Fetch { url } => {
                 let answer = http::get(url, SECOND)?;
-                Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
+                Ok(format!("{} {}", answer.status(), String::from_utf8_lossy(answer.body())))
             }
             Do::Post { url, body } => {
                 let headers = [("content-type", "text/plain")];
                 let answer = http::fetch("POST", url, &headers, body.as_bytes(), SECOND)?;
-                Ok(answer.status.to_string())
+                Ok(answer.status().to_string())
             }
             Do::Env(name) => Ok(format!("{:?}", std::env::var(name).ok())),
-            Do::Read(path) => shown(std::fs::read_to_string(path)),
+            Do::Read(path) => of_file(std::fs::read_to_string(path)),
             Do::Write { path, text } => {
-                shown(std::fs::write(path, text).map(|()| "written".to_owned()))
+                of_file(std::fs::write(path, text).map(|()| "written".to_owned()))
             }
             Do::Rewrite { path, bytes, times } => {
                 let content = vec![b'x'; *bytes];
@@ -218,7 +222,7 @@ impl Control {
             }
             Do::PostLong { url, bytes } => {
                 let answer = http::fetch("POST", url, &[], &vec![b'x'; *bytes], SECOND)?;
-                Ok(answer.status.to_string())
+                Ok(answer.status().to_string())
             }
             Do::Storm(count) => {
                 for _ in 0..*count {

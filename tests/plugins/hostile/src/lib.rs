@@ -210,6 +210,7 @@ fn follow(rule: &Rule) -> Verdict {
                 eaten.push(black_box(vec![1_u8; 1024 * 1024]));
             }
         }
+        #[allow(clippy::disallowed_methods, reason = "it is hostile")]
         Act::Exit => std::process::exit(0),
         Act::Sleep => std::thread::sleep(Duration::from_hours(1)),
         Act::Naps => (0..*number).for_each(|_| std::thread::sleep(Duration::from_millis(1))),

@@ -28,11 +28,11 @@ impl Policy for Nop {
 
 impl AnnounceFilter for Nop {
     fn on_announce(&mut self, _: &Announce) -> Verdict {
-        if self.0.getter && request::left() == 42 {
+        if self.0.getter && request::left() == Some(42) {
             return response::reject("the answer, not a number of bytes");
         }
         if self.0.remember {
-            response::remember(Scope::INFO_HASH, Duration::from_secs(3600));
+            response::remember(Scope::INFO_HASH, Duration::from_hours(1));
         }
         Verdict::Next
     }

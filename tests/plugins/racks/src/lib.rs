@@ -23,8 +23,7 @@ impl Policy for Racks {
 
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
         let order = if config.role_first { Order::RoleFirst } else { Order::NearFirst };
-        let plan = Plan::define(&config.prefixes, order, config.far_percent);
-        Ok(Self { plan: plan.map_err(Error::new)? })
+        Ok(Self { plan: Plan::define(&config.prefixes, order, config.far_percent)? })
     }
 }
 
@@ -34,7 +33,7 @@ impl AnnounceFilter for Racks {
         match request::query_param("do").as_deref() {
             Some("define") => match Plan::define(&[1], Order::NearFirst, 0) {
                 Ok(plan) => locality::assign(label, plan),
-                Err(text) => return karuta_plugin::response::reject(&text),
+                Err(error) => return karuta_plugin::response::reject(&error.to_string()),
             },
             _ => locality::assign(label, self.plan),
         }

@@ -21,16 +21,16 @@ impl PeerRanker for Ranker {
         let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
         let candidate = |index: &u32| candidates[*index as usize];
         match request::query_param("order").as_deref() {
-            Some("ports") => order.sort_by_key(|index| candidate(index).address.port()),
+            Some("ports") => order.sort_by_key(|index| candidate(index).address().port()),
             Some("seeders") => {
                 order.sort_by_key(|index| {
-                    (!candidate(index).seeder, candidate(index).address.port())
+                    (!candidate(index).is_seeder(), candidate(index).address().port())
                 });
             }
-            Some("labels") => order.sort_by_key(|index| candidate(index).label),
-            Some("one") => order.retain(|index| candidate(index).address.port() == 7),
+            Some("labels") => order.sort_by_key(|index| candidate(index).label()),
+            Some("one") => order.retain(|index| candidate(index).address().port() == 7),
             Some("garbage") => {
-                order.sort_by_key(|index| candidate(index).address.port());
+                order.sort_by_key(|index| candidate(index).address().port());
                 let first = order[0];
                 order.splice(0..0, [u32::MAX, first, first, 100_000]);
             }

@@ -37,8 +37,8 @@ impl Policy for Tally {
         let key = key.map_err(|wrong| Error::at("key", wrong))?;
         // Counts the instances that serve: the host must discard what a trial counts.
         announces.add(1000);
-        let inits = keyvalue::increment(b"inits", 1, None).map_err(Error::new)?;
-        keyvalue::put(format!("init {inits}").as_bytes(), b"", None).map_err(Error::new)?;
+        let inits = keyvalue::increment(b"inits", 1, None)?;
+        keyvalue::put(format!("init {inits}").as_bytes(), b"", None)?;
         Ok(Self { announces, port, key })
     }
 }
@@ -51,7 +51,8 @@ impl AnnounceFilter for Tally {
             Some("inits") => text(keyvalue::get(b"inits")),
             Some("flood") => flood(),
             Some("signature") => self.signature(),
-            _ => keyvalue::increment(b"announces", 1, None).map_or_else(|e| e, |n| n.to_string()),
+            _ => keyvalue::increment(b"announces", 1, None)
+                .map_or_else(String::from, |n| n.to_string()),
         };
         response::warn(&warning);
         Verdict::Next
