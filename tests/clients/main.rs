@@ -5,6 +5,7 @@ mod client;
 mod partial;
 mod quay;
 mod torrent;
+mod tour;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -47,11 +47,7 @@ impl TimeOfDay {
         Self((clock::unix_time().as_secs() % u64::from(DAY)) as u32)
     }
 
-<<<<<<< HEAD
-    /// The seconds until the next `then`.
-=======
     /// Returns the seconds until another time of day.
->>>>>>> sdk
     fn until(self, then: Self) -> u32 {
         (then.0 + DAY - self.0) % DAY
     }
@@ -86,26 +82,15 @@ impl AnnounceFilter for QuietHours {
             remember(if is_quiet { quiet } else { now.until(*from) });
             return Verdict::Next;
         }
-<<<<<<< HEAD
-        let minutes = quiet.div_ceil(60);
-        response::set_retry_in(Some(minutes));
-        // remember only as long as the number of minutes stays the same
-        remember(quiet - (minutes - 1) * 60);
-=======
         response::set_retry_in(Some(Duration::from_secs(quiet.into())));
         // The client is told whole minutes, rounded up: remember no longer than they stay the same.
         remember((quiet - 1) % 60 + 1);
->>>>>>> sdk
         let (hours, minutes) = (to.0 / 3600, to.0 / 60 % 60);
         response::reject(&format!("quiet hours until {hours:02}:{minutes:02} UTC"))
     }
 }
 
-<<<<<<< HEAD
-/// Remembers the verdict for one second less, because the present second has begun.
-=======
 /// Remembers the verdict for one second less, because the current one has begun.
->>>>>>> sdk
 fn remember(seconds: u32) {
     if seconds > 1 {
         let scope = response::Scope::INFO_HASH | response::Scope::EVENT;
