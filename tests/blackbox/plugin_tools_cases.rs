@@ -151,7 +151,7 @@ fn files_of_cases_are_strict() {
         ),
         (
             "cases:\n  - name: x\n    scrape: {}\n    calls: [{ scrape: {} }]\n",
-            "cases.yaml:2:5: cases[0]: both a call of its own and `calls`, expected one of them",
+            "cases.yaml:2:5: cases[0]: both its own call and `calls`, expected one of them",
         ),
         (
             "cases:\n  - name: x\n    calls: [{ tick: {}, scrape: {} }]\n",

@@ -92,9 +92,9 @@ pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url
             let parse = |text: &str| {
                 let url = Url::parse(text).ok()?;
                 let plain = url.query().is_none() && url.fragment().is_none();
-                let nobody = url.username().is_empty() && url.password().is_none();
+                let no_user = url.username().is_empty() && url.password().is_none();
                 let web = matches!(url.scheme(), "http" | "https");
-                (web && plain && nobody).then(|| canonical_url(url))
+                (web && plain && no_user).then(|| canonical_url(url))
             };
             from_text(deserializer, "URL", ALLOWED_URL, parse).map(Self)
         }
