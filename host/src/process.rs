@@ -12,7 +12,7 @@ pub fn outlive_large_files() {
     // SAFETY: no handler is installed, and nothing else here uses this signal.
     let ignored = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     if let Err(error) = ignored {
-        tracing::warn!(%error, "cannot ignore SIGXFSZ; a write beyond the file size limit will end this process");
+        tracing::warn!(%error, "cannot ignore SIGXFSZ; writes beyond the file size limit end this process");
     }
 }
 

@@ -51,9 +51,9 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
             return None;
         }
         let end = memchr::memchr2(b'\n', b'\r', rest.as_bytes()).unwrap_or(rest.len());
-        let (line, behind) = rest.split_at(end);
-        let behind = behind.strip_prefix("\r\n").or_else(|| behind.get(1..));
-        rest = behind.unwrap_or_default();
+        let (line, after) = rest.split_at(end);
+        let after = after.strip_prefix("\r\n").or_else(|| after.get(1..));
+        rest = after.unwrap_or_default();
         Some(line)
     })
 }

@@ -218,13 +218,13 @@ fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
     loop {
         rest = match *rest {
             [END, ..] => return,
-            [NOTHING, ref behind @ ..] => behind,
-            [option, length, ref behind @ ..] => {
-                let Some((data, behind)) = behind.split_at_checked(length.into()) else { return };
+            [NOTHING, ref after @ ..] => after,
+            [option, length, ref after @ ..] => {
+                let Some((data, after)) = after.split_at_checked(length.into()) else { return };
                 if option == URL_DATA {
                     url_data.extend_from_slice(data);
                 }
-                behind
+                after
             }
             _ => return,
         };
@@ -232,8 +232,8 @@ fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
-    let (taken, behind) = rest.split_first_chunk().ok_or(Invalid::Packet)?;
-    *rest = behind;
+    let (taken, after) = rest.split_first_chunk().ok_or(Invalid::Packet)?;
+    *rest = after;
     Ok(*taken)
 }
 

@@ -67,8 +67,8 @@ fn of_value(rest: &str) -> Option<&'static str> {
             Some("a backslash in double quotes, expected single quotes around the text")
         }
         '[' => {
-            let (inside, behind) = rest[1..].split_once(']')?;
-            let is_port = behind.starts_with(':');
+            let (inside, after) = rest[1..].split_once(']')?;
+            let is_port = after.starts_with(':');
             (is_address(inside) && is_port).then_some(
                 "an address in brackets is a list, expected quotes around it, such as \"[::]:6969\"",
             )

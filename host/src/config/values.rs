@@ -170,12 +170,12 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut units = UNITS.iter();
     loop {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, behind) = rest.split_at(digits);
-        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, behind) = behind.split_at(letters);
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
         let (_, milliseconds) = units.find(|(name, _)| *name == unit)?;
         total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*milliseconds)?)?;
-        rest = behind;
+        rest = after;
         if rest.is_empty() {
             let duration = Duration::from_millis(total);
             return (duration <= MAX_DURATION).then_some(duration);

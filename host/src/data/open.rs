@@ -73,7 +73,7 @@ fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, S
                 }
                 Err(watch::Unread::Gone) if !required => {
                     let file = file.display();
-                    tracing::warn!(%policy, %data, %file, "data file does not exist yet; data source is empty");
+                    tracing::warn!(%policy, %data, %file, "data file does not exist; source is empty");
                     None
                 }
                 Err(unread) => return Err(unread.reason(file)),

@@ -91,8 +91,8 @@ impl Addresses {
             IpAddr::V4(address) => (&self.ipv4, address.to_bits().into()),
             IpAddr::V6(address) => (&self.ipv6, address.to_bits()),
         };
-        let behind = stretches.partition_point(|(first, _)| *first <= address);
-        stretches[..behind].last()?.1
+        let end = stretches.partition_point(|(first, _)| *first <= address);
+        stretches[..end].last()?.1
     }
 
     /// Returns the number of distinct ranges.
@@ -101,8 +101,8 @@ impl Addresses {
     }
 }
 
-/// From first address and prefix length to last address and value. Two ranges are disjoint, or the
-/// second is inside the first.
+/// From first address and prefix length to last address and value. Two ranges are disjoint, or one
+/// contains the other and comes before it.
 type Ranges = BTreeMap<(u128, u8), (u128, u64)>;
 
 fn stretches(ranges: Ranges) -> Vec<(u128, Option<u64>)> {

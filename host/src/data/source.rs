@@ -221,7 +221,7 @@ impl DataSource {
         }
         let version = Version { content, number };
         let Definition { policy, name: data, .. } = &self.definition;
-        tracing::info!(%policy, %data, number, entries = version.content.entries(), "data read");
+        tracing::info!(%policy, %data, number, entries = version.content.entries(), "read new data");
         *self.read.lock() = Instant::now();
         self.kept.store(false, Ordering::Relaxed);
         self.current.store(Some(Arc::new(version)));

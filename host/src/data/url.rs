@@ -49,7 +49,7 @@ enum Failure {
     Refused(String),
 }
 
-/// Admits any https URL; http only if the configuration could use the URL too.
+/// Admits any https URL, and an http URL only where the configuration would accept it.
 struct Anywhere {
     insecure: bool,
 }
@@ -163,7 +163,7 @@ impl Fetcher {
         if let Some(other) = foreign(&answer.headers, source.is_raw()) {
             return answers(other);
         }
-        // Unusable data must not be asked for conditionally.
+        // Drops the old validators, so that unusable data is never confirmed.
         self.validators.clear();
         let digest = Sha256::digest(&answer.body).into();
         let is_same = self.held == Some(digest) && source.current().is_some();
@@ -231,7 +231,7 @@ impl Fetcher {
         }
     }
 
-    /// Returns when the current data expires, from now.
+    /// Returns the time until the current data expires.
     fn expires(&self, source: &DataSource) -> Option<Duration> {
         Some(self.remote.max_age?.saturating_sub(source.age()?))
     }

@@ -117,7 +117,7 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-/// Begins the digest after a content, which covers the file's name and then the content.
+/// Begins the digest that follows a content; it covers the file's name and then the content.
 fn begin(name: &str) -> Sha256 {
     let length = name.len() as u64;
     Sha256::new().chain_update(length.to_be_bytes()).chain_update(name)

@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Label {
         impl Visitor<'_> for Either {
             type Value = Label;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or hexadecimal digits behind 0x")
+                f.write_str("a number, or hexadecimal digits after 0x")
             }
             fn visit_u64<E: de::Error>(self, label: u64) -> Result<Label, E> {
                 Ok(Label(label))
