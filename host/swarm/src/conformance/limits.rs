@@ -45,7 +45,7 @@ pub fn peers_of_an_address_are_limited<S: Store>(make: impl Fn(Options) -> S) {
     assert_eq!(subject.totals().swarms, 2);
     subject.enter(&Update { info_hash: info_hash(3), ..leecher(v4(2)) });
     subject.enter(&Update { seeder: true, ..of(1, 1) });
-    // A stop that changes nothing frees no place.
+    // A stop that changes nothing makes no room.
     subject.enter(&Update { event: Event::Stopped, ..of(2, 2) });
     assert_eq!(subject.announce(&of(3, 1)), Err(Refusal::Peers));
     subject.enter(&Update { event: Event::Stopped, ..of(2, 1) });
@@ -74,7 +74,7 @@ pub fn downloads_outlive_their_swarm<S: Store>(make: impl Fn(Options) -> S) {
         assert_eq!(subject.counts(0), Some(last));
         assert_eq!(subject.enter(&at(start, stopped(peer))), last, "an unknown peer stops");
         assert_eq!(subject.totals(), Totals::default());
-        // Neither the swarm, nor another one in its slot.
+        // The swarm is gone, so there is room for another.
         subject.enter(&at(start, other));
         assert_eq!(subject.totals().swarms, 1);
         subject.enter(&at(start, Update { event: Event::Stopped, ..other }));

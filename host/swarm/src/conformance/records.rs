@@ -139,7 +139,7 @@ pub fn a_client_of_both_families_is_one_peer<S: Store>(make: impl Fn(Options) ->
         );
         assert_eq!(subject.enter(&completed(b)), counts(others + 1, 0, 1), "one download");
         assert_eq!(subject.counts(0), Some(counts(others + 1, 0, 1)));
-        // A third address, and a peer that takes another id.
+        // A third address, which then takes another id.
         let third = Update { seeder: true, ..of(v6(2)) };
         assert_eq!(subject.enter(&third), counts(others + 2, 0, 1), "of one family they are two");
         let elsewhere = Update { peer_id: client(2), ..third };

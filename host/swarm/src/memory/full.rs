@@ -89,7 +89,7 @@ impl Full {
         place
     }
 
-    /// Returns whether the peer was there.
+    /// Removes a peer; returns whether it was there.
     pub fn remove(&mut self, peer: SocketAddr) -> bool {
         let Self { v4, v6, clients, .. } = self;
         let known = match peer {

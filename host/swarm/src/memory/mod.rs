@@ -90,7 +90,7 @@ pub struct Memory {
     options: Options,
     lifetime: Lifetime,
     swarms: DashMap<InfoHash, Swarm, RandomState>,
-    /// Of swarms without peers. Lock it only while the shard is locked, never the other way round.
+    /// Of swarms without peers. Locked after their shard, never before it.
     downloads: Downloads,
     tally: Tally,
     /// The number of swarms, raised before one is added so that the limit holds.

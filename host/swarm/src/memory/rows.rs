@@ -93,7 +93,7 @@ pub trait Rows {
         self.set_role(last, role)
     }
 
-    /// Returns whether there was a row with the same address and port.
+    /// Removes the row with the same address and port; returns whether there was one.
     fn remove(&mut self, wanted: Self::Record) -> bool {
         let found = self.find(wanted);
         if let Some(at) = found {

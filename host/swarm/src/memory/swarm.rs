@@ -168,7 +168,7 @@ impl Swarm {
         }
     }
 
-    /// Returns whether the peer was there.
+    /// Removes a peer; returns whether it was there.
     pub fn remove(&mut self, peer: SocketAddr) -> bool {
         let known = match (&mut *self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => small.remove(V4::new(peer, 0)),
