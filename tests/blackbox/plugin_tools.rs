@@ -68,7 +68,7 @@ fn a_component_is_shown() {
     let checked = fine(&plugin(&["check", "torrent-approval.wasm"], folder.path()));
     let shown = said.replacen(".wasm\n", ".wasm: fine\n", 1);
     let takes = checked.strip_prefix(&shown).expect(&checked);
-    let start = "  takes      3 core instances begin with 1088 KiB of linear memory, ";
+    let start = "  memory     3 core instances begin with 1088 KiB of linear memory, ";
     assert!(takes.starts_with(start), "{takes}");
 }
 

@@ -141,7 +141,7 @@ fn files_of_cases_are_strict() {
         ),
         (
             "clock: noon\ncases:\n  - name: x\n    announce: {}\n",
-            "cases.yaml:1:8: clock: invalid time `noon`, expected one of UTC such as \
+            "cases.yaml:1:8: clock: invalid time `noon`, expected a UTC time such as \
              2026-01-31T22:30:00Z",
         ),
         (

@@ -21,7 +21,7 @@ pub fn check(file: &Path, allow: &[Grant], compiler: &Compiler) -> Result<(), Fa
     let survey = Survey::of(&bytes).map_err(fail)?;
     println!("{}: fine", file.display());
     inspect::print(&bytes, &survey);
-    println!("  takes      {}", candidate.footprint());
+    println!("  memory     {}", candidate.footprint());
     for warning in warnings(&survey) {
         println!("  warning    {warning}");
     }

@@ -49,8 +49,8 @@ pub fn print(bytes: &[u8], survey: &Survey) {
             names.filter(|name| !name.starts_with("karuta:policy/") && !name.starts_with("wasi:"));
         foreign.cloned().collect::<Vec<_>>().join(", ")
     };
-    line("also wants", &foreign(survey.imports.keys()));
-    line("also has", &foreign(survey.exports.keys()));
+    line("imports", &foreign(survey.imports.keys()));
+    line("exports", &foreign(survey.exports.keys()));
     line("needs", &needs(survey).iter().map(|need| need.text()).collect::<Vec<_>>().join(", "));
 }
 

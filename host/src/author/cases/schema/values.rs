@@ -88,7 +88,7 @@ impl TryFrom<String> for Clock {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         parse_time(&text).map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(|| {
-            format!("invalid time `{text}`, expected one of UTC such as 2026-01-31T22:30:00Z")
+            format!("invalid time `{text}`, expected a UTC time such as 2026-01-31T22:30:00Z")
         })
     }
 }
