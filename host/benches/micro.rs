@@ -1,6 +1,6 @@
-//! The parts of an announce, one by one: `make microbench`.
+//! Benchmarks the parts of an announce: `make microbench`.
 //!
-//! Policies are called where `target/plugins` has the component `test-nop`.
+//! Policies are measured if `target/plugins` has the component `test-nop`.
 
 mod common;
 
@@ -23,7 +23,7 @@ use rand::{Rng, SeedableRng};
 criterion_group!(benches, parsing, encoding, selection, policies);
 criterion_main!(benches);
 
-/// Peers of an answer.
+/// Peers in an answer.
 const WANT: u32 = 50;
 
 const QUERY: &[u8] = b"info_hash=%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a&peer_id=-KL0001-%00%01%02%03\
@@ -47,7 +47,7 @@ fn parsing(criterion: &mut Criterion) {
     });
 }
 
-/// A UDP announce of 98 bytes.
+/// Makes a UDP announce of 98 bytes.
 fn packet() -> Vec<u8> {
     let mut packet = vec![0; 98];
     packet[11] = 1; // announce
@@ -84,7 +84,7 @@ fn encoding(criterion: &mut Criterion) {
     });
 }
 
-/// Announces of peers that the swarm knows.
+/// Measures announces of peers that the swarm knows.
 fn selection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("select");
     for size in [100, 10_000, 1_000_000] {
@@ -117,7 +117,8 @@ fn selection(criterion: &mut Criterion) {
     }
 }
 
-/// A policy that does nothing, asks the host for a number, or has its verdict remembered.
+/// Measures a policy that does nothing, one that asks the host for a number, and one with a
+/// remembered verdict.
 fn policies(criterion: &mut Criterion) {
     let Some(component) = component("test-nop") else { return };
     for (name, config) in [

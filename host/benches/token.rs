@@ -1,8 +1,8 @@
-//! What a token costs an announce in a loop of its own: judged natively, by the policy `jwt` at
-//! first sight, and remembered. `make bench` ends with it.
+//! Measures what a token adds to an announce: checked natively, by the policy `jwt` when it is new,
+//! and remembered. `make bench` ends with it.
 //!
-//! Each measures the same announce, from its query to the verdict, in turns of some milliseconds, so
-//! that a machine that is slow for a while is so for all.
+//! Each measures the same announce, from its query to the verdict, in turns of some milliseconds,
+//! so that a slow phase of the machine affects all of them.
 
 mod common;
 
@@ -19,10 +19,10 @@ use karuta_load::signed::Signed;
 
 const TURNS: usize = 400;
 const TURN: Duration = Duration::from_millis(8);
-/// Announces between two looks at the clock.
+/// Announces between two readings of the clock.
 const BATCH: u32 = 32;
 
-/// The letter `a`, of which the torrent's info-hash is made.
+/// The letter `a`, which fills the torrent's info-hash.
 const TORRENT: &str = "61";
 const REST: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=-KL0001-%00%01%02%03%04%05%06%07%08%09%0a%0b\
     &port=6881&uploaded=0&downloaded=0&left=1073741824&compact=1&numwant=50";
@@ -58,7 +58,7 @@ fn main() {
     for turn in 0..=TURNS {
         let without = nothing.turn();
         let with = others.each_mut().map(|(_, asked)| asked.turn());
-        // The first is for the caches.
+        // The first turn fills the caches.
         if turn > 0 {
             plain.push(without);
             added.iter_mut().zip(with).for_each(|(added, with)| added.push(with - without));
@@ -80,7 +80,7 @@ fn main() {
     );
 }
 
-/// One announce, again and again.
+/// One announce that is repeated.
 struct Asked {
     uri: Uri,
     exchange: Box<Exchange>,
@@ -93,7 +93,7 @@ impl Asked {
         Self { uri: uri.clone(), exchange: Box::default(), chain, judge }
     }
 
-    /// Microseconds an announce.
+    /// Returns microseconds per announce.
     fn turn(&mut self) -> f64 {
         let (mut announces, start) = (0, Instant::now());
         loop {

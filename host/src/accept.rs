@@ -1,4 +1,4 @@
-//! Accepting connections: as many as there may be, and on through errors that repeat.
+//! Accepts connections up to a limit, and survives repeated errors.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,26 +9,26 @@ use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A socket that connections come to.
+/// A listening socket.
 pub struct Acceptor {
     socket: TcpListener,
-    /// One permit a connection, shared with the other workers.
+    /// One permit per connection, shared with the other workers.
     room: Arc<Semaphore>,
     transport: &'static str,
     full: Spell,
     failing: Spell,
 }
 
-/// The room that a connection takes until this is dropped.
+/// A connection's permit, returned on drop.
 pub type Place = Option<OwnedSemaphorePermit>;
 
-/// Something that keeps happening, to be said once and not each time.
+/// A repeated event that is logged once instead of each time.
 #[derive(Default)]
 pub struct Spell(Option<Instant>);
 
-/// A pause where the next attempt would fail as well.
+/// The pause before an attempt that would probably fail too.
 const BREATHER: Duration = Duration::from_millis(50);
-/// What has not happened for so long is over.
+/// An event that has not happened for this long is over.
 const QUIET: Duration = Duration::from_secs(10);
 
 impl Acceptor {
@@ -36,8 +36,8 @@ impl Acceptor {
         Self { socket, room, transport, full: Spell::default(), failing: Spell::default() }
     }
 
-    /// Waits for a connection, and for room for it. While there is none, one connection is accepted
-    /// and waits here; the others wait in the kernel.
+    /// Waits for a connection and a permit for it. While there is no permit, one accepted
+    /// connection waits here; the others wait in the kernel.
     pub async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
         loop {
             match self.socket.accept().await {
@@ -48,7 +48,7 @@ impl Acceptor {
                     return (stream, from, self.place().await);
                 }
                 Err(error) => {
-                    let text = "accepting connections fails; they wait";
+                    let text = "cannot accept connections; they wait";
                     self.failing.met(&error, self.transport, text).await;
                 }
             }
@@ -58,12 +58,12 @@ impl Acceptor {
     async fn place(&mut self) -> Place {
         if let Ok(place) = self.room.clone().try_acquire_owned() {
             if self.full.is_over() {
-                tracing::info!(transport = self.transport, "there is room for connections again");
+                tracing::info!(transport = self.transport, "connections are below the limit again");
             }
             return Some(place);
         }
         if self.full.goes_on() {
-            let text = "as many connections are open as may be; others wait until one closes";
+            let text = "connection limit reached; new connections wait until one closes";
             tracing::warn!(transport = self.transport, "{text}");
         }
         self.room.clone().acquire_owned().await.ok()
@@ -71,21 +71,21 @@ impl Acceptor {
 }
 
 impl Spell {
-    /// Notes that it has happened. `true`: it has just begun.
+    /// Records the event; returns whether it has just begun.
     fn goes_on(&mut self) -> bool {
         self.0.replace(Instant::now()).is_none()
     }
 
-    /// Notes that it has not happened. `true`: by that it is over.
+    /// Records its absence; returns whether that ends it.
     pub fn is_over(&mut self) -> bool {
         self.0.take_if(|last| last.elapsed() >= QUIET).is_some()
     }
 
-    /// Says that something fails, where it has just begun to, and pauses. An error that is one peer's
-    /// needs no pause: the next attempt is about another.
+    /// Logs an error if it has just begun, and pauses. An error of one peer needs no pause, because
+    /// the next attempt concerns another.
     pub async fn met(&mut self, error: &io::Error, transport: &str, text: &str) {
         if is_of_one_peer(error) {
-            tracing::debug!(%error, transport, "a peer is out of reach");
+            tracing::debug!(%error, transport, "cannot reach peer");
             return;
         }
         if self.goes_on() {
@@ -95,8 +95,8 @@ impl Spell {
     }
 }
 
-/// Whether an error of a socket that listens is about one peer, which has gone or cannot be reached
-/// (accept(2)), and not about this machine.
+/// Returns whether an error of accept(2) concerns only one peer, which is gone or unreachable, and
+/// not this machine.
 fn is_of_one_peer(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw),

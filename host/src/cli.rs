@@ -29,16 +29,16 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT.
     Run(ConfigArg),
-    /// Say whether `run` would accept the configuration; loads every plugin, listens nowhere.
+    /// Check that `run` would accept the configuration. Loads every plugin, but does not listen.
     Check(ConfigArg),
-    /// Have the running daemon read its configuration and its plugins again.
+    /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
-    /// Show what each policy of the running daemon would say to an announce or scrape. Nothing is
-    /// entered anywhere.
+    /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
+    /// on swarms.
     Explain {
-        /// As a client would ask it; that of UDP with the parameters of HTTP.
+        /// The URL that a client would request. For UDP, with the parameters of HTTP.
         url: String,
-        /// Who asks; this machine where it is not given.
+        /// The client's address; by default this machine.
         #[arg(long, value_name = "ADDRESS")]
         from: Option<IpAddr>,
         /// A header of the request, `NAME: VALUE`; may be given several times.
@@ -50,18 +50,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make and check tokens for the policy `jwt`.
+    /// Create and verify tokens for the policy `jwt`.
     Jwt {
         #[command(subcommand)]
         command: jwt::Command,
     },
-    /// Make, build, test and measure policies.
+    /// Create, build, test and measure policies.
     #[command(subcommand)]
     Plugin(author::Command),
-    /// Compile one component, as another process of this program has asked.
+    /// Compile one component for another process of this program.
     #[command(hide = true, name = CompileJob::COMMAND)]
     Compile(CompileJob),
-    /// Show what the running daemon serves with.
+    /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
         remote: Remote,
@@ -73,23 +73,23 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ConfigArg {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long, short, default_value = "config.yaml", value_name = "FILE")]
     config: PathBuf,
 }
 
-/// The exit code for a wrong configuration (`EX_CONFIG` of sysexits.h).
+/// The exit code for an invalid configuration (`EX_CONFIG` of sysexits.h).
 const WRONG_CONFIGURATION: u8 = 78;
-/// How long whoever reads the log may take over its last lines.
+/// How long the reader of the log may take over its last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Does what the command line says. Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong
+/// Runs the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 78 invalid
 /// configuration.
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
     process::outlive_large_files();
     if !matches!(command, Command::Run(_)) {
-        // Whoever reads what is printed may have enough of it early.
+        // The reader of our output may close it early.
         sigpipe::reset();
     }
     let done = match command {
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
             eprintln!("{}", Escaped(error));
             ExitCode::from(WRONG_CONFIGURATION)
         }
-        // Nobody may be there to read it.
+        // There may be no reader.
         Err(Error::Hurried) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("karuta: {}", Escaped(error));
@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// This very program, even where another has been put in the place of its file.
+/// Returns this program, even if its file has been replaced.
 fn compiler() -> Compiler {
     Compiler::Child("/proc/self/exe".into())
 }
@@ -150,7 +150,7 @@ fn done_there(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Why something was not done, and the exit code for it.
+/// Why a command failed, and its exit code.
 struct Failure {
     text: String,
     code: u8,
@@ -191,14 +191,14 @@ fn question(url: String, from: Option<IpAddr>, headers: &[String]) -> Result<Que
     };
     let headers = headers.iter().map(|header| {
         split(header).ok_or_else(|| Failure {
-            text: format!("karuta: `{header}` is no header, expected NAME: VALUE"),
+            text: format!("karuta: `{header}` is not a header, expected NAME: VALUE"),
             code: 2,
         })
     });
     Ok(Question { url, from, headers: headers.collect::<Result<_, _>>()? })
 }
 
-/// A value of an answer, to be shown: policies and clients have a say in it.
+/// Formats a value of an answer, which policies and clients can influence.
 fn text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => Escaped(text).to_string(),

@@ -1,4 +1,4 @@
-//! Requests to other people's HTTP servers, on threads that may wait.
+//! Outgoing HTTP requests, on blocking threads.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,25 +13,25 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, AsSendBody, Body, Error};
 use url::{Origin, Url};
 
-/// Redirects that are followed.
+/// The most redirects that are followed.
 const REDIRECTS: usize = 3;
-/// Bytes that the head of an answer may have.
+/// The maximum size of the head of an answer in bytes.
 const HEAD: usize = 64 * 1024;
 
-/// Says whether somebody may be asked: before anything is sent, and again for each redirect.
+/// Decides which servers may be contacted: before anything is sent, and again for each redirect.
 pub trait Admit: Send + Sync + 'static {
     /// # Errors
     ///
-    /// Why this URL is not asked.
+    /// Why this URL is not requested.
     fn url(&self, url: &Url) -> Result<(), String>;
 
     /// # Errors
     ///
-    /// Why nobody connects to this address, which `host` stands for.
+    /// Why there is no connection to this address of `host`.
     fn address(&self, host: &str, address: IpAddr) -> Result<(), String>;
 }
 
-/// Sends requests, each over a connection of its own.
+/// Sends requests, each over its own connection.
 pub struct Client {
     agent: Agent,
     admit: Arc<dyn Admit>,
@@ -43,13 +43,13 @@ pub struct Request<'a> {
     pub url: &'a Url,
     pub headers: HeaderMap,
     pub body: &'a [u8],
-    /// For the whole of it, redirects and the body of the answer too.
+    /// For the whole request, including redirects and the body of the answer.
     pub timeout: Duration,
-    /// Bytes that the body of the answer may have.
+    /// The maximum size of the answer's body in bytes.
     pub max_size: u64,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -81,13 +81,13 @@ impl Client {
         Self { agent: Agent::with_parts(config, DefaultConnector::new(), resolver), admit }
     }
 
-    /// Sends a request and waits for the whole answer. A redirect of a GET or HEAD is followed, never
-    /// from https to http, and to another origin without the headers of the request; that of
-    /// another method is the answer.
+    /// Sends a request and waits for the whole answer. Follows redirects of a GET or HEAD, never
+    /// from https to http, and without the request's headers to another origin. With other methods,
+    /// the redirect is the answer.
     ///
     /// # Errors
     ///
-    /// Why there is no answer. Nothing of the headers, the query or a password is in it.
+    /// Why there is no answer. It contains no headers, query or password.
     pub fn fetch(&self, request: Request) -> Result<Answer, String> {
         let Request { method, url, mut headers, body, timeout, max_size } = request;
         let end = Instant::now() + timeout;
@@ -110,9 +110,10 @@ impl Client {
                 return Ok(Answer { status: head.status, headers: head.headers, body });
             }
             let next = next.and_then(|next| next.to_str().ok()).and_then(|to| url.join(to).ok());
-            let next = next.ok_or_else(|| format!("{} redirects to nowhere", Shown(&url)))?;
+            let next =
+                next.ok_or_else(|| format!("{} redirects to an invalid location", Shown(&url)))?;
             if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(format!("{} redirects to {}, without TLS", Shown(&url), Shown(&next)));
+                return Err(format!("{} redirects to {} without TLS", Shown(&url), Shown(&next)));
             }
             if !same(url.origin(), next.origin()) {
                 headers.clear();
@@ -139,7 +140,7 @@ impl Client {
     }
 }
 
-/// Looks up names as usual, and keeps to the addresses that may be asked.
+/// Resolves names as usual, and uses only the admitted addresses.
 struct Guarded {
     inner: DefaultResolver,
     admit: Arc<dyn Admit>,
@@ -179,7 +180,7 @@ impl Resolver for Guarded {
 #[error("{0}")]
 struct Refused(String);
 
-/// A URL without what may be secret in it.
+/// Formats a URL without parts that may be secret.
 pub struct Shown<'a>(pub &'a Url);
 
 impl fmt::Display for Shown<'_> {
@@ -193,7 +194,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// In words for an operator, who knows the limits by these names.
+/// Explains an error to operators, with the limits that they configured.
 fn explain(error: &Error, url: &Url, timeout: Duration, max_size: u64) -> String {
     let url = Shown(url);
     match error {
@@ -201,7 +202,7 @@ fn explain(error: &Error, url: &Url, timeout: Duration, max_size: u64) -> String
         Error::BodyExceedsLimit(_) => format!("{url}: more than {max_size} bytes"),
         Error::HostNotFound => format!("{url}: no such host"),
         Error::Other(refusal) => format!("{url}: {refusal}"),
-        // What a reader of the body meets comes wrapped.
+        // Errors while reading the body are wrapped.
         Error::Io(io) => match io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(inner) => explain(inner, url.0, timeout, max_size),
             None => format!("{url}: {io}"),

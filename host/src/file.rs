@@ -1,4 +1,4 @@
-//! Regular files, opened without waiting and read whole within a bound.
+//! Regular files, opened without blocking and read whole up to a limit.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// Why a file was not read, in words for the operator.
+/// Why a file was not read, as a message for operators.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
     #[error("no such file: `{0}`")]
@@ -18,7 +18,8 @@ pub enum Unread {
     Unusable(String),
 }
 
-/// Opens a file, which is not a folder, a pipe or a device: those are read without end, or by nobody.
+/// Opens a regular file. Folders, pipes and devices are refused, because reading them may block or
+/// never end.
 pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
     let shown = path.display();
     let unread = |error: io::Error| match error.kind() {
@@ -29,9 +30,9 @@ pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
         true => Ok(metadata),
         false => Err(Unread::Unusable(format!("not a file: `{shown}`"))),
     };
-    // Some devices act when they are opened.
+    // Opening some devices has side effects.
     std::fs::metadata(path).map_err(unread).and_then(regular)?;
-    // A pipe may have taken the file's place since.
+    // A pipe may have replaced the file since.
     let flags = OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread).and_then(regular)?;
@@ -46,7 +47,7 @@ pub fn read(path: &Path, max_size: u64) -> Result<Vec<u8>, Unread> {
         .ok_or(Unread::TooLong(max_size))
 }
 
-/// Reads what an open file holds; `None` where that is more than `max_size` bytes.
+/// Reads an open file; returns `None` if it has more than `max_size` bytes.
 pub fn read_from(
     mut file: &File,
     metadata: &Metadata,

@@ -1,5 +1,4 @@
-//! What the targets of `host/fuzz` call besides the public API: parsers that nobody else needs
-//! from outside of this crate.
+//! Parsers for the targets of `host/fuzz` that are not part of the public API.
 
 use std::net::IpAddr;
 
@@ -26,11 +25,11 @@ pub fn jwk(json: &str) -> Result<(), String> {
     crate::jwk::Key::from_jwk(json).map(drop)
 }
 
-/// Looks at a plugin's file as far as that goes before anything is compiled.
+/// Checks a plugin's file up to where it would be compiled.
 ///
 /// # Errors
 ///
-/// It is of no use as a plugin.
+/// It cannot be a plugin.
 pub fn component(bytes: &[u8]) -> Result<(), crate::policy::Refusal> {
     crate::policy::look(bytes).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Public keys as JWKs (RFC 7517), and signatures as JWS has them (RFC 7515).
+//! Public keys as JWKs (RFC 7517), and signatures in the form of JWS (RFC 7515).
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -10,12 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-/// Bytes of a JWK; one with a long chain of certificates has some thousands.
+/// The maximum size of a JWK in bytes; one with a long chain of certificates has several thousand.
 const MAX_JWK: usize = 64 * 1024;
-/// Bits of an RSA modulus.
+/// The size of an RSA modulus in bits.
 const MIN_MODULUS: usize = 2048;
 const MAX_MODULUS: usize = 8192;
-/// Bytes of an RSA exponent; large ones only cost time.
+/// The maximum size of an RSA exponent in bytes; larger ones only cost time.
 const MAX_EXPONENT: usize = 4;
 
 /// RFC 7518, section 3.1.
@@ -28,13 +28,13 @@ const RSA: [(&str, &RsaParameters); 6] = [
     ("PS512", &RSA_PSS_2048_8192_SHA512),
 ];
 
-/// A public key that signatures are verified with.
+/// A public key that verifies signatures.
 pub struct Key {
-    /// The algorithms of the key. A key that names none has all of its type.
+    /// The algorithms of the key. A key that does not specify one has all of its type.
     verifiers: Vec<(&'static str, ParsedPublicKey)>,
 }
 
-/// The members that say what a key is (RFC 7517 section 4, RFC 7518 section 6, RFC 8037).
+/// The members that define a key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -51,17 +51,17 @@ struct Jwk {
 }
 
 impl Key {
-    /// Reads a JWK. The error says what is wrong with it.
+    /// Parses a JWK. The error says what is wrong with it.
     pub fn from_jwk(json: &str) -> Result<Self, String> {
         if json.len() > MAX_JWK {
             return Err(format!("the key has more than {MAX_JWK} bytes"));
         }
-        let jwk: Jwk = serde_json::from_str(json).map_err(|error| format!("no JWK: {error}"))?;
+        let jwk: Jwk = serde_json::from_str(json).map_err(|error| format!("not a JWK: {error}"))?;
         if let Some(purpose) = jwk.purpose.as_deref().filter(|purpose| *purpose != "sig") {
             return Err(format!("use: `{purpose}`, expected `sig`"));
         }
         if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
-            return Err("key_ops: `verify` is not among them".to_owned());
+            return Err("key_ops: expected `verify` in the list".to_owned());
         }
         if jwk.d.is_some() {
             return Err("d: this is a private key, expected a public one".to_owned());
@@ -82,8 +82,8 @@ impl Key {
         Ok(Self { verifiers })
     }
 
-    /// Whether a signature of a message is right. `false` where the algorithm, by its name in JWS,
-    /// is not the key's.
+    /// Returns whether a signature of a message is valid. `false` if the key does not have the
+    /// algorithm, which is named as in JWS.
     pub fn verify(&self, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
         let verifier = self.verifiers.iter().find(|(name, _)| *name == algorithm);
         verifier.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
@@ -101,16 +101,16 @@ impl Jwk {
         }
         let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
         if !odd(n) {
-            return Err("n: an even number, which is no modulus of RSA".to_owned());
+            return Err("n: an even number, which cannot be an RSA modulus".to_owned());
         }
-        // With 1 everybody could sign.
+        // With 1, anyone could sign.
         if !odd(e) || e == [1] || e.len() > MAX_EXPONENT {
             return Err(format!("e: expected an odd number from 3, of up to {MAX_EXPONENT} bytes"));
         }
         let key = RsaPublicKeyComponents { n, e };
         let parse = |(name, parameters): (&'static str, &'static RsaParameters)| {
             let parsed = key.to_parsed_public_key(parameters);
-            Ok((name, parsed.map_err(|_| "n, e: not a modulus and an exponent of RSA")?))
+            Ok((name, parsed.map_err(|_| "n, e: not an RSA modulus and exponent")?))
         };
         RSA.into_iter().map(parse).collect()
     }
@@ -126,7 +126,7 @@ impl Jwk {
         let y = coordinate("y", self.y.as_ref(), length)?;
         let point = [&[4], &x[..], &y[..]].concat();
         let key = ParsedPublicKey::new(algorithm, point);
-        Ok(vec![(name, key.map_err(|_| "x, y: not a point of the curve")?)])
+        Ok(vec![(name, key.map_err(|_| "x, y: not a point on the curve")?)])
     }
 
     fn okp(&self) -> Result<Vec<(&'static str, ParsedPublicKey)>, String> {
@@ -135,7 +135,7 @@ impl Jwk {
         }
         let x = coordinate("x", self.x.as_ref(), 32)?;
         let key = ParsedPublicKey::new(&ED25519, x);
-        Ok(vec![("EdDSA", key.map_err(|_| "x: not a point of the curve")?)])
+        Ok(vec![("EdDSA", key.map_err(|_| "x: not a point on the curve")?)])
     }
 }
 
@@ -160,7 +160,7 @@ fn coordinate(member: &str, value: Option<&String>, length: usize) -> Result<Vec
     Ok(bytes)
 }
 
-/// Some writers put a zero before a number that begins with a one bit.
+/// Removes the zero that some writers put before a number that begins with a one bit.
 fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
@@ -180,7 +180,7 @@ mod tests {
         signature: Vec<u8>,
     }
 
-    /// Signatures of the RFCs, and of other software for the algorithms that they leave out.
+    /// Signatures from the RFCs, and from other software for the algorithms that they do not cover.
     fn vectors() -> Vec<Vector> {
         let all: Vec<Value> = serde_json::from_str(include_str!("jwk.json")).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -267,7 +267,7 @@ mod tests {
         key["x5c"] = json!(["MIIB"]);
         key["key_ops"] = json!(["sign", "verify"]);
         assert!(load(&key).unwrap().verify("ES256", &input, &signature));
-        // As some writers have it.
+        // In the form that some writers use.
         let Vector { mut key, input, signature, .. } = named("RFC 7515, A.2");
         let n = URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap()).unwrap();
         key["n"] = URL_SAFE_NO_PAD.encode([&[0], &n[..]].concat()).into();
@@ -294,10 +294,10 @@ mod tests {
         let even = URL_SAFE_NO_PAD.encode(even);
         let bytes = |length: usize| URL_SAFE_NO_PAD.encode(vec![0xff; length]).into();
         let cases = [
-            (json!({}), "no JWK: missing field `kty` at line 1 column 2"),
+            (json!({}), "not a JWK: missing field `kty` at line 1 column 2"),
             (json!({ "kty": "oct", "k": "AAAA" }), "kty: `oct`, expected `RSA`, `EC` or `OKP`"),
             (with(&rsa, "use", "enc".into()), "use: `enc`, expected `sig`"),
-            (with(&rsa, "key_ops", json!(["encrypt"])), "key_ops: `verify` is not among them"),
+            (with(&rsa, "key_ops", json!(["encrypt"])), "key_ops: expected `verify` in the list"),
             (
                 with(&rsa, "alg", "ES256".into()),
                 "alg: `ES256`, expected one of RS256, RS384, RS512, PS256, PS384, PS512 for this \
@@ -316,12 +316,12 @@ mod tests {
             (with(&rsa, "e", "AQ".into()), "e: expected an odd number from 3, of up to 4 bytes"),
             (with(&rsa, "e", "Ag".into()), "e: expected an odd number from 3, of up to 4 bytes"),
             (with(&rsa, "e", bytes(5)), "e: expected an odd number from 3, of up to 4 bytes"),
-            (with(&rsa, "n", even.into()), "n: an even number, which is no modulus of RSA"),
+            (with(&rsa, "n", even.into()), "n: an even number, which cannot be an RSA modulus"),
             (without(&ec, "crv"), "crv: missing, expected `P-256` or `P-384`"),
             (with(&ec, "crv", "P-521".into()), "crv: `P-521`, expected `P-256` or `P-384`"),
             (with(&ec, "crv", "P-384".into()), "x: 32 bytes, expected 48"),
-            (with(&ec, "y", ec["x"].clone()), "x, y: not a point of the curve"),
-            (with(&ec, "x", bytes(32)), "x, y: not a point of the curve"),
+            (with(&ec, "y", ec["x"].clone()), "x, y: not a point on the curve"),
+            (with(&ec, "x", bytes(32)), "x, y: not a point on the curve"),
             (with(&okp, "crv", "Ed448".into()), "crv: `Ed448`, expected `Ed25519`"),
             (with(&okp, "x", bytes(31)), "x: 31 bytes, expected 32"),
             (with(&rsa, "x5c", "x".repeat(MAX_JWK).into()), "the key has more than 65536 bytes"),

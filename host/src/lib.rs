@@ -1,6 +1,6 @@
 //! Karuta: a BitTorrent tracker whose policies are WebAssembly components.
 //!
-//! `docs/architecture.md` shows the rooms of this crate and the road of a request through them.
+//! `docs/architecture.md` shows the rooms of this crate and the path of a request through them.
 
 mod accept;
 pub mod admin;

@@ -9,23 +9,23 @@ use siphasher::sip::SipHasher13;
 
 use crate::config::RateLimits;
 
-/// How many requests the addresses of one prefix may make a second, and at once.
+/// Limits the requests of each address prefix, per second and at once.
 ///
-/// The table holds the most recent prefixes and forgets the one that has been quiet for longest.
-/// A forgotten prefix starts with a full bucket.
+/// The table holds the most recent prefixes and evicts the one that has been quiet for longest. An
+/// evicted prefix starts again with a full bucket.
 pub struct Limiter {
     ipv4_prefix: u8,
     ipv6_prefix: u8,
-    /// Microseconds that one request uses up.
+    /// The cost of one request in microseconds.
     cost: u64,
-    /// Microseconds that a full bucket holds.
+    /// The capacity of a bucket in microseconds.
     burst: u64,
     start: Instant,
     key: (u64, u64),
     sets: Box<[Mutex<[Bucket; WAYS]>]>,
 }
 
-/// A bucket as the generic cell rate algorithm has it: when it will be full again.
+/// A bucket of the generic cell rate algorithm: when it will be full again.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
     prefix: u64,
@@ -37,7 +37,7 @@ const SETS: usize = 4096;
 const WAYS: usize = 8;
 
 impl Limiter {
-    /// `None` where the limits' rate is 0. A burst of 0 is as many as the rate.
+    /// Returns `None` if the rate is 0. A burst of 0 means the rate.
     pub fn new(limits: &RateLimits) -> Option<Self> {
         let rate = limits.per_second.min(1_000_000);
         let cost = 1_000_000_u64.checked_div(rate.into())?;
@@ -53,7 +53,7 @@ impl Limiter {
         })
     }
 
-    /// Takes a token of the address's prefix; `false` where there is none left.
+    /// Takes a token from the bucket of the address's prefix; returns `false` if there is none.
     pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
         let prefix = self.prefix(address);
         let now = now.saturating_duration_since(self.start).as_micros() as u64;
@@ -72,7 +72,7 @@ impl Limiter {
         true
     }
 
-    /// A keyed hash of the prefix, so that nobody can choose whom to collide with.
+    /// Returns a keyed hash of the prefix, so that clients cannot choose collisions.
     fn prefix(&self, address: IpAddr) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
         match address {
@@ -86,7 +86,7 @@ impl Limiter {
     }
 }
 
-/// The upper `prefix` of `width` bits.
+/// Returns a mask of the upper `prefix` of `width` bits.
 fn mask(width: u32, prefix: u8) -> u128 {
     let rest = width.saturating_sub(u32::from(prefix));
     u128::MAX.checked_shl(rest).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Text from outside: decoded in one place, the values that are written the same everywhere, and how
-//! a text is shown without letting it write lines of its own.
+//! Text from outside: decoding, values that are written the same everywhere, and showing a text
+//! without letting it write lines of its own.
 
 use std::fmt;
 use std::iter;
@@ -7,13 +7,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Bytes that are no text.
+/// Why bytes are not text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotText {
     /// They begin with the mark of another encoding.
     #[error("{0}, expected UTF-8")]
     Encoding(&'static str),
-    /// The line counts from 1.
+    /// The line, counted from 1.
     #[error("line {0}: not UTF-8")]
     Line(usize),
 }
@@ -22,7 +22,7 @@ pub enum NotText {
 ///
 /// # Errors
 ///
-/// Which encoding it is where that shows, else the first line that is not UTF-8.
+/// The encoding if it can be recognised, otherwise the first line that is not UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     // The marks of UTF-32 begin with those of UTF-16.
     const MARKS: [(&[u8], &str); 5] = [
@@ -43,7 +43,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     })
 }
 
-/// The lines of a text, which end with LF, CRLF or CR.
+/// Iterates over the lines of a text, which end with LF, CRLF or CR.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {
@@ -51,15 +51,15 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
             return None;
         }
         let end = memchr::memchr2(b'\n', b'\r', rest.as_bytes()).unwrap_or(rest.len());
-        let (line, behind) = rest.split_at(end);
-        let behind = behind.strip_prefix("\r\n").or_else(|| behind.get(1..));
-        rest = behind.unwrap_or_default();
+        let (line, after) = rest.split_at(end);
+        let after = after.strip_prefix("\r\n").or_else(|| after.get(1..));
+        rest = after.unwrap_or_default();
         Some(line)
     })
 }
 
-/// Reads an address or a range such as `192.0.2.0/24`. IPv4 that is written as IPv6 is IPv4, and bits
-/// behind the prefix mean nothing.
+/// Parses an address or a range such as `192.0.2.0/24`. IPv4 written as IPv6 becomes IPv4, and bits
+/// after the prefix are ignored.
 pub fn network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
     let ipv4 = match network {
@@ -73,14 +73,14 @@ pub fn network(text: &str) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// Whether all of a text shows: it has no control characters, no marks that turn the direction of
-/// writing, and nothing of no width.
+/// Returns whether all of a text is visible: it has no control characters, no marks that change the
+/// direction of writing, and no zero-width characters.
 pub fn is_visible(text: &str) -> bool {
     !text.contains(is_unsafe)
 }
 
-/// Shows a text on one line: line breaks, control sequences of terminals and marks that turn the
-/// direction of writing or have no width are escaped.
+/// Shows a text on one line: escapes line breaks, terminal control sequences, and marks that change
+/// the direction of writing or have no width.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<T>(pub T);
 
@@ -91,7 +91,7 @@ impl<T: fmt::Display> fmt::Display for Escaped<T> {
     }
 }
 
-/// Writes on as [`Escaped`] whatever it is given.
+/// Passes on what is written, escaped as by [`Escaped`].
 pub struct Escaping<W>(pub W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
@@ -104,10 +104,10 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
     }
 }
 
-/// Bytes that a text of somebody else's may have, what says that it was cut included.
+/// The most bytes of a text from outside, including the note that it was cut.
 const LONGEST: usize = 4096;
 
-/// Cuts a text that is too long for a log or a terminal, and has it say so.
+/// Cuts a text that is too long for a log or a terminal, and notes that.
 pub fn cut(mut text: String) -> String {
     if text.len() > LONGEST {
         let note = format!("… ({} bytes)", text.len());
@@ -209,7 +209,7 @@ mod tests {
             prop_assert!(is_visible(&Escaped(&text).to_string()));
         }
 
-        /// A mapped range holds the same IPv4 addresses as the range that it maps.
+        /// A mapped range contains the same IPv4 addresses as the range that it maps.
         #[test]
         fn a_mapped_range_is_that_of_ipv4(address: std::net::Ipv4Addr, prefix in 0u8..=32) {
             let mapped = format!("{}/{}", address.to_ipv6_mapped(), prefix + 96);

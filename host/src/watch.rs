@@ -1,5 +1,5 @@
-//! Files that are followed: replaced by rename or written in place, either is seen within two
-//! seconds.
+//! Watches files: a change is seen within two seconds, whether the file is replaced by rename or
+//! written in place.
 
 use std::fs::Metadata;
 use std::io;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::file;
 
-/// How often to look.
+/// How often to check.
 pub const POLL: Duration = Duration::from_millis(250);
-/// A file that has changed is read once it has stood still for so long, so that nobody reads one
-/// that is half written.
+/// A changed file is read once it has been stable for this long, so that it is not read
+/// half-written.
 const STILL: Duration = Duration::from_millis(500);
 
-/// What changes with a file's content. The default is that of no file.
+/// What changes with a file's content. The default is that of a missing file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stamp {
     file: (u64, u64),
@@ -34,7 +34,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// In words for the operator.
+    /// Returns a message for operators.
     pub fn reason(&self, path: &Path) -> String {
         match self {
             Self::Gone => format!("no such file: `{}`", path.display()),
@@ -55,7 +55,7 @@ impl Stamp {
     }
 }
 
-/// Reads a whole file of at most `max_size` bytes, which nobody is writing.
+/// Reads a whole file of at most `max_size` bytes that is not being written.
 pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
     let unread = |unread: file::Unread| match unread {
         file::Unread::Absent(_) => Unread::Gone,
@@ -72,20 +72,20 @@ pub fn read(path: &Path, max_size: u64) -> Result<(Stamp, Vec<u8>), Unread> {
     }
 }
 
-/// A file that is looked at every [`POLL`].
+/// A file that is checked every [`POLL`].
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
-    /// As it was when it was last read, for good or ill.
+    /// Its state when it was last read, successfully or not.
     known: Option<Stamp>,
-    /// As it is since it has changed, and from when on.
+    /// Its state since it has changed, and from when on.
     moving: Option<(Stamp, Instant)>,
-    /// Why it could not be looked at the last time.
+    /// Why it could not be checked last time.
     hidden: Option<io::ErrorKind>,
 }
 
 impl Watch {
-    /// Watches a file for changes from what is `known` of it.
+    /// Watches a file for changes relative to what is `known` of it.
     pub fn new(path: PathBuf, known: Option<Stamp>) -> Self {
         Self { path, known, moving: None, hidden: None }
     }
@@ -94,11 +94,11 @@ impl Watch {
         &self.path
     }
 
-    /// How the file is now, where it has changed and stands still.
+    /// Returns the state of the file if it has changed and is now stable.
     ///
     /// # Errors
     ///
-    /// Why nobody can say, once a reason: not that there is no file.
+    /// Why it cannot be checked, once per reason; a missing file is not an error.
     pub fn look(&mut self) -> Result<Option<Stamp>, String> {
         let found = match std::fs::metadata(&self.path) {
             Ok(metadata) => {
@@ -120,17 +120,17 @@ impl Watch {
         Ok(self.is_due(found, Instant::now()).then_some(found).flatten())
     }
 
-    /// It has been dealt with as it was then.
+    /// Records that this state of the file has been handled.
     pub fn settle(&mut self, known: Stamp) {
         self.known = Some(known);
     }
 
-    /// It could not be read after all; whatever comes next is a change.
+    /// Records that it could not be read after all; any state is then a change.
     pub fn forget(&mut self) {
         self.moving = None;
     }
 
-    /// Whether a file that is now as `found` is to be read.
+    /// Returns whether a file that is now as `found` should be read.
     fn is_due(&mut self, found: Option<Stamp>, now: Instant) -> bool {
         let Some(found) = found.filter(|found| Some(*found) != self.known) else {
             self.moving = None;

@@ -35,17 +35,17 @@ const WRONG: [(&str, &str); 17] = [
     ),
     (
         "http: [{}]\npolicies:\n  - { name: a, plugin: config.yaml }\n  - { name: a, plugin: config.yaml }\n",
-        "config.yaml:4:13: policies[1].name: `a` is the name of policies[0] already, expected another",
+        "config.yaml:4:13: policies[1].name: `a` is already the name of policies[0], expected another",
     ),
     (
         "http: [{}]\nudp: [{ connection_id_secret: { file: nowhere } }]\n",
         "config.yaml:2:31: udp[0].connection_id_secret: no such file: `nowhere`",
     ),
-    ("http: [{}]\nhttp: [{}]\n", "config.yaml:2:1: the key `http` stands here twice"),
+    ("http: [{}]\nhttp: [{}]\n", "config.yaml:2:1: duplicate key `http`"),
     ("http: [{}]\n---\nhttp: [{}]\n", "config.yaml:2:1: a second document, expected only one"),
     (
         "http: [{}]\nadmin: { listen: '0.0.0.0:6880' }\n",
-        "config.yaml:2:18: admin.listen: `0.0.0.0:6880` is no loopback address, expected one, or a token",
+        "config.yaml:2:18: admin.listen: `0.0.0.0:6880` is not a loopback address, expected one, or a token",
     ),
     (
         "http: [{ listen: '[::]:6881' }]\nadmin: { listen: '127.0.0.1:6881' }\n",
@@ -53,7 +53,7 @@ const WRONG: [(&str, &str); 17] = [
     ),
     (
         "http: [{}]\nswarms:\n  snapshot: { path: a, every: 5m }\n",
-        "config.yaml:3:3: swarms.snapshot: not built yet",
+        "config.yaml:3:3: swarms.snapshot: not implemented yet",
     ),
     (
         "http: [{}]\npolicies:\n  - { name: a, plugin: config.yaml, on_error: rejekt }\n",

@@ -124,7 +124,7 @@ fn what_has_arrived_is_heeded_whether_anybody_reads_the_answers_or_not() {
     }
 }
 
-const FULL: &str = "as many connections are open as may be";
+const FULL: &str = "connection limit reached";
 
 #[test]
 fn further_connections_wait_until_one_closes() {
@@ -162,13 +162,13 @@ fn connections_leave_descriptors_to_the_operator() {
     assert!((30..150).contains(&files), "{files} files are open");
     drop(open);
     Announce::of('a').http(daemon.http).expect("there is room again");
-    assert!(!daemon.log().contains("accepting connections fails"), "{}", daemon.log());
+    assert!(!daemon.log().contains("cannot accept connections"), "{}", daemon.log());
 }
 
 #[test]
 fn errors_of_the_system_are_said_once_and_outlasted() {
     let daemon = Daemon::start("tracker: { workers: 1 }");
-    let fails = "accepting connections fails";
+    let fails = "cannot accept connections";
     let said = |transport: &str| {
         let transport = format!("\"transport\":\"{transport}\"");
         let log = daemon.log();

@@ -94,7 +94,7 @@ fn a_file_that_cannot_be_looked_at_is_counted_and_told_once() {
     eventually("the list is there", || approved(&daemon) == "a");
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("approved.txt", &file).unwrap();
-    let told = || daemon.log().matches("data is refused").count();
+    let told = || daemon.log().matches("cannot use new data").count();
     eventually("a loop of links is no list", || metric(&daemon, "errors_total") == 1.0);
     assert_eq!((approved(&daemon), told()), ("a".into(), 1));
     fs::remove_file(&file).unwrap();

@@ -403,7 +403,7 @@ fn the_command_makes_keys_that_nobody_else_can_read() {
     let options = ["--algorithm", "EdDSA", "--kid", "ed", "--jwks", "keys.json"];
     assert_eq!(karuta(&[&["keygen", "b.pem"], &options[..]].concat()), (0, String::new()));
     let (code, said) = karuta(&[&["keygen", "c.pem"], &options[..]].concat());
-    assert_eq!((code, &*said), (1, "karuta: the JWK set has a key `ed` already"));
+    assert_eq!((code, &*said), (1, "karuta: the JWK set already has a key `ed`"));
     assert!(!folder.path().join("c.pem").exists());
     let (code, said) = karuta(&["keygen", "c.pem", "--algorithm", "HS256"]);
     assert_eq!(code, 2);
@@ -425,9 +425,9 @@ fn the_command_says_what_is_wrong_with_a_token() {
         karuta(&[&base[..], more].concat(), folder)
     };
     let all = ["--torrent", "it.torrent", "--issuer", ISSUER, "--audience", AUDIENCE];
-    assert_eq!(verify(&good, &all), (0, "the token is good".into()));
-    assert_eq!(verify(&good, &["--torrent", &hash]), (0, "the token is good".into()));
-    assert_eq!(verify(&good, &[]), (0, "the token is good".into()));
+    assert_eq!(verify(&good, &all), (0, "the token is valid".into()));
+    assert_eq!(verify(&good, &["--torrent", &hash]), (0, "the token is valid".into()));
+    assert_eq!(verify(&good, &[]), (0, "the token is valid".into()));
     let expired = issuer.sign("a", "it.torrent", &["--expires", "1s"]);
     eventually("it expires", || verify(&expired, &["--leeway", "0s"]).0 == 1);
     let stranger = Issuer::with("a", "ES256").sign("a", &hex('a'), &[]);
@@ -445,10 +445,7 @@ fn the_command_says_what_is_wrong_with_a_token() {
     }
     let (code, said) = verify(&good, &["--torrent", &hash[1..]]);
     assert_eq!(code, 2);
-    assert!(
-        said.contains("neither 40 or 64 hexadecimal digits nor a file that can be read"),
-        "{said}"
-    );
+    assert!(said.contains("neither 40 or 64 hexadecimal digits nor a readable file"), "{said}");
     let (code, said) = karuta(&["jwt", "sign", &hex('a'), "--key", "nowhere.pem"], folder);
     assert_eq!(code, 2, "{said}");
 }
@@ -487,5 +484,5 @@ fn a_token_is_for_all_info_hashes_of_a_torrent() {
     std::fs::write(folder.join("page.torrent"), "<html>").unwrap();
     let (code, said) = karuta(&["jwt", "sign", "page.torrent", "--key", "a.pem"], folder);
     assert_eq!(code, 2);
-    assert!(said.contains("the file is no torrent: it is not bencoded"), "{said}");
+    assert!(said.contains("the file is not a torrent: it is not valid bencode"), "{said}");
 }

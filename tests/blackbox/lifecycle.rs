@@ -123,7 +123,8 @@ fn a_state_folder_that_others_can_write_to_is_refused() {
     let output = run(&["run"], folder.path());
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "karuta: state_dir: state: others can write to the folder, expected mode 0700";
+    let expected =
+        "karuta: state_dir: state: the folder is writable by other users, expected mode 0700";
     assert_eq!(said.lines().next_back(), Some(expected), "{said}");
 }
 

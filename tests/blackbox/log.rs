@@ -39,7 +39,7 @@ fn nobody_forges_a_line() {
     eventually("so is what is printed", || daemon.log().contains(r"FORGED line\u{1b}[2J"));
     let text = "x broken\nFORGED line\u{1b}[2J\u{202e} x";
     fs::write(daemon.folder.path().join("list"), text).unwrap();
-    eventually("a reason is shown in one line", || daemon.log().contains("data is refused"));
+    eventually("a reason is shown in one line", || daemon.log().contains("cannot use new data"));
     for line in daemon.log().lines() {
         assert!(line.starts_with("20"), "{line}");
         assert!(!line.contains(['\u{1b}', '\u{202e}']), "{line}");

@@ -68,7 +68,7 @@ fn a_component_is_shown() {
     let checked = fine(&plugin(&["check", "torrent-approval.wasm"], folder.path()));
     let shown = said.replacen(".wasm\n", ".wasm: fine\n", 1);
     let takes = checked.strip_prefix(&shown).expect(&checked);
-    let start = "  takes      3 core instances begin with 1088 KiB of linear memory, ";
+    let start = "  memory     3 core instances begin with 1088 KiB of linear memory, ";
     assert!(takes.starts_with(start), "{takes}");
 }
 
@@ -103,13 +103,16 @@ fn what_is_not_there_is_named() {
     }
     fs::write(folder.path().join("plugin.yaml"), "name: x\nlanguage: c\n").unwrap();
     let (code, said) = wrong(&plugin(&["test"], folder.path()));
-    assert_eq!((code, &*said), (2, "karuta: there is no x.wasm: `karuta plugin build` makes it"));
+    assert_eq!(
+        (code, &*said),
+        (2, "karuta: x.wasm does not exist: `karuta plugin build` makes it")
+    );
     let (code, said) = wrong(&plugin(&["new", "--lang", "rust", "Wrong_Name"], folder.path()));
     assert_eq!(code, 2);
     assert!(said.starts_with("karuta: invalid name `Wrong_Name`"), "{said}");
     fs::create_dir(folder.path().join("taken")).unwrap();
     let (code, said) = wrong(&plugin(&["new", "--lang", "rust", "taken"], folder.path()));
-    assert_eq!((code, &*said), (2, "karuta: taken is there already"));
+    assert_eq!((code, &*said), (2, "karuta: taken already exists"));
     fs::write(folder.path().join("plugin.yaml"), "name: x\nlanguage: rust\nworld: nowhere\n")
         .unwrap();
     let (code, said) = wrong(&plugin(&["build"], folder.path()));
@@ -123,20 +126,20 @@ fn what_is_not_there_is_named() {
 #[test]
 fn a_missing_compiler_is_named_with_how_to_get_it() {
     for (language, expected) in [
-        ("go", "karuta: there is no go: install Go 1.25 or newer from https://go.dev/dl"),
-        ("python", "karuta: there is no componentize-py: `pip install componentize-py==0.25.1`"),
+        ("go", "karuta: go not found: install Go 1.25 or newer from https://go.dev/dl"),
+        ("python", "karuta: componentize-py not found: `pip install componentize-py==0.25.1`"),
         (
             "javascript",
-            "karuta: there is no componentize-qjs: `npm install --global componentize-qjs@0.4.5`",
+            "karuta: componentize-qjs not found: `npm install --global componentize-qjs@0.4.5`",
         ),
         (
             "c",
-            "karuta: there is no compiler for C that knows WASI: install zig, with `pip install \
+            "karuta: no C compiler supports WASI: install zig, with `pip install \
              ziglang` or from https://ziglang.org/download",
         ),
         (
             "rust",
-            "karuta: there is no cargo: install Rust from https://rustup.rs, or your system's packages",
+            "karuta: cargo not found: install Rust from https://rustup.rs, or your system's packages",
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -213,7 +216,7 @@ fn a_change_is_built_tested_and_reloaded() {
     let source = project.join("src/lib.rs");
     let text = fs::read_to_string(&source).unwrap();
     fs::write(&source, text.replace("response::reject(", "response::rejekt(")).unwrap();
-    dev.wait_for("karuta: cargo failed; what is wrong is above");
+    dev.wait_for("karuta: cargo failed; see its output above");
     fs::write(&source, text.replace("port not allowed", "not through this door")).unwrap();
     dev.wait_for("karuta: gate-keeper: 1 of 3 cases failed");
     let port_80 = || Announce::of('a').port(80).http(tracker.http);

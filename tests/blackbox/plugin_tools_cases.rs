@@ -141,7 +141,7 @@ fn files_of_cases_are_strict() {
         ),
         (
             "clock: noon\ncases:\n  - name: x\n    announce: {}\n",
-            "cases.yaml:1:8: clock: invalid time `noon`, expected one of UTC such as \
+            "cases.yaml:1:8: clock: invalid time `noon`, expected a UTC time such as \
              2026-01-31T22:30:00Z",
         ),
         (
@@ -151,7 +151,7 @@ fn files_of_cases_are_strict() {
         ),
         (
             "cases:\n  - name: x\n    scrape: {}\n    calls: [{ scrape: {} }]\n",
-            "cases.yaml:2:5: cases[0]: both a call of its own and `calls`, expected one of them",
+            "cases.yaml:2:5: cases[0]: both its own call and `calls`, expected one of them",
         ),
         (
             "cases:\n  - name: x\n    calls: [{ tick: {}, scrape: {} }]\n",

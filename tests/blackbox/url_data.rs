@@ -162,9 +162,9 @@ fn whatever_a_server_does_wrong_the_last_good_version_stays() {
     eventually("a good one comes again", || approved(&daemon) == "bc");
 }
 
-/// How often the log was told that the data is of no use.
+/// Counts how often the log says that new data cannot be used.
 fn refusals(daemon: &Daemon) -> usize {
-    daemon.log().matches("data is refused").count()
+    daemon.log().matches("cannot use new data").count()
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "a missing grant",
             of("world wrong { include observing-policy; }"),
-            "calls http.fetch, which the configuration must allow; list what it may ask in `allow: { http: [\"https://…\"] }`, and say `--allow http` here".into(),
+            "calls http.fetch, which the configuration must allow; list the URLs in `allow: { http: [\"https://…\"] }`, and pass `--allow http` here".into(),
         ),
     ];
     assert!(cases.len() >= 20);

@@ -1,4 +1,4 @@
-//! Policies in a loop of their own: a chain without a tracker around it.
+//! A chain of policies without a tracker around it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use karuta::policy::{Chain, Compiler, Engine, Estate, Generation, Loader, Tracke
 use karuta::{config, data, metrics};
 use karuta_swarm::{Memory, Options};
 
-/// The file of a component, where it is built.
+/// Returns the path of a component, if it is built.
 pub fn component(name: &str) -> Option<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
     let file = folder.join(format!("{name}.wasm")).display().to_string();
     if !Path::new(&file).exists() {
-        eprintln!("left out: a policy, for {file} is not built");
+        eprintln!("skipping the policy: {file} is not built");
         return None;
     }
     Some(file)
 }
 
-/// A chain of one policy.
+/// Makes a chain of one policy.
 pub fn chain(policy: &str) -> Chain {
     let yaml = format!(
         "udp: [{{ listen: '127.0.0.1:0' }}]\n\

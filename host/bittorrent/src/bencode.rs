@@ -1,9 +1,8 @@
-//! Writing bencode (BEP 3).
+//! A bencode writer (BEP 3).
 
 /// Appends bencode to a buffer.
 ///
-/// It writes what it is told: that keys come sorted and once, and that what begins also ends, is
-/// the caller's part.
+/// The caller ensures that keys are sorted and unique, and that every list and dictionary is ended.
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
@@ -30,7 +29,7 @@ impl<'a> Writer<'a> {
         self.0.push(b'e');
     }
 
-    /// A string of any bytes, a dictionary's key too.
+    /// Writes a string of any bytes. Dictionary keys are strings too.
     pub fn string(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         self.decimal(value.len() as u64);
@@ -39,7 +38,7 @@ impl<'a> Writer<'a> {
     }
 
     fn decimal(&mut self, mut value: u64) {
-        // The length of a key.
+        // Most lengths of keys have one digit.
         if value < 10 {
             return self.0.push(b'0' + value as u8);
         }
@@ -57,7 +56,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A reader for tests that takes canonical bencode only.
+/// A reader for tests that accepts only canonical bencode.
 #[cfg(test)]
 pub(super) mod reader {
     #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,18 +68,18 @@ pub(super) mod reader {
     }
 
     impl Value {
-        /// The value of a key, or none.
+        /// Returns the value of a key.
         pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Value> {
-            let Self::Dictionary(entries) = self else { panic!("{self:?} is no dictionary") };
+            let Self::Dictionary(entries) = self else { panic!("{self:?} is not a dictionary") };
             entries.iter().find(|entry| entry.0 == key.as_ref()).map(|entry| &entry.1)
         }
     }
 
     /// Reads exactly one value: keys strictly ascending, numbers without leading zeros, nothing
-    /// behind it.
+    /// after it.
     pub fn read(mut bytes: &[u8]) -> Result<Value, &'static str> {
         let value = value(&mut bytes)?;
-        if bytes.is_empty() { Ok(value) } else { Err("bytes behind the value") }
+        if bytes.is_empty() { Ok(value) } else { Err("bytes after the value") }
     }
 
     fn value(bytes: &mut &[u8]) -> Result<Value, &'static str> {

@@ -1,4 +1,4 @@
-//! Connection ids of the UDP protocol (BEP 15) that need no memory: a time and a keyed digest.
+//! Stateless connection ids of the UDP protocol (BEP 15): a time and a keyed digest.
 
 use std::net::IpAddr;
 
@@ -7,25 +7,24 @@ use sha2::Sha256;
 
 use super::canonical;
 
-/// How far in the future an id may have been issued, in seconds: trackers that share a secret do
-/// not share a clock.
+/// How far in the future an id may have been issued, in seconds: the clocks of trackers that share
+/// a secret may differ.
 pub const CLOCK_SKEW_S: u32 = 10;
 
 /// Issues and checks connection ids.
 ///
 /// An id is the big-endian Unix time in seconds (32 bits), followed by the first four bytes of
-/// HMAC-SHA256 over that time and the client's address (4 or 16 bytes). The port is not in it:
-/// clients change theirs between connecting and announcing. It is chihaya's construction, so that
-/// both can share a secret.
+/// HMAC-SHA256 over that time and the client's address (4 or 16 bytes). It does not cover the port,
+/// because clients change it between connecting and announcing. chihaya builds its ids the same
+/// way, so the two can share a secret.
 #[derive(Clone)]
 pub struct ConnectionIds {
-    /// Holds the digest state after the key, which saves two of its four compressions on each use.
+    /// The digest state after the key. Keeping it saves two of the four compressions of each use.
     keyed: Hmac<Sha256>,
     lifetime_s: u32,
 }
 
-/// Why an id is refused. The time is looked at first, and the digest of an id whose time is wrong
-/// is never computed.
+/// Why an id is refused. The time is checked first; the digest is not computed if it is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WrongId {
     #[error("expired")]
@@ -37,13 +36,13 @@ pub enum WrongId {
 }
 
 impl ConnectionIds {
-    /// A secret of any length, and for how many seconds an id is valid.
+    /// Takes a secret of any length, and the lifetime of an id in seconds.
     pub fn new(secret: &[u8], lifetime_s: u32) -> Self {
         let keyed = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
         Self { keyed, lifetime_s }
     }
 
-    /// The id for a client at `address`, as the big-endian number that goes on the wire.
+    /// Issues an id to a client at `address`: the big-endian number that goes on the wire.
     ///
     /// `now_s` is Unix time modulo 2³², in seconds.
     pub fn issue(&self, now_s: u32, address: IpAddr) -> u64 {
@@ -52,10 +51,10 @@ impl ConnectionIds {
         u64::from(now_s) << 32 | u64::from(tag)
     }
 
-    /// Whether `id` was issued to `address` no longer ago than the lifetime.
+    /// Checks that `id` was issued to `address`, and is no older than the lifetime.
     pub fn check(&self, id: u64, now_s: u32, address: IpAddr) -> Result<(), WrongId> {
         let issued_s = (id >> 32) as u32;
-        // Modulo 2^32, so that nothing happens in the year 2106.
+        // Modulo 2^32, so that ids still work in 2106.
         let until_issued_s = issued_s.wrapping_sub(now_s);
         if until_issued_s > CLOCK_SKEW_S {
             if now_s.wrapping_sub(issued_s) > i32::MAX as u32 {
@@ -121,7 +120,7 @@ mod tests {
             (-11, Err(WrongId::Future)),
             (-YEAR_S, Err(WrongId::Future)),
         ] {
-            // The second is about to pass 2^32.
+            // Near where the seconds wrap at 2^32.
             for issued_s in [1_460_000_000, u32::MAX - 5, 5] {
                 let id = ids.issue(issued_s, client);
                 let now_s = (i64::from(issued_s) + age_s).rem_euclid(1 << 32) as u32;

@@ -1,4 +1,4 @@
-//! The bodies of HTTP answers: bencoded dictionaries with sorted keys.
+//! HTTP response bodies: bencoded dictionaries with sorted keys.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,7 +16,7 @@ pub struct AnnounceAnswer<'a> {
     pub min_interval: u32,
     pub peers: &'a Peers,
     pub form: PeerForm,
-    /// What the client's address looks like from here (BEP 24).
+    /// The client's address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
     pub warning: Option<&'a str>,
 }
@@ -29,7 +29,7 @@ pub enum Retry {
 }
 
 impl AnnounceAnswer<'_> {
-    /// Appends the answer. `peers` is always there: some clients take an answer without it for a
+    /// Appends the answer. `peers` is always written: some clients treat an answer without it as a
     /// failure.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut body = Writer::new(out);
@@ -75,7 +75,7 @@ impl AnnounceAnswer<'_> {
     }
 }
 
-/// Appends the answer to a request that failed. It goes out with status 200: clients show the
+/// Appends the answer to a failed request. It is sent with status 200, because clients show the
 /// reason only then.
 pub fn write_failure(out: &mut Vec<u8>, reason: &str, retry: Option<Retry>) {
     let mut body = Writer::new(out);
@@ -92,8 +92,8 @@ pub fn write_failure(out: &mut Vec<u8>, reason: &str, retry: Option<Retry>) {
     body.end();
 }
 
-/// Appends the answer to a scrape (BEP 48; `downloaders` is BEP 21). Sorts `files`; an info-hash that is there twice is
-/// written once.
+/// Appends the answer to a scrape (BEP 48; `downloaders` is BEP 21). Sorts `files`, and writes a
+/// repeated info-hash once.
 pub fn write_scrape(out: &mut Vec<u8>, files: &mut [(InfoHash, Counts)]) {
     files.sort_unstable_by_key(|file| file.0);
     let mut body = Writer::new(out);
@@ -138,7 +138,7 @@ fn write_list(body: &mut Writer, peers: &Peers, with_ids: bool) {
 fn write_peer(body: &mut Writer, address: IpAddr, id: Option<PeerId>, port: [u8; 2]) {
     body.begin_dictionary();
     body.string("ip");
-    // The longest address has 45 characters, so that the text always fits.
+    // The longest address has 45 characters, so the text always fits.
     let mut buffer = [0; 45];
     let mut rest = &mut buffer[..];
     let _ = write!(rest, "{address}");

@@ -13,15 +13,15 @@ pub mod parameters;
 pub mod query;
 pub mod udp;
 
-/// The 20 bytes that name a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52).
+/// The 20 bytes that identify a torrent (BEP 3), or the first 20 of a v2 hash (BEP 52).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InfoHash(pub [u8; 20]);
 
-/// The 20 bytes that a client calls itself (BEP 20).
+/// The 20 bytes by which a client identifies itself (BEP 20).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerId(pub [u8; 20]);
 
-/// What an announce tells (BEP 3; `paused` is BEP 21).
+/// The event of an announce (BEP 3; `paused` is BEP 21).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Event {
     #[default]
@@ -32,14 +32,14 @@ pub enum Event {
     Paused,
 }
 
-/// The family of an announced address, after IPv4-mapped IPv6 became IPv4.
+/// The family of an announced address, after IPv4-mapped IPv6 has been converted to IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
     Ipv4,
     Ipv6,
 }
 
-/// What carried a request.
+/// The transport of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     Udp,
@@ -47,68 +47,68 @@ pub enum Transport {
     Https,
 }
 
-/// An announce as its parser leaves it: checked for form, not yet for policy.
+/// A parsed announce: well-formed, but not yet checked by policies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce {
     pub info_hash: InfoHash,
     pub peer_id: PeerId,
-    /// Where the client listens; never 0.
+    /// The port that the client listens on; never 0.
     pub port: u16,
     pub event: Event,
-    /// Bytes left to download; `None` where the client did not say, which makes it a leecher.
+    /// Bytes left to download; `None` if the client did not say, which makes it a leecher.
     pub left: Option<u64>,
     pub uploaded: u64,
     pub downloaded: u64,
-    /// How many peers the client asks for; `None`: the tracker's default.
+    /// How many peers the client asks for; `None` for the tracker's default.
     pub num_want: Option<u32>,
-    /// The address that an HTTP announce asks to be known by, where it is one that a peer could
-    /// have. Only the frontend knows whether that is allowed.
+    /// The address that an HTTP announce asks to be listed under, if a peer could have it. Only the
+    /// frontend knows whether that is allowed.
     pub ip: Option<IpAddr>,
-    /// HTTP: how the client wants its peers.
+    /// HTTP only: the form in which the client wants its peers.
     pub form: PeerForm,
 }
 
-/// How the peers of an HTTP answer are written.
+/// The form of the peers in an HTTP answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PeerForm {
-    /// A list of dictionaries (BEP 3), with `peer id` where the store keeps them.
+    /// A list of dictionaries (BEP 3), with `peer id` if the store keeps them.
     #[default]
     Dictionary,
-    /// A list of dictionaries without `peer id`, as `no_peer_id=1` asks.
+    /// A list of dictionaries without `peer id`, requested by `no_peer_id=1`.
     DictionaryWithoutId,
-    /// Strings of 6 and of 18 bytes a peer (BEP 23, BEP 7).
+    /// Strings of 6 and 18 bytes per peer (BEP 23, BEP 7).
     Compact,
 }
 
-/// How many peers a swarm holds, over both families, and how many downloads it has seen.
+/// How many peers a swarm has in both families, and how many downloads were completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     pub seeders: u32,
-    /// All that are no seeders.
+    /// All peers that are not seeders.
     pub leechers: u32,
-    /// Those of the leechers that want no more (BEP 21).
+    /// The leechers that want no more data (BEP 21).
     pub partial_seeds: u32,
     pub completed: u32,
 }
 
-/// Peers as they go on the wire, in buffers that are used again and again.
+/// Peers in wire format, in reusable buffers.
 ///
-/// Nothing but the address and the port of a peer is needed for a compact or a UDP answer, so the
-/// store copies those bytes as they are.
+/// Compact and UDP answers need only the address and port of a peer, so the store copies those
+/// bytes unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Peers {
-    /// 6 bytes a peer: address and port, big-endian.
+    /// 6 bytes per peer: address and port, big-endian.
     pub ipv4: Vec<u8>,
-    /// 18 bytes a peer: address and port, big-endian.
+    /// 18 bytes per peer: address and port, big-endian.
     pub ipv6: Vec<u8>,
-    /// The peer ids of the IPv4 peers, in the same order, as far as they are known.
+    /// The peer ids of the IPv4 peers in the same order, if they are known.
     pub ipv4_ids: Vec<PeerId>,
-    /// The peer ids of the IPv6 peers, in the same order, as far as they are known.
+    /// The peer ids of the IPv6 peers in the same order, if they are known.
     pub ipv6_ids: Vec<PeerId>,
 }
 
-/// What is wrong with a request. The text is the `failure reason` or the UDP error that the client
-/// is shown.
+/// Why a request is invalid. The text is the `failure reason` or UDP error that the client
+/// receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Invalid {
     #[error("invalid query escape")]
@@ -136,8 +136,8 @@ pub enum Invalid {
 }
 
 impl InfoHash {
-    /// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash, of which the first 20
-    /// bytes are announced (BEP 52).
+    /// Parses 40 hexadecimal digits of either case, or the 64 of a v2 hash, whose first 20 bytes
+    /// are announced (BEP 52).
     pub fn from_hex(digits: &str) -> Option<Self> {
         let v2 = || <[u8; 32]>::from_hex(digits).ok()?.first_chunk().copied();
         <[u8; 20]>::from_hex(digits).ok().or_else(v2).map(Self)
@@ -145,7 +145,7 @@ impl InfoHash {
 }
 
 impl PeerId {
-    /// Stands for an id that is not known; answers leave it out.
+    /// An unknown id; answers omit it.
     pub const UNKNOWN: Self = Self([0; 20]);
 }
 
@@ -168,14 +168,15 @@ impl fmt::Debug for PeerId {
 }
 
 impl Announce {
-    /// Whether the peer has nothing left to download. A partial seed (BEP 21) is no seeder.
+    /// Returns whether the peer has nothing left to download. A partial seed (BEP 21) is not a
+    /// seeder.
     pub fn is_seeder(&self) -> bool {
         self.left == Some(0) && self.event != Event::Paused
     }
 }
 
 impl Family {
-    /// The family of a canonical address (see [`canonical`]).
+    /// Returns the family of a canonical address (see [`canonical`]).
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::Ipv4,
@@ -199,7 +200,7 @@ impl Peers {
         self.ipv6_ids.clear();
     }
 
-    /// How many peers there are of both families.
+    /// Returns the number of peers in both families.
     pub fn len(&self) -> usize {
         self.ipv4.len() / 6 + self.ipv6.len() / 18
     }
@@ -208,7 +209,7 @@ impl Peers {
         self.ipv4.is_empty() && self.ipv6.is_empty()
     }
 
-    /// How many peers there are of one family.
+    /// Returns the number of peers in one family.
     pub fn len_of(&self, family: Family) -> usize {
         match family {
             Family::Ipv4 => self.ipv4.len() / 6,
@@ -216,7 +217,7 @@ impl Peers {
         }
     }
 
-    /// The addresses, of IPv4 first.
+    /// Iterates over the addresses, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
         let v4 = self.ipv4.as_chunks::<6>().0.iter().map(|&[a, b, c, d, high, low]| {
             SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))
@@ -229,7 +230,7 @@ impl Peers {
         v4.chain(v6)
     }
 
-    /// Keeps the peers at these places in the order of [`Self::iter`], in the order of `places`.
+    /// Keeps the peers at `places`, which index [`Self::iter`], in the order of `places`.
     pub fn pick(&mut self, places: impl Iterator<Item = usize>) {
         let all = std::mem::take(self);
         let first = all.len_of(Family::Ipv4);
@@ -244,7 +245,7 @@ impl Peers {
         }
     }
 
-    /// Puts others before these.
+    /// Inserts `first` before these peers.
     pub fn put_first(&mut self, first: Self) {
         let rest = std::mem::replace(self, first);
         self.ipv4.extend(rest.ipv4);
@@ -253,7 +254,7 @@ impl Peers {
         self.ipv6_ids.extend(rest.ipv6_ids);
     }
 
-    /// Puts a peer whose id is not known before the one at `place` of its family, or at the end.
+    /// Inserts a peer with an unknown id before the one at `place` in its family, or at the end.
     pub fn insert(&mut self, place: usize, peer: SocketAddr) {
         let port = peer.port().to_be_bytes();
         let ids = match peer.ip() {
@@ -285,13 +286,13 @@ fn insert<T>(list: &mut Vec<T>, place: usize, item: impl IntoIterator<Item = T>,
     list.splice(at..at, item);
 }
 
-/// Takes the IPv4 address out of an IPv4-mapped IPv6 one (`::ffff:a.b.c.d`), as a dual-stack
-/// socket reports it.
+/// Converts an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`), as a dual-stack socket reports it, to
+/// IPv4.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The 16 bytes of an address, IPv4 mapped.
+/// Returns the 16 bytes of an address, with IPv4 mapped to IPv6.
 pub fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -299,7 +300,7 @@ pub fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// [`canonical`] for an address with its port. One of IPv6 keeps its zone.
+/// Applies [`canonical`] to an address with its port. An IPv6 address keeps its zone.
 pub fn canonical_socket(address: SocketAddr) -> SocketAddr {
     match canonical(address.ip()) {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),

@@ -1,27 +1,27 @@
-//! What is read of `.torrent` files (BEP 3, BEP 52): the bytes that the info-hashes are of.
+//! Reads the info dictionary of a `.torrent` file (BEP 3, BEP 52), which the info-hashes cover.
 
 use std::collections::HashSet;
 
-/// The bencoded info dictionary, as it stands in the file.
+/// The bencoded info dictionary, exactly as in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Info<'a> {
     pub bytes: &'a [u8],
-    /// Whether clients announce its SHA-1, its SHA-256, or both, as those of a hybrid.
+    /// Whether clients announce its SHA-1 (`is_v1`), its SHA-256 (`is_v2`), or both (a hybrid).
     pub is_v1: bool,
     pub is_v2: bool,
 }
 
-/// Why a file is no torrent.
+/// Why a file is not a torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Wrong {
-    #[error("it is not bencoded")]
+    #[error("it is not valid bencode")]
     Form,
-    #[error("it ends too early")]
+    #[error("it is truncated")]
     Short,
-    #[error("it is nested deeper than {MAX_DEPTH} lists and dictionaries")]
+    #[error("its lists and dictionaries are nested more than {MAX_DEPTH} levels deep")]
     Deep,
-    /// What it says would depend on who reads it.
-    #[error("a key stands twice in a dictionary")]
+    /// Parsers would disagree about the value.
+    #[error("it has a dictionary with a duplicate key")]
     Twice,
     #[error("it has no info dictionary")]
     NoInfo,
@@ -29,9 +29,9 @@ pub enum Wrong {
     Version,
 }
 
-/// How deep lists and dictionaries may nest. The folders of a v2 torrent are dictionaries, too.
+/// How deep lists and dictionaries may nest. The folders of a v2 torrent are dictionaries too.
 const MAX_DEPTH: usize = 128;
-/// Digits of a string's length.
+/// The most digits in the length of a string.
 const LENGTH: usize = 12;
 
 type Result<T> = std::result::Result<T, Wrong>;
@@ -41,7 +41,7 @@ impl<'a> Info<'a> {
     ///
     /// # Errors
     ///
-    /// Why it is none.
+    /// Returns why the file is not a torrent.
     pub fn find(metainfo: &'a [u8]) -> Result<Self> {
         let mut found = None;
         let mut outermost = Reader { rest: metainfo, depth: 0 };
@@ -68,12 +68,12 @@ impl<'a> Info<'a> {
 
 struct Reader<'a> {
     rest: &'a [u8],
-    /// Lists and dictionaries that are open.
+    /// Open lists and dictionaries.
     depth: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a dictionary, and hands over its keys and the bytes of their values.
+    /// Reads a dictionary, and passes each key and the bytes of its value to `take`.
     fn dictionary(&mut self, mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
         self.open(b'd')?;
         let mut keys = HashSet::new();
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         if self.depth > MAX_DEPTH { Err(Wrong::Deep) } else { Ok(()) }
     }
 
-    /// Whether what is open ends here, which is read then.
+    /// Reads the end of the innermost list or dictionary, if it is next; returns whether it was.
     fn closes(&mut self) -> Result<bool> {
         let closes = *self.rest.first().ok_or(Wrong::Short)? == b'e';
         if closes {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         Ok(closes)
     }
 
-    /// What stands before a mark, which is so many bytes away at most.
+    /// Returns the bytes before a mark, which must be at most `most` bytes away.
     fn until(&mut self, mark: u8, most: usize) -> Result<&'a [u8]> {
         let ahead = &self.rest[..self.rest.len().min(most + 1)];
         let missing = if ahead.len() > most { Wrong::Form } else { Wrong::Short };
@@ -218,7 +218,7 @@ mod tests {
             let _ = find(&bytes);
         }
 
-        /// No beginning of a torrent is one.
+        /// No prefix of a torrent is a torrent.
         #[test]
         fn what_is_cut_short_is_refused(at: prop::sample::Index) {
             let whole = "d8:announce3:url4:infod6:lengthi3e4:name1:a5:sizesli1ei-2eeee";

@@ -1,4 +1,4 @@
-//! The parameters of a query: where they stand in it, and their values without escapes.
+//! The parameters of a query: their positions, and their unescaped values.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,9 +7,9 @@ use memchr::memchr2;
 
 use super::Invalid;
 
-/// Where the parameters of one query stand. It is used again for the next query.
+/// The positions of the parameters of one query. Reused for the next query.
 ///
-/// `&` and `;` separate parameters, `+` is a space, and of a repeated one the last counts.
+/// `&` and `;` separate parameters, `+` is a space, and the last of a repeated parameter counts.
 #[derive(Debug, Default)]
 pub struct Parameters(Vec<Pair>);
 
@@ -17,7 +17,7 @@ pub struct Parameters(Vec<Pair>);
 #[derive(Debug)]
 struct Pair {
     start: usize,
-    /// Of the first `=`; where there is none, all of it is the key.
+    /// Of the first `=`; without one, the whole parameter is the key.
     equals: usize,
     end: usize,
     is_plain: bool,
@@ -27,16 +27,16 @@ struct Pair {
 pub(super) struct Parameter<'a> {
     pub key: &'a [u8],
     pub value: &'a [u8],
-    /// The key has lower-case letters, digits and `_` alone, and is what it stands for.
+    /// The key has only lower-case letters, digits and `_`, so it needs no unescaping.
     pub is_plain: bool,
 }
 
 /// The value of a parameter.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Value {
-    /// It stands in the query as it is.
+    /// A range of the query, which has no escapes.
     Plain(Range<usize>),
-    /// What its escapes stand for.
+    /// The unescaped bytes.
     Unescaped(Vec<u8>),
 }
 
@@ -47,7 +47,7 @@ impl Parameters {
         parameters
     }
 
-    /// Takes the next query apart. Empty parameters are left out.
+    /// Splits the next query, and skips empty parameters.
     pub fn split(&mut self, query: &[u8]) {
         self.0.clear();
         let mut start = 0;
@@ -69,12 +69,13 @@ impl Parameters {
         }
     }
 
-    /// The parameters of the query that was taken apart, in their order.
+    /// Iterates over the parameters of the query that was split, in order.
     pub(super) fn of_query<'a>(&self, query: &'a [u8]) -> impl Iterator<Item = Parameter<'a>> {
         self.0.iter().map(|pair| pair.parameter(query))
     }
 
-    /// The value of a parameter by its name, in any case. Pairs with a wrong escape are skipped.
+    /// Returns the value of a parameter; its name may have any case. Skips pairs with a wrong
+    /// escape.
     pub fn get(&self, query: &[u8], name: &str) -> Option<Value> {
         let mut found = None;
         for pair in self.0.iter().filter(|pair| pair.is_named(query, name)) {
@@ -93,7 +94,7 @@ impl Pair {
     fn is_named(&self, query: &[u8], name: &str) -> bool {
         let key = || self.parameter(query).key;
         match self.is_plain {
-            // Most others differ in their length, and need not be looked at.
+            // The length rules out most keys without comparing them.
             true => {
                 self.equals - self.start == name.len()
                     && key().eq_ignore_ascii_case(name.as_bytes())
@@ -105,7 +106,7 @@ impl Pair {
     fn parameter<'a>(&self, query: &'a [u8]) -> Parameter<'a> {
         Parameter {
             key: query.get(self.start..self.equals).unwrap_or_default(),
-            // Where there is no `=`, this begins behind the end.
+            // Without a `=`, this range begins past the end.
             value: query.get(self.equals + 1..self.end).unwrap_or_default(),
             is_plain: self.is_plain,
         }
@@ -113,7 +114,7 @@ impl Pair {
 }
 
 impl Value {
-    /// The bytes of a value of `query`.
+    /// Returns the bytes of a value of `query`.
     pub fn bytes(self, query: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Plain(range) => Cow::Borrowed(query.get(range).unwrap_or_default()),
@@ -122,7 +123,7 @@ impl Value {
     }
 }
 
-/// Whether a key is, without its escapes and in lower case, the name in lower case.
+/// Returns whether a key, unescaped, equals `name`, ignoring case.
 fn stands_for(key: &[u8], name: &str) -> bool {
     Unescape(key)
         .map(|byte| byte.map(|byte| byte.to_ascii_lowercase()))
@@ -130,7 +131,7 @@ fn stands_for(key: &[u8], name: &str) -> bool {
 }
 
 const EQUALS: u8 = 1;
-/// Neither `=`, nor a lower-case letter, a digit or `_`.
+/// Anything but `=`, a lower-case letter, a digit or `_`.
 const OTHER: u8 = 2;
 
 const CLASSES: [u8; 256] = {
@@ -147,10 +148,10 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// The bytes of an escaped text.
+/// Iterates over the bytes of an escaped text.
 pub(super) struct Unescape<'a>(pub &'a [u8]);
 
-/// Smaller than [`Invalid`], so that a byte or this fits a register.
+/// Smaller than [`Invalid`], so that a byte or this error fits a register.
 #[derive(PartialEq)]
 pub(super) struct WrongEscape;
 
@@ -181,7 +182,7 @@ impl Iterator for Unescape<'_> {
     }
 }
 
-/// The values of hexadecimal digits of either case; 255 for other characters.
+/// The values of hexadecimal digits of either case; 255 for any other character.
 const DIGITS: [u8; 256] = {
     let mut digits = [u8::MAX; 256];
     let mut value = 0;
@@ -196,12 +197,12 @@ const DIGITS: [u8; 256] = {
 /// An unescaped text, of which `N` bytes are kept.
 pub(super) struct Unescaped<const N: usize> {
     pub bytes: [u8; N],
-    /// How long the whole text is.
+    /// The length of the whole text.
     pub length: usize,
 }
 
 impl<const N: usize> Unescaped<N> {
-    /// The text, unless it is longer than `N`.
+    /// Returns the text, unless it is longer than `N`.
     pub fn get(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
@@ -225,7 +226,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
     use std::fmt::Write;
 
-    /// Escapes what must be, what `also` says, in either case.
+    /// Escapes the bytes that must be escaped, and those that `also` selects, in either case.
     pub fn escape(bytes: &[u8], also: &[bool]) -> String {
         let mut text = String::new();
         for (byte, also) in bytes.iter().zip(also.iter().cycle()) {

@@ -1,10 +1,10 @@
-//! The query of an HTTP announce or scrape (BEP 3, 23, 48), and of the URL data of a UDP announce
-//! (BEP 41).
+//! Parses the query of an HTTP announce or scrape (BEP 3, 23, 48), and of the URL data of a UDP
+//! announce (BEP 41).
 //!
-//! Names are compared in lower case (but for `info_hash`, which must be written so), and of a
-//! repeated parameter the last one counts. Only `info_hash`, `peer_id` and `port` can refuse an
-//! announce: without them there is no peer to enter. Whatever else makes no sense is not said, and
-//! a number that is too large is the largest (docs/announce-parameters.md).
+//! Names are case-insensitive, except for `info_hash`, which must be lower case. The last of a
+//! repeated parameter counts. Only `info_hash`, `peer_id` and `port` can fail an announce, because
+//! a peer cannot be entered without them. Any other malformed value is ignored, and a number that
+//! is too large becomes the largest (docs/announce-parameters.md).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,9 +21,10 @@ pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Reads an announce from a query and where its parameters stand.
+/// Parses an announce from a query and the positions of its parameters.
 ///
-/// Of several errors the first in this order is returned: `info_hash`, `peer_id`, `port`.
+/// If there are several errors, the first in this order is returned: `info_hash`, `peer_id`,
+/// `port`.
 pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Invalid> {
     let mut fields = Fields::default();
     for parameter in parameters.of_query(query) {
@@ -64,7 +65,7 @@ pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Inval
     })
 }
 
-/// Reads the info-hashes of a scrape into `into`, in their order. Those beyond `max` are ignored.
+/// Appends the info-hashes of a scrape to `into`, in order, and ignores those beyond `max`.
 pub fn scrape(
     query: &[u8],
     parameters: &Parameters,
@@ -87,10 +88,10 @@ pub fn scrape(
 }
 
 const INFO_HASH: &[u8] = b"info_hash";
-/// No name of a parameter that is read here is longer.
+/// The longest name of a parameter that is read.
 const NAME: usize = 16;
 
-/// The parameters of an announce, still escaped, as the last one of each name left them.
+/// The parameters of an announce, still escaped; the last of each name.
 #[derive(Default)]
 struct Fields<'a> {
     info_hash: Option<InfoHash>,
@@ -113,7 +114,7 @@ impl<'a> Fields<'a> {
         if is_plain {
             return self.set(key, value);
         }
-        // A name that cannot be read is none of those that are needed.
+        // A name with a wrong escape is not one of the required ones.
         let Ok(mut name) = unescape::<NAME>(key) else { return Ok(()) };
         if name.get() != Some(INFO_HASH) {
             name.bytes.make_ascii_lowercase();
@@ -161,9 +162,9 @@ fn event(value: &[u8]) -> Event {
     }
 }
 
-/// The largest stands for all that are larger; `None`: it is no number, or a negative one.
+/// Parses a number, saturating at the maximum; `None` if it is negative or not a number.
 fn number(value: &[u8]) -> Option<u64> {
-    // So many digits always fit.
+    // That many digits always fit.
     if (1..20).contains(&value.len()) && value.iter().all(u8::is_ascii_digit) {
         return Some(value.iter().fold(0, |number, digit| 10 * number + u64::from(digit - b'0')));
     }
@@ -180,7 +181,7 @@ fn switched_on(value: &[u8]) -> bool {
     unescape::<1>(value).is_ok_and(|value| !matches!(value.get(), Some(b"" | b"0")))
 }
 
-/// An address that a peer could have; no names, no ports, no zones.
+/// Parses an address that a peer could have: no names, ports or zones.
 fn address(value: &[u8]) -> Option<IpAddr> {
     // The longest address has 45 characters.
     let value = unescape::<45>(value).ok()?;
@@ -190,7 +191,7 @@ fn address(value: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// `None`: the value is not 20 bytes long.
+/// Returns the unescaped value, or `None` if it is not 20 bytes long.
 fn twenty_bytes(value: &[u8]) -> Result<Option<[u8; 20]>, WrongEscape> {
     let value = unescape::<20>(value)?;
     Ok((value.length == 20).then_some(value.bytes))
@@ -213,7 +214,7 @@ mod tests {
     const HASH: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa";
     const ID: &str = "peer_id=-TR4050-abcdefghijkl";
 
-    /// An announce with everything that must be there, and more.
+    /// Parses an announce with all required parameters, and `more`.
     fn with(more: &str) -> Result<Announce, Invalid> {
         announce(format!("{HASH}&{ID}&port=6881&left=1&{more}").as_bytes())
     }
@@ -279,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Each line is wrong in everything that the lines before it name, too.
+    /// Each line also has every error of the lines before it.
     #[test]
     fn the_first_error_wins() {
         for (query, reason) in [
@@ -305,7 +306,7 @@ mod tests {
         );
     }
 
-    /// Nothing but the torrent, the peer id and the port is needed.
+    /// Only the info-hash, the peer id and the port are required.
     #[test]
     fn wrong_escapes_elsewhere_mean_nothing() {
         for more in ["a=%zz", "a=%4", "a%=1", "%", "%6", "inf%o_hash=x", "event=%", "compact=%"] {
@@ -386,7 +387,7 @@ mod tests {
         assert_eq!(with("left=7&left=").unwrap().left, None, "the last one counts");
     }
 
-    /// A client's stop must not fail over a `left` that makes no sense.
+    /// A client's stop must not fail because of a meaningless `left`.
     #[test]
     fn left_is_any_u64() {
         for left in [0, 16384, u64::MAX] {
@@ -484,7 +485,7 @@ mod tests {
         assert_eq!(split(b""), (&b""[..], &b""[..]));
     }
 
-    /// Parameters that nobody needs, with values of all kinds.
+    /// Optional parameters, with values of all kinds.
     fn not_needed() -> impl Strategy<Value = Vec<u8>> {
         let names = vec![
             "event",
@@ -573,7 +574,7 @@ mod tests {
             let _ = scrape(&query, 3, &mut Vec::new());
         }
 
-        /// As before, with bytes that get further.
+        /// Like the test before it, with bytes that get further.
         #[test]
         fn near_misses_are_survived(
             parts in prop::collection::vec(

@@ -4,7 +4,7 @@
 
 use super::{Announce, Counts, Event, Family, InfoHash, Invalid, PeerForm, PeerId, Peers};
 
-/// What stands in place of a connection id in a request for one.
+/// The constant that a connect request has in place of a connection id.
 const PROTOCOL: u64 = 0x0417_2710_1980;
 
 const CONNECT: u32 = 0;
@@ -15,13 +15,13 @@ const ANNOUNCE_IPV6: u32 = 4;
 
 const HEADER: usize = 16;
 
-/// What every request begins with.
+/// The header of every request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// To be checked before the rest of the packet is read, but for [`Action::Connect`].
+    /// Must be checked before the rest of the packet is read, except for [`Action::Connect`].
     pub connection_id: u64,
     pub action: Action,
-    /// Chosen by the client, given back in the answer.
+    /// Chosen by the client, and returned in the answer.
     pub transaction: u32,
 }
 
@@ -29,16 +29,16 @@ pub struct Header {
 pub enum Action {
     Connect,
     Announce,
-    /// An announce with an address field of 16 bytes, not in any BEP, answered by its own number.
+    /// An announce with a 16-byte address field. It is in no BEP; the answer has the same number.
     AnnounceIpv6,
     Scrape,
-    /// To be answered with [`Invalid::Action`].
+    /// Answered with [`Invalid::Action`].
     Unknown,
 }
 
 impl Header {
-    /// `None`: the packet is shorter than any request, or asks for a connection id by another
-    /// protocol. It deserves no answer.
+    /// Parses the header. Returns `None` if the packet is shorter than any request, or is a connect
+    /// request of another protocol. Such a packet gets no answer.
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let (connection_id, rest) = packet.split_first_chunk()?;
         let (action, rest) = rest.split_first_chunk()?;
@@ -57,13 +57,13 @@ impl Header {
     }
 }
 
-/// Reads an announce whose header said so, and leaves its URL data (BEP 41) in `url_data`.
+/// Parses an announce after its header, and leaves its URL data (BEP 41) in `url_data`.
 ///
-/// A packet that holds all fields and a port is an announce: an event that nobody knows is none, and
-/// options that nobody knows are skipped (docs/announce-parameters.md).
+/// A packet with all fields and a port is an announce: an unknown event becomes none, and unknown
+/// options are skipped (docs/announce-parameters.md).
 ///
 /// The URL data is not part of the announce: it holds a path and parameters for policies. The
-/// address field is ignored, since anybody can write anything there.
+/// address field is ignored, because clients can forge it.
 pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Invalid> {
     url_data.clear();
     let mut rest = packet;
@@ -73,7 +73,7 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
     let downloaded = u64::from_be_bytes(take(&mut rest)?);
     let left = u64::from_be_bytes(take(&mut rest)?);
     let uploaded = u64::from_be_bytes(take(&mut rest)?);
-    // As chihaya has it, the last byte alone counts.
+    // Like chihaya, reads only the last byte.
     let [.., event]: [u8; 4] = take(&mut rest)?;
     if u32::from_be_bytes([a, b, c, d]) == ANNOUNCE_IPV6 {
         take::<16>(&mut rest)?;
@@ -110,7 +110,7 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
     })
 }
 
-/// The info-hash of a packet that may well be an announce; nothing behind it is looked at.
+/// Returns the info-hash of a packet that is probably an announce, without reading past it.
 pub fn info_hash(packet: &[u8]) -> Option<InfoHash> {
     match Header::parse(packet)?.action {
         Action::Announce | Action::AnnounceIpv6 => {
@@ -120,8 +120,8 @@ pub fn info_hash(packet: &[u8]) -> Option<InfoHash> {
     }
 }
 
-/// The info-hashes of a scrape whose header said so, in their order; at least one. What is left over
-/// is too short for another, and means nothing.
+/// Iterates over the info-hashes of a scrape in order; there is at least one. A remainder that is
+/// too short for another info-hash is ignored.
 pub fn scrape(packet: &[u8]) -> Result<impl ExactSizeIterator<Item = InfoHash>, Invalid> {
     match packet.get(HEADER..).map(<[u8]>::as_chunks) {
         Some((hashes @ [_, ..], _)) => Ok(hashes.iter().copied().map(InfoHash)),
@@ -129,7 +129,7 @@ pub fn scrape(packet: &[u8]) -> Result<impl ExactSizeIterator<Item = InfoHash>, 
     }
 }
 
-/// How many bytes of UDP an Ethernet frame carries, which is as long as an answer may be.
+/// Returns the UDP payload of an Ethernet frame in bytes, which is the limit for an answer.
 pub const fn max_packet(family: Family) -> usize {
     match family {
         Family::Ipv4 => 1472,
@@ -137,24 +137,24 @@ pub const fn max_packet(family: Family) -> usize {
     }
 }
 
-/// How many peers fit the answer to a client of that family.
+/// Returns how many peers fit in the answer to a client of that family.
 pub const fn max_peers(family: Family) -> usize {
     (max_packet(family) - 20) / peer_size(family)
 }
 
-/// How many info-hashes fit the answer to a client of that family.
+/// Returns how many info-hashes fit in the answer to a client of that family.
 pub const fn max_scrape(family: Family) -> usize {
     (max_packet(family) - 8) / 12
 }
 
-/// Appends a connection id, for the client to show from now on.
+/// Appends a connection id, which the client sends with later requests.
 pub fn write_connect(out: &mut Vec<u8>, transaction: u32, connection_id: u64) {
     out.extend(CONNECT.to_be_bytes());
     out.extend(transaction.to_be_bytes());
     out.extend(connection_id.to_be_bytes());
 }
 
-/// Appends the answer to an announce: an interval in seconds and as many peers of the client's
+/// Appends the answer to an announce: an interval in seconds, and as many peers of the client's
 /// family as fit.
 pub fn write_announce(
     out: &mut Vec<u8>,
@@ -181,7 +181,7 @@ pub fn write_announce(
     out.extend_from_slice(&peers[..peers.len().min(most)]);
 }
 
-/// Appends the answer to a scrape, in the order of its info-hashes; not more than [`max_scrape`].
+/// Appends the answer to a scrape, in the order of its info-hashes, up to [`max_scrape`].
 pub fn write_scrape(out: &mut Vec<u8>, transaction: u32, files: impl IntoIterator<Item = Counts>) {
     out.extend(SCRAPE.to_be_bytes());
     out.extend(transaction.to_be_bytes());
@@ -192,7 +192,7 @@ pub fn write_scrape(out: &mut Vec<u8>, transaction: u32, files: impl IntoIterato
     }
 }
 
-/// Appends an error. Its text ends with a NUL, as chihaya's does.
+/// Appends an error. Like chihaya's, its text ends with a NUL.
 pub fn write_error(out: &mut Vec<u8>, transaction: u32, text: &str) {
     out.extend(ERROR.to_be_bytes());
     out.extend(transaction.to_be_bytes());
@@ -200,7 +200,7 @@ pub fn write_error(out: &mut Vec<u8>, transaction: u32, text: &str) {
     out.push(0);
 }
 
-/// How many bytes a peer takes: its address and its port.
+/// Returns the size of a peer on the wire in bytes: its address and port.
 const fn peer_size(family: Family) -> usize {
     match family {
         Family::Ipv4 => 6,
@@ -208,8 +208,8 @@ const fn peer_size(family: Family) -> usize {
     }
 }
 
-/// Collects the URL data, which may come in several options because one holds 255 bytes. Options of
-/// other kinds are skipped, and so is one that is cut short.
+/// Collects the URL data. An option holds up to 255 bytes, so there may be several. Skips options
+/// of other kinds, and a truncated one.
 fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
     const END: u8 = 0;
     const NOTHING: u8 = 1;
@@ -218,13 +218,13 @@ fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
     loop {
         rest = match *rest {
             [END, ..] => return,
-            [NOTHING, ref behind @ ..] => behind,
-            [option, length, ref behind @ ..] => {
-                let Some((data, behind)) = behind.split_at_checked(length.into()) else { return };
+            [NOTHING, ref after @ ..] => after,
+            [option, length, ref after @ ..] => {
+                let Some((data, after)) = after.split_at_checked(length.into()) else { return };
                 if option == URL_DATA {
                     url_data.extend_from_slice(data);
                 }
-                behind
+                after
             }
             _ => return,
         };
@@ -232,8 +232,8 @@ fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
-    let (taken, behind) = rest.split_first_chunk().ok_or(Invalid::Packet)?;
-    *rest = behind;
+    let (taken, after) = rest.split_first_chunk().ok_or(Invalid::Packet)?;
+    *rest = after;
     Ok(*taken)
 }
 
@@ -248,7 +248,7 @@ mod tests {
     const ID: u64 = 0x0123_4567_89ab_cdef;
     const TRANSACTION: u32 = 0xfeed_beef;
 
-    /// What a client sends before the options, by the numbers of the fields of BEP 15.
+    /// The fields of an announce by BEP 15, as numbers.
     #[derive(Clone, Debug)]
     struct Sent {
         action: u32,
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn url_data(options: &[u8]) -> Result<Vec<u8>, Invalid> {
-        let mut url_data = b"what the packet before left".to_vec();
+        let mut url_data = b"left over from the previous packet".to_vec();
         announce(&Sent::new().bytes(options), &mut url_data).map(|_| url_data)
     }
 
@@ -356,7 +356,7 @@ mod tests {
             let packet = Sent { num_want: sent, ..Sent::new() }.bytes(&[]);
             assert_eq!(parse(&packet).unwrap().num_want, num_want);
         }
-        // What a client sends that stops without knowing.
+        // Sent by clients that stop before they know the size.
         let packet = Sent { left: u64::MAX, event: 3, ..Sent::new() }.bytes(&[]);
         let announce = parse(&packet).unwrap();
         assert_eq!((announce.left, announce.event), (Some(u64::MAX), Event::Stopped));
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(found, [InfoHash([b'a'; 20]), InfoHash([b'b'; 20])]);
     }
 
-    /// As real clients append it to each announce.
+    /// Real clients append it to each announce in this form.
     #[test]
     fn url_data_of_a_client() {
         let found = url_data(b"\x02\x15/announce?jwt=a.b%2Dc").unwrap();
@@ -422,12 +422,12 @@ mod tests {
             (b"\x00\x02\x01a", b""),
             (b"\x01\x01\x02\x02ab\x01\x02\x01c\x00\xff", b"abc"),
             (b"\x02\x00\x02\x01a", b"a"),
-            // Not read as an announce's parameters.
+            // Not parsed as a parameter of the announce.
             (b"\x02\x0d?info_hash=xx", b"?info_hash=xx"),
-            // Others, with their lengths.
+            // Other options, with their lengths.
             (b"\x03\x02ab\x02\x01a", b"a"),
             (b"\x02\x01a\xff\x00\x7f\x01\x02\x02\x01b", b"ab"),
-            // Cut short.
+            // Truncated.
             (b"\x02", b""),
             (b"\x02\x01", b""),
             (b"\x02\x01a\x02\x03bc", b"a"),
@@ -548,7 +548,7 @@ mod tests {
             prop_assert_eq!(info_hash(&packet), None);
         }
 
-        /// The port is the last thing that a packet needs to name.
+        /// A packet that reaches the port is an announce.
         #[test]
         fn what_names_a_port_is_an_announce(sent in any_sent(), event: u32, options: Vec<u8>) {
             let sent = Sent { event, ..sent };

@@ -1,4 +1,4 @@
-//! A plugin's file, as far as it is looked at before it is compiled.
+//! A plugin's file, up to where it would be compiled.
 #![no_main]
 
 use karuta::fuzzed;

@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     {
         match Content::parse(format, bytes) {
             Ok(content) => assert!(content.entries() <= bytes.len().max(1)),
-            // It stands in the log, in one line, with at most 60 bytes of theirs, escaped.
+            // It goes into the log as one line, with at most 60 bytes of the data, escaped.
             Err(reason) => assert!(reason.len() < 600 && !reason.contains('\n'), "{reason}"),
         }
     }

@@ -1,4 +1,4 @@
-//! A JWK, and a set of them, as somebody's server sends it.
+//! A JWK or a set of them, as an arbitrary server may send it.
 #![no_main]
 
 use karuta::fuzzed;

@@ -1,4 +1,5 @@
-//! The header in which a proxy names its client: what a client writes left of it changes nothing.
+//! The header in which a proxy names its client: what a client writes to the left of it changes
+//! nothing.
 #![no_main]
 
 use std::net::IpAddr;
@@ -25,8 +26,8 @@ fuzz_target!(|value: &[u8]| {
     let xff = HeaderName::from_static("x-forwarded-for");
     for (name, appended) in [(xff, ", 203.0.113.7"), (FORWARDED, ", for=203.0.113.7;proto=http")] {
         let _ = ask(&name, value);
-        // A proxy appends who has asked it, and that is who counts; but for Forwarded only
-        // where what the client wrote is well-formed.
+        // A proxy appends the address of its client, and that address counts. With Forwarded, only
+        // if what the client wrote is well-formed.
         let whole = [value, appended.as_bytes()].concat();
         if let Some(found) = ask(&name, &whole) {
             assert_eq!(found, IpAddr::from([203, 0, 113, 7]));

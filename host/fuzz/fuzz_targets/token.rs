@@ -1,4 +1,4 @@
-//! A token as a client sends it, up to where its signature is checked, and its claims.
+//! A client's token, up to where its signature is checked, and its claims.
 #![no_main]
 
 use std::time::Duration;

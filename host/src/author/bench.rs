@@ -1,4 +1,4 @@
-//! `karuta plugin bench`: what a component costs.
+//! `karuta plugin bench`: measures the cost of a component.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,18 +9,17 @@ use crate::exchange::Exchange;
 use crate::policy::{Compiler, Component, Engine, Question, Setting, Trial};
 use crate::text::Escaped;
 
-/// How long each call is repeated at most, and how often.
+/// The limits for repeating each call: time and number of calls.
 const TIME: Duration = Duration::from_secs(1);
 const CALLS: usize = 200_000;
-/// Calls before those that count.
+/// Calls before those that are measured.
 const WARM_UP: usize = 1000;
 /// Calls whose fuel is counted.
 const FUELLED: usize = 1000;
-/// Instances that are made to see how long one takes.
+/// Instances that are made to measure how long one takes.
 const INSTANCES: usize = 20;
 
-/// Measures a component with the last call of each case, or with an announce where there is no file
-/// of cases.
+/// Measures a component with the last call of each case, or with an announce if there are no cases.
 pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Result<(), Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", component.display()));
     let bytes = Component::read(component).map_err(fail)?;
@@ -34,7 +33,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
     let bare = Engine::new(compiler.clone(), None).map_err(|error| error.to_string())?;
     let (_, compiled) = load(&bare)?;
     let engine = engine(compiler)?;
-    // The first may have to compile it once more.
+    // The first load may have to compile it again.
     load(&engine)?;
     let (candidate, cached) = load(&engine)?;
     let cases = cases.map(Cases::read).transpose()?;
@@ -56,7 +55,8 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
     instances.sort_unstable();
     let memory = inspect::size(first.trial.memory());
     println!("  instance   {} with `init`, {memory}", show(instances[INSTANCES / 2]));
-    // Code that counts fuel is slower: it is of a second engine, and the times are not taken there.
+    // Counting fuel slows code down, so it uses a second engine, and times are measured in the
+    // first.
     let counting = engine_counting_fuel(compiler)?;
     let (candidate, _) = load(&counting)?;
     let fuelled = to_measure(&candidate)?;
@@ -77,7 +77,7 @@ pub fn bench(component: &Path, cases: Option<&Path>, compiler: &Compiler) -> Res
     Ok(())
 }
 
-/// An announce of nobody in particular.
+/// Measures an ordinary announce.
 fn plain(candidate: &Component, name: &str) -> Result<Measured, Failure> {
     let setting = Setting {
         name: name.to_owned(),
@@ -91,7 +91,7 @@ fn plain(candidate: &Component, name: &str) -> Result<Measured, Failure> {
     Ok(Measured { name: "an announce".to_owned(), trial, question })
 }
 
-/// The times of many calls in their order, without what the clock itself takes.
+/// Returns the sorted times of many calls, minus the time that reading the clock takes.
 fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
     let Measured { trial, question, .. } = call;
     for _ in 0..WARM_UP {
@@ -106,7 +106,7 @@ fn measure(call: &mut Measured, clock: Duration) -> Option<Vec<Duration>> {
     Some(times)
 }
 
-/// The fuel of a call, as a mean over many: not every one collects garbage.
+/// Returns the mean fuel of a call over many, because not every call collects garbage.
 fn fuel(mut call: Measured) -> Option<u64> {
     let Measured { trial, question, .. } = &mut call;
     for _ in 0..WARM_UP {
@@ -116,7 +116,7 @@ fn fuel(mut call: Measured) -> Option<u64> {
     fuel.sum::<Option<u64>>().map(|fuel| fuel / FUELLED as u64)
 }
 
-/// What it takes to look at the clock twice.
+/// Measures how long it takes to read the clock twice.
 fn clock() -> Duration {
     let mut times: Vec<_> = (0..WARM_UP).map(|_| Instant::now().elapsed()).collect();
     times.sort_unstable();

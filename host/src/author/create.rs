@@ -1,4 +1,4 @@
-//! `karuta plugin new`: a project that builds.
+//! `karuta plugin new`: creates a project that builds.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use super::project::{Language, check_name};
 use super::{Failure, sdk};
 
 pub fn create(name: &str, language: Language) -> Result<(), Failure> {
-    // A path may lead to it; its last part is the name.
+    // The last part of a path is the name.
     let folder = Path::new(name);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     check_name(&name).map_err(Failure::Usage)?;
@@ -16,10 +16,10 @@ pub fn create(name: &str, language: Language) -> Result<(), Failure> {
     if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty())
         && !above.is_dir()
     {
-        return Err(Failure::Usage(format!("there is no folder {}", above.display())));
+        return Err(Failure::Usage(format!("the folder {} does not exist", above.display())));
     }
     fs::create_dir(folder).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure::Usage(format!("{shown} is there already")),
+        ErrorKind::AlreadyExists => Failure::Usage(format!("{shown} already exists")),
         _ => Failure::Failed(format!("{shown}: {error}")),
     })?;
     let written = sdk::begin(folder, language, &name)
@@ -28,7 +28,7 @@ pub fn create(name: &str, language: Language) -> Result<(), Failure> {
         Ok(true) => {}
         Ok(false) => {
             return Err(Failure::Failed(format!(
-                "this program has no project for {}",
+                "this program has no project template for {}",
                 language.name()
             )));
         }
@@ -39,6 +39,6 @@ pub fn create(name: &str, language: Language) -> Result<(), Failure> {
     println!("  karuta plugin build    # makes {name}.wasm");
     println!("  karuta plugin test     # runs the cases of cases.yaml");
     println!("  karuta plugin check {name}.wasm\n");
-    println!("README.md says where to go on.");
+    println!("README.md describes the next steps.");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `karuta plugin dev`: builds and tests whenever something changes, and has a daemon read it.
+//! `karuta plugin dev`: builds and tests on every change, and reloads a daemon.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,18 +12,18 @@ use crate::admin::Client;
 use crate::policy::Compiler;
 use crate::text::Escaped;
 
-/// How often files are looked at. What has changed is built once it has stood still for so long.
+/// How often files are checked. A change is built once the files have been stable for this long.
 const POLL: Duration = Duration::from_millis(300);
 /// Folders that builds write to.
 const BUILT: [&str; 6] = [SUPPLIED, WIT, "target", "node_modules", "__pycache__", "bin"];
 
-/// What is seen of the files of a project.
+/// The files of a project, with their times and sizes.
 type Sight = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
-/// Builds, reloads, and waits for the next change, for ever.
+/// Builds, reloads, and waits for the next change, forever.
 pub fn dev(folder: &Path, client: &Client, compiler: &Compiler) -> Result<(), Failure> {
     let project = Project::open(folder)?;
-    println!("building {} whenever something changes; Ctrl-C ends it", project.name);
+    println!("building {} on every change; Ctrl-C stops", project.name);
     let mut built = None;
     loop {
         let seen = look(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -39,8 +39,7 @@ pub fn dev(folder: &Path, client: &Client, compiler: &Compiler) -> Result<(), Fa
     }
 }
 
-/// One build, its cases, and where all went well, one reload. What goes wrong is said, and is no
-/// end.
+/// Builds once, runs the cases and, if all succeeded, reloads. Reports errors and continues.
 fn round(folder: &Path, client: &Client, compiler: &Compiler) {
     let cases = folder.join(CASES);
     let tested = build::build(folder, None).and_then(|component| match cases.exists() {
@@ -63,7 +62,7 @@ fn look(folder: &Path) -> io::Result<Sight> {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // A file that is gone meanwhile is seen as gone.
+            // A file that disappears meanwhile is treated as deleted.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() && !name.starts_with('.') && !BUILT.contains(&&*name) {
                 folders.push(entry.path());
@@ -75,7 +74,7 @@ fn look(folder: &Path) -> io::Result<Sight> {
     Ok(sight)
 }
 
-/// Whether a file is one that somebody writes, as opposed to a build or an editor.
+/// Returns whether a file is written by people rather than by a build or an editor.
 fn is_source(name: &str) -> bool {
     let built = [".wasm", ".new", ".lock", ".sum", ".swp", "~"];
     !name.starts_with('.') && !built.iter().any(|ending| name.ends_with(ending))

@@ -1,4 +1,4 @@
-//! `karuta plugin inspect`: what a component is.
+//! `karuta plugin inspect`: describes a component.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn inspect(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints what there is to say, a line each.
+/// Prints what is known of a component, one line per fact.
 pub fn print(bytes: &[u8], survey: &Survey) {
     let line = |name: &str, text: &str| {
         if !text.is_empty() {
@@ -28,7 +28,7 @@ pub fn print(bytes: &[u8], survey: &Survey) {
     };
     line("size", &size(bytes.len()));
     line("sha256", &hex::encode(Sha256::digest(bytes)));
-    // Its `language` is often that of an interpreter.
+    // `language` is often that of an interpreter.
     for (field, name) in [("processed-by", "made with"), ("sdk", "sdk")] {
         line(name, &survey.producers.get(field).map(|tools| tools.join(", ")).unwrap_or_default());
     }
@@ -49,8 +49,8 @@ pub fn print(bytes: &[u8], survey: &Survey) {
             names.filter(|name| !name.starts_with("karuta:policy/") && !name.starts_with("wasi:"));
         foreign.cloned().collect::<Vec<_>>().join(", ")
     };
-    line("also wants", &foreign(survey.imports.keys()));
-    line("also has", &foreign(survey.exports.keys()));
+    line("imports", &foreign(survey.imports.keys()));
+    line("exports", &foreign(survey.exports.keys()));
     line("needs", &needs(survey).iter().map(|need| need.text()).collect::<Vec<_>>().join(", "));
 }
 
@@ -70,7 +70,7 @@ fn wasi(survey: &Survey) -> String {
     packages.join(", ")
 }
 
-/// Bytes, as people read them.
+/// Formats a number of bytes.
 pub fn size(bytes: usize) -> String {
     match bytes {
         0..10_240 => format!("{bytes} B"),

@@ -1,4 +1,4 @@
-//! What authors of policies work with: `karuta plugin …`.
+//! Tools for authors of policies: `karuta plugin …`.
 
 mod bench;
 mod build;
@@ -23,36 +23,36 @@ use crate::policy::{Artifacts, Compiler, Engine};
 use crate::state_dir::StateDir;
 use crate::text::Escaped;
 
-/// What `karuta plugin` does.
+/// The subcommands of `karuta plugin`.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Make a folder with a policy to begin with.
+    /// Create a folder with a starter policy.
     New {
         #[arg(long, value_name = "LANGUAGE")]
         lang: Language,
-        /// What the policy is called; the folder's name, or a path that ends with it.
+        /// The policy's name: the name of the folder, or a path that ends with it.
         name: String,
     },
-    /// Make a component of the project in this folder.
+    /// Build a component from the project in this folder.
     Build {
-        /// Another folder.
+        /// The project's folder.
         #[arg(default_value = ".")]
         folder: PathBuf,
-        /// Leave the component here instead of as NAME.wasm in the folder.
+        /// Write the component here instead of to NAME.wasm in the folder.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Run a component against cases, by the tracker's own code on a clock that stands still.
+    /// Run a component against cases, with the tracker's own code and a clock that stands still.
     Test {
         /// The component (.wasm) and the cases (.yaml); by default those of the project in this
         /// folder.
         #[arg(num_args = 0..=2)]
         files: Vec<PathBuf>,
-        /// Write the results as JUnit does, too.
+        /// Also write the results as JUnit XML.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
-    /// Build and test whenever something changes, and have a running daemon read it.
+    /// Build and test on every change, and reload a running daemon.
     Dev {
         /// The project's folder.
         #[arg(default_value = ".")]
@@ -60,39 +60,39 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Measure what a component costs: its calls, its instances, loading it.
+    /// Measure the cost of a component: its calls, its instances, loading it.
     Bench {
         /// The component (.wasm) and the cases (.yaml) whose calls are repeated; by default those of
         /// the project in this folder.
         #[arg(num_args = 0..=2)]
         files: Vec<PathBuf>,
     },
-    /// Say whether the tracker would take a component, and if not, what would mend it.
+    /// Check that the tracker would accept a component, or say how to fix it.
     Check {
         /// The component.
         file: PathBuf,
-        /// What the configuration's `allow` will grant: `http`, `env`, `folders`.
+        /// What the configuration's `allow` will grant.
         #[arg(long, value_name = "GRANT", value_delimiter = ',')]
         allow: Vec<needs::Grant>,
     },
-    /// Show what a component is: hooks, imports, size, what it was made with.
+    /// Show a component: hooks, imports, size, and the tools that made it.
     Inspect {
         /// The component.
         file: PathBuf,
     },
     /// Print the contract between the tracker and its policies.
     Wit {
-        /// Write it into this folder instead, as tools for WIT want it.
+        /// Write it into this folder instead, in the layout that WIT tools expect.
         #[arg(long, short, value_name = "FOLDER")]
         output: Option<PathBuf>,
     },
 }
 
-/// Why something was not done.
+/// Why a command failed.
 enum Failure {
     /// It was tried, and failed.
     Failed(String),
-    /// What was asked for cannot be tried.
+    /// The request is invalid.
     Usage(String),
 }
 
@@ -102,7 +102,7 @@ impl From<String> for Failure {
     }
 }
 
-/// Does what the command says. Exit codes: 0 fine, 1 failed, 2 wrong usage.
+/// Runs the command. Exit codes: 0 success, 1 failure, 2 wrong usage.
 pub fn main(command: Command, compiler: &Compiler) -> ExitCode {
     let done = match command {
         Command::New { lang, name } => create::create(&name, lang),
@@ -142,8 +142,8 @@ pub fn main(command: Command, compiler: &Compiler) -> ExitCode {
     }
 }
 
-/// The component and the cases among files that were named; the component of the project in this
-/// folder where none is.
+/// Picks the component and the cases from the given files; by default the component of the project
+/// in this folder.
 fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     let (mut component, mut cases) = (None, None);
     for file in files {
@@ -156,7 +156,10 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
             }
         };
         if place.replace(file.clone()).is_some() {
-            return Err(Failure::Usage(format!("{}: one too many of its kind", file.display())));
+            return Err(Failure::Usage(format!(
+                "{}: expected only one file of this kind",
+                file.display()
+            )));
         }
     }
     let component = match component {
@@ -165,7 +168,7 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
             let component = Project::open(Path::new(""))?.component();
             if !component.exists() {
                 return Err(Failure::Usage(format!(
-                    "there is no {}: `karuta plugin build` makes it",
+                    "{} does not exist: `karuta plugin build` makes it",
                     component.display()
                 )));
             }
@@ -175,13 +178,13 @@ fn sort(files: &[PathBuf]) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     Ok((component, cases))
 }
 
-/// The engine of the tracker. Compiled components are shared with those that a daemon of this user
-/// keeps, where there is a folder for them.
+/// Makes the tracker's engine. It shares the cache of compiled components with this user's daemon,
+/// if there is a folder for it.
 fn engine(compiler: &Compiler) -> Result<Engine, Failure> {
     Engine::new(compiler.clone(), artifacts()).map_err(|error| error.to_string().into())
 }
 
-/// The same, except that it counts fuel.
+/// Makes the same engine, but counting fuel.
 fn engine_counting_fuel(compiler: &Compiler) -> Result<Engine, Failure> {
     Engine::counting_fuel(compiler.clone(), artifacts()).map_err(|error| error.to_string().into())
 }

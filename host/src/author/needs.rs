@@ -1,4 +1,4 @@
-//! What a component asks of its configuration.
+//! What a component requires in its configuration.
 
 use super::survey::Survey;
 
@@ -10,7 +10,7 @@ pub enum Grant {
     Folders,
 }
 
-/// A grant that a component is of little use without.
+/// A grant without which a component is of little use.
 pub struct Need {
     pub grant: Grant,
     why: &'static str,
@@ -32,8 +32,8 @@ impl Grant {
     }
 }
 
-/// What a component asks of its configuration. WASI's files and variables are no sign of it: the
-/// runtimes of languages import them unasked.
+/// Returns what a component requires in its configuration. Imports of WASI's files and variables do
+/// not count: the runtimes of languages import them anyway.
 pub fn needs(survey: &Survey) -> Vec<Need> {
     let fetches = !survey.uses("http").is_empty();
     let need = Need { grant: Grant::Http, why: "it calls http.fetch" };

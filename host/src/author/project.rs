@@ -1,4 +1,4 @@
-//! The folder in which somebody writes a policy.
+//! A policy project's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,16 @@ use serde::Deserialize;
 use super::Failure;
 use crate::config;
 
-/// What says that a folder is a project, and of which kind.
+/// The file that marks a folder as a project, and says of which kind.
 pub const FILE: &str = "plugin.yaml";
-/// Where the helper packages and generated bindings are, which the program writes.
+/// The folder for the helper packages and generated bindings, which the program writes.
 pub const SUPPLIED: &str = "karuta";
-/// Where the contract is.
+/// The folder of the contract.
 pub const WIT: &str = "wit";
-/// The cases that `plugin test` runs where none are named.
+/// The cases that `plugin test` runs by default.
 pub const CASES: &str = "cases.yaml";
 
-/// A language that policies can be written in here.
+/// A language in which policies can be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Language {
@@ -28,7 +28,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// As `plugin.yaml` and `--lang` write it.
+    /// Returns the name in `plugin.yaml` and `--lang`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -40,7 +40,7 @@ impl Language {
     }
 }
 
-/// What `plugin.yaml` says.
+/// The keys of `plugin.yaml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -67,7 +67,7 @@ pub struct Project {
 impl Project {
     /// # Errors
     ///
-    /// The folder is no project, or its `plugin.yaml` is wrong.
+    /// The folder is not a project, or its `plugin.yaml` is wrong.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(FILE);
         if !path.exists() {
@@ -91,13 +91,13 @@ impl Project {
         Ok(Self { folder: folder.to_owned(), name, language, world })
     }
 
-    /// Where `plugin build` leaves the component.
+    /// Returns where `plugin build` writes the component.
     pub fn component(&self) -> PathBuf {
         self.folder.join(format!("{}.wasm", self.name))
     }
 }
 
-/// Refuses what cannot be the name of a policy, a crate and a package.
+/// Checks that a name is valid for a policy, a crate and a package.
 pub fn check_name(name: &str) -> Result<(), String> {
     let starts = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase());
     let rest = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));

@@ -1,4 +1,4 @@
-//! What the program brings along for each language: a helper package, and a project to begin with.
+//! The files that the program contains for each language: a helper package and a project template.
 
 use std::fs;
 use std::io;
@@ -10,11 +10,11 @@ use super::project::{Language, SUPPLIED, WIT};
 
 static SDK: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk");
 
-/// The folder of a language that is a project to begin with.
+/// The folder of a language's project template.
 const TEMPLATE: &str = "template";
 
-/// Writes the contract and the helper package into a project; files that are as they should be are
-/// left alone.
+/// Writes the contract and the helper package into a project; does not touch files that are up to
+/// date.
 pub fn supply(folder: &Path, language: Language) -> io::Result<()> {
     let contract = folder.join(WIT);
     fs::create_dir_all(&contract)?;
@@ -37,7 +37,7 @@ pub fn supply(folder: &Path, language: Language) -> io::Result<()> {
 }
 
 /// Writes the files of a new project, with its name in place of `__NAME__` and `__NAME_SNAKE__`;
-/// `false` where there is no project to begin with.
+/// returns `false` if there is no template.
 pub fn begin(folder: &Path, language: Language, name: &str) -> io::Result<bool> {
     let root = Path::new(language.name()).join(TEMPLATE);
     let snake = name.replace('-', "_");
@@ -53,7 +53,7 @@ pub fn begin(folder: &Path, language: Language, name: &str) -> io::Result<bool> 
     Ok(any)
 }
 
-/// Writes a file and the folders above it, unless it says so already.
+/// Writes a file and its parent folders, unless it already has that content.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|known| known == bytes) {
         return Ok(());
@@ -77,13 +77,14 @@ fn files(language: Language) -> Vec<(&'static Path, &'static [u8])> {
     list
 }
 
-/// Whether a file tests the helper package; the tests of a project are its own.
+/// Returns whether a file tests the helper package; a project has its own tests.
 fn is_test(path: &Path) -> bool {
     let name = path.to_string_lossy();
     name.ends_with("_test.go") || name.ends_with(".test.js")
 }
 
-/// The name that a file has in a project. In this repository it would be taken for a part of it.
+/// Returns the name that a file has in a project. In this repository, tools would mistake that name
+/// for a part of it.
 fn renamed(path: &Path) -> PathBuf {
     match path.file_name().map(|name| name.to_string_lossy()) {
         Some(name) if name == "gitignore" => path.with_file_name(".gitignore"),

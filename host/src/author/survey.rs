@@ -1,4 +1,4 @@
-//! What a component is, as far as it can be seen without compiling it.
+//! Describes a component without compiling it.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use wit_parser::{Resolve, WorldItem};
 
 use crate::policy::{Component, WIT};
 
-/// What there is to see of a component.
+/// What is known of a component.
 #[derive(Default)]
 pub struct Survey {
-    /// By their names, `karuta:policy/request@0.1.0`; each with the functions that are used.
+    /// By name, such as `karuta:policy/request@0.1.0`; each with the functions that are used.
     pub imports: BTreeMap<String, Vec<String>>,
     pub exports: BTreeMap<String, Vec<String>>,
-    /// What it was made with, by kind: `language`, `processed-by`, `sdk`.
+    /// The tools that made it, by kind: `language`, `processed-by`, `sdk`.
     pub producers: BTreeMap<String, Vec<String>>,
 }
 
 impl Survey {
     /// # Errors
     ///
-    /// Why it is no component, and what would mend that.
+    /// Why it is not a component, and how to fix that.
     pub fn of(bytes: &[u8]) -> Result<Self, String> {
         Component::recognise(bytes).map_err(|refusal| refusal.to_string())?;
         let (resolve, world) = match wit_component::decode(bytes) {
             Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
             Ok(DecodedWasm::WitPackage(..)) => {
-                return Err("is a package of WIT, not a component of code".into());
+                return Err("is a WIT package, not a component".into());
             }
-            Err(error) => return Err(format!("is not a component that can be read: {error:#}")),
+            Err(error) => return Err(format!("is not a valid component: {error:#}")),
         };
         let world = &resolve.worlds[world];
         let list = |items: &wit_parser::IndexMap<_, _>| {
@@ -44,7 +44,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Those of the component and of all modules in it. What is unreadable of them is left out.
+    /// Reads those of the component and of all its modules. Skips unreadable ones.
     fn find_producers(&mut self, bytes: &[u8]) {
         for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
             let Payload::CustomSection(section) = payload else { continue };
@@ -61,12 +61,12 @@ impl Survey {
         }
     }
 
-    /// The hooks that it has, without their package.
+    /// Returns the hooks that it exports, without their package.
     pub fn hooks(&self) -> Vec<&str> {
         self.exports.keys().filter_map(|name| ours(name)).map(|(interface, _)| interface).collect()
     }
 
-    /// The versions of the contract that it was built against.
+    /// Returns the versions of the contract that it was built against.
     pub fn versions(&self) -> Vec<&str> {
         let names = self.imports.keys().chain(self.exports.keys());
         let mut versions: Vec<_> =
@@ -76,7 +76,8 @@ impl Survey {
         versions
     }
 
-    /// The functions that it imports of one of our interfaces; none where it does not.
+    /// Returns the functions that it imports from one of our interfaces; none if it does not import
+    /// it.
     pub fn uses(&self, interface: &str) -> &[String] {
         let found = self
             .imports
@@ -85,7 +86,7 @@ impl Survey {
         found.map_or(&[], |(_, functions)| functions)
     }
 
-    /// The smallest of the contract's worlds that has what it has.
+    /// Returns the smallest world of the contract that has all its imports and exports.
     pub fn world(&self) -> Option<String> {
         let mut resolve = Resolve::default();
         let package = resolve.push_source("policy.wit", WIT).ok()?;
@@ -115,18 +116,18 @@ fn named(resolve: &Resolve, key: &wit_parser::WorldKey, item: &WorldItem) -> (St
     (resolve.name_world_key(key), functions)
 }
 
-/// The interface and version of a name such as `karuta:policy/request@0.1.0`.
+/// Returns the interface and version of a name such as `karuta:policy/request@0.1.0`.
 fn ours(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix("karuta:policy/")?;
     Some(rest.split_once('@').unwrap_or((rest, "without a version")))
 }
 
-/// A name without its version.
+/// Returns a name without its version.
 fn plain(name: &str) -> String {
     name.split('@').next().unwrap_or_default().to_owned()
 }
 
-/// The contract's worlds that a component can be built for.
+/// Returns the contract's worlds that a component can be built for.
 pub fn worlds() -> Vec<String> {
     let mut resolve = Resolve::default();
     let Ok(package) = resolve.push_source("policy.wit", WIT) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! `karuta plugin wit`: the contract out of the program, so that it fits the host.
+//! `karuta plugin wit`: prints the contract from the program, so that it matches the host.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Failure;
 use crate::policy;
 
-/// What the contract's file is called.
+/// The name of the contract's file.
 pub const FILE: &str = "policy.wit";
 
 pub fn wit(output: Option<&Path>) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub fn wit(output: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the contract into a folder, which is made where it is missing.
+/// Writes the contract into a folder, and creates the folder if necessary.
 pub fn write(folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join(FILE), policy::WIT)

@@ -1,4 +1,4 @@
-//! What the keys say together, and what they say about the world outside.
+//! Checks of the configuration that involve several keys, or the system.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +13,7 @@ use super::{
     values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
 };
 
-/// What is wrong with the value at a path.
+/// A problem with the value at a path.
 pub(super) struct Problem {
     pub path: String,
     pub message: String,
@@ -31,15 +31,15 @@ const MIN_REQUEST: usize = 8 << 10;
 const MAX_REQUEST: usize = 1 << 20;
 /// A page of linear memory.
 const MIN_MEMORY: u64 = 64 << 10;
-/// All that 32 bits can address.
+/// The limit of 32-bit addresses.
 const MAX_MEMORY: u64 = 4 << 30;
 const MIN_TICK: Duration = Duration::from_millis(100);
 const MAX_STORAGE: u64 = 64 << 30;
 
-/// Checks what needs nothing but the configuration.
+/// Checks the configuration by itself, without the system.
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
     tracker(&config.tracker)?;
-    // Swarms know whole seconds.
+    // Swarms count whole seconds.
     let keep_downloads = config.swarms.keep_downloads;
     if !keep_downloads.is_zero() && keep_downloads < SECOND {
         return problem(
@@ -95,7 +95,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 fn tracker(tracker: &Tracker) -> Result<(), Problem> {
     let Tracker { announce_interval, min_announce_interval, max_interval, peer_lifetime, .. } =
         *tracker;
-    // BEP 3 and BEP 15 have no fractions of a second
+    // Intervals are whole seconds in BEP 3 and BEP 15.
     if min_announce_interval < SECOND {
         return problem(
             "tracker.min_announce_interval",
@@ -153,14 +153,17 @@ fn tracker(tracker: &Tracker) -> Result<(), Problem> {
     }
     let limits = tracker.limits;
     if limits.burst > 0 && limits.per_second == 0 {
-        return problem("tracker.limits.burst", "a burst of no rate, expected per_second as well");
+        return problem(
+            "tracker.limits.burst",
+            "a burst without a rate, expected per_second as well",
+        );
     }
     prefixes("tracker.limits", limits.ipv4_prefix, limits.ipv6_prefix)
 }
 
 fn positive(path: &str, key: &str, value: Duration) -> Result<(), Problem> {
     if value.is_zero() {
-        return problem(format!("{path}.{key}"), "0s is too short, expected more than that");
+        return problem(format!("{path}.{key}"), "0s is too short, expected more than 0s");
     }
     Ok(())
 }
@@ -187,12 +190,12 @@ fn only_v6(path: &str, listen: SocketAddr, only_v6: bool) -> Result<(), Problem>
     Ok(())
 }
 
-/// A socket that the configuration asks for.
+/// A socket of the configuration.
 struct Socket {
     path: String,
     address: SocketAddr,
     tcp: bool,
-    /// `[::]` leaves IPv4 to others.
+    /// Does not accept IPv4 on `[::]`.
     only_v6: bool,
 }
 
@@ -204,7 +207,7 @@ impl Socket {
             && (self.takes(other) || other.takes(self))
     }
 
-    /// Whether what is sent to the other's address may come here.
+    /// Returns whether packets to the address of `other` may arrive here.
     fn takes(&self, other: &Self) -> bool {
         let [own, others] = [self, other].map(|socket| socket.address.ip().to_canonical());
         let any = own.is_unspecified()
@@ -212,7 +215,7 @@ impl Socket {
         any || (own == others && self.interface() == other.interface())
     }
 
-    /// Where each interface has this address, the one that is meant.
+    /// Returns the interface of an address that every interface has.
     fn interface(&self) -> u32 {
         match self.address {
             SocketAddr::V4(_) => 0,
@@ -229,7 +232,7 @@ fn listeners(config: &Config) -> Result<(), Problem> {
     if config.admin.token.is_none() && !admin.ip().to_canonical().is_loopback() {
         return problem(
             "admin.listen",
-            format!("`{admin}` is no loopback address, expected one, or a token"),
+            format!("`{admin}` is not a loopback address, expected one, or a token"),
         );
     }
     let http = config.http.iter().enumerate().map(|(at, http)| Socket {
@@ -248,7 +251,7 @@ fn listeners(config: &Config) -> Result<(), Problem> {
         path: "admin.listen".into(),
         address: admin,
         tcp: true,
-        // It never takes both.
+        // It never accepts both.
         only_v6: true,
     };
     let mut sockets: Vec<Socket> = Vec::new();
@@ -276,12 +279,12 @@ fn routes(path: &str, lists: &[(&str, &Vec<String>)]) -> Result<(), Problem> {
                 return problem(path, format!("invalid route `{route}`, expected {expected}"));
             }
             if let Some(before) = seen.get(route.as_str()) {
-                return problem(path, format!("the route `{route}` is {before} already"));
+                return problem(path, format!("the route `{route}` is already {before}"));
             }
             if let Err(error) = router.insert(route.as_str(), ()) {
                 let message = match error {
                     matchit::InsertError::Conflict { with } => {
-                        format!("the route `{route}` cannot be told from `{with}`")
+                        format!("the route `{route}` conflicts with `{with}`")
                     }
                     error => format!("invalid route `{route}`: {error}"),
                 };
@@ -293,7 +296,7 @@ fn routes(path: &str, lists: &[(&str, &Vec<String>)]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The names of a route's parameters; an error is what was expected.
+/// Returns the names of a route's parameters. The error is what was expected.
 fn parameters(route: &str) -> Result<Vec<&str>, &'static str> {
     let segments = route.strip_prefix('/').ok_or("it to begin with /")?;
     let mut names = Vec::new();
@@ -301,7 +304,7 @@ fn parameters(route: &str) -> Result<Vec<&str>, &'static str> {
         if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
             if name.is_empty() || !name.bytes().all(word) {
-                return Err("a parameter's name of letters, digits, _ and -");
+                return Err("a parameter name of letters, digits, _ and -");
             }
             if names.contains(&name) {
                 return Err("each parameter once");
@@ -336,7 +339,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
         if let Some(other) = names.insert(name, at) {
             return problem(
                 path + ".name",
-                format!("`{name}` is the name of policies[{other}] already, expected another"),
+                format!("`{name}` is already the name of policies[{other}], expected another"),
             );
         }
         for (rule_at, rule) in policy.credential.iter().enumerate() {
@@ -369,7 +372,10 @@ fn policies(config: &Config) -> Result<(), Problem> {
         for (env_at, name) in policy.allow.env.iter().enumerate() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 let path = format!("{path}.allow.env[{env_at}]");
-                return problem(path, format!("invalid name `{name}`, expected a variable's"));
+                return problem(
+                    path,
+                    format!("invalid name `{name}`, expected that of an environment variable"),
+                );
             }
         }
     }
@@ -385,7 +391,7 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
         return problem(path, message);
     }
     if source.max_size == 0 {
-        return problem(format!("{path}.max_size"), "0B is too little, expected more than that");
+        return problem(format!("{path}.max_size"), "0B is too small, expected more than 0B");
     }
     let url = match (&source.file, &source.url) {
         (Some(_), None) => return only_of_urls(path, source),
@@ -396,11 +402,12 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
         (None, None) => return problem(path, "expected a `file` or a `url`"),
     };
     if url.scheme() != "https" && !is_local(url) && !source.insecure {
-        let message = "nobody vouches for what comes without TLS, expected https, a loopback address, or `insecure: true`";
+        let message =
+            "not protected by TLS, expected https, a loopback address, or `insecure: true`";
         return problem(format!("{path}.url"), message);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let message = "holds a user name or a password, expected them in `headers`";
+        let message = "contains a user name or a password, expected them in `headers`";
         return problem(format!("{path}.url"), message);
     }
     for name in source.headers.keys() {
@@ -423,7 +430,7 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
     Ok(())
 }
 
-/// A file is followed as it is: there is nothing to set.
+/// Refuses the options of URLs for a file, which is read whenever it changes.
 fn only_of_urls(path: &str, source: &DataSource) -> Result<(), Problem> {
     let keys = [
         ("every", source.every.is_some()),
@@ -433,7 +440,7 @@ fn only_of_urls(path: &str, source: &DataSource) -> Result<(), Problem> {
         ("max_age", source.max_age.is_some()),
     ];
     match keys.iter().find(|(_, given)| *given) {
-        Some((key, _)) => problem(format!("{path}.{key}"), "only for a `url`"),
+        Some((key, _)) => problem(format!("{path}.{key}"), "only valid with a `url`"),
         None => Ok(()),
     }
 }
@@ -452,7 +459,7 @@ fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
     positive(path, "control", limits.control)
 }
 
-/// Makes relative paths relative to `folder`, reads the secrets, and looks for the plugins.
+/// Makes relative paths relative to `folder`, reads the secrets, and checks that the plugins exist.
 pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
     for http in &mut config.http {
         if let Some(real_ip) = &mut http.real_ip {

@@ -1,11 +1,11 @@
-//! What operators type first and YAML takes for something else, in place of the parser's own words.
+//! Hints for common mistakes that are not valid YAML, shown instead of the parser's message.
 
 use super::position::Position;
 
-/// Bytes of a line that are looked at.
+/// The most bytes of a line that are examined.
 const LOOKED_AT: usize = 1000;
 
-/// What is to be put in quotes, or otherwise written, on the line where a text stopped being YAML.
+/// Returns a hint for the line where parsing failed.
 pub(super) fn near(
     text: &str,
     Position { line, .. }: Position,
@@ -15,12 +15,12 @@ pub(super) fn near(
     Some((Position { line, column }, hint))
 }
 
-/// The column, counted from 1, and the hint.
+/// Returns the column, counted from 1, and the hint.
 fn in_line(line: &str) -> Option<(usize, &'static str)> {
     let text = line.trim_start_matches([' ', '\t']);
     let indentation = &line[..line.len() - text.len()];
     if let Some(tab) = indentation.find('\t') {
-        return Some((tab + 1, "a tab, expected blanks"));
+        return Some((tab + 1, "a tab, expected spaces"));
     }
     let mut quote = None;
     for (at, letter) in line.char_indices().skip(indentation.len()) {
@@ -42,14 +42,14 @@ fn in_line(line: &str) -> Option<(usize, &'static str)> {
     None
 }
 
-/// Whether a value, or a key, begins behind this part of a line.
+/// Returns whether a value or a key begins after this part of a line.
 fn begins_value(before: &str) -> bool {
     let bare = before.trim_end();
     let has_blank = bare.len() < before.len();
     bare.is_empty() || bare.ends_with(['[', '{', ',']) || (has_blank && bare.ends_with([':', '-']))
 }
 
-/// What a value that begins here is wrongly taken for.
+/// Returns what YAML mistakes this value for.
 fn of_value(rest: &str) -> Option<&'static str> {
     let is_address = |text: &str| {
         let of_address = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.' | '/');
@@ -57,23 +57,24 @@ fn of_value(rest: &str) -> Option<&'static str> {
     };
     let word = rest.split([' ', ',', ']', '}']).next().unwrap_or_default();
     match rest.chars().next()? {
-        '@' => Some("a value cannot begin with `@`, expected it in quotes"),
-        '`' => Some("a value cannot begin with a backtick, expected it in quotes"),
-        '%' => Some("a value cannot begin with `%`, expected it in quotes"),
+        '@' => Some("a value cannot begin with `@`, expected quotes around it"),
+        '`' => Some("a value cannot begin with a backtick, expected quotes around it"),
+        '%' => Some("a value cannot begin with `%`, expected quotes around it"),
         '*' if !rest[1..].starts_with(char::is_alphanumeric) => {
-            Some("what begins with `*` is an alias, expected a text in quotes")
+            Some("`*` begins an alias, expected quotes around the text")
         }
         '"' if rest.contains('\\') => {
-            Some("a backslash within double quotes, expected single quotes around the text")
+            Some("a backslash in double quotes, expected single quotes around the text")
         }
         '[' => {
-            let (inside, behind) = rest[1..].split_once(']')?;
-            let is_port = behind.starts_with(':');
+            let (inside, after) = rest[1..].split_once(']')?;
+            let is_port = after.starts_with(':');
             (is_address(inside) && is_port).then_some(
-                "an address in brackets is a list, expected it in quotes, such as \"[::]:6969\"",
+                "an address in brackets is a list, expected quotes around it, such as \"[::]:6969\"",
             )
         }
-        _ => is_address(word).then_some("an IPv6 address, expected it in quotes, such as \"::1\""),
+        _ => is_address(word)
+            .then_some("an unquoted IPv6 address, expected quotes around it, such as \"::1\""),
     }
 }
 

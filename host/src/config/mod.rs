@@ -1,8 +1,8 @@
-//! The configuration: one YAML file, strict, with its position in every error.
+//! The configuration: one YAML file, read strictly, with the position in every error.
 //!
-//! A text goes through four stages, and the first error of the first stage that finds one is the
-//! one that is shown: its form (`tree`), what is not built yet (`unbuilt`), the keys and their types
-//! (`schema`, `values`), and what they say together (`check`).
+//! A text is checked in four stages, and the first error is shown: its form (`tree`), keys that are
+//! not implemented yet (`unbuilt`), the keys and their types (`schema`, `values`), and how values
+//! relate to each other and the system (`check`).
 
 mod check;
 mod hint;
@@ -33,18 +33,19 @@ pub use self::{
 use crate::file::{self, Unread};
 use crate::text;
 
-/// The most bytes of a configuration.
+/// The maximum size of a configuration in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Reads and checks the configuration in the file `path`.
 ///
 /// # Errors
-/// Where the file cannot be read, and where `parse` refuses its text.
+///
+/// If the file cannot be read, or its text is invalid.
 pub fn load(path: &Path) -> Result<Config, Error> {
     parse(&read_text(path)?, path)
 }
 
-/// The text of a file of YAML.
+/// Reads the text of a YAML file.
 fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = file::read(path, MAX_BYTES).map_err(|unread| {
         let message = match unread {
@@ -57,10 +58,11 @@ fn read_text(path: &Path) -> Result<String, Error> {
     text.map(str::to_owned).map_err(|error| Source::file_error(path, error.to_string()))
 }
 
-/// Reads another file of YAML than the configuration, as strictly.
+/// Reads a YAML file other than the configuration, equally strictly.
 ///
 /// # Errors
-/// Where the file cannot be read, and the first thing that is wrong, with its position.
+///
+/// If the file cannot be read, or the first problem with its position.
 pub fn load_as<T: DeserializeOwned>(path: &Path) -> Result<(T, Source), Error> {
     let text = read_text(path)?;
     let source = Source::new(path, &text);
@@ -69,7 +71,7 @@ pub fn load_as<T: DeserializeOwned>(path: &Path) -> Result<(T, Source), Error> {
     Ok((read, source))
 }
 
-/// The form of a text, checked.
+/// Parses a text and checks its form.
 fn value(source: &Source, text: &str) -> Result<Value, Error> {
     tree::Tree::read(text).map_err(|problem| source.error_in(problem))?;
     let value: Value = serde_yaml::from_str(text).map_err(|error| source.syntax_error(&error))?;
@@ -77,11 +79,12 @@ fn value(source: &Source, text: &str) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Reads and checks the configuration `text` of the file `path`; relative paths in it are relative
-/// to that file's folder. Secrets are read, and the plugins' files must be there.
+/// Parses and checks the configuration `text` of the file `path`; relative paths are relative to
+/// that file's folder. Reads the secrets, and checks that the plugins' files exist.
 ///
 /// # Errors
-/// The first thing that is wrong, with its position.
+///
+/// The first problem, with its position.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     let source = Source::new(path, text);
     let value = value(&source, text)?;
@@ -96,7 +99,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// Refuses what JSON cannot say, before any of it becomes some policy's `config`.
+/// Refuses values that JSON cannot express, because the `config` of a policy becomes JSON.
 fn check_json(value: &Value, path: &str, source: &Source) -> Result<(), Error> {
     match value {
         Value::Mapping(entries) => entries.iter().try_for_each(|(key, value)| {
@@ -108,7 +111,7 @@ fn check_json(value: &Value, path: &str, source: &Source) -> Result<(), Error> {
                 };
                 let error = source.key_error(
                     &join(path, &key),
-                    format!("the key `{key}` is no text, expected it in quotes"),
+                    format!("the key `{key}` is not a text, expected quotes around it"),
                 );
                 return Err(Source::under(error, path));
             };
@@ -129,7 +132,7 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Says in the words of YAML what serde found wrong.
+/// Explains an error of serde in terms of YAML.
 fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>, source: &Source) -> Error {
     let mut path = String::new();
     let mut parent = String::new();
@@ -181,13 +184,13 @@ fn one_of(names: &[&str]) -> String {
     }
 }
 
-/// The names in the second half of "unknown field `a`, expected one of `b`, `c`".
+/// Returns the names in the second half of "unknown field `a`, expected one of `b`, `c`".
 fn alternatives(message: &str) -> Vec<&str> {
     let (_, names) = message.rsplit_once(", expected ").unwrap_or_default();
     names.split('`').skip(1).step_by(2).collect()
 }
 
-/// What serde expected, in the words of YAML.
+/// Translates what serde expected into terms of YAML.
 fn in_words(expected: &str) -> String {
     match expected {
         "a boolean" => "true or false".into(),
@@ -203,7 +206,8 @@ fn in_words(expected: &str) -> String {
     }
 }
 
-/// Whether one may be a misspelling of the other: one or two letters wrong, missing or too many.
+/// Returns whether one may be a misspelling of the other: one or two letters wrong, missing or
+/// added.
 fn is_close(one: &str, other: &str) -> bool {
     let one: Vec<char> = one.chars().take(40).collect();
     let other: Vec<char> = other.chars().collect();

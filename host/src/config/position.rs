@@ -1,8 +1,8 @@
-//! A place in the configuration's text.
+//! Positions in the text of the configuration.
 
 use saphyr_parser::Marker;
 
-/// A line and a column of the text, both counted from 1, the column in characters.
+/// A line and a column, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub line: usize,
@@ -11,7 +11,7 @@ pub(super) struct Position {
 
 impl From<Marker> for Position {
     fn from(mark: Marker) -> Self {
-        // the parser's columns begin at 0, whatever its documentation says
+        // the parser's columns begin at 0, contrary to its documentation
         Self { line: mark.line().max(1), column: mark.col() + 1 }
     }
 }

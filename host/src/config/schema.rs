@@ -13,35 +13,35 @@ use super::{
     values::{self, CredentialRule, Secret},
 };
 
-/// A whole configuration that has been checked.
+/// A complete configuration that has been checked.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub tracker: Tracker,
-    /// HTTP listeners; none where the key is absent.
+    /// HTTP listeners; none if the key is missing.
     pub http: Vec<Http>,
-    /// UDP listeners; none where the key is absent.
+    /// UDP listeners; none if the key is missing.
     pub udp: Vec<Udp>,
     pub swarms: Swarms,
-    /// In the order of the calls.
+    /// In calling order.
     pub policies: Vec<Policy>,
     pub admin: Admin,
     pub log: Log,
-    /// Where state is kept; none: `$STATE_DIRECTORY`, else the user's state folder.
+    /// Where state is kept. If `None`, `$STATE_DIRECTORY`, or else the user's state folder.
     pub state_dir: Option<PathBuf>,
-    /// Where all this was read from, to show later errors at their place.
+    /// The text that was parsed, so that later errors can show a position.
     #[serde(skip)]
     pub source: Source,
 }
 
-/// What announces and scrapes are answered with.
+/// The answers to announces and scrapes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracker {
-    /// The `interval` of an answer that no policy changed.
+    /// The `interval` of an answer, unless a policy changes it.
     #[serde(deserialize_with = "values::duration")]
     pub announce_interval: Duration,
-    /// The `min interval` of an answer that no policy changed.
+    /// The `min interval` of an answer, unless a policy changes it.
     #[serde(deserialize_with = "values::duration")]
     pub min_announce_interval: Duration,
     /// The most that a policy may set either interval to.
@@ -51,11 +51,11 @@ pub struct Tracker {
     #[serde(deserialize_with = "values::duration")]
     pub peer_lifetime: Duration,
     pub num_want: NumWant,
-    /// The most info-hashes of one scrape, 1 to 10 000.
+    /// The most info-hashes in a scrape, 1 to 10 000.
     pub max_scrape: usize,
-    /// Worker threads; 0: one a core.
+    /// Worker threads; 0 for one per core.
     pub workers: usize,
-    /// Whether a peer that is alone in its swarm is answered with itself.
+    /// Whether a peer that is alone in its swarm receives itself as the answer.
     pub echo_lone_peer: bool,
     pub limits: RateLimits,
 }
@@ -76,13 +76,13 @@ impl Default for Tracker {
     }
 }
 
-/// How many peers an answer holds.
+/// The number of peers in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NumWant {
-    /// Where the client does not say.
+    /// If the client does not ask for a number.
     pub default: u32,
-    /// Whatever the client says.
+    /// Whatever the client asks for.
     pub max: u32,
 }
 
@@ -96,9 +96,9 @@ impl Default for NumWant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimits {
-    /// Requests that a prefix may make in a second; 0: no limit.
+    /// Requests that a prefix may make per second; 0 for no limit.
     pub per_second: u32,
-    /// Requests that a prefix may make at once; 0: as many as `per_second`.
+    /// Requests that a prefix may make at once; 0 for as many as `per_second`.
     pub burst: u32,
     /// In bits, at most 32.
     pub ipv4_prefix: u8,
@@ -112,32 +112,34 @@ impl Default for RateLimits {
     }
 }
 
-/// One HTTP listener.
+/// An HTTP listener.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Port 0: any free one.
+    /// Port 0 selects any free port.
     #[serde(deserialize_with = "values::listen")]
     pub listen: SocketAddr,
-    /// For an IPv6 address: do not take IPv4 as well.
+    /// For an IPv6 address: do not accept IPv4 too.
     pub only_v6: bool,
-    /// Routes of announces, in the syntax of `matchit`: `{name}` is a parameter of a whole segment.
+    /// Routes of announces, in the syntax of `matchit`: `{name}` is a parameter that fills a
+    /// segment.
     pub announce: Vec<String>,
-    /// Routes of scrapes; none: no scrapes.
+    /// Routes of scrapes; none disables scrapes.
     pub scrape: Vec<String>,
-    /// How long an idle connection stays open.
+    /// How long an idle connection is kept open.
     #[serde(deserialize_with = "values::duration")]
     pub keep_alive: Duration,
     /// How long a client may take to send the head of a request.
     #[serde(deserialize_with = "values::duration")]
     pub header_timeout: Duration,
-    /// The most bytes of a request's head, 8 KiB to 1 MiB.
+    /// The maximum size of a request's head in bytes, 8 KiB to 1 MiB.
     #[serde(deserialize_with = "values::size_in_memory")]
     pub max_request: usize,
-    /// Connections at once, of all workers; 0: what the limit on open files leaves.
+    /// The most concurrent connections, over all workers; 0 for what the limit on open files
+    /// allows.
     pub max_connections: usize,
     pub real_ip: Option<RealIp>,
-    /// Whether the `ip` parameter of an announce is heeded (BEP 3).
+    /// Whether the `ip` parameter of an announce is used (BEP 3).
     pub allow_address_override: bool,
 }
 
@@ -158,31 +160,31 @@ impl Default for Http {
     }
 }
 
-/// How a trusted proxy tells the client's address.
+/// How a trusted proxy passes on the client's address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RealIp {
     /// The header's name, in lower case.
     pub header: String,
-    /// The proxies that are believed; never empty, and without bits behind the prefix.
+    /// The trusted proxies; never empty, and without bits after the prefix.
     #[serde(deserialize_with = "values::networks")]
     pub trusted: Vec<IpNet>,
 }
 
-/// One UDP listener.
+/// A UDP listener.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Udp {
-    /// Port 0: any free one.
+    /// Port 0 selects any free port.
     #[serde(deserialize_with = "values::listen")]
     pub listen: SocketAddr,
-    /// For an IPv6 address: do not take IPv4 as well.
+    /// For an IPv6 address: do not accept IPv4 too.
     pub only_v6: bool,
-    /// Routes of the path in BEP 41 URL data, for their parameters; no other path is refused.
+    /// Routes of the path in BEP 41 URL data, for their parameters. Other paths are not refused.
     pub announce: Vec<String>,
-    /// What connection ids are keyed with; none: a secret of the state folder's own.
+    /// The key of connection ids. If `None`, a secret that is kept in the state folder.
     pub connection_id_secret: Option<Secret>,
-    /// How long a connection id holds.
+    /// How long a connection id is valid.
     #[serde(deserialize_with = "values::duration")]
     pub connection_id_lifetime: Duration,
     pub error_budget: ErrorBudget,
@@ -201,11 +203,11 @@ impl Default for Udp {
     }
 }
 
-/// How many answers the wrong connection ids of one prefix get.
+/// How many wrong connection ids from one prefix are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorBudget {
-    /// 0: none is answered.
+    /// 0 to answer none.
     pub per_second: u32,
     /// In bits, at most 32.
     pub ipv4_prefix: u8,
@@ -219,14 +221,14 @@ impl Default for ErrorBudget {
     }
 }
 
-/// What is kept of swarms.
+/// What is kept in swarms.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Swarms {
     pub limits: SwarmLimits,
-    /// Whether dictionary answers carry `peer id` (BEP 3), which costs memory.
+    /// Whether dictionary answers contain `peer id` (BEP 3), which costs memory.
     pub keep_peer_ids: bool,
-    /// How long the downloads of a torrent are known after its last peer; 0: not at all.
+    /// How long the download count of a torrent is kept after its last peer; 0 for not at all.
     #[serde(deserialize_with = "values::duration")]
     pub keep_downloads: Duration,
 }
@@ -241,7 +243,7 @@ impl Default for Swarms {
     }
 }
 
-/// How many there may be; 0: any number.
+/// Limits on swarms and peers; 0 for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwarmLimits {
@@ -250,13 +252,13 @@ pub struct SwarmLimits {
     pub peers_per_address: usize,
 }
 
-/// One link of the chain.
+/// One policy of the chain.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Unique, of 1 to 40 of `a` to `z`, `0` to `9` and `-`.
     pub name: String,
-    /// The component; a file that was there when the configuration was read.
+    /// The component; the file existed when the configuration was read.
     pub plugin: PathBuf,
     /// The digest that the component must have.
     #[serde(default, deserialize_with = "values::sha256")]
@@ -265,40 +267,41 @@ pub struct Policy {
     pub mode: Mode,
     #[serde(default)]
     pub when: When,
-    /// Where the credential is looked for; the first that is there and not empty.
+    /// Where the credential is looked for; the first that is present and not empty.
     #[serde(default)]
     pub credential: Vec<CredentialRule>,
     #[serde(default)]
     pub on_error: OnError,
-    /// What the plugin's `init` gets as JSON; always an object.
+    /// Passed to the plugin's `init` as JSON; always an object.
     #[serde(default = "empty_object", deserialize_with = "object")]
     pub config: serde_json::Value,
-    /// What the plugin decides by, by names of 1 to 40 of `a` to `z`, `0` to `9`, `-` and `_`.
+    /// The data sources of the plugin, by names of 1 to 40 of `a` to `z`, `0` to `9`, `-` and `_`.
     #[serde(default)]
     pub data: BTreeMap<String, DataSource>,
-    /// How often a control instance that ticks is called.
+    /// How often a control instance with a tick is called.
     #[serde(default = "default_tick", deserialize_with = "values::duration")]
     pub tick: Duration,
     #[serde(default)]
     pub limits: PolicyLimits,
     #[serde(default)]
     pub allow: Allow,
-    /// Whether the configuration is read again when the plugin's file changes.
+    /// Whether the configuration is reloaded when the plugin's file changes.
     #[serde(default)]
     pub watch: bool,
 }
 
-/// What of the outside a policy may see; but for `random`, its control instance only.
+/// What a policy may access outside the sandbox. Only its control instance may, except for
+/// `random`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Allow {
-    /// What it may ask over HTTP: by origin, and by the beginning of the path in whole segments.
+    /// What it may request over HTTP: by origin, and by path prefix in whole segments.
     #[serde(deserialize_with = "values::urls")]
     pub http: Vec<Url>,
     /// Environment variables.
     pub env: Vec<String>,
     pub folders: Vec<Folder>,
-    /// `false`: a fixed sequence, the same for all instances of the policy.
+    /// If `false`, a fixed sequence, the same for all instances of the policy.
     pub random: bool,
 }
 
@@ -312,22 +315,21 @@ impl Default for Allow {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
-    /// One that was there when the configuration was read.
+    /// It existed when the configuration was read.
     pub path: PathBuf,
-    /// What the policy knows it as.
+    /// The path that the policy sees.
     pub at: String,
     #[serde(default)]
     pub write: bool,
 }
 
-/// A file or a URL that is followed while the tracker serves.
+/// A file or a URL that is reread while the tracker runs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
-    /// Where it is `required`, one that was there when the configuration was read. Either this or
-    /// `url`.
+    /// Either this or `url`. If it is `required`, the file existed when the configuration was read.
     pub file: Option<PathBuf>,
-    /// With `https`, or with `http` to this machine or where it is `insecure`.
+    /// With `https`, or with `http` to this machine or if `insecure`.
     #[serde(default, deserialize_with = "values::url")]
     pub url: Option<Url>,
     pub format: DataFormat,
@@ -336,38 +338,38 @@ pub struct DataSource {
     pub max_size: u64,
     #[serde(default)]
     pub required: bool,
-    /// How long after the last fetch of the URL the next begins; 5 minutes where it is not said.
+    /// How long after the last fetch of the URL the next begins; 5 minutes by default.
     #[serde(default, deserialize_with = "values::some_duration")]
     pub every: Option<Duration>,
-    /// For the whole of one fetch; 10 seconds where it is not said.
+    /// The limit for a whole fetch; 10 seconds by default.
     #[serde(default, deserialize_with = "values::some_duration")]
     pub timeout: Option<Duration>,
-    /// Headers of the request, by their names in lower case.
+    /// Headers of the request, by lower-case name.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// Whether the URL may be fetched without TLS from another machine.
     #[serde(default)]
     pub insecure: bool,
-    /// How long after it was fetched the data counts; none: for ever.
+    /// How long after its fetch the data is valid; no limit by default.
     #[serde(default, deserialize_with = "values::some_duration")]
     pub max_age: Option<Duration>,
 }
 
-/// What a data source is made of; all but `Raw` are texts, one entry a line.
+/// The format of a data source. All except `Raw` are texts, one entry per line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataFormat {
-    /// Whatever the plugin understands.
+    /// Any bytes that the plugin understands.
     Raw,
     /// 40 or 64 hexadecimal digits of either case.
     InfoHashes,
-    /// Addresses and ranges of them, with or without a number behind a blank.
+    /// Addresses and address ranges, optionally followed by a blank and a number.
     Addresses,
     Strings,
 }
 
 impl DataFormat {
-    /// As the configuration writes it.
+    /// Returns the name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -379,18 +381,18 @@ impl DataFormat {
     }
 }
 
-/// Whether a policy is obeyed.
+/// Whether a policy's verdicts are enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     #[default]
     Enforce,
-    /// It is called and counted, and never obeyed.
+    /// It is called and counted, but never enforced.
     Shadow,
 }
 
 impl Mode {
-    /// As the configuration writes it.
+    /// Returns the name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -400,13 +402,13 @@ impl Mode {
     }
 }
 
-/// Which requests a policy is asked about; an empty list: all.
+/// Which requests a policy is called for; an empty list means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
     pub transports: Vec<Transport>,
     pub events: Vec<Event>,
-    /// Routes as listeners declare them.
+    /// Routes, as the listeners declare them.
     pub routes: Vec<String>,
 }
 
@@ -418,7 +420,7 @@ pub enum Transport {
     Udp,
 }
 
-/// The event of an announce; `Paused` is BEP 21's.
+/// The event of an announce; `Paused` is from BEP 21.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
@@ -451,30 +453,30 @@ impl From<Event> for bittorrent::Event {
     }
 }
 
-/// What becomes of a request whose policy fails.
+/// What happens to a request if the policy fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
-    /// It is answered with a failure.
+    /// The client gets a failure.
     #[default]
     Reject,
     /// The next policy decides.
     Next,
-    /// It is not answered.
+    /// The client gets no answer.
     Drop,
 }
 
-/// What a policy may use; what is not said otherwise, each of its instances.
+/// The limits of a policy, for each of its instances unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyLimits {
-    /// Linear memory, in bytes, 64 KiB to 4 GiB.
+    /// Linear memory in bytes, 64 KiB to 4 GiB.
     #[serde(deserialize_with = "values::size")]
     pub memory: u64,
-    /// What its key-values may take, in bytes, for all instances together, 64 KiB to 64 GiB.
+    /// Size of its key-values in bytes, for all instances together, 64 KiB to 64 GiB.
     #[serde(deserialize_with = "values::size")]
     pub storage: u64,
-    /// Processor time of one call on a request.
+    /// Processor time of one call for a request.
     #[serde(deserialize_with = "values::duration")]
     pub deadline: Duration,
     /// Processor time of `init`.
@@ -501,14 +503,14 @@ impl Default for PolicyLimits {
     }
 }
 
-/// The operator's side.
+/// The admin API.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Port 0: any free one. A loopback address where there is no token.
+    /// Port 0 selects any free port. Must be a loopback address if there is no token.
     #[serde(deserialize_with = "values::listen")]
     pub listen: SocketAddr,
-    /// What a caller must show.
+    /// The bearer token that callers must send.
     pub token: Option<Secret>,
 }
 
@@ -565,6 +567,6 @@ fn empty_object() -> serde_json::Value {
 }
 
 fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<serde_json::Value, D::Error> {
-    // a map also reads what is null, as an empty one
+    // a map would also accept null, as an empty map
     serde_json::Map::deserialize(deserializer).map(serde_json::Value::Object)
 }

@@ -1,4 +1,4 @@
-//! The text that a configuration came from, and errors that point into it.
+//! The text of a configuration, and errors that point into it.
 
 use std::{
     fmt,
@@ -11,9 +11,8 @@ use super::position::Position;
 use super::tree::{Problem, Tree};
 use crate::text::Escaped;
 
-/// What is wrong with a configuration. Shown as one line,
-/// `FILE:LINE:COLUMN: PATH: what is wrong, what was expected`, without the parts that there are none
-/// of.
+/// An error in a configuration. Shown as one line, `FILE:LINE:COLUMN: PATH: what is wrong, what was
+/// expected`, without the parts that are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     file: PathBuf,
@@ -30,7 +29,7 @@ impl fmt::Display for Error {
         }
         f.write_str(": ")?;
         if !self.path.is_empty() {
-            // Keys, texts and what plugins say may hold line breaks.
+            // Keys, texts and messages of plugins may contain line breaks.
             write!(f, "{}: ", Escaped(&self.path))?;
         }
         write!(f, "{}", Escaped(&self.message))
@@ -39,8 +38,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The file and the text of a configuration, kept so that what is found wrong later (a digest, a
-/// plugin's `init`) can still be shown at its place.
+/// The file and text of a configuration, kept so that later errors (a digest, a plugin's `init`)
+/// can still show a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     file: PathBuf,
@@ -52,15 +51,15 @@ impl Source {
         Self { file: file.to_owned(), text: text.into() }
     }
 
-    /// The error `message` about the value at `path` (`policies[0].config.allow[2]`), at its
-    /// position or, where the text does not have it, at that of the nearest known part of the path.
+    /// Makes an error about the value at `path` (`policies[0].config.allow[2]`), at its position,
+    /// or else at that of the longest known part of the path.
     #[must_use]
     pub fn error(&self, path: &str, message: impl Into<String>) -> Error {
         let position = self.tree().map(|tree| tree.walk(path).node.position);
         self.build(position, path, message)
     }
 
-    /// Where the value at `path` stands, as `FILE:LINE:COLUMN`.
+    /// Returns the position of the value at `path`, as `FILE:LINE:COLUMN`.
     #[must_use]
     pub fn place(&self, path: &str) -> String {
         let file = self.file.display();
@@ -73,15 +72,15 @@ impl Source {
         }
     }
 
-    /// The error with which the plugin of `policies[policy]` refused its `config`. Where `text`
-    /// begins with a path into it (`allow[2]: …`), that is where it is shown.
+    /// Makes an error from the text with which the plugin of `policies[policy]` refused its
+    /// `config`. If `text` begins with a path into it (`allow[2]: …`), the error points there.
     #[must_use]
     pub fn plugin_error(&self, policy: usize, text: &str) -> Error {
         let config = format!("policies[{policy}].config");
         let path = self.tree().and_then(|tree| {
             let whole = format!("{config}.{text}");
             let rest = tree.walk(&whole).rest;
-            // the part behind what is known may name a key that is missing
+            // the part after the known path may name a missing key
             let end = whole.len() - rest.len() + rest.find(": ")?;
             let known = whole.len() - rest.len() > config.len();
             let missing = &whole[whole.len() - rest.len()..end];
@@ -96,7 +95,7 @@ impl Source {
         }
     }
 
-    /// As `error`, at the position of the key where the text has it.
+    /// Like `error`, at the position of the key if the text has it.
     pub(super) fn key_error(&self, path: &str, message: impl Into<String>) -> Error {
         let position = self.tree().map(|tree| {
             let walk = tree.walk(path);
@@ -105,7 +104,7 @@ impl Source {
         self.build(position, path, message)
     }
 
-    /// What stands at `path`, in words; not its value where that may be a `secret`.
+    /// Describes the value at `path`, but hides it if it may be a `secret`.
     pub(super) fn describe(&self, path: &str, secret: bool) -> String {
         self.tree().map_or_else(String::new, |tree| tree.describe(tree.walk(path).node, secret))
     }
@@ -114,7 +113,7 @@ impl Source {
         self.build(Some(problem.position), &problem.path, problem.message)
     }
 
-    /// An error of serde's own parser, at its own position.
+    /// Makes an error from one of serde's parser, at its position.
     pub(super) fn syntax_error(&self, error: &serde_yaml::Error) -> Error {
         let position = error
             .location()
@@ -127,12 +126,12 @@ impl Source {
         self.build(position, "", format!("invalid YAML: {message}"))
     }
 
-    /// Moves an error to the mapping that holds the key it is about.
+    /// Moves an error to the mapping that contains its key.
     pub(super) fn under(error: Error, path: &str) -> Error {
         Error { path: path.to_owned(), ..error }
     }
 
-    /// An error about the file as a whole.
+    /// Makes an error about the whole file.
     pub(super) fn file_error(file: &Path, message: impl Into<String>) -> Error {
         Error {
             file: file.to_owned(),
@@ -142,7 +141,7 @@ impl Source {
         }
     }
 
-    // read again for each error: there is one, and no tree is kept for all the others
+    // parsed again for each error: errors are few, so no tree is kept
     fn tree(&self) -> Option<Tree> {
         Tree::read(&self.text).ok()
     }

@@ -16,7 +16,7 @@ use super::{
 /// The configuration that `make run` starts with.
 const DEFAULT: &str = include_str!("../../../config.yaml");
 
-/// A folder of its own for one test, removed at the end.
+/// A folder for one test, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -38,7 +38,7 @@ impl Folder {
         parse(text, &self.0.join("config.yaml"))
     }
 
-    /// The error for `text`, without the folder.
+    /// Returns the error for `text`, without the folder.
     fn wrong(&self, text: &str) -> String {
         let error = self.parse(text).expect_err(text).to_string();
         error.replace(&format!("{}/", self.0.display()), "")
@@ -59,7 +59,7 @@ fn shipped() -> Folder {
     ])
 }
 
-/// Wrong texts, each followed by its error.
+/// Invalid texts, each followed by its error.
 #[test]
 fn wrong_configurations() {
     let folder = Folder::new(&[("p.wasm", ""), ("folder/file", ""), ("empty", "\n")]);
@@ -73,10 +73,10 @@ fn wrong_configurations() {
     assert!(count >= 40, "{count}");
 }
 
-/// As in the default configuration: what begins with `#` and no blank is a setting that is off.
+/// Enables the settings of the default configuration that are commented out with `#` and no blank.
 fn switch_on(text: &str) -> String {
     let on = |line: &str| match line.strip_prefix('#') {
-        // a blank behind the `#` is a sentence; several are the indentation of a setting
+        // a blank after the `#` is a sentence; several are the indentation of a setting
         Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest.to_owned() + "\n",
         _ => line.to_owned() + "\n",
     };
@@ -108,8 +108,8 @@ policies:
     assert_eq!(shipped, minimal);
 }
 
-/// Of every key the default configuration has a line: those that are off are known too, and none of
-/// the schema is missing.
+/// The default configuration has a line for every key, and those that are commented out are known
+/// too.
 #[test]
 fn the_default_configuration_has_every_key() {
     let folder = Folder::new(&[
@@ -133,7 +133,7 @@ fn the_default_configuration_has_every_key() {
     );
     assert!(config.admin.token.is_some());
 
-    // the error for an unknown key names all that are known
+    // the error for an unknown key lists all known ones
     let value: Value = serde_yaml::from_str(&text).unwrap();
     for at in [
         "",
@@ -290,7 +290,7 @@ policies:
     assert_eq!(config.policies[1].config, serde_json::json!({}));
 }
 
-/// What a section says when all its keys are commented out.
+/// A section whose keys are all commented out.
 #[test]
 fn an_empty_section_is_its_defaults() {
     let folder = Folder::new(&[]);
@@ -342,7 +342,7 @@ fn secrets_are_not_shown() {
     assert!(!format!("{config:?}").contains("fish"));
 }
 
-/// Any bytes are fine where no header carries them.
+/// A secret that is not for a header may contain any bytes.
 #[test]
 fn a_secret_for_a_header_is_one_that_it_can_carry() {
     let wrong = ["a\n\n", "a\nb", "\u{7f}", "a\tb", "ü", " a", "a ", "\u{feff}", "\u{feff}\n"];
@@ -350,8 +350,8 @@ fn a_secret_for_a_header_is_one_that_it_can_carry() {
         let folder = Folder::new(&[("secret", text), ("p.wasm", "")]);
         let connections = "udp: [{ connection_id_secret: { file: secret } }]\n";
         folder.parse(connections).unwrap();
-        let carry = "the file `secret` holds what no header can carry, expected one line of visible \
-                     ASCII without blanks around it";
+        let carry = "the file `secret` is not a valid header value, expected one line of visible \
+                     ASCII without spaces around it";
         assert_eq!(
             folder.wrong("udp: [{}]\nadmin: { token: { file: secret } }\n"),
             format!("config.yaml:2:17: admin.token: {carry}")
@@ -425,27 +425,30 @@ fn bombs_are_refused() {
         + &(1..30).map(level).collect::<String>();
     assert_eq!(
         folder.wrong(&bomb),
-        "config.yaml:6:45: a4[7]: aliases stand for more than 100000 values"
+        "config.yaml:6:45: a4[7]: aliases expand to more than 100000 values"
     );
     let long = format!("udp: [{{}}]\na: &a {}\nb: [*a, *a, *a, *a, *a]\n", "x".repeat(1 << 20));
-    let expected = "config.yaml:3:21: b[4]: aliases stand for more than 4MiB of text";
+    let expected = "config.yaml:3:21: b[4]: aliases expand to more than 4MiB of text";
     assert_eq!(folder.wrong(&long), expected);
     let keys = format!("a: &a {{ {}: 1 }}\nb: &b [*a, *a, *a]\nc: [*b]\n", "x".repeat(1000 << 10));
-    assert!(folder.wrong(&keys).ends_with("c[0]: aliases stand for more than 4MiB of text"));
+    assert!(folder.wrong(&keys).ends_with("c[0]: aliases expand to more than 4MiB of text"));
     for wide in [format!("[{}]", "1,".repeat(2 << 20)), "- 1\n".repeat(1 << 20)] {
         let error = folder.wrong(&wide);
         assert!(error.ends_with(": more than 250000 values"), "{error}");
     }
-    // each alias as deep as may be, one in the other
+    // each alias as deep as allowed, one inside the other
     let (open, close) = ("[".repeat(40), "]".repeat(40));
     let chain = format!("udp: [{{}}]\na0: &a0 {open}{close}\na1: {open}*a0{close}\n");
-    let expected = "nested deeper than 64 lists and mappings";
+    let expected = "lists and mappings nested more than 64 deep";
     assert!(folder.wrong(&chain).ends_with(expected));
-    // the parser itself has a limit for what it has to look ahead for
+    // the parser itself limits its look-ahead
     let look_ahead = "invalid YAML: recursion limit exceeded";
-    for (open, expected) in
-        [("[", look_ahead), ("{a: ", look_ahead), ("- ", expected), ("? ", "a key that is no text")]
-    {
+    for (open, expected) in [
+        ("[", look_ahead),
+        ("{a: ", look_ahead),
+        ("- ", expected),
+        ("? ", "a key that is not a text"),
+    ] {
         let error = folder.wrong(&open.repeat(100_000));
         assert!(error.ends_with(expected), "{error}");
     }
@@ -462,7 +465,7 @@ proptest! {
         let _ = parse(&text, Path::new("config.yaml"));
     }
 
-    /// Pieces of the default configuration put elsewhere, with something new behind them.
+    /// Moves pieces of the default configuration elsewhere, with something new after them.
     #[test]
     fn any_change_is_read_or_refused(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, any::<prop::sample::Index>(), "[-\\[\\]{}:&*#\"' \n0-9a-z]{0,4}"), 1..6),

@@ -1,5 +1,5 @@
-//! The text as a tree of nodes that know their place, and the bounds that it must keep before
-//! serde sees it.
+//! The text as a tree of nodes with positions, and the limits that are checked before serde sees
+//! it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,13 +10,13 @@ use super::position::Position;
 
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 64;
-/// How many values a text may have.
+/// The most values in a text.
 const MAX_NODES: usize = 250_000;
-/// How many values all aliases together may stand for, and how many bytes of text.
+/// Limits on what all aliases together may expand to: values, and bytes of text.
 const MAX_ALIASED: usize = 100_000;
 const MAX_ALIASED_BYTES: usize = 4 << 20;
 
-/// What is wrong with the text before any key has a meaning.
+/// A problem with the text, independent of the meaning of keys.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub position: Position,
@@ -52,18 +52,18 @@ pub(super) struct Tree {
     nodes: Vec<Node>,
 }
 
-/// Where a walk along a path has come to.
+/// The end of a walk along a path.
 pub(super) struct Walk<'t, 'p> {
     pub node: &'t Node,
-    /// The position of the last key that was walked over.
+    /// The position of the last key on the path.
     pub key: Option<Position>,
-    /// What is left of the path.
+    /// The rest of the path.
     pub rest: &'p str,
 }
 
 impl Tree {
-    /// Reads one document. An error is one of the text: its syntax, no document or several, a key
-    /// twice or one that is no text, a tag, too deep nesting, too many aliases.
+    /// Parses one document. The error is one of form: its syntax, no document or several, a
+    /// duplicate key or one that is not a text, a tag, nesting too deep, too many aliases.
     pub(super) fn read(text: &str) -> Result<Self, Problem> {
         let mut builder = Builder::default();
         let mut parser = Parser::new_from_str(text);
@@ -94,8 +94,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Follows `path` (`policies[0].config.allow[2]`) as far as the tree knows it. Keys may hold
-    /// any character; the longest that fits is taken.
+    /// Follows `path` (`policies[0].config.allow[2]`) as far as the tree has it. Keys may contain
+    /// any character; the longest that fits is used.
     pub(super) fn walk<'p>(&self, path: &'p str) -> Walk<'_, 'p> {
         let mut walk = Walk { node: &self.nodes[0], key: None, rest: path };
         while let Some((node, key, rest)) = self.step(self.target(walk.node), walk.rest, path) {
@@ -139,7 +139,7 @@ impl Tree {
         }
     }
 
-    /// What stands at a node, in words. A text is not shown, as it may be anything; nothing is where
+    /// Describes a node. Texts are never shown, because they may be anything; nothing is shown if
     /// it may be a `secret`.
     pub(super) fn describe(&self, node: &Node, secret: bool) -> String {
         match &self.target(node).kind {
@@ -169,7 +169,7 @@ impl Node {
     }
 }
 
-/// What is in a node, aliases counted as what they stand for.
+/// The size of a node, with aliases expanded.
 #[derive(Clone, Copy)]
 struct Extent {
     nodes: usize,
@@ -186,11 +186,11 @@ struct Anchor {
     extent: Extent,
 }
 
-/// A list or mapping whose end has not come yet.
+/// A list or mapping that has not ended yet.
 struct Open {
     node: usize,
     anchor: usize,
-    /// how the path goes on here: `.key` or `[0]`
+    /// how the path continues here: `.key` or `[0]`
     label: String,
     keys: HashSet<String>,
     pending: Option<(String, Position)>,
@@ -213,12 +213,12 @@ impl Builder {
         path.trim_start_matches('.').to_owned()
     }
 
-    /// An error about what is open.
+    /// Makes an error about the innermost open node.
     fn problem<T>(&self, position: Position, message: impl Into<String>) -> Result<T, Problem> {
         Err(Problem { position, path: self.path(), message: message.into() })
     }
 
-    /// An error about the value that comes next in it.
+    /// Makes an error about the next value in it.
     fn value_problem<T>(
         &self,
         position: Position,
@@ -273,7 +273,7 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).copied() else {
-                    return self.value_problem(position, "an alias inside of what it stands for");
+                    return self.value_problem(position, "an alias inside its own anchor");
                 };
                 let Anchor { node, extent } = target;
                 self.aliased = self.aliased.saturating_add(extent.nodes);
@@ -281,12 +281,12 @@ impl Builder {
                 if self.aliased > MAX_ALIASED {
                     return self.value_problem(
                         position,
-                        format!("aliases stand for more than {MAX_ALIASED} values"),
+                        format!("aliases expand to more than {MAX_ALIASED} values"),
                     );
                 }
                 if self.aliased_bytes > MAX_ALIASED_BYTES {
                     return self
-                        .value_problem(position, "aliases stand for more than 4MiB of text");
+                        .value_problem(position, "aliases expand to more than 4MiB of text");
                 }
                 if self.open.len() + extent.height > MAX_DEPTH {
                     return self.too_deep(position);
@@ -342,20 +342,23 @@ impl Builder {
     }
 
     fn too_deep<T>(&self, position: Position) -> Result<T, Problem> {
-        self.value_problem(position, format!("nested deeper than {MAX_DEPTH} lists and mappings"))
+        self.value_problem(
+            position,
+            format!("lists and mappings nested more than {MAX_DEPTH} deep"),
+        )
     }
 
     fn key(&mut self, key: String, position: Position) -> Result<(), Problem> {
         let Some(open) = self.open.last_mut() else { return Ok(()) };
         if !open.keys.insert(key.clone()) {
-            return self.problem(position, format!("the key `{key}` stands here twice"));
+            return self.problem(position, format!("duplicate key `{key}`"));
         }
         open.extent.bytes = open.extent.bytes.saturating_add(key.len());
         open.pending = Some((key, position));
         Ok(())
     }
 
-    /// Adds a node to what is open; also says how the path goes on to it.
+    /// Adds a node to the innermost open one; also returns how the path continues to it.
     fn add(&mut self, kind: Kind, position: Position) -> Result<(usize, String), Problem> {
         let value = self.nodes.len();
         if value == MAX_NODES {
@@ -371,10 +374,10 @@ impl Builder {
                 }
                 Kind::Mapping(entries) => {
                     let Some((key, position)) = open.pending.take() else {
-                        return self.problem(position, "a key that is no text");
+                        return self.problem(position, "a key that is not a text");
                     };
                     if node.is_null() {
-                        // what is not written has no place of its own
+                        // an absent value has no position of its own
                         node.position = position;
                     }
                     label = format!(".{key}");
@@ -403,11 +406,12 @@ impl Builder {
 }
 
 fn is_number(text: &str) -> bool {
-    // there are words that are numbers for Rust: `inf`, `nan`
+    // Rust also parses some words as numbers: `inf`, `nan`
     text.contains(|letter: char| letter.is_ascii_digit()) && text.parse::<f64>().is_ok()
 }
 
-/// Whether serde would silently round a plain scalar: an info-hash of 40 decimal digits, say.
+/// Returns whether serde would silently round a plain scalar, such as an info-hash of 40 decimal
+/// digits.
 fn is_too_long_an_integer(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     !digits.is_empty()

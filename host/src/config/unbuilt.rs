@@ -1,24 +1,24 @@
-//! Keys and values of the design that this version does not have yet.
+//! Keys and values that are designed but not implemented yet.
 
 use serde_yaml::Value;
 
 use super::{Error, Source};
 
-/// Paths, `[]` for each item of a list, `*` for each key; with a value where only that one is not
-/// built.
+/// Paths, with `[]` for each item of a list and `*` for each key; with a value if only that one is
+/// not implemented.
 const UNBUILT: [(&str, Option<&str>); 3] = [
     ("http[].tls", None),
     ("swarms.snapshot", None),
     ("policies[].when.transports[]", Some("https")),
 ];
 
-/// Refuses what stands in `config` but is not built.
+/// Refuses what `config` contains but is not implemented.
 pub(super) fn refuse(config: &Value, source: &Source) -> Result<(), Error> {
     for (pattern, only) in UNBUILT {
         if let Some((path, value)) = find(config, pattern, String::new(), only) {
             return Err(match value {
-                Some(value) => source.error(&path, format!("`{value}` is not built yet")),
-                None => source.key_error(&path, "not built yet"),
+                Some(value) => source.error(&path, format!("`{value}` is not implemented yet")),
+                None => source.key_error(&path, "not implemented yet"),
             });
         }
     }

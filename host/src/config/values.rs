@@ -1,4 +1,4 @@
-//! The scalars of the schema: how each is written, and how it is read.
+//! The scalars of the schema: how each is written and parsed.
 
 use std::{
     fmt::{self, Write as _},
@@ -29,17 +29,17 @@ const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
-/// Also written out where serde wants a literal.
+/// Repeated below, where serde requires a literal.
 pub(super) const SECRET: &str = "{ file: PATH } or { env: NAME }";
 
-/// Ten years, far above every sensible setting and far below the 31 bits that BEP 15 leaves for
+/// Ten years: far above every sensible setting, and far below the 31 bits that BEP 15 leaves for
 /// seconds.
 const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Reads a text by `parse`; `what` and `expected` go into the error.
+/// Parses a text with `parse`; `what` and `expected` go into the error.
 fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     what: &'static str,
@@ -66,7 +66,7 @@ fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text { what, expected, parse, value: PhantomData })
 }
 
-/// A number with a unit, such as 30s.
+/// Parses a number with a unit, such as 30s.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
 }
@@ -92,9 +92,9 @@ pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url
             let parse = |text: &str| {
                 let url = Url::parse(text).ok()?;
                 let plain = url.query().is_none() && url.fragment().is_none();
-                let nobody = url.username().is_empty() && url.password().is_none();
+                let no_user = url.username().is_empty() && url.password().is_none();
                 let web = matches!(url.scheme(), "http" | "https");
-                (web && plain && nobody).then(|| canonical_url(url))
+                (web && plain && no_user).then(|| canonical_url(url))
             };
             from_text(deserializer, "URL", ALLOWED_URL, parse).map(Self)
         }
@@ -103,18 +103,18 @@ pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url
     Ok(urls.into_iter().map(|Item(url)| url).collect())
 }
 
-/// A URL whose host, where it is an address, is a canonical one.
+/// Canonicalises the host of a URL if it is an address.
 pub fn canonical_url(mut url: Url) -> Url {
     if let Some(Host::Ipv6(address)) = url.host()
         && let Some(ipv4) = address.to_ipv4_mapped()
     {
-        // A host of HTTP can always be another address.
+        // Setting an address as the host of an HTTP URL never fails.
         let _ = url.set_ip_host(ipv4.into());
     }
     url
 }
 
-/// Whether a URL leads to this machine.
+/// Returns whether a URL leads to this machine.
 pub fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -163,19 +163,19 @@ pub(super) fn sha256<'de, D: Deserializer<'de>>(
     Ok(digest.map(|Digest(bytes)| bytes))
 }
 
-/// Numbers with units, the larger unit first: `1h30m`.
+/// Parses numbers with units, the larger unit first: `1h30m`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut units = UNITS.iter();
     loop {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, behind) = rest.split_at(digits);
-        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, behind) = behind.split_at(letters);
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
         let (_, milliseconds) = units.find(|(name, _)| *name == unit)?;
         total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*milliseconds)?)?;
-        rest = behind;
+        rest = after;
         if rest.is_empty() {
             let duration = Duration::from_millis(total);
             return (duration <= MAX_DURATION).then_some(duration);
@@ -183,7 +183,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// A duration as a configuration would have it; what is below a millisecond is left out.
+/// Formats a duration as in a configuration, without fractions of a millisecond.
 pub(super) fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -209,7 +209,7 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(bytes)
 }
 
-/// Whether `name` can be the name of an HTTP header (RFC 9110, a token).
+/// Returns whether `name` is a valid HTTP header name (RFC 9110, a token).
 pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -217,7 +217,7 @@ pub(super) fn is_header_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// One place where a policy's credential is looked for.
+/// One place to look for a policy's credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialRule {
     /// A parameter of the query.
@@ -246,8 +246,8 @@ impl<'de> Deserialize<'de> for CredentialRule {
     }
 }
 
-/// A secret from a file or from the environment. It has no `Display` and no `Serialize`, and its
-/// `Debug` does not show it.
+/// A secret from a file or the environment. It has no `Display` and no `Serialize`, and its `Debug`
+/// hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     origin: Origin,
@@ -261,27 +261,27 @@ enum Origin {
 }
 
 impl Secret {
-    /// The secret itself, never empty; one line break at its end has been cut off.
+    /// Returns the secret, which is never empty. One trailing line break has been removed.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.value
     }
 
-    /// The secret in a file, for a header.
+    /// Reads the secret for a header from a file.
     pub fn from_file(file: &Path) -> Result<Self, String> {
         let mut secret = Self { origin: Origin::File(file.to_owned()), value: Vec::new() };
         secret.fetch_for_header(Path::new(""))?;
         Ok(secret)
     }
 
-    /// The secret in an environment variable, for a header.
+    /// Reads the secret for a header from an environment variable.
     pub fn from_env(name: &str) -> Result<Self, String> {
         let mut secret = Self { origin: Origin::Env(name.to_owned()), value: Vec::new() };
         secret.fetch_for_header(Path::new(""))?;
         Ok(secret)
     }
 
-    /// Fetches the value, which may be any bytes; a relative file is one in `folder`.
+    /// Reads the value, which may be any bytes; a relative file is relative to `folder`.
     pub(super) fn fetch(&mut self, folder: &Path) -> Result<(), String> {
         let origin = self.origin(folder);
         let too_long = || format!("{origin} is too long, expected a secret of at most 64KiB");
@@ -313,7 +313,7 @@ impl Secret {
         Ok(())
     }
 
-    /// Fetches a value that a header is to carry.
+    /// Reads a value for a header.
     pub(super) fn fetch_for_header(&mut self, folder: &Path) -> Result<(), String> {
         self.fetch(folder)?;
         let text = text::decode(&self.value);
@@ -321,8 +321,8 @@ impl Secret {
         let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if text.is_empty() || text.trim() != text || !text.bytes().all(visible) {
             return Err(format!(
-                "{} holds what no header can carry, expected one line of visible ASCII without \
-                 blanks around it",
+                "{} is not a valid header value, expected one line of visible ASCII without \
+                 spaces around it",
                 self.origin(folder)
             ));
         }
@@ -338,7 +338,7 @@ impl Secret {
     }
 }
 
-/// What `error` says about `file`, in the words of a configuration error.
+/// Formats `error` about `file` as in a configuration error.
 pub(super) fn unreadable(file: &Path, error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         format!("no such file: `{}`", file.display())

@@ -1,4 +1,4 @@
-//! What a data source is, as the configuration says.
+//! The definition of a data source in the configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,25 +9,25 @@ use url::Url;
 
 use crate::config::{DataFormat, Secret};
 
-/// How often a URL is fetched, and how long that may take, where the configuration does not say.
+/// How often a URL is fetched by default, and how long that may take.
 pub const EVERY: Duration = Duration::from_mins(5);
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What makes a source another one.
+/// The definition of a source. A source with another definition is another source.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Definition {
     pub policy: Arc<str>,
-    /// Among the sources of the policy.
+    /// Unique within the policy.
     pub name: Arc<str>,
     pub origin: Origin,
     pub format: DataFormat,
-    /// Bytes.
+    /// In bytes.
     pub max_size: u64,
-    /// Whether it is an error that there is nothing to begin with.
+    /// Whether it is an error if there is no data at the start.
     pub required: bool,
 }
 
-/// Where data comes from.
+/// Where the data comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     File(PathBuf),
@@ -40,10 +40,10 @@ pub struct Remote {
     pub url: Url,
     pub every: Duration,
     pub timeout: Duration,
-    /// By their names.
+    /// By name.
     pub headers: BTreeMap<String, Secret>,
     /// Whether redirects may lead to another machine without TLS.
     pub insecure: bool,
-    /// How long after it was fetched the data counts.
+    /// How long after its fetch the data is valid.
     pub max_age: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Files that are followed for their data.
+//! Files that are watched for new data.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use super::source::DataSource;
 use crate::watch::{POLL, Stamp, Unread, Watch, read};
 
-/// Starts the thread that offers every new content of the source's file to it. `known` is what
-/// the source has already.
+/// Starts the thread that offers each new content of the file to the source. `known` is the content
+/// that the source already has.
 pub fn follow(source: &Arc<DataSource>, path: PathBuf, known: Option<Stamp>) -> io::Result<()> {
     source.spawn(move |source| work(Watch::new(path, known), &source))
 }

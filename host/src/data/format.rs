@@ -1,5 +1,5 @@
-//! The text formats: one entry a line. Blank lines, and what follows a `#` at the start of a line or
-//! behind a blank, are skipped.
+//! The text formats: one entry per line. Skips blank lines, and comments that begin with a `#` at
+//! the start of a line or after a blank.
 
 use karuta_bittorrent::InfoHash;
 use serde::de::IgnoredAny;
@@ -7,14 +7,14 @@ use serde::de::IgnoredAny;
 use super::set::{Addresses, InfoHashes, Strings};
 use crate::text::{self, Escaped};
 
-/// Bytes of a line that an error shows.
+/// How many bytes of a line an error shows.
 const SHOWN: usize = 60;
 
-/// Info-hashes as 40 hexadecimal digits of either case, or as the 64 of a v2 hash.
+/// Parses info-hashes: 40 hexadecimal digits of either case, or the 64 of a v2 hash.
 ///
 /// # Errors
 ///
-/// The number of the first line that is none, counted from 1, and what it is.
+/// The number of the first wrong line, counted from 1, and its text.
 pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
     let mut hashes = Vec::with_capacity(bytes.len() / 41);
     entries(bytes, |entry| {
@@ -25,13 +25,13 @@ pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
     Ok(InfoHashes::new(hashes))
 }
 
-/// Addresses or ranges of them (`192.0.2.0/24`), each with a number behind a blank or without.
+/// Parses addresses or ranges (`192.0.2.0/24`), each optionally followed by a blank and a number.
 ///
 /// # Errors
 ///
 /// As [`info_hashes`].
 pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
-    const EXPECTED: &str = "an address or a range such as 192.0.2.0/24, with or without a number";
+    const EXPECTED: &str = "an address or a range such as 192.0.2.0/24, optionally with a number";
     let mut ranges = Vec::new();
     entries(bytes, |entry| {
         let mut words = entry.split_ascii_whitespace();
@@ -52,8 +52,8 @@ pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
     Ok(Addresses::new(ranges))
 }
 
-/// Texts as they are. One that is written as another format would have it is refused: nothing that is
-/// looked up would be found in such a list, and who is on it as one that is kept out would be let in.
+/// Parses texts. A text in the notation of another format is refused: look-ups in such a list would
+/// find nothing, so a block list would let everyone in.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub fn strings(bytes: &[u8]) -> Result<Strings, String> {
     Ok(Strings::new(texts))
 }
 
-/// What was expected in the place of an entry that is no bare text.
+/// Returns what was expected in place of an entry that is not plain text.
 fn disguise(entry: &str) -> Option<&'static str> {
     let bare = entry.trim_end_matches(',');
     let quoted = |quote| bare.len() > 1 && bare.starts_with(quote) && bare.ends_with(quote);
@@ -79,11 +79,11 @@ fn disguise(entry: &str) -> Option<&'static str> {
     if entry.starts_with('<') && is_tag {
         Some("a list, not HTML or XML")
     } else if opens && (entry.ends_with(['[', '{', ',']) || is_json(entry)) {
-        Some("a line for each text, not JSON")
+        Some("one text per line, not JSON")
     } else if ['"', '\'', '`'].into_iter().any(quoted) {
-        Some("a text without quotes around it")
+        Some("a text without quotes")
     } else if bare.len() < entry.len() {
-        Some("a text without a comma behind it")
+        Some("a text without a comma after it")
     } else if entry.starts_with("- ") || entry.starts_with("* ") {
         Some("a text without a dash before it")
     } else if !text::is_visible(entry) {
@@ -97,7 +97,7 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// Hands over each entry; an error of `take` is what was expected.
+/// Passes each entry to `take`, whose error is what was expected.
 fn entries<'b>(
     bytes: &'b [u8],
     mut take: impl FnMut(&'b str) -> Result<(), &'static str>,
@@ -116,7 +116,7 @@ fn entries<'b>(
     Ok(())
 }
 
-/// A line without its comment, and without the blanks around what is left.
+/// Returns a line without its comment and surrounding blanks.
 fn entry(line: &str) -> &str {
     let bytes = line.as_bytes();
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -157,14 +157,14 @@ mod tests {
             ("<p>Log in</p>", "a list, not HTML or XML"),
             ("<!doctype html><p>Log in", "a list, not HTML or XML"),
             ("<?xml version=\"1.0\"?><rss", "a list, not HTML or XML"),
-            ("[", "a line for each text, not JSON"),
-            ("[\"-XL\", \"-SD\"]", "a line for each text, not JSON"),
-            ("{\"deny\": [\"-XL\"]}", "a line for each text, not JSON"),
-            ("{\"deny\": [", "a line for each text, not JSON"),
-            ("[\"-XL\",", "a line for each text, not JSON"),
-            ("\"-XL\"", "a text without quotes around it"),
-            ("  '-XL', # a comment", "a text without quotes around it"),
-            ("-XL,", "a text without a comma behind it"),
+            ("[", "one text per line, not JSON"),
+            ("[\"-XL\", \"-SD\"]", "one text per line, not JSON"),
+            ("{\"deny\": [\"-XL\"]}", "one text per line, not JSON"),
+            ("{\"deny\": [", "one text per line, not JSON"),
+            ("[\"-XL\",", "one text per line, not JSON"),
+            ("\"-XL\"", "a text without quotes"),
+            ("  '-XL', # a comment", "a text without quotes"),
+            ("-XL,", "a text without a comma after it"),
             ("- -XL", "a text without a dash before it"),
             ("* -XL", "a text without a dash before it"),
             ("-XL\u{ad}", "visible characters"),
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_first_wrong_line_is_named() {
         const ADDRESS: &str =
-            "an address or a range such as 192.0.2.0/24, with or without a number";
+            "an address or a range such as 192.0.2.0/24, optionally with a number";
         let wrong = |result: Result<usize, String>| result.unwrap_err();
         let hash = |text: &str| wrong(info_hashes(text.as_bytes()).map(|set| set.len()));
         assert_eq!(

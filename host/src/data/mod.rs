@@ -1,5 +1,5 @@
-//! What policies decide by and operators keep elsewhere: lists and documents in files and behind
-//! URLs, read and parsed once for all workers, followed while the tracker serves. Knows no
+//! Data that policies need and operators keep elsewhere: lists and documents in files and at URLs,
+//! read and parsed once for all workers, and reread while the tracker runs. Independent of
 //! WebAssembly.
 
 mod definition;
@@ -16,5 +16,5 @@ pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
 pub use self::open::{Fetch, Opening, open};
 pub use self::source::{Content, DataSource, Taker};
 
-/// The sources of one policy, in the order of their names.
+/// The sources of one policy, ordered by name.
 pub type Sources = Arc<[Arc<DataSource>]>;

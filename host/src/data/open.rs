@@ -1,4 +1,4 @@
-//! How data sources are opened, and their threads started.
+//! Opens data sources, and starts their threads.
 
 use std::io;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{Sources, file, url};
 use crate::state_dir::StateDir;
 use crate::watch;
 
-/// How sources are opened.
+/// Options for opening sources.
 #[derive(Clone, Default)]
 pub struct Opening {
-    /// Where what was fetched is kept.
+    /// Where fetched data is cached.
     pub kept: Option<Arc<StateDir>>,
     pub fetch: Fetch,
 }
@@ -23,21 +23,21 @@ pub struct Opening {
 pub enum Fetch {
     #[default]
     Never,
-    /// By a thread of their own, while others go on.
+    /// On its own thread, in the background.
     Soon,
-    /// Before anybody goes on; nothing that is required may be missing then.
+    /// Before anything else; required data must exist afterwards.
     Now,
 }
 
 impl Opening {
-    /// What was fetched is kept within the state folder.
+    /// Caches fetched data in the state folder.
     pub fn new(state: Option<&StateDir>, fetch: Fetch) -> io::Result<Self> {
         let kept = state.map(|state| state.folder("data").map(Arc::new)).transpose()?;
         Ok(Self { kept, fetch })
     }
 }
 
-/// Opens sources; those of `earlier` with the same definition go on, with what they have read.
+/// Opens sources. Sources of `earlier` with the same definition are reused, with their data.
 ///
 /// # Errors
 ///
@@ -55,13 +55,12 @@ pub fn open(
     definitions.iter().map(open).collect()
 }
 
-/// Reads the file and follows it from then on; or takes up what was fetched before, and
-/// fetches as `opening` says.
+/// Reads the file and watches it; or loads the cached data of a URL, and fetches as `opening` says.
 ///
 /// # Errors
 ///
-/// A file that cannot be used, and nothing where something is required: no file, or, where it is
-/// to be fetched now, nothing that was ever fetched.
+/// A file that is unusable, or missing required data: no file or, if it is fetched now, no data
+/// from this or any earlier fetch.
 fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, String> {
     let source = Arc::new(DataSource::new(definition));
     let Definition { policy, name: data, required, max_size, .. } = source.definition();
@@ -74,7 +73,7 @@ fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, S
                 }
                 Err(watch::Unread::Gone) if !required => {
                     let file = file.display();
-                    tracing::warn!(%policy, %data, %file, "there is no such file yet");
+                    tracing::warn!(%policy, %data, %file, "data file does not exist; source is empty");
                     None
                 }
                 Err(unread) => return Err(unread.reason(file)),

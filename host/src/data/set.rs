@@ -1,23 +1,23 @@
-//! Sets that never change, looked up on the road of a request.
+//! Immutable sets, looked up by requests.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Info-hashes in their order, with an index by their first bits.
+/// Sorted info-hashes, with an index by their first bits.
 #[derive(Debug)]
 pub struct InfoHashes {
     sorted: Vec<[u8; 20]>,
-    /// Where the entries begin whose first bits are this number; one more at the end.
+    /// For each value of the first bits, where its entries begin; one more at the end.
     index: Vec<u32>,
-    /// How many bits are left of the first 32.
+    /// How far the first 32 bits are shifted right for the index.
     shift: u32,
 }
 
-/// Entries that share a place of the index, about.
+/// How many entries share a place in the index, approximately.
 const SHARE: usize = 8;
-/// Bits of the largest index.
+/// The number of bits of the largest index.
 const MAX_BITS: u32 = 22;
 
 impl InfoHashes {
@@ -54,8 +54,8 @@ fn place(info_hash: &[u8; 20], shift: u32) -> usize {
     u32::from_be_bytes([a, b, c, d]).checked_shr(shift).unwrap_or(0) as usize
 }
 
-/// Address ranges with a value each, cut into stretches that do not overlap: the value of the
-/// narrowest range holds from the stretch's first address to that of the next.
+/// Address ranges with a value each, split into stretches that do not overlap: a stretch ends where
+/// the next begins, and has the value of the narrowest range around it.
 #[derive(Debug)]
 pub struct Addresses {
     ipv4: Vec<(u128, Option<u64>)>,
@@ -64,7 +64,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Of a range that is given twice the last value holds.
+    /// If a range is given twice, the last value counts.
     pub fn new(entries: Vec<(IpNet, u64)>) -> Self {
         let mut ipv4 = BTreeMap::new();
         let mut ipv6 = BTreeMap::new();
@@ -84,32 +84,32 @@ impl Addresses {
         Self { ipv4: stretches(ipv4), ipv6: stretches(ipv6), ranges }
     }
 
-    /// The value of the longest prefix that holds an address. A range of one family holds no
-    /// address of the other.
+    /// Returns the value of the longest prefix that contains an address. A range contains only
+    /// addresses of its own family.
     pub fn find(&self, address: IpAddr) -> Option<u64> {
         let (stretches, address) = match address {
             IpAddr::V4(address) => (&self.ipv4, address.to_bits().into()),
             IpAddr::V6(address) => (&self.ipv6, address.to_bits()),
         };
-        let behind = stretches.partition_point(|(first, _)| *first <= address);
-        stretches[..behind].last()?.1
+        let end = stretches.partition_point(|(first, _)| *first <= address);
+        stretches[..end].last()?.1
     }
 
-    /// How many different ranges there are.
+    /// Returns the number of distinct ranges.
     pub fn len(&self) -> usize {
         self.ranges
     }
 }
 
-/// First address and prefix length, last address and value. Two ranges are apart, or one is
-/// inside of the other and comes behind it.
+/// From first address and prefix length to last address and value. Two ranges are disjoint, or one
+/// contains the other and comes before it.
 type Ranges = BTreeMap<(u128, u8), (u128, u64)>;
 
 fn stretches(ranges: Ranges) -> Vec<(u128, Option<u64>)> {
     let mut stretches = Vec::new();
     let mut open: Vec<(u128, u64)> = Vec::new();
     let mut begin = |first: u128, value: Option<u64>| {
-        // Where two begin at the same address, the later one is the narrower.
+        // If two begin at the same address, the later one is narrower.
         match stretches.last_mut() {
             Some((at, old)) if *at == first => *old = value,
             _ => stretches.push((first, value)),
@@ -117,7 +117,7 @@ fn stretches(ranges: Ranges) -> Vec<(u128, Option<u64>)> {
     };
     for ((first, _), (last, value)) in ranges {
         while let Some((end, _)) = open.pop_if(|(end, _)| *end < first) {
-            // A range that ends with the last address is never closed, for nothing is behind it.
+            // A range that ends with the last address is never closed, because nothing follows it.
             begin(end + 1, open.last().map(|(_, value)| *value));
         }
         begin(first, Some(value));
@@ -131,7 +131,7 @@ fn stretches(ranges: Ranges) -> Vec<(u128, Option<u64>)> {
     stretches
 }
 
-/// Texts.
+/// A set of texts.
 #[derive(Debug)]
 pub struct Strings(HashSet<Box<str>>);
 
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Few different first bytes, so that places of the index are crowded and others empty.
+    /// Few distinct first bytes, so that some places of the index are crowded and others empty.
     fn info_hash() -> impl Strategy<Value = [u8; 20]> {
         (prop_oneof![Just(0_u8), Just(0xff), any::<u8>()], 0..4_u8, any::<bool>()).prop_map(
             |(first, second, last)| {

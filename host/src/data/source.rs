@@ -1,4 +1,4 @@
-//! One data source of a policy: what it is, and its newest good version.
+//! A policy's data source: its definition, and its newest good version.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,15 +14,15 @@ use super::format;
 use super::set::{Addresses, InfoHashes, Strings};
 use crate::config::DataFormat;
 
-/// A source, followed by a thread of its own for as long as somebody holds it.
+/// A source, kept up to date by its own thread as long as it is in use.
 pub struct DataSource {
     definition: Definition,
     current: ArcSwapOption<Version>,
-    /// When the newest good version was read, or was found to be the newest still.
+    /// When the newest good version was read, or last confirmed to be current.
     read: Mutex<Instant>,
-    /// The newest good version comes from disk.
+    /// Whether the newest good version comes from disk.
     kept: AtomicBool,
-    /// Wakes whoever fetches.
+    /// Wakes the thread that fetches.
     wake: Mutex<Option<Wake>>,
     number: AtomicU64,
     errors: AtomicU64,
@@ -34,29 +34,29 @@ struct Wake {
     last: Option<Instant>,
 }
 
-/// How often a plugin may have a source fetched.
+/// How often a plugin may trigger a fetch of a source.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Bytes of stack: takers of raw data run on the thread of its source.
+/// The stack size in bytes: takers of raw data run on the thread of its source.
 const STACK: usize = 4 * 1024 * 1024;
 
-/// Whoever reads raw data, and may refuse a version of it.
+/// A reader of raw data that may refuse a version of it.
 pub trait Taker: Send + Sync {
     /// Tries a new version of the data.
     ///
     /// # Errors
     ///
-    /// Why it is of no use.
+    /// Why it is unusable.
     fn try_on(&self, name: &str, number: u64, bytes: &[u8]) -> Result<(), String>;
 }
 
-/// A version that could be read.
+/// A version that was parsed.
 pub struct Version {
     pub content: Content,
     /// Counted from 1.
     pub number: u64,
 }
 
-/// What one version of a source says.
+/// The content of a version.
 pub enum Content {
     Raw(Vec<u8>),
     InfoHashes(InfoHashes),
@@ -65,11 +65,11 @@ pub enum Content {
 }
 
 impl DataSource {
-    /// A source of bytes that are at hand, which nobody follows.
+    /// Makes a source from given bytes, without a thread.
     ///
     /// # Errors
     ///
-    /// The first line that is wrong, by its number.
+    /// The number of the first wrong line.
     pub fn given(definition: Definition, bytes: &[u8]) -> Result<Arc<Self>, String> {
         let source = Self::new(definition);
         source.take(bytes)?;
@@ -89,7 +89,7 @@ impl DataSource {
         }
     }
 
-    /// Starts the thread that follows the source.
+    /// Starts the thread that keeps the source up to date.
     pub(super) fn spawn(
         self: &Arc<Self>,
         work: impl FnOnce(Weak<Self>) + Send + 'static,
@@ -100,18 +100,18 @@ impl DataSource {
         thread.spawn(move || work(source)).map(drop)
     }
 
-    /// Sets what wakes the thread that fetches.
+    /// Sets the channel that wakes the thread that fetches.
     pub(super) fn set_wake(&self, fetcher: Sender<()>) {
         *self.wake.lock() = Some(Wake { fetcher, last: None });
     }
 
-    /// Whether nothing is there that should be.
+    /// Returns whether required data is missing.
     pub fn is_missing(&self) -> bool {
         self.definition.required && self.current().is_none()
     }
 
-    /// Has the source be fetched soon, but not more often than every ten seconds. A file is
-    /// followed anyway.
+    /// Requests a fetch soon, at most every ten seconds. Does nothing for a file, which is watched
+    /// anyway.
     pub fn refresh(&self) {
         if let Some(Wake { fetcher, last }) = &mut *self.wake.lock() {
             let now = Instant::now();
@@ -122,7 +122,7 @@ impl DataSource {
         }
     }
 
-    /// Has a new version of raw data be tried on somebody first, for as long as that lives.
+    /// Registers a validator that new versions of raw data must pass, while it is alive.
     pub fn add_taker(&self, taker: Weak<dyn Taker>) {
         let mut takers = self.takers.lock();
         takers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&taker));
@@ -137,70 +137,70 @@ impl DataSource {
         &self.definition
     }
 
-    /// The newest good version, where there is one. The guard is for a moment.
+    /// Returns the newest good version, if any. Drop the guard soon.
     pub fn current(&self) -> arc_swap::Guard<Option<Arc<Version>>> {
         self.current.load()
     }
 
-    /// The number of the newest good version, which grows also where it stops to count; 0 where
-    /// there has been none.
+    /// Returns the number of the newest good version, or 0 if there has been none. It also grows
+    /// when a version expires.
     pub fn number(&self) -> u64 {
         self.number.load(Ordering::Acquire)
     }
 
-    /// How long ago the newest good version was read.
+    /// Returns the time since the newest good version was read.
     pub fn age(&self) -> Option<Duration> {
         self.current().as_ref().map(|_| self.read.lock().elapsed())
     }
 
-    /// Entries of the newest good version.
+    /// Returns the number of entries of the newest good version.
     pub fn entries(&self) -> usize {
         self.current().as_ref().map_or(0, |version| version.content.entries())
     }
 
-    /// Versions that could not be used.
+    /// Returns how many versions could not be used.
     pub fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Has a new version take the place of the old one for everybody, if it is a good one.
+    /// Replaces the version for all readers, if the new one is good.
     pub fn offer(&self, bytes: &[u8]) -> Result<(), String> {
         self.take(bytes).inspect_err(|reason| self.refuse(reason))
     }
 
-    /// The newest good version was the newest still, so long ago.
+    /// Sets the time at which the newest good version was confirmed to `age` ago.
     pub(super) fn renew(&self, age: Duration) {
         *self.read.lock() = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
     }
 
-    /// The newest good version comes from disk.
+    /// Marks the newest good version as one from disk.
     pub(super) fn mark_kept(&self) {
         self.kept.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets what comes from disk and turned out to be of no use; `false`: nothing does.
+    /// Drops a version from disk that turned out to be unusable; returns whether there was one.
     pub fn forget_kept(&self) -> bool {
         let kept = self.kept.swap(false, Ordering::Relaxed);
         if kept {
-            self.refuse("what was kept on disk is of no use any more");
+            self.refuse("the version cached on disk has become unusable");
             self.forget();
         }
         kept
     }
 
-    /// Counts no more what there is, and has nothing in its place.
+    /// Drops the current version without a replacement.
     pub(super) fn forget(&self) {
         if self.current.swap(None).is_some() {
             self.number.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Counts a version that could not be read, or is of no use.
+    /// Counts a version that could not be read or used.
     pub(super) fn count_error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a new version that is of no use, and tells the log.
+    /// Counts and logs a new version that is unusable.
     pub(super) fn refuse(&self, reason: &str) {
         self.count_error();
         self.log_refusal(reason);
@@ -208,10 +208,10 @@ impl DataSource {
 
     pub(super) fn log_refusal(&self, reason: &str) {
         let Definition { policy, name: data, .. } = &self.definition;
-        tracing::error!(%policy, %data, reason, "data is refused, the last good version stays");
+        tracing::error!(%policy, %data, reason, "cannot use new data; keeping last good version");
     }
 
-    /// Takes a new version, if it is a good one. Only ever called by one thread at a time.
+    /// Installs a new version if it is good. Must only be called by one thread at a time.
     pub(super) fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let content = Content::parse(self.definition.format, bytes)?;
         let number = self.number() + 1;
@@ -221,11 +221,11 @@ impl DataSource {
         }
         let version = Version { content, number };
         let Definition { policy, name: data, .. } = &self.definition;
-        tracing::info!(%policy, %data, number, entries = version.content.entries(), "data read");
+        tracing::info!(%policy, %data, number, entries = version.content.entries(), "read new data");
         *self.read.lock() = Instant::now();
         self.kept.store(false, Ordering::Relaxed);
         self.current.store(Some(Arc::new(version)));
-        // Behind the content: who has seen the number finds no older content.
+        // After the content: a reader that sees the number never finds older content.
         self.number.store(number, Ordering::Release);
         Ok(())
     }
@@ -234,7 +234,7 @@ impl DataSource {
 impl Content {
     /// # Errors
     ///
-    /// The first line that is wrong, by its number.
+    /// The number of the first wrong line.
     pub fn parse(format: DataFormat, bytes: &[u8]) -> Result<Self, String> {
         Ok(match format {
             DataFormat::Raw => Self::Raw(bytes.to_owned()),

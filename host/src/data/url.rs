@@ -1,4 +1,4 @@
-//! What is fetched over HTTP: again and again, the last good version kept on disk.
+//! Data sources that are fetched over HTTP periodically, with the last good version cached on disk.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use crate::fetch::{Admit, Client, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
 use crate::text::Escaped;
 
-/// The pause after a first failure; it doubles with each.
+/// The pause after the first failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -30,26 +30,26 @@ pub struct Fetcher {
     remote: Remote,
     client: Client,
     kept: Option<Arc<StateDir>>,
-    /// What the server is asked about, so that it need not send again what is there.
+    /// Conditional request headers, so that the server need not send unchanged data.
     validators: HeaderMap,
-    /// The digest of what there is, where it was fetched in this life.
+    /// The digest of the current data, if this process has fetched it.
     held: Option<[u8; 32]>,
     failures: u32,
     /// When the next fetch is due.
     next: Instant,
-    /// The reasons that the log was told since the last good answer, by their patterns.
+    /// Patterns of the reasons that were logged since the last good answer.
     told: HashSet<String>,
 }
 
-/// Why there is nothing new.
+/// Why there is no new data.
 enum Failure {
-    /// Nobody answered, or not with what was asked for.
+    /// There was no answer, or not the requested data.
     Unfetched(String),
-    /// There is an answer, and what it says is of no use.
+    /// There was an answer, but its data is unusable.
     Refused(String),
 }
 
-/// Lets a configured URL lead anywhere, but in the clear only where the configuration may name that.
+/// Admits any https URL, and an http URL only where the configuration would accept it.
 struct Anywhere {
     insecure: bool,
 }
@@ -59,7 +59,7 @@ impl Admit for Anywhere {
         match url.scheme() {
             "https" => Ok(()),
             "http" if self.insecure || config::is_local(url) => Ok(()),
-            _ => Err(format!("it leads to {}, without TLS", Shown(url))),
+            _ => Err(format!("it leads to {} without TLS", Shown(url))),
         }
     }
 
@@ -76,7 +76,7 @@ impl Fetcher {
         Self { remote, client, kept, validators, held: None, failures, next, told }
     }
 
-    /// Has the source begin with what was fetched in an earlier life.
+    /// Loads the data that an earlier process fetched into the source.
     pub fn take_up(&self, source: &DataSource) {
         let Some(kept) = &self.kept else { return };
         let max_size = source.definition().max_size.saturating_add(STAMP + SEAL);
@@ -84,7 +84,7 @@ impl Fetcher {
             Ok(content) => content,
             Err(Miss::Absent) => return,
             Err(Miss::Unfit(reason)) => {
-                return self.warn(source, "kept data is of no use", &reason);
+                return self.warn(source, "cannot use cached data; ignoring it", &reason);
             }
         };
         let Some((stamp, bytes)) = content.split_first_chunk() else { return };
@@ -103,7 +103,7 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// Why there is nothing new and nothing is confirmed either.
+    /// Why there is no new data, and the current data is not confirmed either.
     pub fn fetch(&mut self, source: &DataSource) -> Result<(), String> {
         let Err(failure) = self.ask(source) else {
             self.failures = 0;
@@ -115,15 +115,13 @@ impl Fetcher {
         self.failures = self.failures.saturating_add(1);
         self.next = Instant::now() + pause(self.failures, self.remote.every, rand::random());
         let (Failure::Unfetched(reason) | Failure::Refused(reason)) = &failure;
-        // Somebody else's server may be away for days.
+        // A remote server may be unavailable for days.
         if self.told.len() < MOST_TOLD && self.told.insert(pattern(reason)) {
             match &failure {
                 Failure::Refused(reason) => source.log_refusal(reason),
-                Failure::Unfetched(reason) => self.warn(
-                    source,
-                    "a data source cannot be fetched, what there is stays",
-                    reason,
-                ),
+                Failure::Unfetched(reason) => {
+                    self.warn(source, "cannot fetch data source; keeping current data", reason)
+                }
             }
         }
         Err(reason.clone())
@@ -165,12 +163,12 @@ impl Fetcher {
         if let Some(other) = foreign(&answer.headers, source.is_raw()) {
             return answers(other);
         }
-        // Nothing is asked about that was of no use.
+        // Drops the old validators, so that unusable data is never confirmed.
         self.validators.clear();
         let digest = Sha256::digest(&answer.body).into();
         let is_same = self.held == Some(digest) && source.current().is_some();
         if is_same {
-            // Not every server knows of validators.
+            // Not every server supports validators.
             source.renew(Duration::ZERO);
         } else {
             source.take(&answer.body).map_err(Failure::Refused)?;
@@ -185,7 +183,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Keeps a new version on disk, or the time at which the one there was confirmed.
+    /// Caches a new version on disk, or updates the time of the cached one.
     fn keep(&self, source: &DataSource, new: Option<&[u8]>) {
         let Some(kept) = &self.kept else { return };
         let name = self.file(source);
@@ -198,24 +196,24 @@ impl Fetcher {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let content = [&now.to_be_bytes(), bytes].concat();
         if let Err(error) = kept.write_sealed(&name, &content) {
-            self.warn(source, "data cannot be kept", &error.to_string());
+            self.warn(source, "cannot cache data on disk", &error.to_string());
         }
     }
 
-    /// The name of the file that keeps it: by URL and format.
+    /// Returns the name of the cache file, which depends on the URL and the format.
     fn file(&self, source: &DataSource) -> String {
         let sum = Sha256::new().chain_update(source.definition().format.name()).chain_update(":");
         let sum = sum.chain_update(self.remote.url.as_str()).finalize();
         hex::encode(sum) + ".data"
     }
 
-    /// Fetches the source for as long as somebody holds it.
+    /// Fetches the source periodically while it is in use.
     pub fn work(mut self, source: &Weak<DataSource>, woken: &Receiver<()>) {
         loop {
             let Some(held) = source.upgrade() else { return };
             let expires = self.expires(&held);
             if expires == Some(Duration::ZERO) {
-                self.warn(&held, "data is too old, it counts no more", "older than `max_age`");
+                self.warn(&held, "data has expired; data source is empty", "older than `max_age`");
                 held.forget();
                 self.validators.clear();
                 continue;
@@ -233,7 +231,7 @@ impl Fetcher {
         }
     }
 
-    /// In how long what there is counts no more.
+    /// Returns the time until the current data expires.
     fn expires(&self, source: &DataSource) -> Option<Duration> {
         Some(self.remote.max_age?.saturating_sub(source.age()?))
     }
@@ -244,18 +242,18 @@ impl Fetcher {
     }
 }
 
-/// Reasons that the log is told of one outage.
+/// How many distinct reasons are logged in one outage.
 const MOST_TOLD: usize = 16;
 
-/// A reason without what may be another with each answer: numbers, URLs, and what it quotes.
+/// Removes what may vary from answer to answer: numbers, URLs and quoted parts.
 fn pattern(reason: &str) -> String {
     let unquoted: String = reason.split('`').step_by(2).collect();
     let words = unquoted.split_whitespace().filter(|word| !word.contains("://"));
     words.flat_map(|word| word.chars().chain([' '])).filter(|c| !c.is_ascii_digit()).collect()
 }
 
-/// What an answer says that it is, where that is not what was asked for: with 200 also come the pages
-/// of proxies, logins and failed servers.
+/// Describes an answer that is not the requested data. Proxies, login pages and failed servers also
+/// answer with 200.
 fn foreign(headers: &HeaderMap, is_raw: bool) -> Option<String> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     for encoding in headers.get_all(CONTENT_ENCODING).iter().map(text) {
@@ -275,13 +273,13 @@ fn foreign(headers: &HeaderMap, is_raw: bool) -> Option<String> {
         .then(|| format!("with the type `{}`, expected data", Escaped(kind)))
 }
 
-/// Bytes before the content of a kept file: the Unix time at which it was fetched.
+/// The size of the head of a cached file in bytes: the Unix time of the fetch.
 const STAMP: u64 = 8;
-/// Bytes that a seal takes.
+/// The size of a seal in bytes.
 const SEAL: u64 = 32;
 
-/// How long to wait after so many failures in a row; `dice` spreads those who failed together over
-/// the second half of it.
+/// Returns how long to wait after this many consecutive failures; `dice` spreads clients that
+/// failed together over the second half of the pause.
 fn pause(failures: u32, every: Duration, dice: u16) -> Duration {
     let longest = LONGEST_PAUSE.min(every);
     let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest);
@@ -335,7 +333,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Numbers, what is quoted and URLs make no difference.
+        /// Numbers, quoted parts and URLs make no difference.
         #[test]
         fn a_pattern_has_nothing_that_changes(number: u64, quoted in "[^`]{0,20}", path in "[a-z/]{0,9}") {
             let reason = format!("line {number}: `{quoted}` of https://a/{path}, expected a list");

@@ -1,4 +1,4 @@
-//! `karuta jwt`: tokens for the policy `jwt`, by the rules that it has too.
+//! `karuta jwt`: tokens for the policy `jwt`, with the same rules.
 
 mod private;
 
@@ -23,85 +23,85 @@ use crate::jwk;
 use crate::text::{self, Escaped};
 use crate::{config, file};
 
-/// Bytes of a `.torrent` file, of one with keys, and of a token.
+/// The maximum sizes of a `.torrent` file, a file of keys, and a token, in bytes.
 const MAX_TORRENT: u64 = 256 << 20;
 const MAX_KEYS: u64 = 1 << 20;
 const MAX_TOKEN: u64 = 1 << 20;
 
-/// What can be done with tokens.
+/// The subcommands of `karuta jwt`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a key: a private one to sign with, and a public one for the tracker.
+    /// Create a key pair: a private key to sign with, and a public one for the tracker.
     Keygen {
-        /// The file of the private key (PKCS#8 in PEM), which must not be there yet.
+        /// The file for the private key (PKCS#8 in PEM), which must not exist yet.
         key: PathBuf,
-        /// What the key is to sign by.
+        /// The algorithm that the key will sign with.
         #[arg(long, default_value = "RS256", value_parser = algorithm)]
         algorithm: Algorithm,
-        /// The key's name in tokens; its thumbprint (RFC 7638) where none is given.
+        /// The key's name in tokens; by default its thumbprint (RFC 7638).
         #[arg(long)]
         kid: Option<String>,
-        /// The JWK set that the public key is added to; printed where no file is given.
+        /// The JWK set to add the public key to; without it, the set is printed.
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
     },
     /// Print a token for a torrent.
     Sign {
-        /// The info-hash in 40 or 64 hexadecimal digits, or a .torrent file; of a hybrid one the token
-        /// is for both of its info-hashes.
+        /// The info-hash in 40 or 64 hexadecimal digits, or a .torrent file; for a hybrid torrent,
+        /// the token covers both of its info-hashes.
         #[arg(value_parser = torrent)]
         torrent: Torrent,
         /// The file of the private key.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// The key's name; its thumbprint where none is given.
+        /// The key's name; by default its thumbprint.
         #[arg(long)]
         kid: Option<String>,
-        /// The algorithm; the first of the key's where none is given.
+        /// The algorithm; by default the key's first.
         #[arg(long, value_parser = algorithm)]
         algorithm: Option<Algorithm>,
-        /// What `iss` says.
+        /// The value of `iss`.
         #[arg(long)]
         issuer: String,
-        /// What `aud` says; may be given several times.
+        /// A value of `aud`; may be given several times.
         #[arg(long, required = true)]
         audience: Vec<String>,
-        /// How long the token holds, such as 12h; for ever where it is not given.
+        /// How long the token is valid, such as 12h; by default forever.
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<Duration>,
         /// The claim with the info-hash.
         #[arg(long, default_value = "infohash")]
         claim: String,
     },
-    /// Say what is wrong with a token; the exit code is 1 where anything is.
+    /// Verify a token and say what is wrong with it; then the exit code is 1.
     Verify {
-        /// The token; `-` reads it from the standard input.
+        /// The token; `-` reads it from standard input.
         token: String,
         /// The JWK set of the issuer.
         #[arg(long, value_name = "FILE")]
         jwks: PathBuf,
-        /// The torrent that it must be for: an info-hash or a .torrent file.
+        /// The torrent that the token must be for: an info-hash or a .torrent file.
         #[arg(long, value_parser = torrent)]
         torrent: Option<Torrent>,
-        /// Who must have issued it.
+        /// The required issuer.
         #[arg(long)]
         issuer: Option<String>,
-        /// Whom it must be for.
+        /// The required audience.
         #[arg(long)]
         audience: Option<String>,
-        /// An algorithm that is allowed; may be given several times. All where none is.
+        /// An allowed algorithm; may be given several times. By default all are allowed.
         #[arg(long, value_parser = algorithm)]
         algorithm: Vec<Algorithm>,
         /// The claim with the info-hash.
         #[arg(long, default_value = "infohash")]
         claim: String,
-        /// How far clocks may be apart.
+        /// How far clocks may differ.
         #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
         leeway: Duration,
     },
 }
 
-/// The info-hashes of a torrent, however they were given: two where it is a hybrid.
+/// The info-hashes of a torrent; two if it is a hybrid.
 #[derive(Clone, Debug)]
 pub struct Torrent(Vec<InfoHash>);
 
@@ -122,9 +122,9 @@ fn torrent(text: &str) -> Result<Torrent, String> {
         return Ok(Torrent(vec![info_hash]));
     }
     let file = file::read(Path::new(text), MAX_TORRENT).map_err(|unread| {
-        format!("neither 40 or 64 hexadecimal digits nor a file that can be read: {unread}")
+        format!("neither 40 or 64 hexadecimal digits nor a readable file: {unread}")
     })?;
-    let info = Info::find(&file).map_err(|wrong| format!("the file is no torrent: {wrong}"))?;
+    let info = Info::find(&file).map_err(|wrong| format!("the file is not a torrent: {wrong}"))?;
     let sums = [(info.is_v1, &SHA1_FOR_LEGACY_USE_ONLY), (info.is_v2, &SHA256)];
     let sums = sums.into_iter().filter(|(is_announced, _)| *is_announced);
     let hashes = sums.filter_map(|(_, algorithm)| {
@@ -134,11 +134,11 @@ fn torrent(text: &str) -> Result<Torrent, String> {
     Ok(Torrent(hashes.collect()))
 }
 
-/// Does what a command says.
+/// Runs a command.
 ///
 /// # Errors
 ///
-/// What went wrong, or is wrong with the token.
+/// What went wrong, or what is wrong with the token.
 pub fn run(command: Command) -> Result<(), String> {
     match command {
         Command::Keygen { key, algorithm, kid, jwks } => keygen(&key, algorithm, kid, jwks),
@@ -148,7 +148,7 @@ pub fn run(command: Command) -> Result<(), String> {
             let kid = kid.map_or_else(|| key.thumbprint(), Ok)?;
             let Torrent(hashes) = torrent;
             let hashes = hashes.iter().map(InfoHash::to_string).collect();
-            // Nothing that is not needed: over UDP some clients send 255 bytes of the URL at most.
+            // Nothing optional: over UDP, some clients send at most 255 bytes of the URL.
             let mut claims = BTreeMap::from([
                 ("iss", json!(issuer)),
                 ("aud", one_or_all(audience)),
@@ -179,12 +179,12 @@ pub fn run(command: Command) -> Result<(), String> {
             let text = text::decode(&bytes).map_err(|error| format!("the token: {error}"))?;
             let expected = Expected { torrent, issuer, audience };
             verify(text.trim(), &rules, &keys, &expected).map_err(|refusal| refusal.why)?;
-            print("the token is good")
+            print("the token is valid")
         }
     }
 }
 
-/// A claim of one value as a text, as most readers want it; else a list.
+/// Writes a single value as a text, which most readers expect, and several as a list.
 fn one_or_all(values: Vec<String>) -> Value {
     match <[String; 1]>::try_from(values) {
         Ok([one]) => json!(one),
@@ -212,14 +212,14 @@ fn keygen(
         Some(jwks) if jwks.exists() => read_set(jwks)?,
         _ => json!({ "keys": [] }),
     };
-    let keys = set["keys"].as_array_mut().ok_or("no list `keys`")?;
+    let keys = set["keys"].as_array_mut().ok_or("no `keys` list")?;
     if keys.iter().any(|known| known["kid"] == *kid) {
-        return Err(format!("the JWK set has a key `{kid}` already"));
+        return Err(format!("the JWK set already has a key `{kid}`"));
     }
     keys.push(key.jwk(algorithm, &kid)?);
     key.write(file)?;
     let Some(jwks) = jwks else { return print(&format!("{set:#}")) };
-    // Renamed into place, for a tracker that follows the file.
+    // Renamed into place, for a tracker that watches the file.
     let mut new = jwks.clone().into_os_string();
     new.push(".new");
     fs::write(&new, format!("{set:#}\n"))
@@ -227,7 +227,7 @@ fn keygen(
         .map_err(|error| format!("{}: {error}", jwks.display()))
 }
 
-/// A JWK set with all that stands in it beside its list `keys`.
+/// Reads a JWK set, including members other than the list `keys`.
 fn read_set(path: &Path) -> Result<Value, String> {
     let named = |reason: &dyn fmt::Display| format!("{}: {reason}", path.display());
     let bytes = file::read(path, MAX_KEYS).map_err(|unread| unread.to_string())?;
@@ -236,10 +236,10 @@ fn read_set(path: &Path) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| named(&error))
 }
 
-/// The keys of a set that can be used. What is wrong with the others goes to standard error.
+/// Reads the usable keys of a set. Reports the others on standard error.
 fn read_keys(path: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
     let set = read_set(path)?;
-    let keys = set["keys"].as_array().ok_or("no list `keys`")?;
+    let keys = set["keys"].as_array().ok_or("no `keys` list")?;
     let mut usable = Vec::new();
     for (at, key) in keys.iter().map(Value::to_string).enumerate() {
         let read = Jwk::read(&key).and_then(|jwk| Ok((jwk, jwk::Key::from_jwk(&key)?)));
@@ -251,7 +251,7 @@ fn read_keys(path: &Path) -> Result<Vec<(Jwk, jwk::Key)>, String> {
     Ok(usable)
 }
 
-/// What a token must say, where it matters.
+/// What a token must contain, if given.
 struct Expected {
     torrent: Option<Torrent>,
     issuer: Option<String>,

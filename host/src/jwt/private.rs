@@ -1,4 +1,4 @@
-//! Private keys, for those who sign.
+//! Private keys for signing.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -33,10 +33,10 @@ pub enum Private {
     Ed25519(Ed25519KeyPair),
 }
 
-const FAILED: &str = "the key cannot be made";
+const FAILED: &str = "cannot generate the key";
 
 impl Private {
-    /// A new key for an algorithm; of 2048 bits where it is RSA.
+    /// Generates a key for an algorithm; 2048 bits if it is RSA.
     pub fn generate(algorithm: Algorithm) -> Result<Self, String> {
         let ec = |algorithm| EcdsaKeyPair::generate(algorithm);
         let made = match algorithm {
@@ -50,7 +50,7 @@ impl Private {
         made.map_err(|_| FAILED.to_owned())
     }
 
-    /// Reads a key from a file in PEM (PKCS#8, RFC 5208).
+    /// Reads a key from a PEM file (PKCS#8, RFC 5208).
     pub fn read(path: &Path) -> Result<Self, String> {
         let named = |reason: String| format!("{}: {reason}", path.display());
         let bytes = file::read(path, MAX_KEYS).map_err(|unread| unread.to_string())?;
@@ -67,12 +67,12 @@ impl Private {
             .or_else(|_| ec(&ECDSA_P384_SHA384_FIXED_SIGNING).map(Self::P384))
             .or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Self::Ed25519))
             .map_err(|_| {
-                let expected = "a private key of RSA, P-256, P-384 or Ed25519";
-                named(format!("no key for tokens, expected {expected}"))
+                let expected = "an RSA, P-256, P-384 or Ed25519 private key";
+                named(format!("not a key for tokens, expected {expected}"))
             })
     }
 
-    /// Writes the key into a new file that nobody else can read.
+    /// Writes the key into a new file that only this user can read.
     pub fn write(&self, file: &Path) -> Result<(), String> {
         let der = match self {
             Self::Rsa(key) => key.as_der().map(|der| der.as_ref().to_vec()),
@@ -92,7 +92,7 @@ impl Private {
             .map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    /// The algorithm that a token is signed by where nothing else is said.
+    /// Returns the algorithm that signs tokens by default.
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Self::Rsa(_) => Algorithm::RS256,
@@ -102,7 +102,7 @@ impl Private {
         }
     }
 
-    /// The signature as JWS has it.
+    /// Signs a message; the signature has the form of JWS.
     pub fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, String> {
         let signed = match (self, algorithm) {
             (Self::Rsa(key), Algorithm::RS256) => sign_rsa(key, &RSA_PKCS1_SHA256, message),
@@ -113,12 +113,12 @@ impl Private {
                 key.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec())
             }
             (Self::Ed25519(key), Algorithm::EdDSA) => Ok(key.sign(message).as_ref().to_vec()),
-            _ => return Err(format!("the key is not one for {}", algorithm.name())),
+            _ => return Err(format!("the key does not support {}", algorithm.name())),
         };
-        signed.map_err(|_| "the signature cannot be made".to_owned())
+        signed.map_err(|_| "cannot sign the token".to_owned())
     }
 
-    /// The members of the public key that its thumbprint is of.
+    /// Returns the members of the public key that its thumbprint covers.
     fn public(&self) -> Result<Map<String, Value>, String> {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let ec = |curve: &str, key: &EcdsaKeyPair| {
@@ -145,14 +145,14 @@ impl Private {
         }
     }
 
-    /// The name that a key has where nobody gives it one (RFC 7638): the digest of its members,
-    /// which serde_json keeps in the order of their names.
+    /// Returns the default name of a key (RFC 7638): the digest of its members, which serde_json
+    /// keeps sorted by name.
     pub fn thumbprint(&self) -> Result<String, String> {
         let canonical = Value::Object(self.public()?).to_string();
         Ok(URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes())))
     }
 
-    /// The public key, to be published for an algorithm.
+    /// Returns the public key as a JWK for an algorithm.
     pub fn jwk(&self, algorithm: Algorithm, kid: &str) -> Result<Value, String> {
         let mut jwk = self.public()?;
         let more = [("kid", kid), ("alg", algorithm.name()), ("use", "sig")];
@@ -171,17 +171,17 @@ fn sign_rsa(
     Ok(signature)
 }
 
-/// Modulus and exponent of an `RSAPublicKey` in DER (RFC 8017, A.1.1).
+/// Returns modulus and exponent of an `RSAPublicKey` in DER (RFC 8017, A.1.1).
 fn numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (sequence, _) = element(0x30, der)?;
     let (modulus, rest) = element(0x02, sequence)?;
     let (exponent, _) = element(0x02, rest)?;
-    // A number whose first bit is set has a zero before it.
+    // A number whose first bit is set is preceded by a zero.
     let bare = |number| <[u8]>::strip_prefix(number, &[0]).unwrap_or(number);
     Some((bare(modulus), bare(exponent)))
 }
 
-/// The content of the element of a tag at the beginning, and what is behind it.
+/// Returns the content of the first element, which must have this tag, and the rest.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = der.split_first_chunk::<2>()?;
     if head[0] != tag {
@@ -225,7 +225,7 @@ mod tests {
         let key = Private::generate(Algorithm::ES256).unwrap();
         assert_eq!(key.algorithm(), Algorithm::ES256);
         for other in Algorithm::ALL.into_iter().filter(|other| *other != Algorithm::ES256) {
-            let reason = format!("the key is not one for {}", other.name());
+            let reason = format!("the key does not support {}", other.name());
             assert_eq!(key.sign(other, b"message"), Err(reason));
         }
     }

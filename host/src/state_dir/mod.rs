@@ -1,4 +1,4 @@
-//! The folder of what outlives the process.
+//! The folder for state that outlives the process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,31 +11,31 @@ mod sealed;
 
 pub use self::sealed::{Miss, UNFINISHED};
 
-/// A folder that is ours and that nobody else can write to.
+/// A folder that belongs to this user, and that no other user can write to.
 pub struct StateDir(PathBuf);
 
-/// The secret that connection ids are keyed with, and its bytes.
+/// The file of the secret that keys connection ids, and its size in bytes.
 const SECRET_FILE: &str = "connection-id-secret";
 const SECRET: usize = 32;
 
 impl StateDir {
-    /// Opens the folder that the configuration names, or else the service manager's
-    /// (`$STATE_DIRECTORY`), or else the user's own. Makes it, for us alone, where it is missing.
+    /// Opens the configured folder, or else the service manager's (`$STATE_DIRECTORY`), or else the
+    /// user's own. Creates it, only for this user, if it is missing.
     pub fn open(configured: Option<&Path>) -> io::Result<Self> {
         Self::make(Self::find(configured)?)
     }
 
-    /// The same folder, where it is there already.
+    /// Opens the same folder, if it exists.
     pub fn existing(configured: Option<&Path>) -> io::Result<Option<Self>> {
         Self::own(Self::find(configured)?)
     }
 
-    /// A folder within this one, made where it is missing.
+    /// Opens a folder within this one, and creates it if it is missing.
     pub fn folder(&self, name: &str) -> io::Result<Self> {
         Self::make(self.0.join(name))
     }
 
-    /// A folder within this one, where it is there already.
+    /// Opens a folder within this one, if it exists.
     pub fn existing_folder(&self, name: &str) -> io::Result<Option<Self>> {
         Self::own(self.0.join(name))
     }
@@ -50,13 +50,13 @@ impl StateDir {
             .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
             .or_else(|| Some(PathBuf::from(std::env::var_os("XDG_STATE_HOME")?).join("karuta")))
             .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state/karuta")))
-            .ok_or_else(|| io::Error::other("no `state_dir`, and no home folder either"))
+            .ok_or_else(|| io::Error::other("no `state_dir` and no home folder"))
     }
 
     fn make(path: PathBuf) -> io::Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|error| named(&path, &error))?;
-        Self::own(path)?.ok_or_else(|| io::Error::other("the folder has gone"))
+        Self::own(path)?.ok_or_else(|| io::Error::other("the folder has disappeared"))
     }
 
     fn own(path: PathBuf) -> io::Result<Option<Self>> {
@@ -70,28 +70,28 @@ impl StateDir {
             return wrong("the folder belongs to another user");
         }
         if found.mode() & 0o022 != 0 {
-            return wrong("others can write to the folder, expected mode 0700");
+            return wrong("the folder is writable by other users, expected mode 0700");
         }
         Ok(Some(Self(path)))
     }
 
-    /// The secret that keys connection ids, made at the first call and kept, so that ids outlive a
-    /// restart. All who share the folder have the same.
+    /// Returns the secret that keys connection ids. It is created at the first call and kept, so
+    /// that ids outlive a restart. All processes that share the folder have the same secret.
     pub fn connection_id_secret(&self) -> io::Result<Vec<u8>> {
         match self.read_secret()? {
             Some(Ok(secret)) => return Ok(secret),
             Some(Err(reason)) => self.replace_secret(&reason)?,
-            // Somebody else may be faster: then theirs it is.
+            // Another process may be faster; then its secret is used.
             None => match self.fresh_secret(|fresh, path| fs::hard_link(fresh, path)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => made?,
             },
         }
-        let found = self.read_secret()?.unwrap_or_else(|| Err("it has gone".into()));
+        let found = self.read_secret()?.unwrap_or_else(|| Err("the file has disappeared".into()));
         found.map_err(|reason| io::Error::other(format!("{SECRET_FILE}: {reason}")))
     }
 
-    /// The secret, or why it is not to be used; `None` where there is no file.
+    /// Reads the secret, or returns why it is unusable; `None` if there is no file.
     fn read_secret(&self) -> io::Result<Option<Result<Vec<u8>, String>>> {
         let file = match self.open_file(SECRET_FILE) {
             Ok(file) => file,
@@ -103,26 +103,28 @@ impl StateDir {
             return Ok(Some(Err("it is not a file".into())));
         }
         if found.uid() != Uid::effective().as_raw() || found.mode() & 0o077 != 0 {
-            return Ok(Some(Err("others can read the file, or it is another user's".into())));
+            return Ok(Some(Err(
+                "the file is readable by other users, or belongs to another user".into(),
+            )));
         }
         let mut secret = Vec::new();
         file.take(SECRET as u64 + 1).read_to_end(&mut secret)?;
         Ok(Some(if secret.len() == SECRET { Ok(secret) } else { Err("it is damaged".into()) }))
     }
 
-    /// Puts another secret in the place of one that is not to be used.
+    /// Replaces a secret that is unusable.
     fn replace_secret(&self, reason: &str) -> io::Result<()> {
-        // One at a time, where the file system has locks: the next one finds the new secret.
+        // One process at a time, if the file system has locks: the next one finds the new secret.
         let folder = File::open(&self.0)?;
         let _ = folder.lock();
         if matches!(self.read_secret()?, Some(Err(_))) {
-            tracing::warn!(reason, "the secret of connection ids is made anew");
+            tracing::warn!(reason, "connection id secret is unusable; generating a new one");
             self.fresh_secret(|fresh, path| fs::rename(fresh, path))?;
         }
         Ok(())
     }
 
-    /// Writes a secret to a file of another name, and has it put into its place when it is whole.
+    /// Writes a secret to a file of another name, and puts it into place when it is complete.
     fn fresh_secret(&self, place: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
         let name = format!("{SECRET_FILE}.{:016x}{UNFINISHED}", rand::random::<u64>());
         let fresh = self.0.join(name);
@@ -134,7 +136,7 @@ impl StateDir {
             place(&fresh, &self.0.join(SECRET_FILE))
         };
         let written = write();
-        // Where it was renamed there is nothing left of it.
+        // After a rename, nothing is left of it.
         let _ = fs::remove_file(&fresh);
         written
     }
@@ -234,6 +236,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
         let error = StateDir::open(Some(folder.path())).err().unwrap().to_string();
-        assert!(error.ends_with("others can write to the folder, expected mode 0700"), "{error}");
+        assert!(
+            error.ends_with("the folder is writable by other users, expected mode 0700"),
+            "{error}"
+        );
     }
 }

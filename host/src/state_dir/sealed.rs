@@ -1,4 +1,4 @@
-//! Files that only this user can have written, and that are noticed where they are damaged.
+//! Files that only this user can have written, with a digest that detects damage.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::StateDir;
 
-/// What ends the name of a file while it is being written.
+/// The suffix of a file that is being written.
 pub const UNFINISHED: &str = ".new";
 
-/// Bytes of the digest that stands behind a content.
+/// The size in bytes of the digest after the content.
 const SEAL: usize = 32;
-/// Bytes that are looked at together: they stay in the cache from reading to summing up.
+/// How many bytes are read and hashed at a time, so that they stay in the cache.
 const CHUNK: usize = 128 * 1024;
 
 /// Why there is no content.
@@ -24,27 +24,27 @@ const CHUNK: usize = 128 * 1024;
 pub enum Miss {
     /// There is no such file.
     Absent,
-    /// It is damaged, or not one that this user has written.
+    /// It is damaged, or another user may have written it.
     Unfit(String),
 }
 
 impl StateDir {
-    /// Reads and checks what [`Self::write_sealed`] wrote under this name, if it is of at most
-    /// `max_size` bytes.
+    /// Reads and checks a file that [`Self::write_sealed`] wrote, if it has at most `max_size`
+    /// bytes.
     pub fn read_sealed(&self, name: &str, max_size: u64) -> Result<Vec<u8>, Miss> {
         let mut content = Vec::new();
         copy(&self.open_file(name)?, name, max_size, &mut content).map_err(unfit)?;
         Ok(content)
     }
 
-    /// Has a file count as written just now.
+    /// Updates the modification time of a file.
     pub fn touch(&self, name: &str) -> io::Result<()> {
         let file = self.open_file(name).map_err(|_| io::ErrorKind::NotFound)?;
         file.set_modified(SystemTime::now())
     }
 
     pub(super) fn open_file(&self, name: &str) -> Result<File, Miss> {
-        // Not through a link, and without waiting for a pipe.
+        // Does not follow a link, and does not wait for a pipe.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let path = self.path().join(name);
         match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
@@ -53,8 +53,8 @@ impl StateDir {
         }
     }
 
-    /// Writes a file that appears under its name only when it is whole, so that several processes
-    /// may do so at once.
+    /// Writes a file that appears under its name only when it is complete, so that several
+    /// processes may write it at once.
     pub fn write_sealed(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let fresh = self.path().join(format!("{name}.{:016x}{UNFINISHED}", rand::random::<u64>()));
         let write = || {
@@ -75,7 +75,7 @@ fn unfit(error: io::Error) -> Miss {
     Miss::Unfit(error.to_string())
 }
 
-/// Copies the content of a file that this user alone can have written, and checks its seal.
+/// Copies the content of a file that only this user can have written, and checks its seal.
 fn copy(file: &File, name: &str, max_size: u64, into: impl Write) -> io::Result<()> {
     let wrong = |reason: &str| Err(io::Error::other(reason));
     let found = file.metadata()?;
@@ -83,7 +83,7 @@ fn copy(file: &File, name: &str, max_size: u64, into: impl Write) -> io::Result<
         return wrong("it is not a file");
     }
     if found.uid() != Uid::effective().as_raw() || found.mode() & 0o022 != 0 {
-        return wrong("others can write to the file");
+        return wrong("the file is writable by other users");
     }
     if found.len() > max_size {
         return wrong("it is too large");
@@ -99,7 +99,7 @@ fn copy(file: &File, name: &str, max_size: u64, into: impl Write) -> io::Result<
     if seal == summing.sum.finalize()[..] { Ok(()) } else { wrong("it is damaged") }
 }
 
-/// Sums up what is written on its way.
+/// Hashes bytes while they are written.
 struct Summing<W> {
     sum: Sha256,
     into: W,
@@ -117,7 +117,7 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-/// The digest that stands behind a content, of the file's name and then of the content.
+/// Begins the digest that follows a content; it covers the file's name and then the content.
 fn begin(name: &str) -> Sha256 {
     let length = name.len() as u64;
     Sha256::new().chain_update(length.to_be_bytes()).chain_update(name)
@@ -186,7 +186,7 @@ mod tests {
         folder.write_sealed("a", b"code").unwrap();
         let path = folder.path().join("a");
         fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
-        assert_eq!(content(&folder, "a"), Err("others can write to the file".into()));
+        assert_eq!(content(&folder, "a"), Err("the file is writable by other users".into()));
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert!(content(&folder, "a").is_ok());
         let elsewhere = keep.path().join("elsewhere");

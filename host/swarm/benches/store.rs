@@ -1,7 +1,8 @@
-//! What the swarms cost by themselves: `cargo bench -p karuta-swarm --bench store`.
+//! Measures the swarms alone: `cargo bench -p karuta-swarm --bench store`.
 //!
-//! `announce` compares swarms of different sizes, `memory PEERS TORRENTS` tells the bytes of a peer,
-//! `expire PEERS TORRENTS` how long one step of the sweep takes. Times are of the thread's processor.
+//! `announce` compares swarms of different sizes, `memory PEERS TORRENTS` prints the bytes per
+//! peer, and `expire PEERS TORRENTS` how long one step of the sweep takes. Times are processor time
+//! of the thread.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,7 +29,7 @@ fn main() {
     }
 }
 
-/// A store with so many peers, spread over the torrents at random.
+/// Makes a store with this many peers, spread over the torrents at random.
 fn filled(peers: u32, torrents: u32) -> Memory {
     let store = Memory::new(Options::default());
     let mut rng = SmallRng::seed_from_u64(1);
@@ -44,7 +45,7 @@ fn filled(peers: u32, torrents: u32) -> Memory {
 fn update(torrent: u32, peer: u32, locality: Option<Locality>) -> Update {
     let mut info_hash = [7; 20];
     info_hash[..4].copy_from_slice(&torrent.to_be_bytes());
-    // Every peer has an address of its own, in order of which neighbours are near each other.
+    // Every peer has an address of its own; neighbours in this order are near each other.
     let address = Ipv4Addr::from_bits(0x0b00_0000 + peer);
     Update {
         info_hash: InfoHash(info_hash),
@@ -65,7 +66,7 @@ fn enter(store: &Memory, update: &Update, rng: &mut SmallRng, peers: &mut Peers)
     entered.expect("this store never waits").expect("this store has no limits");
 }
 
-/// Announces of known peers, 50 wanted, to swarms of these sizes in turn.
+/// Measures announces of known peers, 50 wanted, to swarms of these sizes in turn.
 fn announce() {
     const SIZES: [u32; 4] = [100, 10_000, 100_000, 1_000_000];
     const ROUNDS: usize = 9;
@@ -114,7 +115,7 @@ fn memory(peers: u32, torrents: u32) {
     drop(store);
 }
 
-/// Lets all peers expire; no announce has to wait longer than one step takes.
+/// Expires all peers. No announce has to wait longer than one step takes.
 fn expire(peers: u32, torrents: u32) {
     let store = filled(peers, torrents);
     let mut steps = Vec::new();
@@ -142,7 +143,7 @@ fn processor() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of the thread").into()
 }
 
-/// Bytes (proc_pid_statm(5)).
+/// Returns the resident memory in bytes (proc_pid_statm(5)).
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").expect("the memory of the process");
     let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("pages");

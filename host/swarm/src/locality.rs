@@ -1,55 +1,57 @@
-//! Where peers are, in a hierarchy that a policy made, and the plans by which peers are picked.
+//! The locations of peers, in a hierarchy defined by a policy, and plans for choosing peers by
+//! them.
 
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Where an announcing peer is, and how its answer is to be picked.
+/// Where an announcing peer is, and how the peers for its answer are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Locality {
-    /// The most significant bits first: the longer a prefix two labels share, the nearer they are.
+    /// Most significant bits first: the longer a prefix two labels share, the nearer they are.
     pub label: u64,
     pub plan: Plan,
-    /// Labels of different plans have nothing to do with each other.
+    /// Labels of different plans are unrelated.
     pub id: PlanId,
 }
 
 /// How near peers are preferred.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// Descending, and padded with zeros.
+    /// In descending order, padded with zeros.
     prefixes: [u8; Plan::MOST_LEVELS],
     levels: u8,
     order: Order,
     far_percent: u8,
 }
 
-/// What is preferred to what.
+/// Which of nearness and role comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Near peers first; among equally near ones, seeders and partial seeds first for a downloader.
+    /// Near peers first; among equally near ones, a downloader gets seeders and partial seeds
+    /// first.
     NearFirst,
-    /// Seeders and partial seeds first for a downloader, near ones before far ones.
+    /// A downloader gets seeders and partial seeds first, near ones before far ones.
     RoleFirst,
 }
 
-/// Why there can be no such plan.
+/// Why a plan is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidPlan {
     #[error("a plan has at most {} prefixes", Plan::MOST_LEVELS)]
     Levels,
-    #[error("a prefix of {0} bits is longer than a label's 64")]
+    #[error("a prefix of {0} bits is longer than the 64 bits of a label")]
     Prefix(u8),
-    #[error("prefixes become shorter from one to the next: nearest first")]
+    #[error("prefixes must get shorter: nearest first")]
     Ascending,
-    #[error("a far share of {0} percent is more than 100")]
+    #[error("a far share of {0} percent is above 100")]
     Share(u8),
 }
 
 impl Plan {
     pub const MOST_LEVELS: usize = 8;
 
-    /// `prefixes` are lengths in bits, nearest first; `far_percent` of each answer, rounded up, is
-    /// kept for peers that share none of them.
+    /// Makes a plan. `prefixes` are lengths in bits, nearest first; `far_percent` of each answer,
+    /// rounded up, is reserved for peers that share none of them.
     pub fn new(prefixes: &[u8], order: Order, far_percent: u8) -> Result<Self, InvalidPlan> {
         let mut padded = [0; Self::MOST_LEVELS];
         padded.get_mut(..prefixes.len()).ok_or(InvalidPlan::Levels)?.copy_from_slice(prefixes);
@@ -69,17 +71,17 @@ impl Plan {
         self.order
     }
 
-    /// How many prefixes there are: the level of peers that are far.
+    /// Returns the number of prefixes, which is also the level of far peers.
     pub fn levels(&self) -> usize {
         self.levels.into()
     }
 
-    /// The length, in bits, of the prefix that the peers of a level and of those below it share.
+    /// Returns the length in bits of the prefix that peers of this level and lower ones share.
     pub fn prefix(&self, level: usize) -> u32 {
         self.prefixes[level].into()
     }
 
-    /// How far apart peers are whose labels have so many first bits in common: 0 is nearest.
+    /// Maps the number of shared leading bits of two labels to a level; 0 is nearest.
     pub fn levels_by_shared_bits(&self) -> [u8; 65] {
         let mut levels = [self.levels; 65];
         for level in (0..self.levels).rev() {
@@ -88,18 +90,18 @@ impl Plan {
         levels
     }
 
-    /// How many of `want` peers are kept for far ones.
+    /// Returns how many of `want` peers are reserved for far ones.
     pub fn far_share(&self, want: usize) -> usize {
         (want * usize::from(self.far_percent)).div_ceil(100)
     }
 }
 
-/// Tells one plan's labels from another's, also after a reload.
+/// Distinguishes the labels of different plans, also after a reload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PlanId(NonZeroU16);
 
 impl PlanId {
-    /// An id that none of the last 65 534 plans had; labels last no longer than a peer's lifetime.
+    /// Returns an id that none of the last 65 534 plans had. Labels live no longer than a peer.
     pub fn unused() -> Self {
         static LAST: AtomicU16 = AtomicU16::new(0);
         loop {

@@ -96,17 +96,10 @@ static bool is_listed(karuta_info_hash *hash) {
   return policy.has_set && karuta_policy_sets_has_info_hash(policy.set, hash);
 }
 
-<<<<<<< HEAD
-// Returns the seconds until the next `then`.
-static int until(int now, int then) { return (then - now + DAY) % DAY; }
-
-// Remembers the verdict for one second less, because the present second has begun.
-=======
 // Returns the seconds from one time of day to another.
 static int until(int now, int then) { return (then - now + DAY) % DAY; }
 
 // Remembers the verdict for one second less, because the current one has begun.
->>>>>>> sdk
 static void remember(int seconds) {
   if (seconds > 1) {
     karuta_policy_response_remember(KARUTA_POLICY_RESPONSE_SCOPE_INFO_HASH | KARUTA_POLICY_RESPONSE_SCOPE_EVENT, (uint32_t)seconds - 1);
@@ -123,11 +116,7 @@ karuta_policy_types_verdict_t exports_karuta_policy_announce_filter_on_announce(
   }
   uint32_t minutes = (uint32_t)(quiet + 59) / 60;
   karuta_policy_response_retry_in(&minutes);
-<<<<<<< HEAD
-  // remember only as long as the number of minutes stays the same
-=======
   // The client is told whole minutes, rounded up: remember no longer than they stay the same.
->>>>>>> sdk
   remember(quiet - ((int)minutes - 1) * 60);
   char reason[64];
   snprintf(reason, sizeof reason, "quiet hours until %02d:%02d UTC", policy.to / 3600, policy.to / 60 % 60);

@@ -64,11 +64,7 @@ func timeOfDay(path, text string) (int64, error) {
 	return int64(clock.Hour()*3600 + clock.Minute()*60), nil
 }
 
-<<<<<<< HEAD
-// until returns the seconds from now until the next then, two times of day.
-=======
 // until returns the seconds from one time of day to another.
->>>>>>> sdk
 func until(now, then int64) int64 { return (then - now + day) % day }
 
 func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
@@ -86,16 +82,6 @@ func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
 		remember(border)
 		return karuta.Next
 	}
-<<<<<<< HEAD
-	minutes := (quiet + 59) / 60
-	karuta.RetryIn(uint32(minutes))
-	// remember only as long as the number of minutes stays the same
-	remember(quiet - (minutes-1)*60)
-	return karuta.RejectWith("quiet hours until " + p.until + " UTC")
-}
-
-// remember remembers the verdict for one second less, because the present second has begun.
-=======
 	karuta.RetryIn(time.Duration(quiet) * time.Second)
 	// The client is told whole minutes, rounded up: remember no longer than they stay the same.
 	remember((quiet-1)%60 + 1)
@@ -103,7 +89,6 @@ func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
 }
 
 // remember remembers the verdict for one second less, because the current one has begun.
->>>>>>> sdk
 func remember(seconds int64) {
 	if seconds > 1 {
 		karuta.Remember(karuta.ByInfoHash|karuta.ByEvent, time.Duration(seconds-1)*time.Second)

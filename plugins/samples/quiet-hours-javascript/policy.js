@@ -58,11 +58,7 @@ export const announceFilter = {
     }
     const minutes = Math.ceil(quiet / 60);
     response.retryIn(minutes);
-<<<<<<< HEAD
-    // remember only as long as the number of minutes stays the same
-=======
     // The client is told whole minutes, rounded up: remember no longer than they stay the same.
->>>>>>> sdk
     remember(quiet - (minutes - 1) * 60);
     return karuta.reject(`quiet hours until ${config.until} UTC`);
   },

@@ -33,20 +33,12 @@ class Config:
 
 
 def until(now, then):
-<<<<<<< HEAD
-    """Returns the seconds until the next `then`."""
-=======
     """Returns the seconds from one time of day to another."""
->>>>>>> sdk
     return (then - now) % DAY
 
 
 def remember(seconds):
-<<<<<<< HEAD
-    """Remembers the verdict for one second less, because the present second has begun."""
-=======
     """Remembers the verdict for one second less, because the current one has begun."""
->>>>>>> sdk
     if seconds > 1:
         response.remember(Scope.INFO_HASH | Scope.EVENT, seconds - 1)
 
@@ -69,11 +61,7 @@ class QuietHours:
             return Verdict.NEXT
         minutes = -(-quiet // 60)
         response.retry_in(minutes)
-<<<<<<< HEAD
-        # remember only as long as the number of minutes stays the same
-=======
         # The client is told whole minutes, rounded up: remember no longer than they stay the same.
->>>>>>> sdk
         remember(quiet - (minutes - 1) * 60)
         return karuta.reject(f"quiet hours until {config.to} UTC")
 

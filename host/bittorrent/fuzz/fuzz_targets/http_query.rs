@@ -1,4 +1,4 @@
-//! The query of an HTTP announce or scrape: no input panics, and what was read can be answered.
+//! The query of an HTTP announce or scrape: no input panics, and whatever parses can be answered.
 #![no_main]
 
 use karuta_bittorrent::parameters::Parameters;

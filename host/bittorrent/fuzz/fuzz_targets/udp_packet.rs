@@ -1,4 +1,4 @@
-//! A UDP packet: no input panics, and what was read has the size that it should have.
+//! A UDP packet: no input panics, and whatever parses has the right size.
 #![no_main]
 
 use karuta_bittorrent::parameters::Parameters;

@@ -11,10 +11,10 @@ use super::tool::{Tool, works};
 use crate::author::Failure;
 use crate::author::project::{Project, SUPPLIED};
 
-/// In the order in which they are looked for.
+/// In the order in which they are tried.
 const COMPILERS: [(Tool, &[&str]); 4] = [
     (Tool { name: "zig", get: GET }, &["cc"]),
-    // What PyPI's package is called by itself.
+    // The name of PyPI's package on the command line.
     (Tool { name: "python-zig", get: GET }, &["cc"]),
     (Tool { name: "python3", get: GET }, &["-m", "ziglang", "cc"]),
     (Tool { name: "clang", get: GET }, &[]),
@@ -27,7 +27,7 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     let core = super::Core::new(project)?;
     let (tool, mut compiler) = compiler(&project.folder)?;
     compiler.args(["-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-s"]);
-    // Of 16 MiB, zig's own, every instance would have one.
+    // zig's default is a stack of 16 MiB per instance.
     compiler.args(["-Wl,-z,stack-size=262144", "-Wall", "-Wextra", "-I", SUPPLIED]);
     compiler.args(sources(&project.folder)?);
     let world = project.world.replace('-', "_");
@@ -38,7 +38,7 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     component::encode(&module)
 }
 
-/// The first compiler that is there and knows WASI.
+/// Returns the first compiler that is installed and supports WASI.
 fn compiler(folder: &Path) -> Result<(Tool, Command), Failure> {
     for (tool, arguments) in COMPILERS {
         let probe = match tool.name {
@@ -52,17 +52,17 @@ fn compiler(folder: &Path) -> Result<(Tool, Command), Failure> {
             return Ok((tool, command));
         }
     }
-    Err(Failure::Failed(format!("there is no compiler for C that knows WASI: {GET}")))
+    Err(Failure::Failed(format!("no C compiler supports WASI: {GET}")))
 }
 
-/// Whether clang finds the headers of wasi-libc and can link for it.
+/// Returns whether clang finds the headers of wasi-libc and can link for it.
 fn clang_has_wasi() -> bool {
     let probe = ["-target", "wasm32-wasi", "-print-file-name=crt1-reactor.o"];
     let output = Command::new("clang").args(probe).output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().contains('/'))
 }
 
-/// All C of the project's folder itself.
+/// Lists all C files directly in the project's folder.
 fn sources(folder: &Path) -> Result<Vec<String>, Failure> {
     let list = fs::read_dir(folder).and_then(|entries| {
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
@@ -73,7 +73,7 @@ fn sources(folder: &Path) -> Result<Vec<String>, Failure> {
     list.retain(|name| name.ends_with(".c"));
     list.sort();
     match list.is_empty() {
-        true => Err(Failure::Failed(format!("{}: no file ends with .c", folder.display()))),
+        true => Err(Failure::Failed(format!("{}: no .c files", folder.display()))),
         false => Ok(list),
     }
 }

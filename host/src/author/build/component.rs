@@ -1,4 +1,4 @@
-//! From a core module to a component, and the bindings that it is compiled with.
+//! Generates the bindings for a core module, and turns it into a component.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::author::project::Project;
 use crate::author::{Failure, sdk};
 use crate::policy::WIT;
 
-/// The world that a project is written for.
+/// Returns the world that a project is written for.
 pub fn world(project: &Project) -> Result<(Resolve, WorldId), Failure> {
     let mut resolve = Resolve::default();
     let world = resolve
@@ -42,14 +42,14 @@ pub fn bindings(
     Ok(())
 }
 
-/// Notes in a core module for which world it was compiled.
+/// Records in a core module the world for which it was compiled.
 pub fn embed(project: &Project, module: &mut Vec<u8>) -> Result<(), Failure> {
     let (resolve, world) = world(project)?;
     embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
-        .map_err(|error| Failure::Failed(format!("what the compiler made: {error:#}")))
+        .map_err(|error| Failure::Failed(format!("the compiler's output: {error:#}")))
 }
 
-/// Makes a component of a core module that imports WASI 0.1, or nothing of WASI.
+/// Makes a component from a core module that imports WASI 0.1, or no WASI.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>, Failure> {
     let encode = || {
         ComponentEncoder::default()
@@ -60,7 +60,7 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>, Failure> {
     };
     encode().map_err(|error| {
         Failure::Failed(format!(
-            "what the compiler made is no component of this world: {error:#}; does the code \
+            "the compiler's output is not a component of this world: {error:#}; does the code \
              define every function of the world's exports?"
         ))
     })

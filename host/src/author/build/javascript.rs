@@ -10,7 +10,7 @@ const TOOL: Tool =
 pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     let core = super::Core::new(project)?;
     let mut tool = TOOL.command(&project.folder);
-    // Without `--sync` the component is one of asynchronous functions, which no policy has.
+    // Without `--sync`, the component's functions would be asynchronous, which no policy has.
     tool.args(["--sync", "--wit", WIT, "--world", &project.world]);
     tool.args(["--module-root", ".", "--js", "policy.js", "--output"]);
     TOOL.run_quietly(tool.arg(core.path()))?;

@@ -1,5 +1,5 @@
-//! `karuta plugin build`: from a project to a component. Bindings and componentising are done here,
-//! so that an author needs nothing but the language's own compiler.
+//! `karuta plugin build`: builds a component from a project. Generates bindings and componentises
+//! here, so that authors need only the language's own compiler.
 
 mod c;
 mod component;
@@ -17,7 +17,7 @@ use super::project::{Language, Project, SUPPLIED};
 use super::{Failure, inspect, sdk};
 use crate::policy::Component;
 
-/// Builds the project in a folder, and leaves the component there or in `output`.
+/// Builds the project in a folder, and writes the component there or to `output`.
 pub fn build(folder: &Path, output: Option<&Path>) -> Result<PathBuf, Failure> {
     let start = Instant::now();
     let project = Project::open(folder)?;
@@ -33,9 +33,9 @@ pub fn build(folder: &Path, output: Option<&Path>) -> Result<PathBuf, Failure> {
         Language::C => c::build(&project),
     }?;
     Component::recognise(&component)
-        .map_err(|refusal| Failure::Failed(format!("what was built {refusal}")))?;
+        .map_err(|refusal| Failure::Failed(format!("the result of the build {refusal}")))?;
     let target = output.map_or_else(|| project.component(), Path::to_owned);
-    // Renamed into place, for a daemon that watches it; left alone where nothing has changed.
+    // Renamed into place, for a daemon that watches it; not touched if nothing has changed.
     if !fs::read(&target).is_ok_and(|known| known == component) {
         let new = target.with_extension("wasm.new");
         fs::write(&new, &component)
@@ -51,7 +51,7 @@ pub fn build(folder: &Path, output: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(target)
 }
 
-/// What a compiler leaves for the rest of a build; gone with it.
+/// A compiler's output for the rest of a build; deleted on drop.
 struct Core(PathBuf);
 
 impl Core {
@@ -72,7 +72,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Where the build failed there is none.
+        // There is none if the build failed.
         let _ = fs::remove_file(&self.0);
     }
 }

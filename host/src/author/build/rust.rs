@@ -29,7 +29,7 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     fs::read(file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
 }
 
-/// The components that cargo's messages tell of.
+/// Returns the components that cargo's messages name.
 fn components(messages: &[u8]) -> Vec<PathBuf> {
     let lines = messages.split(|byte| *byte == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
@@ -47,19 +47,19 @@ fn components(messages: &[u8]) -> Vec<PathBuf> {
     files
 }
 
-/// Says how to get the target where the compiler of this folder lacks it.
+/// Checks that the compiler of this folder has the target, and says how to get it.
 fn target_is_there() -> Result<(), Failure> {
     const RUSTC: Tool = Tool { name: "rustc", get: CARGO.get };
     let mut rustc = RUSTC.command(std::path::Path::new("."));
     let Ok(sysroot) = RUSTC.output(rustc.args(["--print", "sysroot"])) else {
-        // Cargo may have another one; it will tell.
+        // Cargo may use another compiler, and reports that itself.
         return Ok(());
     };
     let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot).trim());
     match sysroot.join("lib/rustlib").join(TARGET).is_dir() {
         true => Ok(()),
         false => Err(Failure::Failed(format!(
-            "Rust lacks the target {TARGET}: `rustup target add {TARGET}`"
+            "Rust has no target {TARGET}: run `rustup target add {TARGET}`"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! Programs of others that a build calls.
+//! External programs that a build calls.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -14,29 +14,29 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// The program, to be called in a folder.
+    /// Returns the program as a command in a folder.
     pub fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(self.name);
         command.current_dir(folder).stdin(Stdio::null());
         command
     }
 
-    /// Runs it; what it writes is shown.
+    /// Runs the command and shows its output.
     ///
     /// # Errors
     ///
-    /// It is missing (how to get it), or fails.
+    /// It is missing (with how to get it), or fails.
     pub fn run(&self, command: &mut Command) -> Result<(), Failure> {
         self.judge(command.status().map(|status| status.success()))
     }
 
-    /// Runs it, as something that tells of its progress; what it writes is shown where it fails.
+    /// Runs the command, which reports its progress, and shows its output only if it fails.
     ///
     /// # Errors
     ///
     /// As [`Tool::run`].
     pub fn run_quietly(&self, command: &mut Command) -> Result<(), Failure> {
-        // A way through the tool itself says nothing to the author of a policy.
+        // A backtrace of the tool itself does not help a policy's author.
         let output = command.env("RUST_BACKTRACE", "0").output();
         if let Ok(Output { status, stdout, stderr }) = &output
             && !status.success()
@@ -46,7 +46,7 @@ impl Tool {
         self.judge(output.map(|output| output.status.success()))
     }
 
-    /// Runs it; what it writes to its standard output is returned.
+    /// Runs the command and returns its standard output.
     ///
     /// # Errors
     ///
@@ -64,16 +64,16 @@ impl Tool {
         let Self { name, get } = self;
         match fine {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Failed(format!("{name} failed; what is wrong is above"))),
+            Ok(false) => Err(Failure::Failed(format!("{name} failed; see its output above"))),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(Failure::Failed(format!("there is no {name}: {get}")))
+                Err(Failure::Failed(format!("{name} not found: {get}")))
             }
             Err(error) => Err(Failure::Failed(format!("{name}: {error}"))),
         }
     }
 }
 
-/// Whether a program is there and does what `arguments` ask, quietly.
+/// Returns whether a program is installed and runs with `arguments`; shows no output.
 pub fn works(program: &str, arguments: &[impl AsRef<OsStr>]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

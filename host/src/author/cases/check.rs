@@ -1,4 +1,4 @@
-//! What of the keys of a file of cases does not go together.
+//! Checks for keys of a file of cases that contradict each other.
 
 use super::schema::{Ask, Call, Case, Expect, File, Wanted};
 
@@ -6,7 +6,7 @@ const ASKS: &str = "`announce`, `scrape`, `rank`, `observe` and `tick`";
 
 /// # Errors
 ///
-/// The path into the file, and what is wrong there.
+/// The path into the file, and the problem there.
 pub fn check(file: &File) -> Result<(), (String, String)> {
     if file.cases.is_empty() {
         return Err(("cases".into(), "no cases, expected at least one".into()));
@@ -28,10 +28,10 @@ fn check_case(case: &Case) -> Result<(), String> {
     check_asks(&asks, case.expect.as_ref())?;
     match () {
         () if single && !case.calls.is_empty() => {
-            wrong("both a call of its own and `calls`, expected one of them")
+            wrong("both its own call and `calls`, expected one of them")
         }
         () if case.refused.is_some() && (single || !case.calls.is_empty()) => {
-            wrong("what is `refused` cannot be called")
+            wrong("a `refused` case cannot have calls")
         }
         () if case.refused.is_none() && !single && case.calls.is_empty() => {
             Err(format!("nothing to do, expected one of {ASKS}, or `calls`, or `refused`"))

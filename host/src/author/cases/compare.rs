@@ -1,4 +1,4 @@
-//! What a call said, against what it was expected to say.
+//! Compares the result of a call with what was expected.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::schema::{Expect, Label, Part, Place, Remember, Request, Wanted};
 use crate::policy::{Asked, Said};
 
-/// A line for each field that differs; `values` looks up a key-value.
+/// Returns a line for each field that differs; `values` looks up a key-value.
 pub fn differences(
     expect: &Expect,
     said: &Said,
@@ -24,7 +24,7 @@ pub fn differences(
         (Some(error), Wanted::Is(text)) => return vec![super::differs("error", text, error)],
         (Some(error), _) => return failed(error, logs),
     };
-    // What a call that failed did outside of its answer stays done.
+    // Side effects of a call persist even if it fails.
     let mut check = |line: Option<String>| lines.extend(line);
     check(published(&expect.published, said));
     check(requested(&expect.requests, &said.requests));
@@ -45,8 +45,8 @@ pub fn differences(
     lines
 }
 
-/// The lines for a call that failed. Where the policy's language has logged what went wrong, the
-/// way through its runtime tells less.
+/// Returns the lines for a failed call. If the policy's language has logged the error, the
+/// backtrace through its runtime is omitted.
 fn failed(error: &str, logs: &[String]) -> Vec<String> {
     let parts = error.split_once(": error while executing at wasm backtrace:\n");
     let parts = parts.and_then(|(cause, rest)| Some((cause, rest.rsplit_once(": wasm trap: ")?)));
@@ -60,10 +60,10 @@ fn failed(error: &str, logs: &[String]) -> Vec<String> {
     lines
 }
 
-/// The differences of what a hook returned and of what it changed of the answer.
+/// Compares what a hook returned, and what it changed in the answer.
 fn answered(expect: &Expect, said: &Said) -> Vec<String> {
     let mut lines = Vec::new();
-    // A plugin without the hook is not asked, which is as good as this.
+    // A plugin without the hook is not called, which has the same effect.
     let verdict = said.verdict.unwrap_or("next");
     let change = |name: &str| said.changes.get(name).cloned();
     let attributes = change("attributes").map(|list| {
@@ -88,7 +88,7 @@ fn answered(expect: &Expect, said: &Said) -> Vec<String> {
     lines
 }
 
-/// Peers as texts, and the indices of none as they are.
+/// Shows peers as texts, and invalid indices as numbers.
 fn ranking(peers: &[Result<SocketAddr, u32>]) -> Value {
     let one = |peer: &Result<SocketAddr, u32>| match peer {
         Ok(peer) => json!(peer),
@@ -123,7 +123,7 @@ fn requested(wanted: &Wanted<Vec<Request>>, found: &[Asked]) -> Option<String> {
     (!same).then(|| format!("requests: expected {}, got {}", json!(wanted), json!(found)))
 }
 
-/// Whether a request is as it is wanted.
+/// Returns whether a request matches the expected one.
 fn is_one(wanted: &Request, found: &Asked) -> bool {
     let Request { method, url, headers, body } = wanted;
     let header = |(name, value): (&String, &String)| {
@@ -135,7 +135,7 @@ fn is_one(wanted: &Request, found: &Asked) -> bool {
         && body.as_ref().is_none_or(|body| String::from_utf8_lossy(&found.body).contains(body))
 }
 
-/// The line where a field is not as wanted. Empty lists and mappings and `false` count as nothing.
+/// Returns a line if a field differs. Empty lists and mappings and `false` count as nothing.
 fn differs(field: &str, wanted: &Wanted<impl Serialize>, found: Option<Value>) -> Option<String> {
     let wanted = match wanted {
         Wanted::Any => return None,

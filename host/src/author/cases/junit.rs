@@ -1,10 +1,10 @@
-//! Results as JUnit writes them, for servers that build.
+//! Results as JUnit XML, for CI servers.
 
 use std::fmt::Write as _;
 
 use super::Outcome;
 
-/// The file's text.
+/// Returns the text of the file.
 pub fn report(plugin: &str, outcomes: &[Outcome]) -> String {
     let failures = outcomes.iter().filter(|outcome| !outcome.is_fine()).count();
     let time: f64 = outcomes.iter().map(|outcome| outcome.took.as_secs_f64()).sum();
@@ -42,7 +42,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),
             '"' => escaped.push_str("&quot;"),
-            // XML has no place for the others.
+            // XML cannot express the others.
             '\n' | '\t' => escaped.push(character),
             character if character.is_control() => escaped.push('\u{fffd}'),
             character => escaped.push(character),

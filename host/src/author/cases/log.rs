@@ -1,4 +1,4 @@
-//! What a plugin writes into the log during a call.
+//! Log lines that a plugin writes during a call.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-/// Does something, and returns the lines that plugins wrote meanwhile, as `LEVEL: TEXT`.
+/// Runs `work`, and returns the lines that plugins logged meanwhile, as `LEVEL: TEXT`.
 pub fn capture<R>(work: impl FnOnce() -> R) -> (R, Vec<String>) {
     let lines = Lines::default();
     let subscriber = Registry::default().with(lines.clone());

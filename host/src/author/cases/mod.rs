@@ -1,4 +1,4 @@
-//! `karuta plugin test`: a component against a file of cases, run by the host's own code.
+//! `karuta plugin test`: runs a component against a file of cases, with the host's own code.
 
 mod check;
 mod compare;
@@ -20,22 +20,22 @@ use crate::file;
 use crate::policy::{Compiler, Component, Given, Question, Setting, Trial};
 use crate::text::Escaped;
 
-/// A file of cases, with the place of everything in it.
+/// A file of cases, with the position of everything in it.
 pub struct Cases {
     file: File,
     source: Source,
     folder: PathBuf,
 }
 
-/// Bytes of a file with data.
+/// The maximum size of a data file in bytes.
 const MAX_DATA: u64 = 64 << 20;
 
-/// What came of one case.
+/// The result of one case.
 pub struct Outcome {
     pub name: String,
-    /// Where it stands in the file of cases.
+    /// Its position in the file of cases.
     pub place: String,
-    /// What is not as it is wanted, a line each.
+    /// The differences from what was expected, one per line.
     pub differences: Vec<String>,
     pub logs: Vec<String>,
     pub took: Duration,
@@ -47,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// Runs the cases; fails where one of them does.
+/// Runs the cases; fails if any of them fails.
 pub fn test(
     component: &Path,
     cases: &Path,
@@ -81,7 +81,7 @@ pub fn test(
     }
 }
 
-/// Compiles and links a component that is to be tried.
+/// Compiles and links a component for a trial.
 pub fn load(file: &Path, compiler: &Compiler) -> Result<Component, Failure> {
     let fail = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
     let bytes = Component::read(file).map_err(fail)?;
@@ -91,7 +91,7 @@ pub fn load(file: &Path, compiler: &Compiler) -> Result<Component, Failure> {
     Ok(candidate)
 }
 
-/// What a component is called where nobody says: its file, without the ending.
+/// Returns the default name of a component: its file name without the extension.
 pub fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -99,7 +99,7 @@ pub fn name_of(file: &Path) -> String {
 impl Cases {
     /// # Errors
     ///
-    /// The first thing that is wrong with the file, with its position.
+    /// The first problem in the file, with its position.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let usage = |error: config::Error| Failure::Usage(error.to_string());
         let (file, source) = config::load_as::<File>(path).map_err(usage)?;
@@ -110,7 +110,7 @@ impl Cases {
         Ok(cases)
     }
 
-    /// Runs all cases in their order; none knows of another.
+    /// Runs all cases in order, each independently.
     pub fn run(&self, candidate: &Component, name: &str) -> Vec<Outcome> {
         let run = |(at, case): (usize, &Case)| {
             let start = Instant::now();
@@ -142,7 +142,7 @@ impl Cases {
         outcome.logs = logs;
         let mut trial = match (started, &case.refused) {
             (Ok(trial), None) => trial,
-            (Ok(_), Some(text)) => return Err(differs("refused", text, "it is taken")),
+            (Ok(_), Some(text)) => return Err(differs("refused", text, "it is accepted")),
             (Err(reason), Some(text)) if reason.contains(text.as_str()) => return Ok(()),
             (Err(reason), Some(text)) => return Err(differs("refused", text, &reason)),
             (Err(reason), None) => return Err(format!("it is refused: {reason}")),
@@ -175,7 +175,7 @@ impl Cases {
                 (Ok(()), Some(text)) => {
                     outcome
                         .differences
-                        .push(which.to_owned() + &differs("refused", text, "it is taken"));
+                        .push(which.to_owned() + &differs("refused", text, "it is accepted"));
                 }
                 (Err(reason), Some(text)) => {
                     outcome.differences.push(which.to_owned() + &differs("refused", text, &reason));
@@ -233,7 +233,8 @@ impl Cases {
         }
     }
 
-    /// The last call of each case that begins, to be measured: a name, a plugin and a request.
+    /// Returns the last call of each case that starts, to be measured: a name, a plugin and a
+    /// request.
     pub fn to_measure(&self, candidate: &Component, name: &str) -> Result<Vec<Measured>, Failure> {
         let mut list = Vec::new();
         for case in self.file.cases.iter().filter(|case| case.refused.is_none()) {
@@ -277,7 +278,7 @@ fn ask(
     Ok(())
 }
 
-/// A line that says how a field differs.
+/// Formats how a field differs.
 fn differs(field: &str, expected: &str, found: &str) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     format!("{field}: expected {}, got {}", quoted(expected), quoted(found))

@@ -1,4 +1,4 @@
-//! What a file of cases asks, for the host's own code.
+//! Converts the requests of a file of cases to those of the host's code.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ const ANNOUNCE: &str = "/announce";
 
 /// # Errors
 ///
-/// What of it no request can say.
+/// The part that no request can express.
 pub fn of(ask: Ask) -> Result<Question, String> {
     match ask {
         Ask::Announce(announce) => request(announce, ANNOUNCE).map(Question::Announce),
@@ -37,7 +37,7 @@ pub fn of(ask: Ask) -> Result<Question, String> {
 
 /// # Errors
 ///
-/// The URL, and what of its answer no answer can say.
+/// The URL, and the part of its answer that is invalid.
 pub fn answers(http: &BTreeMap<Place, schema::Reply>) -> Result<Answers, String> {
     let answer = |(place, reply): (&Place, &schema::Reply)| {
         let url = place.0.clone();
@@ -47,7 +47,7 @@ pub fn answers(http: &BTreeMap<Place, schema::Reply>) -> Result<Answers, String>
         }
         let wrong = |what: String| format!("http `{url}`: {what}");
         let status = StatusCode::from_u16(*status)
-            .map_err(|_| wrong(format!("{status} is not the status of an answer")))?;
+            .map_err(|_| wrong(format!("{status} is not a valid status")))?;
         let headers = headers(lines).map_err(wrong)?;
         let body = body.clone().into_bytes();
         Ok((url, Ok(Reply { status, headers, body })))
@@ -143,9 +143,9 @@ fn headers(from: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in from {
         let header = HeaderName::try_from(name);
-        let header = header.map_err(|_| format!("`{name}` is not the name of a header"))?;
+        let header = header.map_err(|_| format!("`{name}` is not a header name"))?;
         let value = HeaderValue::try_from(value);
-        let value = value.map_err(|_| format!("the header `{name}` holds what no header may"))?;
+        let value = value.map_err(|_| format!("the header `{name}` has an invalid value"))?;
         headers.append(header, value);
     }
     Ok(headers)

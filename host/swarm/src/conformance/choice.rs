@@ -1,4 +1,4 @@
-//! Who is given to whom.
+//! Which peers are given to which peer.
 
 use super::*;
 
@@ -42,7 +42,7 @@ pub fn own_addresses_are_not_given<S: Store>(make: impl Fn(Options) -> S) {
             }
         }
     }
-    // Everybody else is equally likely.
+    // All others are equally likely.
     let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
     for number in 0..60 {
         for peer in [v4(number), v6(number)] {
@@ -62,7 +62,7 @@ pub fn own_addresses_are_not_given<S: Store>(make: impl Fn(Options) -> S) {
     assert!(deviations.abs() < 4.5, "{deviations} deviations");
 }
 
-/// Peers 1 to 3 are seeders, 4 to 8 leechers, in both families.
+/// Enters peers 1 to 3 as seeders, 4 to 8 as leechers, in both families.
 fn mixed<S: Store>(store: S) -> Subject<S> {
     let mut subject = Subject::new(store);
     for number in 1..=8 {
@@ -94,7 +94,8 @@ pub fn leechers_are_given_anybody_but_themselves<S: Store>(make: impl Fn(Options
 }
 
 pub fn partial_seeds_are_given_downloaders<S: Store>(make: impl Fn(Options) -> S) {
-    // Ten of each role and family, whatever order they come in: small, and beyond any index.
+    // Ten of each role and family, regardless of order: in a small swarm, and in one that needs an
+    // index.
     for (unit, step) in [(3, 7), (200, 77)] {
         let mut subject = Subject::new(make(options()));
         let event = |number: u16| if number / unit == 1 { Event::Paused } else { Event::None };
@@ -123,7 +124,7 @@ pub fn partial_seeds_are_given_downloaders<S: Store>(make: impl Fn(Options) -> S
                 assert_eq!(subject.given(&update(number, me)), others);
             }
         }
-        // Until it announces otherwise, and in all counts but one a leecher.
+        // Until it announces again. It is a leecher in every count except `partial_seeds`.
         assert_eq!(subject.enter(&leecher(v4(unit))).partial_seeds, roles.partial_seeds - 1);
         assert_eq!(subject.enter(&stopped(v4(unit + 1))).partial_seeds, roles.partial_seeds - 2);
         let leechers = subject.totals().ipv4.leechers;
@@ -139,7 +140,7 @@ pub fn seeders_are_given_leechers<S: Store>(make: impl Fn(Options) -> S) {
         assert_eq!(subject.given(&seeder(me)), both(4..=8));
         assert_eq!(subject.given(&Update { want: 4, ..seeder(me) }).len(), 4);
     }
-    // Who has just completed is a seeder already.
+    // A peer that has just completed is already a seeder.
     let completed = Update { event: Event::Completed, ..seeder(v4(8)) };
     assert_eq!(subject.given(&completed).len(), 9);
     assert_eq!(subject.given(&stopped(v4(8))), []);
@@ -192,10 +193,10 @@ pub fn every_choice_is_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
     }
 }
 
-/// How many standard deviations chi-square is from where it should be, if `want` of the peers were
-/// drawn so many `times`.
+/// Returns how many standard deviations chi-square is from its expected value, if `want` of the
+/// peers were drawn `times` times.
 fn deviations<'a>(given: impl ExactSizeIterator<Item = &'a u32>, want: usize, times: u32) -> f64 {
-    // Drawing without putting back makes the sum smaller than chi-square by this factor.
+    // Drawing without replacement makes the sum smaller than chi-square by this factor.
     let (others, want, times) = (given.len() as f64, want as f64, f64::from(times));
     let expected = times * want / others;
     let squares: f64 = given.map(|&n| (f64::from(n) - expected).powi(2)).sum();
@@ -203,7 +204,7 @@ fn deviations<'a>(given: impl ExactSizeIterator<Item = &'a u32>, want: usize, ti
     (chi_square - (others - 1.0)) / (2.0 * (others - 1.0)).sqrt()
 }
 
-/// A leecher at a place of a plan.
+/// Makes an announce of a leecher with a label of a plan.
 fn at(label: u64, plan: Plan, id: PlanId, peer: SocketAddr) -> Update {
     Update { locality: Some(Locality { label, plan, id }), ..leecher(peer) }
 }
@@ -211,7 +212,7 @@ fn at(label: u64, plan: Plan, id: PlanId, peer: SocketAddr) -> Update {
 pub fn near_peers_come_first<S: Store>(make: impl Fn(Options) -> S) {
     let id = PlanId::unused();
     // Seeders and leechers in my rack, in my site and elsewhere: two units of each. In larger
-    // swarms labels are in order.
+    // swarms labels are kept sorted.
     for unit in [2, 60] {
         // The units of seeders and leechers, in each place, in an answer of six units.
         for (order, far_percent, seeds, expected) in [
@@ -261,7 +262,7 @@ pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
             }
         };
         all(&mut subject, 0..crowd, before);
-        // Whoever is given with certainty is near.
+        // Peers that are always given are near.
         let near = |subject: &mut Subject<S>, want: usize| {
             let ask = Update { want, ..at(7, plan, after, v4(9999)) };
             let mut always: BTreeSet<_> = subject.given(&ask).into_iter().collect();
@@ -274,7 +275,7 @@ pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
         assert_eq!(near(&mut subject, 2), []);
         all(&mut subject, 1..2, after);
         assert_eq!(near(&mut subject, 3), [v4(1), v6(1)]);
-        // Who no longer says where it is, is nowhere.
+        // A peer that no longer sends its location has none.
         subject.enter(&leecher(v4(1)));
         assert_eq!(near(&mut subject, 2), [v6(1)]);
         subject.enter(&stopped(v6(1)));
@@ -285,7 +286,7 @@ pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
 pub fn equally_near_peers_are_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
     let id = PlanId::unused();
     let plan = Plan::new(&[16, 8], Order::NearFirst, 25).unwrap();
-    // IPv4 and IPv6 peers near by, as many of them far, and how many have no label at all.
+    // Near IPv4 and IPv6 peers, as many far ones, and how many peers have no label.
     for (of_v4, of_v6, unlabelled) in [(30, 20, 7), (200, 100, 0), (900, 300, 50)] {
         let mut subject = Subject::new(make(options()));
         let near: Vec<_> = (0..of_v4).map(v4).chain((0..of_v6).map(v6)).collect();

@@ -1,4 +1,4 @@
-//! What ends: limits, downloads, silent peers; and what many threads leave.
+//! Limits, downloads, silent peers, and calls from many threads.
 
 use super::*;
 
@@ -64,7 +64,7 @@ pub fn downloads_outlive_their_swarm<S: Store>(make: impl Fn(Options) -> S) {
     let completed = |peer| Update { event: Event::Completed, ..leecher(peer) };
     let at = |now, update: Update| Update { now, ..update };
     let other = Update { info_hash: info_hash(1), ..leecher(v4(1)) };
-    // Whoever goes, by a stop or in silence, and whatever its family.
+    // Peers that stop or time out, of either family.
     for (start, peer) in [(0, v4(1)), (10_000, v6(1))] {
         subject.enter(&at(start, leecher(peer)));
         let downloads = subject.enter(&at(start, completed(peer))).completed;
@@ -72,14 +72,14 @@ pub fn downloads_outlive_their_swarm<S: Store>(make: impl Fn(Options) -> S) {
         let last = subject.enter(&at(start, stopped(peer)));
         assert_eq!(last, counts(0, 0, downloads));
         assert_eq!(subject.counts(0), Some(last));
-        assert_eq!(subject.enter(&at(start, stopped(peer))), last, "a stop of nobody");
+        assert_eq!(subject.enter(&at(start, stopped(peer))), last, "an unknown peer stops");
         assert_eq!(subject.totals(), Totals::default());
-        // Neither a swarm nor in its place.
+        // The swarm is gone, so there is room for another.
         subject.enter(&at(start, other));
         assert_eq!(subject.totals().swarms, 1);
         subject.enter(&at(start, Update { event: Event::Stopped, ..other }));
         assert_eq!(subject.counts(1), None, "it was never downloaded");
-        // The torrent comes back, and goes again.
+        // The torrent comes back, and disappears again.
         let later = start + 100;
         assert_eq!(subject.enter(&at(later, seeder(v4(2)))), counts(1, 0, downloads));
         subject.expire(later + LIFETIME + 1);
@@ -209,7 +209,7 @@ pub fn threads_leave_the_totals_right<S: Store>(make: impl Fn(Options) -> S) {
 
     subject.expire(5000 + LIFETIME + 1);
     assert_eq!(subject.totals(), Totals::default());
-    // Nothing was left behind that would count against a limit.
+    // Nothing is left that would count against a limit.
     for torrent in 0..5 {
         subject.enter(&Update { info_hash: info_hash(torrent), ..leecher(v4(u16::from(torrent))) });
     }

@@ -1,4 +1,4 @@
-//! What every [`Store`](crate::Store) must do, as tests that take a way to make one.
+//! The conformance suite of [`Store`](crate::Store)s: tests that take a function that makes one.
 
 mod choice;
 mod limits;
@@ -21,7 +21,7 @@ use crate::{
 };
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
-/// Makes one test of each part of the suite for the stores that `$make` makes from [`Options`].
+/// Generates a test for each part of the suite, for the stores that `$make` makes from [`Options`].
 #[macro_export]
 macro_rules! conformance_suite {
     ($make:expr) => {
@@ -73,7 +73,7 @@ fn options() -> Options {
     Options { lifetime: LIFETIME, keep_downloads: 0, shards: 8, ..Options::default() }
 }
 
-/// A store, and what an announce of it needs.
+/// A store under test, and the buffers for its announces.
 struct Subject<S> {
     store: S,
     rng: SmallRng,
@@ -91,7 +91,7 @@ impl<S: Store> Subject<S> {
 
     fn announce(&mut self, update: &Update) -> Answer {
         let mut peers = Peers::default();
-        // Being told what is about to come changes nothing.
+        // A hint about the next announces changes nothing.
         self.store.expect(&[update.info_hash, info_hash(254)].repeat(40));
         let announced = self.store.announce(update, &mut self.rng, &mut peers);
         let counts = self.runtime.block_on(announced);
@@ -113,7 +113,7 @@ impl<S: Store> Subject<S> {
         self.announce(update).unwrap().1
     }
 
-    /// Two rounds: the first may have begun before the last change.
+    /// Runs two rounds: the first may have begun before the last change.
     fn expire(&self, now: Seconds) {
         for _ in 0..2 {
             while !self.runtime.block_on(self.store.expire(now)) {}
@@ -137,7 +137,7 @@ fn info_hash(torrent: u8) -> InfoHash {
     InfoHash([torrent; 20])
 }
 
-/// A leecher that wants everybody.
+/// A leecher that wants all peers.
 fn leecher(peer: SocketAddr) -> Update {
     Update {
         info_hash: info_hash(0),
@@ -193,7 +193,8 @@ fn client(number: u16) -> PeerId {
     id
 }
 
-/// One of four sites, of five racks each, of seven machines each, by one of three plans.
+/// Makes a label: one of four sites, with five racks each, with seven machines each, in one of
+/// three plans.
 fn label(number: u16) -> u64 {
     let number = u64::from(number);
     (number % 4) << 62 | (number % 5) << 50 | (number % 7) << 20

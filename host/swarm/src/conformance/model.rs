@@ -1,4 +1,4 @@
-//! A plain store beside the one under test, through random histories.
+//! Compares the store under test with a plain one, through random histories.
 
 use super::*;
 
@@ -13,19 +13,19 @@ enum Step {
         want: usize,
         only: Option<Family>,
         locality: Option<Locality>,
-        /// Whose peer id it has; see [`Model::peer_id`].
+        /// Selects its peer id; see [`Model::peer_id`].
         client: Option<u8>,
     },
-    /// Peers that come, or stop, one after the other.
+    /// Consecutive peers that join or stop.
     Crowd {
         torrent: u8,
         first: u16,
         count: u16,
         event: Event,
         seeder: bool,
-        /// Its label is that of the first.
+        /// The label is that of the first peer.
         locality: Option<Locality>,
-        /// Whether sixteen in a row, over both families, are one client.
+        /// Whether 16 consecutive peers, over both families, are one client.
         alike: bool,
     },
     Pass {
@@ -119,11 +119,11 @@ fn model_options() -> impl Strategy<Value = Options> {
     )
 }
 
-/// A store that is as plain as can be.
+/// The simplest possible store.
 struct Model {
     options: Options,
     swarms: BTreeMap<u8, ModelSwarm>,
-    /// What swarms that are gone have left, and when.
+    /// The downloads of swarms without peers, and since when they are kept.
     downloads: BTreeMap<u8, (u32, Seconds)>,
 }
 
@@ -135,7 +135,7 @@ struct ModelSwarm {
 
 struct ModelPeer {
     role: Role,
-    /// A download of it was counted.
+    /// Whether a download of it was counted.
     downloaded: bool,
     peer_id: PeerId,
     announced: Seconds,
@@ -143,7 +143,7 @@ struct ModelPeer {
 }
 
 impl Model {
-    /// Three peers of four are IPv4, and four have one address.
+    /// Returns the address of a peer: three of four are IPv4, and four share an address.
     fn peer(number: u16) -> SocketAddr {
         let (host, port) = (number / 4, 1000 + number % 4);
         let mut peer = if host % 4 == 3 { v6(host) } else { v4(host) };
@@ -151,7 +151,7 @@ impl Model {
         peer
     }
 
-    /// Of one of a few clients, of which one says nothing, or of nobody else.
+    /// Returns the id of one of a few clients, one of which is unknown, or an id of its own.
     fn peer_id(client: Option<u8>, announces: u32) -> PeerId {
         let mut id = [0; 20];
         match client {
@@ -161,7 +161,7 @@ impl Model {
         PeerId(id)
     }
 
-    /// Whether two peers are known to be one client.
+    /// Returns whether two peers are known to be the same client.
     fn same_client(&self, a: (&SocketAddr, &ModelPeer), b: (&SocketAddr, &ModelPeer)) -> bool {
         self.options.keep_peer_ids
             && a.0.is_ipv4() != b.0.is_ipv4()
@@ -235,7 +235,8 @@ impl Model {
             return Some(counts(0, 0, *completed));
         };
         let of = |role| {
-            // Of each client, the family of which it has more; whoever says nothing is one each.
+            // Each client counts in the family with most of its peers; a peer with an unknown id
+            // counts alone.
             let mut clients = BTreeMap::<[u8; 20], [u32; 2]>::new();
             for (address, peer) in swarm.peers.iter().filter(|(_, peer)| peer.role == role) {
                 let family = usize::from(self.options.keep_peer_ids && address.is_ipv6());
@@ -280,11 +281,11 @@ impl Model {
         totals
     }
 
-    /// Whether the peers are an answer to `update`, which has been entered.
+    /// Checks that the peers are an answer to `update`, which has been entered.
     fn check_answer(&self, torrent: u8, update: &Update, peers: &Peers) {
         let given = addresses(peers);
         let different: BTreeSet<_> = given.iter().copied().collect();
-        assert_eq!(different.len(), given.len(), "somebody twice");
+        assert_eq!(different.len(), given.len(), "a peer was given twice");
         if update.event == Event::Stopped {
             assert_eq!(given, []);
             return;
@@ -335,7 +336,8 @@ impl Model {
 }
 
 impl Model {
-    /// How many of the plan's prefixes a peer does not share, and whether it is a downloader.
+    /// Returns how many of the plan's prefixes a peer does not share, and whether it is a
+    /// downloader.
     fn class(mine: &Locality, peer: &ModelPeer) -> (usize, bool) {
         let shares = |level: &usize| {
             let bits = mine.plan.prefix(*level);
@@ -348,7 +350,7 @@ impl Model {
         ((0..levels).find(shares).unwrap_or(levels), peer.role == Role::Downloader)
     }
 
-    /// The classes that an answer takes out of those that there are, one by one.
+    /// Returns the classes of the peers in an answer, chosen one by one from all classes.
     fn classes(mine: &Locality, want: usize, mut all: Vec<(usize, bool)>) -> Vec<(usize, bool)> {
         let is_far = |level: usize| level == mine.plan.levels();
         let far = all.iter().filter(|(level, _)| is_far(*level)).count();

@@ -1,22 +1,23 @@
-//! Who is counted: one record a peer, one peer a client.
+//! How peers are counted: one record per peer, one peer per client.
 
 use super::*;
 
 pub fn roles_follow_every_event<S: Store>(make: impl Fn(Options) -> S) {
     use Event::{Completed, None, Paused, Started, Stopped};
-    // One peer's announces: event, whether nothing is left, and seeders, leechers and downloads after it.
+    // The announces of one peer: event, whether nothing is left, and the seeders, leechers and
+    // downloads after it.
     let cases: &[&[(Event, bool, [u32; 3])]] = &[
         &[(Started, false, [0, 1, 0]), (None, false, [0, 1, 0]), (Stopped, false, [0, 0, 0])],
         &[(Started, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (None, true, [1, 0, 1])],
-        // The file was there already: no download.
+        // The file was there already, so this is not a download.
         &[(Started, true, [1, 0, 0]), (Completed, true, [1, 0, 0])],
         &[(Completed, true, [1, 0, 0]), (Started, true, [1, 0, 0])],
         &[(Started, false, [0, 1, 0]), (None, true, [1, 0, 0]), (Completed, true, [1, 0, 0])],
         &[(Started, false, [0, 1, 0]), (Stopped, true, [0, 0, 0])],
-        // Whatever is left, whoever completes is a seeder.
+        // A peer that completes is a seeder, regardless of `left`.
         &[(Started, false, [0, 1, 0]), (Completed, false, [1, 0, 1])],
         &[(None, true, [1, 0, 0]), (None, false, [0, 1, 0]), (Completed, true, [1, 0, 1])],
-        // Once while it is known, however often it says so.
+        // Counted once while the peer is known, however often it completes.
         &[(Started, false, [0, 1, 0]), (Completed, true, [1, 0, 1]), (Started, false, [0, 1, 1])],
         &[
             (Started, false, [0, 1, 0]),
@@ -116,7 +117,7 @@ pub fn peer_ids_follow_their_peers<S: Store>(make: impl Fn(Options) -> S) {
 pub fn a_client_of_both_families_is_one_peer<S: Store>(make: impl Fn(Options) -> S) {
     let paused = |update: Update| Update { event: Event::Paused, ..update };
     let completed = |update: Update| Update { event: Event::Completed, ..update };
-    // How many clients there are besides, all over IPv4.
+    // How many other clients there are, all over IPv4.
     for others in [0, 3, 100] {
         let mut subject = Subject::new(make(Options { keep_peer_ids: true, ..options() }));
         for number in 100..100 + others {
@@ -138,7 +139,7 @@ pub fn a_client_of_both_families_is_one_peer<S: Store>(make: impl Fn(Options) ->
         );
         assert_eq!(subject.enter(&completed(b)), counts(others + 1, 0, 1), "one download");
         assert_eq!(subject.counts(0), Some(counts(others + 1, 0, 1)));
-        // A third address, and one that takes another id.
+        // A third address, which then takes another id.
         let third = Update { seeder: true, ..of(v6(2)) };
         assert_eq!(subject.enter(&third), counts(others + 2, 0, 1), "of one family they are two");
         let elsewhere = Update { peer_id: client(2), ..third };
@@ -156,7 +157,7 @@ pub fn a_client_of_both_families_is_one_peer<S: Store>(make: impl Fn(Options) ->
             counts(1, 0, 1)
         );
     }
-    // Where ids are not kept, and for an id that is none, they are two.
+    // If ids are not kept, or the id is unknown, they are two.
     for (keep_peer_ids, peer_id) in [(false, client(1)), (true, PeerId::UNKNOWN)] {
         let mut subject = Subject::new(make(Options { keep_peer_ids, ..options() }));
         let of = |peer| Update { peer_id, ..leecher(peer) };
@@ -180,7 +181,7 @@ pub fn a_borrowed_peer_id_hides_nobody<S: Store>(make: impl Fn(Options) -> S) {
             subject.enter(&update(&mut rng, number, v4(number)));
             subject.enter(&update(&mut rng, number * 3, v6(number)));
         }
-        // One more peer, whoever it says it is, makes no count less.
+        // Another peer never makes a count smaller, whatever id it claims.
         for number in 0..100 {
             let before = subject.counts(0).unwrap();
             let stranger = if number % 2 == 0 { v4(9999) } else { v6(9999) };

@@ -1,4 +1,4 @@
-//! What an announce wants, and whom it may be given.
+//! What an announce asks for, and which peers it may be given.
 
 use super::record::Record;
 use super::rows::Rows;
@@ -8,32 +8,32 @@ use karuta_bittorrent::{Family, PeerId};
 /// What a peer asks of an answer.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// It is a seed, partial or not, and of no use to others of them.
+    /// The peer is a seed, partial or not, so other seeds are useless to it.
     pub gives: bool,
     pub want: usize,
     pub only: Option<Family>,
     pub locality: Option<&'a Locality>,
 }
 
-/// The rows of the announcing client in the family that it does not announce in now.
+/// The rows of the announcing client in the family that it is not announcing in now.
 pub struct Own<'a> {
     pub family: Family,
-    /// How many there are among those that may be given, up to [`Own::MOST`].
+    /// How many of them may be given, up to [`Own::MOST`].
     pub count: usize,
     peer_id: PeerId,
     peer_ids: &'a [PeerId],
 }
 
 impl<'a> Own<'a> {
-    /// So many more are drawn than are wanted, at most: whoever fills a swarm with his own id makes
-    /// no announce long, but only his answers short.
+    /// How many more peers than wanted are drawn at most. A client that fills a swarm with peers of
+    /// its own id gets shorter answers, but cannot make an announce slow.
     const MOST: u32 = 64;
 
     pub fn new(family: Family, peer_id: PeerId, peer_ids: &'a [PeerId], count: u32) -> Self {
         Self { family, count: count.min(Self::MOST) as usize, peer_id, peer_ids }
     }
 
-    /// Whether a row of that family is one of them.
+    /// Returns whether a row of that family is one of them.
     pub fn has(&self, at: usize) -> bool {
         self.peer_ids[at] == self.peer_id
     }
@@ -68,8 +68,8 @@ impl<'a, R: Record> Candidates<'a, R> {
         wire: &mut Vec<u8>,
         peer_ids: &mut Vec<PeerId>,
     ) {
-        // What a record has behind its bytes for the wire goes along, in one store with them, and
-        // the next record over it.
+        // Copies a whole record in one store. The next record overwrites the bytes past the wire
+        // format.
         let (start, width) = (wire.len(), size_of::<R::Bytes>());
         let end = start + count * R::WIRE;
         wire.resize(end + width - R::WIRE, 0);

@@ -1,4 +1,4 @@
-//! Clients that are in a swarm over IPv4 and over IPv6, told by their peer ids.
+//! Clients that are in a swarm over both IPv4 and IPv6, recognised by their peer ids.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,18 +6,18 @@ use super::parts::Parts;
 use crate::Role;
 use karuta_bittorrent::{Family, PeerId};
 
-/// What a row says of its client.
+/// The identity of a row's client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     pub peer_id: PeerId,
     pub role: Role,
 }
 
-/// How many rows of either family have the same peer id and role. As far as there are as many of the
-/// other family, two of them are one client.
+/// Counts the rows of each family with the same peer id and role. Each pair of an IPv4 row and an
+/// IPv6 row is one client.
 ///
-/// Anybody may take another's id. So rows of one family are never one client, nor rows of different
-/// roles: with one row more, no count is less than before.
+/// Clients can copy the id of another. So rows of one family are never the same client, nor are
+/// rows of different roles: an additional row never lowers a count.
 #[derive(Debug, Default)]
 pub struct Clients {
     hasher: RandomState,
@@ -29,8 +29,8 @@ pub struct Clients {
 /// Rows of one identity, by family.
 #[derive(Debug)]
 struct Alike {
-    /// Stands for the identity. It is keyed, so that nobody can choose two that are alike; with a
-    /// million of them, there are two by chance in one swarm of 30 million.
+    /// A keyed hash of the identity, so that clients cannot choose colliding ones. With a million
+    /// identities, one swarm in 30 million has a collision by chance.
     key: u64,
     rows: [u32; 2],
 }
@@ -49,7 +49,7 @@ impl Clients {
         }
     }
 
-    /// To be called for what has entered, once.
+    /// Must be called once for each row that entered.
     pub fn leave(&mut self, family: Family, identity: Identity) {
         let Some(key) = self.key(identity) else { return };
         let [mine, other] = sides(family);
@@ -62,7 +62,7 @@ impl Clients {
         }
     }
 
-    /// How many rows of a family there are.
+    /// Returns the number of rows in a family.
     pub fn rows(&self, family: Family, identity: Identity) -> u32 {
         let [mine, _] = sides(family);
         let alike =
@@ -70,19 +70,19 @@ impl Clients {
         alike.map_or(0, |alike| alike.rows[mine])
     }
 
-    /// How many clients of a role are counted twice where rows are counted.
+    /// Returns how many clients of a role would be counted twice if rows were counted.
     pub fn pairs(&self, role: Role) -> u32 {
         self.pairs[role as usize]
     }
 
-    /// `None` for an id that is none.
+    /// Returns `None` for an unknown id.
     fn key(&self, identity: Identity) -> Option<u64> {
         let Identity { peer_id, role } = identity;
         (peer_id != PeerId::UNKNOWN).then(|| self.hasher.hash_one((peer_id, role as u8)))
     }
 }
 
-/// Where a family's number is, and where the other's.
+/// Returns the index of a family, and that of the other.
 fn sides(family: Family) -> [usize; 2] {
     match family {
         Family::Ipv4 => [0, 1],

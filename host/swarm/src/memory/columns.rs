@@ -1,18 +1,18 @@
-//! What is kept of peers besides their records, where anything is: a column for each.
+//! Columns for the optional details of peers.
 
 use super::growth::{give_back, make_room};
 use super::label::Label;
 use super::labels::Labels;
 use karuta_bittorrent::PeerId;
 
-/// What a store may keep of a peer besides its record, each in a column of its own.
+/// What a store may keep of a peer besides its record; each has a column.
 #[derive(Clone, Copy)]
 pub struct Details {
     pub peer_id: PeerId,
     pub label: Label,
 }
 
-/// One value a row in each column that is kept.
+/// One value per row in each column that is kept.
 #[derive(Debug, Default)]
 pub struct Columns {
     pub peer_ids: Option<Vec<PeerId>>,

@@ -1,4 +1,4 @@
-//! How often torrents were downloaded that nobody shares now.
+//! Download counts of torrents without peers.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -8,15 +8,15 @@ use parking_lot::Mutex;
 use crate::Seconds;
 use karuta_bittorrent::InfoHash;
 
-/// The counts of downloads that swarms leave behind with their last peer.
+/// The counts of downloads of swarms whose last peer has left.
 ///
-/// Only what was downloaded at least once is here, and at most [`MOST`] of a shard, of which the
-/// oldest gives way: whoever makes up torrents can push others out, but not fill the memory.
+/// Only torrents with at least one download are kept, and at most [`MOST`] per shard; then the
+/// oldest is dropped. Made-up torrents can thus displace others, but cannot fill the memory.
 #[derive(Debug)]
 pub struct Downloads {
     keep: Seconds,
     hasher: RandomState,
-    /// None where nothing is kept.
+    /// Empty if nothing is kept.
     shards: Box<[Mutex<HashTable<Left>>]>,
 }
 
@@ -27,11 +27,11 @@ struct Left {
     since: Seconds,
 }
 
-/// As many as fit into 256 places of a hash table.
+/// The most that fit in a hash table of 256 places.
 const MOST: usize = 224;
 
 impl Downloads {
-    /// `shards` is a power of two. With a `keep` of 0 nothing is kept.
+    /// `shards` is a power of two. If `keep` is 0, nothing is kept.
     pub fn new(keep: Seconds, shards: usize) -> Self {
         let shards = if keep == 0 { 0 } else { shards };
         Self {
@@ -41,7 +41,7 @@ impl Downloads {
         }
     }
 
-    /// Takes the count of a swarm that has lost its last peer.
+    /// Keeps the count of a swarm that has lost its last peer.
     pub fn keep(&self, info_hash: InfoHash, completed: u32, now: Seconds) {
         if completed == 0 {
             return;
@@ -58,7 +58,7 @@ impl Downloads {
         shard.insert_unique(hash, left, |left| self.hasher.hash_one(left.info_hash));
     }
 
-    /// Gives the count back to a swarm that begins again.
+    /// Removes and returns the count of a swarm that begins again.
     pub fn take(&self, info_hash: InfoHash) -> u32 {
         let taken = self.shard(info_hash).and_then(|(hash, shard)| {
             let mut shard = shard.lock();
@@ -67,15 +67,14 @@ impl Downloads {
         taken.unwrap_or(0)
     }
 
-    /// `None`: nothing is known of it.
+    /// Returns `None` if the torrent is unknown.
     pub fn get(&self, info_hash: InfoHash) -> Option<u32> {
         let (hash, shard) = self.shard(info_hash)?;
         let shard = shard.lock();
         shard.find(hash, |left| left.info_hash == info_hash).map(|left| left.completed)
     }
 
-    /// Removes what has been kept long enough from the shard of a number, if there is one; returns
-    /// at how many counts it looked.
+    /// Removes expired counts from a shard, if it exists; returns how many counts it looked at.
     pub fn sweep(&self, shard: usize, now: Seconds) -> usize {
         let Some(shard) = self.shards.get(shard) else { return 0 };
         let mut shard = shard.lock();
@@ -91,7 +90,7 @@ impl Downloads {
     fn shard(&self, info_hash: InfoHash) -> Option<(u64, &Mutex<HashTable<Left>>)> {
         let last = self.shards.len().checked_sub(1)?;
         let hash = self.hasher.hash_one(info_hash);
-        // The low bits and the highest are the table's own.
+        // The hash table uses the low bits and the highest.
         Some((hash, &self.shards[(hash >> 32) as usize & last]))
     }
 }
@@ -115,7 +114,7 @@ mod tests {
     fn the_oldest_gives_way() {
         let downloads = Downloads::new(1000, 1);
         for number in 0..MOST {
-            // Not in the order of their age.
+            // Not in order of age.
             let since = (number * 5 % MOST) as Seconds;
             downloads.keep(torrent(number), 5, since);
         }

@@ -1,4 +1,4 @@
-//! A swarm of any size, and what an announce leaves in it.
+//! A swarm of any size, and what an announce stores in it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -18,22 +18,22 @@ pub struct Full {
     pub completed: u32,
     pub v4: List<V4>,
     pub v6: List<V6>,
-    /// Kept where peer ids are, while there are both families or so many peers that it would take long
-    /// to begin once there are.
+    /// Kept if peer ids are kept, and the swarm has both families, or so many peers that building
+    /// it later would take long.
     clients: Option<Box<Clients>>,
 }
 
-/// What an announce leaves of its peer.
+/// What an announce stores of its peer.
 #[derive(Clone, Copy)]
 pub struct Entry {
     pub stamp: Stamp,
     pub details: Details,
     pub role: Role,
-    /// It has just downloaded everything.
+    /// It has just completed its download.
     pub completes: bool,
 }
 
-/// Where a peer is, until the next change of its swarm.
+/// The place of a peer, until its swarm next changes.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     V4(usize),
@@ -49,7 +49,7 @@ impl Full {
         self.v4.records().len() + self.v6.records().len()
     }
 
-    /// Enters what a known peer announced; returns where it is now, and whether that was a download.
+    /// Enters an announce of a known peer; returns its place now, and whether that was a download.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
         let Self { v4, v6, clients, .. } = self;
         match peer {
@@ -66,7 +66,7 @@ impl Full {
         }
     }
 
-    /// Adds a peer that is not there yet.
+    /// Adds a new peer.
     pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
         let Entry { stamp, details, role, .. } = entry;
         let place = match peer {
@@ -89,7 +89,7 @@ impl Full {
         place
     }
 
-    /// Returns whether the peer was there.
+    /// Removes a peer; returns whether it was there.
     pub fn remove(&mut self, peer: SocketAddr) -> bool {
         let Self { v4, v6, clients, .. } = self;
         let known = match peer {
@@ -100,8 +100,7 @@ impl Full {
         known
     }
 
-    /// Removes those in a range of places, the IPv4 ones first, whose time is over, and calls `gone` for
-    /// each.
+    /// Removes expired peers in a range of places, IPv4 first, and calls `gone` for each.
     pub fn expire(
         &mut self,
         places: Range<usize>,
@@ -125,13 +124,12 @@ impl Full {
         self.forget_clients();
     }
 
-    /// How many clients of a role are in both families.
+    /// Returns how many clients of a role are in both families.
     pub fn pairs(&self, role: Role) -> u32 {
         self.clients.as_ref().map_or(0, |clients| clients.pairs(role))
     }
 
-    /// The other rows of the client that has just announced, as far as they might be given; `None`:
-    /// there are none.
+    /// Returns the other rows of the client that has just announced, if any of them could be given.
     pub fn own(&self, me: Place, wanted: &Wanted) -> Option<Own<'_>> {
         let clients = self.clients.as_deref()?;
         let (mine, family, peer_ids) = match me {
@@ -180,7 +178,7 @@ fn update<R: Record>(
         clients.leave(family, before);
         clients.enter(family, now);
     }
-    // A client that has it all by its other address has said so there.
+    // A client that has everything has announced that from its other address too.
     let seeder = Identity { role: Role::Seeder, ..now };
     Some((at, downloaded && clients.rows(family.other(), seeder) == 0))
 }

@@ -1,6 +1,6 @@
 //! How columns grow and shrink.
 
-/// Grows by an eighth: memory counts for more here than the few copies.
+/// Grows by an eighth, because memory matters more here than a few copies.
 pub fn make_room<T>(column: &mut Vec<T>) {
     if column.len() == column.capacity() {
         column.reserve_exact((column.len() / 8).max(2));

@@ -1,12 +1,12 @@
-//! Where each address and port is in an array of records.
+//! The position of each address and port in an array of records.
 
 use std::hash::RandomState;
 
 use super::parts::Parts;
 use super::record::Record;
 
-/// A hash table of the records' places. The hash is keyed: no client can choose addresses that
-/// collide.
+/// A hash table of the positions of records. The hash is keyed, so clients cannot choose addresses
+/// that collide.
 #[derive(Debug)]
 pub struct Index {
     hasher: RandomState,
@@ -27,22 +27,22 @@ impl Index {
         self.places.find(hash, |&at| records[at as usize].is(wanted)).map(|&at| at as usize)
     }
 
-    /// To be called after a record was added to the end.
+    /// Must be called after a record was added to the end.
     pub fn push<R: Record>(&mut self, records: &[R]) {
         let last = records.len() as u32 - 1;
         self.places.insert(last, |&at| records[at as usize].hash(&self.hasher));
     }
 
-    /// To be called before two records are swapped.
+    /// Must be called before two records are swapped.
     pub fn swap<R: Record>(&mut self, records: &[R], a: usize, b: usize) {
         let [hash_a, hash_b] = [a, b].map(|at| records[at].hash(&self.hasher));
-        // A third value, lest two entries say the same while one of them is looked for.
+        // A third value, so that two entries never have the same position during a look-up.
         self.change(hash_a, a as u32, UNDER_WAY);
         self.change(hash_b, b as u32, a as u32);
         self.change(hash_a, UNDER_WAY, b as u32);
     }
 
-    /// To be called before the last record is removed.
+    /// Must be called before the last record is removed.
     pub fn pop<R: Record>(&mut self, records: &[R]) {
         let last = records.len() as u32 - 1;
         let hash = |at: &u32| records[*at as usize].hash(&self.hasher);
@@ -56,7 +56,7 @@ impl Index {
     }
 }
 
-/// No record's place.
+/// Not the position of a record.
 const UNDER_WAY: u32 = u32::MAX;
 
 #[cfg(test)]

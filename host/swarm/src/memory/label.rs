@@ -2,7 +2,7 @@
 
 use crate::Locality;
 
-/// Where a peer is, by which plan; plan 0 is none.
+/// The location of a peer in a plan; plan 0 means none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(Rust, packed(2))]
 pub struct Label {

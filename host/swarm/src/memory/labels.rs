@@ -1,4 +1,4 @@
-//! The labels of one family's peers, in a column beside their records, and in order once they are
+//! The labels of one family's peers: a column beside their records, also kept sorted if there are
 //! many.
 
 use super::growth::{give_back, make_room};
@@ -6,21 +6,21 @@ use super::label::Label;
 use super::ranks::{Key, Ranks};
 use crate::{Locality, Plan};
 
-/// How many peers are told apart by their level faster than ranges of them are found.
+/// Up to this many peers, comparing each level is faster than finding ranges.
 pub const SORTED: usize = 256;
 
-/// One label a row, and who of them has which, once there are more than [`SORTED`].
+/// One label per row, and the rows in label order if there are more than [`SORTED`].
 #[derive(Debug, Default)]
 pub struct Labels {
     column: Vec<Label>,
-    /// How many of the rows have one.
+    /// How many rows have a label.
     labelled: usize,
-    /// The downloaders and the seeds, partial or not.
+    /// The downloaders, and the seeds (partial or not).
     ranks: Option<Box<[Ranks; 2]>>,
 }
 
 impl Labels {
-    /// Rows of which none has a label.
+    /// Makes a column of rows without labels.
     pub fn none(rows: usize) -> Self {
         Self { column: vec![Label::NONE; rows], ..Self::default() }
     }
@@ -37,7 +37,7 @@ impl Labels {
         self.labelled == 0
     }
 
-    /// The key of a row.
+    /// Returns the key of a row.
     pub fn key(&self, at: usize) -> Key {
         Key::new(self.column[at], at as u32)
     }
@@ -57,7 +57,7 @@ impl Labels {
         self.labelled += usize::from(!label.is_none());
     }
 
-    /// Adds a row, a seed's. `downloaders` are those of the rows that are not.
+    /// Adds a row of a seed. `downloaders` is the number of rows that are not seeds.
     pub fn push(&mut self, label: Label, downloaders: usize) {
         make_room(&mut self.column);
         self.column.push(label);
@@ -69,7 +69,7 @@ impl Labels {
         }
     }
 
-    /// Puts the rows in order if they are many.
+    /// Sorts the rows if they are many.
     pub fn rank_if_many(&mut self, downloaders: usize) {
         if self.column.len() > SORTED && self.ranks.is_none() {
             let keys = |range: std::ops::Range<usize>| {
@@ -80,7 +80,7 @@ impl Labels {
         }
     }
 
-    /// Swaps two different rows, told whether each is a seed's.
+    /// Swaps two different rows; `seeds` says whether each is a seed's.
     pub fn swap(&mut self, [a, b]: [usize; 2], seeds: [bool; 2]) {
         let [label_a, label_b] = [self.column[a], self.column[b]];
         if label_a == label_b {
@@ -97,7 +97,7 @@ impl Labels {
         }
     }
 
-    /// A row becomes a seed's or a downloader's.
+    /// Changes the role of a row to seed or downloader.
     pub fn change_role(&mut self, at: usize, seed: bool) {
         let key = self.key(at);
         if let Some(ranks) = &mut self.ranks {
@@ -124,8 +124,8 @@ impl Labels {
 }
 
 impl Key {
-    /// The least key of the labels that share the first `bits` with `label`, and one that is
-    /// greater than all of theirs.
+    /// Returns the smallest key of the labels that share the first `bits` with `label`, and a key
+    /// that is greater than all of theirs.
     pub fn bounds(label: Label, bits: u32) -> (u128, u128) {
         let plan = u128::from(label.plan) << 64;
         let rest = u64::MAX.checked_shr(bits).unwrap_or(0);
@@ -135,7 +135,7 @@ impl Key {
     }
 }
 
-/// The peers of one family that a plan ranks, by role.
+/// The peers of one family, ranked by a plan, by role.
 pub struct Ranking<'a> {
     by: By<'a>,
     downloaders: u32,
@@ -144,32 +144,32 @@ pub struct Ranking<'a> {
 
 #[expect(clippy::large_enum_variant, reason = "an announce has two of them, on its stack")]
 enum By<'a> {
-    /// The rows as they are: all are far.
+    /// The rows as they are; all are far.
     Row,
-    /// How far each row is.
+    /// The level of each row.
     Level(&'a mut Levels),
-    /// Ranges of those that share a prefix, as far as they have been asked for.
+    /// Ranges of rows that share a prefix, filled on demand.
     Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
 }
 
 type Ends = (u32, u32);
 
 pub const DOWNLOADERS: usize = 0;
-/// Seeders and partial seeds: whoever only gives.
+/// Seeders and partial seeds, which only give.
 pub const SEEDS: usize = 1;
 
 /// Room for the levels of few rows.
 pub struct Levels {
     /// By row.
     levels: [u8; SORTED],
-    /// The rows of the class that was asked for last.
+    /// The rows of the last requested class.
     class: [u16; SORTED],
     len: usize,
 }
 
 impl Levels {
     pub const EMPTY: Self = Self { levels: [0; SORTED], class: [0; SORTED], len: 0 };
-    /// The level of whoever is not to be given.
+    /// The level of a row that must not be given.
     const NEVER: u8 = u8::MAX;
 
     fn set(&mut self, column: &[Label], label: Label, plan: &Plan) {
@@ -182,12 +182,12 @@ impl Levels {
         }
     }
 
-    /// Lists those of the rows that are of a level.
+    /// Lists the rows in a range that have this level.
     fn list(&mut self, rows: std::ops::Range<usize>, level: usize) {
         let (first, level) = (rows.start as u16, level as u8);
         let mut len = 0;
         for (of, row) in self.levels[rows].iter().zip(first..) {
-            // Without a branch: a row that is not of the level is overwritten by the next.
+            // Without a branch: a row of another level is overwritten by the next.
             self.class[len] = row;
             len += usize::from(*of == level);
         }
@@ -196,7 +196,7 @@ impl Levels {
 }
 
 impl<'a> Ranking<'a> {
-    /// `me` is the row of the announcing peer, where it is of this family.
+    /// Ranks the rows; `me` is the row of the announcing peer, if it is in this family.
     pub fn of(
         labels: Option<&'a Labels>,
         rows: usize,
@@ -230,7 +230,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The ranks of those of a role that are of a level, until the next call: two ranges.
+    /// Returns the ranks of a class (role and level) as two ranges, valid until the next call.
     pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> [Ends; 2] {
         let all = self.all(role);
         match &mut self.by {
@@ -249,7 +249,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The ranks of those of a role that are no farther than `level`.
+    /// Returns the ranks of the rows of a role up to `level`.
     fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
         match &mut self.by {
             By::Ranked { ranks, label, known } if level < plan.levels() => *known[role][level]
@@ -261,7 +261,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The rank of the announcing peer's row among those of its role, where it has one.
+    /// Returns the rank of the announcing peer's row within its role, if it has one.
     pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> Option<u32> {
         match &self.by {
             By::Ranked { ranks, .. } => Some(ranks[role].rank(labels.key(row).number())),
@@ -277,7 +277,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The rows of the class that was asked for last, by rank, where they are listed.
+    /// Returns the rows of the last requested class by rank, if they are listed.
     pub fn listed(&self) -> Option<&[u16]> {
         match &self.by {
             By::Level(levels) => Some(&levels.class[..levels.len]),

@@ -8,7 +8,7 @@ use super::labels::Labels;
 use super::record::Record;
 use super::rows::{Rows, SCANNED, scan};
 
-/// Any number of peers, with the columns that the store keeps and, where they are many, an index.
+/// Any number of peers, with the columns that the store keeps, and an index if they are many.
 #[derive(Debug)]
 pub struct List<R> {
     records: Vec<R>,
@@ -25,7 +25,7 @@ impl<R: Record> List<R> {
         Self { records: Vec::new(), downloaders: 0, leechers: 0, columns, index: None }
     }
 
-    /// The records of other rows, without columns.
+    /// Copies the records of other rows, without columns.
     pub fn of(rows: &impl Rows<Record = R>) -> Self {
         let records = rows.records();
         let index = (records.len() > SCANNED).then(|| Box::new(Index::of(records)));
@@ -38,8 +38,8 @@ impl<R: Record> List<R> {
         }
     }
 
-    /// Has its memory fetched, as far as an announce reads all of it, at steps 1 and 2 of
-    /// [`Swarm::fetch`](super::swarm::Swarm::fetch); returns whether there is another.
+    /// Prefetches the memory that every announce reads, in steps 1 and 2 of
+    /// [`Swarm::fetch`](super::swarm::Swarm::fetch); returns whether there is another step.
     pub fn fetch(&self, step: usize) -> bool {
         let columns = self.columns.as_deref();
         match step {
@@ -73,12 +73,12 @@ impl<R: Record> List<R> {
         }
     }
 
-    /// Whether a row is a seed's, partial or not.
+    /// Returns whether a row is a seed's, partial or not.
     fn is_seed(&self, at: usize) -> bool {
         self.downloaders() <= at
     }
 
-    /// Keeps no labels any more if nobody has one.
+    /// Drops the column of labels if no row has one.
     pub fn forget_labels(&mut self) {
         if let Some(columns) = &mut self.columns
             && columns.labels.as_ref().is_some_and(Labels::are_none)

@@ -1,4 +1,4 @@
-//! The store in this process's memory.
+//! A store in this process's memory.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -43,23 +43,24 @@ use swarm::Swarm;
 use sweep::Sweep;
 use tally::Tally;
 
-/// How a [`Memory`] is to be. A limit of 0 is none.
+/// The options of a [`Memory`]. A limit of 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Seconds that a peer stays without announcing.
+    /// How long a peer stays without announcing, in seconds.
     pub lifetime: Seconds,
-    /// Seconds that the downloads of a swarm are known without a peer; 0: not at all.
+    /// How long the downloads of a swarm are kept after its last peer, in seconds; 0 for not at
+    /// all.
     pub keep_downloads: Seconds,
     /// Whether peer ids are kept, for answers that carry them.
     pub keep_peer_ids: bool,
-    /// Whether an answer that would hold nobody holds the announcing peer itself.
+    /// Whether an answer without other peers contains the announcing peer itself.
     pub echo_lone_peer: bool,
     pub max_torrents: u64,
-    /// Over both address families.
+    /// Counts both address families.
     pub max_peers_per_torrent: u32,
-    /// How many peers one address may be, over all torrents.
+    /// The most peers with one address, over all torrents.
     pub max_peers_per_address: u32,
-    /// How many locks the map of swarms has; rounded up to a power of two. Each costs 128 bytes.
+    /// How many locks the map of swarms has; rounded up to a power of two. Each takes 128 bytes.
     pub shards: usize,
 }
 
@@ -80,26 +81,26 @@ impl Default for Options {
 
 /// A [`Store`] in memory, whose calls never wait.
 ///
-/// An announce takes one lock, that of the shard its swarm is in, and a second where a swarm begins
-/// or ends: a swarm is dropped with its last peer, and leaves its count of downloads to the next. A
-/// limit refuses only what is new. It is never exceeded, however many threads announce at once;
-/// while one thread makes room, another may still be refused.
+/// An announce takes one lock, that of its swarm's shard, and a second one if a swarm begins or
+/// ends: a swarm is dropped with its last peer, and its count of downloads is kept for when it
+/// begins again. A limit refuses only new swarms and peers. It is never exceeded, however many
+/// threads announce at once; while one thread frees a place, another may still be refused.
 #[derive(Debug)]
 pub struct Memory {
     options: Options,
     lifetime: Lifetime,
     swarms: DashMap<InfoHash, Swarm, RandomState>,
-    /// Of swarms that are gone. Locked while their shard is, never the other way round.
+    /// Of swarms without peers. Locked after their shard, never before it.
     downloads: Downloads,
     tally: Tally,
-    /// The swarms there are, counted before one is added so that the limit holds.
+    /// The number of swarms, raised before one is added so that the limit holds.
     torrents: AtomicU64,
-    /// How many peers each address is; empty where that is not limited.
+    /// The number of peers per address; empty if that is not limited.
     addresses: DashMap<IpAddr, u32, RandomState>,
     sweep: Mutex<Sweep>,
 }
 
-/// How many swarms are fetched at once.
+/// How many swarms are prefetched at once.
 const AHEAD: usize = 32;
 
 impl Memory {
@@ -183,7 +184,7 @@ impl Memory {
         counts
     }
 
-    /// Drops a swarm without peers, but for its downloads.
+    /// Drops a swarm without peers, except for its downloads.
     fn drop_if_empty(&self, slot: OccupiedEntry<InfoHash, Swarm>, now: Seconds) {
         if slot.get().len() == 0 {
             self.downloads.keep(*slot.key(), slot.get().counts().completed, now);
@@ -192,7 +193,7 @@ impl Memory {
         }
     }
 
-    /// What is known of a torrent without peers.
+    /// Returns what is known of a torrent without peers.
     fn left_behind(&self, info_hash: InfoHash) -> Option<Counts> {
         let completed = self.downloads.get(info_hash)?;
         Some(Counts { completed, ..Counts::default() })
@@ -227,7 +228,7 @@ impl Memory {
             .map_or(Err(Refusal::Torrents), |_| Ok(()))
     }
 
-    /// Admits one more peer to a swarm of `len`, and counts it to its address.
+    /// Admits another peer to a swarm of `len`, and counts it for its address.
     fn admit_peer(&self, len: usize, address: IpAddr) -> Result<(), Refusal> {
         let limit = match self.options.max_peers_per_torrent {
             0 => u32::MAX,
@@ -257,8 +258,8 @@ impl Memory {
         }
     }
 
-    /// Has the memory of up to [`AHEAD`] swarms fetched: of all at once, one step on the way to each
-    /// after the other, for what a step finds tells where the next is.
+    /// Prefetches the memory of up to [`AHEAD`] swarms: one step for all of them, then the next,
+    /// because each step finds the address for the next.
     fn fetch(&self, info_hashes: &[InfoHash]) {
         let shards = self.swarms.shards();
         let mut places = [(0, &shards[0]); AHEAD];
@@ -269,7 +270,7 @@ impl Memory {
             fetch::line(&raw const ***shard);
         }
         for (hash, shard) in &*places {
-            // Who holds the lock has the shard in its cache.
+            // The thread that holds the lock has the shard in its cache.
             let Some(table) = shard.try_read() else { continue };
             let index = *hash as usize & (table.buckets() - 1);
             let end = table.data_end().as_ptr().cast_const();
@@ -306,7 +307,7 @@ impl Store for Memory {
     }
 
     fn expect(&self, info_hashes: &[InfoHash]) {
-        // Of one alone nothing could be fetched while something else is done.
+        // With a single swarm, there is no other work to overlap with.
         if info_hashes.len() > 1 {
             info_hashes.chunks(AHEAD).for_each(|some| self.fetch(some));
         }

@@ -1,4 +1,4 @@
-//! The choice of peers by a plan.
+//! Chooses peers by a plan.
 
 use rand::Rng;
 
@@ -10,8 +10,8 @@ use super::sample;
 use crate::{Locality, Order, Plan};
 use karuta_bittorrent::{Family, Peers};
 
-/// Appends up to `want` peers other than `me`, which has just announced with this locality, and than
-/// its `own`. Returns how many.
+/// Appends up to `want` peers other than `me`, which has just announced with this locality, and its
+/// `own`. Returns how many.
 pub fn choose(
     full: &Full,
     me: Place,
@@ -58,22 +58,22 @@ pub fn choose(
     wanted.want - room
 }
 
-/// Whom to pick from, of both families.
+/// Picks peers of both families.
 struct Picker<'a> {
     full: &'a Full,
     plan: &'a Plan,
     v4: Ranking<'a>,
     v6: Ranking<'a>,
     only: Option<Family>,
-    /// The place of the announcing peer, where it is a downloader.
+    /// The place of the announcing peer, if it is a downloader.
     me: Option<Place>,
     own: Option<Own<'a>>,
 }
 
-/// The peers of one role that are equally near: two ranges of ranks of either family.
+/// The peers of one role that are equally near: two ranges of ranks per family.
 struct Class {
     spans: [(u32, u32); 4],
-    /// The announcing peer's number among them.
+    /// The announcing peer's number in the class.
     me: Option<u32>,
 }
 
@@ -82,14 +82,14 @@ impl Class {
         self.spans.iter().map(|(start, end)| (end - start) as usize).sum()
     }
 
-    /// How many may be given.
+    /// Returns how many may be given.
     fn count(&self) -> usize {
         self.len() - usize::from(self.me.is_some())
     }
 
-    /// The family of a number, and its rank there.
+    /// Maps a number to a family and a rank.
     fn rank(&self, number: u32) -> (Family, u32) {
-        // Past the end of a span the next one begins.
+        // The next span begins where a span ends.
         let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = self.spans;
         let (first, second, third) = (a_end - a, b_end - b, c_end - c);
         let of_v4 = first + second;
@@ -101,7 +101,7 @@ impl Class {
         }
     }
 
-    /// The number of a rank of one family.
+    /// Returns the number of a rank in one family.
     fn number(&self, family: usize, rank: u32) -> Option<u32> {
         let mut before = 0;
         for (at, &(start, end)) in self.spans.iter().enumerate() {
@@ -153,7 +153,7 @@ impl<'a> Picker<'a> {
         }
     }
 
-    /// How many of a class may be given; where there are `enough`, it may say less.
+    /// Returns how many of a class may be given; may return less once there are `enough`.
     fn available(&mut self, role: usize, level: usize, enough: usize) -> usize {
         let class = self.class(role, level);
         let Some(own) = &self.own else { return class.count() };
@@ -164,7 +164,7 @@ impl<'a> Picker<'a> {
         class.count() - own.count()
     }
 
-    /// Whether a number of a class is the announcing client's.
+    /// Returns whether a number in a class belongs to the announcing client.
     fn is_own(&self, role: usize, class: &Class, number: u32) -> bool {
         self.own.as_ref().is_some_and(|own| {
             let (family, rank) = class.rank(number);
@@ -185,7 +185,7 @@ impl<'a> Picker<'a> {
             }
         }
         let mut class = Class { spans, me: None };
-        // Nobody is nearer to the announcing peer than itself.
+        // The announcing peer is nearest to itself.
         if level == 0 && role == DOWNLOADERS {
             class.me = match self.me {
                 Some(Place::V4(at)) => {
@@ -241,7 +241,7 @@ impl<'a> Picker<'a> {
             Some(_) => sample::leave_out(chosen, places, rng, is_own),
         };
         let count = chosen.len();
-        // From a number to a rank: past the end of a span the next one begins.
+        // Maps a number to a rank: the next span begins where a span ends.
         let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = class.spans;
         let (first, second, third) = (a_end - a, b_end - b, c_end - c);
         let of_v4 = first + second;

@@ -1,18 +1,18 @@
-//! A hash table that grows and shrinks a little at a time.
+//! A hash table that grows and shrinks incrementally.
 
 use hashbrown::HashTable;
 
-/// Parts that are split, and joined again, one at a time (linear hashing), so that no announce pays
-/// for a large table's growth. Hashes have to be keyed: no client may choose what collides.
+/// Parts that are split and merged one at a time (linear hashing), so that no announce pays for
+/// growing a large table. Hashes must be keyed, so that clients cannot choose collisions.
 #[derive(Debug)]
 pub struct Parts<T> {
-    /// Part p holds the values whose hashes' bits from the 24th up end in p's, one bit fewer for the
-    /// parts that are yet to be split.
+    /// Part p holds the values whose hash bits from the 24th up end in the bits of p, or one bit
+    /// fewer for the parts that are not yet split.
     parts: Vec<HashTable<T>>,
     len: usize,
 }
 
-/// How many values a part has on average, at most.
+/// The most values that a part has on average.
 const PART: usize = 512;
 
 impl<T> Default for Parts<T> {
@@ -31,7 +31,7 @@ impl<T> Parts<T> {
         self.parts[part].find_mut(hash, is)
     }
 
-    /// Adds a value that is not there.
+    /// Adds a new value.
     pub fn insert(&mut self, value: T, hash: impl Fn(&T) -> u64) {
         self.add(value, &hash);
         self.len += 1;
@@ -64,7 +64,7 @@ impl<T> Parts<T> {
     }
 }
 
-/// The part, of `parts`, for a hash. Its low bits and its highest are the table's own.
+/// Returns the part for a hash. The hash table of a part uses the low bits and the highest.
 fn part_of(hash: u64, parts: usize) -> usize {
     let bits = (hash >> 24) as usize;
     let half = largest_power_of_two(parts);

@@ -1,4 +1,4 @@
-//! Rows in the order of their labels, and which of them is the how-manieth.
+//! Rows ordered by label, with rank queries.
 
 use super::label::Label;
 
@@ -18,25 +18,25 @@ impl Key {
         Self { row, label: label.value, plan: label.plan }
     }
 
-    /// What it is ordered by.
+    /// Returns the key as a number with the same order.
     pub fn number(self) -> u128 {
         u128::from(self.plan) << 96 | u128::from(self.label) << 32 | u128::from(self.row)
     }
 }
 
-/// Keys in sorted blocks of bounded size, with sums over the blocks' sizes (a Fenwick tree), so that
-/// a key's rank, and the row of a rank, are found in logarithmic time. A change costs as much,
-/// but for one in some dozens, which adds or takes away a block and sums anew.
+/// Keys in sorted blocks of bounded size, with a Fenwick tree of the blocks' sizes. Finds a key's
+/// rank, and the row of a rank, in logarithmic time. A change takes as long, except for about one
+/// in some dozens that adds or removes a block and rebuilds the sums.
 #[derive(Debug)]
 pub struct Ranks {
-    /// None is empty, but for the only one.
+    /// No block is empty, unless it is the only one.
     blocks: Vec<Vec<Key>>,
-    /// The first key of each block; of the first, zero.
+    /// The first key of each block, except for the first block, which has 0.
     firsts: Vec<u128>,
     sums: Sums,
 }
 
-/// Keys of a block, at most.
+/// The most keys in a block.
 const BLOCK: usize = 128;
 
 impl Ranks {
@@ -90,7 +90,7 @@ impl Ranks {
             self.sums.change(at, false);
             return;
         }
-        // Joined with a neighbour, and split again where that is too large.
+        // Merged with a neighbour, and split again if the result is too large.
         let left = at.min(self.blocks.len() - 2);
         let mut right = self.blocks.remove(left + 1);
         self.firsts.remove(left + 1);
@@ -105,13 +105,13 @@ impl Ranks {
         self.sum();
     }
 
-    /// How many keys are less than `number`.
+    /// Returns how many keys are less than `number`.
     pub fn rank(&self, number: u128) -> u32 {
         let at = self.block_of(number);
         self.sums.before(at) + place(&self.blocks[at], number) as u32
     }
 
-    /// The ranks of two numbers, the lesser first, which are seldom far from each other.
+    /// Returns the ranks of two numbers, the lesser first, which are usually close together.
     pub fn range(&self, first: u128, end: u128) -> (u32, u32) {
         let at = self.block_of(first);
         let before = self.sums.before(at);
@@ -123,7 +123,7 @@ impl Ranks {
         }
     }
 
-    /// The row of the key that `rank` others are less than.
+    /// Returns the row of the key with this rank.
     pub fn row(&self, rank: u32) -> usize {
         let (at, rest) = self.sums.find(rank);
         self.blocks[at][rest as usize].row as usize
@@ -142,7 +142,8 @@ fn place(block: &[Key], number: u128) -> usize {
     block.partition_point(|key| key.number() < number)
 }
 
-/// A Fenwick tree over the sizes of blocks, padded to a power of two with what is never reached.
+/// A Fenwick tree of the sizes of blocks, padded to a power of two with entries that are never
+/// reached.
 #[derive(Debug, Default)]
 struct Sums {
     tree: Vec<u32>,
@@ -176,7 +177,7 @@ impl Sums {
         }
     }
 
-    /// The keys in the blocks before one.
+    /// Returns the number of keys before a block.
     fn before(&self, block: usize) -> u32 {
         let (mut node, mut sum) = (block, 0);
         while node > 0 {
@@ -186,7 +187,7 @@ impl Sums {
         sum
     }
 
-    /// The block of a rank, and the rank within it.
+    /// Returns the block of a rank, and the rank within it.
     fn find(&self, mut rank: u32) -> (usize, u32) {
         let (mut node, mut step) = (0, self.tree.len() / 2);
         while step > 0 {

@@ -1,22 +1,22 @@
-//! One peer in as few bytes as it takes: its address and port as they go on the wire, a stamp of when
-//! it last announced, and a mark of whether a download of it was counted.
+//! One peer in as few bytes as possible: its address and port in wire format, a stamp of its last
+//! announce, and a mark that says whether a download of it was counted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-/// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁵: the highest bit is none of
-/// it.
+/// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁵: the highest bit is not
+/// part of it.
 pub type Stamp = u16;
 
 /// The bit above a stamp: a download of the peer was counted.
 const MARK: u16 = 1 << 15;
 
-/// How long a peer stays without announcing, told from two [`Stamp`]s.
+/// How long a peer stays without announcing, computed from two [`Stamp`]s.
 ///
-/// A unit is a second for lifetimes up to 2¹⁴ seconds (four and a half hours), else the 2¹⁴th part
-/// of the lifetime. Nobody is removed early, and everybody at most two units late once a sweep
-/// looks at them. A stamp is misread once it is 2¹⁵ units old, so a round of the sweep has to end
-/// within nine tenths of the lifetime.
+/// A unit is 1 s for lifetimes up to 2¹⁴ s (four and a half hours), otherwise the lifetime divided
+/// by 2¹⁴. No peer is removed early, and the sweep removes every peer at most two units late. A
+/// stamp is misread once it is 2¹⁵ units old, so a round of the sweep must end within nine tenths
+/// of the lifetime.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
     unit: u32,
@@ -35,15 +35,15 @@ impl Lifetime {
         Self { unit, units }
     }
 
-    /// The low 15 bits are all that is kept.
+    /// Only the low 15 bits are kept.
     pub fn stamp(self, now: super::Seconds) -> Stamp {
         (now / self.unit) as Stamp & !MARK
     }
 
-    /// Seconds between two stamps.
+    /// Returns the seconds between two stamps.
     pub fn age(self, stamp: Stamp, now: Stamp) -> u32 {
         let age = between(stamp, now);
-        // Another thread's clock may have been a little ahead.
+        // Another thread's clock may have been slightly ahead.
         if age < MARK - AHEAD { u32::from(age) * self.unit } else { 0 }
     }
 
@@ -59,18 +59,18 @@ fn between(stamp: Stamp, now: Stamp) -> u16 {
 
 /// One peer of one family.
 pub trait Record: Copy {
-    /// The address and port that make one.
+    /// The address and port from which a record is made.
     type Address: Copy;
-    /// The bytes of address and port on the wire, and maybe more behind them.
+    /// The bytes of address and port on the wire, and possibly more after them.
     type Bytes: AsRef<[u8]>;
     /// How many of them go on the wire.
     const WIRE: usize;
 
     fn new(address: Self::Address, stamp: Stamp) -> Self;
-    /// Keeps the mark that the record had `before`, or has one from now on.
+    /// Sets the mark if `before` had it, or if `now`.
     fn marked(self, before: Self, now: bool) -> Self;
     fn is_marked(self) -> bool;
-    /// Whether both have the same address and port.
+    /// Returns whether both have the same address and port.
     fn is(self, other: Self) -> bool;
     fn hash(self, hasher: &RandomState) -> u64;
     fn stamp(self) -> Stamp;
@@ -78,8 +78,8 @@ pub trait Record: Copy {
     fn ip(self) -> IpAddr;
 }
 
-/// Address and port in the low six bytes, in wire order when written little-endian; the stamp and the
-/// mark above them.
+/// Address and port in the low six bytes, in wire order when written little-endian; above them the
+/// stamp and the mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct V4(u64);
 
@@ -88,7 +88,7 @@ const _: () = assert!(size_of::<V4>() == 8);
 const STAMP_SHIFT: u32 = 48;
 
 impl V4 {
-    /// What stands where no peer is.
+    /// A place without a peer.
     pub const EMPTY: Self = Self(0);
 }
 
@@ -138,7 +138,7 @@ impl Record for V4 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct V6 {
     wire: [u8; 18],
-    /// And the mark.
+    /// Includes the mark.
     stamp: Stamp,
 }
 

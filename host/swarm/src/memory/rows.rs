@@ -1,6 +1,5 @@
 //! One family's peers of one swarm: rows in a dense array, downloaders before partial seeds before
-//! seeders, so that nobody needs a word for a role, and "the downloaders" and "everybody" are both
-//! ranges from which to choose.
+//! seeders. So no row stores its role, and "all downloaders" and "all peers" are both ranges.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -11,18 +10,18 @@ use super::record::{Record, Stamp};
 use crate::{Population, Role};
 use karuta_bittorrent::PeerId;
 
-/// How many peers are found faster by looking at each than through an index.
+/// Up to this many peers, a scan is faster than an index.
 pub const SCANNED: usize = 64;
 
-/// The rows of one family. How they are stored differs; how they are kept in order does not.
+/// The rows of one family. Implementations store them differently, and keep them in the same order.
 pub trait Rows {
     type Record: Record;
 
     fn records(&self) -> &[Self::Record];
-    /// How many of the records, from the first, are downloaders.
+    /// How many of the first records are downloaders.
     fn downloaders(&self) -> usize;
     fn set_downloaders(&mut self, downloaders: usize);
-    /// How many of the records, from the first, are leechers: downloaders, and partial seeds.
+    /// How many of the first records are leechers: downloaders and partial seeds.
     fn leechers(&self) -> usize;
     fn set_leechers(&mut self, leechers: usize);
     fn find(&self, wanted: Self::Record) -> Option<usize>;
@@ -47,7 +46,7 @@ pub trait Rows {
         None
     }
 
-    /// The peer ids, where they are kept.
+    /// The peer ids, if they are kept.
     fn peer_ids(&self) -> Option<&[PeerId]> {
         self.columns()?.peer_ids.as_deref()
     }
@@ -70,9 +69,9 @@ pub trait Rows {
         Population { seeders: self.records().len() as u64 - leechers, leechers }
     }
 
-    /// Overwrites the row of the same address and port; returns where it is now, and whether that was
-    /// a download: it `completes` for the first time, and was no seeder before. `None`: there is no
-    /// such row.
+    /// Overwrites the row with the same address and port. Returns its new place, and whether that
+    /// was a download: it `completes` for the first time, and was not a seeder before. Returns
+    /// `None` if there is no such row.
     fn update(
         &mut self,
         record: Self::Record,
@@ -87,14 +86,14 @@ pub trait Rows {
         Some((self.set_role(at, role), downloaded))
     }
 
-    /// Adds a row that is not there, and returns its place.
+    /// Adds a new row, and returns its place.
     fn insert(&mut self, record: Self::Record, details: &Details, role: Role) -> usize {
         let last = self.records().len();
         self.push(record, details);
         self.set_role(last, role)
     }
 
-    /// Returns whether there was a row of the same address and port.
+    /// Removes the row with the same address and port; returns whether there was one.
     fn remove(&mut self, wanted: Self::Record) -> bool {
         let found = self.find(wanted);
         if let Some(at) = found {
@@ -109,7 +108,7 @@ pub trait Rows {
         self.pop();
     }
 
-    /// Moves a row to where its role belongs, over one boundary after the other, and returns its new
+    /// Moves a row to the range of its role, across one boundary at a time, and returns its new
     /// place.
     fn set_role(&mut self, mut at: usize, role: Role) -> usize {
         let before = self.role(at);
@@ -143,9 +142,9 @@ pub trait Rows {
         at
     }
 
-    /// Removes the rows of `range` whose time is over, and calls `gone` for each.
+    /// Removes the expired rows of `range`, and calls `gone` for each.
     ///
-    /// From the last to the first, so that the rows that fill a gap have been looked at.
+    /// Goes from last to first, so that rows that fill a gap have already been checked.
     fn expire(
         &mut self,
         range: Range<usize>,
@@ -163,7 +162,7 @@ pub trait Rows {
     }
 }
 
-/// Looks at eight records at a time, which needs fewer branches.
+/// Compares eight records at a time, which needs fewer branches.
 pub fn scan<R: Record>(records: &[R], wanted: R) -> Option<usize> {
     let is_wanted = |record: &R| record.is(wanted);
     let (eights, rest) = records.as_chunks::<8>();

@@ -1,4 +1,4 @@
-//! A uniform choice among peers.
+//! Uniform choice among peers.
 
 use std::hint::select_unpredictable;
 
@@ -6,9 +6,9 @@ use rand::Rng;
 
 /// Fills `chosen` with distinct numbers below `below`, every subset equally likely.
 ///
-/// This is Floyd's algorithm: as many random numbers as are chosen, whatever they are chosen from.
-/// Where most are chosen, those that are not are drawn. Up to [`QUICK`] of them need no allocation.
-/// Which order they come in is not uniform. There must be as many numbers as are to be chosen.
+/// This is Floyd's algorithm: it draws one random number per chosen one, whatever `below` is. If
+/// most numbers are chosen, it draws those that are not. Up to [`QUICK`] numbers need no
+/// allocation. Their order is not uniform. `below` must be at least the length of `chosen`.
 pub fn choose(below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
     if chosen.len() <= QUICK {
         choose_with(&mut [0; 64], below, rng, chosen);
@@ -18,8 +18,8 @@ pub fn choose(below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
     }
 }
 
-/// Leaves out the numbers that `is_out`, and then as many others as are more than `count`. If every
-/// subset of the numbers was equally likely, every subset of what is left is.
+/// Removes the numbers that `is_out`, and then as many others as exceed `count`. If every subset
+/// was equally likely before, every subset is equally likely after.
 pub fn leave_out<'a>(
     chosen: &'a mut [u32],
     count: usize,
@@ -43,7 +43,7 @@ pub fn leave_out<'a>(
 /// The most numbers that are chosen without an allocation.
 pub const QUICK: usize = 512;
 
-/// `seen` has a bit for each number, or 2¹² of them.
+/// `seen` has a bit for each number, or 2¹² bits.
 fn choose_with(seen: &mut [u64], below: u32, rng: &mut impl Rng, chosen: &mut [u32]) {
     let count = chosen.len() as u32;
     if below < 2 * count {
@@ -70,7 +70,7 @@ fn choose_with(seen: &mut [u64], below: u32, rng: &mut impl Rng, chosen: &mut [u
     }
 }
 
-/// Draws `count` numbers, each of which has a bit.
+/// Draws `count` numbers, each of which has its own bit.
 fn floyd(
     below: u32,
     count: u32,
@@ -86,7 +86,7 @@ fn floyd(
     }
 }
 
-/// Numbers share the 2¹² bits, and one whose bit is set is looked for among the chosen.
+/// Numbers share the 2¹² bits. If the bit of a number is set, the chosen ones are searched for it.
 fn floyd_of_many(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut [u32]) {
     let first = below - chosen.len() as u32;
     for (at, last) in (first..below).enumerate() {
@@ -99,7 +99,7 @@ fn floyd_of_many(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut 
     }
 }
 
-/// A number up to `last`. None is likelier than another by more than one part in 2³².
+/// Draws a number up to `last`. The probabilities differ by at most one part in 2³².
 fn draw(last: u32, rng: &mut impl Rng) -> u32 {
     let product = u128::from(rng.next_u64()) * (u128::from(last) + 1);
     (product >> 64) as u32
@@ -137,7 +137,7 @@ mod tests {
             *times.entry(chosen(7, 3, &mut rng)).or_insert(0_u32) += 1;
         }
         assert_eq!(times.len(), 35);
-        // 34 degrees of freedom: 1000 times the chance of 65.2 is one.
+        // 34 degrees of freedom: exceeds 65.2 once in 1000.
         let chi_square: f64 =
             times.values().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
         assert!(chi_square < 65.2, "{chi_square}");
@@ -156,7 +156,7 @@ mod tests {
             *times.entry(left.to_vec()).or_insert(0_u32) += 1;
         }
         assert_eq!(times.len(), 10);
-        // 9 degrees of freedom: one of 1000 is above 27.9.
+        // 9 degrees of freedom: exceeds 27.9 once in 1000.
         let chi_square: f64 =
             times.values().map(|&n| (f64::from(n) - 2000.0).powi(2) / 2000.0).sum();
         assert!(chi_square < 27.9, "{chi_square}");

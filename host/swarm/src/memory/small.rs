@@ -1,10 +1,10 @@
-//! The rows of a small swarm: most swarms are.
+//! The rows of a small swarm. Most swarms are small.
 
 use super::columns::Details;
 use super::record::V4;
 use super::rows::{Rows, scan};
 
-/// Up to [`SCANNED`](super::rows::SCANNED) IPv4 peers with nothing but their records: up to two of them inside the
+/// Up to [`SCANNED`](super::rows::SCANNED) IPv4 peers with only their records: up to two inside the
 /// swarm's own slot, more in a block that is just large enough.
 #[derive(Debug)]
 pub enum Small {
@@ -17,7 +17,7 @@ impl Small {
         Self::Pair { len: 0, downloaders: 0, leechers: 0, completed, records: [V4::EMPTY; 2] }
     }
 
-    /// The records of at most [`SCANNED`](super::rows::SCANNED) rows.
+    /// Copies the records of at most [`SCANNED`](super::rows::SCANNED) rows.
     pub fn of(rows: &impl Rows<Record = V4>, completed: u32) -> Self {
         Self::with_capacity(rows.records().len(), rows, completed)
     }
@@ -58,14 +58,14 @@ impl Small {
         }
     }
 
-    /// Moves the rows to where `capacity` of them fit exactly.
+    /// Moves the rows to a block of exactly `capacity`.
     fn resize(&mut self, capacity: usize) {
         *self = Self::with_capacity(capacity, self, self.completed());
     }
 }
 
-/// A block for `len` peers and few more. Its odd number of eight-byte records and the word that
-/// many allocators put before it fill multiples of 16 bytes.
+/// Returns the capacity of a block for `len` peers and few more. It is odd: with the word that many
+/// allocators put before a block, the eight-byte records fill multiples of 16 bytes.
 fn block_capacity(len: usize) -> usize {
     (len + (len / 8).max(1)) | 1
 }

@@ -16,8 +16,8 @@ use super::small::Small;
 use crate::{Population, Role};
 use karuta_bittorrent::{Counts, Family, Peers};
 
-/// Most swarms are a handful of IPv4 peers, so a swarm takes as much of its slot in the map as
-/// that needs, and is a pointer to something larger where it is not enough.
+/// Most swarms are a handful of IPv4 peers, which fit in the swarm's slot in the map. Larger swarms
+/// are a pointer.
 #[derive(Debug)]
 pub enum Swarm {
     Small(Small),
@@ -29,16 +29,16 @@ const _: () = assert!(size_of::<Swarm>() == 24);
 /// What is known of a peer.
 pub struct Found {
     pub seeder: bool,
-    /// 0 where it has none.
+    /// 0 if it has none.
     pub label: u64,
     pub stamp: Stamp,
 }
 
-/// How many peers are looked at for their age at one go.
+/// How many peers are checked for expiry at a time.
 pub const SLICE: usize = 1024;
 
 impl Swarm {
-    /// A swarm without peers, downloaded as often as is known.
+    /// Makes a swarm without peers, with a known number of downloads.
     pub fn new(with_peer_ids: bool, completed: u32) -> Self {
         if with_peer_ids {
             let (v4, v6) = (List::new(true), List::new(true));
@@ -55,7 +55,7 @@ impl Swarm {
         }
     }
 
-    /// The IPv4 peers and the IPv6 peers.
+    /// Returns the IPv4 peers and the IPv6 peers.
     pub fn populations(&self) -> [Population; 2] {
         match self {
             Self::Small(small) => [small.population(), Population::default()],
@@ -69,7 +69,7 @@ impl Swarm {
             Self::Full(full) => full.completed,
         };
         let [v4, v6] = self.populations();
-        // No family has more peers than its index could count.
+        // A family never has more peers than its index can count.
         let (seeders, leechers) = (v4.seeders + v6.seeders, v4.leechers + v6.leechers);
         let (mut seeders, mut leechers) = (seeders as u32, leechers as u32);
         let partial_seeds = match self {
@@ -92,11 +92,11 @@ impl Swarm {
         *completed = completed.saturating_add(1);
     }
 
-    /// How many steps it takes to fetch a swarm.
+    /// The number of steps to prefetch a swarm.
     pub const STEPS: usize = 3;
 
-    /// Has the memory fetched that an announce to a small swarm reads, as far as it can be told where
-    /// that is after `step` steps; returns whether there is another step.
+    /// Prefetches the memory that an announce to a small swarm reads, as far as its address is
+    /// known after `step` steps; returns whether there is another step.
     pub fn fetch(&self, step: usize) -> bool {
         match (self, step) {
             (Self::Small(small), 0) => {
@@ -117,7 +117,7 @@ impl Swarm {
         }
     }
 
-    /// What is known of a peer.
+    /// Returns what is known of a peer.
     pub fn find(&self, peer: SocketAddr) -> Option<Found> {
         match (self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => found(small, V4::new(peer, 0)),
@@ -127,7 +127,7 @@ impl Swarm {
         }
     }
 
-    /// Enters what a known peer announced; returns where it is now, and whether that was a download.
+    /// Enters an announce of a known peer; returns its place now, and whether that was a download.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
         let Entry { stamp, details, role, completes } = entry;
         if !details.label.is_none() {
@@ -143,7 +143,7 @@ impl Swarm {
         }
     }
 
-    /// Adds a peer that is not there.
+    /// Adds a new peer.
     pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
         match (&mut *self, peer) {
             (Self::Small(small), SocketAddr::V4(peer))
@@ -156,7 +156,7 @@ impl Swarm {
         }
     }
 
-    /// Becomes what holds anything.
+    /// Converts to a swarm that can hold anything.
     fn fill(&mut self) -> &mut Full {
         if let Self::Small(small) = self {
             let full = Full::new(small.completed(), List::of(small), List::new(false));
@@ -164,11 +164,11 @@ impl Swarm {
         }
         match self {
             Self::Full(full) => full,
-            Self::Small(_) => unreachable!("it has just been filled"),
+            Self::Small(_) => unreachable!("it has just been converted"),
         }
     }
 
-    /// Returns whether the peer was there.
+    /// Removes a peer; returns whether it was there.
     pub fn remove(&mut self, peer: SocketAddr) -> bool {
         let known = match (&mut *self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => small.remove(V4::new(peer, 0)),
@@ -179,8 +179,8 @@ impl Swarm {
         known
     }
 
-    /// Removes those whose time is over among the [`SLICE`] peers, or fewer, before place `end`, counting the
-    /// IPv4 peers first, and calls `gone` for each. Returns the places that were looked at.
+    /// Removes the expired peers among the [`SLICE`] peers, or fewer, before place `end`, counting
+    /// the IPv4 peers first, and calls `gone` for each. Returns the places that were checked.
     pub fn expire(
         &mut self,
         end: usize,
@@ -199,7 +199,7 @@ impl Swarm {
         start..end
     }
 
-    /// Peers that are in order by their labels take longer to remove.
+    /// Peers that are sorted by label take longer to remove.
     fn slice(&self) -> usize {
         match self {
             Self::Full(full) if full.v4.labels().is_some() || full.v6.labels().is_some() => {
@@ -209,7 +209,7 @@ impl Swarm {
         }
     }
 
-    /// Becomes small again where that holds everything.
+    /// Converts to a small swarm if everything fits.
     fn settle(&mut self) {
         if let Self::Full(full) = self
             && full.v6.records().is_empty()
@@ -220,8 +220,9 @@ impl Swarm {
         }
     }
 
-    /// Appends up to `want` peers other than `me`, and other than its client where that is known:
-    /// downloaders for a seed, anybody for a downloader, every choice equally likely, or near ones as a locality has it. Returns how many.
+    /// Appends up to `want` peers other than `me`, and other than its client if that is known:
+    /// downloaders for a seed, any peers for a downloader. Every choice is equally likely, unless a
+    /// locality prefers near ones. Returns how many.
     pub fn choose(
         &self,
         me: Place,

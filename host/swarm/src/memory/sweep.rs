@@ -1,4 +1,4 @@
-//! The sweep for expired peers, a little at a time.
+//! The incremental sweep for expired peers.
 
 use std::hash::BuildHasher;
 
@@ -9,25 +9,26 @@ use super::swarm::Swarm;
 use crate::Seconds;
 use karuta_bittorrent::InfoHash;
 
-/// Where the sweep for expired peers is.
+/// The position of the sweep for expired peers.
 #[derive(Debug, Default)]
 pub struct Sweep {
     next_shard: usize,
-    /// The swarms of the shard before, of which the last is being looked at.
+    /// The swarms of the previous shard; the last is being checked.
     queue: Vec<InfoHash>,
     /// Where the next slice of that swarm ends.
     end: Option<usize>,
 }
 
-/// How much one call looks at: shards, swarms, kept counts and peers.
+/// How many shards, swarms, kept counts and peers one call checks.
 const AT_ONCE: usize = 4096;
 
 impl Memory {
-    /// Looks at some of the swarms; returns whether these were the last of a round.
+    /// Checks some of the swarms; returns whether these were the last of a round.
     ///
-    /// A round takes one call for about every 4096 shards, swarms, kept counts and peers. No lock is held for
-    /// more than 1024 peers, or for listing the swarms of one shard. A peer that changes its place
-    /// while its large swarm is between two slices may be left for the next round.
+    /// A round takes one call per 4096 shards, swarms, kept counts and peers, approximately. No
+    /// lock is held for more than 1024 peers, or for longer than it takes to list the swarms of one
+    /// shard. A peer that moves while its large swarm is between two slices may be left for the
+    /// next round.
     pub(super) fn sweep(&self, now: Seconds) -> bool {
         let mut sweep = self.sweep.lock();
         let Sweep { next_shard, queue, end } = &mut *sweep;
@@ -52,8 +53,8 @@ impl Memory {
         false
     }
 
-    /// Looks at one slice of one swarm; returns where the next slice of it ends, and how many
-    /// peers this one had.
+    /// Checks one slice of one swarm; returns where its next slice ends, and how many peers this
+    /// one had.
     fn expire_slice(
         &self,
         info_hash: InfoHash,
@@ -76,8 +77,8 @@ impl Memory {
 
     /// Lists the swarms of a shard, and shrinks a shard that has become much emptier.
     ///
-    /// A shard lends its entries one by one only to `unsafe` code, so they are taken out and put
-    /// back: some 30 ns each, under the shard's lock.
+    /// Only `unsafe` code can borrow a shard's entries one by one, so they are taken out and put
+    /// back: about 30 ns each, under the shard's lock.
     fn list(&self, shard: usize, queue: &mut Vec<InfoHash>) {
         let mut shard = self.swarms.shards()[shard].write();
         let hash = |(info_hash, _): &(InfoHash, SharedValue<Swarm>)| {

@@ -1,18 +1,18 @@
-//! How many peers there are, without looking at them.
+//! The number of peers, without counting them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Population;
 use karuta_bittorrent::InfoHash;
 
-/// Counters that are changed under the lock of the swarm they count, and exact when nobody
-/// announces. They come in stripes so that threads seldom write to the same cache line.
+/// Counters that change under the lock of the swarm they count, and are exact while there are no
+/// announces. They are striped so that threads seldom write to the same cache line.
 #[derive(Debug)]
 pub struct Tally {
     stripes: [Stripe; 64],
 }
 
-/// Seeders and leechers of IPv4, then of IPv6.
+/// IPv4 seeders and leechers, then those of IPv6.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; 4]);
@@ -26,7 +26,7 @@ impl Default for Tally {
 impl Tally {
     pub const NOBODY: [Population; 2] = [Population { seeders: 0, leechers: 0 }; 2];
 
-    /// Takes account of what became of a swarm's IPv4 and IPv6 peers.
+    /// Updates the counters after a change of a swarm's IPv4 and IPv6 peers.
     pub fn moved(&self, info_hash: InfoHash, before: [Population; 2], after: [Population; 2]) {
         if before == after {
             return;
@@ -34,7 +34,7 @@ impl Tally {
         let Stripe(counters) = &self.stripes[usize::from(info_hash.0[19]) % self.stripes.len()];
         for ((counter, before), after) in counters.iter().zip(flat(before)).zip(flat(after)) {
             if before != after {
-                // Adds a negative difference too: the counter wraps to where it belongs.
+                // Adding a negative difference wraps around to the correct value.
                 counter.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
             }
         }

@@ -15,10 +15,10 @@ pub(crate) mod locality {
             return Err("a plan has at most 8 prefixes".into());
         }
         if plan.prefixes.iter().any(|&bits| bits > 64) {
-            return Err("a prefix is longer than a label's 64 bits".into());
+            return Err("a prefix is longer than the 64 bits of a label".into());
         }
         if !plan.prefixes.is_sorted_by(|longer, shorter| longer > shorter) {
-            return Err("prefixes become shorter from one to the next: nearest first".into());
+            return Err("prefixes must get shorter: nearest first".into());
         }
         if plan.far_percent > 100 {
             return Err("a far share is at most 100 percent".into());

@@ -1,10 +1,5 @@
-<<<<<<< HEAD
 // Tests the policy on the stand-in host. Build it natively, with the folder karuta in the include
 // path.
-=======
-// Tests the policy on the host for tests. The machine's own compiler builds it, with the folder karuta
-// among its headers.
->>>>>>> sdk
 
 #define KARUTA_WORLD announce_policy
 #include "announce_policy.h"

@@ -1,4 +1,4 @@
-//! What a control instance is asked, and what answers it.
+//! Calls of a control instance, and the HTTP answers it gets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Announce, Verdict};
 
-/// How announces ended; or that the last batch is offered again.
+/// How announces ended, or that the last batch is offered again.
 #[derive(Clone, Debug)]
 pub enum Observe {
     Again,
@@ -19,7 +19,7 @@ pub enum Observe {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// Its `attributes` are what the policies left.
+    /// Its `attributes` are those that the policies left.
     #[serde(default)]
     pub announce: Announce,
     #[serde(default)]
@@ -27,12 +27,12 @@ pub struct Outcome {
     pub decided_by: Option<String>,
 }
 
-/// A tick, at the time that the clock shows.
+/// A tick at the current time of the clock.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tick {}
 
-/// What a URL answers.
+/// The answer of a URL.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reply {

@@ -1,4 +1,4 @@
-//! What a file of cases expects of a call.
+//! What a file of cases expects from a call.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Place;
 
-/// What must come of a call: a verdict alone, or a mapping. What is not named is not compared.
+/// The expected result of a call: a verdict alone, or a mapping. Missing keys are not compared.
 #[derive(Clone, Debug, Default)]
 pub struct Expect {
     pub verdict: Wanted<Verdict>,
@@ -25,19 +25,19 @@ pub struct Expect {
     pub attributes: Wanted<BTreeMap<String, String>>,
     pub hidden: Wanted<bool>,
     pub remember: Wanted<Remember>,
-    /// Each stands in a line of the log, `LEVEL: TEXT`, one behind the other.
+    /// Parts of log lines, `LEVEL: TEXT`, in order.
     pub logs: Wanted<Vec<String>>,
     pub keyvalues: BTreeMap<String, Option<String>>,
-    /// Stands in the text of a call that fails.
+    /// Part of the error of a failed call.
     pub error: Wanted<String>,
     pub ranking: Wanted<Vec<SocketAddr>>,
     /// By name.
     pub published: Wanted<BTreeMap<String, String>>,
-    /// All of them, in their order.
+    /// All requests, in order.
     pub requests: Wanted<Vec<Request>>,
 }
 
-/// A request over HTTP; what is not named is not compared.
+/// An HTTP request; missing keys are not compared.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
@@ -47,15 +47,15 @@ pub struct Request {
     pub url: Option<Place>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Stands in the body.
+    /// Part of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
 }
 
-/// The value that a field must have.
+/// The expected value of a field.
 #[derive(Clone, Debug, Default)]
 pub enum Wanted<T> {
-    /// The key is not there.
+    /// The key is missing.
     #[default]
     Any,
     /// The key is null.
@@ -71,7 +71,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Wanted<T> {
 
 impl<'de> Deserialize<'de> for Expect {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Its own keys, so that serde derives how they are read.
+        // With its own keys, so that serde derives the parser.
         #[derive(Deserialize)]
         #[serde(remote = "Expect", default = "Expect::default", deny_unknown_fields)]
         struct Keys {
@@ -123,7 +123,7 @@ pub enum Verdict {
     Drop,
 }
 
-/// For which requests, and how many seconds, a verdict may be remembered.
+/// For which requests a verdict may be remembered, and for how many seconds.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remember {
@@ -131,7 +131,7 @@ pub struct Remember {
     pub seconds: u64,
 }
 
-/// What of a request a remembered verdict depends on, in the order of the contract.
+/// The parts of a request that a remembered verdict depends on, in the order of the contract.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for Retry {
     }
 }
 
-/// A locality label: a number, or hexadecimal digits behind `0x`.
+/// A locality label: a number, or hexadecimal digits after `0x`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Label(pub u64);
 
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Label {
         impl Visitor<'_> for Either {
             type Value = Label;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or hexadecimal digits behind 0x")
+                f.write_str("a number, or hexadecimal digits after 0x")
             }
             fn visit_u64<E: de::Error>(self, label: u64) -> Result<Label, E> {
                 Ok(Label(label))

@@ -16,7 +16,7 @@ pub use self::expect::{Expect, Label, Part, Remember, Request, Verdict, Wanted};
 pub use self::values::{Clock, Hash, Id, Place};
 use crate::config::{self, CredentialRule, DataFormat, PolicyLimits};
 
-/// What all cases have in common, and the cases.
+/// The settings that all cases share, and the cases.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
@@ -45,7 +45,7 @@ fn empty() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
-/// One instance, and what it is asked. What it brings of its own takes the place of the file's.
+/// One instance and its calls. Its own settings replace those of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -59,7 +59,7 @@ pub struct Case {
     pub limits: Option<PolicyLimits>,
     pub swarms: Option<BTreeMap<Hash, Counts>>,
     pub http: Option<BTreeMap<Place, Reply>>,
-    /// A text that stands in the error with which `init`, or the data, is refused.
+    /// Part of the error with which `init`, or the data, is refused.
     pub refused: Option<String>,
     pub announce: Option<Announce>,
     pub scrape: Option<Scrape>,
@@ -75,15 +75,15 @@ pub struct Case {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// How far the clock moves on before it.
+    /// How far the clock advances before it.
     #[serde(default, deserialize_with = "config::duration")]
     pub after: Duration,
     /// New versions of data sources.
     #[serde(default)]
     pub data: BTreeMap<String, Version>,
-    /// A text that stands in the error with which the plugin refuses the data.
+    /// Part of the error with which the plugin refuses the data.
     pub refused: Option<String>,
-    /// What URLs answer from now on.
+    /// The answers of URLs from now on.
     #[serde(default)]
     pub http: BTreeMap<Place, Reply>,
     pub announce: Option<Announce>,
@@ -94,7 +94,7 @@ pub struct Call {
     pub expect: Option<Expect>,
 }
 
-/// What a case or a call asks.
+/// The request of a case or a call.
 #[derive(Clone, Copy)]
 pub enum Ask<'a> {
     Announce(&'a Announce),
@@ -105,7 +105,7 @@ pub enum Ask<'a> {
 }
 
 impl Case {
-    /// What it asks by itself; more than one is an error.
+    /// Returns its own request; more than one is an error.
     pub fn asks(&self) -> Vec<Ask<'_>> {
         let Self { announce, scrape, rank, observe, tick, .. } = self;
         asks(announce, scrape, rank, observe, tick)
@@ -113,7 +113,7 @@ impl Case {
 }
 
 impl Call {
-    /// What it asks; more than one is an error.
+    /// Returns its request; more than one is an error.
     pub fn asks(&self) -> Vec<Ask<'_>> {
         let Self { announce, scrape, rank, observe, tick, .. } = self;
         asks(announce, scrape, rank, observe, tick)
@@ -148,7 +148,7 @@ pub struct Source {
     pub file: Option<PathBuf>,
 }
 
-/// What a data source says from now on.
+/// The content of a data source from now on.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Version {
@@ -165,14 +165,14 @@ pub struct Counts {
     pub completed: u32,
 }
 
-/// An announce; what is not said is that of a leecher at 192.0.2.1.
+/// An announce; missing keys default to those of a leecher at 192.0.2.1.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Announce {
     pub info_hash: Hash,
     pub peer_id: Id,
     pub address: IpAddr,
-    /// Who asks, where that is not `address`.
+    /// The client's address, if it is not `address`.
     pub client_address: Option<IpAddr>,
     pub port: u16,
     pub event: config::Event,
@@ -186,9 +186,9 @@ pub struct Announce {
     pub query: BTreeMap<String, String>,
     pub path: BTreeMap<String, String>,
     pub headers: BTreeMap<String, String>,
-    /// What policies before this one left.
+    /// The attributes that earlier policies left.
     pub attributes: BTreeMap<String, String>,
-    /// What the answer would say so far, in seconds.
+    /// The answer so far, in seconds.
     pub interval: u32,
     pub min_interval: u32,
 }
@@ -247,7 +247,7 @@ impl Default for Scrape {
     }
 }
 
-/// Peers for a ranker to order, and the announce that they are for.
+/// Peers for a ranker to rank, and the announce that they are for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rank {
@@ -264,7 +264,7 @@ pub struct Candidate {
     pub seeder: bool,
     #[serde(default)]
     pub label: Label,
-    /// Since it last announced.
+    /// Time since its last announce.
     #[serde(default, deserialize_with = "config::duration")]
     pub age: Duration,
 }

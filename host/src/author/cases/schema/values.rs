@@ -1,4 +1,4 @@
-//! Values as a file of cases writes them.
+//! Scalars in a file of cases.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl TryFrom<String> for Hash {
     }
 }
 
-/// 40 hexadecimal digits, or a text of at most 20 bytes, which is filled up with zeros (`0`).
+/// 40 hexadecimal digits, or a text of at most 20 bytes, which is padded with zeros (`0`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Id(pub PeerId);
@@ -73,7 +73,7 @@ impl From<Place> for String {
     }
 }
 
-/// A time in UTC, since 1970; the default is the first moment of 2026.
+/// A time in UTC, since 1970; the default is the start of 2026.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Clock(pub Duration);
@@ -88,7 +88,7 @@ impl TryFrom<String> for Clock {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         parse_time(&text).map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(|| {
-            format!("invalid time `{text}`, expected one of UTC such as 2026-01-31T22:30:00Z")
+            format!("invalid time `{text}`, expected a UTC time such as 2026-01-31T22:30:00Z")
         })
     }
 }
