@@ -227,7 +227,7 @@ fn what_is_no_request_is_said() {
     let http = daemon.http;
     for (url, reason) in [
         ("nonsense", "not a URL: relative URL without a base"),
-        ("ftp://a/announce", "a URL with ftp, expected http, https or udp"),
+        ("ftp://a/announce", "expected a URL with http, https or udp, found ftp"),
         (&format!("http://{http}/elsewhere"), "no listener has a route for `/elsewhere`"),
         (&format!("http://{http}/announce"), "no info_hash parameter supplied"),
         (&format!("http://{http}/scrape"), "no info_hash parameter supplied"),
