@@ -105,7 +105,7 @@ impl Artifacts {
         let name = name(engine, digest);
         let written = self.folder.write_sealed(&name, artifact.bytes());
         if let Err(error) = written.and_then(|()| self.tidy()) {
-            tracing::warn!(name, %error, "a compiled component cannot be kept");
+            tracing::warn!(name, %error, "cannot keep compiled component");
         }
     }
 

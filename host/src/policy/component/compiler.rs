@@ -58,9 +58,9 @@ pub enum Uncompiled {
     )]
     Memory { memory: u64, code: u64 },
     /// The compiler did not end as it should.
-    #[error("is more than the compiler can take: {0}")]
+    #[error("crashes the compiler: {0}")]
     Crash(String),
-    #[error("cannot be compiled here: {0}")]
+    #[error("cannot be compiled on this system: {0}")]
     System(#[from] io::Error),
 }
 
@@ -196,7 +196,7 @@ mod tests {
             |status, said: &str| JOB.failure(ExitStatus::from_raw(status), said, 2048).to_string();
         let exit = |code: u8| i32::from(code) << 8;
         assert_eq!(said(exit(INVALID), "wrong type"), "wrong type");
-        assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled here: no limits");
+        assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled on this system: no limits");
         assert_eq!(
             said(Signal::SIGXCPU as i32, ""),
             "takes more than 3 s of processor time to compile, where 2 KiB of code ought to do with \
@@ -207,7 +207,7 @@ mod tests {
             "takes more than 7 MiB of memory to compile, where 2 KiB of code ought to do with less"
         );
         let crash = said(Signal::SIGSEGV as i32, "thread main has overflowed its stack\nnote");
-        assert!(crash.starts_with("is more than the compiler can take: signal: 11"), "{crash}");
+        assert!(crash.starts_with("crashes the compiler: signal: 11"), "{crash}");
         assert!(crash.ends_with("thread main has overflowed its stack"), "{crash}");
     }
 

@@ -98,7 +98,7 @@ pub fn link(engine: &Engine, component: &Component, footprint: Footprint) -> Res
             let what = Contract::get().strange_import(engine.wasmtime(), interface, instance)?;
             Some(refuse(built_for(what, version), REBUILD))
         });
-        let what = || format!("imports what this host lacks: {error:#}");
+        let what = || format!("imports something that this host does not offer: {error:#}");
         strange.unwrap_or_else(|| refuse(what(), "build it with tools for WASI 0.2"))
     })?;
     let mut exports = Vec::new();

@@ -33,7 +33,7 @@ pub fn refuse(what: impl Into<String>, remedy: impl Into<String>) -> Refusal {
 const BUILD: &str = "build it with `karuta plugin build`, or for wasm32-wasip2";
 const AGAIN: &str = "build or copy it again";
 pub const REBUILD: &str = "build it against the contract that `karuta plugin wit` prints";
-const SYNC: &str = "build it for a world without async functions, as the contract's are \
+const SYNC: &str = "build it for a world without async functions, like those of the contract \
                     (componentize-qjs: `--sync`)";
 
 /// Refuses what does not even begin as a component.
@@ -45,24 +45,23 @@ pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
             "build it for wasm32-wasip2, or wrap it with `wasm-tools component new` (one for \
              wasip1 with `--adapt`)",
         )),
-        [b'\0', b'a', b's', b'm', version, _, 1, 0, ..] if *version < 0x0d => Err(refuse(
-            "is a component in a format that is out of use",
-            "build it with current tools",
-        )),
+        [b'\0', b'a', b's', b'm', version, _, 1, 0, ..] if *version < 0x0d => {
+            Err(refuse("is a component in an outdated format", "build it with current tools"))
+        }
         [b'\0', b'a', b's', b'm', ..] if bytes.len() < 8 => Err(refuse("is cut off", AGAIN)),
         [b'\0', b'a', b's', b'm', ..] => Err(refuse(
-            "is WebAssembly of a version that this host does not know",
+            "is WebAssembly of a version that this host does not support",
             "build it with older tools, or use a newer host",
         )),
         [] => Err(refuse("is not a WebAssembly component: it is empty", AGAIN)),
         [0x7f, b'E', b'L', b'F', ..] | [b'M', b'Z', ..] | [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] => {
-            Err(refuse("is not a WebAssembly component but native code", BUILD))
+            Err(refuse("is native code, not a WebAssembly component", BUILD))
         }
         [b'B', b'C', 0xc0, 0xde, ..] => Err(refuse("is LLVM bitcode, not a component", BUILD)),
         [0x1f, 0x8b, ..] | [b'P', b'K', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Err(refuse("is not a WebAssembly component: it is packed", "unpack it"))
+            Err(refuse("is compressed, not a WebAssembly component", "decompress it"))
         }
-        _ if is_text(bytes) => Err(refuse("is not a WebAssembly component but a text", BUILD)),
+        _ if is_text(bytes) => Err(refuse("is text, not a WebAssembly component", BUILD)),
         _ => Err(refuse("is not a WebAssembly component", BUILD)),
     }
 }
@@ -90,11 +89,11 @@ pub fn unfit_for(unfit: &Unfit) -> Refusal {
             invalid(&words.join(" "))
         }
         Unfit::TooMany { what, most } => refuse(
-            format!("has too many {what}: more than the {most} that a component may have"),
-            "leave out what it does not use, or link it into fewer",
+            format!("has too many {what}: more than {most}"),
+            "remove what it does not use, or link it into fewer",
         ),
         Unfit::HandedOver => refuse(
-            "instantiates a core module or component that is handed to it",
+            "instantiates a core module or component that it does not contain",
             "link it in (`wac plug`)",
         ),
     }
@@ -106,11 +105,11 @@ pub fn uncompiled(why: &Uncompiled) -> Refusal {
         Uncompiled::Invalid(error) => invalid(error),
         Uncompiled::Time { .. } | Uncompiled::Memory { .. } | Uncompiled::Crash(_) => refuse(
             why.to_string(),
-            "make its functions smaller and less nested; what generated them has options for that",
+            "make its functions smaller and less nested; code generators have options for that",
         ),
         Uncompiled::System(_) => refuse(
             why.to_string(),
-            "the compiler is a process of this program's own: it needs /proc, and leave to start one",
+            "the compiler is a child process: it needs /proc, and permission to start a process",
         ),
     }
 }
@@ -123,21 +122,21 @@ fn invalid(error: &str) -> Refusal {
         return refuse(format!("is cut off or damaged: {error}"), AGAIN);
     }
     if has(&["async", "future", "stream", "error-context"]) {
-        return refuse(format!("uses async, which this host does without: {error}"), SYNC);
+        return refuse(format!("uses async, which this host does not support: {error}"), SYNC);
     }
     if has(&["memory64", "64-bit memories"]) {
-        return refuse("has a memory of 64 bits", "build it for wasm32");
+        return refuse("has a 64-bit memory", "build it for wasm32");
     }
     if has(&["shared memor", "threads must be enabled", "atomic"]) {
         return refuse("shares memory between threads", "build it without threads");
     }
     if has(&["not enabled", "must be enabled", "requires", "support is"]) {
         return refuse(
-            format!("needs a feature of WebAssembly that this host has switched off: {error}"),
+            format!("needs a WebAssembly feature that this host disables: {error}"),
             "build it without that feature",
         );
     }
-    refuse(format!("is damaged, or not valid: {error}"), AGAIN)
+    refuse(format!("is damaged or invalid: {error}"), AGAIN)
 }
 
 /// Why a component without `lifecycle` is no policy; `others` is what it exports instead.
@@ -159,7 +158,7 @@ pub fn without_lifecycle(others: &[String], nothing: bool) -> Refusal {
             refuse(format!("{WHAT} but {other}; is it a plugin for another host?"), WORLD)
         }
         None if nothing => refuse(format!("{WHAT}, nor anything else"), WORLD),
-        None => refuse(WHAT, "export it beside the hooks; every world of karuta:policy has it"),
+        None => refuse(WHAT, "export it with the hooks; every world of karuta:policy has it"),
     }
 }
 
@@ -171,8 +170,8 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
         }
         if !Contract::get().offers(interface) {
             return Err(refuse(
-                format!("imports karuta:policy/{interface}, which this host lacks"),
-                "use a newer host, or do without; `karuta plugin wit` prints what this one offers",
+                format!("imports karuta:policy/{interface}, which this host does not offer"),
+                "use a newer host, or remove the import; `karuta plugin wit` prints what this one offers",
             ));
         }
         return Ok(());
@@ -188,7 +187,7 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
     if let Some(rest) = import.strip_prefix("wasi:") {
         return match rest.split_once('@') {
             Some((_, version)) if version.starts_with("0.2.0-") => Err(refuse(
-                format!("imports {import}, of a draft of WASI 0.2"),
+                format!("imports {import}, from a draft of WASI 0.2"),
                 "build it with current tools",
             )),
             Some((_, version)) if !version.starts_with("0.2.") => Err(refuse(
@@ -206,11 +205,13 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
         ComponentItem::ComponentInstance(_) => "",
     };
     let remedy = match kind {
-        "" if import.contains(':') => "do without, or link what it needs into it (`wac plug`)",
-        "the core module " => "link the module into the component; the host gives interfaces only",
+        "" if import.contains(':') => {
+            "remove the import, or link its implementation into the component (`wac plug`)"
+        }
+        "the core module " => "link the module into the component; the host only offers interfaces",
         _ => "import interfaces of karuta:policy and WASI 0.2 only",
     };
-    Err(refuse(format!("imports {kind}{import}, which this host lacks"), remedy))
+    Err(refuse(format!("imports {kind}{import}, which this host does not offer"), remedy))
 }
 
 pub fn other_version(verb: &str, interface: &str, version: &str) -> Refusal {

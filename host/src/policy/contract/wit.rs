@@ -65,7 +65,7 @@ impl Contract {
             _ => None,
         });
         wanted.into_iter().find_map(|(name, function)| match known.functions.get(name) {
-            None => Some(format!("imports {interface}.{name}, which this host lacks")),
+            None => Some(format!("imports {interface}.{name}, which this host does not offer")),
             Some(known) => self
                 .difference(known, &function)
                 .map(|difference| format!("imports {interface}.{name} {difference}")),
