@@ -187,7 +187,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "C# style imports: the runtime's HTTP",
             of("world wrong { include announce-policy; import wasi:http/outgoing-handler@0.2.4; } package wasi:http@0.2.4 { interface outgoing-handler { handle: func(); } }"),
-            "imports wasi:http/outgoing-handler@0.2.4, which is not offered; use karuta:policy/http's `fetch`, on the control instance; where the language's runtime imports it unasked, switch that off (componentize-js: `--disable http --disable fetch-event`)".into(),
+            "imports wasi:http/outgoing-handler@0.2.4, which is not offered; use karuta:policy/http's `fetch`, on the control instance; if the language's runtime imports it by itself, disable that (componentize-js: `--disable http --disable fetch-event`)".into(),
         ),
         (
             "WASI 0.3",

@@ -1,4 +1,4 @@
-//! Why a file is no component for this host, and what would make it one.
+//! Explains why a file is not a component for this host, and how to fix it.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::footprint::Unfit;
 use crate::policy::contract::{Contract, VERSION};
 use crate::text::cut;
 
-/// Why a file is of no use as a plugin, and what would mend it.
+/// Why a file cannot be used as a plugin, and how to fix it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// Begins with a verb, of the component: `imports …`.
+    /// Begins with a verb whose subject is the component: `imports …`.
     pub what: String,
     pub remedy: String,
 }
@@ -26,7 +26,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 pub fn refuse(what: impl Into<String>, remedy: impl Into<String>) -> Refusal {
-    // Names of the component's own are in it.
+    // It contains names that the component chose.
     Refusal { what: cut(what.into()), remedy: remedy.into() }
 }
 
@@ -36,7 +36,7 @@ pub const REBUILD: &str = "build it against the contract that `karuta plugin wit
 const SYNC: &str = "build it for a world without async functions, like those of the contract \
                     (componentize-qjs: `--sync`)";
 
-/// Refuses what does not even begin as a component.
+/// Rejects a file that does not begin like a component.
 pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
     match bytes {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
@@ -79,11 +79,11 @@ fn is_text(bytes: &[u8]) -> bool {
     !start.contains(|c: char| c.is_control() && !c.is_whitespace())
 }
 
-/// Why a component is not worth compiling.
+/// Explains why a component is not worth compiling.
 pub fn unfit_for(unfit: &Unfit) -> Refusal {
     match unfit {
         Unfit::Unreadable(error) => {
-            // Some have a list of bytes in them, a line for each.
+            // Some messages contain a list of bytes, one per line.
             let text = error.to_string();
             let words: Vec<_> = text.split_whitespace().collect();
             invalid(&words.join(" "))
@@ -99,7 +99,7 @@ pub fn unfit_for(unfit: &Unfit) -> Refusal {
     }
 }
 
-/// Why a component is not compiled.
+/// Explains why a component was not compiled.
 pub fn uncompiled(why: &Uncompiled) -> Refusal {
     match why {
         Uncompiled::Invalid(error) => invalid(error),
@@ -114,7 +114,7 @@ pub fn uncompiled(why: &Uncompiled) -> Refusal {
     }
 }
 
-/// What is not valid about a component, by what wasmtime says.
+/// Explains why a component is invalid, based on wasmtime's message.
 fn invalid(error: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
     let error = error.strip_prefix("failed to parse WebAssembly module: ").unwrap_or(error);
@@ -139,7 +139,7 @@ fn invalid(error: &str) -> Refusal {
     refuse(format!("is damaged or invalid: {error}"), AGAIN)
 }
 
-/// Why a component without `lifecycle` is no policy; `others` is what it exports instead.
+/// Explains why a component without `lifecycle` is not a policy. `others` are its other exports.
 pub fn without_lifecycle(others: &[String], nothing: bool) -> Refusal {
     const WHAT: &str = "exports no karuta:policy/lifecycle";
     const WORLD: &str = "build it for a world of karuta:policy, such as announce-policy";
@@ -162,7 +162,7 @@ pub fn without_lifecycle(others: &[String], nothing: bool) -> Refusal {
     }
 }
 
-/// Refuses an import that cannot be given, as far as its name and kind go.
+/// Rejects an import that the host does not offer, as far as its name and kind tell.
 pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal> {
     if let Some((interface, version)) = ours(import) {
         if !compatible(version) {
@@ -171,7 +171,8 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
         if !Contract::get().offers(interface) {
             return Err(refuse(
                 format!("imports karuta:policy/{interface}, which this host does not offer"),
-                "use a newer host, or remove the import; `karuta plugin wit` prints what this one offers",
+                "use a newer host, or remove the import; `karuta plugin wit` prints what this one \
+                 offers",
             ));
         }
         return Ok(());
@@ -179,8 +180,8 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
     if import.starts_with("wasi:http/") {
         return Err(refuse(
             format!("imports {import}, which is not offered"),
-            "use karuta:policy/http's `fetch`, on the control instance; where the language's \
-             runtime imports it unasked, switch that off (componentize-js: \
+            "use karuta:policy/http's `fetch`, on the control instance; if the language's runtime \
+             imports it by itself, disable that (componentize-js: \
              `--disable http --disable fetch-event`)",
         ));
     }
@@ -221,7 +222,7 @@ pub fn other_version(verb: &str, interface: &str, version: &str) -> Refusal {
     )
 }
 
-/// Adds which version something was built against, where it is not this host's.
+/// Adds the version that something was built against, unless it is this host's.
 pub fn built_for(what: String, version: &str) -> String {
     match version == VERSION {
         true => what,
@@ -229,7 +230,7 @@ pub fn built_for(what: String, version: &str) -> String {
     }
 }
 
-/// The interface and version of a name such as `karuta:policy/request@0.1.0`.
+/// Returns the interface and version of a name such as `karuta:policy/request@0.1.0`.
 pub fn ours(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix("karuta:policy/")?;
     Some(rest.split_once('@').unwrap_or((rest, "without a version")))
