@@ -217,7 +217,7 @@ fn wrong_sets_hold_nothing() {
     };
     let nowhere = "false false None 0; Some(\"no data source `nowhere`\")";
     assert_eq!(told("texts"), format!("false false None 2; {nowhere}"));
-    assert_eq!(told("raw"), format!("`raw` is raw data, no set; {nowhere}"));
+    assert_eq!(told("raw"), format!("`raw` is raw data, not a set; {nowhere}"));
 }
 
 /// Scrapes have the same `on_error`.

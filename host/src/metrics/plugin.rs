@@ -70,13 +70,13 @@ pub struct Family {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
     #[error(
-        "a series is named with a lower-case letter and then up to {} of a to z, 0 to 9 and _",
+        "a series name is a lower-case letter followed by up to {} of a to z, 0 to 9 and _",
         MAX_NAME - 1
     )]
     Name,
-    #[error("the policy `{policy}` has a {kind} of that name")]
+    #[error("the policy `{policy}` already has a {kind} of that name")]
     Kind { policy: Arc<str>, kind: &'static str },
-    #[error("a policy may have {MAX_SERIES} series")]
+    #[error("a policy may have at most {MAX_SERIES} series")]
     Full,
 }
 
