@@ -13,8 +13,8 @@ use super::worker::{Adopt, Worker};
 use crate::policy::Shutdown;
 use crate::tracker::Rules;
 
-/// The time for the whole shutdown, whatever policies and clients do. The documentation promises 10
-/// s.
+/// The time for the whole shutdown, whatever policies and clients do. The documentation promises
+/// 10 s.
 const END: Duration = Duration::from_secs(8);
 /// The part of `END` for workers, and for calls of control instances that are under way.
 const UNDER_WAY: Duration = Duration::from_secs(5);

@@ -159,7 +159,7 @@ mod tests {
         for _ in 0..3 * fits {
             queue.push(&line);
         }
-        // The queue holds `fits` lines, and the thread may have taken as many before.
+        // The queue holds `fits` lines, and the thread may have taken up to as many before.
         let dropped = queue.dropped();
         assert!((fits..=2 * fits + 1).contains(&dropped), "{dropped}");
         assert!(!queue.flush(Duration::ZERO));

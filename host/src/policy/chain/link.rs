@@ -208,7 +208,7 @@ impl Link {
             info_hash = %exchange.request.announce.info_hash,
             client = %exchange.request.client,
             reason = exchange.draft.failure.as_deref(),
-            "a policy in shadow mode would have acted"
+            "policy in shadow mode would have acted"
         );
     }
 

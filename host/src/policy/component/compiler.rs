@@ -87,8 +87,8 @@ impl CompileJob {
     /// The hidden command of `karuta`.
     pub const COMMAND: &str = "compile";
 
-    /// Returns the budget of a component: several times what real ones take. A debug build takes 4
-    /// s and 34 MiB for each MiB of code, a release build a third of the time.
+    /// Returns the budget of a component: several times what real ones take. A debug build takes
+    /// 4 s and 34 MiB for each MiB of code, a release build a third of the time.
     fn of(sizes: &Sizes, length: usize, fuel: bool) -> Self {
         let for_code = 96 * MIB + 48 * sizes.code;
         // Everything else in the component is copied a few times.

@@ -1,4 +1,4 @@
-//! The memory of an instance in the host.
+//! The host memory of an instance.
 
 use wasmtime::ResourceLimiter;
 

@@ -42,7 +42,7 @@ pub struct Plugin {
     /// over.
     pub store: Arc<KeyValues>,
     pub series: Arc<Series>,
-    /// The last report of each peer to the observer, taken over likewise.
+    /// What its observer was last told about each peer, taken over likewise.
     pub ledger: Arc<Mutex<Ledger>>,
     /// What its control instance publishes to the workers.
     pub publications: Arc<Publications>,

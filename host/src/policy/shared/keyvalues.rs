@@ -32,7 +32,7 @@ pub struct KeyValues {
     /// The size of all entries, in bytes.
     used: AtomicU64,
     hasher: RandomState,
-    /// Where keys are looked up that have not been used here yet.
+    /// The store for looking up keys that have not been used here yet.
     base: Option<Arc<Self>>,
 }
 
@@ -61,7 +61,7 @@ struct Entries {
     table: HashTable<Entry>,
     /// The expiry times of entries that expire.
     expiries: BTreeSet<(Instant, Arc<[u8]>)>,
-    /// The keys that have already been copied from the base.
+    /// The keys that have already been looked up in the base.
     fetched: HashSet<Arc<[u8]>>,
 }
 
@@ -182,7 +182,7 @@ impl KeyValues {
         Ok(sum)
     }
 
-    /// Replaces the live entry of a key by the result of `change`.
+    /// Replaces the live entry of a key with the result of `change`.
     fn write(
         &self,
         key: &[u8],

@@ -43,8 +43,8 @@ impl Default for Ledger {
 
 impl Ledger {
     /// Enters an outcome, and returns the difference. A peer that has just started, or reports less
-    /// than before, has transferred nothing. Refused peers are not entered, because they may be
-    /// anyone.
+    /// than before, has transferred nothing. Refused announces are not entered, because
+    /// anyone may have sent them.
     pub fn enter(&mut self, outcome: &Outcome, lifetime: Duration) -> Difference {
         let Outcome { uploaded, downloaded, at, .. } = *outcome;
         if !matches!(outcome.verdict, Verdict::Next | Verdict::Accept) {

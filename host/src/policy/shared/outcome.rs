@@ -36,7 +36,7 @@ pub struct Outcome {
     pub at: Instant,
 }
 
-/// The difference to the same peer's previous announce in the same swarm.
+/// The difference from the same peer's previous announce in the same swarm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Difference {
     pub uploaded: u64,
