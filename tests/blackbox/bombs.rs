@@ -117,11 +117,11 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         });
     let nested = (0..5000).fold(component(&[]), |inner, _| component(&[section(4, inner)]));
     vec![
-        ("nested loops", with(&functions(&[nested_loops(10_000)]), 1), "to compile, where"),
+        ("nested loops", with(&functions(&[nested_loops(10_000)]), 1), "to compile, too much"),
         (
             "more nested loops",
             with(&functions(&vec![nested_loops(1000); 120]), 1),
-            "to compile, where",
+            "to compile, too much",
         ),
         (
             "empty functions",
@@ -131,9 +131,9 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a deep expression",
             with(&functions(&[deep_expression(400_000)]), 1),
-            "to compile, where",
+            "to compile, too much",
         ),
-        ("many locals", with(&functions(&[locals(80_000)]), 1), "to compile, where"),
+        ("many locals", with(&functions(&[locals(80_000)]), 1), "to compile, too much"),
         ("globals", with(&globals, 600), "too many core instances"),
         ("fewer globals", with(&globals, 60), "KiB of globals and references to functions"),
         ("memories", with(&memories, 81), "too many memories"),

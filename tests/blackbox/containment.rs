@@ -62,7 +62,7 @@ fn is_contained(act: &str, cause: &str) {
         assert_eq!(restarts(&daemon, policy), 1.0, "{act}");
         eventually("the log names policy and cause", || {
             daemon.log().lines().any(|line| {
-                line.contains("a policy failed") && line.contains(policy) && line.contains(cause)
+                line.contains("policy failed") && line.contains(policy) && line.contains(cause)
             })
         });
     }

@@ -198,7 +198,7 @@ fn a_wrong_version_leaves_the_old_one_serving() {
     let cases = [
         ("nonsense: 1\n".to_owned(), None, "configuration", "unknown key `nonsense`"),
         (policy("missing.wasm", ""), None, "configuration", "no such file"),
-        (policy("junk.wasm", ""), Some("told"), "compile", "is not a WebAssembly component"),
+        (policy("junk.wasm", ""), Some("told"), "compile", "is text, not a WebAssembly component"),
         (
             policy(whole, &format!("sha256: {other_pin}")),
             Some("told"),
