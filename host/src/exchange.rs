@@ -1,4 +1,4 @@
-//! One request on its way through the tracker, with the answer in the making.
+//! A request on its way through the tracker, with the answer being built.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,51 +13,51 @@ use karuta_swarm::Locality;
 
 use crate::config::CredentialRule;
 
-/// One request and its answer. Frontends fill it, the tracker and the policies work on it, and it
-/// is used again for the next request.
+/// A request and its answer. Frontends fill it in, and the tracker and the policies work on it. It
+/// is reused for the next request.
 #[derive(Debug)]
 pub struct Exchange {
     pub request: Request,
     pub answer: Answer,
-    /// When the request came.
+    /// When the request arrived.
     pub now: Instant,
-    /// What the hook under way has asked for; taken over only if it returns.
+    /// The changes requested by the running hook. They are kept only if the hook returns.
     pub(crate) draft: Draft,
-    /// What was last looked up with [`Exchange::look_up`]; empty: nothing.
+    /// The result of the last [`Exchange::look_up`]; empty: none.
     pub(crate) credential: String,
-    /// It is of this request.
+    /// Whether `credential` belongs to this request.
     looked_up: bool,
-    /// The rules that it was looked up by.
+    /// The rules that `credential` was looked up by.
     rules: Option<Arc<[CredentialRule]>>,
 }
 
-/// What a client asked.
+/// A client's request.
 #[derive(Debug)]
 pub struct Request {
     pub transport: Transport,
-    /// The announce; for a scrape only its `info_hash` means anything, and it changes from one
-    /// info-hash to the next.
+    /// The announce. For a scrape, only `info_hash` is used, and it changes from one info-hash to
+    /// the next.
     pub announce: Announce,
-    /// The announced address: that of the client, or the request's own `ip` parameter.
+    /// The announced address: the client's, or the request's own `ip` parameter.
     pub address: IpAddr,
-    /// Who asks, whatever address is announced.
+    /// The client's address, whatever address is announced.
     pub client: IpAddr,
-    /// Where the packet or connection came from, a proxy's too.
+    /// The source of the packet or connection, which may be a proxy.
     pub socket: SocketAddr,
     /// `client` was taken from a trusted proxy's header.
     pub proxied: bool,
     /// `address` is the request's own `ip` parameter.
     pub overridden: bool,
-    /// The route that matched: an index into the configuration's table of routes.
+    /// The matching route: an index into the configuration's table of routes.
     pub route: Option<u16>,
     /// The named parameters of the route, percent-decoded.
     pub path: Vec<(Arc<str>, String)>,
     source: RequestSource,
-    /// Those of the query of `source`.
+    /// The parameters of the query of `source`.
     parameters: Parameters,
 }
 
-/// Where the parameters and headers of a request are.
+/// The source of a request's parameters and headers.
 #[derive(Debug)]
 enum RequestSource {
     Http {
@@ -70,7 +70,7 @@ enum RequestSource {
     },
 }
 
-/// What the answer will say.
+/// The answer.
 #[derive(Debug)]
 pub struct Answer {
     /// Seconds.
@@ -88,18 +88,18 @@ pub struct Answer {
     pub mixed: Vec<SocketAddr>,
     /// Where the announcing peer is.
     pub locality: Option<Locality>,
-    /// What policies left for those behind them.
+    /// Attributes that policies have set for later policies.
     pub attributes: Vec<(String, String)>,
-    /// Scrapes: answer zeros for this info-hash.
+    /// For scrapes: answer zeros for this info-hash.
     pub hidden: bool,
     /// The policy that decided, by its verdict or by its `on_error`.
     pub decided_by: Option<Arc<str>>,
 }
 
-/// What one hook asks of the answer; taken over only if the hook returns.
+/// The changes that one hook requests. They are kept only if the hook returns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
-    /// Anything of the rest is set.
+    /// Whether any of the other fields is set.
     pub any: bool,
     pub failure: Option<String>,
     /// BEP 31.
@@ -122,9 +122,9 @@ impl Default for RequestSource {
 }
 
 impl Default for Exchange {
-    /// What a plugin sees where no request is decided: zeros, empty lists, none.
+    /// Returns what a plugin sees outside of requests: zeros, empty lists, none.
     fn default() -> Self {
-        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Self {
             request: Request {
                 transport: Transport::Udp,
@@ -140,9 +140,9 @@ impl Default for Exchange {
                     ip: None,
                     form: PeerForm::Compact,
                 },
-                address: nobody,
-                client: nobody,
-                socket: SocketAddr::new(nobody, 0),
+                address: unspecified,
+                client: unspecified,
+                socket: SocketAddr::new(unspecified, 0),
                 proxied: false,
                 overridden: false,
                 route: None,
@@ -174,13 +174,13 @@ impl Default for Exchange {
 }
 
 impl Request {
-    /// Takes over the target and the headers of an HTTP request.
+    /// Sets the target and the headers of an HTTP request.
     pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
         self.parameters.split(uri.query().unwrap_or_default().as_bytes());
         self.source = RequestSource::Http { uri, headers };
     }
 
-    /// Takes over the URL data of a UDP announce (BEP 41); empty: it has none.
+    /// Sets the URL data of a UDP announce (BEP 41); empty: none.
     pub fn over_udp(&mut self, url: &[u8]) {
         match &mut self.source {
             RequestSource::Udp { url: own } => {
@@ -192,7 +192,7 @@ impl Request {
         self.parameters.split(query::split(url).1);
     }
 
-    /// Lets go of the request's target, and gives its headers back.
+    /// Drops the request's target, and returns its headers.
     pub fn take_headers(&mut self) -> HeaderMap {
         self.parameters.split(b"");
         match std::mem::take(&mut self.source) {
@@ -201,7 +201,7 @@ impl Request {
         }
     }
 
-    /// The query, still encoded, and where its parameters stand.
+    /// Returns the query, still encoded, and the positions of its parameters.
     pub fn query(&self) -> (&[u8], &Parameters) {
         let query = match &self.source {
             RequestSource::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
@@ -210,11 +210,11 @@ impl Request {
         (query, &self.parameters)
     }
 
-    /// A percent-decoded parameter of the query; `None` where it is absent or not UTF-8.
+    /// Returns a percent-decoded query parameter, unless it is absent or not UTF-8.
     pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
         let (query, parameters) = self.query();
         match (parameters.get(query, name)?, &self.source) {
-            // It is known to be UTF-8.
+            // Known to be UTF-8.
             (Value::Plain(range), RequestSource::Http { uri, .. }) => {
                 uri.query()?.get(range).map(Cow::Borrowed)
             }
@@ -225,7 +225,7 @@ impl Request {
         }
     }
 
-    /// The first header of that name, in any case; `None` where it is absent or not UTF-8.
+    /// Returns the first header of that name, in any case, unless it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         match &self.source {
             RequestSource::Http { headers, .. } => {
@@ -235,7 +235,8 @@ impl Request {
         }
     }
 
-    /// The first of the rules that is there and not empty; `Bearer`, in any case, is taken off.
+    /// Returns the first of the rules' values that is present and not empty, without `Bearer` (in
+    /// any case).
     pub(crate) fn credential(&self, rules: &[CredentialRule]) -> Option<Cow<'_, str>> {
         rules.iter().find_map(|rule| {
             let found = match rule {
@@ -251,14 +252,14 @@ impl Request {
         })
     }
 
-    /// A named parameter of the route.
+    /// Returns a named parameter of the route.
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.path.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Answer {
-    /// Forgets the last request's answer.
+    /// Resets the answer for a new request.
     pub fn reset(&mut self, interval: u32, min_interval: u32, num_want: u32) {
         self.interval = interval;
         self.min_interval = min_interval;
@@ -280,9 +281,9 @@ impl Answer {
 }
 
 impl Draft {
-    /// Moves what is set into an answer, so that nothing is set any more.
+    /// Moves all changes into an answer, and leaves the draft empty.
     fn merge(&mut self, answer: &mut Answer) {
-        // No `..` here and in `bytes`: the compiler asks about every new field.
+        // No `..` here and in `bytes`, so that the compiler points out every new field.
         let Self {
             any: _,
             failure,
@@ -315,7 +316,7 @@ impl Draft {
         answer.hidden |= std::mem::take(hidden);
     }
 
-    /// About how many bytes it takes beyond its own size.
+    /// Returns the approximate number of bytes beyond the struct's own size.
     pub fn bytes(&self) -> usize {
         let Self {
             any: _,
@@ -341,13 +342,13 @@ impl Draft {
 }
 
 impl Exchange {
-    /// Begins with a new request, which the frontend has filled in.
+    /// Begins a new request, which the frontend has filled in.
     pub fn begin(&mut self, now: Instant) {
         self.now = now;
         self.looked_up = false;
     }
 
-    /// Looks up what the request shows by a policy's rules, once for each request and policy.
+    /// Looks up the credential by a policy's rules, once for each request and policy.
     pub(crate) fn look_up(&mut self, rules: &Arc<[CredentialRule]>) {
         let same = self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules));
         if self.looked_up && same {
@@ -364,14 +365,14 @@ impl Exchange {
         }
     }
 
-    /// Takes over what the hook that has just returned asked for; the last writer wins.
+    /// Keeps the changes of the hook that has just returned. The last writer wins.
     pub(crate) fn commit(&mut self) {
         if std::mem::take(&mut self.draft.any) {
             self.draft.merge(&mut self.answer);
         }
     }
 
-    /// Forgets what a hook that did not return asked for.
+    /// Discards the changes of a hook that did not return.
     pub(crate) fn discard(&mut self) {
         if self.draft.any {
             self.draft = Draft::default();
@@ -383,7 +384,7 @@ fn without_bearer(value: &str) -> &str {
     match value.split_at_checked(6) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
             let token = rest.trim_start();
-            // "bearerish" is a value of its own.
+            // "bearerish" is an ordinary value.
             if token.len() < rest.len() || rest.is_empty() { token } else { value }
         }
         _ => value,

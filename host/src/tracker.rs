@@ -1,4 +1,4 @@
-//! The life of a request: limits, filters, the swarm, the answer. Knows no transport and no
+//! The life of a request: limits, policies, the swarm, the answer. Independent of transports and of
 //! WebAssembly.
 
 use std::cell::{Cell, RefCell};
@@ -16,31 +16,31 @@ use crate::exchange::{Answer, Exchange};
 use crate::limits::Limiter;
 use crate::policy::{Chain, NewLink, Ruling};
 
-/// What a prefix is told that asks too often.
+/// The failure reason for rate-limited clients.
 const TOO_MANY: &str = "too many requests";
 
-/// Candidates that a policy is asked to order.
+/// The maximum number of candidates that a policy orders.
 const SAMPLE: usize = 256;
 
-/// The tracker as one worker thread has it. Only the store and the limits are shared.
+/// One worker thread's tracker. Only the store and the limits are shared.
 pub struct Tracker<S> {
     store: Arc<S>,
     chain: RefCell<Chain>,
     rng: RefCell<SmallRng>,
     limits: RefCell<Option<Arc<Limiter>>>,
     settings: Cell<Settings>,
-    /// What the store's seconds count from.
+    /// The start of the store's clock.
     start: Instant,
 }
 
-/// What one version of the configuration says, made ready for one worker.
+/// One version of the configuration, prepared for one worker.
 pub struct Rules {
     pub settings: Settings,
     pub limits: Option<Arc<Limiter>>,
     pub links: Vec<NewLink>,
 }
 
-/// What the configuration says of answers.
+/// The settings for answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Seconds.
@@ -51,26 +51,26 @@ pub struct Settings {
     pub max_num_want: u32,
 }
 
-/// Why a request is not answered as it would like.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// The answer's `failure` and `retry` say why.
     Rejected,
-    /// Let there be no answer.
+    /// The client gets no answer.
     Dropped,
 }
 
 /// What a transport can carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Carries {
-    /// The only family of peers; `None`: both.
+    /// The only address family of peers; `None`: both.
     pub only: Option<Family>,
-    /// Peers that fit.
+    /// The number of peers that fit.
     pub peers: u32,
 }
 
 impl<S: Store> Tracker<S> {
-    /// `start` is the same for all workers of a store.
+    /// Creates a worker's tracker. `start` is the same for all workers of a store.
     pub fn new(store: Arc<S>, rules: Rules, start: Instant) -> Self {
         let tracker = Self {
             store,
@@ -84,24 +84,24 @@ impl<S: Store> Tracker<S> {
         tracker
     }
 
-    /// Changes over to other rules, between two requests.
+    /// Switches to other rules, between two requests.
     pub fn adopt(&self, rules: Rules) {
         self.settings.set(rules.settings);
         *self.limits.borrow_mut() = rules.limits;
         self.chain.borrow_mut().adopt(rules.links);
     }
 
-    /// Has the policies take notice of new data, between two requests.
+    /// Refreshes the policies' data between requests.
     pub fn freshen(&self) {
         self.chain.borrow_mut().freshen();
     }
 
-    /// Is told which swarms the next announces are about.
+    /// Tells the store which swarms the next announces are about.
     pub fn expect(&self, info_hashes: &[InfoHash]) {
         self.store.expect(info_hashes);
     }
 
-    /// Decides an announce, enters the peer, gives it others, and tells observers.
+    /// Decides an announce, updates the swarm, selects peers, and tells observers.
     pub async fn announce(
         &self,
         exchange: &mut Box<Exchange>,
@@ -167,7 +167,7 @@ impl<S: Store> Tracker<S> {
         Ok(counts)
     }
 
-    /// Keeps `wanted` of the peers, those that a policy puts first.
+    /// Keeps `wanted` of the peers: those that a policy ranks first.
     async fn rank(
         &self,
         exchange: &mut Box<Exchange>,
@@ -240,7 +240,7 @@ fn obey(ruling: Ruling) -> Result<(), Refused> {
     }
 }
 
-/// Puts the peers that policies want in front, as far as they can be carried.
+/// Puts the first peers of policies in front, as far as the transport can carry them.
 fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut Peers) {
     let carried =
         |peer: &SocketAddr| carries.only.is_none_or(|family| family == Family::of(peer.ip()));
@@ -252,8 +252,9 @@ fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut P
     }
 }
 
-/// Puts the peers that policies want hidden at random places among the swarm's own, where it gave
-/// one of that family. In a full answer they take the places of the last, but never of all.
+/// Puts the mixed peers of policies at random places among the swarm's own, if the swarm has
+/// returned any of that family. In a full answer they replace the last of the swarm's peers, but
+/// never all of them.
 fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
     for family in [Family::Ipv4, Family::Ipv6] {
         let of = |list: &[SocketAddr]| {
@@ -276,7 +277,8 @@ fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
     }
 }
 
-/// The worker's generator, borrowed for one draw at a time, because a store may wait between two.
+/// The worker's random generator, borrowed for one draw at a time, because a store may wait between
+/// two.
 struct Borrowed<'a>(&'a RefCell<SmallRng>);
 
 impl RngCore for Borrowed<'_> {
@@ -300,7 +302,7 @@ mod tests {
 
     const ROUNDS: usize = 500;
 
-    /// Peers `{net}.0.0.1:1`, `{net}.0.0.2:1` and so on; of `2001:db8:{net}::` for IPv6.
+    /// Returns peers `{net}.0.0.1:1`, `{net}.0.0.2:1` and so on; for IPv6, of `2001:db8:{net}::`.
     fn some(family: Family, net: u8, count: u8) -> Vec<SocketAddr> {
         let address = |n| match family {
             Family::Ipv4 => std::net::IpAddr::from([net, 0, 0, n]),
@@ -311,7 +313,7 @@ mod tests {
         (1..=count).map(|n| SocketAddr::new(address(n), 1)).collect()
     }
 
-    /// An answer of those put first, the swarm's own, and those mixed in, many times.
+    /// Returns many answers, each of `first`, the swarm's own peers, and those mixed in.
     fn answers(
         first: &[SocketAddr],
         own: &[SocketAddr],

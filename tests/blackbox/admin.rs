@@ -1,4 +1,4 @@
-//! The operator's side.
+//! The admin API.
 
 use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::udp::{self, Client};
@@ -296,5 +296,5 @@ fn a_slow_body_ends_the_connection() {
     );
     let answer = String::from_utf8(body.rest()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
-    assert!(answer.ends_with("the body takes too long\n"), "{answer}");
+    assert!(answer.ends_with("the body took too long\n"), "{answer}");
 }

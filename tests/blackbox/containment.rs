@@ -62,7 +62,7 @@ fn is_contained(act: &str, cause: &str) {
         assert_eq!(restarts(&daemon, policy), 1.0, "{act}");
         eventually("the log names policy and cause", || {
             daemon.log().lines().any(|line| {
-                line.contains("a policy failed") && line.contains(policy) && line.contains(cause)
+                line.contains("policy failed") && line.contains(policy) && line.contains(cause)
             })
         });
     }
@@ -217,7 +217,7 @@ fn wrong_sets_hold_nothing() {
     };
     let nowhere = "false false None 0; Some(\"no data source `nowhere`\")";
     assert_eq!(told("texts"), format!("false false None 2; {nowhere}"));
-    assert_eq!(told("raw"), format!("`raw` is raw data, no set; {nowhere}"));
+    assert_eq!(told("raw"), format!("`raw` is raw data, not a set; {nowhere}"));
 }
 
 /// Scrapes have the same `on_error`.

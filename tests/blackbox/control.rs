@@ -321,7 +321,7 @@ fn as_much_is_published_and_posted_as_the_contract_says() {
     ));
     let found = found(&daemon);
     let said =
-        "published|error: more than 67108864 bytes|200|error: a body of more than 1048576 bytes";
+        "published|error: more than 67108864 bytes|200|error: the body has more than 1048576 bytes";
     assert_eq!(found, said);
     assert_eq!(server.bodies()[0].len(), 1024 * 1024);
     eventually("workers have it", || show(&daemon, "published").starts_with("long "));

@@ -76,7 +76,7 @@ fn every_policy_is_shown_with_what_it_says() {
             ("clients", "next"),
             ("watched", "reject"),
             ("broken", "next"),
-            ("seeds", "`when` leaves it out"),
+            ("seeds", "`when` does not match"),
             ("told", "next"),
             ("last", "next"),
         ]
@@ -94,7 +94,7 @@ fn every_policy_is_shown_with_what_it_says() {
     let explained = explain(&daemon, &[&url(&daemon, "http", "&bomb=&vip=")]).unwrap();
     let said = steps(&explained);
     assert!(said[2].1.starts_with("trap: "), "{said:?}");
-    assert_eq!(said[4..], [("told", "accept"), ("last", "a policy before it has accepted")]);
+    assert_eq!(said[4..], [("told", "accept"), ("last", "an earlier policy accepted")]);
     assert_eq!(explained["answers"][0]["decided_by"], "told");
 }
 
@@ -150,7 +150,7 @@ fn a_question_makes_one_instance_of_a_policy() {
     let errors: Vec<&str> =
         answers.iter().map(|answer| answer["policies"][1]["error"].as_str().unwrap()).collect();
     assert!(errors[0].starts_with("trap: "), "{errors:?}");
-    let later = "unavailable: its instance failed at an info-hash before this one";
+    let later = "unavailable: its instance failed at an earlier info-hash";
     assert_eq!(errors[1..], [later, later]);
 }
 
@@ -227,7 +227,7 @@ fn what_is_no_request_is_said() {
     let http = daemon.http;
     for (url, reason) in [
         ("nonsense", "not a URL: relative URL without a base"),
-        ("ftp://a/announce", "a URL with ftp, expected http, https or udp"),
+        ("ftp://a/announce", "expected a URL with http, https or udp, found ftp"),
         (&format!("http://{http}/elsewhere"), "no listener has a route for `/elsewhere`"),
         (&format!("http://{http}/announce"), "no info_hash parameter supplied"),
         (&format!("http://{http}/scrape"), "no info_hash parameter supplied"),
@@ -270,7 +270,7 @@ fn it_is_printed() {
     assert_eq!(lines[2], "    failure_reason: unapproved client");
     assert_eq!(
         lines[3],
-        "  watched                  not asked: a policy before it has refused (shadow)"
+        "  watched                  not asked: an earlier policy refused (shadow)"
     );
     assert!(printed.contains("  = rejected by clients\n    failure_reason: unapproved client\n"));
 }

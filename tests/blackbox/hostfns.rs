@@ -49,7 +49,7 @@ fn counters_are_of_all_workers_and_outlive_a_reload() {
     // Each is 1020 bytes, a key of four and 128 for the entry.
     let full = said(&daemon, "ask=flood");
     let (fit, reason) = full.split_once(": ").unwrap();
-    assert_eq!(reason, "the storage is full: 65536 bytes, as `limits.storage` allows");
+    assert_eq!(reason, "the storage is full: `limits.storage` allows 65536 bytes");
     assert!((50..=56).contains(&fit.parse::<u32>().unwrap()), "{full}");
     assert_eq!(said(&daemon, ""), "23", "what is there can still be counted");
 
@@ -86,7 +86,7 @@ fn series_of_policies_are_shown() {
     assert_eq!(daemon.metric("karuta_plugin_last_port{policy=\"tally\"}"), 7003.0);
 
     let refused = reload(&daemon, &tally("tally", "    config: { gauge: announces }\n"));
-    let reason = "the policy `tally` has a counter of that name";
+    let reason = "the policy `tally` already has a counter of that name";
     assert!(refused.contains(reason), "{refused}");
     assert!(!daemon.admin_page("/metrics").contains("policy=\"other\""));
 }

@@ -70,7 +70,7 @@ fn roles_may_come_first_and_far_peers_have_their_share() {
 fn plans_are_defined_at_the_start() {
     let daemon = daemon("prefixes: [8]");
     let late = Announce::of('a').with("do=define").http(daemon.http);
-    assert_eq!(late, Err("plans can be defined in `init` only".to_owned()));
+    assert_eq!(late, Err("plans can only be defined in `init`".to_owned()));
 
     let folder = folder("");
     let check = |policies: &str| {

@@ -79,7 +79,7 @@ fn there_is_one_ranker() {
     let output = run(&["check"], config.path());
     assert_eq!(output.status.code(), Some(78));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("orders peers, as policy `order` does; one policy may"), "{text}");
+    assert!(text.contains("orders peers, like policy `order`; only one policy may"), "{text}");
 
     let shadow = format!("{RANKER}{second}    mode: shadow\n");
     let daemon = Daemon::start(&shadow);

@@ -59,7 +59,7 @@ fn a_reload_changes_over_on_every_transport() {
     assert_eq!(seconds(&daemon), [200, 200]);
 
     rewrite(&daemon, "tracker: { announce_interval: 5m, min_announce_interval: 1m }\n");
-    assert_eq!(reload(&daemon), (0, "generation 3: removed told; other settings".into()));
+    assert_eq!(reload(&daemon), (0, "generation 3: removed told; settings changed".into()));
     assert_eq!(seconds(&daemon), [300, 300]);
 
     let status: Value = serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
@@ -198,7 +198,7 @@ fn a_wrong_version_leaves_the_old_one_serving() {
     let cases = [
         ("nonsense: 1\n".to_owned(), None, "configuration", "unknown key `nonsense`"),
         (policy("missing.wasm", ""), None, "configuration", "no such file"),
-        (policy("junk.wasm", ""), Some("told"), "compile", "is not a WebAssembly component"),
+        (policy("junk.wasm", ""), Some("told"), "compile", "is text, not a WebAssembly component"),
         (
             policy(whole, &format!("sha256: {other_pin}")),
             Some("told"),

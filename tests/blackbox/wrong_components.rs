@@ -69,16 +69,16 @@ fn every_wrong_component_is_told_what_would_mend_it() {
     let world = "build it for a world of karuta:policy, such as announce-policy";
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
         ("empty", vec![], format!("is not a WebAssembly component: it is empty; {again}")),
-        ("text", b"(component)".to_vec(), format!("is not a WebAssembly component but a text; {build}")),
+        ("text", b"(component)".to_vec(), format!("is text, not a WebAssembly component; {build}")),
         (
             "native",
             b"\x7fELF\x02\x01\x01\0\0\0".to_vec(),
-            format!("is not a WebAssembly component but native code; {build}"),
+            format!("is native code, not a WebAssembly component; {build}"),
         ),
         (
             "packed",
             b"\x1f\x8b\x08\0\0".to_vec(),
-            "is not a WebAssembly component: it is packed; unpack it".into(),
+            "is compressed, not a WebAssembly component; decompress it".into(),
         ),
         ("noise", b"\x01\x02\x03\0\xff\xfe".to_vec(), format!("is not a WebAssembly component; {build}")),
         (
@@ -91,12 +91,12 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "older format",
             b"\0asm\x0a\0\x01\0".to_vec(),
-            "is a component in a format that is out of use; build it with current tools".into(),
+            "is a component in an outdated format; build it with current tools".into(),
         ),
         (
             "newer format",
             b"\0asm\x0e\0\x01\0".to_vec(),
-            "is WebAssembly of a version that this host does not know; build it with older tools, \
+            "is WebAssembly of a version that this host does not support; build it with older tools, \
              or use a newer host"
                 .into(),
         ),
@@ -105,7 +105,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "damaged",
             [&policy[..200], &[0xff; 8], &policy[208..]].concat(),
-            format!("is damaged, or not valid: …; {again}"),
+            format!("is damaged or invalid: …; {again}"),
         ),
         (
             "nothing in it",
@@ -130,7 +130,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "no lifecycle",
             of("world wrong { export announce-filter; }"),
-            "exports no karuta:policy/lifecycle; export it beside the hooks; every world of karuta:policy has it".into(),
+            "exports no karuta:policy/lifecycle; export it with the hooks; every world of karuta:policy has it".into(),
         ),
         (
             "newer contract, imports",
@@ -145,14 +145,14 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "an interface that is not offered",
             of("interface teleport { go: func(); } world wrong { include announce-policy; import teleport; }"),
-            "imports karuta:policy/teleport, which this host lacks; use a newer host, or do without; `karuta plugin wit` prints what this one offers".into(),
+            "imports karuta:policy/teleport, which this host does not offer; use a newer host, or remove the import; `karuta plugin wit` prints what this one offers".into(),
         ),
         (
             "a function that is not offered",
             built("world wrong { include announce-policy; }", |wit| {
                 wit.replace("peer-id: func()", "tls-version: func() -> string;\n  peer-id: func()").replace("karuta:policy@0.1.0", "karuta:policy@0.1.5")
             }),
-            format!("imports request.tls-version, which this host lacks (it was built against 0.1.5, this host offers 0.1.0); {rebuild}"),
+            format!("imports request.tls-version, which this host does not offer (it was built against 0.1.5, this host offers 0.1.0); {rebuild}"),
         ),
         (
             "an import of another type",
@@ -187,7 +187,7 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "C# style imports: the runtime's HTTP",
             of("world wrong { include announce-policy; import wasi:http/outgoing-handler@0.2.4; } package wasi:http@0.2.4 { interface outgoing-handler { handle: func(); } }"),
-            "imports wasi:http/outgoing-handler@0.2.4, which is not offered; use karuta:policy/http's `fetch`, on the control instance; where the language's runtime imports it unasked, switch that off (componentize-js: `--disable http --disable fetch-event`)".into(),
+            "imports wasi:http/outgoing-handler@0.2.4, which is not offered; use karuta:policy/http's `fetch`, on the control instance; if the language's runtime imports it by itself, disable that (componentize-js: `--disable http --disable fetch-event`)".into(),
         ),
         (
             "WASI 0.3",
@@ -197,37 +197,37 @@ fn every_wrong_component_is_told_what_would_mend_it() {
         (
             "a draft of WASI 0.2",
             of("world wrong { include announce-policy; import wasi:clocks/wall-clock@0.2.0-rc-2023-11-10; } package wasi:clocks@0.2.0-rc-2023-11-10 { interface wall-clock { now: func() -> u64; } }"),
-            "imports wasi:clocks/wall-clock@0.2.0-rc-2023-11-10, of a draft of WASI 0.2; build it with current tools".into(),
+            "imports wasi:clocks/wall-clock@0.2.0-rc-2023-11-10, from a draft of WASI 0.2; build it with current tools".into(),
         ),
         (
             "another type of WASI's",
             of("world wrong { include announce-policy; import wasi:random/random@0.2.0; } package wasi:random@0.2.0 { interface random { get-random-u64: func() -> string; } }"),
-            "imports what this host lacks: …; build it with tools for WASI 0.2".into(),
+            "imports something that this host does not offer: …; build it with tools for WASI 0.2".into(),
         ),
         (
             "a foreign interface",
             of("world wrong { include announce-policy; import acme:billing/ledger; } package acme:billing { interface ledger { pay: func(); } }"),
-            "imports acme:billing/ledger, which this host lacks; do without, or link what it needs into it (`wac plug`)".into(),
+            "imports acme:billing/ledger, which this host does not offer; remove the import, or link its implementation into the component (`wac plug`)".into(),
         ),
         (
             "a function of its own",
             of("world wrong { include announce-policy; import host-log: func(text: string); }"),
-            "imports the function host-log, which this host lacks; import interfaces of karuta:policy and WASI 0.2 only".into(),
+            "imports the function host-log, which this host does not offer; import interfaces of karuta:policy and WASI 0.2 only".into(),
         ),
         (
             "a core module",
             wat("(component (import \"engine\" (core module)))"),
-            "imports the core module engine, which this host lacks; link the module into the component; the host gives interfaces only".into(),
+            "imports the core module engine, which this host does not offer; link the module into the component; the host only offers interfaces".into(),
         ),
         (
             "an async world",
             tampered("on-announce: func(", "on-announce: async func("),
-            "uses async, which this host does without: …; build it for a world without async functions, as the contract's are (componentize-qjs: `--sync`)".into(),
+            "uses async, which this host does not support: …; build it for a world without async functions, like those of the contract (componentize-qjs: `--sync`)".into(),
         ),
         (
             "memory of 64 bits",
             wat("(component (core module (memory i64 1)))"),
-            "has a memory of 64 bits; build it for wasm32".into(),
+            "has a 64-bit memory; build it for wasm32".into(),
         ),
         (
             "threads",

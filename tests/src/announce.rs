@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use crate::bencode::{self, Value};
 use crate::{Answer, get, udp};
 
-/// What one peer says of one torrent.
+/// One peer's announce of one torrent.
 #[derive(Clone, Debug)]
 pub struct Announce {
     info_hash: [u8; 20],
@@ -19,7 +19,7 @@ pub struct Announce {
     more: String,
 }
 
-/// What it is answered.
+/// The answer to an announce.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     /// Seconds.
@@ -30,13 +30,13 @@ pub struct Reply {
     pub peers: Vec<SocketAddr>,
 }
 
-/// The info-hash of twenty times the same letter.
+/// Returns an info-hash of 20 equal letters.
 pub fn torrent(letter: char) -> [u8; 20] {
     [letter as u8; 20]
 }
 
 impl Announce {
-    /// Of a leecher at port 6881, of [`torrent`]`(letter)`.
+    /// Creates the announce of a leecher on port 6881, for [`torrent`]`(letter)`.
     pub fn of(letter: char) -> Self {
         Self::of_hash(torrent(letter))
     }
@@ -54,7 +54,7 @@ impl Announce {
         Self { peer_id, ..self }
     }
 
-    /// What the peer id begins with.
+    /// Sets the beginning of the peer id.
     pub fn client(mut self, prefix: &str) -> Self {
         self.peer_id[..prefix.len()].copy_from_slice(prefix.as_bytes());
         self
@@ -68,7 +68,7 @@ impl Announce {
         Self { left, ..self }
     }
 
-    /// One of `started`, `stopped`, `completed`, `paused`.
+    /// Sets the event: `started`, `stopped`, `completed` or `paused`.
     pub fn event(self, event: &'static str) -> Self {
         Self { event, ..self }
     }
@@ -77,14 +77,14 @@ impl Announce {
         Self { num_want: Some(num_want), ..self }
     }
 
-    /// Adds a parameter, as it stands in a query. UDP sends it as URL data.
+    /// Adds a parameter in the form of a query. UDP sends it as URL data.
     pub fn with(mut self, parameter: &str) -> Self {
         self.more.push('&');
         self.more.push_str(parameter);
         self
     }
 
-    /// The query over HTTP, with `compact=1`.
+    /// Returns the HTTP query, with `compact=1`.
     pub fn query(&self) -> String {
         let mut query = format!(
             "info_hash={}&peer_id={}&port={}&uploaded=0&downloaded=0&left={}&compact=1",
@@ -102,7 +102,7 @@ impl Announce {
         query + &self.more
     }
 
-    /// Sends it over HTTP; `headers` are whole lines.
+    /// Sends it over HTTP. `headers` are complete lines.
     pub fn get(&self, tracker: SocketAddr, headers: &[&str]) -> Answer {
         get(tracker, &format!("/announce?{}", self.query()), headers)
     }
@@ -115,13 +115,13 @@ impl Announce {
         bencode::read(&answer.body)
     }
 
-    /// Sends it over HTTP; the error is the `failure reason`.
+    /// Sends it over HTTP. The error is the `failure reason`.
     #[track_caller]
     pub fn http(&self, tracker: SocketAddr) -> Result<Reply, String> {
         reply(&self.dictionary(tracker))
     }
 
-    /// The packet over UDP.
+    /// Returns the UDP packet.
     pub fn packet(&self, connection_id: u64, transaction: u32) -> Vec<u8> {
         let mut packet = udp::header(connection_id, udp::ANNOUNCE, transaction);
         packet.extend(self.info_hash);
@@ -147,7 +147,7 @@ impl Announce {
         packet
     }
 
-    /// Sends it over UDP; the error is the tracker's.
+    /// Sends it over UDP. The error is the tracker's.
     #[track_caller]
     pub fn udp(&self, client: &udp::Client) -> Result<Reply, String> {
         let answer = client.exchange(&self.packet(client.id, 0x7ac7));
@@ -160,13 +160,13 @@ impl Announce {
     }
 }
 
-/// The options of BEP 41 that carry a path and its query.
+/// Returns the options of BEP 41 that carry a path and its query.
 pub fn url_data(url: &str) -> Vec<u8> {
     let pieces = url.as_bytes().chunks(255);
     pieces.flat_map(|piece| [&[2, piece.len() as u8], piece].concat()).collect()
 }
 
-/// An answer over HTTP; the error is the `failure reason`.
+/// Parses an HTTP answer. The error is the `failure reason`.
 #[track_caller]
 pub fn reply(answer: &Value) -> Result<Reply, String> {
     if let Some(reason) = answer.text("failure reason") {

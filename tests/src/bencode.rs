@@ -1,4 +1,4 @@
-//! Reads bencoded answers, and insists on what BEP 3 says of them: sorted keys, nothing behind.
+//! Reads bencoded answers, and insists on BEP 3: sorted keys, and nothing after the value.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub enum Value {
     Dictionary(BTreeMap<Vec<u8>, Value>),
 }
 
-/// Reads one value. Panics where it is not what it must be.
+/// Reads one value. Panics if it is not valid.
 #[track_caller]
 pub fn read(bytes: &[u8]) -> Value {
     let mut rest = bytes;
@@ -20,7 +20,7 @@ pub fn read(bytes: &[u8]) -> Value {
 }
 
 impl Value {
-    /// The value of a dictionary's key.
+    /// Returns the value of a dictionary's key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Dictionary(entries) => entries.get(key.as_bytes()),
@@ -28,7 +28,7 @@ impl Value {
         }
     }
 
-    /// The number that must stand under a key.
+    /// Returns the number under a key, which must exist.
     #[track_caller]
     pub fn integer(&self, key: &str) -> i64 {
         match self.get(key) {
@@ -37,12 +37,12 @@ impl Value {
         }
     }
 
-    /// The text under a key, where there is one.
+    /// Returns the text under a key, if there is one.
     pub fn text(&self, key: &str) -> Option<String> {
         self.bytes(key).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// The bytes under a key, where there are some.
+    /// Returns the bytes under a key, if there are any.
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
         match self.get(key) {
             Some(Self::Text(bytes)) => Some(bytes),

@@ -1,4 +1,4 @@
-//! Whoever issues tokens for the policy `jwt`: keys of its own, made and used by `karuta jwt`.
+//! An issuer of tokens for the policy `jwt`, with keys made and used by `karuta jwt`.
 
 use std::path::PathBuf;
 
@@ -16,14 +16,14 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// An issuer with one key.
+    /// Creates an issuer with one key.
     pub fn with(kid: &str, algorithm: &str) -> Self {
         let issuer = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         issuer.add(kid, algorithm);
         issuer
     }
 
-    /// Makes another key.
+    /// Creates another key.
     pub fn add(&self, kid: &str, algorithm: &str) {
         let key = format!("{kid}.pem");
         let options = ["--kid", kid, "--algorithm", algorithm, "--jwks", "keys.json"];
@@ -31,14 +31,14 @@ impl Issuer {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Publishes a key no more. Tokens can still be signed by it.
+    /// Removes a key from the set. Tokens can still be signed with it.
     pub fn withdraw(&self, kid: &str) {
         let mut set: Value = serde_json::from_str(&self.keys()).expect("the set is JSON");
         set["keys"].as_array_mut().expect("a list").retain(|key| key["kid"] != kid);
         std::fs::write(self.keys_file(), set.to_string()).expect("the set is written");
     }
 
-    /// The set of its public keys.
+    /// Returns the set of its public keys.
     pub fn keys(&self) -> String {
         std::fs::read_to_string(self.keys_file()).expect("the set is there")
     }
@@ -47,8 +47,8 @@ impl Issuer {
         self.folder.path().join("keys.json")
     }
 
-    /// A token for an info-hash, which is for [`AUDIENCE`] and by [`ISSUER`] unless `more` arguments of
-    /// `karuta jwt sign` say something else.
+    /// Signs a token for an info-hash, for [`AUDIENCE`] and by [`ISSUER`] unless `more` arguments
+    /// of `karuta jwt sign` say otherwise.
     #[track_caller]
     pub fn sign(&self, kid: &str, info_hash: &str, more: &[&str]) -> String {
         let key = format!("{kid}.pem");

@@ -1,4 +1,4 @@
-//! What the black-box tests have in common: a real daemon on free ports, in a folder of its own.
+//! What the black-box tests share: a real daemon on free ports, in its own folder.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,15 +16,15 @@ pub mod issuer;
 pub mod server;
 pub mod udp;
 
-/// The policies of the cookbook, which are compiled as they stand there.
+/// The policies of the cookbook, compiled exactly as printed.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/cookbook.md")]
 pub struct Cookbook;
 
-/// How long anything may take that ought to happen at once.
+/// How long anything may take that should happen at once.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// How long a daemon may take to get ready: it may have an interpreter to compile first.
+/// How long a daemon may take to get ready. It may have to compile an interpreter first.
 const READY: Duration = Duration::from_secs(180);
 
 /// The daemon's listeners in most tests: any free port, on IPv4 and IPv6.
@@ -34,10 +34,10 @@ udp: [{ listen: '[::]:0' }]
 admin: { listen: '127.0.0.1:0' }
 ";
 
-/// A running daemon. Killed, and its folder removed, when it is dropped.
+/// A running daemon. Dropping it kills the daemon and removes its folder.
 pub struct Daemon {
     child: Child,
-    /// Where its `config.yaml` and its state are.
+    /// The folder with its `config.yaml` and its state.
     pub folder: TempDir,
     pub http: SocketAddr,
     pub udp: SocketAddr,
@@ -51,12 +51,12 @@ impl Daemon {
         Self::start_with(&format!("{LISTENERS}{yaml}"))
     }
 
-    /// Starts a daemon with the whole of its YAML.
+    /// Starts a daemon with the complete YAML.
     pub fn start_with(yaml: &str) -> Self {
         Self::start_in(folder(yaml))
     }
 
-    /// Starts a daemon that may have so many files open, with the whole of its YAML.
+    /// Starts a daemon that may open `files` files, with the complete YAML.
     pub fn start_with_files(files: u32, yaml: &str) -> Self {
         let folder = folder(yaml);
         let karuta = karuta(&["run"], folder.path());
@@ -115,18 +115,18 @@ impl Daemon {
         Self { child, folder, http: local(http), udp: local(udp), admin: local(admin), log }
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits until its log holds a text: it is written by a thread of its own.
+    /// Waits until its log contains a text. The log is written by a separate thread.
     #[track_caller]
     pub fn logs(&self, text: &str) {
         eventually(text, || self.log().contains(text));
     }
 
-    /// Has nobody read its log for as long as the guard is held.
+    /// Stops reading its log while the guard is held.
     pub fn stop_reading(&self) -> MutexGuard<'_, String> {
         self.log.lock().unwrap()
     }
@@ -142,7 +142,7 @@ impl Daemon {
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
     }
 
-    /// Sets how many files it may have open from now on; `:` keeps the hard limit.
+    /// Limits the files that it may open from now on; `:` keeps the hard limit.
     pub fn limit_files(&self, soft: &str) {
         let pid = format!("--pid={}", self.pid());
         let set = Command::new("prlimit").args([&pid, &format!("--nofile={soft}:")]).status();
@@ -157,7 +157,7 @@ impl Daemon {
         Self::start_in(std::mem::replace(&mut self.folder, elsewhere))
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         loop {
@@ -169,12 +169,12 @@ impl Daemon {
         }
     }
 
-    /// The body of an admin page.
+    /// Returns the body of an admin page.
     pub fn admin_page(&self, path: &str) -> String {
         get(self.admin, path, &[]).body_text()
     }
 
-    /// The value of one series of `/metrics`, written as there; 0 where it is not there (yet).
+    /// Returns the value of a series of `/metrics`, written as there; 0 if it is not there (yet).
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.admin_page("/metrics");
         let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
@@ -182,7 +182,7 @@ impl Daemon {
     }
 }
 
-/// The fields of a line of the log, as text or JSON, if it has that message.
+/// Returns the fields of a log line, text or JSON, if it has that message.
 fn says(line: &str, message: &str) -> Option<impl Fn(&str) -> String> {
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let matches = match &json {
@@ -210,14 +210,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Makes a folder with a `config.yaml`. `PLUGINS` in the YAML is the folder of the components.
+/// Creates a folder with a `config.yaml`. `PLUGINS` in the YAML stands for the folder of the
+/// components.
 pub fn folder(yaml: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_config(folder.path(), yaml);
     folder
 }
 
-/// Writes `config.yaml` into a folder; the daemon keeps its state there too, and logs JSON, unless
+/// Writes `config.yaml` into a folder. The daemon also keeps its state there and logs JSON, unless
 /// the YAML says otherwise.
 pub fn write_config(folder: &Path, yaml: &str) {
     let plugins = plugins();
@@ -231,12 +232,12 @@ pub fn write_config(folder: &Path, yaml: &str) {
     std::fs::write(folder.join("config.yaml"), yaml).expect("the configuration is written");
 }
 
-/// Runs `karuta` with arguments in a folder, to its end.
+/// Runs `karuta` with arguments in a folder, until it ends.
 pub fn run(arguments: &[&str], folder: &Path) -> Output {
     karuta(arguments, folder).output().expect("karuta runs")
 }
 
-/// The `karuta` program, ready to be started in a folder.
+/// Returns the `karuta` program, ready to start in a folder.
 pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
     let program = target().join("karuta");
     assert!(program.exists(), "{} is missing: `make test` builds it", program.display());
@@ -245,12 +246,12 @@ pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The folder of the built components.
+/// Returns the folder of the built components.
 pub fn plugins() -> PathBuf {
     target().parent().expect("a target folder").join("plugins")
 }
 
-/// The whole YAML of an example in `deploy/examples`, on free ports and with the built components.
+/// Returns the YAML of an example in `deploy/examples`, with free ports and the built components.
 pub fn example(name: &str) -> String {
     let path = root().join("deploy/examples").join(name);
     let yaml = std::fs::read_to_string(&path).expect("the example is there");
@@ -259,12 +260,12 @@ pub fn example(name: &str) -> String {
         .replace("\"127.0.0.1:6880\"", "\"127.0.0.1:0\"")
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The folder that this test or program was built into: `target/debug` or its like.
+/// Returns the folder that this test or program was built into, such as `target/debug`.
 pub fn target() -> PathBuf {
     let program = std::env::current_exe().expect("the path of this program");
     let folder = program.parent().expect("target/PROFILE/PROGRAM");
@@ -277,7 +278,7 @@ pub fn target() -> PathBuf {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// The head as it came, without the empty line.
+    /// The head as received, without the empty line.
     pub head: String,
     pub body: Vec<u8>,
 }
@@ -288,7 +289,7 @@ impl Answer {
     }
 }
 
-/// Asks for a path on a connection of its own. `headers` are whole lines.
+/// Requests a path on a new connection. `headers` are complete lines.
 pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for header in headers {
@@ -299,7 +300,7 @@ pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
     exchange(address, request.as_bytes())
 }
 
-/// Sends raw bytes on a connection of its own, and reads the answer to the end of the connection.
+/// Sends raw bytes on a new connection, and reads the answer until the connection ends.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("the listener accepts");
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
@@ -315,7 +316,7 @@ fn status(head: &str) -> u16 {
     head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-/// A connection that outlives its requests.
+/// A connection for several requests.
 pub struct Connection {
     stream: BufReader<TcpStream>,
 }
@@ -347,7 +348,7 @@ impl Connection {
         Answer { status, head, body }
     }
 
-    /// Reads up to the end of the connection, which the other side brings about, gently or not.
+    /// Reads until the other side ends the connection, by closing or resetting it.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut rest) {
@@ -357,7 +358,7 @@ impl Connection {
     }
 }
 
-/// The same listener's port on the IPv6 loopback address.
+/// Returns the same listener's port on the IPv6 loopback address.
 pub fn ipv6(address: SocketAddr) -> SocketAddr {
     (std::net::Ipv6Addr::LOCALHOST, address.port()).into()
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 type Behaviour = Arc<dyn Fn(&str, &mut TcpStream) + Send + Sync>;
 
-/// Answers each connection's one request by a thread of its own, until the test ends.
+/// Answers one request per connection, each on its own thread, until the test ends.
 pub struct Server {
     pub address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
@@ -15,7 +15,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers every request with this text.
+    /// Starts a server that answers every request with this text.
     pub fn with(text: &str) -> Self {
         let server = Self::at(([127, 0, 0, 1], 0).into());
         server.answer(text);
@@ -52,23 +52,23 @@ impl Server {
         server
     }
 
-    /// Answers what comes from now on like this. The head of the request is in lower case.
+    /// Sets the behaviour for later requests. It gets the head of the request in lower case.
     pub fn behave(&self, behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) {
         *self.behaviour.lock().unwrap() = Arc::new(behaviour);
     }
 
-    /// Answers what comes from now on with this text.
+    /// Answers later requests with this text.
     pub fn answer(&self, text: &str) {
         let text = text.to_owned();
         self.behave(move |_, stream| reply(stream, "200 OK", &[], text.as_bytes()));
     }
 
-    /// The heads of the requests so far, in lower case.
+    /// Returns the heads of the requests so far, in lower case.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The bodies of the requests so far.
+    /// Returns the bodies of the requests so far.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.bodies.lock().unwrap().clone()
     }
@@ -78,17 +78,17 @@ impl Server {
     }
 }
 
-/// Writes an answer and closes.
+/// Writes an answer and closes the connection.
 pub fn reply(stream: &mut TcpStream, status: &str, headers: &[&str], body: &[u8]) {
     let mut head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
     for header in headers {
         head += &format!("{header}\r\n");
     }
-    // Whoever asked may have gone.
+    // The client may have gone.
     let _ = stream.write_all(&[head.as_bytes(), b"connection: close\r\n\r\n", body].concat());
 }
 
-/// A request's head, in lower case, and its body.
+/// Reads a request's head, in lower case, and its body.
 fn request(stream: &TcpStream) -> (String, Vec<u8>) {
     let mut reader = BufReader::new(stream);
     let lines = reader.by_ref().lines().map_while(Result::ok);

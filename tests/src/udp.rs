@@ -1,4 +1,4 @@
-//! A client of the UDP protocol (BEP 15), down to the bytes.
+//! A client for the UDP protocol (BEP 15), down to the bytes.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -10,23 +10,23 @@ pub const SCRAPE: u32 = 2;
 pub const ERROR: u32 = 3;
 pub const ANNOUNCE_IPV6: u32 = 4;
 
-/// What stands in place of a connection id where one is asked for.
+/// The number in place of a connection id in a connect request.
 const PROTOCOL: u64 = 0x0417_2710_1980;
 
-/// A socket, and the connection id that it uses.
+/// A socket and its connection id.
 pub struct Client {
     socket: UdpSocket,
     pub id: u64,
 }
 
 impl Client {
-    /// A client that has got a connection id, at the address that the server has.
+    /// Creates a client at the server's address, and gets a connection id.
     #[track_caller]
     pub fn connect(server: SocketAddr) -> Self {
         Self::connect_from(server.ip(), server)
     }
 
-    /// A client at another address of this machine that has got a connection id.
+    /// Creates a client at another address of this machine, and gets a connection id.
     #[track_caller]
     pub fn connect_from(from: IpAddr, server: SocketAddr) -> Self {
         let client = Self::new(from, server);
@@ -34,7 +34,7 @@ impl Client {
         client.with_id(id)
     }
 
-    /// A client at an address of this machine, without a connection id.
+    /// Creates a client at an address of this machine, without a connection id.
     pub fn new(from: IpAddr, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind((from, 0)).expect("a socket");
         socket.connect(server).expect("the server's family");
@@ -42,7 +42,7 @@ impl Client {
         Self { socket, id: 0 }
     }
 
-    /// The client with another connection id.
+    /// Replaces the connection id.
     pub fn with_id(self, id: u64) -> Self {
         Self { id, ..self }
     }
@@ -51,7 +51,7 @@ impl Client {
         self.socket.local_addr().expect("a bound socket")
     }
 
-    /// Asks for a connection id.
+    /// Requests a connection id.
     #[track_caller]
     pub fn connection_id(&self) -> u64 {
         let answer = self.exchange(&header(PROTOCOL, CONNECT, 0x0c0f_fee0));
@@ -60,7 +60,7 @@ impl Client {
         u64::from_be_bytes(answer[8..].try_into().expect("eight bytes"))
     }
 
-    /// Asks for the counts of torrents: seeders, downloads, leechers of each. The error is the
+    /// Requests the counts of torrents: seeders, downloads and leechers of each. The error is the
     /// tracker's.
     #[track_caller]
     pub fn scrape(&self, info_hashes: &[[u8; 20]]) -> Result<Vec<[u32; 3]>, String> {
@@ -93,8 +93,8 @@ impl Client {
         self.receive()
     }
 
-    /// Sends packets, and returns what was answered to them. A request for a connection id goes
-    /// behind them: one socket is served in order, so that its answer is the last.
+    /// Sends packets, and returns the answers to them. A connect request follows the packets: a
+    /// socket is served in order, so its answer is the last.
     pub fn answers(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
         for packet in packets {
             self.send(packet);
@@ -112,7 +112,7 @@ impl Client {
     }
 }
 
-/// What every request begins with.
+/// Returns the start of every request.
 pub fn header(connection_id: u64, action: u32, transaction: u32) -> Vec<u8> {
     let mut packet = connection_id.to_be_bytes().to_vec();
     packet.extend(action.to_be_bytes());
@@ -120,7 +120,7 @@ pub fn header(connection_id: u64, action: u32, transaction: u32) -> Vec<u8> {
     packet
 }
 
-/// What an answer says behind its action and transaction; the error is the tracker's.
+/// Returns the part of an answer after its action and transaction. The error is the tracker's.
 #[track_caller]
 pub fn body(answer: &[u8], action: u32, transaction: u32) -> Result<&[u8], String> {
     let (head, rest) = answer.split_first_chunk::<8>().expect("a whole answer");

@@ -1,8 +1,8 @@
-"""A file goes to the hosts of a data centre: libtorrent clients, each at an address of its own.
+"""Distributes a file to the hosts of a data centre: libtorrent clients, each at its own address.
 
-Rack r has the hosts 127.10.r.1, 127.10.r.2 and so on; the one that has the file is outside of them,
-at 127.10.0.1. All make themselves known to the tracker first and ask for no peers. Then all ask, once.
-What each host got from which other is printed as JSON, by the clients' own count.
+Rack r has the hosts 127.10.r.1, 127.10.r.2 and so on. The origin of the file is outside of the racks,
+at 127.10.0.1. All hosts first announce without asking for peers. Then all ask for peers, once. The
+output is JSON: what each host received from each other, as counted by the clients.
 """
 
 import argparse
@@ -18,21 +18,21 @@ ORIGIN = "127.10.0.1"
 NAME = "release.bin"
 # Bytes.
 PIECE = 64 * 1024
-# Bytes a second.
+# Bytes per second.
 UPLOAD = 1024 * 1024
 UPLOAD_OF_ORIGIN = 4 * UPLOAD
-# Seconds until it has failed.
+# The time limit of the whole run, in seconds.
 PATIENCE = 120
 
 
 def content(size):
-    """Bytes that look random, always the same."""
+    """Returns bytes that look random, always the same."""
     blocks = (hashlib.sha256(n.to_bytes(8, "big")).digest() for n in range(size // 32 + 1))
     return b"".join(blocks)[:size]
 
 
 def torrent(data, tracker):
-    """A private torrent (BEP 27), so that only the tracker makes peers known."""
+    """Returns a private torrent (BEP 27), so that peers come only from the tracker."""
     pieces = (hashlib.sha1(data[at : at + PIECE]).digest() for at in range(0, len(data), PIECE))
     info = {
         b"length": len(data),
@@ -61,7 +61,7 @@ class Host:
                 "enable_natpmp": False,
                 "enable_incoming_utp": False,
                 "enable_outgoing_utp": False,
-                # The counts of a connection end with it.
+                # The counts of a connection are lost when it closes.
                 "close_redundant_connections": False,
                 "aio_threads": 1,
                 "hashing_threads": 1,
@@ -74,22 +74,22 @@ class Host:
         torrent.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
         self.torrent = self.session.add_torrent(torrent)
         self.answered = 0
-        # From each connection so far, by the address and port of the peer.
+        # Bytes received on each connection so far, by the address and port of the peer.
         self.got = {}
 
     def look(self):
-        """Takes in what has happened since the last time."""
+        """Processes the events since the last time."""
         for alert in self.session.pop_alerts():
             if isinstance(alert, lt.tracker_reply_alert):
                 self.answered += 1
             elif isinstance(alert, lt.tracker_error_alert):
-                # It asks again by itself.
+                # libtorrent announces again by itself.
                 print(f"{self.address}: {alert.message()}", file=sys.stderr)
         for peer in self.torrent.get_peer_info():
             self.got[peer.ip] = max(self.got.get(peer.ip, 0), peer.total_download)
 
     def ask(self, want):
-        """Announces again, and asks for so many peers."""
+        """Announces again, and asks for `want` peers."""
         self.session.apply_settings({"num_want": want})
         self.torrent.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
 

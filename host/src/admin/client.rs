@@ -1,4 +1,4 @@
-//! The command line's way to the operator's side of a running daemon.
+//! The command line's client for the admin API of a running daemon.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use tokio::net::TcpStream;
 use super::{Question, Refusal, Report};
 use crate::config::Secret;
 
-/// Where the daemon's operator's side is, and what opens it.
+/// The address of a daemon's admin API, and the token for it.
 pub struct Client {
     pub address: SocketAddr,
     pub token: Option<Secret>,
 }
 
-/// A reload compiles plugins, which takes seconds for those of some languages.
+/// A reload compiles plugins, which takes seconds in some languages.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Bytes of an answer.
+/// The maximum size of a response, in bytes.
 const ANSWER: usize = 16 * 1024 * 1024;
 
 impl Client {
-    /// The status as JSON.
+    /// Returns the status as JSON.
     pub fn status(&self) -> Result<serde_json::Value, String> {
         let (status, body) = self.ask(Method::GET, "/api/status", Vec::new())?;
         match status {
@@ -35,7 +35,7 @@ impl Client {
         }
     }
 
-    /// Has the daemon read its configuration again.
+    /// Makes the daemon reload its configuration.
     pub fn reload(&self) -> Result<Report, String> {
         let (status, body) = self.ask(Method::POST, "/api/reload", Vec::new())?;
         match status {
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// What the policies would say to a request, as JSON.
+    /// Returns, as JSON, what the policies would do with a request.
     pub fn explain(&self, question: &Question) -> Result<serde_json::Value, String> {
         let question = serde_json::to_vec(question).map_err(|error| error.to_string())?;
         let (status, body) = self.ask(Method::POST, "/api/explain", question)?;
@@ -67,7 +67,9 @@ impl Client {
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(async {
             let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
-            answer.map_err(|_| format!("{}: no answer in time", self.address))?
+            answer.map_err(|_| {
+                format!("{}: no response within {} s", self.address, PATIENCE.as_secs())
+            })?
         })
     }
 

@@ -1,4 +1,4 @@
-//! The operator's side: metrics, health, status, reload.
+//! The admin API: metrics, health, status, reload, explain.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -38,66 +38,67 @@ use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::Explanation;
 
-/// What the operator's side shows.
+/// The admin API's state.
 pub struct Admin {
     pub token: Option<Secret>,
     pub metrics: Arc<Metrics>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
-    /// The policies that serve.
+    /// The policies in use.
     pub policies: Arc<Mutex<Vec<ShownPolicy>>>,
     pub reload: mpsc::Sender<AskReload>,
     pub explain: mpsc::Sender<AskExplain>,
 }
 
-/// The wish for a reload, with where to say what became of it.
+/// A reload request, with a channel for the result.
 pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
 
-/// A question, with where to put the answer; an error says why it is none.
+/// An explain request, with a channel for the answer. The error says what is wrong with the
+/// question.
 pub type AskExplain = (Question, oneshot::Sender<Result<Answers, String>>);
 
-/// What a client would ask, to be explained.
+/// A client's request to explain.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// An announce or scrape; of UDP, as if it were one of HTTP.
+    /// The URL of an announce or scrape. For UDP, it is written as if the request came over HTTP.
     pub url: String,
-    /// Who asks; `None`: this machine.
+    /// The client's address; `None`: this machine.
     pub from: Option<IpAddr>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
 
-/// What the policies would say.
+/// What the policies would do.
 #[derive(Serialize)]
 pub struct Answers {
     pub transport: String,
     pub action: &'static str,
     pub client: String,
-    /// One; for a scrape one for each info-hash.
+    /// One answer; for a scrape, one for each info-hash.
     pub answers: Vec<Explanation>,
 }
 
-/// What a reload changed. Policies go by name.
+/// The changes of a reload. Policies are listed by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// The generation that serves now.
+    /// The generation in use now.
     pub generation: u64,
     pub added: Vec<String>,
-    /// Made anew, because the plugin or what it was configured with has changed.
+    /// Created again, because the plugin or its configuration has changed.
     pub replaced: Vec<String>,
-    /// Going on, with another `when`, `on_error` or `mode`.
+    /// Kept, with another `when`, `on_error` or `mode`.
     pub changed: Vec<String>,
     pub removed: Vec<String>,
-    /// The same policies are asked in another order.
+    /// The same policies are called in another order.
     pub reordered: bool,
-    /// Intervals, numbers of peers, rate limits or the level of the log have changed.
+    /// Intervals, numbers of peers, rate limits or the log level have changed.
     pub settings: bool,
-    /// Keys that have changed and wait for a restart.
+    /// Changed keys that only take effect at a restart.
     pub needs_restart: Vec<String>,
 }
 
-/// Why a reload left everything as it was.
+/// Why a reload changed nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// `None`: the configuration itself is wrong.
@@ -106,14 +107,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// An address that is listened on, as bound.
+/// A listener with its bound address.
 #[derive(Clone, Serialize)]
 pub struct Listener {
     pub transport: &'static str,
     pub address: SocketAddr,
 }
 
-/// What the configuration says of a policy.
+/// A policy's configuration, as the status shows it.
 #[derive(Clone)]
 pub struct ShownPolicy {
     pub name: String,
@@ -124,7 +125,7 @@ pub struct ShownPolicy {
 }
 
 impl Report {
-    /// Whether there is anything new but what waits for a restart.
+    /// Returns whether anything has changed, apart from what waits for a restart.
     pub fn changed(&self) -> bool {
         let lists = [&self.added, &self.replaced, &self.changed, &self.removed];
         lists.iter().any(|list| !list.is_empty()) || self.reordered || self.settings
@@ -146,10 +147,10 @@ impl fmt::Display for Report {
         let mut parts: Vec<_> =
             lists.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
         if self.reordered {
-            parts.push("another order".to_owned());
+            parts.push("order changed".to_owned());
         }
         if self.settings {
-            parts.push("other settings".to_owned());
+            parts.push("settings changed".to_owned());
         }
         f.write_str(&parts.join("; "))
     }
@@ -187,7 +188,7 @@ struct PolicyStatus<'a> {
 #[derive(Serialize)]
 struct DataStatus<'a> {
     name: &'a str,
-    /// 0: there is none yet.
+    /// 0: there is no data yet.
     version: u64,
     entries: usize,
     age_seconds: Option<u64>,
@@ -195,13 +196,13 @@ struct DataStatus<'a> {
 
 type Reply = Response<Full<Bytes>>;
 
-/// Bytes of a question.
+/// The maximum size of a question, in bytes.
 const QUESTION: usize = 64 * 1024;
-/// How long the head of a request may take to arrive, pauses between requests included.
+/// How long the head of a request may take to arrive, including the pause since the last request.
 const HEAD: Duration = Duration::from_secs(30);
-/// How long its body may take.
+/// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
-/// Connections at once, so that the descriptors of others stay theirs.
+/// The most connections at once, so that descriptors are left for everything else.
 const CONNECTIONS: usize = 64;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -209,7 +210,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
 impl Admin {
-    /// Serves until the task is dropped. A connection is answered by a task of its own.
+    /// Serves until the task is dropped. Each connection has its own task.
     pub async fn serve(self, socket: TcpListener) {
         let admin = Arc::new(self);
         let mut acceptor = Acceptor::new(socket, Arc::new(Semaphore::new(CONNECTIONS)), "admin");
@@ -228,7 +229,7 @@ impl Admin {
                     .header_read_timeout(HEAD)
                     .serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "an admin connection");
+                    tracing::debug!(%error, "admin connection failed");
                 }
             });
         }
@@ -256,11 +257,11 @@ impl Admin {
             "/metrics" => reply(StatusCode::OK, PROMETHEUS, self.metrics.render()),
             "/api/status" => self.status(),
             "/api/reload" | "/api/explain" if !is_json(headers) => {
-                text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json\n")
+                text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json\n")
             }
             "/api/reload" => self.reload().await,
             "/api/explain" => self.explain(body).await,
-            // Every worker listens before this side does, so who can ask finds them ready.
+            // Every worker listens before the admin API does, so `/readyz` needs no check for that.
             "/readyz" => match self.hindrance() {
                 Some(hindrance) => text(StatusCode::SERVICE_UNAVAILABLE, &hindrance),
                 None => text(StatusCode::OK, "ok\n"),
@@ -274,7 +275,7 @@ impl Admin {
         let body = match timeout(BODY, Limited::new(body, QUESTION).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => return wrong(&error.to_string()),
-            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body takes too long\n"),
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         };
         let question = match serde_json::from_slice(&body) {
             Ok(question) => question,
@@ -293,7 +294,7 @@ impl Admin {
 
     async fn reload(&self) -> Reply {
         let (reply, result) = oneshot::channel();
-        // Where nobody listens any more, the reply is gone too.
+        // If the receiver is gone, so is the reply.
         let _ = self.reload.send(reply).await;
         match result.await {
             Ok(Ok(report)) => json(StatusCode::OK, &report),
@@ -302,7 +303,8 @@ impl Admin {
         }
     }
 
-    /// Why the answer is no: only whom the operator lets in is let in, and no web page.
+    /// Returns why access is denied, if it is. Requests need the token, and must not come from a
+    /// web page of another origin.
     fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let own_origin = |origin: &HeaderValue| {
@@ -310,18 +312,22 @@ impl Admin {
             origin.is_some() && origin == host
         };
         if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {
-            return Some(text(StatusCode::FORBIDDEN, "a foreign origin\n"));
+            return Some(text(
+                StatusCode::FORBIDDEN,
+                "requests from other origins are not allowed\n",
+            ));
         }
         match &self.token {
-            None if host.is_some_and(|host| !is_loopback(host)) => {
-                Some(text(StatusCode::FORBIDDEN, "not a loopback host\n"))
-            }
+            None if host.is_some_and(|host| !is_loopback(host)) => Some(text(
+                StatusCode::FORBIDDEN,
+                "without a token, the host must be a loopback address\n",
+            )),
             Some(token) if !matches!(path, "/healthz" | "/readyz") => {
                 let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
                 if shown.and_then(bearer).is_some_and(|shown| shown.ct_eq(token.expose()).into()) {
                     return None;
                 }
-                let mut reply = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
+                let mut reply = text(StatusCode::UNAUTHORIZED, "a bearer token is required\n");
                 let scheme = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
                 Some(reply)
@@ -330,7 +336,7 @@ impl Admin {
         }
     }
 
-    /// What keeps a policy that is obeyed from deciding.
+    /// Returns why an enforced policy cannot decide, if any.
     fn hindrance(&self) -> Option<String> {
         let policies = self.policies.lock();
         let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
@@ -381,21 +387,22 @@ impl<'a> DataStatus<'a> {
     }
 }
 
-/// The token of an `Authorization` header. The name of a scheme has no case (RFC 9110, 11.1), and more
-/// blanks than one may stand behind it.
+/// Returns the token of an `Authorization` header. The scheme's name is case-insensitive (RFC 9110,
+/// 11.1), and more than one blank may follow it.
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_first_chunk::<6>()?;
     let begins = scheme.eq_ignore_ascii_case(b"bearer") && token.starts_with(b" ");
     begins.then(|| token.trim_ascii())
 }
 
-/// What a web page could not send unasked.
+/// Returns whether the body is JSON, which a web page cannot send to another origin without asking
+/// first.
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.to_ascii_lowercase().starts_with(b"application/json")
 }
 
-/// Whether a `Host` header names this machine as only programs on it can reach it.
+/// Returns whether a `Host` header names this machine by a loopback address.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -1,4 +1,4 @@
-//! How the command line finds a daemon's admin side.
+//! Command line options that locate a daemon's admin API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,24 +6,25 @@ use std::path::PathBuf;
 use super::Client;
 use crate::config::{self, Admin, Secret};
 
-/// Where a daemon is, as options of the command line say it.
+/// The options that locate a daemon.
 #[derive(clap::Args)]
 pub struct Remote {
-    /// The daemon's configuration.
+    /// The daemon's configuration file.
     #[arg(long, short, default_value = "config.yaml", value_name = "FILE")]
     config: PathBuf,
-    /// The daemon's admin side, where it is not to be looked up in the configuration.
+    /// The address of the admin API, instead of the one in the configuration.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// The file with the admin side's token; otherwise $KARUTA_ADMIN_TOKEN, or the configuration's.
+    /// The file with the token of the admin API [default: $KARUTA_ADMIN_TOKEN, or the
+    /// configuration's].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
-/// The environment variable that holds the admin side's token.
+/// The environment variable that holds the token of the admin API.
 const TOKEN: &str = "KARUTA_ADMIN_TOKEN";
 
-/// Why nobody knows where the daemon is, or what opens it.
+/// Why the daemon or its token cannot be found.
 pub enum Unknown {
     Config(config::Error),
     Token(String),

@@ -1,4 +1,4 @@
-//! The threads that serve, from their start to their end.
+//! The threads that serve, from start to shutdown.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -13,24 +13,24 @@ use super::worker::{Adopt, Worker};
 use crate::policy::Shutdown;
 use crate::tracker::Rules;
 
-/// How long everything together may take when the daemon stops, whatever policies and clients do; the
-/// documentation promises 10 s.
+/// The time for the whole shutdown, whatever policies and clients do. The documentation promises
+/// 10 s.
 const END: Duration = Duration::from_secs(8);
-/// How much of it workers have, and calls of control instances that are under way.
+/// The part of `END` for workers, and for calls of control instances that are under way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// The workers and the control instances, which end when the daemon does.
+/// The workers and the control instances, which end with the daemon.
 pub struct Crew {
-    /// Where each worker is told to adopt new rules.
+    /// Sends new rules to each worker.
     pub adopt: Vec<mpsc::UnboundedSender<Adopt>>,
     stop: watched::Sender<bool>,
-    /// Disconnected when the last worker is gone.
+    /// Disconnects when the last worker has ended.
     done: Receiver<()>,
     shutdown: Arc<Shutdown>,
 }
 
 impl Crew {
-    /// Starts a worker for each of the `rules`, with sockets of its own.
+    /// Starts a worker for each of the `rules`, each with its own sockets.
     pub fn start(
         rules: Vec<Rules>,
         listeners: &Listeners,
@@ -59,7 +59,7 @@ impl Crew {
         Ok(Self { adopt, stop, done, shutdown })
     }
 
-    /// Tells all of them to end, and waits for them together. Threads that take longer are abandoned.
+    /// Stops all threads, and waits for them together. Threads that take longer are abandoned.
     pub fn end(self) {
         let now = Instant::now();
         let under_way = now + UNDER_WAY;
@@ -80,7 +80,7 @@ impl Crew {
                 }
             }
         }
-        // By now the workers have queued their last outcomes.
+        // The workers have queued their last outcomes by now.
         for policy in self.shutdown.finish() {
             let policy = &*policy;
             tracing::warn!(

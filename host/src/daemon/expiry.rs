@@ -1,29 +1,29 @@
-//! The removal of peers that have gone silent.
+//! Removes peers that have gone silent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use karuta_swarm::Store;
 
-/// How long one round of expiry takes at most, spread over many slices.
+/// The longest round of expiry. A round is spread over many slices.
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
-/// And at least, for the store knows whole seconds only.
+/// The shortest round: the store counts whole seconds.
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 
-/// A tenth of the lifetime, so that a peer stays little longer, and is looked at ten times at most
-/// between two announces.
+/// Returns the length of a round: a tenth of the lifetime. A peer then stays only a little longer
+/// than its lifetime, and is checked at most 10 times between two announces.
 fn round(lifetime: Duration) -> Duration {
     (lifetime / 10).clamp(SHORTEST_ROUND, LONGEST_ROUND)
 }
 
-/// Removes peers that have gone silent, slice by slice, about as many slices in a round as the last
-/// one took.
+/// Removes peers that have gone silent, slice by slice. A round is expected to have about as many
+/// slices as the last one.
 pub async fn run(store: Arc<impl Store>, lifetime: Duration, start: Instant) {
     let round = round(lifetime);
     let mut slices: u32 = 1;
     let mut last_round = 1024;
     loop {
-        // Where there are more, the rest goes faster and faster.
+        // If there are more slices than last time, the rest of them go faster and faster.
         tokio::time::sleep(round / slices.max(last_round)).await;
         let now = u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
         if store.expire(now).await {

@@ -1,4 +1,4 @@
-//! A question of the operator's, put to the policies that serve.
+//! Answers `explain` questions with the policies in use.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,8 +20,7 @@ use crate::frontend::Routes;
 use crate::metrics::Action;
 use crate::policy::{Inquiry, THREAD_STACK};
 
-/// Starts the thread that answers all questions, one after the other; it ends when nobody can ask any
-/// more.
+/// Starts the thread that answers all questions, one at a time. It ends when all senders are gone.
 pub fn start(
     mut questions: mpsc::Receiver<AskExplain>,
     current: Arc<ArcSwap<Loaded>>,
@@ -29,7 +28,7 @@ pub fn start(
 ) -> io::Result<()> {
     let answer_all = move || {
         while let Some((question, reply)) = questions.blocking_recv() {
-            // Who has gone meanwhile costs nothing.
+            // Questions whose sender has gone are skipped.
             if !reply.is_closed() {
                 let _ = reply.send(answer(&question, &current.load_full(), &listeners));
             }
@@ -39,11 +38,11 @@ pub fn start(
     thread.spawn(answer_all).map(drop)
 }
 
-/// Says what the policies would make of a request.
+/// Says what the policies would do with a request.
 ///
 /// # Errors
 ///
-/// What of the question is no request.
+/// The question is not a valid request.
 fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
     let (transport, routes) = listener(&url, listeners)?;
@@ -58,7 +57,7 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let query = url.query().unwrap_or_default().as_bytes();
     let parameters = Parameters::of(query);
-    // A UDP scrape has no path; here it is told by that of HTTP.
+    // A UDP scrape has no path; here it is recognised by HTTP's path.
     let mut action =
         if url.path().ends_with("/scrape") { Action::Scrape } else { Action::Announce };
     match (transport, routes.find(url.path(), &mut request.path)) {
@@ -103,7 +102,8 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
     })
 }
 
-/// The transport of a URL, and the routes of the listener on its port, or else of the first.
+/// Returns the transport of a URL, and the routes of the listener on its port, or else of the first
+/// listener of that transport.
 fn listener<'l>(url: &Url, all: &'l Listeners) -> Result<(Transport, &'l Routes), String> {
     let none = |what: &str| format!("there is no {what} listener");
     let port = url.port();
@@ -119,15 +119,15 @@ fn listener<'l>(url: &Url, all: &'l Listeners) -> Result<(Transport, &'l Routes)
             let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
             Ok((transport, &listener.routes))
         }
-        other => Err(format!("a URL with {other}, expected http, https or udp")),
+        other => Err(format!("expected a URL with http, https or udp, found {other}")),
     }
 }
 
 fn headers(question: &Question) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &question.headers {
-        let name = HeaderName::try_from(name).map_err(|_| "not the name of a header")?;
-        let value = HeaderValue::try_from(value).map_err(|_| "not the value of a header")?;
+        let name = HeaderName::try_from(name).map_err(|_| "invalid header name")?;
+        let value = HeaderValue::try_from(value).map_err(|_| "invalid header value")?;
         headers.append(name, value);
     }
     Ok(headers)

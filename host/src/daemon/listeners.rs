@@ -1,4 +1,4 @@
-//! Where the daemon listens, settled once for its whole life.
+//! The daemon's listeners, set up once for its whole life.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -16,7 +16,7 @@ use crate::frontend::{RouteTable, Routes};
 use crate::limits::Limiter;
 use crate::state_dir::StateDir;
 
-/// All listeners of the configuration, in its order.
+/// All listeners, in the order of the configuration.
 #[derive(Clone)]
 pub struct Listeners {
     pub http: Vec<Arc<HttpListener>>,
@@ -24,34 +24,33 @@ pub struct Listeners {
     admin: Listen,
 }
 
-/// An HTTP listener, for all workers.
+/// An HTTP listener, shared by all workers.
 pub struct HttpListener {
     pub settings: config::Http,
     pub listen: Listen,
     pub routes: Routes,
-    /// Room for as many connections as there may be.
+    /// A permit for each connection that may be open.
     pub room: Arc<Semaphore>,
 }
 
-/// A UDP listener, for all workers.
+/// A UDP listener, shared by all workers.
 pub struct UdpListener {
     pub settings: config::Udp,
     pub listen: Listen,
     pub routes: Routes,
-    /// Keys the connection ids.
+    /// The key of the connection ids.
     pub secret: Arc<[u8]>,
     pub error_budget: Option<Arc<Limiter>>,
 }
 
-/// One worker's sockets, each with its listener.
+/// The sockets of one worker, each with its listener.
 pub struct Bound {
     pub http: Vec<(Arc<HttpListener>, TcpListener)>,
     pub udp: Vec<(Arc<UdpListener>, UdpSocket)>,
 }
 
 impl Listeners {
-    /// Makes sure that every address is free, and settles ports, secrets and how many connections
-    /// there may be.
+    /// Checks that every address is free, and sets ports, secrets and connection limits.
     pub fn settle(config: &Config, workers: usize, routes: ListenerRoutes) -> Result<Self, Error> {
         let settle = |address, only_v6, kind| {
             let listen = Listen { address, only_v6 };
@@ -99,7 +98,7 @@ impl Listeners {
         bind(self.admin, sockets::tcp)
     }
 
-    /// The listeners with their addresses as bound.
+    /// Lists the listeners with their bound addresses.
     pub fn list(&self) -> Vec<admin::Listener> {
         let listener =
             |transport, listen: &Listen| admin::Listener { transport, address: listen.address };
@@ -111,14 +110,14 @@ impl Listeners {
 
 /// The routes of each listener, in the order of the configuration.
 pub struct ListenerRoutes {
-    /// Those of all listeners.
+    /// The routes of all listeners.
     pub table: RouteTable,
     http: Vec<Routes>,
     udp: Vec<Routes>,
 }
 
 impl ListenerRoutes {
-    /// Reads the routes of the configuration.
+    /// Reads the routes from the configuration.
     pub fn read(config: &Config) -> Result<Self, Error> {
         let mut table = RouteTable::default();
         let wrong = |path: String, reason| Error::Config(config.source.error(&path, reason));
@@ -144,8 +143,8 @@ fn cannot_listen(listen: Listen, error: io::Error) -> Error {
     system(&format!("cannot listen on {}", listen.address), error)
 }
 
-/// The secret that the state folder keeps. Without such a folder, where the configuration names
-/// none, one that ends with the process.
+/// Returns the secret that the state folder keeps. If there is no such folder and the configuration
+/// sets none, returns a secret that is lost when the process ends.
 fn kept_secret(config: &Config) -> Result<Arc<[u8]>, Error> {
     let kept = StateDir::open(config.state_dir.as_deref())
         .and_then(|folder| folder.connection_id_secret());
@@ -153,33 +152,32 @@ fn kept_secret(config: &Config) -> Result<Arc<[u8]>, Error> {
         Ok(secret) => Ok(secret.into()),
         Err(error) if config.state_dir.is_some() => Err(system("state_dir", error)),
         Err(error) => {
-            tracing::warn!(%error, "no state folder; connection ids end with this process");
+            tracing::warn!(%error, "no state folder; connection ids will not survive a restart");
             Ok(Arc::new(rand::random::<[u8; 32]>()))
         }
     }
 }
 
-/// Descriptors for the admin API, reloads, data and state.
+/// Descriptors reserved for the admin API, reloads, data and state.
 const RESERVE: usize = 128;
 
-/// Room for the connections of each HTTP listener. What else needs descriptors keeps them, or nobody
-/// could look at a tracker that is full.
+/// Returns the connection limit of each HTTP listener. The limits leave descriptors for everything
+/// else, so that the admin API can be reached when the tracker is full.
 fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    // A runtime, its sockets, and a connection that waits for room at each of those of HTTP.
+    // A runtime, its sockets, and for each HTTP socket a connection that waits for a permit.
     let worker = 8 + 2 * config.http.len() + config.udp.len();
     let all = limit.saturating_sub(RESERVE + workers * worker).max(limit / 4);
     let wanted: Vec<_> = config.http.iter().map(|listener| listener.max_connections).collect();
     if wanted.iter().fold(0, |sum: usize, wanted| sum.saturating_add(*wanted)) > all {
-        let what = "more max_connections than the limit on open files leaves; the last get fewer";
+        let what = "max_connections exceed the limit on open files; the last listeners get fewer";
         tracing::warn!(connections = all, "{what}");
     }
     divide(all, &wanted)
 }
 
-/// Gives each what it wants as long as there is some, and what is left to those who do not say (0),
-/// together.
+/// Gives each listener what it wants while there is some left. Those that want 0 share the rest.
 fn divide(mut left: usize, wanted: &[usize]) -> Vec<Arc<Semaphore>> {
     let own = wanted.iter().map(|wanted| {
         let size = (*wanted).min(left);
@@ -220,6 +218,6 @@ mod tests {
             assert_eq!(found, given, "{wanted:?}");
         }
         let rooms = divide(100, &[0, 30, 0]);
-        assert!(Arc::ptr_eq(&rooms[0], &rooms[2]), "one room for all who do not say");
+        assert!(Arc::ptr_eq(&rooms[0], &rooms[2]), "one room for all that set no limit");
     }
 }

@@ -1,4 +1,4 @@
-//! A configuration that can serve, from the file to the rules of each worker.
+//! A configuration that can serve: loaded policies, and the rules of each worker.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -15,14 +15,14 @@ use crate::metrics::Metrics;
 use crate::policy::{self, Generation, LoadCause, LoadError, Policy, Swarms, TrackerView, When};
 use crate::tracker::{Rules, Settings};
 
-/// Loads configurations.
+/// A loader of configurations.
 pub struct Loader {
     pub policies: policy::Loader,
     pub swarms: Arc<dyn Swarms>,
     pub routes: RouteTable,
 }
 
-/// A configuration with its policies.
+/// A configuration with its loaded policies.
 #[derive(Clone)]
 pub struct Loaded {
     pub config: Arc<Config>,
@@ -30,7 +30,7 @@ pub struct Loaded {
 }
 
 impl Loader {
-    /// Loads and tries the policies of the configuration that the process starts with.
+    /// Loads and tests the policies of the configuration that the process starts with.
     pub fn load(&self, config: Arc<Config>) -> Result<Loaded, Error> {
         let (whens, view) = (self.whens(&config), self.view(&config));
         let generation = self.policies.load(&config.policies, whens, &view);
@@ -38,8 +38,8 @@ impl Loader {
         Ok(Loaded { config, generation })
     }
 
-    /// Loads and tries the policies of a later configuration; those that have not changed since
-    /// `earlier` are taken over, unless they have `failed`.
+    /// Loads and tests the policies of a later configuration. Policies that have not changed since
+    /// `earlier` are kept, unless they have `failed`.
     pub fn reload(
         &self,
         config: Arc<Config>,
@@ -66,7 +66,8 @@ impl Loader {
 }
 
 impl Loaded {
-    /// Makes the rules of every worker ready: instances for what is new since `earlier`.
+    /// Prepares the rules of every worker, with instances of the policies that are new since
+    /// `earlier`.
     pub fn rules(
         &self,
         earlier: &Generation,
@@ -85,7 +86,7 @@ impl Loaded {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
             Ok(Rules { settings, limits: limits.clone(), links })
         };
-        // An interpreter takes milliseconds to begin, and workers may be many.
+        // An interpreter takes milliseconds to start, and there may be many workers.
         thread::scope(|scope| {
             let begin = |worker| {
                 let thread = thread::Builder::new().stack_size(policy::THREAD_STACK);
@@ -98,19 +99,19 @@ impl Loaded {
                     };
                     threads.into_iter().map(end).collect()
                 }
-                // Without room for threads, one after the other.
+                // If no thread can be started, the rules are prepared one after the other.
                 Err(_) => (0..workers).map(rules).collect(),
             }
         })
     }
 
-    /// The data of all policies.
+    /// Returns the data of all policies.
     pub fn data(&self) -> Vec<Arc<data::DataSource>> {
         let policies = self.generation.policies.iter();
         policies.flat_map(|policy| policy.plugin().data.iter().cloned()).collect()
     }
 
-    /// The policies as the admin API shows them.
+    /// Returns the policies as the admin API shows them.
     pub fn shown(&self) -> Vec<admin::ShownPolicy> {
         let show = |policy: &Arc<Policy>| {
             let plugin = policy.plugin();
@@ -125,7 +126,7 @@ impl Loaded {
     }
 }
 
-/// The error of a start, at the place in the configuration that it is about.
+/// Returns a load error with its position in the configuration.
 pub fn refused(config: &Config, error: &LoadError) -> Error {
     let LoadError { at, policy, file, cause } = error;
     let source = &config.source;

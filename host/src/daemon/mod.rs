@@ -1,4 +1,4 @@
-//! Puts the parts together, runs them, and takes them down.
+//! Assembles, runs and shuts down the tracker.
 
 mod crew;
 mod error;
@@ -38,10 +38,10 @@ use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::state_dir::StateDir;
 
-/// Questions and reloads of the admin API that may wait.
+/// The most questions and reloads of the admin API that may wait.
 const WAITING: usize = 16;
 
-/// Says whether [`run`] would accept the configuration. Binds and writes nothing.
+/// Checks whether [`run`] would accept the configuration. Binds and writes nothing.
 pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
@@ -57,8 +57,8 @@ pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     loader.load(Arc::new(config)).map(drop)
 }
 
-/// Serves until SIGTERM or SIGINT, by what `file` says when it is read again. Threads that did not
-/// end in time are left behind.
+/// Serves until SIGTERM or SIGINT. A reload reads the configuration from `file`. Threads that do
+/// not end in time are abandoned.
 pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Error> {
     raise_file_limit();
     let tracker = Tracker::new(config);
@@ -76,9 +76,9 @@ pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Erro
     tracker.serve(file, loader, loaded, listeners, crew)
 }
 
-/// What lives as long as the process.
+/// Everything that lives as long as the process.
 struct Tracker {
-    /// What it was started with.
+    /// The configuration that the process was started with.
     config: Arc<Config>,
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
@@ -103,7 +103,7 @@ impl Tracker {
         }
     }
 
-    /// Opens the state folder and makes ready to load policies.
+    /// Opens the state folder and prepares the policy loader.
     fn loader(&self, compiler: Compiler, routes: &ListenerRoutes) -> Result<Loader, Error> {
         let state = state(&self.config)?;
         let artifacts = state.as_ref().map(Artifacts::open).transpose().map_err(unusable_state)?;
@@ -119,16 +119,16 @@ impl Tracker {
         })
     }
 
-    /// Starts the control instances, and shows the first generation in the metrics.
+    /// Starts the control instances, and publishes the first generation in the metrics.
     fn show(&self, loaded: &Loaded, workers: usize) -> Result<(), Error> {
         let serve = loaded.generation.serve(workers, &self.metrics);
-        serve.map_err(|error| system("a control instance", error))?;
+        serve.map_err(|error| system("cannot start control instance", error))?;
         self.metrics.set_generation(1);
         self.metrics.set_data(loaded.data());
         Ok(())
     }
 
-    /// Starts the admin API, serves until a signal comes, and ends the crew.
+    /// Starts the admin API, serves until a signal comes, and stops the crew.
     fn serve(
         self,
         file: PathBuf,
@@ -142,7 +142,7 @@ impl Tracker {
         let (reload_tx, reloads) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
-            .map_err(|error| system("a thread", error))?;
+            .map_err(|error| system("cannot start explain thread", error))?;
         let Self { config, store, metrics, start } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
@@ -158,7 +158,7 @@ impl Tracker {
         let runtime = runtime()?;
         runtime.block_on(async {
             let socket = tokio::net::TcpListener::from_std(listeners.bind_admin()?)
-                .map_err(|error| system("the admin socket", error))?;
+                .map_err(|error| system("cannot register admin socket", error))?;
             let mut signals = Signals::listen()?;
             tokio::spawn(admin.serve(socket));
             tokio::spawn(expiry::run(store, config.tracker.peer_lifetime, start));
@@ -172,25 +172,25 @@ impl Tracker {
             tokio::select! {
                 _ = ended => Ok(()),
                 () = signals.end() => {
-                    tracing::warn!("told twice to end; cutting off what is under way");
+                    tracing::warn!("received a second signal; cutting off open requests");
                     Err(Error::Hurried)
                 }
             }
         })?;
         tracing::info!("stopped");
-        // A reload that is under way does not hold up the end.
+        // A running reload does not delay the exit.
         runtime.shutdown_background();
         Ok(())
     }
 }
 
-/// The state folder; `None` where there is none and the configuration names none.
+/// Returns the state folder. Returns `None` if it cannot be opened and the configuration sets none.
 fn state(config: &Config) -> Result<Option<StateDir>, Error> {
     match StateDir::open(config.state_dir.as_deref()) {
         Ok(state) => Ok(Some(state)),
         Err(error) if config.state_dir.is_some() => Err(unusable_state(error)),
         Err(error) => {
-            tracing::debug!(%error, "no state folder: what is compiled and fetched is not kept");
+            tracing::debug!(%error, "no state folder; compiled components and fetched data are not kept");
             Ok(None)
         }
     }
@@ -215,15 +215,18 @@ fn options(config: &Config) -> Options {
 }
 
 fn runtime() -> Result<Runtime, Error> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| system("a runtime", error))
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| system("cannot start async runtime", error))
 }
 
-/// A tracker has many connections open at once.
+/// Raises the limit on open files: a tracker has many connections open at once.
 fn raise_file_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
-        tracing::warn!(%error, limit = soft, "the limit on open files stays low");
+        tracing::warn!(%error, limit = soft, "cannot raise the limit on open files");
     }
 }

@@ -1,4 +1,4 @@
-//! The change from one configuration to the next, while the tracker serves.
+//! Replaces the configuration while the tracker serves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::metrics::{Metrics, Reload};
 use crate::policy::{Change, LoadError};
 use crate::tracker::Rules;
 
-/// How long a worker may take to change over.
+/// How long a worker may take to adopt new rules.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Loads the configuration again, and changes the workers over to it.
+/// Reloads the configuration, and switches the workers to it.
 pub struct Reloader {
     pub file: PathBuf,
     pub loader: Loader,
     pub metrics: Arc<Metrics>,
     pub workers: Vec<UnboundedSender<Adopt>>,
-    /// The policies that serve, as the admin API shows them.
+    /// The policies in use, as the admin API shows them.
     pub shown: Arc<Mutex<Vec<ShownPolicy>>>,
-    /// What the process was started with.
+    /// The configuration that the process was started with.
     pub started: Arc<Config>,
     pub current: Arc<ArcSwap<Loaded>>,
 }
 
 impl Reloader {
-    /// Reads the configuration again, and changes over to what it says. Returns when every worker
-    /// has; or leaves everything as it was.
+    /// Reads the configuration again and switches to it. Returns when every worker has switched. If
+    /// the configuration is refused, nothing changes.
     pub fn reload(&mut self) -> Result<Report, Refusal> {
         let result = self.try_reload();
         match &result {
@@ -106,7 +106,7 @@ impl Reloader {
     }
 }
 
-/// What changes from one version to the next.
+/// Compares two loaded configurations.
 fn compare(earlier: &Loaded, later: &Loaded) -> Report {
     let (was, is) = (&*earlier.config, &*later.config);
     let mut report = Report::default();
@@ -149,7 +149,7 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
     report
 }
 
-/// The keys of what is made once for the life of the process, as far as they have changed since.
+/// Lists the changed keys that only take effect at a restart.
 fn fixed(started: &Config, is: &Config) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
     let keys = [

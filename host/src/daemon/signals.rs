@@ -1,4 +1,4 @@
-//! What the daemon does when it is told to.
+//! The daemon's reactions to signals and to reload requests.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::watch::Plugins;
 use crate::admin::AskReload;
 use crate::watch::POLL;
 
-/// The signals that the daemon obeys.
+/// The signals that the daemon handles.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -22,7 +22,7 @@ pub struct Signals {
 
 impl Signals {
     pub fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(|error| system("signals", error));
+        let listen = |kind| signal(kind).map_err(|error| system("cannot handle signals", error));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -38,8 +38,8 @@ impl Signals {
         }
     }
 
-    /// Reloads at SIGHUP, when asked and when the file of a watched plugin changes, one reload at a
-    /// time, until SIGTERM or SIGINT.
+    /// Reloads at SIGHUP, at a request, and when the file of a watched plugin changes, one reload
+    /// at a time. Returns at SIGTERM or SIGINT.
     pub async fn obey(&mut self, reloader: Reloader, mut asked: mpsc::Receiver<AskReload>) {
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
@@ -57,7 +57,7 @@ impl Signals {
                     reload();
                 }
                 _ = look.tick() => {
-                    // While a reload is under way there is nothing to compare with.
+                    // While a reload is running there is nothing to compare with.
                     let serving = reloader.try_lock().map(|reloader| reloader.current.load_full());
                     if serving.is_some_and(|loaded| plugins.have_changed(&loaded.generation)) {
                         reload();

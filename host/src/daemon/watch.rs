@@ -1,15 +1,15 @@
-//! The files of plugins whose policies have `watch: true`.
+//! Watches the files of plugins whose policies have `watch: true`.
 
 use crate::policy::Generation;
 use crate::watch::Watch;
 
-/// What is known of the files of the plugins that serve.
+/// The watched files of the plugins in use.
 #[derive(Default)]
 pub struct Plugins(Vec<Watch>);
 
 impl Plugins {
-    /// Whether any file that the generation watches has changed since it was loaded, and stands
-    /// still. Each change is told once.
+    /// Returns whether any watched file of the generation has changed since it was loaded, and has
+    /// been stable since. Each change is reported once.
     pub fn have_changed(&mut self, generation: &Generation) -> bool {
         let mut earlier = std::mem::take(&mut self.0);
         let mut changed = false;
@@ -23,7 +23,7 @@ impl Plugins {
             match watch.look() {
                 Ok(Some(stamp)) => {
                     watch.settle(stamp);
-                    // Another reason to reload may have come first.
+                    // A reload for another reason may already have loaded this version.
                     changed |= stamp != plugin.stamp;
                 }
                 Ok(None) => {}

@@ -1,4 +1,4 @@
-//! A worker thread: its own runtime, sockets, connections and instances.
+//! A worker thread with its own runtime, sockets, connections and instances.
 
 use std::net::UdpSocket;
 use std::rc::Rc;
@@ -21,13 +21,13 @@ use crate::metrics;
 use crate::policy;
 use crate::tracker::{Rules, Tracker};
 
-/// How long requests that are under way may take when the daemon stops.
+/// How long open requests may take when the daemon stops.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How often policies look for new data while no request makes them.
+/// How often policies check for new data while there are no requests.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What one worker thread starts with.
+/// Everything a worker thread starts with.
 pub struct Worker {
     pub config: Arc<Config>,
     pub sockets: Bound,
@@ -37,27 +37,27 @@ pub struct Worker {
     pub start: Instant,
     pub orders: mpsc::UnboundedReceiver<Adopt>,
     pub stopping: watch::Receiver<bool>,
-    /// Told, and dropped, when the worker has ended.
+    /// Notified, then dropped, when the worker has ended.
     pub at_work: Sender<()>,
 }
 
-/// The order to change over to other rules.
+/// A command to adopt other rules.
 pub struct Adopt {
     pub rules: Rules,
-    /// Told when it is done.
+    /// Notified when the worker has adopted them.
     pub done: Sender<()>,
 }
 
 impl Worker {
-    /// Starts the thread, and returns once its sockets are registered.
+    /// Starts the thread. Returns when its sockets are registered.
     pub fn start(self, number: usize) -> Result<(), Error> {
         let (started, starting) = channel();
         let work = move || {
             let at_work = self.at_work.clone();
-            // It stays on the thread that makes it.
+            // The runtime must stay on the thread that creates it.
             match Builder::new_current_thread().enable_all().build_local(<_>::default()) {
                 Ok(runtime) => runtime.block_on(self.work(&started)),
-                Err(error) => drop(started.send(Err(system("a runtime", error)))),
+                Err(error) => drop(started.send(Err(system("cannot start async runtime", error)))),
             }
             // The receiver may have given up.
             let _ = at_work.send(());
@@ -66,11 +66,11 @@ impl Worker {
             .name(format!("worker-{number}"))
             .stack_size(policy::THREAD_STACK)
             .spawn(work)
-            .map_err(|error| system("a worker thread", error))?;
+            .map_err(|error| system("cannot start worker thread", error))?;
         starting.recv().unwrap_or(Ok(()))
     }
 
-    /// Registers the sockets, says whether that worked, and serves.
+    /// Registers the sockets, reports the result, and serves.
     async fn work(self, started: &Sender<Result<(), Error>>) {
         let Self { config, sockets, store, rules, series, start, mut orders, mut stopping, .. } =
             self;
@@ -80,8 +80,8 @@ impl Worker {
         };
         let _ = started.send(Ok(()));
         let tracker = Rc::new(Tracker::new(store, rules, start));
-        // Every connection and listener of this worker holds a receiver; when the last is gone,
-        // so is the work.
+        // Every connection and listener of this worker holds a receiver. When the last one is gone,
+        // the work is done.
         let (stop, local) = watch::channel(false);
         let max_scrape = config.tracker.max_scrape;
         for (shared, socket) in sockets.http {
@@ -141,11 +141,11 @@ impl Sockets {
     fn register(bound: Bound) -> Result<Self, Error> {
         let http = bound.http.into_iter().map(|(listener, socket)| {
             let socket = tokio::net::TcpListener::from_std(socket);
-            Ok((listener, socket.map_err(|error| system("an HTTP socket", error))?))
+            Ok((listener, socket.map_err(|error| system("cannot register HTTP socket", error))?))
         });
         let udp = bound.udp.into_iter().map(|(listener, socket)| {
             let socket = udp::register(socket);
-            Ok((listener, socket.map_err(|error| system("a UDP socket", error))?))
+            Ok((listener, socket.map_err(|error| system("cannot register UDP socket", error))?))
         });
         Ok(Self {
             http: http.collect::<Result<_, Error>>()?,

@@ -1,5 +1,5 @@
-//! Many packets with one call to the system: at full load the system's calls are what an announce
-//! costs most of.
+//! Receives and sends many packets per system call. At full load, system calls are the largest part
+//! of an announce's cost.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,47 +16,47 @@ use tokio::io::unix::AsyncFd;
 
 use super::sockets::has_several_addresses;
 
-/// Packets of one call.
+/// The maximum number of packets per call.
 pub const PACKETS: usize = 32;
-/// Bytes of the longest packet that is read; what is longer is cut, and then malformed.
+/// The longest packet that is read, in bytes. A longer packet is cut, and is then malformed.
 const LONGEST: usize = 2048;
 
-/// Packets as they came.
+/// Received packets.
 pub struct Inbox {
     headers: MultiHeaders<SockaddrStorage>,
     packets: Box<[[u8; LONGEST]; PACKETS]>,
-    /// The length and the source of each.
+    /// The length and the source of each packet.
     came: Vec<(usize, PeerAddr)>,
 }
 
-/// Answers that wait to be sent, those from one address side by side. Their buffers are used again.
+/// Answers that wait to be sent, grouped by the address that they leave from. Buffers are reused.
 pub struct Outbox {
     plain: MultiHeaders<SockaddrStorage>,
-    /// With room for the address that an answer leaves from.
+    /// Headers with room for the address that an answer leaves from.
     addressed: MultiHeaders<SockaddrStorage>,
     bodies: Vec<Vec<u8>>,
     to: Vec<Option<SockaddrStorage>>,
     from: Vec<Option<Asked>>,
 }
 
-/// Where a packet came from, and which address it was sent to where the socket has several.
+/// The source of a packet; and the address that it was sent to, if the socket has several.
 #[derive(Clone, Copy)]
 pub struct PeerAddr {
     client: SockaddrStorage,
     asked: Option<Asked>,
 }
 
-/// An address of this machine, as the kernel tells and takes it. An answer from another is dropped
-/// by NATs and firewalls, and by the client.
+/// An address of this machine, in the kernel's form. An answer from another address is dropped by
+/// NATs and firewalls, and by the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     V4(in_pktinfo),
-    /// IPv4 as well, mapped, where the socket takes both.
+    /// Also holds mapped IPv4 addresses, if the socket takes both families.
     V6(in6_pktinfo),
 }
 
 impl PeerAddr {
-    /// The client's address; `None`: it is none of IP.
+    /// Returns the client's address, or `None` if it is not an IP address.
     pub fn address(&self) -> Option<SocketAddr> {
         let v4 = self.client.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
         v4.or_else(|| self.client.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
@@ -66,12 +66,12 @@ impl PeerAddr {
 impl Asked {
     fn of(message: ControlMessageOwned) -> Option<Self> {
         match message {
-            // Which interface an answer leaves by is for the routes to say.
+            // Routing decides which interface an answer leaves by.
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 Some(Self::V4(in_pktinfo { ipi_ifindex: 0, ..info }))
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
-                // But for addresses that every interface has.
+                // Except for link-local addresses, which every interface has.
                 let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
                 let ipi6_ifindex =
                     if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
@@ -89,12 +89,12 @@ impl Asked {
     }
 }
 
-/// The headers of as many packets as one call takes, with `control` bytes of room each.
+/// Returns headers for the packets of one call, with `control` bytes of room each.
 fn headers(control: Option<Vec<u8>>) -> MultiHeaders<SockaddrStorage> {
     MultiHeaders::preallocate(PACKETS, control)
 }
 
-/// The room for the address that a packet was sent to, where the socket tells it.
+/// Returns the buffer for the address that a packet was sent to, if the socket reports it.
 fn room_for_asked(socket: &UdpSocket) -> Option<Vec<u8>> {
     match socket.local_addr().ok()? {
         address if !has_several_addresses(address) => None,
@@ -112,12 +112,12 @@ impl Inbox {
         }
     }
 
-    /// Takes the packets that have arrived, in place of those before. `true`: there may be more, and
-    /// the socket stays readable, as it does after an error.
+    /// Replaces the packets with those that have arrived. Returns `true` if there may be more; the
+    /// socket then stays readable, as it does after an error.
     ///
     /// # Errors
     ///
-    /// Linux reports here that an earlier answer did not arrive.
+    /// Linux reports here that an earlier answer was not delivered.
     pub fn receive(&mut self, socket: &AsyncFd<UdpSocket>) -> io::Result<bool> {
         let Self { headers, packets, came } = self;
         came.clear();
@@ -128,14 +128,15 @@ impl Inbox {
             let messages = recvmmsg(socket.as_raw_fd(), headers, slices, flags, None)?;
             let mut count = 0;
             for message in messages {
-                // The kernel tells it of every packet, in as many bytes, so that there is room again.
+                // Every packet's address takes the same number of bytes, so the buffer can be
+                // reused.
                 let asked = message.cmsgs().ok().and_then(|mut told| told.find_map(Asked::of));
                 let source = message.address.map(|client| PeerAddr { client, asked });
                 came.extend(source.map(|source| (message.bytes, source)));
                 count += 1;
             }
-            // A call that could have taken more has emptied the socket. Saying so now saves
-            // another that finds nothing, which at a moderate load is one for each packet.
+            // A call that returns fewer packets than it could has emptied the socket. Reporting
+            // that now saves a call that finds nothing: at moderate load, one for each packet.
             if count == PACKETS { Ok(true) } else { Err(ErrorKind::WouldBlock.into()) }
         });
         match received {
@@ -144,7 +145,7 @@ impl Inbox {
         }
     }
 
-    /// Each packet with its source.
+    /// Returns each packet with its source.
     pub fn packets(&self) -> impl Iterator<Item = (&[u8], PeerAddr)> {
         let came = self.came.iter().zip(&*self.packets);
         came.map(|((length, source), packet)| (&packet[..*length], *source))
@@ -162,7 +163,7 @@ impl Outbox {
         }
     }
 
-    /// Takes an answer, and leaves another buffer in its place. There is room for [`PACKETS`].
+    /// Takes an answer, and leaves another buffer in its place. Holds up to [`PACKETS`] answers.
     pub fn push(&mut self, answer: &mut Vec<u8>, to: PeerAddr) {
         let last = self.to.len();
         let before = self.from.iter().rposition(|from| *from == to.asked);
@@ -173,8 +174,7 @@ impl Outbox {
         self.from.insert(place, to.asked);
     }
 
-    /// Sends what there is. An answer that cannot be sent is lost: its client is no concern of the
-    /// others.
+    /// Sends all answers. An answer that cannot be sent is lost, without affecting other clients.
     pub async fn send(&mut self, socket: &AsyncFd<UdpSocket>) {
         let mut sent = 0;
         while sent < self.to.len() {
@@ -187,7 +187,7 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::debug!(%error, "sending a packet");
+                    tracing::debug!(%error, "cannot send packet; the answer is lost");
                     sent += 1;
                 }
             }
@@ -196,8 +196,8 @@ impl Outbox {
         self.from.clear();
     }
 
-    /// Sends the answers from `first` on that leave from one address, as far as it goes; the error is
-    /// of the first of them.
+    /// Sends answers from `first` on, as long as they leave from the same address. Returns how many
+    /// were sent; an error is about the first of them.
     fn try_send(&mut self, socket: &AsyncFd<UdpSocket>, first: usize) -> io::Result<usize> {
         let Self { plain, addressed, bodies, to, from } = self;
         let asked = from[first];
@@ -213,26 +213,26 @@ impl Outbox {
 
 /// Registers a socket with the runtime, to wait for packets.
 ///
-/// tokio's own `UdpSocket` is told of room for more packets as well, and the kernel tells of that
-/// each time one has left: the worker would be woken for nothing after every answer.
+/// tokio's own `UdpSocket` also waits for room to send. The kernel reports that after each packet
+/// that leaves, so the worker would be woken for nothing after every answer.
 ///
 /// # Errors
 ///
-/// There is no room for another.
+/// The runtime cannot register another socket.
 pub fn register(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
     registered(socket, Interest::READABLE)
 }
 
-/// Waits until a socket has room for more.
+/// Waits until a socket has room to send.
 async fn writable(socket: &UdpSocket) -> io::Result<()> {
     let _ = registered(socket.try_clone()?, Interest::WRITABLE)?.writable().await?;
     Ok(())
 }
 
-#[allow(unsafe_code, reason = "only this can be told of one kind of readiness alone")]
+#[allow(unsafe_code, reason = "only this function takes a single kind of readiness")]
 fn registered(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
-    // SAFETY: a socket of the standard library owns its descriptor, which is open and the same
-    // until the socket is dropped; and nobody borrows this one mutably, to put another in its place.
+    // SAFETY: A socket of the standard library owns its descriptor, which stays open and the same
+    // until the socket is dropped. Nothing borrows this one mutably, so no other can replace it.
     let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     registered.map_err(io::Error::from)
 }

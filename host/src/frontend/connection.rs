@@ -1,4 +1,4 @@
-//! One HTTP connection: how long it may idle, and how long a request may take to arrive.
+//! The phases of an HTTP connection and their timeouts.
 
 use std::cell::Cell;
 use std::io;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// What a connection is doing, as its stream and its service see it.
+/// The phase of a connection, shared by its stream and its service.
 #[derive(Clone)]
 pub struct Activity(Rc<Cell<Phase>>);
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// No request is under way since then.
+    /// No request is under way since this time.
     Idle(Instant),
-    /// The first bytes of a request came then, or, where nobody has asked yet, just now: most requests
-    /// arrive whole, and need no clock.
+    /// The first bytes of a request came at this time. `None` until the deadline is first asked
+    /// for: most requests arrive whole, and need no clock.
     Arriving(Option<Instant>),
     /// A request is being answered.
     Working,
@@ -35,7 +35,7 @@ pub struct Timeouts {
 }
 
 impl Activity {
-    /// A connection that is new: its first request must come as soon as a header must.
+    /// Returns the state of a new connection: its first request has as long as a header.
     pub fn new() -> Self {
         Self(Rc::new(Cell::new(Phase::Arriving(None))))
     }
@@ -54,7 +54,7 @@ impl Activity {
         }
     }
 
-    /// When to look again, or, where that is past, to close the connection.
+    /// Returns when to check again. If that time has passed, the connection must close.
     pub fn deadline(&self, timeouts: Timeouts) -> Instant {
         match self.0.get() {
             Phase::Idle(since) => since + timeouts.keep_alive,
@@ -68,12 +68,12 @@ impl Activity {
     }
 }
 
-/// A stream that notes when a request begins to arrive, and that can be written to when nobody is
-/// there to read any more.
+/// A stream that notes when a request begins to arrive, and that accepts writes after the client
+/// has gone.
 ///
-/// A client that leaves does not wait for answers. What it sent before counts all the same, a
-/// `stopped` above all, and a failed write would end the reading. What can still be read then is what
-/// has arrived already.
+/// A client that leaves does not wait for answers. The requests that it sent before still count,
+/// above all a `stopped`, but a failed write would end reading. What can still be read then has
+/// already arrived.
 pub struct Watched<T> {
     stream: T,
     activity: Activity,
@@ -110,7 +110,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         if !self.is_gone {
             match Pin::new(&mut self.stream).poll_write(context, bytes) {
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(%error, "answering a client that has gone");
+                    tracing::debug!(%error, "cannot write to client that has gone; reading the rest");
                     self.is_gone = true;
                 }
                 result => return result,

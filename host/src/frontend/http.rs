@@ -32,16 +32,16 @@ use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
 use crate::tracker::{Carries, Refused, Tracker};
 
-/// An HTTP listener as one worker serves it.
+/// One worker's side of an HTTP listener.
 pub struct Listener<S> {
     pub tracker: Rc<Tracker<S>>,
     pub routes: Routes,
     pub real_ip: Option<RealIp>,
-    /// Whether an announce may name another address than its own (`ip`).
+    /// Whether an announce may set its address with the parameter `ip`.
     pub allow_address_override: bool,
     pub keep_alive: Duration,
     pub header_timeout: Duration,
-    /// Bytes of a request.
+    /// The maximum size of a request, in bytes.
     pub max_request: usize,
     pub max_scrape: usize,
     pub series: Arc<metrics::Worker>,
@@ -49,24 +49,24 @@ pub struct Listener<S> {
     pub pool: Pool,
 }
 
-/// Buffers to work on requests with.
+/// Buffers for requests.
 #[derive(Default)]
 pub struct Pool(RefCell<Vec<Scratch>>);
 
-/// hyper reads into a buffer of this size at least.
+/// hyper's smallest read buffer, in bytes.
 const LEAST_BUFFER: usize = 8192;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// What the client is sent, and how it counts; no response: the connection closes.
+/// The response, and its labels in the metrics. Without a response, the connection closes.
 struct Reply {
     response: Option<Response<Full<Bytes>>>,
     counted: Option<(Action, Family, Outcome)>,
 }
 
 impl<S: Store> Listener<S> {
-    /// Accepts connections until `stopping` says true, and lets those that are there finish what
-    /// is under way. Connections run as tasks of their own; each holds a clone of `stopping`.
+    /// Accepts connections until `stopping` is true. Open connections then finish the request under
+    /// way. Each connection is a task of its own and holds a clone of `stopping`.
     pub async fn serve(self, mut acceptor: Acceptor, mut stopping: watch::Receiver<bool>) {
         let listener = Rc::new(self);
         loop {
@@ -97,7 +97,7 @@ impl<S: Store> Listener<S> {
             http1::Builder::new()
                 .half_close(true)
                 .header_read_timeout(None)
-                // An answer is so small that copying it costs less than a second piece to write.
+                // An answer is so small that copying it is cheaper than writing a second piece.
                 .writev(false)
                 .max_buf_size(self.max_request.max(LEAST_BUFFER))
                 .serve_connection(stream, service)
@@ -105,17 +105,18 @@ impl<S: Store> Listener<S> {
         let mut look = std::pin::pin!(tokio::time::sleep_until(activity.deadline(timeouts)));
         let mut told = stopping.clone();
         let mut stop = std::pin::pin!(unconstrained(told.wait_for(|stop| *stop)));
-        // The task is nearly always woken for the connection. The others need to be polled once, to
-        // be able to wake it, and then not before they have something to say. Unconstrained, for a
-        // connection that has used up the task's budget must not keep them from that.
+        // The task is nearly always woken for the connection. The other futures are polled once, so
+        // that they can wake it, and then only when they have something to say. They are
+        // unconstrained, because a connection that has used up the task's budget must not block
+        // them.
         let (mut waits, mut listens, mut closing) = (false, false, false);
         poll_fn(|context| {
             loop {
                 if connection.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }
-                // A phase that ends sooner than the last one moves the look forward; the others
-                // cost no timer.
+                // A phase that ends earlier than the previous one moves the check forward. The
+                // others do not touch the timer.
                 let deadline = activity.deadline(timeouts);
                 if deadline < look.deadline() {
                     look.as_mut().reset(deadline);
@@ -145,7 +146,8 @@ impl<S: Store> Listener<S> {
         .await;
     }
 
-    /// Answers a request. What needs no waiting is done at once, so that the future is small.
+    /// Answers a request. Everything that needs no waiting happens at once, which keeps the future
+    /// small.
     fn respond(
         &self,
         request: Request<Incoming>,
@@ -171,7 +173,7 @@ impl<S: Store> Listener<S> {
         }
     }
 
-    /// Fills in what the head of a request says but for its query. The error is a reply already.
+    /// Fills in everything from a request's head except the query. The error is a complete reply.
     fn enter(
         &self,
         request: Request<Incoming>,
@@ -220,7 +222,7 @@ impl<S: Store> Listener<S> {
         };
         let request = &mut scratch.exchange.request;
         let counted = Some((action, Family::of(request.client), outcome));
-        // While anything refers to a request, hyper cannot use its buffer again for the next.
+        // hyper can only reuse its buffer for the next request if nothing refers to this one.
         let headers = request.take_headers();
         let response = match outcome {
             Outcome::Dropped => None,
@@ -291,12 +293,12 @@ impl Reply {
     }
 }
 
-/// A policy wants no answer: the error makes hyper close the connection.
+/// A policy wants no answer. The error makes hyper close the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is closed without an answer")]
+#[error("connection closed without an answer")]
 struct Closed;
 
-/// An answer with a body, in the memory that the headers of the request were in.
+/// Returns a response with a body. It reuses the memory of the request's headers.
 fn text(body: &[u8], mut headers: HeaderMap) -> Response<Full<Bytes>> {
     headers.clear();
     headers.insert(CONTENT_TYPE, TEXT);

@@ -1,4 +1,4 @@
-//! Bytes to requests, and answers to bytes.
+//! Turns bytes into requests, and answers into bytes.
 
 mod batch;
 mod connection;
@@ -14,7 +14,7 @@ pub use routes::{RouteTable, Routes};
 
 use crate::exchange::Exchange;
 
-/// What one request is worked on with, used again for the next.
+/// The buffers of one request, reused for the next.
 #[derive(Default)]
 struct Scratch {
     exchange: Box<Exchange>,

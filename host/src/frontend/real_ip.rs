@@ -1,4 +1,4 @@
-//! Who asks, where proxies stand in between.
+//! Finds the client's address behind proxies.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,16 +8,16 @@ use karuta_bittorrent::{Invalid, canonical};
 
 use crate::config::RealIp;
 
-/// The client's address, and whether a trusted proxy told it.
+/// Returns the client's address, and whether a trusted proxy reported it.
 ///
-/// Where the connection comes from a trusted proxy, the header's elements are walked from the right,
-/// over those that are trusted themselves, to the first that is not: nothing left of it can be
-/// believed, and nothing there is looked at. If all are trusted, the left-most is the client.
+/// If the connection comes from a trusted proxy, the header is read from the right, past trusted
+/// addresses, to the first that is not trusted: that is the client. Anything to the left of it
+/// cannot be trusted and is ignored. If all are trusted, the left-most is the client.
 ///
 /// # Errors
 ///
-/// [`Invalid::Address`] where a trusted proxy sent no header, or one with an element on the way that
-/// is no address.
+/// [`Invalid::Address`] if a trusted proxy sent no header, or if an element on the way is not an
+/// address.
 pub fn client(
     headers: &HeaderMap,
     rule: Option<&RealIp>,
@@ -45,11 +45,11 @@ pub fn client(
     client.map(|address| (address, true)).ok_or(Invalid::Address)
 }
 
-/// The elements of a list from its end, without the empty ones (RFC 9110, 5.6.1). A separator in a
-/// quoted string is none.
+/// Returns the elements of a list from its end, without empty ones (RFC 9110, 5.6.1). A separator
+/// in a quoted string does not count.
 ///
-/// A proxy appends its element to whatever it was sent. From the right its own is read first, and so
-/// comes out whole, even where an open quotation mark of the client's stands before it.
+/// A proxy appends its element to whatever it received. Read from the right, that element comes
+/// first and intact, even if the client's part has an unclosed quotation mark.
 fn from_the_right(list: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(list);
     let elements = std::iter::from_fn(move || {
@@ -68,7 +68,7 @@ fn last_separator(list: &[u8], separator: u8) -> Option<usize> {
     let mut quoted = false;
     (0..list.len()).rev().find(|&at| {
         if list[at] == b'"' {
-            // Behind an odd number of backslashes it is a part of the string.
+            // After an odd number of backslashes, the mark belongs to the string.
             let backslashes = list[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
             quoted = !quoted || backslashes % 2 == 1;
         }
@@ -76,7 +76,8 @@ fn last_separator(list: &[u8], separator: u8) -> Option<usize> {
     })
 }
 
-/// The `for` parameter of one element of a `Forwarded` header (RFC 7239), which has it once.
+/// Returns the `for` parameter of one element of a `Forwarded` header (RFC 7239). It must occur
+/// once.
 fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
     let mut values = from_the_right(element, b';').filter_map(|pair| {
         let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
@@ -86,7 +87,7 @@ fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
     values.next().is_none().then_some(value)
 }
 
-/// An address as proxies write it: with or without a port, IPv6 with or without brackets.
+/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
 fn address(node: &[u8]) -> Option<IpAddr> {
     let node = unquoted(node.trim_ascii())?;
     let node = std::str::from_utf8(&node).ok()?;
@@ -109,12 +110,13 @@ fn address(node: &[u8]) -> Option<IpAddr> {
     bare.parse().ok().map(canonical)
 }
 
-/// A port's number, or a name that hides it (RFC 7239, 6.2).
+/// Accepts a port number, or a name that hides it (RFC 7239, 6.2).
 fn check_port(port: &str) -> Option<()> {
     (port.starts_with('_') || port.parse::<u16>().is_ok()).then_some(())
 }
 
-/// A value without quotation marks and escapes (RFC 9110, 5.6.4); `None`: a mark is missing.
+/// Returns a value without quotation marks and escapes (RFC 9110, 5.6.4), or `None` if a quotation
+/// mark is missing.
 fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let Some(inside) = value.strip_prefix(b"\"") else {
         return Some(value.into());
@@ -149,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The client's address, and whether a proxy told it.
+    /// The client's address, and whether a proxy reported it.
     type Found = Result<(String, bool), Invalid>;
 
     fn ask<T: AsRef<[u8]>>(header: &str, lines: &[T], socket: &str) -> Found {
@@ -260,7 +262,7 @@ mod tests {
     }
 
     proptest! {
-        /// Neither what the client sent itself, nor what of it a proxy quotes.
+        /// Neither what the client sent, nor what a proxy quotes of it, counts.
         #[test]
         fn nothing_but_the_proxy_s_element_counts(
             before in header_bytes(), lines in prop::collection::vec(header_bytes(), 0..3), host in header_bytes(),

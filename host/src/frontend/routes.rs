@@ -1,4 +1,4 @@
-//! Which path asks for what, and with which parameters.
+//! Maps paths to actions and their parameters.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::metrics::Action;
 
-/// Every route of the configuration, once. Policies name routes by their position here.
+/// Every route of the configuration, once. Policies refer to routes by their position here.
 #[derive(Clone, Default)]
 pub struct RouteTable(Vec<Box<str>>);
 
@@ -23,14 +23,14 @@ struct Route {
     parameters: Arc<[Arc<str>]>,
 }
 
-/// What a path asks for.
+/// A matching route.
 pub struct Match {
     pub action: Action,
     pub route: u16,
 }
 
 impl RouteTable {
-    /// The position of a route, which is entered if it is new.
+    /// Returns the position of a route; adds the route if it is new.
     pub fn id(&mut self, route: &str) -> u16 {
         let known = self.0.iter().position(|known| **known == *route);
         let at = known.unwrap_or_else(|| {
@@ -44,7 +44,7 @@ impl RouteTable {
 impl Routes {
     /// # Errors
     ///
-    /// A route that cannot stand beside the others.
+    /// The route conflicts with the others.
     pub fn new(
         announce: &[String],
         scrape: &[String],
@@ -64,13 +64,13 @@ impl Routes {
         Ok(Self { router })
     }
 
-    /// Finds the route of a path, and leaves its parameters, percent-decoded, in `parameters`.
+    /// Finds the route of a path, and stores its parameters, percent-decoded, in `parameters`.
     pub fn find(&self, path: &str, parameters: &mut Vec<(Arc<str>, String)>) -> Option<Match> {
         parameters.clear();
         let found = self.router.at(path).ok()?;
         let route = found.value;
         for (name, (_, value)) in route.parameters.iter().zip(found.params.iter()) {
-            // A parameter that is not UTF-8 is not there.
+            // A parameter that is not UTF-8 is left out.
             if let Ok(value) = percent_decode_str(value).decode_utf8() {
                 parameters.push((name.clone(), value.into_owned()));
             }
@@ -90,7 +90,7 @@ mod tests {
         Routes::new(&owned(announce), &owned(scrape), &mut RouteTable::default()).unwrap()
     }
 
-    /// What is asked for, by which route, with which parameters.
+    /// The action, the route and the parameters of a path.
     type Found<'a> = (Action, u16, &'a [(&'a str, &'a str)]);
 
     #[track_caller]

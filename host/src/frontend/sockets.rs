@@ -1,4 +1,4 @@
-//! Sockets to listen on.
+//! Listening sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -8,30 +8,30 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// An address to listen on, before it is bound.
+/// An address to listen on, not yet bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Listen {
     pub address: SocketAddr,
-    /// Leave IPv4 to others where the address is `[::]`.
+    /// If the address is `[::]`, leave IPv4 to other sockets.
     pub only_v6: bool,
 }
 
-/// Connections that may wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Bytes of the kernel's buffers for a UDP socket: a burst that finds no room is lost, and costs a
-/// client half a minute.
+/// The size of the kernel's buffers for a UDP socket, in bytes. A packet that finds no room is
+/// lost, and costs its client half a minute.
 const BUFFER: usize = 4 * 1024 * 1024;
 
-/// Makes sure that an address is free, and settles its port.
+/// Checks that an address is free, and determines its port.
 ///
-/// The workers' sockets share addresses by SO_REUSEPORT, which would as readily share them with
-/// another tracker. So each is bound once without it. Where the system has no IPv6, `[::]` becomes
+/// The workers' sockets share addresses by SO_REUSEPORT, which would also share them with another
+/// tracker. So each address is first bound without it. If the system has no IPv6, `[::]` becomes
 /// `0.0.0.0`.
 pub fn settle(listen: Listen, kind: Type) -> io::Result<Listen> {
     let probe = |listen: Listen| -> io::Result<Listen> {
         let socket = socket(listen, kind)?;
         if kind == Type::STREAM {
-            // Connections of an earlier process that linger are no tracker.
+            // Connections that linger from an earlier process are not another tracker.
             socket.set_reuse_address(true)?;
         }
         socket.bind(&listen.address.into())?;
@@ -44,7 +44,7 @@ pub fn settle(listen: Listen, kind: Type) -> io::Result<Listen> {
     match probe(listen) {
         Err(error) if lacks_ipv6(&error) && is_any(listen) => {
             let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.address.port());
-            tracing::warn!(address = %any, "there is no IPv6 here; listening on IPv4 only");
+            tracing::warn!(address = %any, "no IPv6 on this system; listening on IPv4 only");
             probe(Listen { address: any, only_v6: false })
         }
         result => result,
@@ -62,23 +62,23 @@ fn is_any(listen: Listen) -> bool {
     listen.address.is_ipv6() && listen.address.ip().is_unspecified() && !listen.only_v6
 }
 
-/// One worker's socket for HTTP.
+/// Binds one worker's HTTP socket.
 pub fn tcp(listen: Listen) -> io::Result<TcpListener> {
     let socket = shared(listen, Type::STREAM)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// One worker's socket for UDP.
+/// Binds one worker's UDP socket.
 pub fn udp(listen: Listen) -> io::Result<UdpSocket> {
     let socket = shared(listen, Type::DGRAM)?;
-    // The kernel gives less where its limits are lower.
+    // The kernel may grant less, up to its own limit.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     Ok(socket.into())
 }
 
-/// Whether packets to any address of this machine come to a socket on this one.
+/// Returns whether a socket on this address receives packets for any address of this machine.
 pub fn has_several_addresses(address: SocketAddr) -> bool {
     canonical(address.ip()).is_unspecified()
 }
@@ -89,8 +89,8 @@ fn shared(listen: Listen, kind: Type) -> io::Result<Socket> {
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
     } else if has_several_addresses(listen.address) {
-        // So that an answer can leave from the address that was asked. Before the first packet, for
-        // each must tell it.
+        // So that an answer leaves from the address that the request was sent to. It is set before
+        // the first packet, because every packet must report its address.
         match listen.address {
             SocketAddr::V4(_) => setsockopt(&socket, Ipv4PacketInfo, &true)?,
             SocketAddr::V6(_) => setsockopt(&socket, Ipv6RecvPacketInfo, &true)?,

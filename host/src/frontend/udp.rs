@@ -21,19 +21,19 @@ use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
 use crate::tracker::{Carries, Refused, Tracker};
 
-/// A UDP listener as one worker serves it.
+/// One worker's side of a UDP listener.
 pub struct Listener<S> {
     pub tracker: Rc<Tracker<S>>,
     pub routes: Routes,
     pub connection_ids: ConnectionIds,
-    /// How many wrong connection ids of a prefix are answered; `None`: none.
+    /// The rate limit for answers to wrong connection ids, per prefix; `None`: no answers.
     pub error_budget: Option<Arc<Limiter>>,
     pub max_scrape: usize,
     pub series: Arc<metrics::Worker>,
 }
 
 impl<S: Store> Listener<S> {
-    /// Serves until `stopping` says true and what has arrived is answered.
+    /// Serves until `stopping` is true and everything that has arrived is answered.
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
         let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
         let mut scratch = Scratch::default();
@@ -43,7 +43,7 @@ impl<S: Store> Listener<S> {
             tokio::select! {
                 biased;
                 ready = socket.readable() => if let Err(error) = ready {
-                    tracing::error!(%error, "waiting for packets");
+                    tracing::error!(%error, "cannot wait for packets; listener stops");
                     return;
                 },
                 _ = &mut stop => return,
@@ -51,7 +51,9 @@ impl<S: Store> Listener<S> {
             let more = match inbox.receive(&socket) {
                 Ok(more) => more,
                 Err(error) => {
-                    failing.met(&error, "udp", "receiving packets fails; they wait").await;
+                    failing
+                        .met(&error, "udp", "cannot receive packets; they wait in the socket")
+                        .await;
                     true
                 }
             };
@@ -78,13 +80,13 @@ impl<S: Store> Listener<S> {
             }
             outbox.send(&socket).await;
             if more {
-                // A flood of packets leaves time for the connections of this worker.
+                // Under a flood of packets, this worker's connections still get their turn.
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Leaves the answer to a packet in `scratch.body`; nothing there: no answer.
+    /// Writes the answer to a packet to `scratch.body`. An empty body means no answer.
     async fn answer(
         &self,
         packet: &[u8],
@@ -106,7 +108,7 @@ impl<S: Store> Listener<S> {
             self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
         };
         let outcome = match header.action {
-            // An answer to an answer: two trackers would go on for ever.
+            // Never answers an answer: two trackers would go on for ever.
             wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
             wire::Action::Connect => {
                 let id = self.connection_ids.issue(unix_seconds, client.ip());
@@ -123,7 +125,7 @@ impl<S: Store> Listener<S> {
         (action, outcome)
     }
 
-    /// Says that the connection id is wrong, as far as the budget goes.
+    /// Reports a wrong connection id, if the error budget allows it.
     fn wrong_id(
         &self,
         header: &Header,
@@ -154,7 +156,7 @@ impl<S: Store> Listener<S> {
         }
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
-            // Parameters of a path that is no route of ours mean nothing.
+            // The parameters of an unknown path are ignored.
             if let Some(found) = self.routes.find(path, &mut request.path) {
                 request.route = Some(found.route);
                 request.over_udp(url);
@@ -199,7 +201,7 @@ impl<S: Store> Listener<S> {
     }
 }
 
-/// Fills in what the packet's source says.
+/// Fills in the packet's source.
 fn enter(exchange: &mut Exchange, client: SocketAddr) {
     let request = &mut exchange.request;
     request.transport = Transport::Udp;
@@ -227,7 +229,7 @@ fn refuse(header: &Header, refused: Refused, scratch: &mut Scratch) -> Outcome {
     }
 }
 
-/// Connection ids are made of the time of day, so that they outlive a restart.
+/// Returns the time of day. Connection ids are derived from it, so that they survive a restart.
 fn unix_seconds() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }

@@ -1,4 +1,4 @@
-//! What a line of text says behind its head: the message and the fields, each on that line.
+//! Escapes the message and the fields of a log line, so that each stays on its line.
 
 use std::fmt::{self, Write as _};
 
@@ -9,8 +9,9 @@ use tracing_subscriber::fmt::format::Writer;
 
 use crate::text::Escaping;
 
-/// Writes messages and fields as the library does, but so that no value can begin a line of its own
-/// or command a terminal: what policies, clients and servers say is in them.
+/// Formats messages and fields like `tracing-subscriber`, but escapes the values, so that none can
+/// begin a new line or send commands to the terminal. They contain text from policies, clients and
+/// servers.
 pub struct Fields;
 
 struct Line<'w> {
@@ -30,7 +31,7 @@ impl<'w> FormatFields<'w> for Fields {
 impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let name = field.name();
-        // Where a line of the crate `log` comes from is in the line's head already.
+        // The origin of a line from the crate `log` is already in the line's head.
         if self.result.is_ok() && !name.starts_with("log.") {
             self.result = self.write(name, value);
         }
@@ -75,7 +76,7 @@ mod tests {
         }
     }
 
-    /// The lines that some work has written.
+    /// Returns the lines that `work` logs.
     fn lines(ansi: bool, work: impl FnOnce()) -> Vec<String> {
         let written = Written::default();
         let to = written.clone();
@@ -99,7 +100,7 @@ mod tests {
             tracing::info!("{EVIL}");
             tracing::info!(said = EVIL, "a text");
             tracing::info!(said = %EVIL, "shown");
-            tracing::info!(said = ?EVIL, "as Rust has it");
+            tracing::info!(said = ?EVIL, "with Debug");
             tracing::info!(said = &error as &dyn std::error::Error, "an error");
             tracing::info!(r#type = %EVIL, count = 2, "several");
         });
@@ -107,7 +108,7 @@ mod tests {
             plain.to_owned(),
             format!("a text said=\"{plain}\""),
             format!("shown said={plain}"),
-            format!("as Rust has it said=\"{plain}\""),
+            format!("with Debug said=\"{plain}\""),
             format!("an error said={plain}"),
             format!("several type={plain} count=2"),
         ];

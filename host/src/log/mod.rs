@@ -1,4 +1,4 @@
-//! The log of the daemon: what goes into it, how a line looks, and who writes it.
+//! The log of the daemon: levels, line formats and the thread that writes.
 
 mod fields;
 mod queue;
@@ -17,15 +17,15 @@ use self::fields::Fields;
 use self::queue::{Lines, Queue};
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// The lines that wait for whoever reads standard error.
+/// The lines that wait to be written to standard error.
 static QUEUE: Queue = Queue::new();
 
-/// The level, to be changed while the daemon runs.
+/// Changes the log level while the daemon runs.
 static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Starts the log, on standard error. Only ever called once.
+/// Starts logging to standard error. Call it only once.
 pub fn start(log: &Log) -> io::Result<()> {
-    // A descriptor of our own: nobody shall wait for the lock that the library has on it.
+    // Uses a separate descriptor, so that no thread waits for the standard library's lock.
     let stderr = std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?);
     std::thread::Builder::new().name("log".into()).spawn(move || QUEUE.work(stderr))?;
     let (level, handle) = reload::Layer::new(filter(log.level));
@@ -45,27 +45,27 @@ pub fn start(log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Changes the level.
+/// Changes the log level.
 pub fn set_level(level: LogLevel) {
     if let Some(Err(error)) = LEVEL.get().map(|handle| handle.reload(filter(level))) {
-        tracing::error!(%error, "the level of the log stays as it was");
+        tracing::error!(%error, "cannot change log level");
     }
 }
 
-/// Waits until all is written that was said so far, but not for ever.
+/// Waits until everything logged so far is written, but at most for `patience`.
 pub fn flush(patience: Duration) {
     if LEVEL.get().is_some() {
         QUEUE.flush(patience);
     }
 }
 
-/// Lines that were left out so far, because nobody read those before them.
+/// Returns the number of lines dropped so far because standard error was not read fast enough.
 pub fn dropped() -> u64 {
     QUEUE.dropped()
 }
 
-/// What is logged: of the libraries warnings at most, for the compiler alone has hundreds of thousands of
-/// lines to say.
+/// Returns the log filter. Libraries log warnings at most: the compiler alone would log hundreds of
+/// thousands of lines.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,

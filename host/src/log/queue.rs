@@ -1,4 +1,5 @@
-//! What stands between those who log and whoever reads: nobody but one thread waits for the reader.
+//! A queue between the threads that log and standard error. Only the log's own thread waits for the
+//! reader.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that may wait. As many again are on their way to the reader.
+/// The most bytes that wait. As many again are being written.
 const MOST: usize = 1024 * 1024;
-/// The pause before a descriptor that does not wait by itself is asked again.
+/// The pause before another attempt to write to a non-blocking descriptor.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Lines that wait to be written. What does not fit is left out and counted.
+/// Lines that wait to be written. Lines that do not fit are dropped and counted.
 pub struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
@@ -20,9 +21,9 @@ pub struct Queue {
 
 struct Waiting {
     lines: Vec<u8>,
-    /// Some have been taken out and are not written yet.
+    /// Lines have been taken out and are not yet written.
     writing: bool,
-    /// Lines that were left out since that was last said.
+    /// Lines dropped since the last report.
     dropped: u64,
 }
 
@@ -32,12 +33,12 @@ impl Queue {
         Self { waiting: Mutex::new(waiting), changed: Condvar::new(), dropped: AtomicU64::new(0) }
     }
 
-    /// Lines that were left out so far.
+    /// Returns the number of lines dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
 
-    /// Puts a line in, if there is room. Never waits for the reader.
+    /// Queues a line; drops it if the queue is full. Never waits for the reader.
     fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.lines.len() + line.len() > MOST {
@@ -49,14 +50,18 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Writes what is put in, as fast as it is read, for ever.
+    /// Writes queued lines to `out`, for ever.
     pub fn work(&self, mut out: impl Write) {
         let mut lines = Vec::new();
         loop {
             let dropped = self.take(&mut lines);
             if dropped > 0 {
-                // Behind what was there before them, and before what comes after them.
-                tracing::warn!(lines = dropped, "lines of the log are left out, nobody read it");
+                // Comes after the lines that were queued before the dropped ones, and before any
+                // later line.
+                tracing::warn!(
+                    lines = dropped,
+                    "dropped log lines; standard error was not read fast enough"
+                );
             }
             if write(&mut out, &lines).is_err() {
                 let lost = memchr::memchr_iter(b'\n', &lines).count() as u64;
@@ -66,7 +71,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, and takes them in place of those that are written; how many were left out.
+    /// Waits for lines, swaps them into `lines`, and returns how many were dropped.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut waiting = self.waiting.lock();
         waiting.writing = false;
@@ -77,7 +82,7 @@ impl Queue {
         std::mem::take(&mut waiting.dropped)
     }
 
-    /// Waits until nothing is left to be written; `false`: so long it took not to be.
+    /// Waits until everything is written. Returns `false` if that takes longer than `patience`.
     pub fn flush(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         let mut waiting = self.waiting.lock();
@@ -86,7 +91,7 @@ impl Queue {
     }
 }
 
-/// Writes all of it, also to a descriptor that somebody has made one that does not wait.
+/// Writes all of `lines`, even to a descriptor that another process has made non-blocking.
 fn write(out: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
     while !lines.is_empty() {
         match out.write(lines) {
@@ -100,7 +105,7 @@ fn write(out: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts whole lines into a queue.
+/// A writer that puts whole lines into a queue.
 pub struct Lines(pub &'static Queue);
 
 impl Write for Lines {
@@ -120,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader who takes what is written when the test does.
+    /// A reader that takes bytes only when the test does.
     struct Slow(SyncSender<Vec<u8>>);
 
     impl Write for Slow {
@@ -134,7 +139,7 @@ mod tests {
         }
     }
 
-    /// A queue of its own, and what its thread writes.
+    /// Returns a new queue, and the output of its thread.
     fn queue() -> (&'static Queue, Receiver<Vec<u8>>) {
         let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
         let (out, written) = sync_channel(0);
@@ -154,7 +159,7 @@ mod tests {
         for _ in 0..3 * fits {
             queue.push(&line);
         }
-        // As many as fit wait, and the thread may have taken some before them.
+        // The queue holds `fits` lines, and the thread may have taken up to as many before.
         let dropped = queue.dropped();
         assert!((fits..=2 * fits + 1).contains(&dropped), "{dropped}");
         assert!(!queue.flush(Duration::ZERO));

@@ -1,7 +1,7 @@
-//! What the tracker counts, for Prometheus.
+//! The tracker's Prometheus metrics.
 //!
-//! Each worker thread counts for itself, in cells that nobody else writes, so that counting costs
-//! neither a lock nor a shared cache line; a scrape of `/metrics` adds them up.
+//! Each worker thread counts in cells that no other thread writes, so counting needs no lock and
+//! shares no cache line. A scrape of `/metrics` adds the cells up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ mod render;
 
 use crate::data;
 
-/// Everything that is counted.
+/// All counters of the tracker.
 pub struct Metrics {
     workers: Mutex<Vec<Arc<Worker>>>,
     policies: Mutex<Vec<Arc<PolicySeries>>>,
@@ -27,12 +27,12 @@ pub struct Metrics {
     data: Mutex<Vec<Arc<data::DataSource>>>,
 }
 
-/// What one worker thread counts of requests.
+/// The request counters of one worker thread.
 pub struct Worker {
     requests: Vec<Histogram>,
 }
 
-/// What one worker thread counts of one policy.
+/// The counters of one worker thread for one policy.
 pub struct PolicySeries {
     name: Arc<str>,
     worker: u32,
@@ -42,38 +42,38 @@ pub struct PolicySeries {
     durations: Vec<Histogram>,
     errors: Vec<Cell>,
     restarts: Cell,
-    /// Outcomes that the observer was not told; all threads count them.
+    /// Outcomes that the observer did not get. All threads share this counter.
     dropped: Arc<AtomicU64>,
     /// Bytes.
     memory: AtomicU64,
     failed: AtomicBool,
 }
 
-/// The place of a control instance, where workers have their number.
+/// The worker number of a control instance.
 pub const CONTROL: u32 = u32::MAX;
 
-/// What all threads together say of one policy.
+/// The state of one policy, summed over all threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
     pub instances: usize,
     pub restarts: u64,
     /// Bytes.
     pub memory: u64,
-    /// Some thread has given up on it.
+    /// At least one thread has given up on the policy.
     pub failed: bool,
 }
 
-/// A number that one thread counts and others read.
+/// A counter that one thread writes and others read.
 #[derive(Default)]
 struct Cell(AtomicU64);
 
-/// Durations by the upper bounds in [`BOUNDS`].
+/// A histogram of durations with the upper bounds in [`BOUNDS`].
 struct Histogram {
     buckets: [Cell; BOUNDS.len() + 1],
     nanoseconds: Cell,
 }
 
-/// Upper bounds of the buckets, in nanoseconds: a tracker answers within microseconds.
+/// Upper bounds of the buckets, in nanoseconds. A tracker answers within microseconds.
 const BOUNDS: [u64; 14] = [
     1_000,
     2_500,
@@ -91,7 +91,7 @@ const BOUNDS: [u64; 14] = [
     1_000_000_000,
 ];
 
-/// Declares an enum of label values with all of them in a table.
+/// Declares an enum of label values, with a list of all of them.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -101,7 +101,7 @@ macro_rules! label {
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The value as a label has it.
+            /// Returns the label value.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -110,12 +110,12 @@ macro_rules! label {
 }
 
 label! {
-    /// What a client asks for.
+    /// The kind of request.
     Action { Connect => "connect", Announce => "announce", Scrape => "scrape" }
 }
 
 label! {
-    /// How a request ended.
+    /// The outcome of a request.
     Outcome {
         Ok => "ok",
         Rejected => "rejected",
@@ -139,12 +139,12 @@ label! {
 }
 
 label! {
-    /// How a reload ended.
+    /// The outcome of a reload.
     Reload { Applied => "applied", Unchanged => "unchanged", Refused => "refused" }
 }
 
 label! {
-    /// How a call of a hook ended.
+    /// The outcome of a hook call.
     Verdict {
         Next => "next",
         Accept => "accept",
@@ -184,7 +184,7 @@ const TRANSPORTS: [(Transport, &str); 3] =
 const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "ipv4"), (Family::Ipv6, "ipv6")];
 
 impl Cell {
-    /// Only ever called by the thread that owns the cell.
+    /// Adds to the cell. Only the thread that owns the cell calls this.
     fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed) + n, Relaxed);
     }
@@ -226,7 +226,7 @@ fn many<T>(count: usize, one: impl Fn() -> T) -> Vec<T> {
 }
 
 impl Metrics {
-    /// `totals` is asked at each scrape.
+    /// Creates empty metrics. `totals` is called at each scrape.
     pub fn new(totals: impl Fn() -> Totals + Send + Sync + 'static) -> Self {
         Self {
             workers: Mutex::default(),
@@ -239,7 +239,7 @@ impl Metrics {
         }
     }
 
-    /// The cells of one more worker thread.
+    /// Adds a worker thread, and returns its cells.
     pub fn worker(&self) -> Arc<Worker> {
         let count = TRANSPORTS.len() * Action::ALL.len() * FAMILIES.len() * Outcome::ALL.len();
         let worker = Arc::new(Worker { requests: many(count, Histogram::new) });
@@ -247,7 +247,7 @@ impl Metrics {
         worker
     }
 
-    /// The cells of one worker for a policy. They stay when the policy is reloaded.
+    /// Returns the cells of one worker for a policy. Reloads of the policy keep them.
     pub fn policy(&self, name: &Arc<str>, worker: u32) -> Arc<PolicySeries> {
         let mut policies = self.policies.lock();
         let known = policies.iter().find(|known| known.name == *name && known.worker == worker);
@@ -272,7 +272,7 @@ impl Metrics {
         policy
     }
 
-    /// Adds up what the threads say of a policy.
+    /// Sums the state of a policy over all threads.
     pub fn summary(&self, policy: &str) -> Summary {
         let all = self.policies.lock();
         all.iter().filter(|one| &*one.name == policy).fold(Summary::default(), |sum, one| Summary {
@@ -283,7 +283,7 @@ impl Metrics {
         })
     }
 
-    /// The series that plugins make for themselves.
+    /// Returns the registry of series that plugins define.
     pub fn plugins(&self) -> Arc<plugin::Registry> {
         self.plugins.clone()
     }
@@ -292,12 +292,12 @@ impl Metrics {
         self.generation.load(Relaxed)
     }
 
-    /// Says which generation of the configuration serves.
+    /// Sets the generation of the configuration in use.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Relaxed);
     }
 
-    /// Says which data sources serve.
+    /// Sets the data sources in use.
     pub fn set_data(&self, sources: Vec<Arc<data::DataSource>>) {
         *self.data.lock() = sources;
     }
@@ -307,7 +307,7 @@ impl Metrics {
         self.reloads[outcome as usize].fetch_add(1, Relaxed);
     }
 
-    /// All series in the text format of Prometheus.
+    /// Returns all series in the Prometheus text format.
     pub fn render(&self) -> String {
         render::text(self)
     }
@@ -331,7 +331,7 @@ impl PolicySeries {
         self.calls[call_index(hook, verdict)].add(1);
     }
 
-    /// A verdict that was remembered, so that no call was made.
+    /// Counts a remembered verdict, for which no call was made.
     pub fn remembered(&self, hook: Hook, verdict: Verdict) {
         self.remembered[call_index(hook, verdict)].add(1);
     }
@@ -340,7 +340,8 @@ impl PolicySeries {
         self.shadow[would as usize].add(1);
     }
 
-    /// Durations are sampled: reading the clock for each call would cost a tenth of a flat one.
+    /// Records the duration of a sampled call. Reading the clock for each call would make a trivial
+    /// call 10% slower.
     pub fn duration(&self, hook: Hook, verdict: Verdict, duration: Duration) {
         self.durations[call_index(hook, verdict)].observe(duration);
     }
@@ -353,7 +354,7 @@ impl PolicySeries {
         self.restarts.add(1);
     }
 
-    /// Where those are counted that the observer was not told.
+    /// Returns the counter of outcomes that the observer did not get.
     pub fn dropped(&self) -> Arc<AtomicU64> {
         self.dropped.clone()
     }
@@ -362,12 +363,12 @@ impl PolicySeries {
         self.dropped.fetch_add(outcomes, Relaxed);
     }
 
-    /// Says whether the thread has given up on the policy.
+    /// Records whether the thread has given up on the policy.
     pub fn set_failed(&self, failed: bool) {
         self.failed.store(failed, Relaxed);
     }
 
-    /// Bytes that the instance uses.
+    /// Sets the memory of the instance, in bytes.
     pub fn memory(&self, bytes: usize) {
         self.memory.store(bytes as u64, Relaxed);
     }

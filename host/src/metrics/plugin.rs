@@ -1,4 +1,4 @@
-//! The series that plugins make for themselves.
+//! The series that plugins define.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,29 +8,29 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Cause, Hook, error_index, many};
 
-/// Series that one policy may have.
+/// The maximum number of series per policy.
 const MAX_SERIES: usize = 64;
-/// Bytes of a name.
+/// The maximum length of a name, in bytes.
 const MAX_NAME: usize = 64;
-/// Bytes of a help text; what is longer is cut.
+/// The maximum length of a help text, in bytes. Longer texts are cut.
 const MAX_HELP: usize = 256;
-/// A counter is split over so many cells, so that workers seldom write to the same.
+/// The number of cells of a counter. With several cells, workers rarely write to the same one.
 const CELLS: usize = 8;
 
-/// The series of all policies. Those of a policy are there as long as somebody holds them: plugins
-/// do, so that one version of a policy hands them to the next.
+/// The series of all policies. A policy's series exist as long as something holds them. Plugins do,
+/// so that one version of a policy hands its series to the next.
 #[derive(Default)]
 pub struct Registry(Mutex<Vec<Weak<Series>>>);
 
 /// The series of one policy, shared by its instances.
 pub struct Series {
     policy: Arc<str>,
-    /// Whether they are exported.
+    /// Whether the series are exported.
     shown: bool,
     registry: Arc<Registry>,
-    /// An id is a place in this list.
+    /// The id of a series is its position in this list.
     known: RwLock<Vec<One>>,
-    /// Calls that failed where an instance was made or given data, which any thread may do.
+    /// Failed calls while an instance was created or given data, which can happen on any thread.
     calls: Vec<AtomicU64>,
     errors: Vec<AtomicU64>,
 }
@@ -47,7 +47,7 @@ enum Value {
     Gauge(AtomicU64),
 }
 
-/// On a cache line of its own.
+/// A counter on its own cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Cell(AtomicU64);
@@ -58,25 +58,25 @@ pub enum Kind {
     Gauge,
 }
 
-/// One name, and what each policy has under it.
+/// One metric name, with its value for each policy.
 pub struct Family {
     pub kind: Kind,
     pub help: String,
-    /// Policies and their values.
+    /// Each policy with its value.
     pub values: Vec<(Arc<str>, f64)>,
 }
 
-/// Why there is no such series.
+/// Why a series cannot be registered.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
     #[error(
-        "a series is named with a lower-case letter and then up to {} of a to z, 0 to 9 and _",
+        "a series name is a lower-case letter followed by up to {} of a to z, 0 to 9 and _",
         MAX_NAME - 1
     )]
     Name,
-    #[error("the policy `{policy}` has a {kind} of that name")]
+    #[error("the policy `{policy}` already has a {kind} of that name")]
     Kind { policy: Arc<str>, kind: &'static str },
-    #[error("a policy may have {MAX_SERIES} series")]
+    #[error("a policy may have at most {MAX_SERIES} series")]
     Full,
 }
 
@@ -90,7 +90,7 @@ impl Kind {
 }
 
 impl Registry {
-    /// The exported series of a policy, none where nobody holds any.
+    /// Returns the exported series of a policy; creates an empty set if none are held.
     pub fn of(self: &Arc<Self>, policy: &Arc<str>) -> Arc<Series> {
         let mut all = self.0.lock();
         all.retain(|series| series.strong_count() > 0);
@@ -105,7 +105,7 @@ impl Registry {
         })
     }
 
-    /// Series that are like a policy's, but not exported: for trials.
+    /// Returns series with a policy's name that are not exported, for trials.
     pub fn hidden(self: &Arc<Self>, policy: &Arc<str>) -> Arc<Series> {
         let series = Arc::new(Series::new(self, policy, false));
         let mut all = self.0.lock();
@@ -114,14 +114,14 @@ impl Registry {
         series
     }
 
-    /// The exported series of a policy, where somebody holds them.
+    /// Returns the exported series of a policy, if something holds them.
     pub(super) fn find(&self, policy: &str) -> Option<Arc<Series>> {
         let all = self.0.lock();
         let mut held = all.iter().filter_map(Weak::upgrade);
         held.find(|series| series.shown && &*series.policy == policy)
     }
 
-    /// Everything that is exported, by name.
+    /// Returns everything that is exported, by name.
     pub fn families(&self) -> BTreeMap<String, Family> {
         let mut families = BTreeMap::new();
         for series in self.0.lock().iter().filter_map(Weak::upgrade).filter(|one| one.shown) {
@@ -150,7 +150,7 @@ impl Series {
         }
     }
 
-    /// Counts a call that did not return, or an `init` that refused to go on.
+    /// Counts a call that did not return, or an `init` that returned an error.
     pub fn failed(&self, hook: Hook, cause: Cause) {
         self.refused(hook);
         self.errors[error_index(hook, cause)].fetch_add(1, Relaxed);
@@ -161,7 +161,7 @@ impl Series {
         self.calls[hook as usize].fetch_add(1, Relaxed);
     }
 
-    /// Calls that failed.
+    /// Returns the number of failed calls.
     pub(super) fn failures(&self, hook: Hook) -> u64 {
         self.calls[hook as usize].load(Relaxed)
     }
@@ -170,7 +170,7 @@ impl Series {
         self.errors[error_index(hook, cause)].load(Relaxed)
     }
 
-    /// The id of a series, which is made where it is not known.
+    /// Returns the id of a series; creates the series if it does not exist.
     pub fn register(&self, kind: Kind, name: &str, help: &str) -> Result<u32, Refused> {
         if let Some(id) = self.find(kind, name)? {
             return Ok(id);
@@ -182,7 +182,8 @@ impl Series {
         {
             return Err(Refused::Name);
         }
-        // Series are made only under this lock, so that the kinds stay what they are found to be.
+        // Series are created only under this lock, so no other thread can give the name another
+        // kind.
         let all = self.registry.0.lock();
         for series in all.iter().filter_map(Weak::upgrade) {
             let found = series.find(kind, name)?;
@@ -217,14 +218,14 @@ impl Series {
         Ok(Some(at as u32))
     }
 
-    /// Adds to a counter; nothing where the id is none of a counter. `worker` chooses the cell.
+    /// Adds to a counter. Does nothing if the id is not a counter's. `worker` selects the cell.
     pub fn add(&self, id: u32, delta: u64, worker: u32) {
         if let Some(One { value: Value::Counter(cells), .. }) = self.known.read().get(id as usize) {
             cells[worker as usize % CELLS].0.fetch_add(delta, Relaxed);
         }
     }
 
-    /// Sets a gauge; nothing where the id is none of a gauge.
+    /// Sets a gauge. Does nothing if the id is not a gauge's.
     pub fn set(&self, id: u32, value: f64) {
         if let Some(One { value: Value::Gauge(bits), .. }) = self.known.read().get(id as usize) {
             bits.store(value.to_bits(), Relaxed);
@@ -279,7 +280,7 @@ mod tests {
         }
         let other = b.register(Kind::Counter, "hits", "").unwrap();
         b.add(other, 1, 0);
-        // Ids of nothing and of the other kind.
+        // Ids that do not exist, or that are of the other kind.
         a.add(heat, 1, 0);
         a.add(99, 1, 0);
         a.set(hits, 1.0);

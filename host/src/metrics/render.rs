@@ -1,4 +1,4 @@
-//! The series of `/metrics`, added up over the threads.
+//! The text of `/metrics`: every series, summed over all threads.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +15,7 @@ use super::{
 use crate::data::{DataSource, Definition};
 use crate::log;
 
-/// Buckets and the sum of nanoseconds.
+/// Counts for each bucket, and the sum in nanoseconds.
 type Sum = ([u64; BOUNDS.len() + 1], u64);
 
 pub fn text(metrics: &Metrics) -> String {
@@ -24,7 +24,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.extend(policies(metrics));
     families.push(gauge(
         "karuta_generation",
-        "The generation of the configuration that serves.",
+        "Generation of the configuration in use.",
         vec![(vec![], metrics.generation.load(Relaxed) as f64)],
     ));
     let reloads = Reload::ALL.iter().map(|outcome| {
@@ -33,12 +33,12 @@ pub fn text(metrics: &Metrics) -> String {
     });
     families.push(counter(
         "karuta_reloads_total",
-        "Reloads of the configuration, by how they ended.",
+        "Configuration reloads, by outcome.",
         reloads.collect(),
     ));
     families.push(counter(
         "karuta_log_dropped_total",
-        "Lines of the log that nobody read in time.",
+        "Log lines dropped because standard error was not read fast enough.",
         vec![(vec![], log::dropped() as f64)],
     ));
     families.extend(metrics.plugins.families().into_iter().map(|(name, family)| {
@@ -55,7 +55,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-        tracing::error!(%error, "the metrics cannot be written");
+        tracing::error!(%error, "cannot encode metrics; the page is incomplete");
     }
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -87,10 +87,10 @@ fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
         }
     }
     [
-        counter("karuta_requests_total", "Requests, by how they ended.", counts),
+        counter("karuta_requests_total", "Requests, by outcome.", counts),
         histogram(
             "karuta_request_duration_seconds",
-            "Time from the whole request to the whole answer.",
+            "Time from the complete request to the complete answer.",
             durations,
         ),
     ]
@@ -106,8 +106,12 @@ fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
         })
         .collect();
     [
-        gauge("karuta_swarms", "Torrents with peers.", vec![(vec![], totals.swarms as f64)]),
-        gauge("karuta_peers", "Peers in all swarms.", peers),
+        gauge(
+            "karuta_swarms",
+            "Torrents with at least one peer.",
+            vec![(vec![], totals.swarms as f64)],
+        ),
+        gauge("karuta_peers", "Peers of all torrents.", peers),
     ]
 }
 
@@ -181,27 +185,27 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
         }
     }
     vec![
-        counter("karuta_policy_calls_total", "Calls of policies, by their verdict.", calls),
+        counter("karuta_policy_calls_total", "Decisions of policies, by verdict.", calls),
         histogram(
             "karuta_policy_duration_seconds",
-            "Time in a policy, measured for one call in 64.",
+            "Duration of policy calls that returned; one call in 64 is measured.",
             durations,
         ),
         counter(
             "karuta_policy_shadow_total",
-            "What policies in shadow mode would have done.",
+            "What policies in shadow mode would have done, by action.",
             shadow,
         ),
-        counter("karuta_policy_errors_total", "Calls that did not return, by cause.", errors),
-        gauge("karuta_policy_memory_bytes", "Memory of all instances of a policy.", memory),
-        counter(
-            "karuta_policy_restarts_total",
-            "Instances that took the place of one that had failed.",
-            restarts,
+        counter("karuta_policy_errors_total", "Failed policy calls, by cause.", errors),
+        gauge(
+            "karuta_policy_memory_bytes",
+            "Memory of the instances of a policy that serve.",
+            memory,
         ),
+        counter("karuta_policy_restarts_total", "Instances that replaced a failed one.", restarts),
         counter(
             "karuta_policy_observer_dropped_total",
-            "Announces that an observer was not told of.",
+            "Announce outcomes that the observer did not get.",
             dropped,
         ),
     ]
@@ -220,9 +224,9 @@ fn data(metrics: &Metrics) -> [MetricFamily; 3] {
         errors.push((labels(source), source.errors() as f64));
     }
     [
-        gauge("karuta_data_age_seconds", "Time since the data in use was read.", ages),
-        gauge("karuta_data_entries", "Entries of the data in use.", entries),
-        counter("karuta_data_errors_total", "New versions of data that were refused.", errors),
+        gauge("karuta_data_age_seconds", "Time since the version in use was read.", ages),
+        gauge("karuta_data_entries", "Entries of the version in use.", entries),
+        counter("karuta_data_errors_total", "New versions of the data that were refused.", errors),
     ]
 }
 

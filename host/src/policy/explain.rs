@@ -1,5 +1,5 @@
-//! What the policies would say to a request. Instances made for the question answer it, which share
-//! nothing with those that serve.
+//! Shows what the policies would do with a request. Instances created for the question answer it;
+//! they share nothing with those that serve.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,48 +14,48 @@ use super::instance::Instance;
 use crate::exchange::Exchange;
 use crate::metrics::{Cause, Hook};
 
-/// Why a policy is not asked again.
-const GONE: &str = "its instance failed at an info-hash before this one";
+/// Why a policy is not called again.
+const GONE: &str = "its instance failed at an earlier info-hash";
 
-/// What became of the request, and by whom.
+/// The outcome of a request, and the policy that decided it.
 #[derive(Serialize)]
 pub struct Explanation {
     pub info_hash: String,
     /// `ok`, `rejected` or `dropped`.
     pub outcome: &'static str,
     pub decided_by: Option<String>,
-    /// What the answer would say beside the peers.
+    /// The answer, without the peers.
     pub answer: Value,
     /// In the order of the calls.
     pub policies: Vec<Step>,
 }
 
-/// What one policy said.
+/// The result of one policy.
 #[derive(Serialize)]
 pub struct Step {
     pub policy: String,
     pub mode: &'static str,
-    /// Why it was not asked.
+    /// Why it was not called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'static str>,
-    /// Why there is no verdict; the configuration's `on_error` decides.
+    /// Why there is no verdict. The configuration's `on_error` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What it changes of the answer.
+    /// Its changes to the answer.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub changes: Map<String, Value>,
-    /// For which requests the verdict would be remembered.
+    /// The requests that the verdict would be remembered for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remember: Option<Value>,
-    /// Of the call alone.
+    /// The duration of the call alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub microseconds: Option<f64>,
 }
 
-/// A question under way. It makes one instance of each policy at most, however many info-hashes it is
-/// about.
+/// A running question. It creates at most one instance of each policy, even for several
+/// info-hashes.
 pub struct Inquiry<'g> {
     witnesses: Vec<Witness<'g>>,
 }
@@ -63,21 +63,21 @@ pub struct Inquiry<'g> {
 /// One policy in an inquiry.
 struct Witness<'g> {
     policy: &'g Policy,
-    /// Made when it is asked first; or why there is none.
+    /// Created at the first call; or why it could not be created.
     instance: Option<Result<Instance, String>>,
-    /// What it said last.
+    /// Its last result.
     step: Step,
 }
 
 impl<'g> Inquiry<'g> {
-    /// Opens an inquiry among the policies of a generation.
+    /// Creates an inquiry for the policies of a generation.
     pub fn open(generation: &'g Generation) -> Self {
         let witness =
             |policy: &'g Arc<Policy>| Witness { policy, instance: None, step: Step::of(policy) };
         Self { witnesses: generation.policies.iter().map(witness).collect() }
     }
 
-    /// Asks them about an announce, or about one info-hash of a scrape.
+    /// Calls the policies for an announce, or for one info-hash of a scrape.
     pub fn explain(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Explanation {
         let hook = if scrape { Hook::Scrape } else { Hook::Announce };
         let decision = walk(&mut self.witnesses, exchange, hook);
@@ -102,10 +102,10 @@ impl Member for Witness<'_> {
 
     fn pass(&mut self, reason: Passed) {
         self.step.skipped = Some(match reason {
-            Passed::NoHook => "it has no such hook",
-            Passed::When => "`when` leaves it out",
-            Passed::Decided(Verdict::Next | Verdict::Accept) => "a policy before it has accepted",
-            Passed::Decided(Verdict::Reject | Verdict::Drop) => "a policy before it has refused",
+            Passed::NoHook => "it does not have this hook",
+            Passed::When => "`when` does not match",
+            Passed::Decided(Verdict::Next | Verdict::Accept) => "an earlier policy accepted",
+            Passed::Decided(Verdict::Reject | Verdict::Drop) => "an earlier policy refused",
         });
     }
 }
@@ -114,7 +114,7 @@ impl Witness<'_> {
     fn ask(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Result<Verdict, String> {
         let plugin = self.policy.plugin();
         if plugin.lacks_data() {
-            return Err(format!("{}: it waits for its data", Cause::Unavailable.name()));
+            return Err(format!("{}: it is waiting for its data", Cause::Unavailable.name()));
         }
         let made = || Instance::scratch(plugin).map_err(|error| error.to_string());
         let instance =

@@ -1,4 +1,4 @@
-//! What one version of the configuration says of policies: loaded, tried, ready to serve.
+//! The policies of one version of the configuration: loaded, tested, ready to serve.
 
 use std::sync::Arc;
 
@@ -13,32 +13,32 @@ use crate::config::{self, Mode};
 use crate::data;
 use crate::metrics::{CONTROL, Metrics};
 
-/// Makes generations of one tracker.
+/// A loader of generations.
 pub struct Loader {
     pub engine: Engine,
     pub estate: Estate,
     pub opening: data::Opening,
 }
 
-/// The policies of one version of the configuration. Workers share it, but no instance of it.
+/// The policies of one version of the configuration. Workers share it, but not its instances.
 #[derive(Clone, Default)]
 pub struct Generation {
     pub policies: Vec<Arc<Policy>>,
 }
 
-/// What became of a policy from one generation to the next.
+/// What happens to a policy from one generation to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Its instances go on.
+    /// Its instances stay.
     Kept,
-    /// Its instances are made anew.
+    /// Its instances are created again.
     Replaced,
     Added,
 }
 
 impl Loader {
-    /// Loads the policies of the first configuration, each with its `when`, and tries each: an
-    /// instance of it is made and let go again.
+    /// Loads the policies of the first configuration, each with its `when`, and tests each by
+    /// creating and dropping an instance.
     ///
     /// # Errors
     ///
@@ -52,12 +52,12 @@ impl Loader {
         self.follow(policies, whens, tracker, &self.opening, &Generation::default(), |_| false)
     }
 
-    /// As [`Loader::load`], after an `earlier` generation: plugins that have not changed are taken
-    /// over from it, and their instances too, unless they have `failed`. Data is fetched at once.
+    /// Loads a later generation. Plugins that have not changed since `earlier` are kept, with their
+    /// instances, unless they have `failed`. Data is fetched at once.
     ///
     /// # Errors
     ///
-    /// As [`Loader::load`].
+    /// Fails like [`Loader::load`].
     pub fn reload(
         &self,
         policies: &[config::Policy],
@@ -108,8 +108,8 @@ impl Loader {
     }
 }
 
-/// Tries a plugin, without data that an earlier version of it has left on disk where it does not take
-/// that, and starts its service.
+/// Tests a plugin and starts its service. If the plugin refuses data that an earlier version has
+/// left on disk, that data is dropped.
 fn begin(plugin: &Arc<Plugin>) -> Result<Arc<Service>, LoadCause> {
     plugin.rehearse().or_else(|error| match plugin.forget_kept() {
         true => plugin.rehearse(),
@@ -119,7 +119,8 @@ fn begin(plugin: &Arc<Plugin>) -> Result<Arc<Service>, LoadCause> {
 }
 
 impl Generation {
-    /// Refuses a second policy that does what only one may: a peer has one label, an answer one order.
+    /// Rejects a second policy that does what only one policy may do: a peer has one label, an
+    /// answer one order.
     fn one_may(&self, does: impl Fn(&Plugin) -> bool, what: &str) -> Result<(), LoadError> {
         let enforced = |(_, policy): &(usize, &Arc<Policy>)| {
             policy.mode == Mode::Enforce && does(policy.plugin())
@@ -128,18 +129,19 @@ impl Generation {
         match (doers.next(), doers.next()) {
             (Some((_, first)), Some((at, second))) => {
                 let first = &first.plugin().name;
-                let reason = format!("{what}, as policy `{first}` does; one policy may");
+                let reason = format!("{what}, like policy `{first}`; only one policy may");
                 Err(error(at, second.plugin(), LoadCause::Init(reason)))
             }
             _ => Ok(()),
         }
     }
 
-    /// Prepares the chain of one worker: instances for what is new since `earlier`.
+    /// Prepares the chain of one worker, with instances of the policies that are new since
+    /// `earlier`.
     ///
     /// # Errors
     ///
-    /// The first policy whose instance did not come up, and why.
+    /// The first policy whose instance cannot be created, and why.
     pub fn prepare(
         &self,
         earlier: &Self,
@@ -163,7 +165,7 @@ impl Generation {
         self.policies.iter().enumerate().map(prepare).collect()
     }
 
-    /// Starts the control instances of what serves from now on.
+    /// Starts the control instances of this generation.
     pub fn serve(&self, workers: usize, metrics: &Metrics) -> std::io::Result<()> {
         let serve = |policy: &Arc<Policy>| {
             let series = || metrics.policy(&policy.plugin().name, CONTROL);
@@ -172,7 +174,7 @@ impl Generation {
         self.policies.iter().try_for_each(serve)
     }
 
-    /// What becomes of a policy of a later generation.
+    /// Returns what happens to a policy of a later generation.
     pub fn change(&self, later: &Policy) -> Change {
         let plugin = later.plugin();
         match self.find(&plugin.name) {

@@ -1,4 +1,4 @@
-//! All that knows of WebAssembly: the engine, plugins, their instances, the chain.
+//! Everything that knows WebAssembly: the engine, plugins, their instances, the chain.
 
 mod chain;
 mod component;

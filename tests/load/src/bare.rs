@@ -1,4 +1,4 @@
-//! Servers that do nothing but answer: what the system and hyper cost a tracker in any case.
+//! Servers that only answer, to measure what the system and hyper cost a tracker in any case.
 //!
 //! The answers are those that the generator expects of full swarms, always the same.
 
@@ -25,10 +25,10 @@ use crate::client::Load;
 use crate::swarms;
 use karuta_load::judge::Judge;
 
-/// Packets of one call.
+/// The number of packets per call.
 const PACKETS: usize = 32;
 
-/// Answers without being a tracker, on one thread. Its URL goes to standard output.
+/// Answers without being a tracker, on one thread. Prints its URL to standard output.
 #[derive(clap::Args)]
 pub struct Bare {
     transport: Bearer,
@@ -44,7 +44,7 @@ pub struct Bare {
 enum Bearer {
     /// recvmmsg and sendmmsg, and nothing in between.
     Udp,
-    /// hyper on a current-thread runtime of tokio.
+    /// hyper on tokio's current-thread runtime.
     Http,
 }
 
@@ -83,7 +83,8 @@ fn udp(load: &Load) -> Result<()> {
         came.extend(messages.map(|message| (message.bytes, message.address)));
         for (((length, _), packet), answer) in came.iter().zip(&packets).zip(&mut answers) {
             answer.clear();
-            // A connect has 16 bytes, with the transaction last; an announce has it before the rest.
+            // A connect has 16 bytes, with the transaction last. In an announce the transaction
+            // comes before the rest.
             answer.extend([0, 0, 0, u8::from(*length > 16)]);
             answer.extend(&packet[12..16]);
             answer.extend(if *length > 16 { &announced[..] } else { &[7; 8] });
@@ -118,14 +119,14 @@ async fn http(body: Bytes, judge: Option<Judge>) -> Result<()> {
     }
 }
 
-/// Whether a request shows a good token.
+/// Returns whether a request shows a good token.
 fn is_good(judge: &Judge, request: &Request<Incoming>) -> bool {
     let mut parameters = request.uri().query().unwrap_or_default().split('&');
     let token = parameters.find_map(|parameter| parameter.strip_prefix("jwt="));
     token.is_some_and(|token| judge.judge(token, swarms::info_hash(0)).is_ok())
 }
 
-/// What Karuta would say of a full swarm.
+/// Returns Karuta's answer for a full swarm.
 fn body(load: &Load) -> Bytes {
     let (seeders, leechers) = load.counts();
     let peers = peers(load);

@@ -1,7 +1,7 @@
-//! What matters of a tracker's bencoded answer. The whole of it is read, so that nothing passes
-//! that is not bencode.
+//! Reads the relevant parts of a tracker's bencoded answer. The whole answer is parsed, so that
+//! invalid bencode never passes.
 
-/// How deep lists and dictionaries may lie in each other.
+/// The maximum nesting of lists and dictionaries.
 const DEPTH: u32 = 16;
 
 /// A tracker's answer to an announce or a scrape.
@@ -11,16 +11,17 @@ pub struct Answer<'a> {
     pub complete: Option<i64>,
     pub incomplete: Option<i64>,
     pub interval: Option<i64>,
-    /// Compact IPv4 peers, six bytes each.
+    /// Compact IPv4 peers, 6 bytes each.
     pub peers: &'a [u8],
-    /// Compact IPv6 peers, eighteen bytes each.
+    /// Compact IPv6 peers, 18 bytes each.
     pub peers6: &'a [u8],
     /// The info-hash, `complete` and `incomplete` of each scraped torrent.
     pub files: Vec<(&'a [u8], i64, i64)>,
 }
 
 impl<'a> Answer<'a> {
-    /// Reads an answer; `None`: it is not a bencoded dictionary, or a value has a wrong type.
+    /// Reads an answer. Returns `None` if it is not a bencoded dictionary, or if a value has the
+    /// wrong type.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader { rest: bytes };
         let mut answer = Self::default();
@@ -52,7 +53,7 @@ impl<'a> Answer<'a> {
         reader.rest.is_empty().then_some(answer)
     }
 
-    /// How many peers it has; `None`: not a whole number of them.
+    /// Returns the number of peers, or `None` if the bytes are not a whole number of peers.
     pub fn peer_count(&self) -> Option<usize> {
         let whole = self.peers.len().is_multiple_of(6) && self.peers6.len().is_multiple_of(18);
         whole.then(|| self.peers.len() / 6 + self.peers6.len() / 18)

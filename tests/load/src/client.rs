@@ -1,4 +1,4 @@
-//! The clients that ask, all on one thread.
+//! The clients, all on one thread.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -15,22 +15,22 @@ use crate::tally::{Report, Tally};
 use crate::target::{Target, Transport};
 use crate::udp::UdpClient;
 
-/// What is asked, by how many.
+/// The requests, and the clients that send them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Load {
-    /// How many torrents there are.
+    /// The number of torrents.
     #[arg(long, default_value_t = Self::DEFAULT.torrents)]
     pub torrents: u32,
-    /// The exponent of the Zipf law that says how often each torrent is asked about; 0: all alike.
+    /// The exponent of the Zipf law for the popularity of torrents; 0: all alike.
     #[arg(long, default_value_t = Self::DEFAULT.zipf)]
     pub zipf: f64,
-    /// Peers of each torrent.
+    /// Peers per torrent.
     #[arg(long, default_value_t = Self::DEFAULT.peers)]
     pub peers: u32,
-    /// How many of them are seeders.
+    /// Seeders among them.
     #[arg(long, default_value_t = Self::DEFAULT.seeders)]
     pub seeders: u32,
-    /// Peers that an announce asks for; not above the tracker's own maximum.
+    /// Peers that an announce asks for; at most the tracker's own maximum.
     #[arg(long, default_value_t = Self::DEFAULT.num_want)]
     pub num_want: u32,
     /// Source addresses, 127.0.1.1 and on. Over UDP, each has one socket.
@@ -42,17 +42,17 @@ pub struct Load {
     /// The share of requests that are scrapes, 0 to 1.
     #[arg(long, default_value_t = Self::DEFAULT.scrapes)]
     pub scrapes: f64,
-    /// Info-hashes of a scrape.
+    /// Info-hashes per scrape.
     #[arg(long, default_value_t = Self::DEFAULT.scrape_hashes)]
     pub scrape_hashes: u32,
-    /// Requests a second; without it, as many as get answers.
+    /// Requests per second; without it, as many as get answers.
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Every peer of every swarm has a source address of its own, 127.1.0.0 and on: over UDP and
-    /// IPv4 only. The tracker must let connection ids hold as long as the run takes.
+    /// Every peer of every swarm has its own source address, 127.1.0.0 and on; over UDP and IPv4
+    /// only. The tracker's connection ids must stay valid for the whole run.
     #[arg(long)]
     pub spread: bool,
-    /// A connection for each HTTP request.
+    /// Open a connection for each HTTP request.
     #[arg(long)]
     pub close: bool,
 }
@@ -73,9 +73,9 @@ impl Load {
         close: false,
     };
 
-    /// Checks that the numbers make sense together.
+    /// Checks that the numbers fit together.
     pub fn check(&self) -> Result<()> {
-        // A peer is known by its address and port, and may have the same address as all others.
+        // A peer is identified by its address and port, and all peers may share one address.
         let most = if self.spread { 1 << 22 } else { swarms::PORTS };
         ensure!((1..=most).contains(&self.peers), "peers: 1 to {most}");
         ensure!((1..=self.peers).contains(&self.sockets), "sockets: 1 to as many as peers");
@@ -94,23 +94,24 @@ impl Load {
         Ok(())
     }
 
-    /// The first peers of a swarm are its seeders.
+    /// Returns whether a peer is a seeder. The first peers of a swarm are.
     pub fn is_seeder(&self, peer: u32) -> bool {
         peer < self.seeders
     }
 
-    /// Seeders and leechers of each full swarm.
+    /// Returns the seeders and leechers of each full swarm.
     pub fn counts(&self) -> (i64, i64) {
         (self.seeders.into(), (self.peers - self.seeders).into())
     }
 
-    /// Whether everybody, seeders too, can be given as many peers as they want, all leechers.
+    /// Returns whether every client, including seeders, can get as many peers as it wants, all of
+    /// them leechers.
     pub fn is_full(&self) -> bool {
         self.num_want < self.peers - self.seeders
     }
 }
 
-/// A request and when it was to be sent.
+/// A request and the time when it was due.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub request: Request,
@@ -119,15 +120,15 @@ pub struct Order {
 
 /// A socket or connection with requests under way.
 pub trait Client {
-    /// The number of its source address.
+    /// Returns the number of its source address.
     fn address(&self) -> u32;
-    /// How many more requests it can take.
+    /// Returns how many more requests it can take.
     fn free(&self) -> usize;
-    /// How many are under way.
+    /// Returns how many requests are under way.
     fn busy(&self) -> usize;
-    /// Sends requests, at most as many as are free.
+    /// Sends requests, at most as many as [`Self::free`].
     fn send(&mut self, orders: &[Order]) -> Result<()>;
-    /// Takes in what has arrived.
+    /// Processes what has arrived.
     fn receive(&mut self, tally: &mut Tally) -> Result<()>;
     /// Gives up requests that were sent before an instant, and returns them.
     fn give_up(&mut self, sent_before: Instant) -> Vec<Order>;
@@ -135,18 +136,18 @@ pub trait Client {
 
 /// How long a request may go without an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it looks for requests without an answer.
+/// How often requests without an answer are looked for.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the load runs before it is measured.
+/// How long the load runs before the measurement.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Announces every peer once. Returns how many requests that took.
+/// Announces every peer once. Returns the number of requests.
 pub fn fill(target: &Target, load: &Load) -> Result<u64> {
     let load = Load { close: false, ..load.clone() };
     Clients::new(target, &load)?.fill()
 }
 
-/// Measures for a time in which the load is steady.
+/// Measures a steady load for a time.
 pub fn measure(target: &Target, load: &Load, time: Duration, pid: Option<u32>) -> Result<Report> {
     Clients::new(target, load)?.measure(time, pid)
 }
@@ -158,7 +159,7 @@ pub struct Clients {
     all: Vec<Box<dyn Client>>,
     pace: Pace,
     looked: Instant,
-    /// Requests sent, those that were sent again too.
+    /// The requests sent, including repeated ones.
     asked: u64,
 }
 
@@ -190,7 +191,7 @@ impl Clients {
         Ok(Self { load, epoll, all, pace: Pace::Full, looked: Instant::now(), asked: 0 })
     }
 
-    /// Announces every peer once. Returns how many requests that took.
+    /// Announces every peer once. Returns the number of requests.
     pub fn fill(&mut self) -> Result<u64> {
         let load = self.load.clone();
         let mut tally = Tally::default();
@@ -202,7 +203,7 @@ impl Clients {
         Ok(self.asked - before)
     }
 
-    /// Measures for a time in which the load is steady.
+    /// Measures a steady load for a time.
     pub fn measure(&mut self, time: Duration, pid: Option<u32>) -> Result<Report> {
         let load = self.load.clone();
         let mut source = Steady::new(&load);
@@ -226,8 +227,8 @@ impl Clients {
         Ok(tally.report(elapsed, self.asked - asked, before.zip(after)))
     }
 
-    /// Asks until an instant, or until the source is empty and all is answered: then what gets
-    /// lost is asked again.
+    /// Sends requests until an instant, or until the source is empty and everything is answered; in
+    /// that case, lost requests are sent again.
     fn drive(
         &mut self,
         source: &mut impl Source,
@@ -266,7 +267,7 @@ impl Clients {
         }
     }
 
-    /// Waits for what is still under way.
+    /// Waits for requests that are still under way.
     fn drain(&mut self, tally: &mut Tally) -> Result<()> {
         while self.all.iter().any(|client| client.busy() > 0) {
             self.receive(tally, false)?;
@@ -277,7 +278,7 @@ impl Clients {
     fn receive(&mut self, tally: &mut Tally, again: bool) -> Result<()> {
         let timeout = match self.pace {
             Pace::Full => EpollTimeout::from(10_u8),
-            // The next request may be due in microseconds; the generator has its core to itself.
+            // The next request may be due in microseconds, and the generator has its own core.
             Pace::Rate { .. } => EpollTimeout::ZERO,
         };
         let mut events = [EpollEvent::empty(); 64];
@@ -326,10 +327,10 @@ impl Pace {
     }
 }
 
-/// A socket from a source address to the tracker.
+/// Opens a socket from a source address to the tracker.
 pub fn socket(target: SocketAddr, kind: socket2::Type, address: u32) -> Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(target), kind, None)?;
-    // Only the loopback network has that many addresses of ours.
+    // Only the loopback network has that many local addresses.
     if let IpAddr::V4(ip) = target.ip()
         && ip.is_loopback()
     {

@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/1.1: BEP 3, 23 and 48.
+//! HTTP/1.1 clients: BEP 3, 23 and 48.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use crate::swarms::{self, Request};
 use crate::tally::Tally;
 use crate::target::Target;
 
-/// Bytes that an answer may have.
+/// The maximum size of an answer, in bytes.
 const LONGEST: usize = 1 << 20;
 
 /// A connection with one request under way.
@@ -33,7 +33,7 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// `token` numbers the connections, and is what `epoll` tells of them.
+    /// Creates a connection. `token` is its number, which `epoll` reports.
     pub fn new(target: &Rc<Target>, load: &Rc<Load>, token: u32, epoll: &Rc<Epoll>) -> Self {
         Self {
             target: target.clone(),
@@ -68,7 +68,7 @@ impl HttpClient {
                 escape(out, &swarms::peer_id(torrent, peer));
                 let left = if self.load.is_seeder(peer) { 0 } else { 1 << 30 };
                 let (port, want) = (swarms::port(peer), self.load.num_want);
-                // A string takes whatever is written to it.
+                // Writing to a string cannot fail.
                 let _ = write!(
                     out,
                     "&port={port}&uploaded=0&downloaded=0&left={left}&compact=1&numwant={want}"
@@ -194,8 +194,8 @@ struct Whole<'a> {
     body: &'a [u8],
 }
 
-/// Takes an answer apart; `None`: it is not whole yet. Without a length, it goes to the end of the
-/// connection.
+/// Splits an answer. Returns `None` if it is not complete yet. Without a length, it extends to the
+/// end of the connection.
 fn split(answer: &[u8], ended: bool) -> Option<Whole<'_>> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, body) = (&answer[..end], &answer[end + 4..]);
@@ -218,7 +218,7 @@ fn check(head: &[u8], body: &[u8], request: Request, load: &Load, tally: &mut Ta
     if head.split(|byte| *byte == b' ').nth(1) != Some(b"200") {
         return tally.wrong("a status other than 200", head);
     }
-    // aquatic_http ends the body with a line break, which clients take.
+    // aquatic_http ends the body with a line break, which clients accept.
     let Some(answer) = Answer::read(body.strip_suffix(b"\r\n").unwrap_or(body)) else {
         return tally.wrong("malformed", body);
     };

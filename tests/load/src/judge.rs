@@ -1,4 +1,4 @@
-//! What the policy `jwt` decides, in native code.
+//! The decisions of the policy `jwt`, in native code.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_rules::{Algorithm, Cause, Header, Jwk, Refusal, Rules, Token};
 
-/// Who the tokens are of, and for.
+/// The issuer and the audience of the tokens.
 pub const ISSUER: &str = "bench";
 
 /// Judges tokens by the policy's own rules, with a parsed key.

@@ -1,4 +1,4 @@
-//! What other crates' benchmarks use of the load generator.
+//! The parts of the load generator that other crates' benchmarks use.
 
 pub mod judge;
 pub mod signed;

@@ -1,7 +1,7 @@
-//! A load generator for BitTorrent trackers. It checks every answer, and tells what the requests
+//! A load generator for BitTorrent trackers. It checks every answer, and reports what the requests
 //! cost the tracker's process.
 //!
-//! It runs on one thread, so that it can have a core of its own beside the tracker's.
+//! It runs on one thread, so that it can have its own core beside the tracker's.
 
 mod bare;
 mod bench;
@@ -43,23 +43,23 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Run {
-    /// udp://ADDRESS:PORT or http://ADDRESS:PORT/PATH; the address is a number.
+    /// udp://ADDRESS:PORT or http://ADDRESS:PORT/PATH; the address must be numeric.
     target: Target,
     #[command(flatten)]
     load: Load,
-    /// Where the swarms are filled first; the target itself where it is not given.
+    /// The tracker that fills the swarms first; by default the target itself.
     #[arg(long, value_name = "URL")]
     fill: Option<Target>,
-    /// Take the swarms as an earlier run left them.
+    /// Use the swarms as an earlier run left them.
     #[arg(long, conflicts_with = "fill")]
     no_fill: bool,
-    /// How long it measures.
+    /// How long to measure.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// The tracker's process, whose CPU time and memory are measured.
     #[arg(long)]
     pid: Option<u32>,
-    /// The core that the generator keeps to.
+    /// The core to run on.
     #[arg(long)]
     core: Option<usize>,
     /// Report as JSON.

@@ -1,4 +1,4 @@
-//! Processes on cores, and what they use.
+//! Pins processes to cores, and measures what they use.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// User and system time of all its threads.
+    /// The user and system time of all its threads.
     pub cpu: Duration,
-    /// Context switches of the threads that it has now.
+    /// The context switches of its current threads.
     pub switches: u64,
     pub resident_bytes: u64,
 }
 
-/// The cores that this thread may have.
+/// Returns the cores that this thread may use.
 pub fn cores() -> Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or_default()).collect())
 }
 
-/// Keeps this thread, and what it starts from now on, to these cores.
+/// Pins this thread, and everything it starts later, to these cores.
 pub fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     cores.iter().try_for_each(|core| set.set(*core))?;
@@ -44,17 +44,17 @@ pub fn usage(pid: u32) -> Result<Usage> {
     Ok(usage)
 }
 
-/// The sum of both kinds of context switches (proc_pid_status(5)).
+/// Returns the sum of both kinds of context switches (proc_pid_status(5)).
 fn switches(status: &str) -> u64 {
     let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
     lines.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
 }
 
-/// The program's name is in parentheses, and may hold anything.
+/// Parses the line. The program's name is in parentheses, and may contain anything.
 fn parse(stat: &str, ticks_per_second: u64, page: u64) -> Option<Usage> {
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    // The state, the third of all fields, is the first here.
+    // The state, the third of all fields, comes first here.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let ticks = field(14)? + field(15)?;
     let cpu = Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64);

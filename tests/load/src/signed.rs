@@ -1,4 +1,4 @@
-//! A token as an operator makes it.
+//! A token, made in the way an operator makes one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,16 +10,16 @@ use crate::judge::ISSUER;
 /// A token for one torrent.
 pub struct Signed {
     pub token: String,
-    /// The set with the key that it is signed by.
+    /// The set with the key that signed it.
     pub keys: PathBuf,
 }
 
 impl Signed {
-    /// Has `karuta jwt` make an RSA key and a token for a torrent, named in hex.
+    /// Creates an RSA key and a token for a torrent (in hex) with `karuta jwt`.
     ///
     /// # Errors
     ///
-    /// What the program says.
+    /// The program's error message.
     pub fn make(karuta: &Path, folder: &Path, torrent: &str) -> Result<Self> {
         let run = |arguments: &[&str]| -> Result<String> {
             let output =

@@ -1,14 +1,14 @@
-//! The requests that a socket has under way over UDP, each with a transaction id.
+//! The requests of a UDP socket that are under way, each with a transaction id.
 
 use std::time::Instant;
 
 use crate::client::Order;
 
 pub struct Slots {
-    /// The low byte of a transaction id is the place here.
+    /// The low byte of a transaction id is the index here.
     all: Vec<Option<Slot>>,
     free: Vec<usize>,
-    /// What makes transaction ids differ from those before.
+    /// Distinguishes new transaction ids from earlier ones.
     turn: u32,
 }
 
@@ -19,7 +19,7 @@ struct Slot {
 }
 
 impl Slots {
-    /// There are at most 256.
+    /// Creates `count` slots, at most 256.
     pub fn new(count: usize) -> Self {
         Self { all: (0..count).map(|_| None).collect(), free: (0..count).collect(), turn: 0 }
     }
@@ -32,7 +32,7 @@ impl Slots {
         self.all.len() - self.free.len()
     }
 
-    /// The transaction id of a request that is sent now; `None`: no more fit.
+    /// Returns the transaction id for a new request, or `None` if all slots are taken.
     pub fn take(&mut self, order: Order, now: Instant) -> Option<u32> {
         let at = self.free.pop()?;
         self.turn = self.turn.wrapping_add(1);
@@ -41,7 +41,7 @@ impl Slots {
         Some(transaction)
     }
 
-    /// The request that is answered by that; `None`: none of those under way.
+    /// Returns the request with this transaction id, or `None` if no such request is under way.
     pub fn give_back(&mut self, transaction: u32) -> Option<Order> {
         let at = (transaction & 0xff) as usize;
         let slot = self.all.get_mut(at)?.take_if(|slot| slot.transaction == transaction)?;

@@ -1,7 +1,7 @@
-//! Clients that speak UDP from many more addresses than there are sockets: one for each peer.
+//! UDP clients with one address per peer, which is many more addresses than sockets.
 //!
-//! All of 127/8 is the system's own, and a socket may send from any of it (ip(7), IP_PKTINFO), with
-//! a call for each packet.
+//! All of 127/8 belongs to this machine, and a socket may send from any of its addresses (ip(7),
+//! IP_PKTINFO), with one call per packet.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -21,15 +21,15 @@ use crate::tally::Tally;
 use crate::target::Target;
 use crate::udp::{self, Inbox};
 
-/// A socket of which every peer has its own address and connection id.
+/// A socket whose peers each have their own address and connection id.
 pub struct SpreadClient {
     socket: UdpSocket,
     target: Rc<Target>,
     to: SockaddrIn,
     load: Rc<Load>,
     address: u32,
-    /// Of this socket's peers of one torrent after the other. The tracker must let them hold for as
-    /// long as they are used here.
+    /// The ids of this socket's peers, torrent by torrent. They must stay valid for as long as they
+    /// are used here.
     connection_ids: Vec<Option<u64>>,
     slots: Slots,
     packet: Vec<u8>,
@@ -131,17 +131,17 @@ impl Client for SpreadClient {
     }
 }
 
-/// Peers of a swarm that a socket has at most.
+/// Returns the most peers of a swarm that one socket has.
 fn peers_of_socket(load: &Load) -> u32 {
     load.peers.div_ceil(load.sockets)
 }
 
-/// Where a socket keeps the connection id of one of its peers.
+/// Returns the index of a peer's connection id in its socket's list.
 fn place(load: &Load, torrent: u32, peer: u32) -> usize {
     (torrent * peers_of_socket(load) + peer / load.sockets) as usize
 }
 
-/// The address of a peer. Those of one swarm are neighbours.
+/// Returns the address of a peer. The peers of one swarm have adjacent addresses.
 fn source(load: &Load, torrent: u32, peer: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + torrent * load.peers + peer)
 }

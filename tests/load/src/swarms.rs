@@ -1,4 +1,4 @@
-//! The made-up swarms: which peers they have, and what is asked about them.
+//! The made-up swarms: their peers, and the requests about them.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -6,7 +6,7 @@ use rand_distr::{Distribution, Zipf};
 
 use crate::client::Load;
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
     Announce {
@@ -15,17 +15,17 @@ pub enum Request {
         /// Whether the peer is new to its swarm.
         started: bool,
     },
-    /// Asks about [`Load::scrape_hashes`] torrents from this one on.
+    /// Scrapes [`Load::scrape_hashes`] torrents, starting with this one.
     Scrape { first: u32 },
 }
 
-/// Where requests come from. A peer always announces from the same one of the source addresses.
+/// A source of requests. A peer always announces from the same source address.
 pub trait Source {
-    /// The next request from a source address; `None`: there are no more.
+    /// Returns the next request from a source address, or `None` if there are no more.
     fn next(&mut self, address: u32) -> Option<Request>;
 }
 
-/// Each peer once, so that all swarms are full.
+/// Announces each peer once, so that all swarms are full.
 pub struct Fill<'a> {
     load: &'a Load,
     /// The next torrent and peer of each source address.
@@ -45,7 +45,7 @@ impl Source for Fill<'_> {
             *peer = address;
             *torrent += 1;
         }
-        // Where there are more addresses than peers, some have none.
+        // If there are more addresses than peers, some have none.
         if *torrent >= self.load.torrents || *peer >= self.load.peers {
             return None;
         }
@@ -55,11 +55,11 @@ impl Source for Fill<'_> {
     }
 }
 
-/// Known peers and torrents at random, for ever.
+/// Announces random known peers and torrents, for ever.
 pub struct Steady<'a> {
     load: &'a Load,
     rng: SmallRng,
-    /// Which torrents are asked about more than others; `None`: none.
+    /// The distribution of requests over torrents; `None`: uniform.
     law: Option<Zipf<f64>>,
 }
 
@@ -85,27 +85,27 @@ impl Source for Steady<'_> {
     }
 }
 
-/// The info-hash of a torrent.
+/// Returns the info-hash of a torrent.
 pub fn info_hash(torrent: u32) -> [u8; 20] {
     scattered(u64::from(torrent) << 32 | 0xffff_ffff)
 }
 
-/// The peer id of a peer, unique among all swarms.
+/// Returns the peer id of a peer, unique among all swarms.
 pub fn peer_id(torrent: u32, peer: u32) -> [u8; 20] {
     let mut id = scattered(u64::from(torrent) << 32 | u64::from(peer));
     id[..8].copy_from_slice(b"-KL0001-");
     id
 }
 
-/// How many peers of a swarm have ports that differ.
+/// The number of peers of a swarm with different ports.
 pub const PORTS: u32 = 60_000;
 
-/// The port of a peer.
+/// Returns the port of a peer.
 pub fn port(peer: u32) -> u16 {
     2000 + (peer % PORTS) as u16
 }
 
-/// Twenty bytes that look random, of `SplitMix64`. The last twelve differ for different seeds.
+/// Returns 20 bytes of `SplitMix64` that look random. The last 12 differ for different seeds.
 fn scattered(seed: u64) -> [u8; 20] {
     let mut bytes = [0; 20];
     for (at, chunk) in bytes.rchunks_mut(8).enumerate() {

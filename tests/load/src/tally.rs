@@ -1,4 +1,4 @@
-//! What was answered, how fast, how rightly, and at what cost to the tracker.
+//! Counts answers, latencies, faults, and the cost to the tracker.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,28 +10,28 @@ use crate::client::Load;
 use crate::process::Usage;
 use crate::swarms::Request;
 
-/// Counts answers. Those of before [`Tally::begin`] count only where they are wrong or missing.
+/// Counts answers. Before [`Tally::begin`], only faults are counted.
 #[derive(Default)]
 pub struct Tally {
     announces: u64,
     scrapes: u64,
-    /// Of each answer, in nanoseconds; 4.2 s at most.
+    /// The latency of each answer in nanoseconds, at most 4.2 s.
     latencies: Vec<u32>,
     lost: u64,
     wrong: BTreeMap<&'static str, u64>,
-    /// Of the first wrong answer, what can be shown.
+    /// A printable part of the first wrong answer.
     example: Option<String>,
 }
 
 impl Tally {
-    /// Begins to measure.
+    /// Starts the measurement.
     pub fn begin(&mut self) {
         self.announces = 0;
         self.scrapes = 0;
         self.latencies.clear();
     }
 
-    /// An answer of the right shape to a request.
+    /// Counts an answer of the right shape.
     pub fn answered(&mut self, request: Request, latency: Duration) {
         match request {
             Request::Announce { .. } => self.announces += 1,
@@ -40,7 +40,7 @@ impl Tally {
         self.latencies.push(u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX));
     }
 
-    /// A wrong answer, or one that nobody asked for.
+    /// Counts a wrong answer, or one to no request.
     pub fn wrong(&mut self, how: &'static str, answer: &[u8]) {
         *self.wrong.entry(how).or_default() += 1;
         self.example.get_or_insert_with(|| {
@@ -49,7 +49,7 @@ impl Tally {
         });
     }
 
-    /// No answer in time.
+    /// Counts a request without an answer in time.
     pub fn lost(&mut self) {
         self.lost += 1;
     }
@@ -58,7 +58,7 @@ impl Tally {
         self.lost
     }
 
-    /// Adds what was wrong or missing in another count.
+    /// Adds the wrong and missing answers of another count.
     pub fn take_faults(&mut self, other: Self) {
         self.lost += other.lost;
         for (how, count) in other.wrong {
@@ -71,12 +71,12 @@ impl Tally {
         self.announces + self.scrapes
     }
 
-    /// The first answer that was not right.
+    /// Returns the first wrong answer.
     pub fn example(&self) -> Option<&str> {
         self.example.as_deref()
     }
 
-    /// Checks what an announce's answer says against what its swarm must hold.
+    /// Compares an announce's answer with what its swarm must contain.
     pub fn check_announce(
         &mut self,
         load: &Load,
@@ -97,7 +97,7 @@ impl Tally {
         }
     }
 
-    /// Sums up a time of measuring.
+    /// Sums up a measurement.
     pub fn report(
         mut self,
         elapsed: Duration,
@@ -140,7 +140,7 @@ impl Tally {
 /// The outcome of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Requests sent, those outside of the measured time too.
+    /// Requests sent, including those outside of the measured time.
     pub asked: u64,
     pub seconds: f64,
     pub requests: u64,
@@ -152,13 +152,13 @@ pub struct Report {
     pub server: Option<Server>,
     /// Requests without an answer in time.
     pub lost: u64,
-    /// Wrong answers, by what is wrong with them.
+    /// Wrong answers, by kind.
     pub wrong: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<String>,
 }
 
-/// Microseconds from when a request was due to its answer.
+/// Microseconds from the time a request was due to its answer.
 #[derive(Debug, Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -167,11 +167,11 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// What the tracker's process took.
+/// The resources that the tracker's process used.
 #[derive(Debug, Serialize)]
 pub struct Server {
     pub cpu_us_per_request: f64,
-    /// Processor seconds in a second.
+    /// Processor seconds per second.
     pub cpu_share: f64,
     /// How often its threads gave up a core or lost it.
     pub switches_per_request: f64,
@@ -179,17 +179,17 @@ pub struct Server {
 }
 
 impl Report {
-    /// Whether every request got a right answer, and there were any.
+    /// Returns whether every request got a right answer, and there was at least one.
     pub fn is_clean(&self) -> bool {
         self.requests > 0 && self.lost == 0 && self.wrong.is_empty()
     }
 
-    /// What two generators saw of one server at the same time. The latencies are those of the one
-    /// that waited longer.
+    /// Combines what two generators measured of one server at the same time. The latencies are
+    /// those of the slower one.
     pub fn beside(mut self, other: Self) -> Self {
         let requests = self.requests + other.requests;
         if let (Some(ours), Some(theirs)) = (&mut self.server, &other.server) {
-            // Each counts all that the server used.
+            // Each counts everything that the server used.
             let total = |server: &Server, report: u64| server.cpu_us_per_request * report as f64;
             let used = f64::midpoint(total(ours, self.requests), total(theirs, other.requests));
             ours.cpu_us_per_request = used / requests as f64;

@@ -1,4 +1,4 @@
-//! The tracker that is put under load.
+//! The tracker under load.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 pub struct Target {
     pub transport: Transport,
     pub address: SocketAddr,
-    /// `/announce` and its like, perhaps with a query; over UDP sent as BEP 41 URL data, unless it
-    /// is empty.
+    /// A path such as `/announce`, perhaps with a query. Over UDP it is sent as BEP 41 URL data,
+    /// unless it is empty.
     pub path: String,
 }
 
@@ -22,7 +22,7 @@ pub enum Transport {
 }
 
 impl Target {
-    /// The path of scrapes, by the convention of BEP 48.
+    /// Returns the path of scrapes, by the convention of BEP 48.
     pub fn scrape_path(&self) -> String {
         self.path.replacen("announce", "scrape", 1)
     }
@@ -41,7 +41,7 @@ impl FromStr for Target {
         let address = address
             .parse()
             .with_context(|| format!("`{address}` is not a numeric address with a port"))?;
-        // One option of URL data has room for no more.
+        // One option of URL data cannot hold more.
         if transport == Transport::Udp && path.len() > usize::from(u8::MAX) {
             bail!("the path is longer than 255 bytes");
         }

@@ -1,4 +1,4 @@
-//! Clients that speak UDP (BEP 15; URL data by BEP 41).
+//! UDP clients (BEP 15; URL data by BEP 41).
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
@@ -23,13 +23,13 @@ const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 /// How long a client may use a connection id.
 const ID_LIFETIME: Duration = Duration::from_mins(1);
-/// Bytes of an IPv4 peer in an answer, and of an IPv6 one.
+/// The size of an IPv4 peer in an answer, and of an IPv6 peer, in bytes.
 pub const PEER: usize = 6;
 const PEER_V6: usize = 18;
-/// Bytes of the longest answer.
+/// The maximum size of an answer, in bytes.
 const ANSWER: usize = 2048;
 
-/// Where a socket's answers come in, several with one call.
+/// Receives a socket's answers, several per call.
 pub struct Inbox {
     answers: Vec<[u8; ANSWER]>,
     headers: MultiHeaders<SockaddrStorage>,
@@ -41,7 +41,7 @@ impl Inbox {
         Self { answers: vec![[0; ANSWER]; outstanding], headers }
     }
 
-    /// Has each answer that is there be taken, and when it came.
+    /// Passes each answer that has arrived, and its time of arrival, to `take`.
     pub fn receive(
         &mut self,
         socket: &impl AsRawFd,
@@ -60,13 +60,13 @@ impl Inbox {
     }
 }
 
-/// A socket with a connection id of its own and several requests under way.
+/// A socket with its own connection id and several requests under way.
 pub struct UdpClient {
     socket: Socket,
     target: Rc<Target>,
     load: Rc<Load>,
     address: u32,
-    /// Bytes of a peer in an answer.
+    /// The size of a peer in an answer, in bytes.
     peer_size: usize,
     connection_id: u64,
     connected: Instant,
@@ -192,7 +192,7 @@ pub fn write_connect(packet: &mut Vec<u8>, transaction: u32) {
     packet.extend(transaction.to_be_bytes());
 }
 
-/// The connection id that a tracker gives; `None`: the answer is not one to a connect.
+/// Returns the connection id in an answer, or `None` if it does not answer a connect.
 pub fn connected(answer: &[u8]) -> Option<u64> {
     let is_one = answer.len() == 16 && number(answer, 0) == Some(CONNECT);
     is_one.then(|| answer[8..].iter().fold(0, |id, byte| id << 8 | u64::from(*byte)))
@@ -238,7 +238,7 @@ pub fn write(
     }
 }
 
-/// Checks an answer whose peers have so many bytes each.
+/// Checks an answer whose peers take `size` bytes each.
 pub fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &mut Tally) {
     let word = |at| number(answer, at).map(i64::from).unwrap_or_default();
     match (request, number(answer, 0)) {
@@ -265,7 +265,7 @@ pub fn check(answer: &[u8], request: Request, load: &Load, size: usize, tally: &
     }
 }
 
-/// The big-endian number at a place.
+/// Returns the big-endian number at an offset.
 pub fn number(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at + 4)?;
     Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))

@@ -1,4 +1,4 @@
-//! A release that libtorrent clients give each other, by `datacenter.py`.
+//! A release that libtorrent clients share, run by `datacenter.py`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,28 +12,28 @@ use crate::{Peers, without_policies};
 
 pub const RACKS: usize = 8;
 pub const HOSTS: usize = 4;
-/// Bytes of the file.
+/// The size of the file, in bytes.
 pub const SIZE: u64 = 8 << 20;
-/// A host asks for its rack and one more.
+/// Enough for the host's rack and one more.
 const WANT: usize = HOSTS;
 
-/// How a release went.
+/// The result of a release.
 #[derive(Deserialize, Debug)]
 pub struct Release {
-    /// From the moment that everybody asks to the last one's end.
+    /// From the start of all hosts to the end of the last one.
     pub seconds: f64,
     pub hosts: Vec<Host>,
 }
 
-/// One client, by its own account.
+/// The report of one client.
 #[derive(Deserialize, Debug)]
 pub struct Host {
     pub address: Ipv4Addr,
-    /// Bytes, by who sent them.
+    /// The bytes received, by sender.
     pub from: BTreeMap<Ipv4Addr, u64>,
 }
 
-/// Bytes from one rack to another, `[to][from]`; rack 0 is outside of all.
+/// The bytes from one rack to another, `[to][from]`. Rack 0 is everything outside of the racks.
 pub type Traffic = [[u64; RACKS + 1]; RACKS + 1];
 
 impl Release {
@@ -49,14 +49,14 @@ impl Release {
     }
 }
 
-/// Bytes that stayed in their rack, and bytes that crossed.
+/// Returns the bytes that stayed in their rack, and the bytes that crossed racks.
 pub fn near_and_far(traffic: &Traffic) -> (u64, u64) {
     let all: u64 = traffic.as_flattened().iter().sum();
     let near = (0..=RACKS).map(|rack| traffic[rack][rack]).sum();
     (near, all - near)
 }
 
-/// Whether there is libtorrent for Python.
+/// Returns whether libtorrent for Python is installed.
 pub fn are_there() -> bool {
     python()
         .args(["-c", "import libtorrent"])
@@ -86,7 +86,7 @@ pub fn release(peers: Peers) -> Release {
     serde_json::from_slice(&output.stdout).expect("the summary of all hosts")
 }
 
-/// Python with what `tests/setup stories` has installed.
+/// Returns Python with the packages that `tests/setup stories` has installed.
 fn python() -> Command {
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", installed());

@@ -1,11 +1,11 @@
-//! Who has heard of whom, as a graph without directions.
+//! An undirected graph of which hosts have heard of which.
 
 pub struct Graph {
     neighbours: Vec<Vec<u32>>,
 }
 
 impl Graph {
-    /// A graph of so many nodes without edges.
+    /// Creates a graph of `nodes` nodes without edges.
     pub fn new(nodes: usize) -> Self {
         Self { neighbours: vec![Vec::new(); nodes] }
     }
@@ -15,7 +15,7 @@ impl Graph {
         self.neighbours[b].push(a as u32);
     }
 
-    /// How many parts there are that no edge leaves.
+    /// Returns the number of connected components.
     pub fn components(&self) -> usize {
         let mut seen = vec![false; self.neighbours.len()];
         let mut components = 0;
@@ -36,9 +36,9 @@ impl Graph {
         components
     }
 
-    /// The longest of the shortest ways between two nodes, of those that are connected.
+    /// Returns the length of the longest shortest path between two connected nodes.
     pub fn diameter(&self) -> u32 {
-        // Breadth first from 64 nodes at once, a bit each.
+        // Breadth first from 64 nodes at once, one bit each.
         let nodes = self.neighbours.len();
         let starts: Vec<usize> = (0..nodes).collect();
         let steps = starts.chunks(64).map(|starts| {

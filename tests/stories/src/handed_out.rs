@@ -1,5 +1,5 @@
-//! Which peers a tracker hands out to ten thousand hosts: announces over UDP, each from the host's
-//! own address, and no clients behind them.
+//! The peers that a tracker hands out to 10 000 hosts. Each host announces over UDP from its own
+//! address; there are no real clients.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,9 +17,9 @@ use crate::graph::Graph;
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
     pub rows: u8,
-    /// Of each row.
+    /// Racks per row.
     pub racks: u8,
-    /// Of each rack.
+    /// Hosts per rack.
     pub hosts: u8,
 }
 
@@ -27,7 +27,8 @@ pub struct Site {
 pub const LARGE: Site = Site { rows: 10, racks: 25, hosts: 40 };
 
 impl Site {
-    /// Row 1, rack 0 has 127.1.0.1, 127.1.0.2 and so on: a row is a /16, a rack a /24.
+    /// Returns the addresses. Row 1, rack 0 has 127.1.0.1, 127.1.0.2 and so on: a row is a /16, a
+    /// rack a /24.
     fn addresses(self) -> Vec<Ipv4Addr> {
         let racks = (1..=self.rows).flat_map(|row| (0..self.racks).map(move |rack| (row, rack)));
         let hosts = |(row, rack)| (1..=self.hosts).map(move |host| [127, row, rack, host].into());
@@ -35,18 +36,18 @@ impl Site {
     }
 }
 
-/// What the answers to one announce of every host held.
+/// The peers in the answers to one announce of every host.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct HandedOut {
-    /// Peers of the asker's own rack.
+    /// Peers in the client's own rack.
     pub rack: usize,
-    /// Of its row, but not of its rack.
+    /// Peers in its row, but not in its rack.
     pub row: usize,
-    /// Of other rows.
+    /// Peers in other rows.
     pub elsewhere: usize,
-    /// Parts of the graph of who was given whom.
+    /// Connected components of the graph of hosts and the peers that they got.
     pub components: usize,
-    /// Of the part that has the longest ways.
+    /// The largest diameter of a component.
     pub diameter: u32,
 }
 
@@ -56,8 +57,8 @@ impl HandedOut {
     }
 }
 
-/// Lets all hosts of a site join, as leechers and in a random order, and then each ask for `want` peers.
-/// `policies` is the part of the configuration.
+/// Lets all hosts of a site join, as leechers and in random order, and then each announce for
+/// `want` peers. `policies` is the part of the configuration.
 pub fn ask_all(site: Site, want: i32, policies: &str) -> HandedOut {
     let daemon = Daemon::start_with(&format!(
         "udp: [{{ listen: '0.0.0.0:0' }}]\nadmin: {{ listen: '127.0.0.1:0' }}\n{policies}"
@@ -97,7 +98,8 @@ fn ipv4(peer: SocketAddr) -> Ipv4Addr {
     }
 }
 
-/// The policy `subnet` with racks, or racks and rows, and a share for what is outside of them.
+/// Returns the policy `subnet` with racks, or racks and rows, and a share for peers outside of
+/// them.
 pub fn subnet(levels: &str, far_percent: u8) -> String {
     format!(
         "policies: [{{ name: near, plugin: PLUGINS/subnet.wasm, \

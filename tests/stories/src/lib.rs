@@ -1,20 +1,20 @@
-//! Releases in a data centre, told with real clients and, larger, without.
+//! Releases in a data centre, with real clients and, on a larger scale, without.
 
 pub mod clients;
 pub mod graph;
 pub mod handed_out;
 pub mod plot;
 
-/// What decides who is given to whom.
+/// How peers are selected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peers {
-    /// There is no policy.
+    /// Without a policy.
     Random,
-    /// The policy `subnet`.
+    /// With the policy `subnet`.
     Near,
 }
 
-/// The text before the policies of a configuration.
+/// Returns the text before the policies of a configuration.
 fn without_policies(yaml: &str) -> &str {
     yaml.split("\npolicies:").next().unwrap_or_default()
 }

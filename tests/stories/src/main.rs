@@ -1,5 +1,5 @@
-//! Tells the story of `docs/stories/datacenter.md` in full: prints its tables and writes its plots into
-//! the folder that is the one argument.
+//! Runs the whole story of `docs/stories/datacenter.md`: prints its tables, and writes its plots
+//! into the folder given as the only argument.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The release with real clients, with random peers and with near ones.
+/// Runs the release with real clients, with random and with near peers.
 fn releases() -> String {
     println!("| peers | MB across racks | of them from outside | MB within racks | seconds |");
     println!("|---|---|---|---|---|");
@@ -42,7 +42,7 @@ fn releases() -> String {
     plot::traffic(&runs)
 }
 
-/// What ten thousand hosts are answered.
+/// Measures the answers to 10 000 hosts.
 fn answers() -> String {
     println!("| peers | wanted | same rack | same row | elsewhere | parts | diameter |");
     println!("|---|---|---|---|---|---|---|");

@@ -9,7 +9,7 @@ use crate::handed_out::HandedOut;
 const CELL: usize = 26;
 const MARGIN: usize = 70;
 
-/// Who got how much from whom, a square for each of several runs. All have one scale of colours.
+/// Draws who received how much from whom, one square per run. All use one colour scale.
 pub fn traffic(runs: &[(&str, Traffic)]) -> String {
     let most = runs.iter().flat_map(|(_, traffic)| traffic.as_flattened()).max();
     let most = most.copied().unwrap_or(0).max(1) as f64;
@@ -39,7 +39,7 @@ pub fn traffic(runs: &[(&str, Traffic)]) -> String {
     svg(runs.len() * square, 30 + (RACKS + 1) * CELL + 20, &body)
 }
 
-/// Where the peers of answers were, a bar for each of several runs.
+/// Draws where the peers of answers were, one bar per run.
 pub fn shares(runs: &[(String, HandedOut)]) -> String {
     const LEFT: usize = 300;
     const WIDTH: usize = 420;

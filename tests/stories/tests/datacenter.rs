@@ -1,4 +1,4 @@
-//! The story of `docs/stories/datacenter.md`, as far as it must hold.
+//! The parts of the story in `docs/stories/datacenter.md` that must hold.
 
 use karuta_stories::Peers;
 use karuta_stories::clients::{self, Release, SIZE, near_and_far};
@@ -18,7 +18,7 @@ fn a_release_crosses_racks_less_often_with_the_policy() {
         eprintln!("skipped: {why}");
         return;
     }
-    // Both at once, because they wait for their limits of speed for the most part.
+    // Both at once, because they mostly wait for their speed limits.
     let [random, near] = std::thread::scope(|scope| {
         let runs =
             [Peers::Random, Peers::Near].map(|peers| scope.spawn(move || clients::release(peers)));
@@ -39,7 +39,7 @@ fn a_release_crosses_racks_less_often_with_the_policy() {
     assert!(near * 10 < random * 6, "{near} of {random} bytes");
 }
 
-/// Racks of 12 hosts that ask for 8 peers.
+/// Racks of 12 hosts that want 8 peers.
 #[test]
 fn a_far_share_keeps_racks_from_becoming_islands() {
     let site = Site { rows: 2, racks: 8, hosts: 12 };

@@ -1,4 +1,4 @@
-//! A circuit breaker for each policy and worker, which keeps failures cheap.
+//! A circuit breaker for each policy and worker.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use karuta_bittorrent::InfoHash;
 
 use crate::exchange::Request;
 
-/// Keeps a plugin's failures cheap: the request that made it fail is not tried again for a second, and
-/// failed calls take no more than a quarter of a worker's time.
+/// A circuit breaker that keeps a plugin's failures cheap. A request that made the plugin fail is
+/// not tried again for a second, and failed calls take at most a quarter of a worker's time.
 #[derive(Default)]
 pub struct CircuitBreaker {
     culprits: Vec<(InfoHash, IpAddr, Instant)>,
     second: Option<Second>,
 }
 
-/// A second in which calls failed.
+/// A second in which calls have failed.
 #[derive(Clone, Copy)]
 struct Second {
     start: Instant,
@@ -27,12 +27,12 @@ const SHARE: Duration = Duration::from_millis(250);
 const CULPRITS: usize = 64;
 
 impl CircuitBreaker {
-    /// Whether any call has failed lately.
+    /// Returns whether any call has failed lately.
     pub fn is_open(&self) -> bool {
         self.second.is_some()
     }
 
-    /// Whether a request is not to be tried.
+    /// Returns whether a request must not be tried.
     pub fn holds_back(&mut self, request: &Request) -> bool {
         let now = Instant::now();
         self.culprits.retain(|(.., since)| now.duration_since(*since) < HOLD);
@@ -42,14 +42,14 @@ impl CircuitBreaker {
         if self.culprits.is_empty() && self.second.is_none() {
             return false;
         }
-        // Culprits outlive the second they were blamed in.
+        // A culprit may be held back longer than the second that it was blamed in.
         self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent > SHARE
             || self.culprits.iter().any(|(info_hash, client, _)| {
                 *info_hash == request.announce.info_hash && *client == request.client
             })
     }
 
-    /// A request has made the plugin fail, after so long.
+    /// Records that a request made the plugin fail, after `spent`.
     pub fn blame(&mut self, request: &Request, spent: Duration) {
         let now = Instant::now();
         if self.culprits.len() >= CULPRITS {

@@ -1,7 +1,7 @@
-//! Verdicts that need not be asked for again (`response.remember`).
+//! Remembered verdicts (`response.remember`).
 //!
-//! Each policy of each worker has its own. A keyed hash finds an entry, and the whole of the scoped
-//! values is compared, so that nobody can be given another's verdict.
+//! Each policy has a cache in each worker. A keyed hash finds an entry, and the scoped values are
+//! then compared in full, so that no client can get another client's verdict.
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
@@ -16,38 +16,39 @@ use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
 use crate::policy::shared::outcome::LONGEST_CREDENTIAL;
 
-/// Bytes of keys and changes that one policy of one worker may keep.
+/// The most bytes of keys and changes that one policy of one worker may keep.
 const ROOM: usize = 4 * 1024 * 1024;
-/// Different scopes that one policy may use.
+/// The most different scopes that one policy may use.
 const SCOPES: usize = 4;
-/// What an entry takes besides its key and its texts.
+/// The size of an entry without its key and its texts, in bytes.
 const ENTRY: usize = 256;
 
-/// The verdicts that one policy wants remembered.
+/// The remembered verdicts of one policy.
 #[derive(Default)]
 pub struct VerdictCache {
-    /// The scopes in use, each with the hook it was used in.
+    /// The scopes in use, each with its hook.
     scopes: Vec<(Hook, Scope)>,
-    /// The newer half of the entries, and the older one, which goes when the newer is full.
+    /// The newer and the older half of the entries. The older one is dropped when the newer one is
+    /// full.
     young: HashTable<Entry>,
     old: HashTable<Entry>,
     bytes: usize,
     hasher: RandomState,
-    /// Those of the request under way.
+    /// The scoped values of the current request.
     values: Vec<u8>,
 }
 
-/// One verdict, with the changes that came with it.
+/// A verdict, with its changes.
 pub struct Entry {
     pub verdict: Verdict,
-    /// `None`: it changed nothing. Apart, so that an entry is small and found in few cache lines.
+    /// `None`: no changes. Boxed, so that an entry is small and needs few cache lines.
     pub draft: Option<Box<Draft>>,
     until: Instant,
     hash: u64,
     key: Box<[u8]>,
 }
 
-/// The scoped values of a request. The credential, which may be long, is compared where it is.
+/// The scoped values of a request. The credential, which may be long, is compared in place.
 struct Key<'a> {
     values: &'a [u8],
     credential: &'a [u8],
@@ -58,7 +59,7 @@ impl VerdictCache {
         self.scopes.is_empty()
     }
 
-    /// What holds for a request, if anything does.
+    /// Returns the remembered verdict for a request, if there is one.
     pub fn find<'a>(
         &'a mut self,
         hook: Hook,
@@ -82,7 +83,7 @@ impl VerdictCache {
         None
     }
 
-    /// Keeps a verdict for every request that is equal to this one in `scope`.
+    /// Remembers a verdict for every request that is equal to this one in `scope`.
     pub fn keep(
         &mut self,
         hook: Hook,
@@ -111,7 +112,7 @@ impl VerdictCache {
             *bytes = 0;
         }
         *bytes += size;
-        // No remembered verdict outlives a day; a longer promise is asked for again.
+        // A verdict is remembered for a day at most.
         let until = now + duration.min(Duration::from_secs(86_400));
         let draft = draft.any.then(|| Box::new(draft));
         let hash = key.hash(hasher);
@@ -137,7 +138,7 @@ impl Entry {
 }
 
 impl<'a> Key<'a> {
-    /// `None` where the request cannot be remembered by that scope.
+    /// Returns `None` if the request cannot be remembered by that scope.
     fn of(
         values: &'a mut Vec<u8>,
         hook: Hook,
@@ -166,8 +167,8 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Writes the scoped values but for the credential. What scope they are of stands first, so that
-/// those of another never are the same.
+/// Writes the scoped values without the credential. The scope comes first, so that values of
+/// different scopes are never equal.
 fn write_values(values: &mut Vec<u8>, hook: Hook, scope: Scope, request: &Request) {
     let announce = &request.announce;
     values.clear();
@@ -176,7 +177,7 @@ fn write_values(values: &mut Vec<u8>, hook: Hook, scope: Scope, request: &Reques
         values.extend(announce.info_hash.0);
     }
     if scope.contains(Scope::ADDRESS) {
-        // Who asks may differ from who is announced, and a policy may look at either.
+        // The client's address may differ from the announced one, and a policy may look at either.
         values.extend(mapped(request.address).octets());
         values.extend(mapped(request.client).octets());
     }

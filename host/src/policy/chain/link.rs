@@ -14,15 +14,15 @@ use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
 use crate::policy::supply::Slot;
 
-/// One policy for the chain of one worker, made ready elsewhere.
+/// A policy prepared on another thread for the chain of one worker.
 pub struct NewLink {
     pub policy: Arc<Policy>,
-    /// `None`: the chain's slot for the policy of that name goes on.
+    /// `None`: the chain keeps its slot for the policy of that name.
     pub slot: Option<Slot>,
     pub series: Arc<metrics::PolicySeries>,
 }
 
-/// A policy of the generation that serves, with what this worker knows of it.
+/// A policy in use, with this worker's state for it.
 pub struct Link {
     pub policy: Arc<Policy>,
     slot: Slot,
@@ -30,26 +30,26 @@ pub struct Link {
     cache: VerdictCache,
     series: Arc<metrics::PolicySeries>,
     calls: u32,
-    /// The version of the plugin's data that verdicts are remembered of.
+    /// The version of the plugin's data that the remembered verdicts belong to.
     data: u64,
-    /// Data that the configuration requires is not there.
+    /// Whether data that the configuration requires is missing.
     lacks_data: bool,
-    /// When the log last told what a policy in shadow mode would have done.
+    /// When the log last reported what a policy in shadow mode would have done.
     told: Option<Instant>,
-    /// Causes that the log has seen, a bit each.
+    /// The causes that have been logged, one bit each.
     logged: u32,
-    /// No instance of the plugin will come any more.
+    /// Whether the plugin will get no more instances.
     given_up: bool,
 }
 
-/// One call in so many is timed.
+/// One call in this many is timed.
 const SAMPLE: u32 = 64;
-/// How often the log tells what a policy in shadow mode would have done.
+/// How often the log reports what a policy in shadow mode would have done.
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// The link that follows one of an earlier generation; `None`: `new` was prepared for a chain
-    /// that had one.
+    /// Creates the link that follows one of an earlier generation. Returns `None` if `new` expects
+    /// an earlier link and there is none.
     pub fn after(before: Option<Self>, new: NewLink) -> Option<Self> {
         let NewLink { policy, slot, series } = new;
         let Some(mut slot) = slot else {
@@ -75,20 +75,21 @@ impl Link {
         })
     }
 
-    /// Leaves the chain: the policy is no longer in the configuration.
+    /// Leaves the chain, because the policy is no longer in the configuration.
     pub fn leave(self) {
         self.series.memory(0);
         self.series.set_failed(false);
     }
 
-    /// The verdict of the plugin, cached or asked for, with its changes pending; or why there is none.
+    /// Returns the plugin's verdict, remembered or from a call, with its changes pending; or why
+    /// there is none.
     pub fn decide(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Result<Verdict, Cause> {
         self.freshen();
         if !self.lacks_data && !self.cache.is_empty() {
             exchange.look_up(&self.policy.plugin().identity.credential);
             let Exchange { request, draft, credential, now, .. } = &mut **exchange;
             if let Some(known) = self.cache.find(hook, request, credential, *now) {
-                // There are none pending before a policy is asked.
+                // No changes are pending before a policy is called.
                 if let Some(known) = &known.draft {
                     draft.clone_from(known);
                 }
@@ -107,8 +108,8 @@ impl Link {
         Ok(verdict)
     }
 
-    /// Calls a hook on the instance that serves: `Ok(None)` where the plugin has no such hook, else
-    /// what it returned, or why there is nothing. `call` labels what was returned.
+    /// Calls a hook on the current instance. Returns `Ok(None)` if the plugin does not have the
+    /// hook, otherwise what the hook returned or why it failed. `call` also labels the result.
     pub fn call<R>(
         &mut self,
         exchange: &mut Box<Exchange>,
@@ -122,7 +123,7 @@ impl Link {
         self.call_fresh(exchange, hook, call)
     }
 
-    /// As [`Link::call`], where the data was just looked at.
+    /// Like [`Link::call`], but expects that the data has just been checked.
     fn call_fresh<R>(
         &mut self,
         exchange: &mut Box<Exchange>,
@@ -165,14 +166,14 @@ impl Link {
         }
     }
 
-    /// Looks for new data, and puts an instance that knows it in place as soon as there is one.
+    /// Checks for new data, and switches to an instance that has it as soon as there is one.
     pub fn freshen(&mut self) {
         let plugin = self.policy.plugin();
         let data = plugin.data_version();
         if self.slot.freshen() || data != self.data {
             self.data = data;
             self.cache = VerdictCache::default();
-            // What has never seen the data that it requires is not to decide without.
+            // An instance that has never received its required data must not decide.
             let unfed = |instance: &mut Instance| instance.fed() == 0;
             let is_unfed = plugin.requires_raw() && self.slot.instance().is_some_and(unfed);
             self.lacks_data = plugin.lacks_data() || is_unfed;
@@ -186,7 +187,7 @@ impl Link {
         cause
     }
 
-    /// Counts what a policy in shadow mode would have done, and logs it now and then.
+    /// Counts what a policy in shadow mode would have done, and logs it at most once per `QUIET`.
     pub fn note(&mut self, exchange: &Exchange, decision: Result<Verdict, Cause>) {
         let would = match decision {
             Ok(Verdict::Reject) => Would::Reject,
@@ -207,11 +208,11 @@ impl Link {
             info_hash = %exchange.request.announce.info_hash,
             client = %exchange.request.client,
             reason = exchange.draft.failure.as_deref(),
-            "a policy in shadow mode"
+            "policy in shadow mode would have acted"
         );
     }
 
-    /// A cause is logged once, for a plugin that fails often would fill the log.
+    /// Logs each cause once, because a plugin that fails often would fill the log.
     fn log(&mut self, failure: &Failure) {
         let policy = &*self.policy.plugin().name;
         let bit = 1 << failure.cause as u32;
@@ -221,12 +222,12 @@ impl Link {
                 policy,
                 cause = failure.cause.name(),
                 detail = failure.detail,
-                "a policy failed; further failures of this cause are only counted"
+                "policy failed; further failures of this cause are only counted"
             );
         }
     }
 
-    /// Puts the next instance in the place of one that has failed, where there is one already.
+    /// Replaces a failed instance with the next one, if that is ready.
     fn refill(&mut self) {
         if self.slot.refill() {
             self.series.restart();
@@ -234,7 +235,7 @@ impl Link {
             self.given_up = true;
             self.series.set_failed(true);
             let policy = &*self.policy.plugin().name;
-            tracing::error!(policy, "the policy has failed for good, until a reload");
+            tracing::error!(policy, "policy failed permanently; only a reload restarts it");
         }
         self.series.memory(self.slot.instance().map_or(0, |instance| instance.memory()));
     }

@@ -18,13 +18,13 @@ use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
 use crate::policy::shared::outcome::Outcome;
 
-/// What the chain decided.
+/// The chain's decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ruling {
     Admit,
     /// The answer's `failure` and `retry` say why.
     Reject,
-    /// No answer.
+    /// The client gets no answer.
     Drop,
 }
 
@@ -32,26 +32,25 @@ pub enum Ruling {
 #[derive(Default)]
 pub struct Chain {
     links: Vec<Link>,
-    /// Whether any of them orders peers.
+    /// Whether any policy orders peers.
     ranks: bool,
-    /// Whether any of them is told of outcomes.
+    /// Whether any policy observes outcomes.
     observes: bool,
 }
 
-/// One who speaks for a policy when the policies are asked in turn: the link of a worker, or an
-/// instance made for one question.
+/// A caller of one policy in a walk: a worker's link, or an instance created for one question.
 pub trait Member {
     fn policy(&self) -> &Policy;
 
-    /// The verdict of the policy, with its changes pending; `None`: the policy failed.
+    /// Returns the policy's verdict, with its changes pending, or `None` if the policy failed.
     fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict>;
 
-    /// Takes note that the policy was not asked.
+    /// Notes that the policy was not called.
     fn pass(&mut self, _: Passed) {}
 }
 
-/// Asks policies in turn about an announce or about one info-hash of a scrape, until one decides.
-/// This is the one place that knows what `when`, `mode` and `on_error` do to a verdict.
+/// Calls policies in turn for an announce or for one info-hash of a scrape, until one decides. Only
+/// this function knows what `when`, `mode` and `on_error` do to a verdict.
 pub fn walk<'m, M: Member + 'm>(
     members: impl IntoIterator<Item = &'m mut M>,
     exchange: &mut Box<Exchange>,
@@ -78,8 +77,8 @@ pub fn walk<'m, M: Member + 'm>(
 }
 
 impl Chain {
-    /// Changes over to a new generation, between two requests. Other threads let go of what is no
-    /// longer needed.
+    /// Switches to a new generation, between two requests. Other threads drop what is no longer
+    /// needed.
     pub fn adopt(&mut self, links: Vec<NewLink>) {
         let mut earlier = std::mem::take(&mut self.links);
         for new in links {
@@ -99,12 +98,12 @@ impl Chain {
         }
     }
 
-    /// Asks the policies about an announce.
+    /// Calls the policies for an announce.
     pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
         walk(&mut self.links, exchange, Hook::Announce).into()
     }
 
-    /// Asks the policies about one info-hash of a scrape.
+    /// Calls the policies for one info-hash of a scrape.
     pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
         walk(&mut self.links, exchange, Hook::Scrape).into()
     }
@@ -116,12 +115,13 @@ impl Chain {
         }
     }
 
-    /// Whether a policy wants to order the peers of answers.
+    /// Returns whether any policy orders the peers of answers.
     pub fn ranks(&self) -> bool {
         self.ranks
     }
 
-    /// Asks the policy that orders peers for its order: indices of candidates, best first, none twice.
+    /// Returns the order of the policy that orders peers: indices of candidates, best first,
+    /// without duplicates.
     pub fn rank(
         &mut self,
         exchange: &mut Box<Exchange>,
@@ -144,7 +144,7 @@ impl Chain {
         order.map(|order| complete(order, candidates.len()))
     }
 
-    /// Tells observers how an announce ended.
+    /// Queues the outcome of an announce for observers.
     pub fn observe(&self, exchange: &Exchange, ruling: Ruling) {
         if !self.observes {
             return;
@@ -179,7 +179,7 @@ impl From<Verdict> for Ruling {
     }
 }
 
-/// Makes an order of all candidates: those that a policy named, once each, then the others.
+/// Completes an order: the candidates that a policy named, once each, then the others.
 fn complete(order: Vec<u32>, candidates: usize) -> Vec<u32> {
     let mut named = vec![false; candidates];
     let fresh = |index: &u32| {
@@ -206,7 +206,7 @@ impl Member for Link {
     }
 }
 
-/// Calls the hook of an instance that decides on requests.
+/// Calls the hook of an instance that decides requests.
 pub fn ask(
     instance: &mut Instance,
     exchange: &mut Box<Exchange>,

@@ -1,4 +1,4 @@
-//! A policy of the configuration, and what becomes of what it decides.
+//! A configured policy, and how its decisions take effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,38 +13,38 @@ use crate::policy::contract::Verdict;
 use crate::policy::instance::Plugin;
 use crate::policy::supply::Service;
 
-/// What a client is told where a policy cannot decide.
+/// The failure reason when a policy cannot decide.
 const UNAVAILABLE: &str = "temporarily unavailable";
-/// What a client is told where a policy rejects without a text.
+/// The failure reason when a policy rejects without a text.
 const UNAPPROVED: &str = "unapproved request";
 
-/// One policy of the configuration.
+/// A policy of the configuration.
 pub struct Policy {
     pub service: Arc<Service>,
     pub when: When,
     pub on_error: OnError,
     pub mode: Mode,
-    /// How often its control instance ticks.
+    /// The tick interval of its control instance.
     pub tick: Duration,
-    /// A change of its file is a reason to reload.
+    /// Whether a change of its file triggers a reload.
     pub watch: bool,
 }
 
-/// Why a policy is not asked about a request.
+/// Why a policy is not called for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Passed {
     NoHook,
-    /// Its `when` leaves the request out.
+    /// Its `when` does not match.
     When,
-    /// A policy before it has decided.
+    /// An earlier policy has decided.
     Decided(Verdict),
 }
 
-/// Which requests a policy is asked about. An empty list means all.
+/// The requests that a policy is called for. An empty list means all.
 #[derive(Clone, Default)]
 pub struct When {
     pub transports: Vec<Transport>,
-    /// Announces only: a scrape has no event, and is asked about.
+    /// For announces only. A scrape has no event, and always matches.
     pub events: Vec<Event>,
     pub routes: Vec<u16>,
 }
@@ -54,7 +54,7 @@ impl Policy {
         self.service.plugin()
     }
 
-    /// Why it is not asked about a request; `None`: it is.
+    /// Returns why the policy is not called for a request, or `None` if it is.
     pub fn passes(&self, exchange: &Exchange, hook: Hook) -> Option<Passed> {
         let scrape = hook == Hook::Scrape;
         let event = (!scrape).then_some(exchange.request.announce.event);
@@ -67,8 +67,8 @@ impl Policy {
         }
     }
 
-    /// Takes over what the policy has decided, with its changes; of one that has failed, what the
-    /// configuration says.
+    /// Applies the policy's decision with its changes, or `on_error` if the policy failed. Returns
+    /// the verdict.
     pub fn settle(&self, exchange: &mut Exchange, decision: Option<Verdict>) -> Verdict {
         let verdict = match decision {
             Some(verdict) => {
@@ -86,7 +86,7 @@ impl Policy {
         verdict
     }
 
-    /// The verdict that the configuration has for a policy that fails.
+    /// Returns the verdict of `on_error`.
     fn on_error(&self, exchange: &mut Exchange) -> Verdict {
         match self.on_error {
             OnError::Next => Verdict::Next,

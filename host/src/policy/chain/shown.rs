@@ -1,4 +1,4 @@
-//! Verdicts, scopes and changes as `karuta explain` and `karuta plugin test` show them.
+//! Verdicts, scopes and changes in the form of `karuta explain` and `karuta plugin test`.
 
 use karuta_bittorrent::http::Retry;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use crate::metrics;
 use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
 
-/// The metric label of a verdict, whose name is that of the contract.
+/// Returns the metric label of a verdict, which is its name in the contract.
 pub fn label(verdict: Verdict) -> metrics::Verdict {
     match verdict {
         Verdict::Next => metrics::Verdict::Next,
@@ -18,7 +18,7 @@ pub fn label(verdict: Verdict) -> metrics::Verdict {
     }
 }
 
-/// BEP 31's value.
+/// Returns BEP 31's value.
 pub fn retry(retry: Retry) -> Value {
     match retry {
         Retry::Minutes(minutes) => json!(minutes),
@@ -26,7 +26,7 @@ pub fn retry(retry: Retry) -> Value {
     }
 }
 
-/// The flags of a scope as the contract names them.
+/// Returns the contract's names of a scope's flags.
 pub fn names(scope: Scope) -> Vec<&'static str> {
     let flags = [
         (Scope::INFO_HASH, "info-hash"),
@@ -42,7 +42,7 @@ pub fn names(scope: Scope) -> Vec<&'static str> {
     flags.into_iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| name).collect()
 }
 
-/// What a hook changes, by the names of the answer.
+/// Returns a hook's changes, by the names of the answer.
 pub fn changes(asked: &Draft) -> Map<String, Value> {
     let Draft {
         any,

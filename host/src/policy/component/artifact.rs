@@ -1,4 +1,4 @@
-//! Compiled components, kept in the state folder: compiling takes a large one seconds.
+//! Compiled components in the state folder. Compiling a large component takes seconds.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -14,26 +14,27 @@ use crate::state_dir::{Miss, StateDir, UNFINISHED};
 
 /// The sub-folder of the state folder.
 const FOLDER: &str = "components";
-/// What artifacts are called.
+/// The suffix of an artifact's file name.
 const SUFFIX: &str = ".cwasm";
-/// Bytes of an artifact. That of a large component has some 40 million.
+/// The maximum size of an artifact, in bytes. A large component's artifact has about 40 million.
 const MAX_SIZE: u64 = 256 << 20;
-/// Artifacts that are kept, of all engines together.
+/// The maximum number of artifacts, over all engines.
 const KEPT: usize = 64;
-/// How long one is kept that nobody uses, and a file that somebody did not finish.
+/// How long an unused artifact is kept.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
+/// How long an unfinished file is kept.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A compiled component.
 pub struct Artifact(Vec<u8>);
 
 impl Artifact {
-    /// Compiles a component, here and now.
+    /// Compiles a component in this process.
     pub fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
         engine.precompile_component(wasm).map(Self)
     }
 
-    /// What a child of this very program has made of [`Self::compile`].
+    /// Wraps the output of [`Self::compile`] in a child of this program.
     pub fn of_child(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -42,22 +43,22 @@ impl Artifact {
         &self.0
     }
 
-    /// Makes the component of it, in memory of its own.
-    #[allow(unsafe_code, reason = "code that was compiled before cannot be taken up without")]
+    /// Creates the component from a copy of the bytes.
+    #[allow(unsafe_code, reason = "code compiled earlier cannot be loaded without it")]
     pub fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: the bytes must be what `Engine::precompile_component` gave, and they are copied, so
-        // that nobody can change them later. An `Artifact` is made of just that: here, by a child of
-        // the same program, or of a file that belongs to this user, that no other user can write to,
-        // and whose content has the digest that `write_sealed` put behind such bytes. So neither
-        // damage nor anybody but this user (who could change this program as well) can have other
-        // bytes run. wasmtime itself refuses an artifact of another version of itself or of other
+        // SAFETY: The bytes must come from `Engine::precompile_component`, and they are copied, so
+        // nothing can change them later. An `Artifact` is made of such bytes only: by this process,
+        // by a child of the same program, or from a file that belongs to this user, that no other
+        // user can write to, and whose content matches the digest that `write_sealed` appended. So
+        // neither damage nor any other user can run other bytes; this user could change this
+        // program as well. wasmtime itself rejects artifacts of another version or of other
         // settings.
         unsafe { Component::deserialize(engine, &self.0) }
     }
 }
 
-/// The artifacts in a folder. Several processes may use it at once: a file appears under its name
-/// only when it is whole.
+/// The artifacts in a folder. Several processes may use it at once: a file gets its name only when
+/// it is complete.
 pub struct Artifacts {
     folder: StateDir,
     /// Whether files may be written and removed.
@@ -65,25 +66,25 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// The artifacts of a state folder. Makes their folder where it is missing.
+    /// Opens the artifacts of a state folder; creates their folder if it is missing.
     pub fn open(state: &StateDir) -> io::Result<Self> {
         Ok(Self { folder: state.folder(FOLDER)?, writes: true })
     }
 
-    /// The same, to be read only; `None` where there is no such folder.
+    /// Opens them for reading only. Returns `None` if there is no such folder.
     pub fn look(state: &StateDir) -> io::Result<Option<Self>> {
         let folder = state.existing_folder(FOLDER)?;
         Ok(folder.map(|folder| Self { folder, writes: false }))
     }
 
-    /// What the component whose SHA-256 is `digest` was compiled to before, where that is of use.
+    /// Returns the kept component whose SHA-256 is `digest`, if there is a usable one.
     pub fn kept(&self, engine: &Engine, digest: &[u8; 32]) -> Option<Component> {
         let name = name(engine, digest);
         let unfit = match self.folder.read_sealed(&name, MAX_SIZE) {
             Ok(bytes) => match Artifact(bytes).load(engine) {
                 Ok(component) => {
                     if self.writes {
-                        // So that it counts as used. If that fails it goes a little earlier.
+                        // Marks it as used. If that fails, it is removed a little earlier.
                         let _ = self.folder.touch(&name);
                     }
                     return Some(component);
@@ -93,11 +94,11 @@ impl Artifacts {
             Err(Miss::Absent) => return None,
             Err(Miss::Unfit(reason)) => reason,
         };
-        tracing::warn!(name, reason = unfit, "a compiled component is of no use");
+        tracing::warn!(name, reason = unfit, "cached component is unusable; recompiling");
         None
     }
 
-    /// Keeps what a component was compiled to, if it can.
+    /// Keeps a compiled component, if possible.
     pub fn keep(&self, engine: &Engine, digest: &[u8; 32], artifact: &Artifact) {
         if !self.writes {
             return;
@@ -105,11 +106,12 @@ impl Artifacts {
         let name = name(engine, digest);
         let written = self.folder.write_sealed(&name, artifact.bytes());
         if let Err(error) = written.and_then(|()| self.tidy()) {
-            tracing::warn!(name, %error, "a compiled component cannot be kept");
+            tracing::warn!(name, %error, "cannot keep compiled component");
         }
     }
 
-    /// Removes what nobody has used for long, and the longest unused where there are too many.
+    /// Removes artifacts that have not been used for long, and the longest unused if there are too
+    /// many.
     fn tidy(&self) -> io::Result<()> {
         let now = SystemTime::now();
         let mut kept = Vec::new();
@@ -117,7 +119,7 @@ impl Artifacts {
             let file = file?;
             let name = file.file_name();
             let name = name.to_string_lossy();
-            // Another process may have been faster.
+            // Another process may have removed it already.
             let Ok(used) = file.metadata().and_then(|found| found.modified()) else { continue };
             let age = now.duration_since(used).unwrap_or_default();
             if name.ends_with(SUFFIX) && age < UNUSED {
@@ -138,8 +140,8 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What the artifact of a component is called: by the component's digest, and by all of the engine
-/// that goes into the code.
+/// Returns the file name of a component's artifact, made of the component's digest and of
+/// everything in the engine that affects the code.
 fn name(engine: &Engine, digest: &[u8; 32]) -> String {
     struct Sum(Sha256);
     impl Hasher for Sum {
@@ -147,7 +149,7 @@ fn name(engine: &Engine, digest: &[u8; 32]) -> String {
             self.0.update(bytes);
         }
         fn finish(&self) -> u64 {
-            // Nobody asks: the whole sum is taken below.
+            // Not used: the whole digest is taken below.
             self.0.clone().finalize()[0].into()
         }
     }
@@ -166,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// A component with nothing in it.
+    /// An empty component.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn folder() -> (TempDir, Artifacts) {
@@ -243,7 +245,7 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), whole, "replaced");
             assert!(taken(&artifacts));
         }
-        // A whole file of something that wasmtime does not take.
+        // A complete file of something that wasmtime does not accept.
         artifacts.folder.write_sealed(file, b"foreign").unwrap();
         assert!(!taken(&artifacts));
         artifacts.keep(&engine, &digest, &artifact);
@@ -271,7 +273,7 @@ mod tests {
         artifacts.keep(&engine, &digest, &Artifact::compile(&engine, &wasm).unwrap());
         let component = artifacts.kept(&engine, &digest).unwrap();
         let path = artifacts.folder.path().join(&artifacts.names()[0]);
-        // Over the same file, as a disk that fails or a program that goes astray would.
+        // Overwrites the file in place, as a failing disk or a misbehaving program would.
         let length = fs::metadata(&path).unwrap().len();
         fs::write(&path, vec![0xcc; length as usize]).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();

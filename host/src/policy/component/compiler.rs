@@ -1,4 +1,4 @@
-//! Compiling, which is the work of strangers' choosing: in a process of its own, with a budget.
+//! Compiles untrusted components, in a separate process with a budget.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,62 +18,61 @@ use crate::process;
 /// Where components are compiled.
 #[derive(Clone, Debug)]
 pub enum Compiler {
-    /// In this process, without a budget: for tests and benches, which know what they compile.
+    /// In this process, without a budget: for tests and benchmarks with known components.
     InProcess,
-    /// In a process of its own: this program, which [`CompileJob::carry_out`]s the command
+    /// In a child process of this program, which runs [`CompileJob::carry_out`] for the command
     /// [`CompileJob::COMMAND`].
     Child(PathBuf),
 }
 
-/// What a child is to do: compile the component on its standard input to its standard output.
+/// A child's job: compile the component on standard input to standard output.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct CompileJob {
-    /// Bytes of memory that this may take.
+    /// The memory limit, in bytes.
     #[arg(long)]
     memory: u64,
-    /// Seconds on the processor that this may take.
+    /// The limit of processor time, in seconds.
     #[arg(long)]
     seconds: u64,
-    /// Have the code count its fuel.
+    /// Generate code that counts fuel.
     #[arg(long)]
     fuel: bool,
 }
 
-/// Why there is no compiled component.
+/// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum Uncompiled {
-    /// What the compiler says of the component.
+    /// The compiler's message about the component.
     #[error("{0}")]
     Invalid(String),
     #[error(
-        "takes more than {seconds} s of processor time to compile, where {} KiB of code ought to do \
-         with less",
+        "takes more than {seconds} s of processor time to compile, too much for {} KiB of code",
         code.div_ceil(1024)
     )]
     Time { seconds: u64, code: u64 },
     #[error(
-        "takes more than {} MiB of memory to compile, where {} KiB of code ought to do with less",
+        "takes more than {} MiB of memory to compile, too much for {} KiB of code",
         memory >> 20,
         code.div_ceil(1024)
     )]
     Memory { memory: u64, code: u64 },
-    /// The compiler did not end as it should.
-    #[error("is more than the compiler can take: {0}")]
+    /// The compiler did not exit normally.
+    #[error("crashes the compiler: {0}")]
     Crash(String),
-    #[error("cannot be compiled here: {0}")]
+    #[error("cannot be compiled on this system: {0}")]
     System(#[from] io::Error),
 }
 
-/// The exit code for a component that is not valid.
+/// The exit code for an invalid component.
 const INVALID: u8 = 1;
-/// The exit code where input, output or the budget is not to be had (`EX_OSERR` of sysexits.h).
+/// The exit code if input, output or the budget is not available (`EX_OSERR` of sysexits.h).
 const BROKEN: u8 = 71;
 const MIB: u64 = 1 << 20;
-/// Bytes of what a child says that are shown.
+/// How much of a child's output is shown, in bytes.
 const SAID: usize = 4096;
 
 impl Compiler {
-    /// Compiles a component as [`engine::settings`] say.
+    /// Compiles a component with the [`engine::settings`].
     pub fn compile(&self, wasm: &[u8], sizes: &Sizes, fuel: bool) -> Result<Artifact, Uncompiled> {
         match self {
             Self::InProcess => compile(wasm, fuel),
@@ -88,17 +87,17 @@ impl CompileJob {
     /// The hidden command of `karuta`.
     pub const COMMAND: &str = "compile";
 
-    /// The budget of a component: what real ones take, several times over. In a debug build that is
-    /// 4 s and 34 MiB for each MiB of code, and in a release a third of the time.
+    /// Returns the budget of a component: several times what real ones take. A debug build takes
+    /// 4 s and 34 MiB for each MiB of code, a release build a third of the time.
     fn of(sizes: &Sizes, length: usize, fuel: bool) -> Self {
         let for_code = 96 * MIB + 48 * sizes.code;
-        // What else is in it is copied a few times.
+        // Everything else in the component is copied a few times.
         let memory = (for_code + 4 * length as u64).min(for_code.max(512 * MIB));
         let seconds = 5 + (10 * sizes.code).div_ceil(MIB);
         Self { memory, seconds, fuel }
     }
 
-    /// Has a process compile, and waits for it.
+    /// Compiles in a child process, and waits for it.
     fn give(&self, program: &Path, wasm: &[u8], code: u64) -> Result<Artifact, Uncompiled> {
         let (ours, theirs) = UnixStream::pair()?;
         let Self { memory, seconds, fuel } = self;
@@ -106,13 +105,13 @@ impl CompileJob {
             .arg(Self::COMMAND)
             .args([format!("--memory={memory}"), format!("--seconds={seconds}")])
             .args(fuel.then_some("--fuel"))
-            // Nothing in it is of use to a compiler, and some of it may be secret.
+            // The compiler needs none of it, and some of it may be secret.
             .env_clear()
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        // It reads all before it writes. Where it has ended, its status says why.
+        // The child reads everything before it writes. If it has exited, its status says why.
         let _ = send_all(&ours, wasm);
         drop(ours);
         let output = child.wait_with_output()?;
@@ -124,7 +123,7 @@ impl CompileJob {
     }
 
     fn failure(&self, status: ExitStatus, said: &str, code: u64) -> Uncompiled {
-        // As Rust's allocator and the kernel say it.
+        // The messages of Rust's allocator and of the kernel.
         let short = ["memory allocation of", "Cannot allocate memory"];
         if short.iter().any(|text| said.contains(text)) {
             return Uncompiled::Memory { memory: self.memory, code };
@@ -141,7 +140,7 @@ impl CompileJob {
         }
     }
 
-    /// Compiles, in the process that was started to do so.
+    /// Compiles, in the child process.
     pub fn carry_out(&self) -> ExitCode {
         match self.compile() {
             Ok(()) => ExitCode::SUCCESS,
@@ -173,7 +172,7 @@ fn compile(wasm: &[u8], fuel: bool) -> Result<Artifact, Uncompiled> {
     artifact.map_err(|error| Uncompiled::Invalid(format!("{error:#}")))
 }
 
-/// Sends all of it; where nobody reads any more, that is an error and no signal.
+/// Sends all bytes. If the receiver has gone, this returns an error and raises no signal.
 fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
@@ -196,24 +195,23 @@ mod tests {
             |status, said: &str| JOB.failure(ExitStatus::from_raw(status), said, 2048).to_string();
         let exit = |code: u8| i32::from(code) << 8;
         assert_eq!(said(exit(INVALID), "wrong type"), "wrong type");
-        assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled here: no limits");
+        assert_eq!(said(exit(BROKEN), "no limits"), "cannot be compiled on this system: no limits");
         assert_eq!(
             said(Signal::SIGXCPU as i32, ""),
-            "takes more than 3 s of processor time to compile, where 2 KiB of code ought to do with \
-             less"
+            "takes more than 3 s of processor time to compile, too much for 2 KiB of code"
         );
         assert_eq!(
             said(Signal::SIGABRT as i32, "memory allocation of 80 bytes failed"),
-            "takes more than 7 MiB of memory to compile, where 2 KiB of code ought to do with less"
+            "takes more than 7 MiB of memory to compile, too much for 2 KiB of code"
         );
         let crash = said(Signal::SIGSEGV as i32, "thread main has overflowed its stack\nnote");
-        assert!(crash.starts_with("is more than the compiler can take: signal: 11"), "{crash}");
+        assert!(crash.starts_with("crashes the compiler: signal: 11"), "{crash}");
         assert!(crash.ends_with("thread main has overflowed its stack"), "{crash}");
     }
 
     #[test]
     fn a_child_that_does_not_listen_is_no_end() {
-        // More than a socket holds.
+        // More than a socket buffers.
         let refused = JOB.give(Path::new("/bin/false"), &[0; 4 << 20], 0);
         assert!(matches!(refused, Err(Uncompiled::Invalid(said)) if said.is_empty()));
     }
@@ -233,10 +231,10 @@ mod tests {
             (memory / MIB, seconds)
         };
         assert_eq!(budget(0, 0), (96, 5));
-        // About what Python and JavaScript bring.
+        // About the sizes of Python and JavaScript components.
         assert_eq!(budget(18, 6), (456, 65));
         assert_eq!(budget(12, 8), (512, 85));
-        // Data is not compiled, and much of it does no good.
+        // Data is not compiled; beyond a point it does not raise the budget.
         assert_eq!(budget(200, 0), (512, 5));
         assert_eq!(budget(60, 30), (1536, 305));
     }

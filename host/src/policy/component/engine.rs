@@ -14,23 +14,23 @@ use super::settings::settings;
 use crate::policy::imports::call::Account;
 use crate::policy::imports::state::{self, State};
 
-/// How often a call that is under way looks at the clock.
+/// How often a running call checks the clock.
 const TICK: Duration = Duration::from_millis(2);
-/// Bytes of stack for a thread that calls policies.
+/// The stack size of threads that call policies, in bytes.
 pub const THREAD_STACK: usize = 4 * 1024 * 1024;
-/// A call ends after so many times its deadline on the wall clock, and not before `PATIENCE`.
+/// A call ends after this many times its deadline on the wall clock, but not before `PATIENCE`.
 const WALL_FACTOR: u32 = 10;
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Compiles, links and clocks components.
+/// Compiles, links and times components.
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
     compiler: Compiler,
-    /// Whether the code counts the fuel that it takes.
+    /// Whether the code counts the fuel that it uses.
     fuel: bool,
     artifacts: Option<Artifacts>,
-    /// Whether the clock runs: from the first component on.
+    /// Whether the clock runs. It starts with the first component.
     clock: Mutex<bool>,
 }
 
@@ -46,13 +46,13 @@ impl From<wasmtime::Error> for EngineError {
 }
 
 impl Engine {
-    /// Makes the engine. What it compiles is kept in `artifacts`.
+    /// Creates the engine. Compiled components are kept in `artifacts`.
     pub fn new(compiler: Compiler, artifacts: Option<Artifacts>) -> Result<Self, EngineError> {
         Ok(Self::build(compiler, false, artifacts)?)
     }
 
-    /// Makes an engine whose code counts the fuel that it takes, and is slower for it: to measure
-    /// with, not to serve.
+    /// Creates an engine whose code counts its fuel, which makes it slower: for measuring, not for
+    /// serving.
     pub fn counting_fuel(
         compiler: Compiler,
         artifacts: Option<Artifacts>,
@@ -71,7 +71,7 @@ impl Engine {
         Ok(Self { engine, linker, compiler, fuel, artifacts, clock: Mutex::default() })
     }
 
-    /// Compiles a component whose SHA-256 is `digest`, or takes what was compiled before.
+    /// Compiles a component whose SHA-256 is `digest`, or loads it from the artifacts.
     pub fn compile(
         &self,
         wasm: &[u8],
@@ -92,7 +92,7 @@ impl Engine {
         Ok(component)
     }
 
-    /// Starts the thread of the clock, which ends with the engine.
+    /// Starts the clock's thread, which ends with the engine.
     fn start_clock(&self) -> std::io::Result<()> {
         let mut started = self.clock.lock();
         if !std::mem::replace(&mut *started, true) {
@@ -125,12 +125,12 @@ impl Account {
     }
 }
 
-/// Has the store end calls that are over their deadline.
+/// Ends calls of the store that exceed their deadline.
 ///
-/// A deadline is time on the processor, so that a busy machine fails nobody. The first tick that
-/// falls into a call opens its account; a call without a tick reads no clock.
+/// A deadline is processor time, so that no call fails because the machine is busy. The first tick
+/// during a call opens its account; a call without a tick never reads the clock.
 pub fn watch(store: &mut Store<State>) {
-    // Of an engine that counts fuel no call runs out of it; any other refuses it.
+    // No call runs out of this fuel. An engine that does not count fuel rejects it.
     let _ = store.set_fuel(u64::MAX);
     store.epoch_deadline_callback(|mut context| {
         let state = context.data_mut();

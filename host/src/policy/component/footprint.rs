@@ -1,5 +1,5 @@
-//! What an instance of a component takes of the host, read from the component's own sections before
-//! anything of it is compiled.
+//! Computes what an instance of a component takes from the host, by reading the component's
+//! sections before any of it is compiled.
 
 use std::fmt;
 
@@ -10,76 +10,76 @@ use wasmparser::{
 
 use crate::policy::imports::memory::TABLE_ENTRY;
 
-/// What a component may have. One that a language's tools make has 3 to 15 core instances, one
+/// Limits for a component. A component from a language's tools has 3 to 15 core instances, one
 /// memory and a few tables.
 const MODULES: u64 = 128;
 const INSTANCES: u64 = 128;
 const TABLES: u64 = 128;
-/// Each reserves 4 GiB of addresses, so that its code needs no bounds checks.
+/// Each memory reserves 4 GiB of address space, so that its code needs no bounds checks.
 const MEMORIES: u64 = 8;
-/// Components within it, instances of them, and how deep they are nested.
+/// Nested components, their instances, and the depth of nesting.
 const COMPONENTS: u64 = 128;
 const DEPTH: u64 = 16;
-/// Indices of one kind, as the validator allows.
+/// Indices of one kind; the validator's limit.
 const INDICES: u64 = 1000;
-/// Functions of all its core modules.
+/// Functions of all core modules.
 const FUNCTIONS: u64 = 200_000;
 
-/// Bytes of a function that speak for the time it takes to compile. There are larger ones, but seldom;
-/// and what takes a compiler for ever is one function.
+/// The largest size at which a function counts, in bytes. Larger ones are rare, and a compiler
+/// takes very long only over a single function.
 const LARGEST: u64 = 64 * 1024;
-/// What even an empty function takes a compiler is worth so many.
+/// The bytes that even an empty function counts for.
 const SMALLEST: u64 = 32;
 
-/// Bytes of what the engine keeps for each instance: at least as many as in its `VMContext`.
+/// The bytes that the engine keeps for each instance: at least the size of its `VMContext`.
 const INSTANCE: u64 = 1024;
 const GLOBAL: u64 = 16;
 const IMPORT: u64 = 32;
-/// A reference to it, which only functions have that are exported or in tables.
+/// A reference to a function. Only exported functions and those in tables have one.
 const FUNCTION: u64 = 40;
 const MEMORY: u64 = 256;
 const TABLE: u64 = 256;
 const SEGMENT: u64 = 40;
 /// An entry of an element segment.
 const ELEMENT: u64 = 16;
-/// A function that crosses the border of a component.
+/// A function that crosses a component's boundary.
 const CROSSING: u64 = 128;
 const PAGE: u64 = 64 * 1024;
 
-/// What there is in a component.
+/// The sizes of a component.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Functions of its core modules.
+    /// The functions of its core modules.
     pub functions: u64,
-    /// Bytes of their code, [`SMALLEST`] to [`LARGEST`] of each.
+    /// The bytes of their code, [`SMALLEST`] to [`LARGEST`] for each function.
     pub code: u64,
     pub footprint: Footprint,
 }
 
-/// What each instance of a component takes, before it runs.
+/// What each instance of a component takes before it runs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Footprint {
     pub core_instances: u64,
-    /// Those of components within it.
+    /// Instances of nested components.
     pub instances: u64,
     pub memories: u64,
     pub tables: u64,
-    /// Bytes of linear memory that it begins with.
+    /// The initial size of the linear memories, in bytes.
     pub linear: u64,
-    /// Bytes of the tables that it begins with.
+    /// The initial size of the tables, in bytes.
     pub entries: u64,
-    /// Bytes that the engine keeps beside: globals, references to functions, segments.
+    /// What the engine keeps besides, in bytes: globals, function references, segments.
     pub kept: u64,
 }
 
-/// Why a component is not looked at further.
+/// Why a component is not examined further.
 #[derive(Debug)]
 pub enum Unfit {
     /// It cannot be read.
     Unreadable(wasmparser::BinaryReaderError),
-    /// It has more of something than it may.
+    /// It exceeds a limit.
     TooMany { what: &'static str, most: u64 },
-    /// It instantiates what it is only handed, so that nobody knows what that takes.
+    /// It instantiates something that it does not contain, so its footprint is unknown.
     HandedOver,
 }
 
@@ -90,7 +90,7 @@ impl From<wasmparser::BinaryReaderError> for Unfit {
 }
 
 impl Footprint {
-    /// Bytes that an instance counts for when it begins.
+    /// Returns the bytes that a new instance counts for.
     pub fn bytes(&self) -> u64 {
         self.linear.saturating_add(self.entries).saturating_add(self.kept)
     }
@@ -119,21 +119,21 @@ impl Footprint {
 /// A component whose sections are being read.
 #[derive(Default)]
 struct Open {
-    /// What an instance of each of its core modules and components takes, by their indices; `None`:
-    /// it is handed over.
+    /// The footprint of an instance of each core module and component, by index; `None`: the
+    /// component does not contain it.
     modules: Vec<Option<Footprint>>,
     components: Vec<Option<Footprint>>,
-    /// What an instance of itself takes.
+    /// The footprint of an instance of the component itself.
     own: Footprint,
 }
 
 impl Sizes {
-    /// Reads the sections of a component. Nothing in it is followed but indices, so that the time is
-    /// that of reading it once.
+    /// Reads the sections of a component. Only indices are followed, so the time is that of one
+    /// pass.
     ///
     /// # Errors
     ///
-    /// Why it is not worth compiling.
+    /// Why the component is not worth compiling.
     pub fn of(component: &[u8]) -> Result<Self, Unfit> {
         let mut sizes = Self::default();
         let mut open: Vec<Open> = Vec::new();
@@ -224,7 +224,7 @@ impl Sizes {
     }
 }
 
-/// Counts a section of the innermost component that is open.
+/// Counts a section of the innermost open component.
 fn count_in_component(open: &mut [Open], section: Payload) -> Result<(), Unfit> {
     let Some((inner, outer)) = open.split_last_mut() else { return Ok(()) };
     match section {
@@ -288,7 +288,7 @@ fn count_in_component(open: &mut [Open], section: Payload) -> Result<(), Unfit> 
                 inner.name(kind, None)?;
             }
         }
-        // What is exported has an index of its own from then on.
+        // An export gets an index of its own, which later sections can use.
         Payload::ComponentExportSection(exports) => {
             for export in exports {
                 let export = export?;
@@ -311,7 +311,7 @@ fn count_in_component(open: &mut [Open], section: Payload) -> Result<(), Unfit> 
 }
 
 impl Open {
-    /// Gives what is of this kind the next index.
+    /// Assigns the next index of this kind.
     fn name(
         &mut self,
         kind: ComponentExternalKind,
@@ -328,7 +328,7 @@ impl Open {
 }
 
 impl Footprint {
-    /// Refuses more of something than any component needs.
+    /// Rejects more than any component needs.
     fn check(&self) -> Result<(), Unfit> {
         at_most("core instances", self.core_instances, INSTANCES)?;
         at_most("instances of components within it", self.instances, COMPONENTS)?;
@@ -337,7 +337,8 @@ impl Footprint {
     }
 }
 
-/// What an index stands for. One that is out of range takes nothing: nobody compiles such a component.
+/// Returns the footprint at an index. An index out of range takes nothing: such a component is
+/// never compiled.
 fn known(list: &[Option<Footprint>], index: u32) -> Result<Footprint, Unfit> {
     match list.get(index as usize) {
         Some(footprint) => footprint.ok_or(Unfit::HandedOver),
@@ -374,7 +375,7 @@ mod tests {
         sizes(wat).expect("a footprint").footprint
     }
 
-    /// Compares with what the engine itself counts.
+    /// Compares with the engine's own count.
     #[track_caller]
     fn agrees(wat: &str) -> Footprint {
         let ours = footprint(wat);
@@ -469,7 +470,7 @@ mod tests {
         refused(sizes(&format!("(component {})", "(core module)".repeat(129))), "core modules");
         let deep = "(component ".repeat(18) + &")".repeat(18);
         refused(sizes(&deep), "levels of components");
-        // Each level doubles what is made.
+        // Each level doubles the number of instances.
         let doubled = (0..12).fold(
             "(core module $m) (core instance (instantiate $m))".to_owned(),
             |inner, _| {

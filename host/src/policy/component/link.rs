@@ -1,4 +1,4 @@
-//! Components: read, compiled, and linked with what the host offers.
+//! Reads, compiles and links components.
 
 use std::fs;
 use std::path::Path;
@@ -18,17 +18,18 @@ use crate::policy::contract::bindings::hooks;
 use crate::policy::imports::state::State;
 use crate::watch::{self, Stamp};
 
-/// Bytes of a component; those of scripting languages bring an interpreter of tens of megabytes.
+/// The maximum size of a component, in bytes. Components of scripting languages contain an
+/// interpreter of tens of megabytes.
 const MAX_SIZE: u64 = 256 << 20;
 
-/// A component, compiled and linked.
+/// A compiled and linked component.
 pub struct Code {
     pub pre: InstancePre<State>,
     pub hooks: Hooks,
     pub footprint: Footprint,
 }
 
-/// Which hooks a component exports.
+/// The hooks that a component exports.
 pub struct Hooks {
     pub lifecycle: hooks::lifecycle::GuestIndices,
     pub announce: Option<hooks::announce_filter::GuestIndices>,
@@ -40,7 +41,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Whether there is such a hook on requests.
+    /// Returns whether the component exports this hook.
     pub fn has(&self, hook: Hook) -> bool {
         match hook {
             Hook::Announce => self.announce.is_some(),
@@ -50,13 +51,13 @@ impl Hooks {
         }
     }
 
-    /// Whether there is something to call off the request path.
+    /// Returns whether anything is called off the request path.
     pub fn has_control(&self) -> bool {
         self.observe.is_some() || self.tick.is_some()
     }
 }
 
-/// Reads a component; the error is in words.
+/// Reads a component. The error is in words.
 pub fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
     if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > MAX_SIZE) {
         let most = MAX_SIZE >> 20;
@@ -68,7 +69,7 @@ pub fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
     watch::read(path, MAX_SIZE).map_err(|unread| unread.reason(path))
 }
 
-/// Compiles what may be a component, and whose SHA-256 is `digest`.
+/// Compiles a file's bytes, whose SHA-256 is `digest`.
 pub fn compile(
     engine: &Engine,
     bytes: &[u8],
@@ -79,13 +80,13 @@ pub fn compile(
     Ok((component, sizes.footprint))
 }
 
-/// Says what a component takes, before anything of it is compiled.
+/// Computes the sizes of a component before any of it is compiled.
 pub fn look(bytes: &[u8]) -> Result<Sizes, Refusal> {
     recognise(bytes)?;
     Sizes::of(bytes).map_err(|unfit| unfit_for(&unfit))
 }
 
-/// Links a component with what the host offers, and finds the hooks that it has.
+/// Links a component with the host's interfaces, and finds its hooks.
 pub fn link(engine: &Engine, component: &Component, footprint: Footprint) -> Result<Code, Refusal> {
     let shape = component.component_type();
     for (name, item) in shape.imports(engine.wasmtime()) {
@@ -98,7 +99,7 @@ pub fn link(engine: &Engine, component: &Component, footprint: Footprint) -> Res
             let what = Contract::get().strange_import(engine.wasmtime(), interface, instance)?;
             Some(refuse(built_for(what, version), REBUILD))
         });
-        let what = || format!("imports what this host lacks: {error:#}");
+        let what = || format!("imports something that this host does not offer: {error:#}");
         strange.unwrap_or_else(|| refuse(what(), "build it with tools for WASI 0.2"))
     })?;
     let mut exports = Vec::new();

@@ -1,4 +1,4 @@
-//! From a file to a component that is compiled and linked; or why it is none for this host.
+//! Turns a file into a compiled and linked component, or says why that is not possible.
 
 mod artifact;
 pub mod compiler;

@@ -1,4 +1,4 @@
-//! Why a file is no component for this host, and what would make it one.
+//! Explains why a file is not a component for this host, and how to fix it.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::footprint::Unfit;
 use crate::policy::contract::{Contract, VERSION};
 use crate::text::cut;
 
-/// Why a file is of no use as a plugin, and what would mend it.
+/// Why a file cannot be used as a plugin, and how to fix it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// Begins with a verb, of the component: `imports …`.
+    /// Begins with a verb whose subject is the component: `imports …`.
     pub what: String,
     pub remedy: String,
 }
@@ -26,17 +26,17 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 pub fn refuse(what: impl Into<String>, remedy: impl Into<String>) -> Refusal {
-    // Names of the component's own are in it.
+    // It contains names that the component chose.
     Refusal { what: cut(what.into()), remedy: remedy.into() }
 }
 
 const BUILD: &str = "build it with `karuta plugin build`, or for wasm32-wasip2";
 const AGAIN: &str = "build or copy it again";
 pub const REBUILD: &str = "build it against the contract that `karuta plugin wit` prints";
-const SYNC: &str = "build it for a world without async functions, as the contract's are \
+const SYNC: &str = "build it for a world without async functions, like those of the contract \
                     (componentize-qjs: `--sync`)";
 
-/// Refuses what does not even begin as a component.
+/// Rejects a file that does not begin like a component.
 pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
     match bytes {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
@@ -45,24 +45,23 @@ pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
             "build it for wasm32-wasip2, or wrap it with `wasm-tools component new` (one for \
              wasip1 with `--adapt`)",
         )),
-        [b'\0', b'a', b's', b'm', version, _, 1, 0, ..] if *version < 0x0d => Err(refuse(
-            "is a component in a format that is out of use",
-            "build it with current tools",
-        )),
+        [b'\0', b'a', b's', b'm', version, _, 1, 0, ..] if *version < 0x0d => {
+            Err(refuse("is a component in an outdated format", "build it with current tools"))
+        }
         [b'\0', b'a', b's', b'm', ..] if bytes.len() < 8 => Err(refuse("is cut off", AGAIN)),
         [b'\0', b'a', b's', b'm', ..] => Err(refuse(
-            "is WebAssembly of a version that this host does not know",
+            "is WebAssembly of a version that this host does not support",
             "build it with older tools, or use a newer host",
         )),
         [] => Err(refuse("is not a WebAssembly component: it is empty", AGAIN)),
         [0x7f, b'E', b'L', b'F', ..] | [b'M', b'Z', ..] | [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] => {
-            Err(refuse("is not a WebAssembly component but native code", BUILD))
+            Err(refuse("is native code, not a WebAssembly component", BUILD))
         }
         [b'B', b'C', 0xc0, 0xde, ..] => Err(refuse("is LLVM bitcode, not a component", BUILD)),
         [0x1f, 0x8b, ..] | [b'P', b'K', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Err(refuse("is not a WebAssembly component: it is packed", "unpack it"))
+            Err(refuse("is compressed, not a WebAssembly component", "decompress it"))
         }
-        _ if is_text(bytes) => Err(refuse("is not a WebAssembly component but a text", BUILD)),
+        _ if is_text(bytes) => Err(refuse("is text, not a WebAssembly component", BUILD)),
         _ => Err(refuse("is not a WebAssembly component", BUILD)),
     }
 }
@@ -80,42 +79,42 @@ fn is_text(bytes: &[u8]) -> bool {
     !start.contains(|c: char| c.is_control() && !c.is_whitespace())
 }
 
-/// Why a component is not worth compiling.
+/// Explains why a component is not worth compiling.
 pub fn unfit_for(unfit: &Unfit) -> Refusal {
     match unfit {
         Unfit::Unreadable(error) => {
-            // Some have a list of bytes in them, a line for each.
+            // Some messages contain a list of bytes, one per line.
             let text = error.to_string();
             let words: Vec<_> = text.split_whitespace().collect();
             invalid(&words.join(" "))
         }
         Unfit::TooMany { what, most } => refuse(
-            format!("has too many {what}: more than the {most} that a component may have"),
-            "leave out what it does not use, or link it into fewer",
+            format!("has too many {what}: more than {most}"),
+            "remove what it does not use, or link it into fewer",
         ),
         Unfit::HandedOver => refuse(
-            "instantiates a core module or component that is handed to it",
+            "instantiates a core module or component that it does not contain",
             "link it in (`wac plug`)",
         ),
     }
 }
 
-/// Why a component is not compiled.
+/// Explains why a component was not compiled.
 pub fn uncompiled(why: &Uncompiled) -> Refusal {
     match why {
         Uncompiled::Invalid(error) => invalid(error),
         Uncompiled::Time { .. } | Uncompiled::Memory { .. } | Uncompiled::Crash(_) => refuse(
             why.to_string(),
-            "make its functions smaller and less nested; what generated them has options for that",
+            "make its functions smaller and less nested; code generators have options for that",
         ),
         Uncompiled::System(_) => refuse(
             why.to_string(),
-            "the compiler is a process of this program's own: it needs /proc, and leave to start one",
+            "the compiler is a child process: it needs /proc, and permission to start a process",
         ),
     }
 }
 
-/// What is not valid about a component, by what wasmtime says.
+/// Explains why a component is invalid, based on wasmtime's message.
 fn invalid(error: &str) -> Refusal {
     let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
     let error = error.strip_prefix("failed to parse WebAssembly module: ").unwrap_or(error);
@@ -123,24 +122,24 @@ fn invalid(error: &str) -> Refusal {
         return refuse(format!("is cut off or damaged: {error}"), AGAIN);
     }
     if has(&["async", "future", "stream", "error-context"]) {
-        return refuse(format!("uses async, which this host does without: {error}"), SYNC);
+        return refuse(format!("uses async, which this host does not support: {error}"), SYNC);
     }
     if has(&["memory64", "64-bit memories"]) {
-        return refuse("has a memory of 64 bits", "build it for wasm32");
+        return refuse("has a 64-bit memory", "build it for wasm32");
     }
     if has(&["shared memor", "threads must be enabled", "atomic"]) {
         return refuse("shares memory between threads", "build it without threads");
     }
     if has(&["not enabled", "must be enabled", "requires", "support is"]) {
         return refuse(
-            format!("needs a feature of WebAssembly that this host has switched off: {error}"),
+            format!("needs a WebAssembly feature that this host disables: {error}"),
             "build it without that feature",
         );
     }
-    refuse(format!("is damaged, or not valid: {error}"), AGAIN)
+    refuse(format!("is damaged or invalid: {error}"), AGAIN)
 }
 
-/// Why a component without `lifecycle` is no policy; `others` is what it exports instead.
+/// Explains why a component without `lifecycle` is not a policy. `others` are its other exports.
 pub fn without_lifecycle(others: &[String], nothing: bool) -> Refusal {
     const WHAT: &str = "exports no karuta:policy/lifecycle";
     const WORLD: &str = "build it for a world of karuta:policy, such as announce-policy";
@@ -159,11 +158,11 @@ pub fn without_lifecycle(others: &[String], nothing: bool) -> Refusal {
             refuse(format!("{WHAT} but {other}; is it a plugin for another host?"), WORLD)
         }
         None if nothing => refuse(format!("{WHAT}, nor anything else"), WORLD),
-        None => refuse(WHAT, "export it beside the hooks; every world of karuta:policy has it"),
+        None => refuse(WHAT, "export it with the hooks; every world of karuta:policy has it"),
     }
 }
 
-/// Refuses an import that cannot be given, as far as its name and kind go.
+/// Rejects an import that the host does not offer, as far as its name and kind tell.
 pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal> {
     if let Some((interface, version)) = ours(import) {
         if !compatible(version) {
@@ -171,8 +170,9 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
         }
         if !Contract::get().offers(interface) {
             return Err(refuse(
-                format!("imports karuta:policy/{interface}, which this host lacks"),
-                "use a newer host, or do without; `karuta plugin wit` prints what this one offers",
+                format!("imports karuta:policy/{interface}, which this host does not offer"),
+                "use a newer host, or remove the import; `karuta plugin wit` prints what this one \
+                 offers",
             ));
         }
         return Ok(());
@@ -180,15 +180,15 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
     if import.starts_with("wasi:http/") {
         return Err(refuse(
             format!("imports {import}, which is not offered"),
-            "use karuta:policy/http's `fetch`, on the control instance; where the language's \
-             runtime imports it unasked, switch that off (componentize-js: \
+            "use karuta:policy/http's `fetch`, on the control instance; if the language's runtime \
+             imports it by itself, disable that (componentize-js: \
              `--disable http --disable fetch-event`)",
         ));
     }
     if let Some(rest) = import.strip_prefix("wasi:") {
         return match rest.split_once('@') {
             Some((_, version)) if version.starts_with("0.2.0-") => Err(refuse(
-                format!("imports {import}, of a draft of WASI 0.2"),
+                format!("imports {import}, from a draft of WASI 0.2"),
                 "build it with current tools",
             )),
             Some((_, version)) if !version.starts_with("0.2.") => Err(refuse(
@@ -206,11 +206,13 @@ pub fn refused_import(import: &str, item: &ComponentItem) -> Result<(), Refusal>
         ComponentItem::ComponentInstance(_) => "",
     };
     let remedy = match kind {
-        "" if import.contains(':') => "do without, or link what it needs into it (`wac plug`)",
-        "the core module " => "link the module into the component; the host gives interfaces only",
+        "" if import.contains(':') => {
+            "remove the import, or link its implementation into the component (`wac plug`)"
+        }
+        "the core module " => "link the module into the component; the host only offers interfaces",
         _ => "import interfaces of karuta:policy and WASI 0.2 only",
     };
-    Err(refuse(format!("imports {kind}{import}, which this host lacks"), remedy))
+    Err(refuse(format!("imports {kind}{import}, which this host does not offer"), remedy))
 }
 
 pub fn other_version(verb: &str, interface: &str, version: &str) -> Refusal {
@@ -220,7 +222,7 @@ pub fn other_version(verb: &str, interface: &str, version: &str) -> Refusal {
     )
 }
 
-/// Adds which version something was built against, where it is not this host's.
+/// Adds the version that something was built against, unless it is this host's.
 pub fn built_for(what: String, version: &str) -> String {
     match version == VERSION {
         true => what,
@@ -228,7 +230,7 @@ pub fn built_for(what: String, version: &str) -> String {
     }
 }
 
-/// The interface and version of a name such as `karuta:policy/request@0.1.0`.
+/// Returns the interface and version of a name such as `karuta:policy/request@0.1.0`.
 pub fn ours(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix("karuta:policy/")?;
     Some(rest.split_once('@').unwrap_or((rest, "without a version")))

@@ -1,11 +1,11 @@
-//! The settings of the engine, by which components are compiled and run.
+//! The engine settings that components are compiled and run with.
 
 use wasmtime::{Config, OptLevel};
 
-/// Bytes of stack that WebAssembly may use; threads that call policies need more than that.
+/// The stack size for WebAssembly, in bytes. Threads that call policies need more than that.
 const WASM_STACK: usize = 512 * 1024;
 
-/// How components are compiled, and run.
+/// Returns the settings for compiling and running components.
 pub fn settings(fuel: bool) -> Config {
     let mut config = Config::new();
     config

@@ -1,7 +1,8 @@
-//! What `bindgen!` makes of the contract in `wit/`: one world with every import and every hook.
+//! The bindings that `bindgen!` generates from the contract in `wit/`: one world with every import
+//! and every hook.
 //!
-//! No component exports this world. Which hooks a component has is found out interface by
-//! interface (see [`crate::policy::instance::plugin`]).
+//! No component exports this world. A component's hooks are found interface by interface (see
+//! [`crate::policy::instance::plugin`]).
 
 wasmtime::component::bindgen!({
     path: "../wit",

@@ -1,5 +1,5 @@
-//! The contract between the tracker and its policies: the WIT, its generated bindings, and values to
-//! and from them.
+//! The contract between the tracker and its policies: the WIT, its generated bindings, and
+//! conversions of values.
 
 pub mod bindings;
 pub mod values;

@@ -1,4 +1,4 @@
-//! The tracker's values as the contract writes them, and back.
+//! Converts the tracker's values to the contract's, and back.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use crate::exchange::Request;
 use crate::policy::contract::bindings::hooks::peer_ranker;
 use crate::policy::contract::bindings::imports::types;
 
-/// An IP address as four big-endian words, IPv4 mapped.
+/// An IP address as four big-endian words; IPv4 is mapped to IPv6.
 pub type Address = (u32, u32, u32, u32);
 
 pub fn address(ip: IpAddr) -> Address {
@@ -17,7 +17,7 @@ pub fn address(ip: IpAddr) -> Address {
     ((bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32)
 }
 
-/// The canonical address: a mapped one becomes IPv4.
+/// Returns the canonical address: a mapped address becomes IPv4.
 pub fn ip(address: Address) -> IpAddr {
     let (a, b, c, d) = address;
     let words = [a, b, c, d].map(u128::from);
@@ -71,7 +71,7 @@ fn traits(request: &Request, seeder: bool, credential: bool) -> types::Traits {
         | of(credential, types::Traits::CREDENTIAL)
 }
 
-/// The flat record of an announce.
+/// Returns the flat record of an announce.
 pub fn announce(request: &Request, num_want: u32, credential: bool) -> types::Announce {
     let announce = &request.announce;
     types::Announce {
@@ -86,7 +86,7 @@ pub fn announce(request: &Request, num_want: u32, credential: bool) -> types::An
     }
 }
 
-/// The flat record of one info-hash of a scrape.
+/// Returns the flat record of one info-hash of a scrape.
 pub fn scrape(request: &Request, credential: bool) -> types::Scrape {
     types::Scrape {
         info_hash: info_hash(request.announce.info_hash),
@@ -96,7 +96,7 @@ pub fn scrape(request: &Request, credential: bool) -> types::Scrape {
     }
 }
 
-/// A peer for a policy to order.
+/// Returns the record of a peer for a policy to order.
 pub fn candidate(candidate: &Candidate) -> peer_ranker::Candidate {
     let Candidate { peer, seeder, label, age } = *candidate;
     peer_ranker::Candidate {

@@ -1,4 +1,4 @@
-//! The contract as it is written, to compare components with.
+//! The parsed contract, for comparison with components.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ pub const VERSION: &str = "0.1.0";
 /// The contract, parsed.
 pub struct Contract {
     resolve: Resolve,
-    /// What the host implements for plugins, and what it calls.
+    /// The interfaces that the host implements for plugins, and those that it calls.
     offered: Vec<InterfaceId>,
     called: Vec<InterfaceId>,
 }
@@ -42,17 +42,17 @@ impl Contract {
         &CONTRACT
     }
 
-    /// Whether the host implements an interface of that name for plugins.
+    /// Returns whether the host implements an interface of that name for plugins.
     pub fn offers(&self, interface: &str) -> bool {
         self.find(&self.offered, interface).is_some()
     }
 
-    /// Whether the host calls an interface of that name.
+    /// Returns whether the host calls an interface of that name.
     pub fn calls(&self, interface: &str) -> bool {
         self.find(&self.called, interface).is_some()
     }
 
-    /// The first function of an import that is not as this contract has it, in words.
+    /// Describes the first function of an import that differs from this contract.
     pub fn strange_import(
         &self,
         engine: &Engine,
@@ -65,14 +65,14 @@ impl Contract {
             _ => None,
         });
         wanted.into_iter().find_map(|(name, function)| match known.functions.get(name) {
-            None => Some(format!("imports {interface}.{name}, which this host lacks")),
+            None => Some(format!("imports {interface}.{name}, which this host does not offer")),
             Some(known) => self
                 .difference(known, &function)
                 .map(|difference| format!("imports {interface}.{name} {difference}")),
         })
     }
 
-    /// The first function of an export that is missing or not as this contract has it, in words.
+    /// Describes the first function of an export that is missing or differs from this contract.
     pub fn strange_export(
         &self,
         engine: &Engine,
@@ -125,7 +125,7 @@ impl Contract {
         })
     }
 
-    /// A type by its name, where it has one.
+    /// Returns the name of a type, or its shape if it has no name.
     fn short(&self, of: &wit_parser::Type) -> String {
         match of {
             wit_parser::Type::Id(id) => match &self.resolve.types[*id].name {
@@ -136,7 +136,7 @@ impl Contract {
         }
     }
 
-    /// A type as [`found_shape`] writes it.
+    /// Returns the shape of a type, in the form of [`found_shape`].
     fn shape(&self, of: &wit_parser::Type) -> String {
         use wit_parser::Type;
         let id = match of {
@@ -182,11 +182,12 @@ impl Contract {
     }
 }
 
-/// What a shape may have of types and characters of names. The contract's own have far less.
+/// The most types and characters of names in a shape. The contract's own shapes have far fewer.
 const LONGEST: usize = 4096;
 
-/// A component's type as the contract would write it, aliases resolved. What is longer than anything
-/// in the contract is not written out: a few types of types are enough to be without end.
+/// Returns a component's type as the contract would write it, with aliases resolved. A type that is
+/// larger than anything in the contract is not written out: a few nested types can expand without
+/// end.
 fn found_shape(of: &types::Type) -> String {
     match spend(of, &mut { LONGEST }) {
         Some(()) => shape_of(of),
@@ -194,7 +195,8 @@ fn found_shape(of: &types::Type) -> String {
     }
 }
 
-/// Takes what a shape would have of types and characters; `None` where there is not so much `left`.
+/// Subtracts the types and characters of a shape from `left`. Returns `None` if `left` is too
+/// small.
 fn spend(of: &types::Type, left: &mut usize) -> Option<()> {
     use types::Type;
     let mut take = |count: usize| left.checked_sub(count).map(|rest| *left = rest);

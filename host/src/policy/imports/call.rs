@@ -1,36 +1,35 @@
-//! The account of one call into a plugin.
+//! The account of a call into a plugin.
 
 use std::time::{Duration, Instant};
 
 use crate::policy::contract::bindings::imports::response::Scope;
 use crate::policy::shared::shutdown::Shutdown;
 
-/// The account of the call under way.
+/// The account of the current call.
 #[derive(Default)]
 pub struct Call {
     pub deadline: Duration,
-    /// What the clocks said when the first tick of the engine fell into the call.
+    /// The clocks at the first tick of the engine during the call.
     pub account: Option<Account>,
-    /// How long it has waited for what is outside of it.
+    /// The time that it has waited for anything outside.
     pub waited: Duration,
-    /// It began when the end of the process was announced already.
+    /// Whether it began after the end of the process was announced.
     pub late: bool,
-    /// The call was ended because its time was over.
+    /// Whether it was ended because its time was over.
     pub overdue: bool,
-    /// For which requests the plugin wants its verdict to hold, and how long.
+    /// The scope and the duration for which the plugin wants its verdict to be remembered.
     pub remember: Option<(Scope, Duration)>,
 }
 
 #[derive(Clone, Copy)]
 pub struct Account {
-    /// Time that this thread had spent on a processor.
+    /// The processor time of this thread.
     pub processor: Duration,
     pub wall: Instant,
 }
 
 impl Call {
-    /// How long the call may wait, beside what it has waited already; less where the end of the
-    /// process comes first.
+    /// Returns how much longer the call may wait; less if the process ends sooner.
     pub fn patience(&self, shutdown: Option<&Shutdown>) -> Duration {
         let left = self.deadline.saturating_sub(self.waited);
         let interrupt = shutdown.and_then(|shutdown| shutdown.interrupts(self.late));

@@ -1,4 +1,4 @@
-//! What instances take for the time: that of the machine, or in a trial one that stands still.
+//! The clock of instances: the machine's, or in a trial one that stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime_wasi::HostWallClock;
 
-/// The time of a plugin's instances.
+/// The clock of a plugin's instances.
 #[derive(Clone, Default)]
 pub struct Clock(Option<Arc<Standing>>);
 
-/// A clock that is moved by hand.
+/// A clock that is advanced by hand.
 struct Standing {
     start: Instant,
-    /// Since 1970.
+    /// The time since 1970 at the start.
     unix: Duration,
     /// Milliseconds since the start.
     passed: AtomicU64,
 }
 
 impl Clock {
-    /// A clock that stands at so long after 1970 until it is moved.
+    /// Creates a clock that stands at `unix` after 1970 until it is advanced.
     pub fn standing(unix: Duration) -> Self {
         Self(Some(Arc::new(Standing { start: Instant::now(), unix, passed: AtomicU64::new(0) })))
     }
 
-    /// Moves a clock that stands; does nothing to that of the machine.
+    /// Advances a standing clock. Does nothing to the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Some(standing) = &self.0 {
             standing.passed.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Relaxed);
@@ -36,7 +36,7 @@ impl Clock {
         self.0.as_ref().map_or_else(Instant::now, |standing| standing.start + standing.passed())
     }
 
-    /// Since 1970.
+    /// Returns the time since 1970.
     pub fn unix(&self) -> Duration {
         match &self.0 {
             None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),

@@ -1,5 +1,4 @@
-//! `karuta:policy/http`: requests to the outside, on control instances only, to what `allow.http`
-//! lists.
+//! `karuta:policy/http`: outgoing requests, on control instances only, to the URLs of `allow.http`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -16,12 +15,12 @@ use crate::policy::contract::bindings::hooks::lifecycle::Role;
 use crate::policy::contract::bindings::imports::http::{Host, Response};
 use crate::policy::shared::shutdown::Shutdown;
 
-/// Bytes of a request's body, and of an answer's.
+/// The maximum sizes of a request's body and of a response's body, in bytes.
 const LONGEST_BODY: usize = 1024 * 1024;
 const LONGEST_ANSWER: u64 = 8 * 1024 * 1024;
 const HEADERS: usize = 64;
 
-/// Headers that say how the message is carried, which is the host's business.
+/// Headers that control how the message is sent, which only the host sets.
 const OURS: [&str; 10] = [
     "connection",
     "content-length",
@@ -35,7 +34,7 @@ const OURS: [&str; 10] = [
     "proxy-connection",
 ];
 
-/// What carries the requests: a client, or in a trial what stands in for the network.
+/// Sends requests: an HTTP client, or in a trial a stand-in for the network.
 pub trait Carrier: Send + Sync {
     /// # Errors
     ///
@@ -49,18 +48,18 @@ impl Carrier for Client {
     }
 }
 
-/// The URLs that a policy may ask: by origin, and by the beginning of the path in whole segments.
+/// The URLs that a policy may request: by origin, and by a prefix of the path in whole segments.
 pub struct Allowed(pub Vec<Url>);
 
 impl Admit for Allowed {
     fn url(&self, url: &Url) -> Result<(), String> {
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a URL with a user name or a password".to_owned());
+            return Err("the URL contains a user name or a password".to_owned());
         }
         let path = url.path().to_ascii_lowercase();
         if path.contains("%2f") || path.contains("%5c") {
-            // Some servers would take it for one that parts segments.
-            return Err(format!("{}: a slash within a segment", Shown(url)));
+            // Some servers would treat it as a separator of segments.
+            return Err(format!("{}: an encoded slash or backslash in the path", Shown(url)));
         }
         match self.0.iter().any(|entry| covers(entry, url)) {
             true => Ok(()),
@@ -70,7 +69,7 @@ impl Admit for Allowed {
 
     fn address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         let address = address.to_canonical();
-        // The URL was admitted, so its host is that of the entry which covers it.
+        // The URL was admitted, so its host is that of the entry that covers it.
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let listed = match bare.parse::<IpAddr>() {
             Ok(listed) => listed.to_canonical() == address,
@@ -79,13 +78,13 @@ impl Admit for Allowed {
         match listed || is_public(address) {
             true => Ok(()),
             false => Err(format!(
-                "{host} is the private address {address}, which is not in `allow.http` itself"
+                "{host} has the private address {address}, which `allow.http` does not list"
             )),
         }
     }
 }
 
-/// The parser has resolved what is relative in both.
+/// The parser has resolved relative segments in both.
 fn covers(entry: &Url, url: &Url) -> bool {
     let folder = entry.path().trim_end_matches('/');
     let rest = url.path().strip_prefix(folder);
@@ -93,16 +92,16 @@ fn covers(entry: &Url, url: &Url) -> bool {
         && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether an address is one of the whole internet's.
+/// Returns whether an address is public.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match address.segments() {
-            // NAT64, and 6to4.
+            // NAT64 and 6to4.
             [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
                 is_public_v4(Ipv4Addr::from_bits(u32::from(a) << 16 | u32::from(b)))
             }
-            // Global unicast, without what is set aside for protocols and documentation.
+            // Global unicast, except ranges reserved for protocols and documentation.
             [a, b, ..] => {
                 a & 0xe000 == 0x2000 && !(a == 0x2001 && (b < 0x200 || b == 0xdb8)) && a != 0x3fff
             }
@@ -125,7 +124,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation())
 }
 
-/// What carries requests to the outside, and the time that the call has left.
+/// The HTTP client, and the time that the call has left.
 pub struct View<'a> {
     pub role: Role,
     pub carrier: Option<&'a dyn Carrier>,
@@ -147,23 +146,23 @@ impl Host for View<'_> {
         timeout_ms: u32,
     ) -> Result<Response, String> {
         if self.role != Role::Control {
-            return Err("only control instances have HTTP".to_owned());
+            return Err("only control instances can make HTTP requests".to_owned());
         }
         let carrier = self.carrier.ok_or("the configuration has no `allow.http`")?;
         let method = match Method::from_bytes(method.as_bytes()) {
             Ok(method) if method != Method::CONNECT => method,
-            _ => return Err("no such method".to_owned()),
+            _ => return Err("unsupported method".to_owned()),
         };
         let url = Url::parse(&url).map_err(|error| format!("not a URL: {error}"))?;
         let url = canonical_url(url);
         if body.len() > LONGEST_BODY {
-            return Err(format!("a body of more than {LONGEST_BODY} bytes"));
+            return Err(format!("the body has more than {LONGEST_BODY} bytes"));
         }
         let headers = parse(&headers)?;
         let timeout =
             Duration::from_millis(timeout_ms.into()).min(self.call.patience(Some(self.shutdown)));
         if timeout.is_zero() {
-            return Err("the time of this call is over".to_owned());
+            return Err("the deadline of this call has passed".to_owned());
         }
         let request =
             Request { method, url: &url, headers, body: &body, timeout, max_size: LONGEST_ANSWER };
@@ -184,12 +183,12 @@ fn parse(headers: &[(String, String)]) -> Result<HeaderMap, String> {
     }
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        let name = HeaderName::try_from(name).map_err(|_| "not the name of a header")?;
+        let name = HeaderName::try_from(name).map_err(|_| "invalid header name")?;
         if OURS.contains(&name.as_str()) {
             return Err(format!("the header `{name}` is set by the host"));
         }
         let value = HeaderValue::try_from(value)
-            .map_err(|_| format!("the header `{name}` holds what no header may"))?;
+            .map_err(|_| format!("the header `{name}` has an invalid value"))?;
         map.append(name, value);
     }
     Ok(map)
@@ -258,7 +257,7 @@ mod tests {
         let is_allowed = |address: &str| leads("a.example", address);
         assert!(is_allowed("8.8.8.8") && is_allowed("2606:4700::1"));
         for address in [
-            // Another entry names them.
+            // Listed by another entry.
             "10.0.0.1",
             "fd00::1",
             "10.0.0.2",

@@ -8,10 +8,10 @@ use super::clock::Clock;
 use crate::policy::contract::bindings::imports::keyvalue::Host;
 use crate::policy::shared::keyvalues::KeyValues;
 
-/// What an instance has of its policy's storage.
+/// An instance's access to its policy's storage.
 pub struct Storage {
     pub store: Arc<KeyValues>,
-    /// Bytes that the store may hold, as this instance's configuration says.
+    /// The maximum size of the store in this instance's configuration, in bytes.
     pub limit: u64,
 }
 

@@ -1,4 +1,4 @@
-//! `karuta:policy/locality`: where peers are, and the plans by which they are picked.
+//! `karuta:policy/locality`: where peers are, and the plans for selecting them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +10,7 @@ use crate::exchange::Draft;
 use crate::policy::contract::bindings::imports::locality::{Host, Order, Plan};
 use crate::policy::contract::bindings::imports::log::Level;
 
-/// Plans that one policy may define.
+/// The most plans that one policy may define.
 const MOST_PLANS: usize = 64;
 
 /// A plan that a policy has defined.
@@ -20,19 +20,19 @@ pub struct Planned {
     id: PlanId,
 }
 
-/// What one instance knows of the plans of its policy.
+/// The plans of a policy, as one instance knows them.
 pub enum Plans {
-    /// `init` is under way, and has defined these.
+    /// `init` is running, and has defined these.
     Open(Vec<swarm::Plan>),
     Settled(Arc<[Planned]>),
 }
 
 impl Plans {
-    /// Ends `init`. The first instance of a plugin, its trial, settles what the plans are.
+    /// Ends `init`. The first instance of a plugin, its trial, determines the plans.
     ///
     /// # Errors
     ///
-    /// A text, where another instance has defined others.
+    /// Another instance has defined other plans.
     pub fn settle(&mut self, of_plugin: &OnceLock<Arc<[Planned]>>) -> Result<(), String> {
         let Self::Open(mine) = self else {
             return Ok(());
@@ -41,7 +41,7 @@ impl Plans {
             mine.iter().map(|&plan| Planned { plan, id: PlanId::unused() }).collect()
         });
         if !settled.iter().map(|planned| &planned.plan).eq(mine.iter()) {
-            return Err("defines other plans than another instance of it did".to_owned());
+            return Err("defined other plans than an earlier instance".to_owned());
         }
         *self = Self::Settled(settled.clone());
         Ok(())
@@ -49,10 +49,10 @@ impl Plans {
 
     fn define(&mut self, plan: &Plan) -> Result<u32, String> {
         let Self::Open(plans) = self else {
-            return Err("plans can be defined in `init` only".to_owned());
+            return Err("plans can only be defined in `init`".to_owned());
         };
         if plans.len() == MOST_PLANS {
-            return Err(format!("a policy may define {MOST_PLANS} plans"));
+            return Err(format!("a policy may define at most {MOST_PLANS} plans"));
         }
         let order = match plan.order {
             Order::NearFirst => swarm::Order::NearFirst,
@@ -71,7 +71,7 @@ impl Plans {
     }
 }
 
-/// The plans of one instance, and the answer in the making.
+/// The plans of one instance, and the current draft.
 pub struct View<'a> {
     pub plans: &'a mut Plans,
     pub draft: &'a mut Draft,

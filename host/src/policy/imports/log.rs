@@ -1,5 +1,5 @@
-//! `karuta:policy/log`, and what a plugin writes to its standard output: into the host's log, with
-//! bounds on the length of a line and on the lines a second.
+//! `karuta:policy/log` and a plugin's standard output: writes to the host's log, with limits on the
+//! length of a line and on the lines per second.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::policy::contract::bindings::imports::log::{Host, Level};
 use crate::policy::shared::allowance::Allowance;
 use crate::text::cut;
 
-/// Where the lines of one instance go.
+/// The destination of one instance's lines.
 #[derive(Clone)]
 pub struct Sink {
     policy: Arc<str>,
@@ -28,7 +28,11 @@ impl Sink {
         let Some(suppressed) = self.allowance.take() else { return };
         let policy = &*self.policy;
         if suppressed > 0 {
-            tracing::warn!(policy, lines = suppressed, "log lines of a plugin left out");
+            tracing::warn!(
+                policy,
+                lines = suppressed,
+                "dropped log lines; the plugin logs too much"
+            );
         }
         let message = cut(message);
         match level {
@@ -51,7 +55,7 @@ fn enabled(level: Level) -> bool {
     }
 }
 
-/// The log, as far as one policy may write to it.
+/// The log, within one policy's limits.
 pub struct View<'a> {
     pub log: &'a Sink,
 }

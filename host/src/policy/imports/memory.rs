@@ -1,23 +1,23 @@
-//! What one instance takes of the host's memory.
+//! The host memory of an instance.
 
 use wasmtime::ResourceLimiter;
 
-/// Counts and bounds what one instance takes: its linear memory and its tables, and what the engine
-/// keeps for it beside.
+/// Counts and limits the memory of an instance: its linear memory, its tables, and what the engine
+/// keeps for it.
 pub struct Memory {
-    /// Bytes.
+    /// The limit, in bytes.
     pub limit: usize,
-    /// Bytes in use.
+    /// The bytes in use.
     pub used: usize,
-    /// The call under way wanted more than the limit.
+    /// The current call wanted more than the limit.
     pub refused: bool,
 }
 
-/// A table entry is a pointer and a type in the host.
+/// The size of a table entry in bytes: a pointer and a type in the host.
 pub const TABLE_ENTRY: usize = 16;
 
 impl Memory {
-    /// Begins with the `used` bytes that do not grow.
+    /// Starts with the `used` bytes that do not grow.
     pub fn new(limit: usize, used: usize) -> Self {
         Self { limit, used, refused: false }
     }

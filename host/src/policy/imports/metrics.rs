@@ -7,7 +7,7 @@ use wasmtime::component::HasData;
 use crate::metrics::plugin::{Kind, Series};
 use crate::policy::contract::bindings::imports::metrics::Host;
 
-/// What an instance has of its policy's series.
+/// An instance's access to its policy's series.
 pub struct Meter {
     pub series: Arc<Series>,
     pub worker: u32,

@@ -1,4 +1,5 @@
-//! What a component may call: one module for each interface of the contract, and WASI.
+//! The functions that a component may call: one module for each interface of the contract, and
+//! WASI.
 
 pub mod call;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! `karuta:policy/publisher`: what a control instance hands to the workers. It is tried and handed
-//! on once the call has returned (see `policy::supply::control`).
+//! `karuta:policy/publisher`: what a control instance publishes to the workers. It is tested and
+//! published after the call has returned (see `policy::supply::control`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policy::contract::bindings::hooks::lifecycle::Role;
 use crate::policy::contract::bindings::imports::publisher::Host;
 use crate::policy::shared::publications::{LONGEST, LONGEST_NAME, NAMES, Publications};
 
-/// What the policy has published, and wants published.
+/// What the policy has published, and wants to publish.
 pub struct View<'a> {
     pub role: Role,
     pub sources: &'a Sources,
@@ -26,10 +26,10 @@ impl HasData for View<'static> {
 impl Host for View<'_> {
     fn publish(&mut self, name: String, data: Vec<u8>) -> Result<(), String> {
         if self.role != Role::Control {
-            return Err("only control instances publish".to_owned());
+            return Err("only control instances can publish".to_owned());
         }
         if name.is_empty() || name.len() > LONGEST_NAME {
-            return Err(format!("a name has 1 to {LONGEST_NAME} bytes"));
+            return Err(format!("a name must have 1 to {LONGEST_NAME} bytes"));
         }
         if data.len() > LONGEST {
             return Err(format!("more than {LONGEST} bytes"));

@@ -1,4 +1,4 @@
-//! `karuta:policy/request`: the rest of the request that the hook under way decides on.
+//! `karuta:policy/request`: the rest of the request that the current hook decides.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::exchange::{Exchange, Request};
 use crate::policy::contract::bindings::imports::request::Host;
 use crate::policy::contract::values::{self, Address};
 
-/// The request, its credential, and what policies before this one left.
+/// The request, its credential, and the attributes of earlier policies.
 pub struct View<'a> {
     pub exchange: &'a Exchange,
 }

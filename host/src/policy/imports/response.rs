@@ -1,4 +1,4 @@
-//! `karuta:policy/response`: draft to the answer, buffered until the hook returns.
+//! `karuta:policy/response`: changes to the answer, buffered until the hook returns.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::policy::contract::bindings::imports::response::{Host, Place, Scope};
 use crate::policy::contract::values::{self, Address};
 use crate::policy::shared::tracker::TrackerView;
 
-/// Bytes of a text that a client is shown.
+/// The maximum size of a text for a client, in bytes.
 const TEXT: usize = 1024;
-/// Peers that one hook may add, and attributes that it may leave.
+/// The most peers that one hook may add, and the most attributes that it may set.
 const ITEMS: usize = 256;
 
-/// The answer in the making.
+/// The answer, with the changes requested so far.
 pub struct View<'a> {
     pub answer: &'a Answer,
-    /// What the hook under way draft of it.
+    /// The changes of the current hook.
     pub draft: &'a mut Draft,
     pub tracker: &'a TrackerView,
-    /// For which requests the plugin wants its verdict to hold, and how long.
+    /// The scope and the duration for which the plugin wants its verdict to be remembered.
     pub remember: &'a mut Option<(Scope, Duration)>,
 }
 

@@ -1,5 +1,5 @@
-//! `karuta:policy/sets`: what the host keeps of the policy's data sources. A handle is the place of
-//! a source among those of the policy.
+//! `karuta:policy/sets`: lookups in the policy's data sources. A handle is a source's position
+//! among those of the policy.
 
 use wasmtime::component::HasData;
 
@@ -17,7 +17,8 @@ impl HasData for View<'static> {
 }
 
 impl View<'_> {
-    /// Looks into the newest good version; `None` where there is no such set, or nothing in it yet.
+    /// Looks into the newest good version. Returns `None` if there is no such set, or if it has no
+    /// data yet.
     fn look<T>(&self, set: u32, look: impl FnOnce(&Content) -> Option<T>) -> Option<T> {
         let source = self.sources.get(usize::try_from(set).ok()?)?;
         let current = source.current();
@@ -28,7 +29,9 @@ impl View<'_> {
 impl Host for View<'_> {
     fn open(&mut self, name: String) -> Result<u32, String> {
         match self.sources.iter().position(|source| *source.definition().name == *name) {
-            Some(at) if self.sources[at].is_raw() => Err(format!("`{name}` is raw data, no set")),
+            Some(at) if self.sources[at].is_raw() => {
+                Err(format!("`{name}` is raw data, not a set"))
+            }
             Some(at) => u32::try_from(at).map_err(|error| error.to_string()),
             None => Err(format!("no data source `{name}`")),
         }

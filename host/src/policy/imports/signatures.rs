@@ -1,14 +1,14 @@
-//! `karuta:policy/signatures`: signatures, verified natively.
+//! `karuta:policy/signatures`: native verification of signatures.
 
 use wasmtime::component::HasData;
 
 use crate::jwk::Key;
 use crate::policy::contract::bindings::imports::signatures::Host;
 
-/// Keys that an instance may hold at once.
+/// The most keys that an instance may hold at once.
 const MAX_KEYS: usize = 64;
 
-/// The keys of one instance, by ids that are never given twice.
+/// The keys of one instance. Ids are never reused.
 #[derive(Default)]
 pub struct Keys {
     next: u32,
@@ -22,7 +22,7 @@ impl Keys {
         }
         let key = Key::from_jwk(jwk)?;
         let id = self.next;
-        self.next = id.checked_add(1).ok_or("no more keys in the life of this instance")?;
+        self.next = id.checked_add(1).ok_or("this instance has used up its key ids")?;
         self.held.push((id, key));
         Ok(id)
     }

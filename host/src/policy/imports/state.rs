@@ -1,4 +1,4 @@
-//! What stands behind one instance of a plugin, and which of it each interface can reach.
+//! The host's state for one instance, and the part of it that each interface can reach.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ use crate::policy::shared::tracker::TrackerView;
 
 /// The data of an instance's wasmtime store.
 pub struct State {
-    /// The request that the hook under way decides on. Outside of such a hook it is the default
-    /// one: zeros, empty lists, none.
+    /// The request that the current hook decides. Outside of such a hook it is the default: zeros,
+    /// empty lists, none.
     pub exchange: Box<Exchange>,
     pub tracker: TrackerView,
     pub role: Role,
@@ -46,23 +46,23 @@ pub struct State {
     pub keys: Keys,
     pub meter: Meter,
     pub plans: Plans,
-    /// The value of the policy's `credential` rules is looked up here.
+    /// The rules for looking up the credential.
     pub credential: Arc<[CredentialRule]>,
-    /// What `sets` looks into; a handle is a place in it.
+    /// The data sources of `sets`. A handle is a position in this list.
     pub data: Sources,
-    /// What calls have asked to be published.
+    /// What calls want to publish.
     pub staged: BTreeMap<Arc<str>, Arc<[u8]>>,
     /// What has been published.
     pub publications: Arc<Publications>,
     pub http: Option<Arc<dyn Carrier>>,
     pub shutdown: Arc<Shutdown>,
-    /// Counts calls that failed.
+    /// Counts failed calls.
     pub tally: Arc<Series>,
     pub call: Call,
 }
 
-/// Links every interface that a component may import, each with its view of the state: a call to one
-/// of them reaches nothing else.
+/// Links every interface that a component may import, each with its view of the state. A call
+/// cannot reach anything else.
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::request::add_to_linker::<_, request::View>(linker, |state| request::View {
         exchange: &state.exchange,
@@ -122,7 +122,7 @@ impl WasiView for State {
 }
 
 impl State {
-    /// When the end of the process interrupts the call under way.
+    /// Returns when the end of the process interrupts the current call.
     pub fn interrupt(&self) -> Option<Instant> {
         let is_control = self.role == Role::Control;
         is_control.then(|| self.shutdown.interrupts(self.call.late)).flatten()

@@ -7,7 +7,7 @@ use crate::policy::contract::bindings::imports::swarm::{Host, InfoHash, Stats};
 use crate::policy::contract::values;
 use crate::policy::shared::tracker::Swarms;
 
-/// The swarms, and the one of the request that is decided on.
+/// The swarms, and the info-hash of the current request.
 pub struct View<'a> {
     pub swarms: &'a dyn Swarms,
     pub info_hash: Hash,

@@ -10,19 +10,19 @@ use crate::policy::component::Refusal;
 #[derive(Debug, thiserror::Error)]
 #[error("policy `{policy}` ({}): {}: {cause}", file.display(), cause.stage())]
 pub struct LoadError {
-    /// Its place in the configuration's list.
+    /// Its position in the configuration's list.
     pub at: usize,
     pub policy: Arc<str>,
     pub file: PathBuf,
     pub cause: LoadCause,
 }
 
-/// What is wrong with it, in the order in which it is found out.
+/// What is wrong with a policy, in the order of the checks.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadCause {
     #[error("{0}")]
     Read(String),
-    /// The SHA-256 that the file has.
+    /// The SHA-256 of the file.
     #[error("the file's SHA-256 is {}, not the one pinned", hex::encode(.0))]
     Digest([u8; 32]),
     #[error("{0}")]
@@ -36,7 +36,7 @@ pub enum LoadCause {
 }
 
 impl LoadCause {
-    /// How far the policy came.
+    /// Returns the stage that failed.
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Read(_) => "read",
@@ -52,9 +52,9 @@ impl LoadCause {
 /// Why there is no instance.
 #[derive(Clone, Debug)]
 pub enum InstanceError {
-    /// The plugin's `init` refused, or its code failed.
+    /// The plugin's `init` returned an error, or its code failed.
     Init(String),
-    /// It did not take this data.
+    /// The plugin refused this data.
     Data { name: Arc<str>, reason: String },
 }
 

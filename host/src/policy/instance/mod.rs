@@ -1,4 +1,4 @@
-//! One instance of a plugin, and calls into it.
+//! An instance of a plugin, and calls into it.
 
 mod error;
 mod plugin;
@@ -36,13 +36,13 @@ use crate::policy::shared::keyvalues;
 use crate::policy::shared::outcome::{self, Difference, Outcome};
 use crate::text::cut;
 
-/// Bytes that a plugin may pass to the host in one call; from a control instance, whose functions say
-/// themselves what is too long, as many more as it has memory.
+/// The most bytes that a plugin may pass to the host in one call. Control instances may pass as
+/// many more as their memory limit; the functions for them check lengths themselves.
 const HOST_CALL: usize = 1024 * 1024;
-/// Resources that an instance may hold.
+/// The most resources that an instance may hold.
 const HANDLES: usize = 1024;
 
-/// A store with one instance of a component in it. Never shared, and gone for good after a trap.
+/// A store with one instance of a component. Never shared, and discarded after a trap.
 pub struct Instance {
     store: Store<State>,
     announce: Option<hooks::announce_filter::Guest>,
@@ -52,14 +52,14 @@ pub struct Instance {
     data: Option<hooks::data_sink::Guest>,
     tick: Option<hooks::ticker::Guest>,
     role: Role,
-    /// The version of what it has of the plugin's raw data and publications.
+    /// The version of the raw data and publications that it has received.
     fed: u64,
     deadline: Duration,
-    /// For hooks off the request path.
+    /// The deadline of hooks off the request path.
     control: Duration,
 }
 
-/// Where an instance works.
+/// The role of an instance, and the worker that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub role: Role,
@@ -71,9 +71,9 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Failure {
     pub cause: Cause,
-    /// How long the call took, from the first tick of the engine's clock in it.
+    /// The duration of the call since the first tick of the engine's clock in it.
     pub spent: Duration,
-    /// What happened, with the backtrace. Nothing of the request is in it.
+    /// The error with its backtrace. It contains nothing from the request.
     pub detail: String,
 }
 
@@ -84,10 +84,10 @@ impl fmt::Display for Failure {
 }
 
 impl Instance {
-    /// Makes an instance and calls its `init`. The error is the plugin's own, or says how its
+    /// Creates an instance and calls its `init`. The error is the plugin's own, or says how its
     /// code failed.
     pub fn new(plugin: &Plugin, place: Place) -> Result<Self, InstanceError> {
-        // What a trial stores and counts is its own, and ends with it.
+        // A trial stores and counts separately, and both end with it.
         let (store, series) = match place.role {
             Role::Trial => (Arc::default(), &plugin.trial_series),
             Role::Worker | Role::Control => (plugin.store.clone(), &plugin.series),
@@ -95,15 +95,15 @@ impl Instance {
         Self::make(plugin, place, store, series.clone(), &plugin.series)
     }
 
-    /// Makes an instance with the newest data of its plugin.
+    /// Creates an instance with the newest data of its plugin.
     pub fn with_data(plugin: &Plugin, place: Place) -> Result<Self, InstanceError> {
         let mut instance = Self::new(plugin, place)?;
         instance.feed(plugin, None)?;
         Ok(instance)
     }
 
-    /// Makes an instance with all its data, to put a question to: as a worker's, but what it stores
-    /// and counts nobody sees.
+    /// Creates an instance with all its data, to answer a question. It behaves like a worker's
+    /// instance, but nothing that it stores or counts is visible outside.
     pub fn scratch(plugin: &Plugin) -> Result<Self, InstanceError> {
         let place = Place { role: Role::Worker, worker: 0, workers: 1 };
         let store = Arc::new(keyvalues::KeyValues::over(&plugin.store));
@@ -113,7 +113,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Makes an instance without calling its `init`, to see whether there can be one.
+    /// Creates an instance without calling its `init`, to test whether that is possible.
     pub fn hollow(plugin: &Plugin, place: Place) -> Result<(), InstanceError> {
         let hidden = &plugin.trial_series;
         Self::instantiate(plugin, place, Arc::default(), hidden.clone(), hidden).map(drop)
@@ -237,8 +237,9 @@ impl Instance {
         Ok((instance, lifecycle))
     }
 
-    /// Hands over the plugin's raw data and, except to a control instance, what that has published. A
-    /// `candidate` of a name, a number and the bytes takes the place of the version there is.
+    /// Passes the plugin's raw data to the instance and, unless it is a control instance, what the
+    /// plugin has published. A `candidate` (name, number and bytes) replaces the current version of
+    /// that name.
     pub fn feed(
         &mut self,
         plugin: &Plugin,
@@ -267,7 +268,7 @@ impl Instance {
         Ok(())
     }
 
-    /// `data-sink.on-data`.
+    /// Calls `data-sink.on-data`.
     pub fn take(
         &mut self,
         plugin: &Plugin,
@@ -289,12 +290,12 @@ impl Instance {
         }
     }
 
-    /// The version of what it has of the plugin's raw data and publications.
+    /// Returns the version of the raw data and publications that the instance has received.
     pub fn fed(&self) -> u64 {
         self.fed
     }
 
-    /// `announce-filter.on-announce`; `None` where the plugin does not export it.
+    /// Calls `announce-filter.on-announce`; `None` if the plugin does not export it.
     pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
         let guest = self.announce.as_ref()?;
         let credential = shows_credential(&self.store, exchange);
@@ -304,7 +305,7 @@ impl Instance {
         }))
     }
 
-    /// `scrape-filter.on-scrape`; `None` where the plugin does not export it.
+    /// Calls `scrape-filter.on-scrape`; `None` if the plugin does not export it.
     pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Option<Result<Verdict, Failure>> {
         let guest = self.scrape.as_ref()?;
         let credential = shows_credential(&self.store, exchange);
@@ -314,7 +315,7 @@ impl Instance {
         }))
     }
 
-    /// `peer-ranker.rank`; `None` where the plugin does not export it.
+    /// Calls `peer-ranker.rank`; `None` if the plugin does not export it.
     pub fn rank(
         &mut self,
         exchange: &mut Box<Exchange>,
@@ -327,12 +328,12 @@ impl Instance {
         let result = call(&mut self.store, self.deadline, exchange, |store| {
             guest.call_rank(store, announce, &candidates)
         });
-        // Nothing but the order counts.
+        // Only the order counts.
         exchange.discard();
         Some(result)
     }
 
-    /// `observer.observe`; `None` where the plugin does not export it.
+    /// Calls `observer.observe`; `None` if the plugin does not export it.
     pub fn observe(
         &mut self,
         batch: &[(u64, Difference, Box<Outcome>)],
@@ -357,7 +358,7 @@ impl Instance {
         Some(said(&self.store, result))
     }
 
-    /// `ticker.tick`; `None` where the plugin does not export it.
+    /// Calls `ticker.tick`; `None` if the plugin does not export it.
     pub fn tick(&mut self, unix_ms: u64) -> Option<Result<Result<(), String>, Failure>> {
         let guest = self.tick.as_ref()?;
         begin(&mut self.store, self.control);
@@ -365,22 +366,22 @@ impl Instance {
         Some(said(&self.store, result))
     }
 
-    /// What calls have asked to be published since this was last asked.
+    /// Takes what calls have published since the last time.
     pub fn take_staged(&mut self) -> BTreeMap<Arc<str>, Arc<[u8]>> {
         std::mem::take(&mut self.store.data_mut().staged)
     }
 
-    /// For which requests the last call's verdict may hold, and how long.
+    /// Returns the scope and the duration for which the last call's verdict may be remembered.
     pub fn remember(&self) -> Option<(Scope, Duration)> {
         self.store.data().call.remember
     }
 
-    /// Bytes of linear memory and tables, and what the engine keeps beside.
+    /// Returns the bytes of linear memory, tables, and what the engine keeps besides.
     pub fn memory(&self) -> usize {
         self.store.data().memory.used
     }
 
-    /// The fuel that is left, on an engine that counts it.
+    /// Returns the remaining fuel, if the engine counts it.
     pub fn fuel(&self) -> Option<u64> {
         self.store.get_fuel().ok()
     }
@@ -390,7 +391,7 @@ fn over(limit: u64) -> String {
     format!("needs more than the {limit} bytes that `limits.memory` allows")
 }
 
-/// Looks up the credential of a request, which its hook may ask for.
+/// Looks up the credential of a request, because its hook may ask for it.
 fn shows_credential(store: &Store<State>, exchange: &mut Exchange) -> bool {
     exchange.look_up(&store.data().credential);
     !exchange.credential.is_empty()
@@ -405,8 +406,8 @@ fn begin(store: &mut Store<State>, deadline: Duration) {
     store.set_epoch_deadline(1);
 }
 
-/// Calls a hook on an exchange. What it changes is left pending where it returns, and forgotten
-/// where it does not.
+/// Calls a hook on an exchange. The hook's changes stay pending if it returns, and are discarded if
+/// it does not.
 fn call<R>(
     store: &mut Store<State>,
     deadline: Duration,
@@ -423,7 +424,7 @@ fn call<R>(
     })
 }
 
-/// What a hook of control instances said.
+/// Returns the result of a control instance's hook.
 fn said(
     store: &Store<State>,
     result: wasmtime::Result<Result<(), String>>,
@@ -431,7 +432,7 @@ fn said(
     result.map(|said| said.map_err(cut)).map_err(|error| failure(store, &error))
 }
 
-/// Counts a call that made no instance, and says why.
+/// Counts a failed call outside of requests, and returns the reason.
 fn failed(store: &Store<State>, hook: Hook, error: &wasmtime::Error) -> String {
     let failure = failure(store, error);
     store.data().tally.failed(hook, failure.cause);
@@ -448,6 +449,6 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
         None => Cause::Host,
     };
     let spent = state.call.account.map_or(Duration::ZERO, |account| account.wall.elapsed());
-    // Names of functions, which are the plugin's own, are in it.
+    // It contains function names, which the plugin chooses.
     Failure { cause, spent, detail: cut(format!("{error:#}")) }
 }

@@ -1,5 +1,4 @@
-//! A plugin as the configuration names it: read, verified, compiled, linked, and ready to make
-//! instances.
+//! A configured plugin: read, verified, compiled and linked.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -26,41 +25,42 @@ use crate::policy::shared::shutdown::Shutdown;
 use crate::policy::shared::tracker::TrackerView;
 use crate::watch::Stamp;
 
-/// Everything that the instances of one plugin have in common.
+/// Everything that the instances of one plugin share.
 pub struct Plugin {
     pub name: Arc<str>,
     pub file: PathBuf,
-    /// The file as it was when it was read.
+    /// The file's stamp when it was read.
     pub stamp: Stamp,
     pub identity: Identity,
     pub tracker: TrackerView,
     pub data: data::Sources,
     pub code: Arc<Code>,
-    /// That of the machine, but in trials without a tracker.
+    /// The machine's clock, except in trials without a tracker.
     pub clock: Clock,
-    /// What the fixed sequence of a policy without randomness begins with; 0: its own.
+    /// The seed of the fixed sequence of a policy without randomness; 0: the default sequence.
     pub seed: u64,
-    /// The key-values and the series of the policy, which the next version of it takes over.
+    /// The key-values of the policy. Like the series, the next version of the policy takes them
+    /// over.
     pub store: Arc<KeyValues>,
     pub series: Arc<Series>,
-    /// What its observer was told last of each peer, handed on likewise.
+    /// What its observer was last told about each peer, taken over likewise.
     pub ledger: Arc<Mutex<Ledger>>,
     /// The id of the last outcome.
     pub last_id: Arc<AtomicU64>,
-    /// What its control instance hands to the workers.
+    /// What its control instance publishes to the workers.
     pub publications: Arc<Publications>,
-    /// What its control instance may ask; `None`: nothing.
+    /// The HTTP client of its control instance; `None`: no HTTP.
     pub http: Option<Arc<dyn Carrier>>,
-    /// The series of trials, which nobody sees.
+    /// The series of trials, which are not exported.
     pub trial_series: Arc<Series>,
     /// The lines that it may write to the log.
     pub allowance: Arc<Allowance>,
     pub shutdown: Arc<Shutdown>,
-    /// What its trial defined.
+    /// The plans that its trial defined.
     pub plans: OnceLock<Arc<[Planned]>>,
 }
 
-/// What makes a plugin another one: where any of it changes, its instances are made anew.
+/// Everything that identifies a plugin. If any of it changes, the instances are created again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// SHA-256 of the file.
@@ -70,16 +70,16 @@ pub struct Identity {
     pub limits: config::PolicyLimits,
     pub allow: config::Allow,
     pub credential: Arc<[config::CredentialRule]>,
-    /// In the order of their names.
+    /// Ordered by name.
     pub data: Vec<data::Definition>,
-    /// What a policy may set, from the configuration of the tracker.
+    /// The tracker's limits for what a policy may set.
     pub max_interval: u32,
     pub max_num_want: u32,
 }
 
 impl Plugin {
-    /// Reads, verifies, compiles and links the plugin of a policy, or takes the earlier one where
-    /// nothing of it has changed. No code of it runs.
+    /// Reads, verifies, compiles and links the plugin of a policy, or returns the earlier one if
+    /// nothing has changed. Runs none of its code.
     pub fn load(
         engine: &Engine,
         estate: &Estate,
@@ -145,39 +145,41 @@ impl Plugin {
         }))
     }
 
-    /// Whether peers are picked by plans of it.
+    /// Returns whether the plugin defines locality plans.
     pub fn has_plans(&self) -> bool {
         self.plans.get().is_some_and(|plans| !plans.is_empty())
     }
 
-    /// Grows with each new version of any of its data, and with each publication.
+    /// Returns a number that grows with each new version of any of the data, and with each
+    /// publication.
     pub fn data_version(&self) -> u64 {
         self.data.iter().map(|source| source.number()).sum::<u64>() + self.publications.number()
     }
 
-    /// Grows with each new version of what workers have in their memory: raw data and
-    /// publications.
+    /// Returns a number that grows with each new version of what workers have in memory: raw data
+    /// and publications.
     pub fn fed_version(&self) -> u64 {
         self.raw_version() + self.publications.number()
     }
 
-    /// Grows with each new version of its raw data, which control instances have in their memory.
+    /// Returns a number that grows with each new version of the raw data, which control instances
+    /// have in memory.
     pub fn raw_version(&self) -> u64 {
         self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
     }
 
-    /// Whether data is missing that the configuration requires.
+    /// Returns whether data that the configuration requires is missing.
     pub fn lacks_data(&self) -> bool {
         self.data.iter().any(|source| source.is_missing())
     }
 
-    /// Whether it must have raw data before it may decide.
+    /// Returns whether the plugin needs raw data before it may decide.
     pub fn requires_raw(&self) -> bool {
         self.data.iter().any(|source| source.is_raw() && source.definition().required)
     }
 
-    /// Forgets data that comes from disk, which another version of the plugin may have left;
-    /// `false`: there is none.
+    /// Drops data that comes from disk, where another version of the plugin may have left it.
+    /// Returns `false` if there is none.
     pub fn forget_kept(&self) -> bool {
         let forgotten = self.data.iter().filter(|source| source.is_raw() && source.forget_kept());
         forgotten.count() > 0
@@ -212,7 +214,7 @@ fn origin(key: &config::DataSource) -> data::Origin {
             insecure: key.insecure,
             max_age: key.max_age,
         }),
-        // The configuration is refused where there is neither.
+        // The configuration is refused if both are missing.
         (None, None) => data::Origin::File(PathBuf::new()),
     }
 }

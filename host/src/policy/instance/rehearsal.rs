@@ -1,4 +1,4 @@
-//! What is tried on an instance of its own before it may serve.
+//! Tests plugins, data and publications on separate instances before they serve.
 
 use std::sync::{Arc, Weak};
 
@@ -10,8 +10,8 @@ use crate::policy::contract::Role;
 const TRIAL: Place = Place { role: Role::Trial, worker: 0, workers: 1 };
 
 impl Plugin {
-    /// Makes an instance, hands it the data there is, and lets it go again. From then on new versions
-    /// of raw data are tried on this plugin before they count.
+    /// Tests the plugin: creates an instance, passes the current data to it, and drops it. From
+    /// then on, new versions of raw data must pass a test on this plugin.
     pub fn rehearse(self: &Arc<Self>) -> Result<(), InstanceError> {
         let mut instance = Instance::new(self, TRIAL)?;
         for source in self.data.iter().filter(|source| source.is_raw()) {
@@ -21,10 +21,10 @@ impl Plugin {
         instance.feed(self, None)
     }
 
-    /// Tries on a fresh instance what the control instance wants published.
+    /// Tests on a new instance what the control instance wants to publish.
     pub fn try_publications(&self, staged: &[(Arc<str>, Arc<[u8]>)]) -> Result<(), String> {
         if self.code.hooks.data.is_none() {
-            return Err("the plugin takes nothing (it exports no data-sink)".to_owned());
+            return Err("the plugin takes no publications (it exports no data-sink)".to_owned());
         }
         let mut instance = Instance::with_data(self, TRIAL)?;
         let number = self.publications.number();

@@ -1,15 +1,15 @@
-//! How many lines a policy may write to the log.
+//! A rate limit for a policy's log lines.
 
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// Lines that may come at once, and lines that are gained a second.
+/// The lines that may come at once, and the lines gained per second.
 const BURST: f64 = 50.0;
 const PER_SECOND: f64 = 10.0;
 
-/// The lines that one policy may write: all its instances together, those to come too, by whatever
-/// way.
+/// The lines that one policy may write, over all its instances, including later ones, and all ways
+/// of logging.
 pub struct Allowance(Mutex<Left>);
 
 struct Left {
@@ -25,7 +25,8 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Takes one line, and says how many were left out before it; `None`: so is this one.
+    /// Takes one line. Returns the number of lines dropped before it, or `None` if this line must
+    /// be dropped too.
     pub fn take(&self) -> Option<u64> {
         let mut left = self.0.lock();
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What one version of a policy hands on to the next.
+//! The state that one version of a policy hands to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +13,7 @@ use super::publications::Publications;
 use super::shutdown::Shutdown;
 use crate::metrics::plugin::Registry;
 
-/// What the policies of a tracker keep beyond a reload, by name.
+/// The state of a tracker's policies that outlives a reload, by name.
 #[derive(Default)]
 pub struct Estate {
     pub stores: Named<KeyValues>,
@@ -29,7 +29,7 @@ pub struct Estate {
 }
 
 impl Estate {
-    /// Makes an estate whose policies count in `series`.
+    /// Creates an estate whose policies count in `series`.
     pub fn new(series: Arc<Registry>) -> Self {
         Self { series, ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! The way to a control instance: outcomes in a bounded queue, and commands that wait behind none.
+//! The inbox of a control instance: outcomes in a bounded queue, and commands that bypass it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,21 +9,21 @@ use parking_lot::Mutex;
 
 use crate::policy::shared::outcome::Outcome;
 
-/// Outcomes that wait for their observer, and bytes of them.
+/// The most outcomes that may wait for their observer, and the most bytes of them.
 const OUTCOMES: usize = 16 * 1024;
 const BYTES: usize = 16 * 1024 * 1024;
 
-/// `None` only wakes.
+/// `None` only wakes the receiver.
 type Message = Option<Box<Outcome>>;
 
-/// Where outcomes and commands are put in. Never waits.
+/// The sending end for outcomes and commands. Never waits.
 #[derive(Clone)]
 pub struct Sender {
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
-/// Where they are taken out.
+/// The receiving end.
 pub struct Receiver {
     queue: Queue<Message>,
     shared: Arc<Shared>,
@@ -35,16 +35,16 @@ struct Shared {
     commands: Mutex<Commands>,
 }
 
-/// What a control thread is to do beside what it does anyway.
+/// Commands for a control thread.
 #[derive(Clone, Copy, Default)]
 pub struct Commands {
-    /// Tick so often from now on.
+    /// Set the tick interval.
     pub every: Option<Duration>,
     /// Call the observer once more, and end.
     pub end: bool,
 }
 
-/// Makes an inbox, with its two ends.
+/// Creates an inbox, and returns its two ends.
 pub fn inbox() -> (Sender, Receiver) {
     let (sender, queue) = sync_channel(OUTCOMES);
     let shared = Arc::<Shared>::default();
@@ -52,10 +52,10 @@ pub fn inbox() -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Puts in an outcome; `false`: there is no room.
+    /// Queues an outcome. Returns `false` if there is no room.
     pub fn tell(&self, outcome: Outcome) -> bool {
         let size = outcome.size();
-        // Others may come between; the bound is as exact as it needs to be.
+        // Other threads may push at the same time; the bound need not be exact.
         if self.shared.bytes.load(Relaxed) + size > BYTES {
             return false;
         }
@@ -67,36 +67,36 @@ impl Sender {
         taken
     }
 
-    /// Gives a command, which is seen before the next call.
+    /// Gives a command. The receiver sees it before its next call.
     pub fn command(&self, command: impl FnOnce(&mut Commands)) {
         command(&mut self.shared.commands.lock());
         self.wake();
     }
 
-    /// Has the other end look about.
+    /// Wakes the receiver.
     pub fn wake(&self) {
-        // Whoever has a full queue before it does not wait.
+        // If the queue is full, the receiver is not waiting.
         let _ = self.queue.try_send(None);
     }
 
-    /// Whether both are of one inbox.
+    /// Returns whether both are senders of the same inbox.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
 impl Receiver {
-    /// Waits for an outcome, until somebody wakes it or the time is over.
+    /// Waits for an outcome until woken, or until the time is over.
     pub fn wait(&self, time: Duration) -> Option<Box<Outcome>> {
         self.queue.recv_timeout(time).ok().and_then(|message| self.take(message))
     }
 
-    /// The next outcome that is there.
+    /// Returns the next queued outcome.
     pub fn next(&self) -> Option<Box<Outcome>> {
         self.queue.try_iter().find_map(|message| self.take(message))
     }
 
-    /// The commands that were given since this was last asked; to end is for good.
+    /// Takes the commands given since the last time. The command to end stays set.
     pub fn commands(&self) -> Commands {
         let mut commands = self.shared.commands.lock();
         Commands { every: commands.every.take(), end: commands.end }

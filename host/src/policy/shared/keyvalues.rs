@@ -9,30 +9,30 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashTable, hash_table as table};
 use parking_lot::{Mutex, MutexGuard};
 
-/// Bytes of a key.
+/// The maximum size of a key, in bytes.
 pub const MAX_KEY: usize = 1024;
-/// Bytes of a value.
+/// The maximum size of a value, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
-/// What an entry counts beside its key and its value: about what it takes in the tables.
+/// The size of an entry without its key and value, in bytes: about what it takes in the tables.
 pub const ENTRY: u64 = 128;
 
-/// A lock each, so that workers seldom wait for one another.
+/// Each shard has its own lock, so that workers rarely wait for one another.
 const SHARDS: usize = 16;
-/// Expired entries that each write takes away.
+/// The number of expired entries that each write removes.
 const SWEEP: usize = 4;
-/// The same, of every shard, where there is no room for a write.
+/// The number of expired entries removed from every shard if there is no room for a write.
 const SWEEP_WHEN_FULL: usize = 64;
 
 /// The keys and values of one policy.
 ///
-/// `now` must not go back from call to call.
+/// `now` must not go back between calls.
 #[derive(Default)]
 pub struct KeyValues {
     shards: [Shard; SHARDS],
-    /// Bytes that the entries count.
+    /// The size of all entries, in bytes.
     used: AtomicU64,
     hasher: RandomState,
-    /// What a key is looked up in that nobody has asked for here yet.
+    /// The store for looking up keys that have not been used here yet.
     base: Option<Arc<Self>>,
 }
 
@@ -43,7 +43,7 @@ pub enum Refused {
     Key,
     #[error("the value has more than {MAX_VALUE} bytes")]
     Value,
-    #[error("the storage is full: {0} bytes, as `limits.storage` allows")]
+    #[error("the storage is full: `limits.storage` allows {0} bytes")]
     Full(u64),
     #[error("the key has a value that is not a counter")]
     NotACounter,
@@ -51,7 +51,7 @@ pub enum Refused {
     Overflow,
 }
 
-/// On a cache line of its own.
+/// On its own cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Shard(Mutex<Entries>);
@@ -59,9 +59,9 @@ struct Shard(Mutex<Entries>);
 #[derive(Default)]
 struct Entries {
     table: HashTable<Entry>,
-    /// When the entries that do not live for ever expire.
+    /// The expiry times of entries that expire.
     expiries: BTreeSet<(Instant, Arc<[u8]>)>,
-    /// The keys that the base is not asked for again.
+    /// The keys that have already been looked up in the base.
     fetched: HashSet<Arc<[u8]>>,
 }
 
@@ -99,8 +99,8 @@ impl Entry {
 }
 
 impl KeyValues {
-    /// A store that begins as another is, and what changes in it does not change the other. An entry
-    /// is copied when it is asked for.
+    /// Creates a store that starts with another's content. Changes do not affect the other. An
+    /// entry is copied when it is first used.
     pub fn over(base: &Arc<Self>) -> Self {
         Self {
             shards: Default::default(),
@@ -110,14 +110,14 @@ impl KeyValues {
         }
     }
 
-    /// The entries among which a key is.
+    /// Locks the entries of a key's shard.
     fn lock(&self, hash: u64, key: &[u8]) -> MutexGuard<'_, Entries> {
         let mut entries = self.shard(hash).lock();
         if let Some(base) = &self.base
             && !entries.fetched.contains(key)
         {
             entries.fetched.insert(key.into());
-            // It is counted already.
+            // Its size is already counted.
             if let Some(Entry { value, expires, .. }) = base.lock(hash, key).find(hash, key) {
                 entries.set(hash, key, value.clone(), *expires, &self.hasher);
             }
@@ -125,7 +125,7 @@ impl KeyValues {
         entries
     }
 
-    /// The value of a key; of a counter, its decimal digits.
+    /// Returns the value of a key; for a counter, its decimal digits.
     pub fn get(&self, key: &[u8], now: Instant) -> Option<Vec<u8>> {
         let hash = self.hasher.hash_one(key);
         let entries = self.lock(hash, key);
@@ -136,8 +136,8 @@ impl KeyValues {
         })
     }
 
-    /// Sets a key to a value, whatever it was. The store holds at most `limit` bytes after it, or
-    /// fewer than before.
+    /// Sets a key to a value, whatever it was before. Afterwards the store holds at most `limit`
+    /// bytes, or less than before.
     pub fn put(
         &self,
         key: &[u8],
@@ -159,7 +159,8 @@ impl KeyValues {
         self.used.fetch_sub(freed, Relaxed);
     }
 
-    /// Adds to a counter and returns the sum. Where there is none it is made at zero, for so long.
+    /// Adds to a counter and returns the sum. A new counter starts at zero and lives for
+    /// `ttl_seconds`.
     pub fn increment(
         &self,
         key: &[u8],
@@ -181,7 +182,7 @@ impl KeyValues {
         Ok(sum)
     }
 
-    /// Makes of the living entry of a key what `change` says.
+    /// Replaces the live entry of a key with the result of `change`.
     fn write(
         &self,
         key: &[u8],
@@ -211,7 +212,7 @@ impl KeyValues {
         }
     }
 
-    /// Counts an entry's new size instead of its old one; `false` where it does not fit.
+    /// Counts an entry's new size instead of its old one. Returns `false` if it does not fit.
     fn reserve(&self, before: u64, after: u64, limit: u64) -> bool {
         let fit = |used: u64| {
             let used = used - before + after;
@@ -220,7 +221,7 @@ impl KeyValues {
         self.used.fetch_update(Relaxed, Relaxed, fit).is_ok()
     }
 
-    /// Takes away expired entries of all shards; `false` where there are none.
+    /// Removes expired entries from all shards. Returns `false` if there are none.
     fn make_room(&self, now: Instant) -> bool {
         let mut freed = 0;
         for shard in &self.shards {
@@ -231,7 +232,7 @@ impl KeyValues {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Entries> {
-        // The table goes by the lowest and the highest bits.
+        // The table uses the lowest and the highest bits.
         &self.shards[(hash >> 32) as usize % SHARDS].0
     }
 }
@@ -270,7 +271,7 @@ impl Entries {
         }
     }
 
-    /// Returns the bytes that the key's entry counted.
+    /// Removes an entry, and returns its size in bytes.
     fn remove(&mut self, hash: u64, key: &[u8]) -> u64 {
         let Ok(found) = self.table.find_entry(hash, |entry| *entry.key == *key) else { return 0 };
         let (entry, _) = found.remove();
@@ -281,8 +282,7 @@ impl Entries {
         size
     }
 
-    /// Takes away up to `count` expired entries, the oldest first, and returns the bytes that they
-    /// counted.
+    /// Removes up to `count` expired entries, the oldest first, and returns their size in bytes.
     fn sweep(&mut self, count: usize, now: Instant, hasher: &RandomState) -> u64 {
         let mut freed = 0;
         for _ in 0..count {
@@ -294,7 +294,7 @@ impl Entries {
     }
 }
 
-/// `None`: never.
+/// Returns `None` for never.
 fn expiry(ttl_seconds: Option<u32>, now: Instant) -> Option<Instant> {
     now.checked_add(Duration::from_secs(ttl_seconds?.into()))
 }
@@ -358,11 +358,11 @@ mod tests {
         assert_eq!(seen(&over), [text("22"), None, text("1"), text("6")]);
         assert_eq!(seen(&base), [text("1"), text("1"), text("1"), text("5")]);
         assert_eq!(base.used.load(Relaxed), used);
-        // One value has grown by a byte, one entry has gone, and one is a counter now.
+        // One value has grown by a byte, one entry is gone, and one is now a counter.
         assert_eq!(over.used.load(Relaxed), used + 1 - (ENTRY + 2) - 1);
         assert_eq!(over.get(b"a", now + seconds(10)), text("22"));
         assert_eq!(KeyValues::over(&base).get(b"a", now + seconds(10)), None, "it has expired");
-        // What the base holds counts, too.
+        // What the base holds counts too.
         assert_eq!(
             KeyValues::over(&base).put(b"d", b"", None, used, now),
             Err(Refused::Full(used))
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(store.put(b"a", b"12", None, limit, now), full);
         assert_eq!(store.get(b"a", now), Some(b"1".into()));
         assert_eq!(store.put(b"a", b"0", None, limit, now), Ok(()), "no larger than before");
-        // Whichever shard it is in: what has expired makes room.
+        // Expired entries make room, whatever shard they are in.
         assert_eq!(store.put(b"d", b"4", None, limit, now + seconds(5)), Ok(()));
         assert_eq!(
             store.put(b"a", b"", None, 1, now),
@@ -445,7 +445,7 @@ mod tests {
         assert_eq!(store.used.load(Relaxed), ENTRY + 3, "nothing is counted twice");
     }
 
-    /// What the contract says, without shards, sweeps or sizes kept.
+    /// The contract's behaviour, without shards, sweeps or stored sizes.
     #[derive(Default)]
     struct Model(HashMap<Vec<u8>, (Naive, Option<u64>)>);
 

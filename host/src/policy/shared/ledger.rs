@@ -1,7 +1,7 @@
-//! What observers are told of announces, and how much the same peer had transferred before.
+//! The ledger of announces for observers: how much a peer has transferred since its last announce.
 //!
-//! A ledger is kept where observers are called, not in the store: it costs announces nothing, and
-//! what an outcome that was dropped would have told is still in the next difference.
+//! A ledger is kept where observers are called, not in the store, so it costs announces nothing.
+//! The difference of a dropped outcome is included in the next one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use karuta_bittorrent::{Event, InfoHash};
 use super::outcome::{Difference, Outcome};
 use crate::policy::contract::Verdict;
 
-/// Peers of each half of a ledger, some 150 bytes each.
+/// The number of peers in each half of a ledger, about 150 bytes each.
 const HALF: usize = 2_000_000;
 
-/// What peers said last.
+/// The last reports of peers.
 pub struct Ledger {
-    /// Peers of a half.
+    /// The number of peers in a half.
     half: usize,
-    /// Who has announced since the halves changed places. The other half goes when they do again: when
-    /// this one is full, or a peer's lifetime is over.
+    /// Peers that have announced since the last swap. The halves swap when this one is full, or
+    /// when a peer's lifetime has passed; the old half is then dropped.
     young: Half,
     old: Half,
     turned: Option<Instant>,
@@ -42,8 +42,9 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Enters an outcome. Who has just started, or says less than before, has transferred nothing. Who
-    /// was not let in is not entered, for it is anybody.
+    /// Enters an outcome, and returns the difference. A peer that has just started, or reports less
+    /// than before, has transferred nothing. Refused announces are not entered, because
+    /// anyone may have sent them.
     pub fn enter(&mut self, outcome: &Outcome, lifetime: Duration) -> Difference {
         let Outcome { uploaded, downloaded, at, .. } = *outcome;
         if !matches!(outcome.verdict, Verdict::Next | Verdict::Accept) {
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(enter(Event::None, 300, 300, 151), (0, 0, None), "it was given up");
     }
 
-    /// The outcome of one of many peers, who has uploaded so much.
+    /// Returns the outcome of one of many peers, which has uploaded `uploaded` bytes.
     fn of(peer: u32, uploaded: u64, at: Instant) -> Outcome {
         let mut one = outcome(Event::None, uploaded, 0, at);
         one.peer.set_ip(std::net::Ipv4Addr::from_bits(peer).into());
@@ -145,7 +146,7 @@ mod tests {
         for peer in 0..many {
             ledger.enter(&of(peer, 1, start), LIFETIME);
         }
-        // It announces again, and so is none of the oldest.
+        // It announces again, so it is not one of the oldest.
         ledger.enter(&of(many - 1, 2, start), LIFETIME);
         for peer in many..many + 10 {
             ledger.enter(&of(peer, 1, start), LIFETIME);

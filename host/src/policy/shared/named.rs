@@ -1,12 +1,12 @@
-//! What the versions of one policy hand on to each other.
+//! State that the versions of one policy share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// Things by the name of their policy. Each lives as long as somebody holds it: plugins do, so that
-/// one version of a policy hands it to the next.
+/// Values by policy name. A value lives as long as something holds it. Plugins do, so that one
+/// version of a policy hands it to the next.
 pub struct Named<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
 
 impl<T> Default for Named<T> {
@@ -16,7 +16,7 @@ impl<T> Default for Named<T> {
 }
 
 impl<T: Default> Named<T> {
-    /// What is known by this name, or a new one where nobody holds one.
+    /// Returns the value of this name, or a new one if none is held.
     pub fn of(&self, name: &Arc<str>) -> Arc<T> {
         let mut known = self.0.lock();
         if let Some(known) = known.get(name).and_then(Weak::upgrade) {

@@ -1,4 +1,4 @@
-//! How an announce ended, as observers are told.
+//! The outcome of an announce, for observers.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use crate::policy::contract::bindings::hooks::observer;
 use crate::policy::contract::bindings::imports::types;
 use crate::policy::contract::{Verdict, values};
 
-/// Bytes of a credential that observers are shown, and by which verdicts are remembered; to both a
-/// longer one is none.
+/// The maximum size of a credential for observers and remembered verdicts, in bytes. A longer one
+/// counts as none.
 pub const LONGEST_CREDENTIAL: usize = 4096;
 
-/// How an announce ended.
+/// The outcome of an announce.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub announce: types::Announce,
@@ -36,17 +36,17 @@ pub struct Outcome {
     pub at: Instant,
 }
 
-/// What has changed since the same peer's previous announce of the same swarm.
+/// The difference from the same peer's previous announce in the same swarm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Difference {
     pub uploaded: u64,
     pub downloaded: u64,
-    /// `None`: there was none.
+    /// `None`: there was no previous announce.
     pub seconds: Option<u32>,
 }
 
 impl Outcome {
-    /// `rules` are those of the policy that is told.
+    /// Creates an outcome for an observer. `rules` are those of the observing policy.
     pub fn new(exchange: &Exchange, rules: &[CredentialRule], verdict: Verdict) -> Self {
         let Exchange { request, answer, now, .. } = exchange;
         let credential = request.credential(rules).filter(|text| text.len() <= LONGEST_CREDENTIAL);
@@ -71,7 +71,7 @@ impl Outcome {
         }
     }
 
-    /// Bytes that it takes, but for what the allocator adds.
+    /// Returns the size in bytes, without the allocator's overhead.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter();
         size_of::<Self>()
@@ -80,10 +80,10 @@ impl Outcome {
     }
 }
 
-/// Bytes of an attribute without its texts.
+/// The size of an attribute without its texts, in bytes.
 const ATTRIBUTE: usize = size_of::<(String, String)>();
 
-/// Makes the contract's record of an outcome.
+/// Returns the contract's record of an outcome.
 pub fn record<'a>(
     id: u64,
     difference: Difference,

@@ -1,4 +1,4 @@
-//! What a policy's control instance hands to its workers.
+//! What a policy's control instance publishes to its workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// Names that one policy may publish under, and bytes of a name and of what is published.
+/// The limits of publications: names per policy, bytes of a name, and bytes of a publication.
 pub const NAMES: usize = 64;
 pub const LONGEST_NAME: usize = 64;
 pub const LONGEST: usize = 64 * 1024 * 1024;
 
-/// The newest of each name, for the workers of one version of one component. They outlive the
-/// instance that published them, and a reload of the same component.
+/// The newest publication of each name, for the workers of one version of one component.
+/// Publications outlive the instance that published them, and reloads of the same component.
 #[derive(Default)]
 pub struct Publications {
     newest: Mutex<BTreeMap<Arc<str>, Publication>>,
     number: AtomicU64,
 }
 
-/// One that was taken.
+/// An accepted publication.
 #[derive(Clone)]
 pub struct Publication {
     /// Grows with every publication of the policy.
@@ -28,7 +28,7 @@ pub struct Publication {
 }
 
 impl Publications {
-    /// The number of the last publication; 0 before the first.
+    /// Returns the number of the last publication; 0 before the first.
     pub fn number(&self) -> u64 {
         self.number.load(Ordering::Acquire)
     }
@@ -38,13 +38,13 @@ impl Publications {
         newest.iter().map(|(name, publication)| (name.clone(), publication.clone())).collect()
     }
 
-    /// Whether there is room for one of this name.
+    /// Returns whether there is room for a publication of this name.
     pub fn takes(&self, name: &str) -> bool {
         let newest = self.newest.lock();
         newest.len() < NAMES || newest.contains_key(name)
     }
 
-    /// Has them take the place of those of the same names. Only ever called by one thread at a time.
+    /// Replaces the publications of the same names. Called by only one thread at a time.
     pub fn replace(&self, publications: impl Iterator<Item = (Arc<str>, Arc<[u8]>)>) {
         let mut newest = self.newest.lock();
         let mut number = self.number();
@@ -52,7 +52,7 @@ impl Publications {
             number += 1;
             newest.insert(name, Publication { number, bytes });
         }
-        // Behind the content: who has seen the number finds nothing older.
+        // Stored after the content, so that a reader of this number finds nothing older.
         self.number.store(number, Ordering::Release);
     }
 }

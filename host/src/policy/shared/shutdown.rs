@@ -1,4 +1,4 @@
-//! The end of the process, as control instances see it: one set of times for all of them.
+//! The end of the process for control instances: one set of times for all of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,11 +8,11 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::policy::shared::inbox::Sender;
 
-/// When the process ends, and which control threads are there to be told.
+/// The times of the shutdown, and the control threads to notify.
 #[derive(Default)]
 pub struct Shutdown {
     times: OnceLock<Times>,
-    /// Nothing more will come for observers.
+    /// No more outcomes will arrive.
     last: AtomicBool,
     at_work: Mutex<Vec<(Arc<str>, Sender)>>,
     left: Condvar,
@@ -24,21 +24,21 @@ struct Times {
     end: Instant,
 }
 
-/// A control thread at work, for as long as this lives.
+/// A running control thread. Dropping this marks its end.
 pub struct Presence {
     shutdown: Arc<Shutdown>,
     inbox: Sender,
 }
 
 impl Shutdown {
-    /// Announces the end: no tick begins any more. Calls that are under way are interrupted at one
-    /// time, those that begin from now on at the other.
+    /// Announces the end: no new tick starts. Calls under way are interrupted at `under_way`, later
+    /// calls at `end`.
     pub fn begin(&self, under_way: Instant, end: Instant) {
         let _ = self.times.set(Times { under_way, end });
     }
 
-    /// Has observers be told what is queued, and their threads end, and waits for them as long as
-    /// that may take. Returns the policies whose threads are at work still.
+    /// Lets observers receive what is queued, ends their threads, and waits for them until `end`.
+    /// Returns the policies whose threads are still running.
     pub fn finish(&self) -> Vec<Arc<str>> {
         self.last.store(true, Ordering::Release);
         let mut at_work = self.at_work.lock();
@@ -59,12 +59,12 @@ impl Shutdown {
         self.times.get().is_some()
     }
 
-    /// Whether observers are to be told what is queued, and no more.
+    /// Returns whether observers receive only what is already queued.
     pub fn is_last(&self) -> bool {
         self.last.load(Ordering::Acquire)
     }
 
-    /// When a call is interrupted; `late`: it began after the end was announced.
+    /// Returns when a call is interrupted. `late`: it began after the end was announced.
     pub fn interrupts(&self, late: bool) -> Option<Instant> {
         self.times.get().map(|times| if late { times.end } else { times.under_way })
     }

@@ -1,11 +1,11 @@
-//! The tracker, as far as policies may look at it.
+//! The tracker, as far as policies can see it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use karuta_bittorrent::{Counts, InfoHash};
 
-/// What of the tracker a policy may look at, the same for all of them.
+/// What policies can see of the tracker, the same for all of them.
 #[derive(Clone)]
 pub struct TrackerView {
     /// Seconds.
@@ -15,7 +15,7 @@ pub struct TrackerView {
     pub swarms: Arc<dyn Swarms>,
 }
 
-/// The swarms as policies see them.
+/// The swarms, as policies see them.
 pub trait Swarms: Send + Sync {
     fn counts(&self, info_hash: InfoHash) -> Option<Counts>;
 }

@@ -1,4 +1,4 @@
-//! Instances where and when they are needed: for workers, and off the request path.
+//! Supplies instances for workers and for calls off the request path.
 
 mod control;
 mod control_loop;

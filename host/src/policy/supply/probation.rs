@@ -1,24 +1,25 @@
-//! When a plugin whose instances fail is tried again: later and later, then never.
+//! A backoff for plugins whose instances fail, up to giving up.
 
 use std::time::Duration;
 
-/// Instances in a row that failed without one call that returned, before a plugin is given up.
+/// The number of consecutive instances that fail without a call that returned, before a plugin is
+/// given up.
 const FRUITLESS: u32 = 10;
-/// The pause after the second of them; it doubles with each.
+/// The pause after the second of them. It doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How the instances of one place have fared.
+/// The record of one place's instances.
 #[derive(Default)]
 pub struct Probation {
-    /// The present instance has returned from a call.
+    /// The current instance has returned from a call.
     proven: bool,
-    /// An instance was lost.
+    /// An instance has failed.
     lost: bool,
     fruitless: u32,
 }
 
 impl Probation {
-    /// The present instance has returned from a call.
+    /// Records that the current instance has returned from a call.
     pub fn prove(&mut self) {
         if !self.proven {
             self.proven = true;
@@ -26,7 +27,7 @@ impl Probation {
         }
     }
 
-    /// The present instance is lost.
+    /// Records that the current instance has failed.
     pub fn fail(&mut self) {
         self.lost = true;
         if !std::mem::take(&mut self.proven) {
@@ -34,22 +35,22 @@ impl Probation {
         }
     }
 
-    /// A new instance did not come up, whatever the present one does.
+    /// Records that a new instance could not be created, whatever the current one does.
     pub fn fail_anew(&mut self) {
         self.fruitless += 1;
     }
 
-    /// Another instance takes the place of the present one, which did not fail.
+    /// Records that another instance replaces the current one, which did not fail.
     pub fn renew(&mut self) {
         self.proven = false;
     }
 
-    /// Whether an instance was lost before, so that the next is a restart.
+    /// Returns whether an instance has failed before, so that the next one is a restart.
     pub fn is_restart(&self) -> bool {
         self.lost
     }
 
-    /// How long to wait before the next instance is made.
+    /// Returns how long to wait before the next instance is created.
     pub fn pause(&self) -> Duration {
         match self.fruitless {
             0 | 1 => Duration::ZERO,
@@ -57,7 +58,7 @@ impl Probation {
         }
     }
 
-    /// Whether no instance is made any more.
+    /// Returns whether the plugin has been given up.
     pub fn has_failed(&self) -> bool {
         self.fruitless >= FRUITLESS
     }

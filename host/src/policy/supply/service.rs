@@ -1,4 +1,4 @@
-//! All that makes and keeps the instances of one policy.
+//! Everything that creates and keeps the instances of one policy.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,12 +11,13 @@ use crate::policy::instance::Plugin;
 /// The supplier of a policy's instances and, once its generation serves, its control instance.
 pub struct Service {
     supplier: Arc<Supplier>,
-    /// Only where the plugin has such hooks.
+    /// Only if the plugin has hooks for it.
     control: OnceLock<Control>,
 }
 
 impl Service {
-    /// Starts the thread that makes instances; it ends with the last service and slot of the plugin.
+    /// Starts the thread that creates instances. It ends with the last service and slot of the
+    /// plugin.
     pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self { supplier: Supplier::start(plugin)?, control: OnceLock::new() }))
     }
@@ -33,8 +34,8 @@ impl Service {
         self.control.get()
     }
 
-    /// Starts the control instance, if the plugin has one; if it runs already, sets how often it
-    /// ticks.
+    /// Starts the control instance, if the plugin has one. If it is already running, sets its tick
+    /// interval.
     pub fn serve(
         &self,
         workers: u32,

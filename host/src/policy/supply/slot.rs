@@ -1,8 +1,8 @@
-//! Instances, made away from the threads that serve.
+//! Builds instances on background threads.
 //!
-//! Every worker has a [`Slot`] for each policy: the instance that serves, and a spare, so that a
-//! trap costs the next request nothing. A thread of the policy makes new ones and lets go of dead
-//! ones.
+//! Every worker has a [`Slot`] for each policy, with the current instance and a spare, so that a
+//! trap does not delay the next request. A thread of the policy creates new instances and drops
+//! failed ones.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -12,13 +12,13 @@ use super::probation::Probation;
 use crate::policy::component::THREAD_STACK;
 use crate::policy::instance::{Instance, InstanceError, Place, Plugin};
 
-/// Orders for the thread that makes the instances of one plugin.
+/// The commands for the thread that creates the instances of one plugin.
 pub struct Supplier {
     plugin: Arc<Plugin>,
     commands: Sender<Command>,
 }
 
-/// A new instance, or why it did not come up.
+/// A new instance, or why it could not be created.
 type Delivery = Result<Box<Instance>, InstanceError>;
 
 enum Command {
@@ -27,7 +27,7 @@ enum Command {
 }
 
 impl Supplier {
-    /// Starts the thread, which ends with the last supplier and slot of the plugin.
+    /// Starts the thread. It ends with the last supplier and slot of the plugin.
     pub fn start(plugin: Arc<Plugin>) -> std::io::Result<Arc<Self>> {
         let (commands, queue) = channel();
         let workshop = plugin.clone();
@@ -73,7 +73,7 @@ fn make(plugin: &Plugin, place: Place) -> Delivery {
     Instance::with_data(plugin, place).map(Box::new)
 }
 
-/// The place of one policy on one worker.
+/// The instances of one policy on one worker.
 pub struct Slot {
     supplier: Arc<Supplier>,
     place: Place,
@@ -86,7 +86,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Makes the first instance, on the thread of the caller, while the spare is made on the policy's.
+    /// Creates the first instance on the caller's thread, while the policy's thread creates the
+    /// spare.
     pub fn new(supplier: &Arc<Supplier>, place: Place) -> Result<Self, InstanceError> {
         let (reply, deliveries) = channel();
         let mut slot = Self {
@@ -104,7 +105,7 @@ impl Slot {
         Ok(slot)
     }
 
-    /// The instance that serves; `None` while there is none.
+    /// Returns the current instance, if there is one.
     pub fn instance(&mut self) -> Option<&mut Instance> {
         self.current.as_deref_mut()
     }
@@ -113,8 +114,8 @@ impl Slot {
         self.current.is_none()
     }
 
-    /// Has an instance with the newest raw data serve, as soon as there is one; `true` where it has
-    /// just taken the place of another.
+    /// Switches to an instance with the newest raw data as soon as there is one. Returns `true` if
+    /// it has just replaced another.
     pub fn freshen(&mut self) -> bool {
         let version = self.supplier.plugin.fed_version();
         if self.current.as_ref().is_none_or(|current| current.fed() == version) {
@@ -134,17 +135,17 @@ impl Slot {
         swapped
     }
 
-    /// Whether the slot has given up on its plugin.
+    /// Returns whether the slot has given up on its plugin.
     pub fn has_failed(&self) -> bool {
         self.probation.has_failed()
     }
 
-    /// The instance that serves has returned from a call.
+    /// Records that the current instance has returned from a call.
     pub fn prove(&mut self) {
         self.probation.prove();
     }
 
-    /// Lets go of the instance that serves, because it is of no use any more.
+    /// Drops the current instance, which has failed.
     pub fn empty(&mut self) {
         self.probation.fail();
         if let Some(dead) = self.current.take() {
@@ -152,7 +153,7 @@ impl Slot {
         }
     }
 
-    /// Has the spare serve, and commands another; `false` where there is no spare yet.
+    /// Switches to the spare, and orders another. Returns `false` if there is no spare yet.
     pub fn refill(&mut self) -> bool {
         self.collect();
         self.current = self.spare.take();
@@ -168,14 +169,14 @@ impl Slot {
                 Err(reason) => {
                     self.probation.fail_anew();
                     let policy = &*self.supplier.plugin.name;
-                    tracing::error!(policy, %reason, "a new instance did not come up");
+                    tracing::error!(policy, %reason, "cannot create instance");
                     self.order();
                 }
             }
         }
     }
 
-    /// Orders an instance, later and later where none has been of use.
+    /// Orders an instance, with a growing delay if instances keep failing.
     fn order(&mut self) {
         if self.has_failed() || self.outstanding > 0 || self.spare.is_some() {
             return;
@@ -192,7 +193,7 @@ impl Slot {
 }
 
 impl Drop for Slot {
-    /// Taking down an instance unmaps its memory, which is no work for a thread that serves.
+    /// Drops the instances on the policy's thread: unmapping their memory would delay a worker.
     fn drop(&mut self) {
         let delivered = self.deliveries.try_recv().ok().and_then(Result::ok);
         for instance in [self.current.take(), self.spare.take(), delivered].into_iter().flatten() {

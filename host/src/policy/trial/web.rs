@@ -10,7 +10,7 @@ use url::Url;
 use crate::fetch::{Answer, Request, Shown};
 use crate::policy::imports::http::Carrier;
 
-/// What each URL answers, or why it does not.
+/// The answer of each URL, or the error.
 pub type Answers = BTreeMap<Url, Result<Reply, String>>;
 
 /// The answer to a request.
@@ -30,7 +30,7 @@ pub struct Asked {
     pub body: Vec<u8>,
 }
 
-/// What stands in for the network.
+/// A stand-in for the network.
 pub struct Web {
     answers: Mutex<Answers>,
     asked: Mutex<Vec<Asked>>,
@@ -41,12 +41,12 @@ impl Web {
         Self { answers: answers.into(), asked: Mutex::default() }
     }
 
-    /// Has URLs answer something else from now on.
+    /// Replaces the answers of some URLs.
     pub fn answer(&self, answers: Answers) {
         self.answers.lock().extend(answers);
     }
 
-    /// The requests since this was last asked.
+    /// Takes the requests since the last time.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock())
     }

@@ -1,4 +1,4 @@
-//! This build beside an earlier one.
+//! Compares this build with an earlier one.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::target::Transport;
 
 pub const TITLE: &str = "before and after";
 
-/// Processes of each build. Two of one build differ by some percent, for their memory lies
-/// elsewhere.
+/// The number of processes of each build. Two processes of one build differ by a few percent,
+/// because their memory is laid out differently.
 const PROCESSES: usize = 3;
 
-/// A process of each build, in the same setting.
+/// One process of each build, with the same settings.
 struct Pair {
     before: Running,
     after: Running,
@@ -27,18 +27,17 @@ struct Running {
     asked: u64,
 }
 
-/// What one transport and setting cost, before and after.
+/// The cost of one transport and setting, before and after.
 struct Row {
     name: String,
     before: Vec<f64>,
     after: Vec<f64>,
 }
 
-/// Measures both builds in turn, over UDP and HTTP, without policies and with three; returns a
+/// Measures both builds in turn, over UDP and HTTP, without policies and with three, and returns a
 /// table.
 ///
-/// What is compared are turns that follow each other, so that a machine that is slow for a while is
-/// so for both.
+/// Only adjacent turns are compared, so that a machine that is slow for a while is slow for both.
 pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
     let mut rows = Vec::new();
     for name in ["Karuta", THREE] {
@@ -83,7 +82,7 @@ fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> R
     let mut row = Row { name: format!("{over}, {name}"), before: Vec::new(), after: Vec::new() };
     for round in 0..bench.rounds {
         for Pair { before, after } in &mut *pairs {
-            // Who is first may find the caches as others left them.
+            // The first one may find the caches as others left them.
             let (first, second) = if round % 2 == 0 { (before, after) } else { (after, before) };
             let [first, second] = [first, second].map(|one| one.turn(bench, transport));
             let (before, after) =
@@ -97,7 +96,7 @@ fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> R
 }
 
 impl Running {
-    /// Puts it under load; returns µs of CPU a request.
+    /// Puts it under load, and returns the µs of CPU per request.
     fn turn(&mut self, bench: &Bench, transport: Transport) -> Result<f64> {
         let Self { server, asked } = self;
         let target = match transport {
@@ -129,7 +128,7 @@ fn table(rows: &mut [Row]) -> String {
         let mut ratios: Vec<f64> = pairs.map(|(before, after)| after / before).collect();
         let [before, after] = [before, after].map(|values| quantile(values, 0.5));
         let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&mut ratios, share));
-        // A string takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             table,
             "| {name} | {before:.2} | {after:.2} | {middle:.3} | {low:.3} to {high:.3} |"
@@ -138,7 +137,7 @@ fn table(rows: &mut [Row]) -> String {
     table
 }
 
-/// The value below which this share of the values lies.
+/// Returns the value below which this share of the values lies.
 fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = share * values.len().saturating_sub(1) as f64;

@@ -1,4 +1,5 @@
-//! Karuta, without and with policies, beside other trackers and beside servers that only answer.
+//! Compares Karuta, without and with policies, with other trackers and with servers that only
+//! answer.
 
 mod before;
 mod server;
@@ -19,51 +20,51 @@ use crate::tally::Report;
 use server::{Server, Setting};
 use tokens::Tokens;
 
-/// Runs servers in turn, several rounds, and prints tables of medians.
+/// Runs servers in turn, in several rounds, and prints tables of medians.
 ///
-/// Each server has one worker, and keeps to a core; so does the generator.
+/// Each server has one worker and is pinned to a core; so is the generator.
 #[derive(clap::Args)]
 pub struct Bench {
     /// The daemon.
     #[arg(long, default_value = "target/release/karuta", value_name = "FILE")]
     karuta: PathBuf,
-    /// An earlier build of the daemon, to be compared with.
+    /// An earlier build of the daemon to compare with.
     #[arg(long, value_name = "FILE")]
     before: Option<PathBuf>,
     /// The folder of the components.
     #[arg(long, default_value = "target/plugins", value_name = "FOLDER")]
     plugins: PathBuf,
-    /// The folder of other trackers, as `tests/setup peers` fills it.
+    /// The folder of other trackers, filled by `tests/setup peers`.
     #[arg(long, default_value = "target/peers", value_name = "FOLDER")]
     peers_folder: PathBuf,
-    /// Where the measurements and the plots go.
+    /// The folder for the measurements and the plots.
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
     load: Load,
-    /// How often each case is measured.
+    /// How often to measure each case.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long each time.
+    /// How long each measurement takes.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     #[arg(long, default_value_t = 0)]
     server_core: usize,
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Only cases whose titles begin so; may be given several times.
+    /// Only cases whose titles begin with this; may be given several times.
     #[arg(long, value_name = "TITLE")]
     case: Vec<String>,
-    /// Only servers of this name, or whose names begin so where it ends in `*`; may be given several
+    /// Only servers with this name, or with this prefix if it ends in `*`; may be given several
     /// times.
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 }
 
-/// Karuta with the policies that the targets are about.
+/// Karuta with the policies of the performance targets.
 const THREE: &str = "Karuta, three policies";
 
-/// Karuta where everybody comes from ::1, and is given IPv6 peers.
+/// Karuta with all clients at ::1, which get IPv6 peers.
 const IPV6: &str = "Karuta, over IPv6";
 
 /// Karuta with the policy `jwt`, which judges the token each time, or once.
@@ -73,7 +74,7 @@ const REMEMBERED_TOKEN: &str = "Karuta, a token remembered";
 /// A server that judges the token by the same rules, but in native code.
 const NATIVELY: &str = "bare hyper, a token judged natively";
 
-/// What is asked of every server that can do it.
+/// A load for every server that supports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Case {
     UdpAnnounce,
@@ -97,7 +98,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// Has a server run for a measurement, and tells what came of it.
+    /// Measures a server, and returns the result.
     fn of(
         case: &'static str,
         server: &Server,
@@ -142,7 +143,7 @@ impl Case {
         !matches!(self, Self::HttpAnnounce | Self::HttpClose | Self::HttpToken)
     }
 
-    /// Whether it says something about that server.
+    /// Returns whether the case is meaningful for a server.
     fn concerns(self, server: &Server) -> bool {
         let carried = if self.is_udp() { server.udp.is_some() } else { server.http.is_some() };
         // Debian's opentracker is built without keep-alive.
@@ -163,7 +164,7 @@ impl Case {
             }
     }
 
-    /// The share of the server's own most at which it is measured; `None`: all.
+    /// Returns the share of the server's own maximum to measure at; `None`: the maximum.
     fn share(self) -> Option<f64> {
         match self {
             Self::UdpTenth => Some(0.1),
@@ -180,7 +181,7 @@ impl Case {
             Self::UdpTenth | Self::UdpQuarter | Self::UdpHalf => load,
             Self::HttpClose => Load { close: true, ..load },
             Self::HttpToken => Load { torrents: 1, ..load },
-            // Requests of this size fill a socket's buffer soon.
+            // Requests of this size quickly fill a socket's buffer.
             Self::UdpScrape => Load {
                 scrapes: 1.0,
                 scrape_hashes: 74,
@@ -277,7 +278,7 @@ impl Bench {
         }
         for (server, asked) in servers.iter().zip(asked) {
             let lost = |one: &Measured| one.name == server.name && one.report.lost > 0;
-            // Who knows whether what is lost has arrived.
+            // A lost request may still have been counted.
             if !all.iter().any(lost) {
                 server.resume()?;
                 server.check_count(asked)?;
@@ -286,7 +287,7 @@ impl Bench {
         Ok(all)
     }
 
-    /// How long each measurement takes.
+    /// Returns how long each measurement takes.
     fn time(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
@@ -304,7 +305,7 @@ impl Bench {
     }
 
     fn fill(&self, server: &Server, tokens: &Tokens) -> Result<u64> {
-        // Those that only answer have no swarms.
+        // Servers that only answer have no swarms.
         if server.name.starts_with("bare") {
             return Ok(0);
         }
@@ -318,7 +319,8 @@ impl Bench {
         target.map_or(Ok(0), |target| client::fill(target, &self.load))
     }
 
-    /// Starts what there is. What cannot be started is named and left out, but for our own.
+    /// Starts the available servers. A server that cannot be started is named and left out, unless
+    /// it is one of ours.
     fn servers(&self, folder: &Path, tokens: &Tokens) -> Result<Vec<Server>> {
         let (load, karuta, plugins) = (&self.load, &*self.karuta, &*self.plugins);
         let peers = |path: &str| self.peers_folder.join(path);
@@ -369,7 +371,7 @@ impl Bench {
 
 type Policies<'a> = Box<dyn Fn() -> Result<String> + 'a>;
 
-/// Karuta with policies, by name.
+/// Returns the settings of Karuta with policies, by name.
 fn variants<'a>(plugins: &'a Path, folder: &'a Path) -> Vec<(&'static str, Policies<'a>)> {
     let one = |plugin: &'static str, more: &'static str| -> Policies<'a> {
         Box::new(move || server::one(plugins, plugin, more))

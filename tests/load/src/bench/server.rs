@@ -1,4 +1,4 @@
-//! The servers that are compared, each a process of its own.
+//! The compared servers, each in its own process.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,13 +25,13 @@ pub struct Server {
     pub name: String,
     pub udp: Option<Target>,
     pub http: Option<Target>,
-    /// Where `/metrics` is.
+    /// The address of `/metrics`.
     pub admin: Option<SocketAddr>,
     process: Child,
     _folder: TempDir,
 }
 
-/// How Karuta is set up.
+/// The settings of Karuta.
 pub struct Setting<'a> {
     pub address: &'a str,
     pub workers: usize,
@@ -50,8 +50,8 @@ impl Server {
         self.process.id()
     }
 
-    /// Starts this program as a server that only answers, or first judges a token with a key of
-    /// this set.
+    /// Starts this program as a server that only answers, or that first judges a token with a key
+    /// of this set.
     pub fn bare(name: &str, transport: &str, judge: Option<&Path>, load: &Load) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", transport]);
@@ -106,7 +106,7 @@ impl Server {
         server.listening(BufReader::new(log))
     }
 
-    /// Reads the log until the daemon is ready, and keeps on reading it in a thread.
+    /// Reads the log until the daemon is ready, and continues to read it in a thread.
     fn listening(mut self, mut log: impl BufRead + Send + 'static) -> Result<Self> {
         let mut text = String::new();
         loop {
@@ -133,7 +133,7 @@ impl Server {
         Ok(self)
     }
 
-    /// Starts Debian's opentracker, which wants a list of the torrents.
+    /// Starts Debian's opentracker, which needs a list of the torrents.
     pub fn opentracker(program: &Path, load: &Load) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut list = String::new();
@@ -143,9 +143,9 @@ impl Server {
         }
         let path = folder.path().join("torrents");
         std::fs::write(&path, list)?;
-        // It may become nobody before it reads the list.
+        // It may change to another user before it reads the list.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        // As root it makes this folder its root.
+        // As root it changes its root to this folder.
         let root = nix::unistd::geteuid().is_root();
         let seen = if root { Path::new("/torrents") } else { &path };
         let address = free()?;
@@ -166,7 +166,7 @@ impl Server {
         Self::aquatic(name, program, &config, (Some(address), None))
     }
 
-    /// Starts aquatic's HTTP tracker, whose workers are two at least: one for connections, and one
+    /// Starts aquatic's HTTP tracker, which has at least two workers: one for connections, and one
     /// for the swarms.
     pub fn aquatic_http(name: &str, program: &Path) -> Result<Self> {
         let address = free()?;
@@ -230,8 +230,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Has it take no time of its core from the others, until [`Self::resume`]: one of ours, for
-    /// the clocks of many tick. aquatic does not outlive it: its wait for packets is interrupted.
+    /// Pauses one of our servers until [`Self::resume`], so that its clock takes no time from others.
+    /// aquatic is not paused: it ends when its wait for packets is interrupted.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
     }
@@ -248,7 +248,7 @@ impl Server {
         kill(pid, signal).with_context(|| format!("{signal} for {}", self.name))
     }
 
-    /// Announces and scrapes that it has counted; `None`: it does not say.
+    /// Returns the number of announces and scrapes that it has counted, if it counts them.
     fn requests(&self) -> Result<Option<u64>> {
         let Some(admin) = self.admin else { return Ok(None) };
         let mut stream = TcpStream::connect(admin)?;
@@ -266,7 +266,7 @@ impl Server {
         Ok(Some(sum))
     }
 
-    /// Makes sure that it counts as many requests as it was sent, where it counts.
+    /// Checks that it has counted as many requests as it was sent, if it counts them.
     pub fn check_count(&self, asked: u64) -> Result<()> {
         let (name, counted) = (&self.name, self.requests()?);
         ensure!(
@@ -276,17 +276,17 @@ impl Server {
         Ok(())
     }
 
-    /// Whether it is ours, so that nothing may be wrong with its answers.
+    /// Returns whether it is Karuta, whose answers must all be right.
     pub fn is_ours(&self) -> bool {
         self.name.starts_with("Karuta")
     }
 
-    /// Whether it lets in nobody without a token.
+    /// Returns whether it requires a token.
     pub fn wants_token(&self) -> bool {
         self.name.contains(", a token ")
     }
 
-    /// Whether it is Karuta in another setting than its plainest.
+    /// Returns whether it is Karuta with settings other than the plainest.
     pub fn is_variant(&self) -> bool {
         self.name.starts_with("Karuta,")
     }
@@ -294,16 +294,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has nothing to lose, and may have ended already.
+        // It has nothing to lose, and may already have ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// What `subnet` is set to.
+/// The settings of `subnet`.
 pub const SUBNET: &str = "  config: { ipv4: [26, 22, 16], ipv6: [64, 56, 48] }\n";
 
-/// The policies that the targets are about: none of them refuses the generator's announces.
+/// Returns the policies of the performance targets. None of them refuses the generator's announces.
 pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
     let plugin = |name: &str| component(plugins, name);
     let clients: Vec<String> =
@@ -333,12 +333,12 @@ pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
     ))
 }
 
-/// One policy, of a component in the folder.
+/// Returns one policy, of a component in the folder.
 pub fn one(plugins: &Path, plugin: &str, more: &str) -> Result<String> {
     Ok(format!("policies:\n- name: one\n  plugin: {}\n{more}", component(plugins, plugin)?))
 }
 
-/// Three policies of one component, which differ in nothing but their names.
+/// Returns three policies of one component, which differ only in their names.
 pub fn thrice(plugins: &Path, plugin: &str, config: &str) -> Result<String> {
     let plugin = component(plugins, plugin)?;
     let one = |name| format!("- name: {name}\n  plugin: {plugin}\n  config: {config}\n");
@@ -362,7 +362,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// An address whose port nobody has, over UDP nor TCP.
+/// Returns an address with a port that is free over UDP and TCP.
 fn free() -> Result<SocketAddr> {
     loop {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -372,7 +372,7 @@ fn free() -> Result<SocketAddr> {
     }
 }
 
-/// Whether a UDP tracker takes a connect.
+/// Returns whether a UDP tracker answers a connect.
 fn answers(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;

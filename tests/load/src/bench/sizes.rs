@@ -1,4 +1,4 @@
-//! What the size of a swarm does to an announce, where every peer has an address of its own.
+//! Measures how the size of a swarm affects an announce, with a separate address for every peer.
 
 use anyhow::{Result, ensure};
 
@@ -9,7 +9,7 @@ use crate::process;
 
 pub const TITLE: &str = "UDP announce, swarms of 100 and of a million";
 
-/// Peers of a swarm. There are as many in all, so that what differs is not the memory they take.
+/// The number of peers per swarm. Both have the same total, so that memory use does not differ.
 const SMALL: u32 = 100;
 const LARGE: u32 = 1_000_000;
 

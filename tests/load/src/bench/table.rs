@@ -1,4 +1,4 @@
-//! What was measured, as tables in Markdown and as bars.
+//! Prints measurements as Markdown tables and as bars.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ use crate::tally::{Report, Server};
 pub struct Row {
     server: String,
     cpu: f64,
-    /// How Karuta without policies compares in CPU time, from round to round.
+    /// The CPU time of Karuta without policies relative to this server's, round by round.
     ours: f64,
-    /// And what this one takes beyond the same server in its plainest setting.
+    /// The CPU time that this server adds to the same server with its plainest settings.
     added: Option<f64>,
     per_second: f64,
     p50: f64,
@@ -19,11 +19,11 @@ pub struct Row {
     p999: f64,
     switches: f64,
     mebibytes: f64,
-    /// Answers that were wrong or missing, of all rounds.
+    /// The wrong and missing answers of all rounds.
     faults: u64,
 }
 
-/// The servers of a case, in the order in which they were measured.
+/// Returns the servers of a case, in the order of measurement.
 pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
     let first_round = of_case.iter().filter(|one| one.round == 1);
@@ -31,7 +31,7 @@ pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let rows = first_round.map(|first| {
         let of_server: Vec<_> =
             of_case.iter().filter(|one| one.name == first.name).map(|one| &one.report).collect();
-        // A machine that is slow for a while is so for both.
+        // A machine that is slow for a while is slow for both.
         let paired = |name: &str, of: fn(f64, f64) -> f64| {
             let mut values = Vec::new();
             for one in of_case.iter().filter(|one| one.name == first.name) {
@@ -75,7 +75,7 @@ pub fn table(case: &str, rows: &[Row]) -> String {
         let [cpu, ours] = [row.cpu, row.ours].map(|value| cell(value, 2));
         let switches = cell(row.switches, 3);
         let Row { server, per_second, p50, p99, p999, mebibytes, faults, .. } = row;
-        // A string takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             table,
             "| {server} | {cpu} | {ours} | {added} | {per_second:.0} | {p50:.0} | {p99:.0} | \
@@ -85,19 +85,19 @@ pub fn table(case: &str, rows: &[Row]) -> String {
     table
 }
 
-/// The server that another one is, in a setting with more to do.
+/// Returns the server that this one is compared with: the same one with less to do.
 fn plainest(server: &str) -> Option<&'static str> {
     ["Karuta", "bare hyper"].into_iter().find(|plainest| {
         server.strip_prefix(plainest).is_some_and(|setting| setting.starts_with(','))
     })
 }
 
-/// A number, where there is one: a server that answered nothing has none.
+/// Formats a number. A server that answered nothing has none.
 fn cell(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { "–".to_owned() }
 }
 
-/// CPU time a request as bars, in SVG.
+/// Draws the CPU time per request as bars, in SVG.
 pub fn plot(case: &str, rows: &[Row]) -> String {
     let most = rows.iter().map(|row| row.cpu).fold(0.0, f64::max);
     let height = 50 + 24 * rows.len();
@@ -125,7 +125,7 @@ pub fn plot(case: &str, rows: &[Row]) -> String {
     svg + "</svg>\n"
 }
 
-/// The one in the middle, or half-way between the two in the middle.
+/// Returns the middle value, or the mean of the two middle ones.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     match values {

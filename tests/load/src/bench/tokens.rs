@@ -14,20 +14,20 @@ use karuta_load::signed::Signed;
 pub struct Tokens(pub Signed);
 
 impl Tokens {
-    /// Has `karuta jwt` make an RSA key and a token.
+    /// Creates an RSA key and a token with `karuta jwt`.
     pub fn make(karuta: &Path, folder: &Path) -> Result<Self> {
         let karuta = server::absolute(karuta, "build the daemon first")?;
         let torrent = server::hex(&swarms::info_hash(0));
         Signed::make(&karuta, folder, &torrent).map(Self)
     }
 
-    /// A target whose clients all show the token.
+    /// Returns a target whose clients all show the token.
     pub fn shown_to(&self, target: &Target) -> Target {
         let path = format!("{}?jwt={}", target.path, self.0.token);
         Target { path, ..target.clone() }
     }
 
-    /// The policy, which remembers a good token for so long.
+    /// Returns the policy, which remembers a good token for `remember`.
     pub fn policy(&self, plugins: &Path, remember: &str) -> Result<String> {
         let keys = self.0.keys.display();
         let more = format!(

@@ -1,5 +1,5 @@
-//! The throughput of two workers against that of one, where each has a core and two generators have
-//! one each.
+//! Compares the throughput of two workers with that of one. Each worker has a core, and two
+//! generators have one each.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,7 +10,7 @@ use crate::{client, process};
 
 pub const TITLE: &str = "UDP announce, workers with a core each";
 
-/// How many cores it takes.
+/// The number of cores needed.
 pub const CORES: usize = 4;
 
 /// Measures on the first of these cores.
@@ -43,7 +43,7 @@ pub fn measure(bench: &Bench, cores: [usize; CORES]) -> Result<Vec<Measured>> {
     Ok(all)
 }
 
-/// Has a generator on each of the cores at the same time.
+/// Runs a generator on each of the cores at the same time.
 fn loaded(bench: &Bench, server: &Server, cores: &[usize]) -> Result<Report> {
     let target = server.udp.as_ref().context("it has no UDP")?;
     std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Files of granted folders. A call waits for them no longer than its deadline allows: not every path
-//! leads to a file that answers.
+//! The files of granted folders. A call waits for them at most until its deadline, because some
+//! files may not respond.
 
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{FsError, FsResult};
 
 use super::Time;
 
-/// The files of an instance, and what its call may wait.
+/// The files of an instance, and the time that its call may wait.
 pub struct Files<'a> {
     files: WasiFilesystemCtxView<'a>,
     time: Time<'a>,
@@ -30,7 +30,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Functions that wait for what the asynchronous ones of that name do.
+/// Defines functions that wait for the asynchronous ones of the same name.
 macro_rules! wait {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => { $(
         fn $name(

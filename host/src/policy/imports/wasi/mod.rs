@@ -1,10 +1,11 @@
-//! WASI 0.2 for policies. All of it is linked, because languages' runtimes import it unasked, and
-//! next to nothing is granted.
+//! WASI 0.2 for policies. Everything is linked, because languages' runtimes import it by
+//! themselves, but almost nothing is granted.
 //!
-//! wasmtime's synchronous shims wait on a tokio runtime, which panics on a thread that runs one
-//! already, and an epoch deadline does not interrupt a host call. So on workers streams, polls,
-//! clocks to wait for, files and sockets are our own: none of them waits longer than the deadline of
-//! the call, and on workers none enters a runtime. Control instances wait for files there.
+//! wasmtime's synchronous shims wait on a tokio runtime, which panics on a thread that already runs
+//! one, and an epoch deadline does not interrupt a host call. So streams, polls, clocks to wait
+//! for, files and sockets have their own implementations. None of them waits longer than the
+//! deadline of the call, and on workers none enters a runtime. Control instances may wait for
+//! files.
 
 mod files;
 
@@ -41,7 +42,7 @@ use crate::policy::contract::Role;
 use crate::policy::contract::bindings::imports::log::Level;
 use crate::policy::shared::shutdown::Shutdown;
 
-/// Bytes of randomness that one call may ask for.
+/// The most bytes of randomness per call.
 const RANDOM: u64 = 64 * 1024;
 
 /// What the configuration grants a policy.
@@ -49,13 +50,13 @@ pub struct Granted<'a> {
     pub policy: &'a str,
     pub allow: &'a Allow,
     pub clock: &'a Clock,
-    /// What the fixed sequence of a policy without randomness begins with; 0: its own.
+    /// The seed of the fixed sequence of a policy without randomness; 0: the default sequence.
     pub seed: u64,
     /// Where the lines of its standard output go.
     pub log: &'a Sink,
 }
 
-/// What an instance holds of WASI.
+/// An instance's WASI state.
 pub struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
@@ -63,8 +64,8 @@ pub struct Wasi {
 }
 
 impl Wasi {
-    /// No arguments and no network; environment and folders on control instances only, as the
-    /// configuration grants them. What is written to the standard output goes into the log, line by
+    /// Creates the state: no arguments and no network. The environment and folders are for control
+    /// instances only, as the configuration grants them. Standard output goes into the log, line by
     /// line.
     pub fn new(granted: &Granted<'_>, role: Role) -> wasmtime::Result<Self> {
         let Granted { policy, allow, clock, seed, log } = *granted;
@@ -95,7 +96,7 @@ impl Wasi {
         Ok(Self { context: builder.build(), table, start: clock.now() })
     }
 
-    /// What wasmtime's own implementations work on.
+    /// Returns the view for wasmtime's own implementations.
     pub fn context(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.context, table: &mut self.table }
     }
@@ -123,7 +124,7 @@ impl Wasi {
     }
 }
 
-/// The bytes that a policy without randomness gets over and over.
+/// Returns the bytes that a policy without randomness gets, over and over.
 fn fixed(policy: &str, seed: u64) -> Vec<u8> {
     let seed = if seed == 0 { String::new() } else { format!("/{seed}") };
     let block = |number: u8| {
@@ -132,7 +133,7 @@ fn fixed(policy: &str, seed: u64) -> Vec<u8> {
     (0..=u8::MAX).flat_map(|number| block(number).to_vec()).collect()
 }
 
-/// Links WASI 0.2 as workers have it, with what of a store's data it works on.
+/// Links WASI 0.2, with the part of a store's data that it works on.
 pub fn link<T: WasiView>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> View<'_>,
@@ -151,7 +152,7 @@ pub fn link<T: WasiView>(
     Ok(())
 }
 
-/// What our own implementations work on.
+/// The view for the host's own implementations.
 pub struct View<'a> {
     table: &'a mut ResourceTable,
     clock: &'a Clock,
@@ -159,16 +160,16 @@ pub struct View<'a> {
     time: Time<'a>,
 }
 
-/// What a call may wait.
+/// The time that a call may wait.
 pub struct Time<'a> {
     call: &'a mut Call,
-    /// On control instances, which may wait for more than polls: what ends them.
+    /// Only on control instances, which may wait for more than polls.
     shutdown: Option<&'a Shutdown>,
 }
 
-/// How often a call that waits looks whether it may go on.
+/// How often a waiting call checks whether it may go on.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often a poll asks.
+/// The pause between two polls.
 const ASK: Duration = Duration::from_micros(200);
 
 impl HasData for View<'static> {
@@ -180,15 +181,15 @@ impl<'a> Time<'a> {
         Self { call, shutdown: (role == Role::Control).then_some(shutdown) }
     }
 
-    /// The result of a future: one that does not wait, or on a control instance no longer than the
-    /// deadline allows.
+    /// Returns the result of a future that does not wait or, on a control instance, waits no longer
+    /// than the deadline.
     fn settle<T>(&mut self, future: impl Future<Output = T>) -> wasmtime::Result<T> {
         let mut future = std::pin::pin!(future);
         if let Some(result) = future.as_mut().now_or_never() {
             return Ok(result);
         }
         if self.shutdown.is_none() {
-            wasmtime::bail!("a policy may not wait here");
+            wasmtime::bail!("a policy must not wait here");
         }
         loop {
             let step = self.left()?.min(LOOK);
@@ -201,7 +202,7 @@ impl<'a> Time<'a> {
         }
     }
 
-    /// As [`Time::settle`], where a stream's error is the answer.
+    /// Like [`Time::settle`], but returns a stream's error.
     fn settle_stream<T>(
         &mut self,
         future: impl Future<Output = StreamResult<T>>,
@@ -209,7 +210,7 @@ impl<'a> Time<'a> {
         self.settle(future).map_err(StreamError::Trap)?
     }
 
-    /// Asks again and again until there is an answer, no longer than the deadline allows.
+    /// Asks repeatedly until there is an answer, at most until the deadline.
     fn wait<T>(
         &mut self,
         mut ask: impl FnMut() -> wasmtime::Result<Option<T>>,
@@ -225,12 +226,12 @@ impl<'a> Time<'a> {
         }
     }
 
-    /// How long the call may wait, beside what it has waited already.
+    /// Returns how much longer the call may wait.
     fn left(&mut self) -> wasmtime::Result<Duration> {
         let left = self.call.patience(self.shutdown);
         if left.is_zero() {
             self.call.overdue = true;
-            wasmtime::bail!("a policy may not wait longer than its deadline");
+            wasmtime::bail!("a policy must not wait longer than its deadline");
         }
         Ok(left)
     }
@@ -379,14 +380,14 @@ impl streams::HostInputStream for View<'_> {
     }
 }
 
-/// A point in time to poll for.
+/// A time to poll for.
 struct Moment(Instant);
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Moment {
     async fn ready(&mut self) {
         if Instant::now() < self.0 {
-            // Nobody wakes this future: `Time::wait` asks anew.
+            // Nothing wakes this future: `Time::wait` polls it again.
             std::future::pending::<()>().await;
         }
     }
@@ -415,7 +416,7 @@ impl monotonic_clock::Host for View<'_> {
 }
 
 impl View<'_> {
-    /// What the monotonic clock says. Go's runtime takes zero for a broken clock.
+    /// Returns the monotonic clock's time. Go's runtime takes zero for a broken clock.
     fn elapsed(&self) -> Duration {
         self.clock.now().saturating_duration_since(self.start) + Duration::from_secs(1)
     }
@@ -492,7 +493,7 @@ impl sockets::network::HostNetwork for View<'_> {
     }
 }
 
-/// Standard output or error of an instance.
+/// The standard output or error of an instance.
 #[derive(Clone)]
 struct Lines(Arc<Mutex<Line>>);
 
@@ -502,7 +503,7 @@ struct Line {
     text: Vec<u8>,
 }
 
-/// A line without an end is cut here.
+/// A line is cut after this many bytes.
 const LINE: usize = 4096;
 
 impl Lines {
@@ -534,7 +535,7 @@ impl IsTerminal for Lines {
 
 impl StdoutStream for Lines {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 would ask for it.
+        // Only WASI 0.3 would use it.
         Box::new(tokio::io::sink())
     }
 
