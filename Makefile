@@ -13,15 +13,16 @@ TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plug
 
 .PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools deny deny-tools
 
-## run: build everything and start the tracker with config.yaml
-run: build
-	target/release/karuta run --config $(CONFIG)
+## run: build what a first look needs and start the tracker with config.yaml
+run: plugins
+	$(CARGO) build --locked --workspace --bins
+	target/debug/karuta run --config $(CONFIG)
 
 # Always build the whole workspace, even for one program: for a different set of packages or targets
 # cargo chooses other features of shared dependencies, and compiles wasmtime again. `samples` builds
 # the tests too, because they come next.
 
-## build: target/release/karuta and target/plugins/*.wasm
+## build: the program to serve and to measure with, target/release/karuta, and target/plugins/*.wasm
 build: plugins
 	$(CARGO) build --release --locked --workspace --bins
 
