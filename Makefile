@@ -39,10 +39,13 @@ samples: wasm-target toolchains
 	tests/build-plugins $(SAMPLES)
 	tests/build-samples
 
+# Most tests wait for a daemon most of the time.
+TEST_THREADS := $(shell echo $$((2 * $$(nproc) + 1)))
+
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
 test: test-plugins samples clients libtorrent
 	tests/build-samples test-helpers
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
 ## lint: formatting, the imports between rooms, clippy and the dependencies; warnings are errors
 lint: wasm-target deny-tools

@@ -32,7 +32,7 @@ fn the_tour_is_as_it_says() {
             .replace("127.0.0.1:6880", &daemon.admin.to_string())
             .replace("karuta reload", &format!("karuta reload --admin {}", daemon.admin))
             .replace("karuta status", &format!("karuta status --admin {}", daemon.admin))
-            .replace("target/release/karuta", program.to_str().expect("a path of text"))
+            .replace("target/debug/karuta", program.to_str().expect("a path of text"))
     };
     let (mut script, mut expected) = (String::new(), String::new());
     let part = page.split(FROM).nth(1).and_then(|part| part.split(TO).next());
