@@ -170,14 +170,12 @@ impl Trial {
                 self.last.clear();
                 let unix_ms = u64::try_from(self.plugin.clock.unix().as_millis());
                 let rules = &self.plugin.identity.credential;
-                let Some(control) = &mut self.control else { return Ok(()) };
-                for Ended { exchange, verdict } in list {
+                self.ended.extend(list.iter_mut().map(|Ended { exchange, verdict }| {
                     exchange.begin(now);
                     let mut outcome = Box::new(Outcome::new(exchange, rules, *verdict));
                     outcome.unix_ms = *unix_ms.as_ref().unwrap_or(&u64::MAX);
-                    control.enter(outcome, now);
-                }
-                self.last.extend_from_slice(control.batch());
+                    outcome
+                }));
             }
             Question::ObserveAgain => {
                 if let Some(control) = &mut self.control {
@@ -202,7 +200,20 @@ impl Trial {
             Question::Rank(exchange, peers) => {
                 Some(self.instance.rank(exchange, peers)?.map(Returned::Order))
             }
-            Question::Observe(_) | Question::ObserveAgain => {
+            Question::Observe(_) => {
+                let (control, mut result) = (self.control.as_mut()?, Ok(()));
+                for outcome in self.ended.drain(..) {
+                    if control.is_full() {
+                        self.last.extend_from_slice(control.batch());
+                        result = result.and(control.observe(now)?);
+                    }
+                    control.enter(outcome, now);
+                }
+                self.last.extend_from_slice(control.batch());
+                result = result.and(control.observe(now)?);
+                Some(Ok(Returned::Done(result)))
+            }
+            Question::ObserveAgain => {
                 Some(Ok(Returned::Done(self.control.as_mut()?.observe(now)?)))
             }
             Question::Tick => Some(Ok(Returned::Done(self.control.as_mut()?.tick(now)?))),

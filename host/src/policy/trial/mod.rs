@@ -27,6 +27,7 @@ use crate::policy::imports::clock::Clock;
 use crate::policy::imports::http::Carrier;
 use crate::policy::instance::{Identity, Instance, Place, Plugin};
 use crate::policy::shared::keyvalues::KeyValues;
+use crate::policy::shared::outcome::Outcome;
 use crate::policy::shared::tracker::{Swarms, TrackerView};
 use crate::policy::supply::{ControlLoop, Told};
 use crate::watch::Stamp;
@@ -77,6 +78,8 @@ pub struct Trial {
     /// Where the plugin has hooks off the request path.
     control: Option<ControlLoop>,
     web: Arc<Web>,
+    /// Outcomes for the next batch.
+    ended: Vec<Box<Outcome>>,
     /// What its observer was offered last.
     last: Vec<Told>,
 }
@@ -218,8 +221,15 @@ impl Trial {
         let plugin = Arc::new(component.plugin(setting, Some(web.clone()))?);
         Instance::with_data(&plugin, TRIAL)?;
         let instance = Instance::with_data(&plugin, WORKER)?;
-        let mut trial =
-            Self { plugin, instance, poisoned: false, control: None, web, last: Vec::new() };
+        let mut trial = Self {
+            plugin,
+            instance,
+            poisoned: false,
+            control: None,
+            web,
+            ended: Vec::new(),
+            last: Vec::new(),
+        };
         if trial.plugin.code.hooks.has_control() {
             let series = Metrics::new(Default::default).policy(&trial.plugin.name, CONTROL);
             let now = trial.plugin.clock.now();
