@@ -254,7 +254,7 @@ impl Dev {
         Self { child, lines, said: Vec::new() }
     }
 
-    /// Waits for a line that starts like this, at most 5 min, because compilers are slow.
+    /// Waits for a line that starts like this, 5 min for each line, because compilers are slow.
     #[track_caller]
     fn wait_for(&mut self, start: &str) {
         loop {

@@ -84,7 +84,7 @@ fn made_up_peers_count_towards_num_want_and_never_come_alone() {
 }
 
 #[test]
-fn an_answer_without_peers_gets_no_made_up_ones() {
+fn an_answer_without_peers_of_the_family_gets_no_made_up_ones() {
     let daemon = haunted("probability: 1, max_peers: 5", "");
     for _ in 0..10 {
         assert_eq!(Announce::of('a').http(daemon.http).unwrap().peers, [], "alone");
