@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spell_is_said_once() {
+    fn a_spell_of_errors_is_reported_once() {
         let mut spell = Spell::default();
         assert!(!spell.is_over(), "it has not begun");
         assert!(spell.goes_on());

@@ -206,7 +206,7 @@ mod tests {
         ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
     #[test]
-    fn signatures_of_others_are_right() {
+    fn signatures_of_other_software_are_right() {
         let vectors = vectors();
         for algorithm in ALGORITHMS {
             assert!(vectors.iter().any(|vector| vector.algorithm == algorithm), "{algorithm}");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_said() {
+    fn errors_say_what_is_wrong_with_a_key() {
         let rsa = named("RFC 7515, A.2").key;
         let ec = named("RFC 7515, A.3").key;
         let okp = named("RFC 8037, A.4").key;

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_then_the_rate() {
+    fn a_burst_is_admitted_and_then_the_rate() {
         let limiter = limiter(10, 3);
         let now = Instant::now();
         let admitted = |at| limiter.admit(ip("192.0.2.1"), at);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_of_no_bits_is_everybody() {
+    fn a_prefix_of_no_bits_covers_all_addresses() {
         assert_eq!(mask(128, 0), 0);
         assert_eq!(mask(128, 128), u128::MAX);
         assert_eq!(mask(32, 24) as u32, 0xffff_ff00);
@@ -139,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_no_table() {
+    fn without_a_limit_there_is_no_limiter() {
         assert!(Limiter::new(&RateLimits::default()).is_none());
     }
 
     #[test]
-    fn a_flood_of_prefixes_is_bounded_and_harms_no_refused_one() {
+    fn a_flood_of_prefixes_takes_bounded_memory() {
         let limiter = limiter(1, 1);
         let now = Instant::now();
         for n in 0..200_000_u32 {

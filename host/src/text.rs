@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_named() {
+    fn another_encoding_is_named() {
         let shown = |bytes: &[u8]| decode(bytes).unwrap_err().to_string();
         assert_eq!(shown(b"\xff\xfe-\0X\0"), "UTF-16, expected UTF-8");
         assert_eq!(shown(b"\xff\xfe\0\0-\0\0\0"), "UTF-32, expected UTF-8");
@@ -185,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_writes_a_line_of_its_own() {
+    fn control_characters_are_escaped() {
         let text = "broken\nFORGED\r\x1b[31m\u{9b}\u{202e}\u{2028}ü";
         let shown = Escaped(text).to_string();
         assert_eq!(shown, r"broken\nFORGED\r\u{1b}[31m\u{9b}\u{202e}\u{2028}ü");
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters_and_says_so() {
+    fn a_long_text_is_cut_between_characters_and_marked() {
         let whole = "x".repeat(LONGEST);
         assert_eq!(cut(whole.clone()), whole);
         let shown = cut("ü".repeat(LONGEST));
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>, text: String) {
+        fn no_bytes_panic_and_all_that_is_shown_is_visible(bytes: Vec<u8>, text: String) {
             let _ = decode(&bytes);
             let _ = (network(&text), lines(&text).count());
             prop_assert!(is_visible(&Escaped(&text).to_string()));
@@ -211,7 +211,7 @@ mod tests {
 
         /// A mapped range contains the same IPv4 addresses as the range that it maps.
         #[test]
-        fn a_mapped_range_is_that_of_ipv4(address: std::net::Ipv4Addr, prefix in 0u8..=32) {
+        fn a_mapped_range_equals_that_of_ipv4(address: std::net::Ipv4Addr, prefix in 0u8..=32) {
             let mapped = format!("{}/{}", address.to_ipv6_mapped(), prefix + 96);
             prop_assert_eq!(network(&mapped), network(&format!("{address}/{prefix}")));
         }

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_mixed_in_at_any_place_behind_the_first() {
+    fn peers_are_mixed_in_at_any_place_after_the_first() {
         let [first, own, mixed] =
             [(1, 1), (2, 3), (3, 1)].map(|(net, n)| some(Family::Ipv4, net, n));
         let mut places = std::collections::BTreeSet::new();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_full_answer_they_take_places_but_never_all() {
+    fn mixed_in_peers_take_places_of_a_full_answer_but_never_all() {
         let own = some(Family::Ipv4, 2, 10);
         for (wanted, count, expected) in [(10, 3, 3), (10, 20, 9), (4, 3, 3), (1, 3, 0), (12, 3, 3)]
         {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_swarm_gave_none_of_the_family_none_is_mixed_in() {
+    fn without_peers_of_the_family_none_are_mixed_in() {
         let [mixed, first] = [3, 1].map(|net| some(Family::Ipv4, net, 2));
         let others = some(Family::Ipv6, 2, 3);
         for answer in answers(&[], &[], &mixed, 50) {

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_when_it_stands_still() {
+    fn a_file_is_read_once_it_stops_changing() {
         let start = Instant::now();
         let mut watch = Watch::new(PathBuf::new(), Some(stamp(1)));
         let mut due =
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_is_told_once_a_reason() {
+    fn a_file_that_cannot_be_read_is_reported_once_for_each_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         let mut watch = Watch::new(path.clone(), None);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_and_what_is_not() {
+    fn only_regular_files_up_to_the_maximum_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         assert!(matches!(read(&path, 9), Err(Unread::Gone)));

@@ -1,39 +1,10 @@
 //! The real daemon, seen from outside: bytes over HTTP and UDP, its command line, its log.
 
-mod admin;
-mod approval_list;
-mod approvals;
-mod bombs;
-mod config;
-mod connections;
-mod containment;
-mod control;
-mod data;
-mod deniability;
-mod ending;
-mod examples;
-mod explain;
-mod failures;
-mod habits;
-mod hostfns;
-mod http;
-mod jwt;
-mod lifecycle;
-mod limits;
-mod locality;
-mod log;
-mod passkey;
-mod plugin_tools;
-mod plugin_tools_cases;
+mod author;
+mod operator;
 mod policies;
-mod ranking;
-mod rate_limit;
-mod released;
-mod reload;
-mod remembered;
-mod samples;
-mod subnet;
-mod udp;
-mod unusable;
-mod url_data;
-mod wrong_components;
+mod runtime;
+mod wire;
+
+mod components;
+mod everywhere;

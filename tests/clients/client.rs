@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub enum Program {
     Aria2,
     Transmission,
-    /// By way of Python.
+    /// Runs in Python.
     Libtorrent,
 }
 
@@ -36,13 +36,13 @@ impl Program {
         command
     }
 
-    /// Whether it is installed; where it is not, the test is to be skipped.
+    /// Returns whether it is installed. If not, the test must be skipped.
     pub fn is_there(self) -> bool {
         let test: &[&str] = match self {
             Self::Libtorrent => &["-c", "import libtorrent"],
             Self::Aria2 | Self::Transmission => &["--version"],
         };
-        // Not all of them exit with 0 after they have told their version.
+        // Some do not exit with 0 after printing their version.
         let found = self.command().args(test).output();
         let found =
             found.is_ok_and(|output| output.status.success() || !matches!(self, Self::Libtorrent));
@@ -53,20 +53,20 @@ impl Program {
     }
 }
 
-/// Says why a test is skipped. Under CI nothing is, and the test fails.
+/// Prints why a test is skipped. In CI, the test fails instead.
 pub fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }
 
-/// A running client. Killed, and its folder removed, when it is dropped.
+/// A running client. Dropping it kills the client and removes its folder.
 pub struct Client {
     process: Child,
     folder: TempDir,
 }
 
 impl Client {
-    /// Starts a client at an address with a torrent; it seeds where it has the file already.
+    /// Starts a client at an address with a torrent. It seeds if it is given the file.
     pub fn start(
         program: Program,
         address: IpAddr,
@@ -111,12 +111,12 @@ impl Client {
         Self { process, folder }
     }
 
-    /// Where it has a file.
+    /// Returns the path of a file in its folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
     }
 
-    /// What it has printed so far.
+    /// Returns what it has printed so far.
     pub fn output(&self) -> String {
         let bytes = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\r', "\n")
@@ -133,7 +133,7 @@ impl Drop for Client {
     }
 }
 
-/// A torrent of one file as libtorrent makes it, of the version `v2` or `hybrid`, without a tracker.
+/// Makes a torrent of one file with libtorrent, of the version `v2` or `hybrid`, without a tracker.
 pub fn make_torrent(name: &str, content: &[u8], version: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (file, torrent) = (folder.path().join(name), folder.path().join("it.torrent"));
@@ -158,7 +158,7 @@ fn aria2(command: &mut Command, address: IpAddr) {
         "--disable-ipv6=true",
         "--bt-enable-lpd=false",
         "--enable-peer-exchange=false",
-        // It speaks to UDP trackers only with DHT on, which a private torrent does not use.
+        // It uses UDP trackers only if DHT is on. A private torrent does not use DHT.
         "--enable-dht=true",
         "--dht-file-path=dht.dat",
         "--seed-ratio=0.0",
@@ -184,7 +184,7 @@ fn transmission(command: &mut Command, address: IpAddr) -> String {
     .to_string()
 }
 
-/// A port that nobody uses at an address, over TCP and UDP.
+/// Returns a port that is free at an address, over TCP and UDP.
 fn free_port(address: IpAddr) -> u16 {
     loop {
         let tcp = TcpListener::bind((address, 0)).expect("a free port");

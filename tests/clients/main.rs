@@ -1,5 +1,5 @@
-//! Real BitTorrent clients and the real daemon: a file goes from one client to another, and every
-//! announce is decided by the three shipped policies.
+//! Real BitTorrent clients and the real daemon: a file goes from one client to another, and three
+//! shipped policies decide every announce.
 
 mod client;
 mod partial;
@@ -16,10 +16,10 @@ use client::{Client, Program};
 use torrent::Torrent;
 
 const FILE: &str = "file.bin";
-/// Bytes of the file.
+/// The size of the file, in bytes.
 const SIZE: usize = 3_000_000;
 
-/// Clients ask again soon, so that no test waits for a peer.
+/// Clients announce often, so that no test waits long for a peer.
 const INTERVALS: &str = "\
 tracker:
   announce_interval: 2s
@@ -28,10 +28,10 @@ tracker:
   peer_lifetime: 1m
 ";
 
-/// The names that the policies have here.
+/// The names of the policies.
 const POLICIES: [&str; 3] = ["clients", "torrents", "spread"];
 
-/// Transmission decides only every ten seconds whom to ask and whom to serve.
+/// Transmission decides only every 10 s which peers to ask and which to serve.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits for a condition that depends on clients.
@@ -80,13 +80,13 @@ fn seeders(daemon: &Daemon) -> f64 {
     daemon.metric("karuta_peers{family=\"ipv4\",role=\"seeder\"}")
 }
 
-/// The announce URL of a daemon that is reached at an address.
+/// Returns the announce URL of a daemon at an address.
 fn url(daemon: &Daemon, transport: &str, at: IpAddr) -> String {
     let port = if transport == "udp" { daemon.udp.port() } else { daemon.http.port() };
     format!("{transport}://{at}:{port}/announce")
 }
 
-/// Where two clients and the tracker are.
+/// The addresses of the tracker and two clients.
 struct Addresses {
     tracker: IpAddr,
     seeder: IpAddr,
@@ -99,7 +99,8 @@ const LOOPBACK: Addresses = Addresses {
     leecher: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)),
 };
 
-/// All on the machine's own address, because Transmission takes no loopback peers from a tracker.
+/// Returns this machine's own address for all, because Transmission ignores loopback peers from a
+/// tracker.
 fn own() -> Option<Addresses> {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     // This chooses a route, and sends nothing.
@@ -141,7 +142,7 @@ fn transfer(transport: &str, seeder: Program, leecher: Program, addresses: &Addr
     assert_eq!(announces(&daemon, other, "ok"), 0.0, "announces over {other}");
 }
 
-/// Tries both transports at once, because Transmission lets a transfer wait for its ten seconds.
+/// Tries both transports at once, because Transmission lets each transfer wait for up to 10 s.
 fn over_http_and_udp(seeder: Program, leecher: Program, addresses: &Addresses) {
     std::thread::scope(|scope| {
         for transport in ["http", "udp"] {
@@ -151,23 +152,23 @@ fn over_http_and_udp(seeder: Program, leecher: Program, addresses: &Addresses) {
 }
 
 #[test]
-fn from_aria2_to_aria2() {
+fn a_file_goes_from_aria2_to_aria2() {
     over_http_and_udp(Program::Aria2, Program::Aria2, &LOOPBACK);
 }
 
 #[test]
-fn from_transmission_to_aria2() {
+fn a_file_goes_from_transmission_to_aria2() {
     over_http_and_udp(Program::Transmission, Program::Aria2, &LOOPBACK);
 }
 
 #[test]
-fn from_aria2_to_transmission() {
+fn a_file_goes_from_aria2_to_transmission() {
     if let Some(own) = own() {
         over_http_and_udp(Program::Aria2, Program::Transmission, &own);
     }
 }
 
-/// Lets a seeder announce a torrent that is refused, or itself be refused, and show why.
+/// Starts a seeder that is refused, because of its torrent or itself, and waits until it shows why.
 fn refused(
     transport: &str,
     program: Program,
@@ -185,7 +186,7 @@ fn refused(
 
     let client =
         Client::start(program, LOOPBACK.seeder, &metainfo, Some((FILE, &content)), arguments);
-    // Aria2 writes what comes over UDP with escapes.
+    // aria2 escapes the reasons that come over UDP.
     let shows = || client.output().replace("%20", " ").contains(reason);
     patiently(&format!("{program:?} shows `{reason}`"), shows);
     drop(client);
@@ -224,7 +225,7 @@ fn transmission_shows_why_a_torrent_is_refused_over_udp() {
 }
 
 #[test]
-fn aria2_under_a_refused_name_shows_why() {
+fn aria2_shows_why_its_client_is_refused() {
     let arguments = ["--peer-id-prefix=-XL0012-"];
     let same = |torrent: &Torrent| torrent.clone();
     let refusal = ("clients", "unapproved client");

@@ -19,7 +19,7 @@ fn a_partial_seed_is_given_to_a_leecher() {
     let (first, second) = content.split_at(20 * PIECE);
     let torrent = Torrent::of_folder("release", &[("first.bin", first), ("second.bin", second)]);
     let daemon = Daemon::start(INTERVALS);
-    // libtorrent takes no answer from another address than it has asked.
+    // libtorrent ignores answers from an address that it has not asked.
     let tracker = IpAddr::from(Ipv4Addr::new(127, 0, 0, 9));
     let metainfo = torrent.metainfo(&url(&daemon, "udp", tracker));
     let peers = |role| daemon.metric(&format!("karuta_peers{{family=\"ipv4\",role=\"{role}\"}}"));

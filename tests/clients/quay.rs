@@ -1,5 +1,5 @@
-//! Quay's story, with `deploy/examples/quay.yaml`: a registry signs announce URLs, and its tracker lets
-//! in who has one.
+//! The registry Quay, with `deploy/examples/quay.yaml`: it signs announce URLs, and its tracker
+//! admits clients that have one.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -40,7 +40,7 @@ impl Story {
         Self { registry, server, tracker, content, torrent }
     }
 
-    /// The torrent as the registry hands it out, with an announce URL for a token.
+    /// Returns the torrent as the registry hands it out, with a token in the announce URL.
     fn metainfo(&self, transport: &str, token: &str) -> Vec<u8> {
         let url = crate::url(&self.tracker, transport, Ipv4Addr::LOCALHOST.into());
         let url = match transport {
@@ -51,7 +51,7 @@ impl Story {
         self.torrent.metainfo(&url)
     }
 
-    /// Signs a token for this torrent, as a registry would or somebody else.
+    /// Signs a token for this torrent, with a key of the registry or of another issuer.
     fn sign(&self, by: &Issuer, kid: &str, transport: &str, more: &[&str]) -> String {
         let mut arguments = more.to_vec();
         if transport == "udp" {
@@ -60,8 +60,8 @@ impl Story {
         by.sign(kid, &self.torrent.hex(), &arguments)
     }
 
-    /// A client at an address of its own; HTTP is aria2's, UDP libtorrent's, which sends 255 bytes of
-    /// the path and the query (BEP 41).
+    /// Starts a client at its own address: aria2 over HTTP, libtorrent over UDP. libtorrent sends
+    /// 255 bytes of the path and the query (BEP 41).
     fn client(&self, transport: &str, at: u8, token: &str, seeds: bool) -> Client {
         let program = if transport == "udp" { Program::Libtorrent } else { Program::Aria2 };
         self.start(program, transport, at, token, seeds)
@@ -100,7 +100,7 @@ fn clients_are_there() -> bool {
 }
 
 #[test]
-fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
+fn approved_torrents_are_shared_while_the_keys_change() {
     if !clients_are_there() {
         return;
     }
@@ -116,7 +116,7 @@ fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
     assert!(announces(&story.tracker, "http", "ok") >= 2.0);
     assert!(announces(&story.tracker, "udp", "ok") >= 1.0);
 
-    // The registry is away, and nobody notices.
+    // The registry is down, and clients do not notice.
     let failures =
         || story.tracker.metric("karuta_data_errors_total{policy=\"jwt\",data=\"jwks\"}");
     story.server.behave(|_, stream| reply(stream, "503 Away", &[], b""));
@@ -125,7 +125,7 @@ fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
     patiently("announces go on", || story.all("ok") >= served + 3.0);
     assert_eq!((story.all("rejected"), story.all("error")), (0.0, 0.0));
 
-    // It is back with other keys, and signs by those.
+    // It is back with other keys, and signs with them.
     registry.add("two", "RS256");
     registry.add("2", "EdDSA");
     story.server.answer(&registry.keys());
@@ -135,7 +135,7 @@ fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
     story.arrives(&newcomer);
     assert_eq!(story.all("rejected"), 0.0, "the old ones hold, too");
 
-    // The old keys go, and with them the URLs that they have signed.
+    // The old keys are withdrawn, and the URLs that they have signed are refused.
     registry.withdraw("one");
     registry.withdraw("1");
     story.server.answer(&registry.keys());
@@ -145,9 +145,9 @@ fn quay_shares_what_it_has_approved_whatever_becomes_of_its_keys() {
     drop((seeder, over_udp));
 }
 
-/// Of a hybrid torrent libtorrent announces two info-hashes with one URL (BEP 52).
+/// libtorrent announces both info-hashes of a hybrid torrent with one URL (BEP 52).
 #[test]
-fn quay_shares_torrents_of_version_2_and_hybrid_ones() {
+fn v2_and_hybrid_torrents_are_shared() {
     if !Program::Libtorrent.is_there() {
         return;
     }
@@ -162,7 +162,7 @@ fn quay_shares_torrents_of_version_2_and_hybrid_ones() {
         let token = story.registry.sign("one", file.to_str().expect("a path of text"), &[]);
         let url = crate::url(&story.tracker, "http", Ipv4Addr::LOCALHOST.into());
         let url = format!("{url}?jwt={token}");
-        // The first key of those that follow.
+        // `announce` sorts before all other keys.
         let head = format!("d8:announce{}:{url}", url.len());
         let metainfo = [head.as_bytes(), &torrent[1..]].concat();
         let start = |at, file| {
@@ -179,7 +179,7 @@ fn quay_shares_torrents_of_version_2_and_hybrid_ones() {
 }
 
 #[test]
-fn quay_refuses_whom_it_has_not_approved() {
+fn clients_without_a_good_token_are_refused() {
     if !clients_are_there() {
         return;
     }
@@ -212,7 +212,7 @@ fn quay_refuses_whom_it_has_not_approved() {
         }
     }
     for (client, transport, token, reason) in &clients {
-        // Libtorrent keeps the text of a refusal over UDP to itself.
+        // libtorrent does not show the reason of a refusal over UDP.
         let shown = if *transport == "udp" { "tracker sent a failure message" } else { *reason };
         let shows = || client.output().contains(shown);
         patiently(&format!("{reason} over {transport}: {token}"), shows);

@@ -1,10 +1,11 @@
-//! A torrent of one file or of several (BEP 3), private (BEP 27), so that only the tracker makes peers known.
+//! A torrent of one file or of several (BEP 3), private (BEP 27), so that only the tracker tells
+//! clients about peers.
 
 use std::fmt::Write;
 
 use sha1::{Digest, Sha1};
 
-/// Bytes of a piece.
+/// The size of a piece, in bytes.
 pub const PIECE: usize = 1 << 16;
 
 #[derive(Clone)]
@@ -18,7 +19,7 @@ impl Torrent {
         Self::with(&format!("6:lengthi{}e", content.len()), name, content)
     }
 
-    /// A torrent of files in a folder.
+    /// Creates a torrent of files in a folder.
     pub fn of_folder(name: &str, files: &[(&str, &[u8])]) -> Self {
         let list: String = files
             .iter()
@@ -43,13 +44,13 @@ impl Torrent {
         Self { info }
     }
 
-    /// The content of the `.torrent` file for a tracker.
+    /// Returns the content of the `.torrent` file for a tracker.
     pub fn metainfo(&self, announce: &str) -> Vec<u8> {
         let head = format!("d8:announce{}:{announce}4:info", announce.len());
         [head.as_bytes(), &self.info, b"e"].concat()
     }
 
-    /// The info-hash, as 40 hex digits.
+    /// Returns the info-hash, as 40 hex digits.
     pub fn hex(&self) -> String {
         Sha1::digest(&self.info).iter().fold(String::new(), |mut text, byte| {
             write!(text, "{byte:02x}").expect("a string takes everything");
@@ -58,7 +59,7 @@ impl Torrent {
     }
 }
 
-/// Bytes that look random, always the same.
+/// Returns bytes that look random, always the same.
 pub fn content(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(|| {

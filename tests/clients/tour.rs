@@ -1,4 +1,4 @@
-//! The tour of `docs/tour.md`: its commands are run as they stand there, and must print what it says.
+//! The tour of `docs/tour.md`: its commands are run unchanged, and must print what it shows.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,12 +8,12 @@ use karuta_tests::{Daemon, folder, root, target};
 
 use super::client::skip;
 
-/// The sections whose commands need nothing but the tracker and `curl`: from one heading to another.
+/// The sections whose commands need only the tracker and `curl`: from one heading to another.
 const FROM: &str = "\n## Announce\n";
 const TO: &str = "\n## Transfer a file\n";
 
 #[test]
-fn the_tour_is_as_it_says() {
+fn the_tour_prints_what_it_shows() {
     if Command::new("curl").arg("--version").output().is_err() {
         return skip("curl is missing; `make test` installs it on Debian");
     }
@@ -56,7 +56,7 @@ fn the_tour_is_as_it_says() {
     assert_eq!(shown(&printed), shown(&expected), "{}", String::from_utf8_lossy(&bash.stderr));
 }
 
-/// A line without what differs from run to run: times, sizes, digests, ports.
+/// Returns a line without what differs from run to run: times, sizes, digests, ports.
 fn settled(line: &str) -> String {
     let word = |word: &str| {
         let is_digest = word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());

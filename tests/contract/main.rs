@@ -1,5 +1,5 @@
-//! What has been released of the contract in `wit/` stays: within 0.1.x it may grow by functions of
-//! imported interfaces and by new interfaces, and nothing that is there may change or go.
+//! The released contract in `wit/` stays. Within 0.1.x it may grow by functions of imported
+//! interfaces and by new interfaces. Nothing that is there may change or go.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,12 +10,12 @@ use wit_parser::{
     WorldKey,
 };
 
-/// What can be compared of a package: for each item, how it is written.
+/// The parts of a package that can be compared: each item with its text.
 #[derive(Clone, Default, Debug)]
 struct Contract {
     /// `interface/type` or `interface/function`
     items: BTreeMap<String, String>,
-    /// by world, the interfaces
+    /// The interfaces of each world.
     imports: BTreeMap<String, Vec<String>>,
     exports: BTreeMap<String, Vec<String>>,
 }
@@ -47,7 +47,7 @@ impl Contract {
         contract
     }
 
-    /// What a later contract breaks of this one.
+    /// Returns what a later contract breaks.
     fn broken_by(&self, later: &Self) -> Vec<String> {
         let mut broken = Vec::new();
         for (item, written) in &self.items {
@@ -59,7 +59,7 @@ impl Contract {
                 Some(_) => {}
             }
         }
-        // a component that does not have it could not be called
+        // A component without it could not be called.
         let exported = |interface: &str| self.exports.values().flatten().any(|e| e == interface);
         for item in later.items.keys().filter(|item| !self.items.contains_key(*item)) {
             let interface = item.split('/').next().unwrap_or_default();
@@ -81,7 +81,7 @@ impl Contract {
     }
 }
 
-/// `karuta:policy/request@0.1.0` without its package and version.
+/// Returns a name such as `karuta:policy/request@0.1.0` without its package and version.
 fn bare(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
     name.split('@').next().unwrap_or(name)
@@ -108,7 +108,7 @@ fn signature(resolve: &Resolve, function: &Function) -> String {
     format!("func({}) -> {result}", parameters.join(", "))
 }
 
-/// A type where it is used: by its name, where it has one.
+/// Writes a type as it is used: by its name, if it has one.
 fn written(resolve: &Resolve, ty: &Type) -> String {
     match ty {
         Type::Id(id) => match &resolve.types[*id].name {
@@ -158,7 +158,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn whatever_was_released_is_still_there() {
+fn everything_that_was_released_is_still_there() {
     let now = Contract::parse("policy.wit", &current());
     let mut releases = 0;
     for entry in std::fs::read_dir(root().join("wit/released")).expect("the released contracts") {
@@ -172,7 +172,7 @@ fn whatever_was_released_is_still_there() {
 }
 
 #[test]
-fn growing_is_told_from_breaking() {
+fn growth_is_told_from_breakage() {
     let text = current();
     let released = Contract::parse("policy.wit", &text);
     let after = |from: &str, to: &str| {

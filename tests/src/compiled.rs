@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{plugins, target};
 
-/// Links what the components of a folder's `config.yaml` were compiled to into its state, unless it has
-/// one already.
+/// Links the compiled components that a folder's `config.yaml` needs into its state folder, unless
+/// it already has one.
 pub fn lend(folder: &Path) {
     let components = folder.join("state/components");
     if folder.join("state").exists() || !is_kept_there(folder) {
@@ -23,7 +23,7 @@ pub fn lend(folder: &Path) {
     link(&shared(), &components, &digests(folder));
 }
 
-/// Keeps what a daemon has compiled of the components that its configuration names.
+/// Keeps the components that a daemon has compiled for its configuration.
 pub fn keep(folder: &Path) {
     if is_kept_there(folder) && fs::create_dir_all(shared()).is_ok() {
         link(&folder.join("state/components"), &shared(), &digests(folder));
@@ -46,13 +46,13 @@ fn link(from: &Path, to: &Path, digests: &[String]) {
         let name = file.file_name();
         let shown = name.to_string_lossy();
         if shown.ends_with(".cwasm") && digests.iter().any(|digest| shown.starts_with(digest)) {
-            // It may be there already, or this may be another file system: then it is compiled again.
+            // It may be there already. On another file system, it is compiled again.
             let _ = fs::hard_link(file.path(), to.join(name));
         }
     }
 }
 
-/// The digests of the built components that a folder's `config.yaml` names.
+/// Returns the digests of the built components in a folder's `config.yaml`.
 fn digests(folder: &Path) -> Vec<String> {
     static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
     let config = fs::read_to_string(folder.join("config.yaml")).unwrap_or_default();

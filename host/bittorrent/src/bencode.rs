@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_at_their_ends() {
+    fn the_smallest_and_largest_integers_are_written() {
         for (value, text) in [(0, "i0e"), (10, "i10e"), (u64::MAX, "i18446744073709551615e")] {
             let mut out = Vec::new();
             Writer::new(&mut out).integer(value);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reader_is_strict() {
+    fn the_reader_rejects_what_is_not_canonical() {
         for wrong in ["d1:bi0e1:ai0ee", "d1:ai0e1:ai0ee", "i01e", "02:ab", "3:ab", "le0:", "l", ""]
         {
             assert!(read(wrong.as_bytes()).is_err(), "{wrong}");

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn chihaya_vectors() {
+    fn ids_are_those_of_chihaya() {
         for (secret, now_s, client, id) in [
             ("", 0, "127.0.0.1", 0x0000_0000_1de7_0a69),
             ("test key", 1_460_000_000, "192.0.2.1", 0x5705_d500_54b0_d83d),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn valid_for_the_lifetime_and_a_little_before() {
+    fn an_id_is_valid_for_its_lifetime_and_a_little_before() {
         const YEAR_S: i64 = 365 * 24 * 3600;
         let ids = ConnectionIds::new(b"secret", LIFETIME_S);
         let client = address("192.0.2.1");

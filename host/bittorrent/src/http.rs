@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn compact_answers() {
+    fn compact_answers_are_right_to_the_byte() {
         let head =
             "d8:completei3e10:downloadedi7e10:incompletei2e8:intervali1800e12:min intervali900e";
         assert_eq!(answer(&Peers::default(), PeerForm::Compact), format!("{head}5:peers0:e"));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn dictionary_answers() {
+    fn dictionaries_have_ids_only_if_wanted_and_known() {
         let list = |form, peers: &Peers| {
             let answer = answer(peers, form);
             answer.split_once("5:peers").unwrap().1.to_owned()
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn failures() {
+    fn failures_have_their_reason_and_retry() {
         for (retry, tail) in [
             (None, "e"),
             (Some(Retry::Minutes(1)), "8:retry ini1ee"),

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_info_dictionary_is_found_as_it_stands() {
+    fn the_info_dictionary_is_found_unchanged() {
         let torrent = "d8:announce3:url4:infod6:lengthi3e4:name1:ae8:url-listl1:ai-1eee";
         assert_eq!(find(torrent), Ok(("d6:lengthi3e4:name1:ae", true, false)));
         let nested = "d1:ad4:infod1:xi1eee4:infod1:yi2eee";
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_torrent_is_said() {
+    fn errors_say_why_a_file_is_no_torrent() {
         for (file, wrong) in [
             ("", Wrong::Form),
             ("le", Wrong::Form),
@@ -214,13 +214,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(bytes in "d?(4:infod)?[dlei0-9:a]{0,40}") {
+        fn no_text_panics(bytes in "d?(4:infod)?[dlei0-9:a]{0,40}") {
             let _ = find(&bytes);
         }
 
-        /// No prefix of a torrent is a torrent.
         #[test]
-        fn what_is_cut_short_is_refused(at: prop::sample::Index) {
+        fn a_torrent_cut_short_is_refused(at: prop::sample::Index) {
             let whole = "d8:announce3:url4:infod6:lengthi3e4:name1:a5:sizesli1ei-2eeee";
             prop_assert!(find(whole).is_ok());
             prop_assert!(find(&whole[..at.index(whole.len())]).is_err());

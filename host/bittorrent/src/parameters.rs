@@ -247,7 +247,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn by_name() {
+    fn the_last_valid_parameter_of_a_name_in_any_case_is_found() {
         let query =
             b"jwt=one&JWT=a.b-c_d&Pass%4bey=k+%31&empty=&bare&bad=%zz&bad2=1&bad2=%&wide=%C3%BC\
               &a+b=c;;&=nobody;%6a=j";
@@ -274,7 +274,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_next_query_is_taken_apart_anew() {
+    fn nothing_is_left_of_the_previous_query() {
         let mut parameters = Parameters::of(b"jwt=good&port=1");
         parameters.split(b"");
         assert_eq!(parameters.get(b"", "jwt"), None);
@@ -294,7 +294,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(query: Vec<u8>, other: Vec<u8>, name: String) {
+        fn no_bytes_panic(query: Vec<u8>, other: Vec<u8>, name: String) {
             let parameters = Parameters::of(&query);
             for query in [&query, &other] {
                 let value = parameters.get(query, &name);

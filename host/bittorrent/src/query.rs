@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_s_announce() {
+    fn the_announce_of_a_client_is_parsed() {
         let query = b"info_hash=%12%34%56%78%9a%bc%de%f1%23%45%67%89%ab%cd%ef%124Vx%9A\
             &peer_id=-TR4050-abcdefghijkl&port=51413&uploaded=1&downloaded=2&left=3&numwant=80\
             &key=7f2a&compact=1&supportcrypto=1&event=started";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn chihaya_texts() {
+    fn errors_have_the_texts_of_chihaya() {
         for (query, reason) in [
             ("info_hash=%", "invalid query escape"),
             ("peer_id=%zz", "invalid query escape"),
@@ -308,7 +308,7 @@ mod tests {
 
     /// Only the info-hash, the peer id and the port are required.
     #[test]
-    fn wrong_escapes_elsewhere_mean_nothing() {
+    fn wrong_escapes_in_optional_parameters_are_ignored() {
         for more in ["a=%zz", "a=%4", "a%=1", "%", "%6", "inf%o_hash=x", "event=%", "compact=%"] {
             assert_eq!(with(more), with(""), "{more}");
         }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_spaces_and_repetitions() {
+    fn separators_and_spaces_vary_and_the_last_repetition_counts() {
         let query = b";;&info%5fhash=%61+%2baaaaaaaaaaaaaaaaa;PEER_ID=-TR4050-abcdefghijkl;&Port=1\
             &port=2;pORT=3&left=5&Left=0&novalue&=nokey&left=7";
         let announce = announce(query).unwrap();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn events_in_any_case() {
+    fn events_are_read_in_any_case() {
         for (value, event) in [
             ("", Event::None),
             ("none", Event::None),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn numbers_that_cannot_be_read_are_as_if_missing() {
         let bare = announce(format!("{HASH}&{ID}&port=1").as_bytes()).unwrap();
         assert_eq!((bare.left, bare.uploaded, bare.downloaded, bare.num_want), (None, 0, 0, None));
         assert!(!bare.is_seeder());
@@ -389,7 +389,7 @@ mod tests {
 
     /// A client's stop must not fail because of a meaningless `left`.
     #[test]
-    fn left_is_any_u64() {
+    fn left_may_be_any_u64() {
         for left in [0, 16384, u64::MAX] {
             let announce = with(&format!("event=stopped&left={left}")).unwrap();
             assert_eq!((announce.event, announce.left), (Event::Stopped, Some(left)));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn forms() {
+    fn compact_comes_before_no_peer_id() {
         for (query, form) in [
             ("", PeerForm::Dictionary),
             ("compact=", PeerForm::Dictionary),
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn own_addresses() {
+    fn only_a_unicast_address_in_ip_is_used() {
         for (query, ip) in [
             ("ip=192.0.2.1", "192.0.2.1"),
             ("ip=%3a%3AFFFF:192.0.2.1", "192.0.2.1"),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn scrapes() {
+    fn scrapes_are_cut_at_their_maximum() {
         let mut found = vec![InfoHash([9; 20])];
         let query = b"info_hash=aaaaaaaaaaaaaaaaaaaa;info_hash=bbbbbbbbbbbbbbbbbbbb&x=%20\
             &info_hash=aaaaaaaaaaaaaaaaaaaa";
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
+    fn a_target_is_split_at_its_first_question_mark() {
         assert_eq!(split(b"/announce?x=y?z"), (&b"/announce"[..], &b"x=y?z"[..]));
         assert_eq!(split(b"/announce"), (&b"/announce"[..], &b""[..]));
         assert_eq!(split(b""), (&b""[..], &b""[..]));
@@ -554,7 +554,7 @@ mod tests {
         }
 
         #[test]
-        fn what_names_torrent_peer_id_and_port_is_an_announce(
+        fn any_query_with_torrent_peer_id_and_port_is_an_announce(
             port in 1u16..,
             before in prop::collection::vec(not_needed(), 0..5),
             after in prop::collection::vec(not_needed(), 0..5),
@@ -569,14 +569,14 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(query: Vec<u8>) {
+        fn no_bytes_panic(query: Vec<u8>) {
             let _ = announce(&query);
             let _ = scrape(&query, 3, &mut Vec::new());
         }
 
         /// Like the test before it, with bytes that get further.
         #[test]
-        fn near_misses_are_survived(
+        fn no_near_miss_panics(
             parts in prop::collection::vec(
                 prop::sample::select(vec![
                     HASH, ID, "port=1", "event=stopped", "numwant=-", "ip=::1", "&", ";", "=", "%", "%4",

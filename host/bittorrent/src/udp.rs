@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn headers() {
+    fn headers_are_parsed_with_their_actions() {
         for (action, expected) in [
             (1, Action::Announce),
             (2, Action::Scrape),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn connects() {
+    fn connects_need_their_magic_number_and_may_be_longer() {
         let mut packet = header(0x41727101980, 0);
         let expected = Header {
             connection_id: 0x41727101980,
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn num_want_and_left() {
+    fn a_negative_num_want_is_none_and_left_may_be_any_u64() {
         for (sent, num_want) in [
             (-1, None),
             (i32::MIN, None),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn chihaya_texts() {
+    fn errors_have_the_texts_of_chihaya() {
         let text = |packet: &[u8]| parse(packet).map_err(|error| error.to_string());
         let whole = Sent::new().bytes(&[]);
         let wide = Sent { action: 4, ..Sent::new() }.bytes(&[]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn events_by_their_numbers() {
+    fn events_are_read_by_their_last_byte() {
         for (sent, event) in [
             (0, Event::None),
             (1, Event::Completed),
@@ -404,9 +404,9 @@ mod tests {
         assert_eq!(found, [InfoHash([b'a'; 20]), InfoHash([b'b'; 20])]);
     }
 
-    /// Real clients append it to each announce in this form.
+    /// Clients append it to each announce in this form.
     #[test]
-    fn url_data_of_a_client() {
+    fn the_url_data_of_a_client_is_read() {
         let found = url_data(b"\x02\x15/announce?jwt=a.b%2Dc").unwrap();
         let (path, query) = query::split(&found);
         assert_eq!(path, b"/announce");
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn options() {
+    fn options_are_read_up_to_the_first_truncated_one() {
         for (options, found) in [
             (&b""[..], &b""[..]),
             (b"\x00\x02\x01a", b""),
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn answers_are_right_to_the_byte() {
         let mut out = Vec::new();
         write_connect(&mut out, TRANSACTION, ID);
         assert_eq!(out, *b"\0\0\0\0\xfe\xed\xbe\xef\x01\x23\x45\x67\x89\xab\xcd\xef");
@@ -548,9 +548,8 @@ mod tests {
             prop_assert_eq!(info_hash(&packet), None);
         }
 
-        /// A packet that reaches the port is an announce.
         #[test]
-        fn what_names_a_port_is_an_announce(sent in any_sent(), event: u32, options: Vec<u8>) {
+        fn any_long_packet_with_a_port_is_an_announce(sent in any_sent(), event: u32, options: Vec<u8>) {
             let sent = Sent { event, ..sent };
             let found = parse(&sent.bytes(&options)).unwrap();
             prop_assert_eq!(found.info_hash, InfoHash(sent.info_hash));
@@ -560,7 +559,7 @@ mod tests {
         }
 
         #[test]
-        fn any_packet_is_survived(packet: Vec<u8>, options: Vec<u8>) {
+        fn no_packet_panics(packet: Vec<u8>, options: Vec<u8>) {
             let _ = Header::parse(&packet);
             let _ = parse(&packet);
             let _ = scrape(&packet);

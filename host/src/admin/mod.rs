@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scheme_has_no_case() {
+    fn the_scheme_bearer_is_read_in_any_case() {
         for header in ["Bearer a b", "bearer a b", "BEARER  a b ", "Bearer \ta b"] {
             assert_eq!(bearer(header.as_bytes()), Some(&b"a b"[..]), "{header}");
         }
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_hosts() {
+    fn only_loopback_names_and_addresses_are_loopback_hosts() {
         for host in
             ["localhost", "LOCALHOST:6880", "127.0.0.1:6880", "127.9.9.9", "[::1]:6880", "[::1]"]
         {

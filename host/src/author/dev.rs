@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_builds_write_is_not_looked_at() {
+    fn files_that_builds_write_are_not_watched() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str| {
             let path = folder.path().join(path);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_quotes_or_in_a_comment_is_left_alone() {
+    fn quoted_values_and_comments_are_left_alone() {
         for line in [
             "a: \"[::]:6969\" # [::]:6969, @b",
             "a: '@b, *'",
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "(?s).{0,80}", line in 0usize..5) {
+        fn no_text_panics(text in "(?s).{0,80}", line in 0usize..5) {
             let _ = near(&text, Position { line, column: 1 });
         }
     }

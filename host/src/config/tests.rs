@@ -61,7 +61,7 @@ fn shipped() -> Folder {
 
 /// Invalid texts, each followed by its error.
 #[test]
-fn wrong_configurations() {
+fn each_wrong_configuration_has_its_error() {
     let folder = Folder::new(&[("p.wasm", ""), ("folder/file", ""), ("empty", "\n")]);
     let cases = include_str!("wrong.txt").split("\n====\n");
     let mut count = 0;
@@ -76,7 +76,7 @@ fn wrong_configurations() {
 /// Enables the settings of the default configuration that are commented out with `#` and no blank.
 fn switch_on(text: &str) -> String {
     let on = |line: &str| match line.strip_prefix('#') {
-        // a blank after the `#` is a sentence; several are the indentation of a setting
+        // A blank after the `#` begins a sentence; several are the indentation of a setting.
         Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest.to_owned() + "\n",
         _ => line.to_owned() + "\n",
     };
@@ -133,7 +133,7 @@ fn the_default_configuration_has_every_key() {
     );
     assert!(config.admin.token.is_some());
 
-    // the error for an unknown key lists all known ones
+    // The error for an unknown key lists all known ones.
     let value: Value = serde_yaml::from_str(&text).unwrap();
     for at in [
         "",
@@ -174,7 +174,7 @@ fn the_default_configuration_has_every_key() {
 }
 
 #[test]
-fn listeners_side_by_side() {
+fn listeners_on_different_addresses_are_accepted() {
     let folder = Folder::new(&[]);
     for text in [
         "http: [{ listen: '[::]:80' }]\nudp: [{ listen: '127.0.0.1:80' }]",
@@ -305,7 +305,7 @@ fn an_empty_section_is_its_defaults() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read() {
+fn a_file_that_cannot_be_read_has_its_error() {
     let folder = Folder::new(&[("binary.yaml", ""), ("long.yaml", &"#\n".repeat(3 << 20))]);
     fs::write(folder.0.join("binary.yaml"), b"udp: \xff").unwrap();
     fs::write(folder.0.join("wide.yaml"), b"\xff\xfeu\0d\0p\0").unwrap();
@@ -344,7 +344,7 @@ fn secrets_are_not_shown() {
 
 /// A secret that is not for a header may contain any bytes.
 #[test]
-fn a_secret_for_a_header_is_one_that_it_can_carry() {
+fn a_secret_for_a_header_must_be_a_valid_header_value() {
     let wrong = ["a\n\n", "a\nb", "\u{7f}", "a\tb", "ü", " a", "a ", "\u{feff}", "\u{feff}\n"];
     for text in wrong {
         let folder = Folder::new(&[("secret", text), ("p.wasm", "")]);
@@ -364,7 +364,7 @@ fn a_secret_for_a_header_is_one_that_it_can_carry() {
 }
 
 #[test]
-fn later_errors_find_their_place() {
+fn errors_of_plugins_find_their_place_in_the_file() {
     let folder = Folder::new(&[("p.wasm", "")]);
     let config = folder
         .parse(
@@ -436,12 +436,12 @@ fn bombs_are_refused() {
         let error = folder.wrong(&wide);
         assert!(error.ends_with(": more than 250000 values"), "{error}");
     }
-    // each alias as deep as allowed, one inside the other
+    // Each alias is as deep as allowed, and the next one contains it.
     let (open, close) = ("[".repeat(40), "]".repeat(40));
     let chain = format!("udp: [{{}}]\na0: &a0 {open}{close}\na1: {open}*a0{close}\n");
     let expected = "lists and mappings nested more than 64 deep";
     assert!(folder.wrong(&chain).ends_with(expected));
-    // the parser itself limits its look-ahead
+    // The parser itself limits its look-ahead.
     let look_ahead = "invalid YAML: recursion limit exceeded";
     for (open, expected) in [
         ("[", look_ahead),
@@ -456,18 +456,18 @@ fn bombs_are_refused() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in "(?s).{0,200}") {
+    fn no_text_panics(text in "(?s).{0,200}") {
         let _ = parse(&text, Path::new("config.yaml"));
     }
 
     #[test]
-    fn any_yaml_is_read_or_refused(text in r#"([-\[\]{}:,?&*!|>'"%@`#~.0-9a-b \n\t]|udp|http|policies|---|- |: |<<){0,60}"#) {
+    fn no_yaml_panics(text in r#"([-\[\]{}:,?&*!|>'"%@`#~.0-9a-b \n\t]|udp|http|policies|---|- |: |<<){0,60}"#) {
         let _ = parse(&text, Path::new("config.yaml"));
     }
 
     /// Moves pieces of the default configuration elsewhere, with something new after them.
     #[test]
-    fn any_change_is_read_or_refused(
+    fn no_edit_of_the_default_configuration_panics(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, any::<prop::sample::Index>(), "[-\\[\\]{}:&*#\"' \n0-9a-z]{0,4}"), 1..6),
     ) {
         let mut text: Vec<char> = DEFAULT.chars().collect();

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_divided() {
+    fn connections_are_divided_among_the_listeners() {
         for (all, wanted, given) in [
             (100, &[0][..], &[100][..]),
             (100, &[0, 30, 0], &[70, 30, 70]),

@@ -133,7 +133,7 @@ mod tests {
     const A: &str = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
 
     #[test]
-    fn comments_blanks_and_line_ends() {
+    fn comments_and_blanks_are_skipped_and_any_line_ends_are_read() {
         let text = "\u{feff}# a list\r\n\r\n one # the first\r\n\t two\t#\n#three\rfour#4\n  # five\n\u{a0}six";
         let strings = strings(text.as_bytes()).unwrap();
         for entry in ["one", "two", "four#4", "six"] {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn info_hashes_of_either_case() {
+    fn info_hashes_of_either_case_are_the_same() {
         let text = format!("\u{feff}{}\n{A} # again\r{A}{}\n", A.to_uppercase(), "0".repeat(24));
         let set = info_hashes(text.as_bytes()).unwrap();
         assert_eq!(set.len(), 1);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_with_and_without_a_number() {
+    fn addresses_may_have_a_number() {
         let text = "10.0.0.0/8\n10.1.2.3/16 7\n2001:db8::/32\t18446744073709551615 # most\n\
                     ::ffff:192.0.2.0/120 3\n::1";
         let set = addresses(text.as_bytes()).unwrap();

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_at_the_start_is_an_error() {
+    fn a_wrong_version_at_the_start_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
         let open = |required| begin(definition(file.clone(), required), &Opening::default());

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_their_parameters() {
+    fn paths_have_their_route_and_parameters() {
         check("/announce", Some((Action::Announce, 0, &[])));
         check("/announce/abc", Some((Action::Announce, 1, &[("passkey", "abc")])));
         check("/abc/announce", Some((Action::Announce, 2, &[("passkey", "abc")])));

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_writes_a_line_of_its_own() {
+    fn no_value_can_add_a_line() {
         const EVIL: &str = "broken\nFORGED\r\u{1b}[2J\u{202e}";
         let plain = r"broken\nFORGED\r\u{1b}[2J\u{202e}";
         let error = io::Error::other(EVIL);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_the_hosts_own() {
+    fn only_the_host_writes_colours() {
         let written = lines(true, || tracing::info!(said = %"\u{1b}[31m", "red"));
         assert!(written[0].ends_with("red \u{1b}[3msaid\u{1b}[0m\u{1b}[2m=\u{1b}[0m\\u{1b}[31m"));
     }

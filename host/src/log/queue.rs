@@ -151,7 +151,7 @@ mod tests {
     const STEP: Duration = Duration::from_millis(10);
 
     #[test]
-    fn what_nobody_reads_is_left_out_and_counted() {
+    fn lines_that_do_not_fit_are_dropped_and_counted() {
         let (queue, written) = queue();
         let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
         queue.push(&line);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted() {
+    fn lines_that_cannot_be_written_are_counted() {
         let (queue, written) = queue();
         drop(written);
         queue.push(b"one\ntwo\n");

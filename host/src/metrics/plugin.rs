@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn trials_see_kinds_and_show_nothing() {
+    fn trials_check_kinds_and_show_nothing() {
         let registry = Arc::new(Registry::default());
         let live = registry.of(&"a".into());
         live.register(Kind::Counter, "hits", "").unwrap();

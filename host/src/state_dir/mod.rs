@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_no_good_is_made_anew() {
+    fn a_wrong_secret_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(Some(folder.path())).unwrap();
         let path = folder.path().join("connection-id-secret");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_come_at_once_have_the_same_secret() {
+    fn concurrent_starts_have_the_same_secret() {
         for spoiled in [false, true] {
             for _ in 0..50 {
                 let folder = tempfile::tempdir().unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_makes_nothing() {
+    fn looking_creates_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         assert!(StateDir::existing(Some(&path)).unwrap().is_none());

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_of_our_own_are_read() {
+    fn only_private_regular_files_are_read() {
         let (keep, folder) = folder();
         folder.write_sealed("a", b"code").unwrap();
         let path = folder.path().join("a");

@@ -67,7 +67,7 @@ pub fn ask_all(site: Site, want: i32, policies: &str) -> HandedOut {
     addresses.shuffle(&mut SmallRng::seed_from_u64(1));
     let announce = |address: Ipv4Addr, want| {
         let client = Client::connect_from(address.into(), daemon.udp);
-        Announce::of('a').want(want).udp(&client).expect("everybody is let in").peers
+        Announce::of('a').want(want).udp(&client).expect("every client is admitted").peers
     };
     for &address in &addresses {
         announce(address, 0);

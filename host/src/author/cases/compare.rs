@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_not_compared() {
+    fn fields_that_are_not_named_are_not_compared() {
         let said = said(json!({ "failure_reason": "no", "retry_in": 5, "interval": 60 }));
         for expect in [
             "reject",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_a_trap_is_shown_where_nothing_was_logged() {
+    fn the_backtrace_of_a_trap_is_shown_if_nothing_was_logged() {
         let error = "trap: error while executing at wasm backtrace:\n    0: 0x1 - a!b\n    1: 0x2 - a!c: \
                      wasm trap: wasm `unreachable` instruction executed";
         let line = "the call failed: trap: wasm `unreachable` instruction executed";

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn predicates() {
+    fn a_when_covers_its_transports_events_and_routes() {
         let request = Exchange::default().request;
         let everything = When::default();
         assert!(everything.covers(&request, Some(Event::Started)));

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_or_too_much_goes() {
+    fn old_and_surplus_artifacts_are_removed() {
         let (_folder, artifacts) = folder();
         let aged = |name: &str, age: Duration| {
             artifacts.folder.write_sealed(name, b"").unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_taken_and_what_is_no_good_is_replaced() {
+    fn kept_artifacts_are_used_and_damaged_ones_are_replaced() {
         let (folder, artifacts) = folder();
         let engine = Engine::default();
         let digest = Sha256::digest(EMPTY).into();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_the_file_does_not_touch_the_component() {
+    fn changes_of_the_file_do_not_change_the_component() {
         let (_folder, artifacts) = folder();
         let engine = Engine::default();
         let wasm = wat::parse_str(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_get_whole_artifacts() {
+    fn concurrent_readers_get_whole_artifacts() {
         let (_folder, artifacts) = folder();
         let engine = Engine::default();
         let digest = Sha256::digest(EMPTY).into();

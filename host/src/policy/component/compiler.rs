@@ -190,7 +190,7 @@ mod tests {
     const JOB: CompileJob = CompileJob { memory: 7 << 20, seconds: 3, fuel: false };
 
     #[test]
-    fn however_a_child_ends_that_is_said() {
+    fn each_end_of_a_child_has_its_error() {
         let said =
             |status, said: &str| JOB.failure(ExitStatus::from_raw(status), said, 2048).to_string();
         let exit = |code: u8| i32::from(code) << 8;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_does_not_listen_is_no_end() {
+    fn a_child_that_does_not_read_its_input_is_a_refusal() {
         // More than a socket buffers.
         let refused = JOB.give(Path::new("/bin/false"), &[0; 4 << 20], 0);
         assert!(matches!(refused, Err(Uncompiled::Invalid(said)) if said.is_empty()));

@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_over_cannot_be_counted() {
+    fn modules_from_outside_cannot_be_counted() {
         let imported = "(import \"m\" (core module $m))";
         assert_eq!(footprint(&format!("(component {imported})")), Footprint::default());
         let made = format!("(component {imported} (core instance (instantiate $m)))");
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_no_panic() {
+    fn no_bytes_panic() {
         let whole = wat::parse_str(
             "(component (core module $m (memory 1) (func)) (core instance (instantiate $m)))",
         )

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_there_and_back() {
+    fn addresses_come_back() {
         for text in ["192.0.2.1", "2001:db8::1", "::", "0.0.0.0"] {
             let before: IpAddr = text.parse().unwrap();
             assert_eq!(ip(address(before)), before);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn info_hashes_there_and_back() {
+    fn info_hashes_come_back() {
         let before = bittorrent::InfoHash(std::array::from_fn(|i| i as u8));
         assert_eq!(info_hash(before).0, 0x0001_0203);
         assert_eq!(from_info_hash(info_hash(before)), before);

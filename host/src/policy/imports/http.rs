@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_by_origin_and_segments() {
+    fn urls_are_allowed_by_origin_and_path_segments() {
         let allowed = allowed(&["https://a.example/api", "http://b.example:8080/"]);
         let is_allowed = |url: &str| allowed.url(&url.parse().unwrap()).is_ok();
         for url in [
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_only_where_they_are_listed_themselves() {
+    fn private_addresses_are_allowed_only_if_listed_themselves() {
         let allowed = allowed(&["http://10.0.0.1/", "http://[fd00::1]/", "https://a.example/"]);
         let leads =
             |host: &str, address: &str| allowed.address(host, address.parse().unwrap()).is_ok();
@@ -257,7 +257,7 @@ mod tests {
         let is_allowed = |address: &str| leads("a.example", address);
         assert!(is_allowed("8.8.8.8") && is_allowed("2606:4700::1"));
         for address in [
-            // Listed by another entry.
+            // Another entry lists these two.
             "10.0.0.1",
             "fd00::1",
             "10.0.0.2",
@@ -298,7 +298,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_path_leads_out(path in "[/.%2eEfF5cC\\\\a-c]{0,24}") {
+        fn no_path_leaves_the_allowed_one(path in "[/.%2eEfF5cC\\\\a-c]{0,24}") {
             let allowed = allowed(&["https://a.example/api"]);
             if let Ok(url) = Url::parse(&format!("https://a.example/api{path}"))
                 && allowed.url(&url).is_ok()

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_full_by_number_and_by_bytes() {
+    fn an_inbox_is_full_by_number_and_by_bytes() {
         let (sender, receiver) = inbox();
         assert_eq!(fill(&sender, 0), OUTCOMES);
         assert!(receiver.next().is_some());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_woken() {
+    fn a_waiting_receiver_is_woken() {
         let (sender, receiver) = inbox();
         let waiting =
             std::thread::spawn(move || receiver.wait(Duration::from_secs(3600)).is_none());

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_and_changes_nothing() {
+    fn wrong_requests_are_refused_and_change_nothing() {
         let store = KeyValues::default();
         let now = Instant::now();
         store.put(b"text", b"7", None, ROOM, now).unwrap();
@@ -535,7 +535,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn does_as_the_model_does(steps in prop::collection::vec((step(), 0..3_u64), 1..200)) {
+        fn a_store_behaves_like_the_model(steps in prop::collection::vec((step(), 0..3_u64), 1..200)) {
             let store = KeyValues::default();
             let mut model = Model::default();
             let start = Instant::now();

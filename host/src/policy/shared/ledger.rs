@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn differences() {
+    fn amounts_are_differences_to_the_last_announce() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
         let mut enter = |event, uploaded, downloaded, second| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_forgotten() {
+    fn peers_that_are_gone_are_forgotten() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
         for peer in 0..1000 {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_give_way() {
+    fn the_oldest_peers_give_way() {
         let start = Instant::now();
         let mut ledger = Ledger { half: 1000, ..Ledger::default() };
         let many = 2000;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_let_in_is_not_entered() {
+    fn refused_peers_are_not_entered() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
         let mut enter = |verdict, uploaded| {

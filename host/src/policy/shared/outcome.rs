@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_credential_is_none() {
+    fn a_long_credential_is_left_out() {
         let seen = |bytes| {
             let mut exchange = Exchange::default();
             let url = format!("/announce?key={}", "x".repeat(bytes));

@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_of_zeros_is_nobodys() {
+    fn an_id_of_zeros_is_not_entered() {
         let mut clients = Clients::default();
-        let nobody = Identity { peer_id: PeerId::UNKNOWN, role: Role::Seeder };
+        let unknown = Identity { peer_id: PeerId::UNKNOWN, role: Role::Seeder };
         for family in [Family::Ipv4, Family::Ipv6] {
-            clients.enter(family, nobody);
+            clients.enter(family, unknown);
         }
-        assert_eq!((clients.rows(Family::Ipv4, nobody), clients.pairs(Role::Seeder)), (0, 0));
-        clients.leave(Family::Ipv4, nobody);
+        assert_eq!((clients.rows(Family::Ipv4, unknown), clients.pairs(Role::Seeder)), (0, 0));
+        clients.leave(Family::Ipv4, unknown);
     }
 
     proptest! {

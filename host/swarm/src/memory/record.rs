@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_no_part_of_anything_else() {
+    fn a_mark_changes_nothing_else() {
         fn check<R: Record + PartialEq + std::fmt::Debug>(address: R::Address) {
             let hasher = RandomState::new();
             let [old, new] = [0, 0x7fff].map(|stamp| R::new(address, stamp));

@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_kept_while_somebody_has_one() {
+    fn labels_are_kept_while_a_peer_has_one() {
         let mut swarm = Swarm::new(false, 0);
         let label = Label { value: 7, plan: 1 };
         let labelled = Entry { details: Details { label, ..ENTRY.details }, stamp: 60, ..ENTRY };

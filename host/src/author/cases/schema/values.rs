@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times() {
+    fn times_are_in_utc_and_exist() {
         for (text, seconds) in [
             ("1970-01-01T00:00:00Z", 0),
             ("2000-02-29T23:59:59Z", 951_868_799),

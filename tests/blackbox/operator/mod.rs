@@ -1,0 +1,11 @@
+//! What operators rely on: configurations, commands, the admin API, the log, reloads and shutdown.
+
+mod admin;
+mod config;
+mod examples;
+mod explain;
+mod lifecycle;
+mod log;
+mod refused_plugins;
+mod reload;
+mod shutdown;

@@ -1,0 +1,18 @@
+//! How the tracker runs policies: what they may see and do, what it costs them to fail, and the
+//! limits that hold without them.
+
+mod bombs;
+mod chain;
+mod compiled;
+mod containment;
+mod control;
+mod data_files;
+mod data_urls;
+mod failures;
+mod imports;
+mod limits;
+mod locality;
+mod policy_log;
+mod ranking;
+mod remembered;
+mod shadow;
