@@ -101,6 +101,6 @@ mod tests {
         assert!(testing::init::<Sites>(r#"{"prefixes": [8, 16]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#).is_err());
         let late = Plan::define(&[8], Order::NearFirst, 0).unwrap_err();
-        assert_eq!(late.to_string(), "plans can be defined in `init` only");
+        assert_eq!(late.to_string(), "plans can only be defined in `init`");
     }
 }

@@ -74,6 +74,6 @@ mod tests {
         }
         assert!(Counter::new("series_0", "").is_ok(), "known");
         let full = Counter::new("series_64", "").unwrap_err();
-        assert_eq!(full.to_string(), "a policy may have 64 series");
+        assert_eq!(full.to_string(), "a policy may have at most 64 series");
     }
 }

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_info_hash_is_refused_with_the_reason() {
+    fn a_wrong_info_hash_is_refused_with_the_reason() {
         let cases = [
             (String::new(), "must be 40 hexadecimal digits, or 64, is 0"),
             (HASH[1..].into(), "must be 40 hexadecimal digits, or 64, is 39"),
