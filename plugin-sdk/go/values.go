@@ -51,7 +51,7 @@ func addressWords(address netip.Addr) (words [4]uint32) {
 	return words
 }
 
-// seconds rounds up, so that a client waits no shorter than it was told, and a value lives no shorter.
+// seconds rounds up, so that clients wait and values live at least as long as requested.
 func seconds(duration time.Duration) uint32 { return units(duration, time.Second, time.Second-1) }
 
 // wholeSeconds rounds down, so that nothing is remembered for longer than was promised.

@@ -103,7 +103,7 @@ impl AnnounceFilter for RateLimit {
         let Window { start, count } = match self.count(&key) {
             Ok(window) => window,
             Err(error) => {
-                log::debug!("{error}");
+                log::debug!("cannot count announce: {error}");
                 self.uncounted.add(1);
                 // The count is unknown. Treat it as above the limit.
                 Window { start: None, count: u64::MAX }
