@@ -71,7 +71,7 @@ const (
 	Trial
 )
 
-// Context is what an instance knows of itself.
+// Context is what an instance knows about itself.
 type Context struct {
 	// Name is the policy's name in the configuration.
 	Name string

@@ -161,7 +161,7 @@ type Candidate struct {
 	Age time.Duration
 }
 
-// Outcome is how an announce ended.
+// Outcome is the outcome of an announce.
 type Outcome struct {
 	// ID grows while the daemon runs. A batch that is offered again has the same IDs again.
 	ID         uint64
@@ -185,7 +185,7 @@ type Outcome struct {
 	Time time.Time
 }
 
-// Stats is what the host knows of a swarm.
+// Stats are the sizes of a swarm.
 type Stats struct{ Seeders, Leechers, Completed uint32 }
 
 // Place is the position of an added peer in the answer.

@@ -1,7 +1,7 @@
-//! Where peers are, in a hierarchy of the policy's own making.
+//! The locations of peers, in a hierarchy that the policy defines.
 //!
 //! A peer has a label of 64 bits, the most significant first. The longer the prefix that two labels
-//! share, the nearer their peers are. The host picks the peers of an answer by it.
+//! share, the nearer their peers are. The host picks the peers of an answer by their labels.
 //!
 //! ```
 //! # use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};

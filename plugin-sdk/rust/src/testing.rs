@@ -156,7 +156,7 @@ impl Default for Peer {
     }
 }
 
-/// How the announce of [`Request::outcome`] ended.
+/// The part of an outcome that [`Request::outcome`] adds to the announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The number of the outcome.
@@ -307,7 +307,7 @@ impl Request {
         request.decide(|| policy.on_scrape(&Scrape(scrape)))
     }
 
-    /// Lets a policy order the peers of the answer, and returns what it returned. The host would drop
+    /// Lets a policy rank the peers of the answer, and returns its order. The host would drop
     /// duplicates and indices out of range, and append the missing ones; it would ignore any change
     /// to the answer.
     pub fn rank(&self, policy: &mut impl PeerRanker, peers: &[Peer]) -> Vec<u32> {

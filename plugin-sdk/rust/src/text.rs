@@ -8,7 +8,7 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// Fails if the data is not UTF-8. The error names the encoding if that can be told, or else the
+/// Fails if the data is not UTF-8. The error names the encoding if it is recognised, or else the
 /// first line that is not UTF-8; it shows none of the text.
 pub fn decode(data: &[u8]) -> Result<&str, Error> {
     // The mark of UTF-32 begins with that of UTF-16.

@@ -125,7 +125,7 @@ pub struct Scrape(pub(crate) types::Scrape);
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate(pub(crate) peer_ranker::Candidate);
 
-/// How an announce ended.
+/// The outcome of an announce.
 #[derive(Clone, Debug)]
 pub struct Outcome(pub(crate) observer::Outcome);
 

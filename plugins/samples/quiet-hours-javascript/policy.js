@@ -58,7 +58,7 @@ export const announceFilter = {
     }
     const minutes = Math.ceil(quiet / 60);
     response.retryIn(minutes);
-    // The client gets whole minutes, rounded up. Remember only while that number stays the same.
+    // The client gets whole minutes, rounded up. Remember only while they stay the same.
     remember(quiet - (minutes - 1) * 60);
     return karuta.reject(`quiet hours until ${config.until} UTC`);
   },
