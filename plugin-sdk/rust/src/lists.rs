@@ -62,8 +62,8 @@ impl<T: Ord, S> List<T, S> {
 }
 
 impl<T, S> List<T, S> {
-    /// Returns whether the configuration has the list. It has none if there are neither entries nor a
-    /// data source. An empty data source counts as a list.
+    /// Returns whether the configuration has the list. It has none if there are neither entries nor
+    /// a data source. An empty data source counts as a list.
     #[must_use]
     pub fn is_given(&self) -> bool {
         !self.entries.is_empty() || self.source.is_some()

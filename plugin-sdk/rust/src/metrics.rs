@@ -14,8 +14,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// Fails if the name is invalid, if any policy has a gauge of that name, or if there are too many
-    /// series.
+    /// Fails if the name is invalid, if any policy has a gauge of that name, or if there are too
+    /// many series.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
         Ok(Self(metrics::counter(name, help)?))
     }
@@ -35,8 +35,8 @@ impl Gauge {
     ///
     /// # Errors
     ///
-    /// Fails if the name is invalid, if any policy has a counter of that name, or if there are too many
-    /// series.
+    /// Fails if the name is invalid, if any policy has a counter of that name, or if there are too
+    /// many series.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
         Ok(Self(metrics::gauge(name, help)?))
     }
