@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---------------------------------------------------------------- info-hashes
+// Info-hashes
 
 typedef karuta_policy_types_info_hash_t karuta_info_hash;
 
@@ -49,7 +49,7 @@ static inline bool karuta_same_info_hash(const karuta_info_hash *a, const karuta
   return memcmp(a, b, sizeof *a) == 0;
 }
 
-// ------------------------------------------------------------------ addresses
+// Addresses
 
 // Writes an address as text: `192.0.2.1`, or the eight groups of an IPv6 address.
 static inline void karuta_write_address(const karuta_policy_types_address_t *address, char text[40]) {
@@ -70,7 +70,7 @@ static inline karuta_policy_types_address_t karuta_ipv4(uint8_t a, uint8_t b, ui
   return (karuta_policy_types_address_t){0, 0, 0xffff, word};
 }
 
-// -------------------------------------------------------------------- requests
+// Requests
 
 // What `left` of the request or of an outcome is if the client did not say.
 #define KARUTA_UNSAID UINT64_MAX
@@ -81,7 +81,7 @@ static inline bool karuta_left(uint64_t *left) {
   return *left != KARUTA_UNSAID;
 }
 
-// ------------------------------------------------------------- texts, verdicts
+// Texts, verdicts
 
 // Creates a text for the host, which the policy keeps, of any type that has `ptr` and `len`.
 #define KARUTA_TEXT(type, text) ((type){(uint8_t *)(text), strlen(text)})
@@ -98,7 +98,7 @@ static inline void karuta_set_error(uint8_t **ptr, size_t *len, const char *form
   *len = written < 0 ? 0 : written < 1024 ? (size_t)written : 1023;
 }
 
-// ---------------------------------------------------------------------- config
+// Config
 
 // A reader of a policy's `config`, which is JSON; the policy reads one key after the other. The host wrote
 // it, so it is well formed.

@@ -70,7 +70,7 @@ static inline time_t karuta_test_time(time_t *at) {
 }
 #define time karuta_test_time
 
-// ---------------------------------------------------------------------- texts
+// Texts
 
 static inline void karuta_test_keep(char kept[1025], const karuta_test_string *text) {
   size_t length = text->len < 1024 ? text->len : 1024;
@@ -98,7 +98,7 @@ static inline const char *karuta_test_find(const karuta_test_pair *pairs, const 
   return NULL;
 }
 
-// -------------------------------------------------------------------- request
+// Request
 
 void karuta_policy_request_peer_id(karuta_test_bytes *ret) {
   karuta_test_string text = {0};
@@ -123,7 +123,7 @@ bool karuta_policy_request_attribute(karuta_test_string *name, karuta_test_strin
 bool karuta_policy_request_credential(karuta_test_string *ret) { return karuta_test_give(karuta_host.credential, ret); }
 void karuta_policy_request_client_address(karuta_policy_types_address_t *ret) { *ret = karuta_host.client_address; }
 
-// ------------------------------------------------------------------- response
+// Response
 
 void karuta_policy_response_fail(karuta_test_string *reason) { karuta_test_keep(karuta_host.failure, reason); }
 void karuta_policy_response_warn(karuta_test_string *message) { karuta_test_keep(karuta_host.warning, message); }
@@ -153,7 +153,7 @@ void karuta_policy_response_remember(karuta_policy_response_scope_t scope, uint3
   karuta_host.remembered_seconds = seconds;
 }
 
-// ------------------------------------------------------------ swarm, locality
+// Swarm, locality
 
 void karuta_policy_swarm_current(karuta_policy_swarm_stats_t *ret) { *ret = karuta_host.swarm; }
 void karuta_policy_locality_assign(uint64_t label, uint32_t plan) {
@@ -161,7 +161,7 @@ void karuta_policy_locality_assign(uint64_t label, uint32_t plan) {
   karuta_host.label = label;
 }
 
-// ----------------------------------------------------------------------- sets
+// Sets
 
 bool karuta_policy_sets_open(karuta_test_string *name, uint32_t *ret, karuta_test_string *err) {
   for (*ret = 0; karuta_host.data[*ret].name; ++*ret) {
@@ -191,9 +191,9 @@ bool karuta_policy_sets_has_info_hash(uint32_t set, karuta_policy_sets_info_hash
   return karuta_policy_sets_has_string(set, &line);
 }
 
-// ------------------------------------------------------------------- keyvalue
+// Key-values
 
-// Returns the place of a key; if there is none, of a new one if `make` is set, or else -1.
+// Returns the place of a key. If it has none, returns a new place if `make` is set, or else -1.
 static inline int karuta_test_place(const karuta_test_bytes *key, bool make) {
   int free_place = -1;
   for (int at = 0; at < 64; at++) {
@@ -222,7 +222,7 @@ bool karuta_policy_keyvalue_put(karuta_test_bytes *key, karuta_test_bytes *value
   (void)ttl;
   int at = value->len > sizeof karuta_host.values[0].value ? -1 : karuta_test_place(key, true);
   if (at < 0) {
-    karuta_error(err, "there is no room for it in a test");
+    karuta_error(err, "the host for tests has no room for it");
     return false;
   }
   memcpy(karuta_host.values[at].value, value->ptr, value->len);
@@ -243,7 +243,7 @@ bool karuta_policy_keyvalue_increment(karuta_test_bytes *key, int64_t delta, uin
   return karuta_policy_keyvalue_put(key, &value, ttl, err);
 }
 
-// ------------------------------------------------------------------------ log
+// Log
 
 bool karuta_policy_log_enabled(karuta_policy_log_level_t level) {
   (void)level;

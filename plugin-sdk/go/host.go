@@ -171,7 +171,7 @@ func LoadKey(jwk string) (uint32, error) { return result(karuta_policy_signature
 // ForgetKey frees a key that has been rotated out.
 func ForgetKey(key uint32) { karuta_policy_signatures.ForgetKey(key) }
 
-// Verify returns whether a signature is valid, by an algorithm as JWS names it.
+// Verify returns whether a signature is valid. The algorithm is named as in JWS.
 func Verify(key uint32, algorithm string, message, signature []byte) bool {
 	return karuta_policy_signatures.Verify(key, algorithm, message, signature)
 }
@@ -179,7 +179,7 @@ func Verify(key uint32, algorithm string, message, signature []byte) bool {
 // Get returns a value shared by all instances; for a counter, its decimal digits.
 func Get(key string) ([]byte, bool) { return option(karuta_policy_keyvalue.Get([]byte(key))) }
 
-// Put sets a value, which expires after the ttl (rounded up to whole seconds); never, if that is 0.
+// Put sets a value, which expires after the ttl (rounded up to whole seconds); or never if it is 0.
 func Put(key string, value []byte, ttl time.Duration) error {
 	_, err := result(karuta_policy_keyvalue.Put([]byte(key), value, ofTTL(ttl)))
 	return err

@@ -71,7 +71,7 @@ const (
 	Trial
 )
 
-// Context is what an instance knows of itself.
+// Context is what an instance knows about itself.
 type Context struct {
 	// Name is the policy's name in the configuration.
 	Name string
@@ -115,7 +115,7 @@ func Hook[H any](name string) func() H {
 	hooks = append(hooks, func(policy any) error {
 		var is bool
 		if hook, is = policy.(H); !is {
-			return fmt.Errorf("the world exports %s, which %T has no method for", name, policy)
+			return fmt.Errorf("the world exports %s, but %T has no method for it", name, policy)
 		}
 		return nil
 	})
@@ -162,7 +162,7 @@ func decode(config string, into any) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
 		if wrong.Field == "" {
-			return errors.New("the configuration is no mapping")
+			return errors.New("the configuration is not a mapping")
 		}
 		return ErrorAt(wrong.Field, "found a %s, expected %s", wrong.Value, wrong.Type)
 	}

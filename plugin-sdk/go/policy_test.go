@@ -18,7 +18,7 @@ func TestErrorsNameThePath(t *testing.T) {
 		{`{"lowest": 1}`, ""},
 		{`{}`, "missing key `lowest`"},
 		{`null`, "missing key `lowest`"},
-		{`[]`, "the configuration is no mapping"},
+		{`[]`, "the configuration is not a mapping"},
 		{`{"lowest": "1"}`, "lowest: found a string, expected uint16"},
 		{`{"lowest": 70000}`, "lowest: found a number 70000, expected uint16"},
 		{`{"lowest": 1, "other": 2}`, "other: unknown key"},
@@ -53,7 +53,7 @@ func TestValuesAreWordsBothWays(t *testing.T) {
 	}
 	for _, wrong := range []string{"", hex[1:], hex + "00", "g" + hex[1:], hex + hex} {
 		if _, err := ParseInfoHash(wrong); err == nil {
-			t.Errorf("%q is no info-hash", wrong)
+			t.Errorf("%q is not an info-hash", wrong)
 		}
 	}
 	ipv4 := address(0, 0, 0xffff, 0xc0000201)
@@ -84,7 +84,7 @@ func TestAPolicyRunsAsItIs(t *testing.T) {
 	hooks = nil
 	Hook[Ticker]("ticker")
 	err := Init(`{"lowest": 1024}`, Context{Name: "test"})
-	if text(err) != "the world exports ticker, which karuta.ports has no method for" {
+	if text(err) != "the world exports ticker, but karuta.ports has no method for it" {
 		t.Error(err)
 	}
 	hooks = nil

@@ -51,7 +51,7 @@ func addressWords(address netip.Addr) (words [4]uint32) {
 	return words
 }
 
-// seconds rounds up, so that a client waits no shorter than it was told, and a value lives no shorter.
+// seconds rounds up, so that clients wait and values live at least as long as requested.
 func seconds(duration time.Duration) uint32 { return units(duration, time.Second, time.Second-1) }
 
 // wholeSeconds rounds down, so that nothing is remembered for longer than was promised.
@@ -76,7 +76,7 @@ func ofSeconds(seconds uint32) time.Duration { return time.Duration(seconds) * t
 // Event is what a peer reports.
 type Event uint8
 
-// What a peer reports. Paused is BEP 21's.
+// The events. Paused is that of BEP 21.
 const (
 	NoEvent Event = iota
 	Started
@@ -88,7 +88,7 @@ const (
 // Transport is how a request came.
 type Transport uint8
 
-// How a request came.
+// The transports.
 const (
 	UDP Transport = iota
 	HTTP
@@ -99,8 +99,8 @@ const (
 // Verdict is what a filter decides.
 type Verdict uint8
 
-// What a filter decides: ask the next policy; let the request in and skip the remaining filters; answer
-// with a failure; do not answer at all.
+// The verdicts: ask the next policy; accept the request and skip the remaining filters; answer with
+// a failure; do not answer at all.
 const (
 	Next Verdict = iota
 	Accept
@@ -115,7 +115,7 @@ type Traits uint8
 const (
 	// Seeder: nothing is left to download. Partial seeds (BEP 21) are not seeders.
 	Seeder Traits = 1 << iota
-	// IPv6: the announced address is one.
+	// IPv6: the announced address is an IPv6 address.
 	IPv6
 	// Proxied: the client's address was taken from a trusted proxy's header.
 	Proxied
@@ -125,13 +125,13 @@ const (
 	HasCredential
 )
 
-// Has returns whether all of the others are among the traits.
+// Has returns whether the traits include all of the others.
 func (t Traits) Has(others Traits) bool { return t&others == others }
 
 // Announce is one announce. The rest of the request is pulled with functions such as [QueryParam].
 type Announce struct {
 	InfoHash InfoHash
-	// Address is the address that is announced. Who asks is [ClientAddress].
+	// Address is the announced address. The address of the client that asks is [ClientAddress].
 	Address netip.Addr
 	// Client is the first eight bytes of the peer id, which name the client (BEP 20): `-TR4050-`.
 	Client    [8]byte
@@ -161,7 +161,7 @@ type Candidate struct {
 	Age time.Duration
 }
 
-// Outcome is how an announce ended.
+// Outcome is the outcome of an announce.
 type Outcome struct {
 	// ID grows while the daemon runs. A batch that is offered again has the same IDs again.
 	ID         uint64
@@ -185,10 +185,10 @@ type Outcome struct {
 	Time time.Time
 }
 
-// Stats is what the host knows of a swarm.
+// Stats are the sizes of a swarm.
 type Stats struct{ Seeders, Leechers, Completed uint32 }
 
-// Place is where an added peer stands in the answer.
+// Place is the position of an added peer in the answer.
 type Place uint8
 
 // Before the swarm's own peers, or at a random place if the swarm gave a peer of that family.
@@ -200,7 +200,7 @@ const (
 // Scope is what a remembered verdict depends on.
 type Scope uint16
 
-// What a remembered verdict depends on.
+// The parts of a scope.
 const (
 	ByInfoHash Scope = 1 << iota
 	ByAddress
@@ -213,10 +213,10 @@ const (
 	ByRole
 )
 
-// Level is how much a line of the log matters.
+// Level is the severity of a log line.
 type Level uint8
 
-// How much a line of the log matters.
+// The levels.
 const (
 	Trace Level = iota
 	Debug

@@ -32,7 +32,7 @@ export interface Traits {
 
 export interface Announce {
   infoHash: InfoHash;
-  /** The address that is announced. */
+  /** The announced address. */
   address: Address;
   client: Client;
   port: number;
@@ -70,14 +70,14 @@ export interface Candidate {
 }
 
 export interface Outcome {
-  /** Grows while the daemon runs; the same again where a batch is offered again. */
+  /** Grows while the daemon runs; a batch that is offered again has the same ids. */
   id: number;
   announce: Announce;
   peerId: Uint8Array;
   credential?: string;
   attributes: [string, string][];
   verdict: Verdict;
-  /** The policy that decided, where one did. */
+  /** The policy that decided, if one did. */
   decidedBy?: string;
   /** Not a number of bytes if the client did not say: use {@link left}. */
   left: number;
@@ -89,8 +89,8 @@ export interface Outcome {
   unixMs: number;
 }
 
-// What a policy exports, of which its world has some. A text that `init`, `onData`, `observe` or
-// `tick` throws is an error for the operator; an Error is a crash.
+// The interfaces that a policy can export; its world says which. A text that `init`, `onData`,
+// `observe` or `tick` throws is an error for the operator; an Error is a crash.
 
 export interface Lifecycle {
   init(context: Context): void;
@@ -117,8 +117,8 @@ export interface Ticker {
 /** Rejects the request with a `failure reason`: `return reject('unknown passkey')`. */
 export function reject(reason: string): 'reject';
 
-/** How many bytes are left to download, in the current request or in an outcome; undefined if the client
- * did not say. */
+/** Returns how many bytes are left to download, in the current request or in an outcome; undefined
+ * if the client did not say. */
 export function left(outcome?: Outcome): number | undefined;
 
 /** Returns 40 lower-case hexadecimal digits. */
@@ -127,7 +127,7 @@ export function infoHashText(words: InfoHash): string;
 export function infoHashWords(text: string): InfoHash;
 /** Returns `192.0.2.1`, or the eight groups of an IPv6 address. */
 export function addressText(words: Address): string;
-/** Parses an IPv4 address; throws a text if it is none. */
+/** Parses an IPv4 address; throws a text if it is not one. */
 export function ipv4Words(text: string): Address;
 /** Returns the first bytes of the peer id, such as `-TR4050-`. */
 export function clientText(words: Client): string;

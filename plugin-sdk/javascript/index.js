@@ -14,10 +14,10 @@ export function reject(reason) {
   return 'reject';
 }
 
-// ------------------------------------------------------------ values
+// Values
 
-// The host's number for what the client did not say is the highest of 64 bits. QuickJS shows it as -1;
-// an engine that knows it to be positive rounds it to this.
+// The host's number for what the client did not say is 2^64 - 1. QuickJS shows it as -1; an engine
+// that reads it as positive rounds it to this.
 const UNSAID = 2 ** 64;
 
 export function left(outcome) {
@@ -54,7 +54,7 @@ export function clientText([a, b]) {
   return String.fromCharCode(...[a, b].flatMap((w) => [w >>> 24, (w >>> 16) & 255, (w >>> 8) & 255, w & 255]));
 }
 
-// ------------------------------------------------------------ config
+// Config
 
 const typed = (type, name) => (value, path) => {
   if (typeof value !== type) throw configError(path, `expected ${name}`);
@@ -92,7 +92,7 @@ export const list = (kind) => (value, path) => {
 
 export const mapping = (kinds) => (value, path) => {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw configError(path, path ? 'expected a mapping' : 'the configuration is no mapping');
+    throw configError(path, path ? 'expected a mapping' : 'the configuration is not a mapping');
   }
   const unknown = Object.keys(value).find((key) => !Object.hasOwn(kinds, key));
   const inside = (key) => (path ? `${path}.${key}` : key);

@@ -37,9 +37,9 @@ export interface Host {
   downloaded: number;
   clientAddress: Address;
   swarm: Stats;
-  /** By the digits of their info-hashes. */
+  /** By info-hash, as hexadecimal digits. */
   swarms: Record<string, Stats>;
-  /** By name: a format, and what there is of it, info-hashes by their digits. */
+  /** By name: a format and the entries, info-hashes as hexadecimal digits. */
   data: Record<string, [format: string, values: string[]]>;
   /** Key-values. */
   values: Record<string, Uint8Array>;

@@ -128,7 +128,7 @@ const modules = {
 /** The functions of one of the host's modules. */
 export const functionsOf = (name) => modules[name];
 
-// What follows lets Node load the host's modules, whose scheme it does not know.
+// These hooks let Node load the host's modules, whose scheme it does not know.
 
 export async function resolve(specifier, context, next) {
   if (!specifier.startsWith(HOST)) return next(specifier, context);

@@ -34,7 +34,7 @@ class ReadConfig(unittest.TestCase):
         cases = {
             "{}": "missing key `lowest`",
             "null": "missing key `lowest`",
-            "[1]": "the configuration is no mapping",
+            "[1]": "the configuration is not a mapping",
             '{"lowest": true}': "lowest: expected a whole number",
             '{"lowest": 1, "names": ["a", 5]}': "names[1]: expected a text",
             '{"lowest": 1, "hashes": ["a94a"]}': "hashes[0]: must be 40 hexadecimal digits, or 64",

@@ -12,7 +12,7 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Response is a whole answer, of 8 MiB at most.
+// Response is a whole answer, of at most 8 MiB.
 type Response struct {
 	Status  uint16
 	Headers [][2]string

@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package publisher hands what the control instance learns to the workers.
+// Package publisher passes data from the control instance to the workers.
 package publisher
 
 import (
@@ -9,7 +9,8 @@ import (
 	"karuta/bindings/karuta_policy_publisher"
 )
 
-// Publish hands a blob to every worker's DataSink. The newest of a name counts.
+// Publish passes data to every worker's DataSink, and replaces what was published under this name
+// before.
 func Publish(name string, data []byte) error {
 	if result := karuta_policy_publisher.Publish(name, data); result.IsErr() {
 		return errors.New(result.Err())

@@ -23,7 +23,7 @@ A policy is a class with a method for each hook of its world, created from its c
 The hooks are `on_announce`, `on_scrape`, `on_data`, `rank`, `observe` and `tick`. The host functions
 are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.locality`, `karuta.sets`,
 `karuta.signatures`, `karuta.keyvalue`, `karuta.log`, `karuta.metrics`; a world that has them adds
-`wit_world.imports.http` and `.publisher`. What they take and return is written in wit/policy.wit.
+`wit_world.imports.http` and `.publisher`. wit/policy.wit says what they take and return.
 
 Times are numbers, in the unit that the WIT names: `response.retry_in(minutes)`, `set_interval(seconds)`,
 `remember(scope, seconds)`, `keyvalue.put(key, value, ttl_seconds)`, `http.fetch(..., timeout_ms)`,
@@ -35,7 +35,7 @@ import ipaddress
 
 try:
     import wit_world
-except ImportError:  # no component, but a test
+except ImportError:  # in a test, not in a component
     from . import testing
 
     testing.install()

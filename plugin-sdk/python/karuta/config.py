@@ -25,7 +25,8 @@ def read_config(into, text):
 
 def _mapping(into, value, path):
     if not isinstance(value, dict):
-        raise ConfigError(path, "expected a mapping" if path else "the configuration is no mapping")
+        message = "expected a mapping" if path else "the configuration is not a mapping"
+        raise ConfigError(path, message)
     types = typing.get_type_hints(into)
     fields = {field.name.rstrip("_"): field for field in dataclasses.fields(into)}
     found = {}

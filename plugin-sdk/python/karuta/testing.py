@@ -45,7 +45,7 @@ class Host:
         self.left = None
         self.uploaded, self.downloaded = 0, 0
         self.peer_id = b"-TR4050-abcdefghijkl"
-        # name: (format, a set of what it holds)
+        # name: (format, the set of its entries)
         self.data = {}
         self.values = {}
         self.changes = {}

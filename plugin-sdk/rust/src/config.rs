@@ -115,12 +115,12 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
         Ok(Value::Null) => Value::Object(serde_json::Map::new()),
         Ok(value) => value,
         Err(error) => {
-            return Err(Error::new(format_args!("the configuration is no JSON: {error}")));
+            return Err(Error::new(format_args!("the configuration is not JSON: {error}")));
         }
     };
     if !value.is_object() {
-        // serde would take a list for a structure's fields
-        return Err(Error::new("the configuration is no mapping"));
+        // serde would read a list as a structure's fields
+        return Err(Error::new("the configuration is not a mapping"));
     }
     serde_path_to_error::deserialize(value).map_err(|error| explain(&error))
 }
@@ -143,10 +143,10 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, Error> {
 ///
 /// # Errors
 ///
-/// Fails if the data is no such mapping, and names the path of the key that is wrong.
+/// Fails if the data is not such a mapping. The error names the path of the wrong key.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     if json.trim_ascii_start().first() != Some(&b'{') {
-        // serde would take a list for a structure's fields
+        // serde would read a list as a structure's fields
         return Err(Error::new("expected a JSON mapping"));
     }
     let mut reader = serde_json::Deserializer::from_slice(json);
@@ -252,7 +252,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "what is read into them is not looked at")]
+    #[expect(dead_code, reason = "only reading is tested")]
     struct Config {
         names: Vec<String>,
         #[serde(default)]
@@ -278,7 +278,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "what is read into it is not looked at")]
+    #[expect(dead_code, reason = "only reading is tested")]
     struct Site {
         name: String,
     }
@@ -289,9 +289,9 @@ mod tests {
         let cases = [
             ("{}", "missing key `names`"),
             ("null", "missing key `names`"),
-            (r#"[["a"]]"#, "the configuration is no mapping"),
-            (r#""a""#, "the configuration is no mapping"),
-            ("{", "the configuration is no JSON: EOF while parsing an object at line 1 column 1"),
+            (r#"[["a"]]"#, "the configuration is not a mapping"),
+            (r#""a""#, "the configuration is not a mapping"),
+            ("{", "the configuration is not JSON: EOF while parsing an object at line 1 column 1"),
             (r#"{"names": {}}"#, "names: found a mapping, expected a list"),
             (r#"{"names": null}"#, "names: found nothing, expected a list"),
             (r#"{"names": ["a", 5]}"#, "names[1]: found the number `5`, expected a text"),

@@ -78,7 +78,7 @@ pub fn fetch(
 ///
 /// # Errors
 ///
-/// As [`fetch`].
+/// Fails as [`fetch`] does.
 pub fn get(url: &str, timeout: Duration) -> Result<Response, Error> {
     fetch("GET", url, &[], &[], timeout)
 }

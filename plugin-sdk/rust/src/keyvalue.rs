@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(increment(b"a", 1, MINUTE), Ok(1));
         put(b"b", b"x", Some(Duration::from_secs(90))).unwrap();
         at(159);
-        assert_eq!(increment(b"a", 1, MINUTE), Ok(2), "its time goes on");
+        assert_eq!(increment(b"a", 1, MINUTE), Ok(2), "its expiry does not change");
         at(160);
         assert_eq!((get(b"a"), get(b"b")), (None, Some(b"x".to_vec())));
         assert_eq!(increment(b"a", 1, None), Ok(1));

@@ -1,4 +1,4 @@
-//! Allow lists and deny lists, each out of entries of the configuration and a data source.
+//! Allow lists and deny lists, each made of entries of the configuration and a data source.
 //!
 //! ```
 //! use karuta_plugin::{Announce, AnnounceFilter, Context, Error, InfoHash, Policy, Verdict};
@@ -62,8 +62,8 @@ impl<T: Ord, S> List<T, S> {
 }
 
 impl<T, S> List<T, S> {
-    /// Returns whether the configuration gives the list at all. No entries count as no list; a data
-    /// source counts as one even if it is empty.
+    /// Returns whether the configuration has the list. It has none if there are neither entries nor
+    /// a data source. An empty data source counts as a list.
     #[must_use]
     pub fn is_given(&self) -> bool {
         !self.entries.is_empty() || self.source.is_some()

@@ -1,7 +1,7 @@
-//! Where peers are, in a hierarchy of the policy's own making.
+//! The locations of peers, in a hierarchy that the policy defines.
 //!
 //! A peer has a label of 64 bits, the most significant first. The longer the prefix that two labels
-//! share, the nearer their peers are. The host picks the peers of an answer by it.
+//! share, the nearer their peers are. The host picks the peers of an answer by their labels.
 //!
 //! ```
 //! # use karuta_plugin::{Announce, AnnounceFilter, Context, Error, Policy, Verdict};
@@ -101,6 +101,6 @@ mod tests {
         assert!(testing::init::<Sites>(r#"{"prefixes": [8, 16]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#).is_err());
         let late = Plan::define(&[8], Order::NearFirst, 0).unwrap_err();
-        assert_eq!(late.to_string(), "plans can be defined in `init` only");
+        assert_eq!(late.to_string(), "plans can only be defined in `init`");
     }
 }

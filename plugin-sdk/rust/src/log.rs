@@ -1,5 +1,5 @@
 //! Lines in the host's log, under the policy's name. A line that the host would not show is not
-//! formatted either.
+//! even formatted.
 //!
 //! ```
 //! karuta_plugin::log::info!("{} entries", 3);

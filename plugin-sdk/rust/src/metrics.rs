@@ -14,7 +14,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// Fails if the name is invalid, or a gauge of any policy has it; or if there are too many.
+    /// Fails if the name is invalid, if any policy has a gauge of that name, or if there are too
+    /// many series.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
         Ok(Self(metrics::counter(name, help)?))
     }
@@ -34,7 +35,8 @@ impl Gauge {
     ///
     /// # Errors
     ///
-    /// Fails if the name is invalid, or a counter of any policy has it; or if there are too many.
+    /// Fails if the name is invalid, if any policy has a counter of that name, or if there are too
+    /// many series.
     pub fn new(name: &str, help: &str) -> Result<Self, Error> {
         Ok(Self(metrics::gauge(name, help)?))
     }
@@ -74,6 +76,6 @@ mod tests {
         }
         assert!(Counter::new("series_0", "").is_ok(), "known");
         let full = Counter::new("series_64", "").unwrap_err();
-        assert_eq!(full.to_string(), "a policy may have 64 series");
+        assert_eq!(full.to_string(), "a policy may have at most 64 series");
     }
 }

@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_network_holds_what_begins_alike(address: IpAddr, other: IpAddr, prefix in 0..=128u8) {
+        fn addresses_share_the_prefix(address: IpAddr, other: IpAddr, prefix in 0..=128u8) {
             let Some(network) = Network::new(address, prefix) else {
                 return Err(TestCaseError::reject("an IPv4 address with a longer prefix"));
             };

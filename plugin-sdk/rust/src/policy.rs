@@ -79,7 +79,7 @@ pub trait Ticker: Policy {
     fn tick(&mut self, now: SystemTime) -> Result<(), Error>;
 }
 
-/// What an instance knows of itself.
+/// What an instance knows about itself.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) name: String,

@@ -2,7 +2,7 @@
 
 use crate::{Error, control::publisher};
 
-/// Hands `data` to the [`DataSink`](crate::DataSink) of every worker, in place of what was published
+/// Hands `data` to the [`DataSink`](crate::DataSink) of every worker, replacing what was published
 /// under this name before.
 ///
 /// The host hands it on once the current call has returned without an error or a trap, and a fresh
@@ -34,7 +34,7 @@ mod tests {
         let refused = |name: &str| publish(name, b"").unwrap_err().to_string();
         assert_eq!(refused("users"), "`users` is a data source of the configuration");
         for name in ["", &"x".repeat(65)] {
-            assert_eq!(refused(name), "a name has 1 to 64 bytes");
+            assert_eq!(refused(name), "a name must have 1 to 64 bytes");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The rest of the request that the current hook decides on, asked for when it is needed.
+//! The rest of the request that the current hook decides on. Each function asks the host.
 //!
-//! Outside of a request (in `init`, for example) there is nothing: zeros and `None`.
+//! Outside of a request, for example in `init`, they return zeros and `None`.
 
 use std::net::{IpAddr, SocketAddr};
 

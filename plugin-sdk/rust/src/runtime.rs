@@ -89,7 +89,7 @@ fn call<P, R>(slot: &'static LocalKey<Slot<P>>, hook: impl FnOnce(&mut P) -> R) 
 /// ([`AnnounceFilter`]), `scrape` ([`ScrapeFilter`]), `rank` ([`PeerRanker`]), `observe`
 /// ([`Observer`]), `data` ([`DataSink`]) and `tick` ([`Ticker`]).
 ///
-/// The component exports exactly these hooks, and the host calls no others. Use it once in a crate.
+/// The component exports exactly these hooks, and the host calls no others. Use it once per crate.
 #[macro_export]
 macro_rules! export {
     ($policy:ty: $($hook:ident),+ $(,)?) => {

@@ -1,5 +1,5 @@
-//! Sets that the host loads from the policy's `data` sources and keeps up to date. They take no memory
-//! of the policy's own.
+//! Sets that the host loads from the policy's `data` sources and keeps up to date. They take none
+//! of the policy's memory.
 //!
 //! Each type is a value of a policy's configuration: the name of a source. A name that `data` does
 //! not declare, or a source of another format, is an error at that key.

@@ -1,4 +1,4 @@
-//! What the host knows of the swarms.
+//! The sizes of the host's swarms.
 
 use crate::{InfoHash, bindings::imports::swarm as types, host::swarm};
 

@@ -156,7 +156,7 @@ impl Default for Peer {
     }
 }
 
-/// How the announce of [`Request::outcome`] ended.
+/// The part of an outcome that [`Request::outcome`] adds to the announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The number of the outcome.
@@ -176,7 +176,7 @@ pub struct Ending {
 }
 
 impl Default for Ending {
-    /// A peer's first announce, let in by every policy, at the time of [`clock::now`].
+    /// A peer's first announce, admitted by every policy, at the time of [`clock::now`].
     ///
     /// [`clock::now`]: crate::clock::now
     fn default() -> Self {
@@ -221,7 +221,7 @@ impl Default for Request {
     }
 }
 
-/// What a policy answered.
+/// The answer of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// What it decided.
@@ -280,7 +280,7 @@ pub fn init<P: Policy>(config: &str) -> Result<P, Error> {
 ///
 /// # Errors
 ///
-/// As [`init`].
+/// Fails as [`init`] does.
 pub fn init_as<P: Policy>(role: Role, config: &str) -> Result<P, Error> {
     let context = Context { name: "test".into(), role, worker: 0, workers: 1 };
     IS_INIT.set(true);
@@ -307,7 +307,7 @@ impl Request {
         request.decide(|| policy.on_scrape(&Scrape(scrape)))
     }
 
-    /// Lets a policy order the peers of the answer, and returns what it returned. The host would drop
+    /// Lets a policy rank the peers of the answer, and returns its order. The host would drop
     /// duplicates and indices out of range, and append the missing ones; it would ignore any change
     /// to the answer.
     pub fn rank(&self, policy: &mut impl PeerRanker, peers: &[Peer]) -> Vec<u32> {

@@ -8,7 +8,7 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// Fails if the data is not UTF-8. The error names the encoding if that can be told, or else the
+/// Fails if the data is not UTF-8. The error names the encoding if it is recognised, or else the
 /// first line that is not UTF-8; it shows none of the text.
 pub fn decode(data: &[u8]) -> Result<&str, Error> {
     // The mark of UTF-32 begins with that of UTF-16.
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_named() {
+    fn data_that_is_not_utf8_is_named() {
         for (data, said) in [
             (&b"\xff\xfe-\0"[..], "UTF-16, expected UTF-8"),
             (b"\xff\xfe\0\0-\0\0\0", "UTF-32, expected UTF-8"),
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(data: Vec<u8>) {
+        fn no_bytes_panic(data: Vec<u8>) {
             if let Ok(text) = decode(&data) {
                 prop_assert!(lines(text).all(|line| !line.contains(['\n', '\r'])));
             }

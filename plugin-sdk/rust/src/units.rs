@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Rounds up, so that a client waits no shorter than it was told, and a value lives no shorter.
+/// Rounds up, so that clients wait and values live at least as long as requested.
 pub(crate) fn seconds_up(duration: Duration) -> u32 {
     let fraction = u64::from(duration.subsec_nanos() > 0);
     saturate(duration.as_secs().saturating_add(fraction))

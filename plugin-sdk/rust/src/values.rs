@@ -125,7 +125,7 @@ pub struct Scrape(pub(crate) types::Scrape);
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate(pub(crate) peer_ranker::Candidate);
 
-/// How an announce ended.
+/// The outcome of an announce.
 #[derive(Clone, Debug)]
 pub struct Outcome(pub(crate) observer::Outcome);
 
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_info_hash_is_refused_with_the_reason() {
+    fn a_wrong_info_hash_is_refused_with_the_reason() {
         let cases = [
             (String::new(), "must be 40 hexadecimal digits, or 64, is 0"),
             (HASH[1..].into(), "must be 40 hexadecimal digits, or 64, is 39"),

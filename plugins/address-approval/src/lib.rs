@@ -1,5 +1,5 @@
-//! Lets clients in, or keeps them out, by the address that they ask from.
-//! `docs/policies/address-approval.md` is for the operator.
+//! Approves or rejects clients by the address that they ask from. See
+//! `docs/policies/address-approval.md`.
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, Network, Policy, Scrape, ScrapeFilter, Verdict,
@@ -21,14 +21,14 @@ struct Config {
     scrapes: Scrapes,
 }
 
-/// What a scrape from an address that is kept out gets.
+/// How scrapes from unapproved addresses are answered.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scrapes {
-    /// A failure.
+    /// With a failure.
     #[default]
     Reject,
-    /// The truth.
+    /// With the swarm's counts.
     Pass,
 }
 
@@ -38,7 +38,7 @@ struct AddressApproval {
 }
 
 impl AddressApproval {
-    /// Judges the address of the client that asks, never one that the client chose.
+    /// Decides by the address of the client that asks, never by one that the client chose.
     fn judge(&self) -> Verdict {
         let address = request::client_address();
         if !self.addresses.approves(|list| list.contains(address)) {
@@ -93,42 +93,42 @@ mod tests {
         rejected
     }
 
-    fn lets_in(config: &str, address: &str) -> bool {
+    fn admits(config: &str, address: &str) -> bool {
         let mut policy: AddressApproval = testing::init(config).unwrap();
         !is_rejected(&from(address).announce(&mut policy))
     }
 
     #[test]
-    fn without_lists_everybody_is_let_in() {
+    fn without_lists_every_client_is_approved() {
         for config in ["{}", r#"{"allow": [], "deny": []}"#, r#"{"allow_from": null}"#] {
-            assert!(lets_in(config, "192.0.2.1") && lets_in(config, "2001:db8::1"), "{config}");
+            assert!(admits(config, "192.0.2.1") && admits(config, "2001:db8::1"), "{config}");
         }
     }
 
     #[test]
-    fn an_allow_list_keeps_all_others_out() {
+    fn an_allow_list_rejects_all_others() {
         let config = r#"{"allow": ["10.1.2.3/8", "192.0.2.1", "2001:db8::/32"]}"#;
         for address in ["10.255.0.1", "192.0.2.1", "2001:db8:ffff::"] {
-            assert!(lets_in(config, address), "{address}");
+            assert!(admits(config, address), "{address}");
         }
         for address in ["11.0.0.0", "192.0.2.2", "2001:db9::", "::1"] {
-            assert!(!lets_in(config, address), "{address}");
+            assert!(!admits(config, address), "{address}");
         }
     }
 
     #[test]
-    fn deny_goes_before_allow() {
+    fn deny_takes_precedence_over_allow() {
         let config = r#"{"allow": ["10.0.0.0/8"], "deny": ["10.1.0.0/16"]}"#;
-        assert!(lets_in(config, "10.2.0.1") && !lets_in(config, "10.1.0.1"));
-        assert!(!lets_in(config, "192.0.2.1"));
+        assert!(admits(config, "10.2.0.1") && !admits(config, "10.1.0.1"));
+        assert!(!admits(config, "192.0.2.1"));
     }
 
     #[test]
-    fn a_range_of_one_family_holds_none_of_the_other() {
-        assert!(!lets_in(r#"{"allow": ["::/0"]}"#, "192.0.2.1"));
-        assert!(lets_in(r#"{"deny": ["::/0"]}"#, "192.0.2.1"));
-        assert!(!lets_in(r#"{"deny": ["::/0"]}"#, "2001:db8::1"));
-        assert!(lets_in(r#"{"deny": ["0.0.0.0/0"]}"#, "2001:db8::1"));
+    fn a_range_of_one_family_contains_no_address_of_the_other() {
+        assert!(!admits(r#"{"allow": ["::/0"]}"#, "192.0.2.1"));
+        assert!(admits(r#"{"deny": ["::/0"]}"#, "192.0.2.1"));
+        assert!(!admits(r#"{"deny": ["::/0"]}"#, "2001:db8::1"));
+        assert!(admits(r#"{"deny": ["0.0.0.0/0"]}"#, "2001:db8::1"));
     }
 
     #[test]
@@ -137,13 +137,13 @@ mod tests {
         for (address, is_in) in
             [("203.0.113.7", false), ("203.0.114.7", true), ("192.0.2.1", false)]
         {
-            assert_eq!(lets_in(deny, address), is_in, "{address}");
+            assert_eq!(admits(deny, address), is_in, "{address}");
         }
-        assert!(lets_in(r#"{"allow": ["::ffff:0:0/96"]}"#, "198.51.100.1"));
+        assert!(admits(r#"{"allow": ["::ffff:0:0/96"]}"#, "198.51.100.1"));
     }
 
     #[test]
-    fn it_is_the_asker_who_is_judged() {
+    fn the_address_of_the_client_that_asks_counts() {
         let mut policy: AddressApproval = testing::init(r#"{"deny": ["10.0.0.0/8"]}"#).unwrap();
         let mut request = from("192.0.2.1");
         request.client_address = Some("10.0.0.1".parse().unwrap());
@@ -166,15 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_data_sources_are_united() {
+    fn lists_and_data_sources_are_combined() {
         let range = |first: &str, prefix| (first.parse().unwrap(), prefix, 0);
         testing::set_data("good", Data::Addresses(vec![range("10.0.0.0", 8)]));
         testing::set_data("bad", Data::Addresses(vec![range("10.1.0.0", 16)]));
         let config = r#"{"allow": ["192.0.2.1"], "allow_from": "good", "deny_from": "bad"}"#;
-        assert!(lets_in(config, "192.0.2.1") && lets_in(config, "10.0.0.1"));
-        assert!(!lets_in(config, "10.1.0.1") && !lets_in(config, "192.0.2.2"));
+        assert!(admits(config, "192.0.2.1") && admits(config, "10.0.0.1"));
+        assert!(!admits(config, "10.1.0.1") && !admits(config, "192.0.2.2"));
         testing::set_data("good", Data::Addresses(Vec::new()));
-        assert!(!lets_in(r#"{"allow_from": "good"}"#, "10.0.0.1"), "nobody is on it");
+        assert!(!admits(r#"{"allow_from": "good"}"#, "10.0.0.1"), "the list is empty");
     }
 
     #[test]

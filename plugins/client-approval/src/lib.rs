@@ -1,5 +1,5 @@
-//! Lets clients in, or keeps them out, by the first bytes of the peer id (BEP 20).
-//! `docs/policies/client-approval.md` is for the operator.
+//! Approves or rejects clients by the first bytes of the peer id (BEP 20). See
+//! `docs/policies/client-approval.md`.
 
 use std::{cell::LazyCell, ops::Deref};
 
@@ -21,8 +21,8 @@ struct Config {
     deny_from: Option<sets::Strings>,
 }
 
-/// The first bytes of peer ids. Eight of them come with every announce; the rest is asked for only
-/// where those eight are right.
+/// A prefix of peer ids. The first 8 bytes of a peer id come with every announce. The others are
+/// requested from the host only if those 8 match.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 struct Prefix {
@@ -41,7 +41,7 @@ impl TryFrom<String> for Prefix {
         let is_quoted = |quote| bytes.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
         if text.ends_with(',') || ['"', '\'', '`'].into_iter().any(is_quoted) {
             return Err(format!(
-                "`{text}` has quotes around it or a comma behind it, and would match no client"
+                "`{text}` is in quotes or ends with a comma, so it would match no client"
             ));
         }
         let (head, tail) = bytes.split_at(bytes.len().min(8));
@@ -63,7 +63,7 @@ impl Prefix {
     }
 }
 
-/// Whether a set holds any prefix of a peer id, as far as that is UTF-8.
+/// Returns whether a set contains any prefix of a peer id, up to its first byte that is not UTF-8.
 fn has_prefix(set: &sets::Strings, peer_id: &[u8]) -> bool {
     let text = peer_id.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
@@ -107,7 +107,7 @@ mod tests {
         Request { peer_id: *peer_id, ..Request::default() }.announce(&mut policy)
     }
 
-    fn lets_in(config: &str, peer_id: &[u8; 20]) -> bool {
+    fn admits(config: &str, peer_id: &[u8; 20]) -> bool {
         let answer = announce(config, peer_id);
         match answer.verdict {
             Verdict::Next => assert_eq!(answer.failure, None),
@@ -118,33 +118,33 @@ mod tests {
     }
 
     #[test]
-    fn without_lists_everybody_is_let_in() {
+    fn without_lists_every_client_is_approved() {
         for config in ["{}", "null", r#"{"allow": [], "deny": []}"#, r#"{"allow_from": null}"#] {
-            assert!(lets_in(config, b"-TR4050-abcdefghijkl"), "{config}");
-            assert!(lets_in(config, &[0; 20]), "{config}");
+            assert!(admits(config, b"-TR4050-abcdefghijkl"), "{config}");
+            assert!(admits(config, &[0; 20]), "{config}");
         }
     }
 
     #[test]
-    fn an_allow_list_keeps_all_others_out() {
+    fn an_allow_list_rejects_all_others() {
         let config = r#"{"allow": ["-TR", "-qB4", "M"]}"#;
-        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
-        assert!(lets_in(config, b"-qB4500-abcdefghijkl"));
-        assert!(lets_in(config, b"M7-11-0-abcdefghijkl"));
-        assert!(!lets_in(config, b"-qB3300-abcdefghijkl"));
-        assert!(!lets_in(config, b"-tr4050-abcdefghijkl"));
-        assert!(!lets_in(config, b"T-R4050-abcdefghijkl"));
-        assert!(!lets_in(config, &[0; 20]));
+        assert!(admits(config, b"-TR4050-abcdefghijkl"));
+        assert!(admits(config, b"-qB4500-abcdefghijkl"));
+        assert!(admits(config, b"M7-11-0-abcdefghijkl"));
+        assert!(!admits(config, b"-qB3300-abcdefghijkl"));
+        assert!(!admits(config, b"-tr4050-abcdefghijkl"));
+        assert!(!admits(config, b"T-R4050-abcdefghijkl"));
+        assert!(!admits(config, &[0; 20]));
     }
 
     #[test]
-    fn deny_goes_before_allow() {
+    fn deny_takes_precedence_over_allow() {
         let config = r#"{"allow": ["-TR"], "deny": ["-TR2", "-XL"]}"#;
-        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
-        assert!(!lets_in(config, b"-TR2940-abcdefghijkl"));
-        assert!(!lets_in(config, b"-XL0012-abcdefghijkl"));
-        assert!(!lets_in(config, b"-qB4500-abcdefghijkl"));
-        assert!(lets_in(r#"{"deny": ["-XL"]}"#, b"-qB4500-abcdefghijkl"));
+        assert!(admits(config, b"-TR4050-abcdefghijkl"));
+        assert!(!admits(config, b"-TR2940-abcdefghijkl"));
+        assert!(!admits(config, b"-XL0012-abcdefghijkl"));
+        assert!(!admits(config, b"-qB4500-abcdefghijkl"));
+        assert!(admits(r#"{"deny": ["-XL"]}"#, b"-qB4500-abcdefghijkl"));
     }
 
     #[test]
@@ -154,16 +154,16 @@ mod tests {
             let prefix = std::str::from_utf8(&peer_id[..length]).unwrap();
             let allow = format!(r#"{{"allow": ["{prefix}"]}}"#);
             let deny = format!(r#"{{"deny": ["-zz", "{prefix}"]}}"#);
-            assert!(lets_in(&allow, peer_id), "{prefix}");
-            assert!(!lets_in(&deny, peer_id), "{prefix}");
+            assert!(admits(&allow, peer_id), "{prefix}");
+            assert!(!admits(&deny, peer_id), "{prefix}");
             let mut other = *peer_id;
             other[length - 1] ^= 1;
-            assert!(!lets_in(&allow, &other), "{prefix}");
-            assert!(lets_in(&deny, &other), "{prefix}");
+            assert!(!admits(&allow, &other), "{prefix}");
+            assert!(admits(&deny, &other), "{prefix}");
             if length < 20 {
                 let mut longer = *peer_id;
                 longer[length] ^= 1;
-                assert!(lets_in(&allow, &longer), "{prefix}");
+                assert!(admits(&allow, &longer), "{prefix}");
             }
         }
     }
@@ -176,34 +176,34 @@ mod tests {
         ) {
             let starts = prefixes.iter().any(|prefix| peer_id.starts_with(prefix));
             let bytes: &[u8; 20] = peer_id.as_bytes().try_into().unwrap();
-            prop_assert_eq!(lets_in(&format!(r#"{{"allow": {prefixes:?}}}"#), bytes), starts);
-            prop_assert_eq!(lets_in(&format!(r#"{{"deny": {prefixes:?}}}"#), bytes), !starts);
+            prop_assert_eq!(admits(&format!(r#"{{"allow": {prefixes:?}}}"#), bytes), starts);
+            prop_assert_eq!(admits(&format!(r#"{{"deny": {prefixes:?}}}"#), bytes), !starts);
         }
     }
 
     #[test]
-    fn lists_and_data_sources_are_united() {
+    fn lists_and_data_sources_are_combined() {
         let texts =
             |texts: &[&str]| Data::Strings(texts.iter().map(|text| (*text).into()).collect());
         testing::set_data("good", texts(&["-qB4", "-TR4050-abcdefghijkl", "é"]));
         testing::set_data("bad", texts(&["-qB45"]));
         let config = r#"{"allow": ["-lt"], "allow_from": "good", "deny_from": "bad"}"#;
-        assert!(lets_in(config, b"-qB4400-abcdefghijkl"));
-        assert!(!lets_in(config, b"-qB4500-abcdefghijkl"));
-        assert!(lets_in(config, b"-TR4050-abcdefghijkl"));
-        assert!(!lets_in(config, b"-TR4050-abcdefghijkm"));
-        assert!(lets_in(config, b"-lt0D80-\xff\xfe\xfdghijklm!!"));
-        assert!(lets_in(config, b"\xc3\xa9\xff45678-abcdefghijk"));
-        assert!(!lets_in(config, b"\xc3\xff\xff45678-abcdefghijk"));
+        assert!(admits(config, b"-qB4400-abcdefghijkl"));
+        assert!(!admits(config, b"-qB4500-abcdefghijkl"));
+        assert!(admits(config, b"-TR4050-abcdefghijkl"));
+        assert!(!admits(config, b"-TR4050-abcdefghijkm"));
+        assert!(admits(config, b"-lt0D80-\xff\xfe\xfdghijklm!!"));
+        assert!(admits(config, b"\xc3\xa9\xff45678-abcdefghijk"));
+        assert!(!admits(config, b"\xc3\xff\xff45678-abcdefghijk"));
         testing::set_data("good", texts(&[]));
-        assert!(!lets_in(r#"{"allow_from": "good"}"#, b"-TR4050-abcdefghijkl"));
+        assert!(!admits(r#"{"allow_from": "good"}"#, b"-TR4050-abcdefghijkl"));
     }
 
     #[test]
     fn a_prefix_is_the_bytes_of_its_text() {
-        assert!(lets_in(r#"{"allow": ["é"]}"#, b"\xc3\xa9\xff45678-abcdefghijk"));
-        assert!(lets_in(r#"{"allow": ["\u0000"]}"#, &[0; 20]));
-        assert!(!lets_in(r#"{"allow": ["\u0000"]}"#, b"\x01234567-abcdefghijkl"));
+        assert!(admits(r#"{"allow": ["é"]}"#, b"\xc3\xa9\xff45678-abcdefghijk"));
+        assert!(admits(r#"{"allow": ["\u0000"]}"#, &[0; 20]));
+        assert!(!admits(r#"{"allow": ["\u0000"]}"#, b"\x01234567-abcdefghijkl"));
     }
 
     #[test]
@@ -217,11 +217,11 @@ mod tests {
             (r#"{"deny": ["ééééééééééé"]}"#, "deny[0]: must be 1 to 20 bytes, is 22"),
             (
                 r#"{"deny": ["'-XL'"]}"#,
-                "deny[0]: `'-XL'` has quotes around it or a comma behind it, and would match no client",
+                "deny[0]: `'-XL'` is in quotes or ends with a comma, so it would match no client",
             ),
             (
                 r#"{"deny": ["-XL,"]}"#,
-                "deny[0]: `-XL,` has quotes around it or a comma behind it, and would match no client",
+                "deny[0]: `-XL,` is in quotes or ends with a comma, so it would match no client",
             ),
             (r#"{"deny": [4050]}"#, "deny[0]: found the number `4050`, expected a text"),
             (r#"{"deny": "-TR"}"#, "deny: found a text, expected a list"),

@@ -1,5 +1,4 @@
-//! Hides peers that do not exist among those of some answers.
-//! `docs/policies/deniability.md` is for the operator.
+//! Mixes made-up peers into some answers. See `docs/policies/deniability.md`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,14 +15,14 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The share of answers that are given such peers.
+    /// The share of answers that get made-up peers.
     probability: Probability,
     max_peers: Count,
     #[serde(default)]
     ports: Ports,
 }
 
-/// The most of them in one answer.
+/// The maximum number of made-up peers in one answer, from 1 to 200.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "u64")]
 struct Count(u8);
@@ -38,7 +37,7 @@ impl TryFrom<u64> for Count {
     }
 }
 
-/// The ports that they have: the first and the last.
+/// The range of the ports of made-up peers: the first and the last.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "Vec<u16>")]
 struct Ports(u16, u16);
@@ -61,8 +60,8 @@ impl TryFrom<Vec<u16>> for Ports {
 
 struct Deniability {
     config: Config,
-    /// One that cannot be foretold from what it drew: who can tell the peers made up from the
-    /// others has no doubt left.
+    /// Must not be predictable from its earlier output: a client that can tell which peers are made
+    /// up knows which are real.
     rng: StdRng,
 }
 
@@ -96,8 +95,8 @@ const fn v4(a: u8, b: u8, c: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), prefix)
 }
 
-/// Where no peer on the Internet can be: IANA's registry of special-purpose addresses, multicast,
-/// and what is reserved.
+/// Ranges where no peer on the Internet can be: IANA's registry of special-purpose addresses,
+/// multicast, and reserved addresses.
 const NOT_ROUTED: [Ipv4Net; 18] = [
     v4(0, 0, 0, 8),
     v4(10, 0, 0, 8),
@@ -120,7 +119,7 @@ const NOT_ROUTED: [Ipv4Net; 18] = [
 ];
 
 /// The large blocks of IANA's registry of global unicast addresses, one for each regional registry.
-/// All else is small, for a special purpose, or nobody's yet.
+/// All other blocks are small, for a special purpose, or not allocated yet.
 const ALLOCATED: [Ipv6Net; 5] = [v6(0x2400), v6(0x2600), v6(0x2800), v6(0x2a00), v6(0x2c00)];
 
 const fn v6(first: u16) -> Ipv6Net {
@@ -153,7 +152,7 @@ mod tests {
 
     const ALWAYS: &str = r#"{"probability": 1, "max_peers": 3}"#;
 
-    /// The answers to so many announces like this one, the same at every run.
+    /// Returns the answers to `count` announces like this one, the same at every run.
     fn answers(config: &str, request: &Request, count: usize) -> Vec<Answer> {
         let mut policy: Deniability = testing::init(config).unwrap();
         policy.rng = StdRng::seed_from_u64(7);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_answers_are_given_some_as_the_probability_says() {
+    fn the_probability_is_the_share_of_answers_with_made_up_peers() {
         for (probability, from, to) in [("1", 2000, 2000), ("0.5", 900, 1100), ("0.05", 60, 140)] {
             let config = format!(r#"{{"probability": {probability}, "max_peers": 2}}"#);
             let answers = answers(&config, &Request::default(), 2000);
@@ -182,16 +181,16 @@ mod tests {
     }
 
     #[test]
-    fn from_one_to_the_most_are_added() {
+    fn one_to_max_peers_are_added() {
         let answers = answers(ALWAYS, &Request::default(), 300);
         let counts: HashSet<usize> = answers.iter().map(|answer| answer.added.len()).collect();
         assert_eq!(counts, HashSet::from([1, 2, 3]));
         let peers: HashSet<SocketAddr> = added(&answers).collect();
-        assert_eq!(peers.len(), added(&answers).count(), "none is made up twice");
+        assert_eq!(peers.len(), added(&answers).count(), "no peer is made up twice");
     }
 
     #[test]
-    fn ports_are_within_their_bounds_and_reach_them() {
+    fn ports_are_within_their_range_and_cover_it() {
         let config = r#"{"probability": 1, "max_peers": 3, "ports": [6881, 6884]}"#;
         let ports: HashSet<u16> =
             added(&answers(config, &Request::default(), 200)).map(|peer| peer.port()).collect();
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_of_the_family_of_whoever_asks() {
+    fn made_up_peers_have_the_family_of_the_client() {
         let request = |address: &str, client: Option<&str>| Request {
             address: address.parse().unwrap(),
             client_address: client.map(|address| address.parse().unwrap()),
@@ -221,7 +220,7 @@ mod tests {
         }
     }
 
-    /// IANA's special-purpose address registries, multicast, and what is set aside.
+    /// IANA's special-purpose address registries, multicast, and reserved addresses.
     const SPECIAL: &str = "\
         0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 \
         192.0.0.0/29 192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/31 192.0.2.0/24 \
@@ -233,7 +232,7 @@ mod tests {
         2620:4f:8000::/48 3fff::/20 4000::/2 5f00::/16 8000::/1 fc00::/7 fe80::/10 ff00::/8";
 
     #[test]
-    fn they_are_globally_routable() {
+    fn made_up_peers_are_globally_routable() {
         let special: Vec<IpNet> = SPECIAL.split(' ').map(|range| range.parse().unwrap()).collect();
         let mut rng = StdRng::seed_from_u64(1);
         for _ in 0..20_000 {
@@ -242,7 +241,7 @@ mod tests {
                 assert_eq!(found, None, "{address}");
             }
         }
-        // Draws seldom hit a small range: each is looked up.
+        // Random draws seldom hit a small range, so each range is looked up.
         for range in &special {
             match range {
                 IpNet::V4(range) => assert!(NOT_ROUTED.iter().any(|known| known.contains(range))),
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_peers_stay_without() {
+    fn answers_without_peers_get_none() {
         for request in [
             Request { event: Event::Stopped, ..Request::default() },
             Request { num_want: 0, ..Request::default() },

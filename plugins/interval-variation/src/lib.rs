@@ -1,8 +1,9 @@
-//! Spreads announces over time: makes the interval of some answers a little longer.
-//! `docs/policies/interval-variation.md` is for the operator.
+//! Spreads announces over time by making the interval of some answers a little longer. See
+//! `docs/policies/interval-variation.md`.
 //!
-//! Which answers, and how much, follows from the torrent and the peer id alone, by the arithmetic
-//! of chihaya's `interval variation`, so that a peer gets the same interval at every announce.
+//! The info-hash and the peer id alone decide which intervals grow and by how much, with the
+//! arithmetic of chihaya's `interval variation`. So a peer gets the same interval at every
+//! announce.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The share of (torrent, peer) pairs that are given a longer interval.
+    /// The share of (torrent, peer) pairs that get a longer interval.
     probability: Probability,
     max_increase: Increase,
     #[serde(default = "yes")]
@@ -27,7 +28,7 @@ fn yes() -> bool {
     true
 }
 
-/// Seconds, one at least.
+/// A whole number of seconds, at least 1.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "config::Duration")]
 struct Increase(u32);
@@ -37,7 +38,7 @@ impl TryFrom<config::Duration> for Increase {
     fn try_from(duration: config::Duration) -> Result<Self, &'static str> {
         match u32::try_from(duration.as_secs()) {
             Ok(seconds) if seconds > 0 && duration.subsec_nanos() == 0 => Ok(Self(seconds)),
-            _ => Err("must be whole seconds, 1s at least"),
+            _ => Err("must be whole seconds, at least 1s"),
         }
     }
 }
@@ -52,14 +53,14 @@ impl IntervalVariation {
     /// Returns the time to add for this torrent and peer, if any.
     fn increase(&self, info_hash: &[u8; 20], peer_id: &[u8; 20]) -> Option<Duration> {
         let mut generator = Generator::new(info_hash, peer_id);
-        // 24 bits are what an f32 holds exactly
+        // An f32 holds 24 bits exactly.
         let drawn = generator.below(1 << 24) as f32 / (1 << 24) as f32;
         let mut seconds = || u64::from(generator.below(self.max_increase.0)) + 1;
         (drawn < self.probability.get()).then(|| Duration::from_secs(seconds()))
     }
 }
 
-/// xorshift128+ as chihaya seeds and uses it.
+/// An xorshift128+ generator, seeded and used as in chihaya.
 struct Generator(u64, u64);
 
 impl Generator {
@@ -79,8 +80,8 @@ impl Generator {
         drawn
     }
 
-    /// The number drawn, taken as a signed one and without its sign, modulo `limit`. (2⁶³ has no
-    /// negative in Go, so that a peer that aims at it has chihaya shorten the interval. Not here.)
+    /// Returns the absolute value of the next number, read as signed, modulo `limit`. Go cannot
+    /// negate −2⁶³, so a peer that aims at it makes chihaya shorten the interval. Here it cannot.
     fn below(&mut self, limit: u32) -> u32 {
         let positive = self.next().cast_signed().unsigned_abs();
         (positive % u64::from(limit)) as u32
@@ -119,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    /// Info-hash, peer id, the first number drawn of 2²⁴, and the seconds of at most 60, as
-    /// chihaya's own code has them.
+    /// Info-hash, peer id, the first draw as a fraction of 2²⁴, and the seconds of at most 60, as
+    /// computed by chihaya's own code.
     const VECTORS: [(&str, &str, f32, u64); 3] = [
         (
             "3030303030303030303030303030303030303031",
@@ -154,7 +155,7 @@ mod tests {
         answer
     }
 
-    /// The interval and the minimum interval, in seconds.
+    /// Returns the interval and the minimum interval, in seconds.
     fn intervals(answer: &Answer) -> (u64, u64) {
         (answer.interval.as_secs(), answer.min_interval.as_secs())
     }
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_grows_only_where_the_first_draw_is_below_the_probability() {
+    fn the_interval_grows_only_if_the_first_draw_is_below_the_probability() {
         for (info_hash, peer_id, first, seconds) in VECTORS {
             let (info_hash, peer_id) = (bytes(info_hash), bytes(peer_id));
             for (probability, seconds) in
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_interval_stays_where_the_operator_says_so() {
+    fn min_interval_false_keeps_the_minimum_interval() {
         let (info_hash, peer_id, _, seconds) = VECTORS[0];
         let config = r#"{"probability": 1, "max_increase": "1m", "min_interval": false}"#;
         let answer = announce(config, bytes(info_hash), bytes(peer_id));
@@ -192,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn one_second_is_the_least_and_no_peer_id_gets_less() {
-        // Seeds 0 and 2⁶³: the first draw is the number that Go cannot negate. Then the next.
+    fn the_increase_is_at_least_one_second_for_every_peer_id() {
+        // With the seeds 0 and 2⁶³ the first draw is the number that Go cannot negate.
         let mut aimed = [0; 20];
         aimed[0] = 0x80;
         for peer_id in [aimed, [0; 20], [0xff; 20]] {
@@ -231,11 +232,11 @@ mod tests {
             ),
             (
                 r#"{"max_increase": "0s"}"#,
-                "max_increase: must be whole seconds, 1s at least".into(),
+                "max_increase: must be whole seconds, at least 1s".into(),
             ),
             (
                 r#"{"max_increase": "1500ms"}"#,
-                "max_increase: must be whole seconds, 1s at least".into(),
+                "max_increase: must be whole seconds, at least 1s".into(),
             ),
             (
                 r#"{"min_interval": "yes"}"#,

@@ -1,10 +1,10 @@
-//! What the operator says.
+//! The policy's configuration.
 
 use jwt_rules::{Algorithm, Rules};
 use karuta_plugin::{Error, config::Duration, sets};
 use serde::Deserialize;
 
-/// The data source of keys that are not said to be elsewhere.
+/// The data source of the keys, if the configuration does not name one.
 const KEYS: &str = "jwks";
 
 #[derive(Deserialize)]
@@ -13,7 +13,7 @@ pub struct Config {
     issuer: Option<String>,
     audience: Option<String>,
     keys: Option<sets::Raw>,
-    issuers: Option<Vec<One>>,
+    issuers: Option<Vec<Entry>>,
     #[serde(default = "algorithms")]
     algorithms: Vec<Algorithm>,
     #[serde(default = "info_hash_claim")]
@@ -28,22 +28,22 @@ pub struct Config {
     pub remember: Duration,
 }
 
-/// One of `issuers`.
+/// An entry of `issuers`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct One {
+struct Entry {
     issuer: String,
     audience: String,
     keys: Option<sets::Raw>,
 }
 
-/// Whose tokens are good.
+/// An issuer whose tokens are accepted.
 pub struct Issuer {
-    /// What `iss` says.
+    /// The expected `iss`.
     pub issuer: String,
-    /// What `aud` says, or one of them.
+    /// The expected `aud`, or a member of it.
     pub audience: String,
-    /// Where the public keys are.
+    /// The data source of the public keys.
     pub keys: sets::Raw,
 }
 
@@ -64,7 +64,7 @@ fn remember() -> Duration {
 }
 
 impl Config {
-    /// What is asked of every token.
+    /// Returns the rules for every token.
     pub fn rules(&mut self) -> Result<Rules, Error> {
         if self.algorithms.is_empty() {
             return Err(Error::at("algorithms", "an empty list, expected at least one"));
@@ -80,7 +80,7 @@ impl Config {
         })
     }
 
-    /// The issuers, of which there is one at least.
+    /// Returns the issuers; there is at least one.
     pub fn issuers(&mut self) -> Result<Vec<Issuer>, Error> {
         let own = (self.issuer.take(), self.audience.take(), self.keys.take());
         let missing = |key| Error::new(format!("missing key `{key}`"));
@@ -94,10 +94,10 @@ impl Config {
             }),
             (_, Some(_)) => Err(Error::at(
                 "issuers",
-                "stands beside issuer, audience or keys, expected one or the other",
+                "given together with issuer, audience or keys, expected one or the other",
             )),
             ((Some(issuer), Some(audience), keys), None) => {
-                read(vec![One { issuer, audience, keys }], |_, key| key.into())
+                read(vec![Entry { issuer, audience, keys }], |_, key| key.into())
             }
             ((None, ..), None) => Err(missing("issuer")),
             ((_, None, _), None) => Err(missing("audience")),
@@ -105,10 +105,10 @@ impl Config {
     }
 }
 
-/// `path` says where a key of the entry at an index stands.
-fn read(list: Vec<One>, path: impl Fn(usize, &str) -> String) -> Result<Vec<Issuer>, Error> {
+/// Reads the entries. `path` returns the path of a key of the entry at an index.
+fn read(list: Vec<Entry>, path: impl Fn(usize, &str) -> String) -> Result<Vec<Issuer>, Error> {
     let mut issuers: Vec<Issuer> = Vec::new();
-    for (at, One { issuer, audience, keys }) in list.into_iter().enumerate() {
+    for (at, Entry { issuer, audience, keys }) in list.into_iter().enumerate() {
         for (key, value) in [("issuer", &issuer), ("audience", &audience)] {
             if value.is_empty() {
                 return Err(Error::at(path(at, key), "empty, expected a text"));
@@ -118,7 +118,7 @@ fn read(list: Vec<One>, path: impl Fn(usize, &str) -> String) -> Result<Vec<Issu
             .iter()
             .position(|other| (&other.issuer, &other.audience) == (&issuer, &audience));
         if let Some(before) = before {
-            let same = format!("the issuer and audience of issuers[{before}], expected others");
+            let same = format!("same issuer and audience as issuers[{before}], expected others");
             return Err(Error::at(path(at, ""), same));
         }
         let keys = match keys {

@@ -1,9 +1,9 @@
-//! Why tokens are refused, for the operator. A client is told next to nothing.
+//! Metrics of accepted and rejected tokens. Clients are not told the cause.
 
 use jwt_rules::Cause;
 use karuta_plugin::{Error, metrics::Counter};
 
-/// Each cause, its series, and what the series counts.
+/// Each cause, with the name and the help text of its series.
 const CAUSES: [(Cause, &str, &str); 11] = [
     (Cause::Missing, "jwt_missing_total", "Requests without a token."),
     (Cause::Malformed, "jwt_malformed_total", "Tokens that cannot be read."),
@@ -11,22 +11,22 @@ const CAUSES: [(Cause, &str, &str); 11] = [
     (
         Cause::Algorithm,
         "jwt_algorithm_total",
-        "Tokens of an algorithm not allowed, or not the key's.",
+        "Tokens with an algorithm that is not allowed, or not the key's.",
     ),
     (Cause::Issuer, "jwt_issuer_total", "Tokens of an unknown issuer."),
     (Cause::Audience, "jwt_audience_total", "Tokens for another audience."),
-    (Cause::Key, "jwt_key_total", "Tokens of a key that is not in the issuer's set."),
-    (Cause::Signature, "jwt_signature_total", "Tokens with a wrong signature."),
+    (Cause::Key, "jwt_key_total", "Tokens signed with a key that is not in the issuer's set."),
+    (Cause::Signature, "jwt_signature_total", "Tokens with an invalid signature."),
     (Cause::InfoHash, "jwt_infohash_total", "Genuine tokens for another torrent."),
     (
         Cause::Expired,
         "jwt_expired_total",
-        "Genuine tokens that have expired, or never do and should.",
+        "Genuine tokens that have expired, or lack a required `exp`.",
     ),
-    (Cause::NotYet, "jwt_not_yet_total", "Genuine tokens that do not hold yet."),
+    (Cause::NotYet, "jwt_not_yet_total", "Genuine tokens that are not valid yet."),
 ];
 
-/// What was decided, counted. Verdicts that the host remembers do not show here.
+/// Counters of the decisions. Verdicts that the host remembers are not counted.
 pub struct Counts {
     accepted: Counter,
     refused: [Counter; CAUSES.len()],
@@ -34,7 +34,7 @@ pub struct Counts {
 
 impl Counts {
     pub fn new() -> Result<Self, Error> {
-        let accepted = Counter::new("jwt_accepted_total", "Tokens that were good.")?;
+        let accepted = Counter::new("jwt_accepted_total", "Valid tokens.")?;
         let mut refused = [accepted; CAUSES.len()];
         for (cause, name, help) in CAUSES {
             refused[cause as usize] = Counter::new(name, help)?;

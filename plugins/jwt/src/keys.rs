@@ -10,12 +10,13 @@ pub struct Key {
 }
 
 impl Key {
-    /// The keys of a set that can be used. What is wrong with the others stands in the log of a
-    /// trial, to which every new version is put.
+    /// Returns the usable keys of a set. A trial, which every new version goes through, logs why
+    /// the others are unusable.
     ///
     /// # Errors
     ///
-    /// It is no set, or not one of its keys can be used. An empty set is fine: it revokes all keys.
+    /// Fails if the data is not a set, or none of its keys can be used. An empty set is fine: it
+    /// revokes all keys.
     pub fn read_set(data: &[u8], is_trial: bool) -> Result<Vec<Self>, Error> {
         let set = jwt_rules::key_set(text::decode(data)?)?;
         let mut usable = Vec::new();
@@ -26,7 +27,7 @@ impl Key {
                 Err(reason) => unusable.push((at, reason)),
             }
         }
-        // A set that is refused is tried at each fetch, and the host tells why once.
+        // A refused set is tried again at each fetch, and the host logs the reason only once.
         if let ([], [(at, reason), ..]) = (&*usable, &*unusable) {
             let text = format_args!("none of the keys can be used: keys[{at}]: {reason}");
             return Err(Error::new(text));

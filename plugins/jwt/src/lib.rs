@@ -1,5 +1,5 @@
-//! Lets in who has a token for the torrent (RFC 7519), signed by an issuer that the operator trusts.
-//! `docs/policies/jwt.md` is for the operator.
+//! Admits requests with a token for the torrent (RFC 7519), signed by a trusted issuer. See
+//! `docs/policies/jwt.md`.
 
 mod config;
 mod counts;
@@ -21,7 +21,7 @@ use config::{Config, Issuer};
 use counts::Counts;
 use keys::Key;
 
-/// A verdict holds for the same token and the same torrent, whoever shows it.
+/// A verdict depends on the token and the torrent, not on the client.
 const SCOPE: Scope = Scope::INFO_HASH.union(Scope::CREDENTIAL);
 
 struct Jwt {
@@ -32,8 +32,8 @@ struct Jwt {
     /// The keys of each data source.
     sources: Vec<(sets::Raw, Vec<Key>)>,
     is_trial: bool,
-    /// The header of the last token that had one, as it was sent and as it was read: most tokens
-    /// begin like the one before.
+    /// The header of the last token that had one, encoded and decoded. Most tokens have the same
+    /// header as the one before.
     latest: RefCell<Option<(String, Rc<Header>)>>,
     counts: Counts,
     keys: Gauge,
@@ -67,7 +67,7 @@ impl DataSink for Jwt {
     fn on_data(&mut self, name: &str, _: u64, data: &[u8]) -> Result<(), Error> {
         let found = self.sources.iter_mut().find(|(source, _)| source.name() == name);
         if let Some((_, keys)) = found {
-            // Those of an earlier version are given back first: the host holds a limited number.
+            // The keys of the old version are freed first, because the host limits their number.
             keys.clear();
             *keys = Key::read_set(data, self.is_trial)?;
             let all: usize = self.sources.iter().map(|(_, keys)| keys.len()).sum();
@@ -99,7 +99,8 @@ impl Jwt {
                 Verdict::Next
             }
             Err(Refusal { cause, why }) => {
-                // Of a genuine token this stays so; what anybody can make up is not worth the room.
+                // Permanent for a genuine token. Tokens that anyone can make up must not fill the
+                // cache.
                 if matches!(cause, Cause::InfoHash | Cause::Expired) {
                     self.remember(f64::INFINITY);
                 }
@@ -121,9 +122,8 @@ impl Jwt {
         }
     }
 
-    /// Whether the request has a good token for a torrent, and when that expires. Claims count only
-    /// once the signature is right; `iss` and `aud` are looked at before, to know whose keys it is to
-    /// be checked with.
+    /// Checks that the request has a valid token for a torrent, and returns when it expires. Claims
+    /// count only after the signature has been verified. Before, `iss` and `aud` select the keys.
     fn judge(&self, info_hash: InfoHash, now: f64) -> Result<Option<f64>, Refusal> {
         let credential = request::credential();
         let credential = credential.ok_or_else(|| Refusal::new(Cause::Missing, "no token"))?;
@@ -137,7 +137,7 @@ impl Jwt {
         jwt_rules::verify(&header, algorithm, keys, |key| &key.jwk, right).inspect_err(
             |refusal| {
                 if refusal.cause == Cause::Key && header.kid.is_some() {
-                    // The issuer may have made a new one.
+                    // The issuer may have added a key.
                     source.refresh();
                 }
             },
@@ -157,7 +157,7 @@ impl Jwt {
         Ok(header)
     }
 
-    /// The issuer that a token says it is of, for the audience that it says it is for.
+    /// Returns the entry for the issuer and the audience that a token claims.
     fn issuer(&self, claims: &Object) -> Result<&Issuer, Refusal> {
         let iss = claims.text("iss").unwrap_or_default();
         let mut named = self.issuers.iter().filter(|one| one.issuer == iss).peekable();

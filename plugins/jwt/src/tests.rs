@@ -1,5 +1,5 @@
-//! The policy's rules, with a clock that stands still and signatures that are sums: whether real ones
-//! are right is the host's affair.
+//! The policy's rules, with a fixed clock and with sums as signatures. Real signatures are verified
+//! by the host.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -24,14 +24,14 @@ const MISSING: &str = "unapproved request: missing jwt";
 
 const ALL: [&str; 7] = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"];
 
-/// What stands in for a signature; `secret` stands in for the key pair.
+/// Computes a stand-in for a signature. `secret` stands in for the key pair.
 fn sum(algorithm: &str, secret: &str, message: &[u8]) -> Vec<u8> {
     let bytes = [algorithm.as_bytes(), b":", secret.as_bytes(), b":", message].concat();
     let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix).to_be_bytes().to_vec()
 }
 
-/// The keys of the tests are JWKs with a `secret`. Like the host, it takes none for encryption.
+/// Loads a key of the tests: a JWK with a `secret`. Like the host, it refuses keys for encryption.
 fn load(jwk: &str) -> Result<testing::Verifier, Error> {
     let jwk: Json = serde_json::from_str(jwk).unwrap();
     if jwk["use"] == "enc" {
@@ -45,7 +45,7 @@ fn jwk(kid: &str) -> Json {
     json!({ "kid": kid, "kty": "RSA", "secret": format!("secret of {kid}") })
 }
 
-/// A policy with more keys of its `config`, and the keys `a` and `b`.
+/// Creates a policy with these members added to its `config`, and the public keys `a` and `b`.
 fn policy(more: Json) -> Jwt {
     with_keys(more, &json!({ "keys": [jwk("a"), jwk("b")] }))
 }
@@ -70,7 +70,7 @@ fn claims() -> Json {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "infohash": hex })
 }
 
-/// An object with other values for some members; null takes one out.
+/// Returns an object with other values for some members. Null removes a member.
 fn with(mut object: Json, members: Json) -> Json {
     for (name, value) in members.as_object().unwrap() {
         object[name] = value.clone();
@@ -81,7 +81,7 @@ fn with(mut object: Json, members: Json) -> Json {
     object
 }
 
-/// A token of texts, signed by a key as its header says.
+/// Signs a header and claims with a key, by the algorithm of the header.
 fn sign_text(header: &str, claims: &str, kid: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -110,7 +110,7 @@ fn accepted(policy: &mut Jwt, token: String) -> Answer {
     answer
 }
 
-/// A refused token counts for one cause, and for no other.
+/// Asserts that a token is refused, and counted for this cause only.
 #[track_caller]
 fn refused(policy: &mut Jwt, token: String, series: &str) -> Answer {
     let before = counts();
@@ -251,7 +251,7 @@ fn what_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn no_claim_and_no_header_stands_twice() {
+fn duplicate_claims_and_headers_are_refused() {
     let mut policy = policy(json!({}));
     let (header, claims) = (header().to_string(), claims().to_string());
     for name in ["iss", "aud", "infohash", "exp", "nbf", "unknown"] {
@@ -317,7 +317,7 @@ fn an_algorithm_must_be_the_keys_own() {
 fn a_wrong_signature_is_refused() {
     let mut policy = policy(json!({}));
     let good = sign(&header(), &claims());
-    // By another key of the set, under this one's name.
+    // Signed with another key of the set, under this key's name.
     refused(&mut policy, sign_text(&header().to_string(), &claims().to_string(), "b"), "signature");
     let (signed, _) = good.rsplit_once('.').unwrap();
     refused(&mut policy, format!("{signed}."), "signature");
@@ -328,7 +328,7 @@ fn a_wrong_signature_is_refused() {
         sign(&header(), &more).rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let (_, signature) = good.rsplit_once('.').unwrap();
     let answer = refused(&mut policy, format!("{other}.{signature}"), "signature");
-    assert_eq!(answer.remember, None, "anybody can make up any number of these");
+    assert_eq!(answer.remember, None, "anyone can make up any number of these");
 }
 
 #[test]
@@ -348,12 +348,12 @@ fn issuer_and_audience_must_be_right() {
 }
 
 #[test]
-fn an_unknown_key_is_asked_for() {
+fn an_unknown_key_refreshes_the_source() {
     let mut policy = policy(json!({}));
     let answer =
         refused(&mut policy, sign(&with(header(), json!({ "kid": "c" })), &claims()), "key");
     assert_eq!((testing::refreshed("jwks"), answer.remember), (1, None));
-    // Nothing that is not named can be asked for.
+    // A token that names no key does not refresh the source.
     refused(&mut policy, sign(&with(header(), json!({ "kid": null })), &claims()), "key");
     refused(&mut policy, sign(&with(header(), json!({ "kid": 5 })), &claims()), "key");
     assert_eq!(testing::refreshed("jwks"), 1);
@@ -383,7 +383,7 @@ fn a_key_in_the_token_is_not_believed() {
         refused(&mut policy, forged(json!("a")), "signature");
         refused(&mut policy, forged(json!("c")), "key");
         refused(&mut policy, forged(json!(null)), "key");
-        // It does no harm either.
+        // An embedded key does no harm either.
         accepted(&mut policy, sign(&header, &claims()));
     }
 }
@@ -455,7 +455,7 @@ fn exp_may_be_required() {
 }
 
 #[test]
-fn a_verdict_is_remembered_as_long_as_it_is_sure_to_hold() {
+fn a_verdict_is_remembered_only_while_it_is_certain() {
     let scope = Scope::INFO_HASH | Scope::CREDENTIAL;
     let token = |more: Json| sign(&header(), &with(claims(), more));
     let remembered = |policy: &mut Jwt, more: Json| announce(policy, token(more)).remember;
@@ -473,7 +473,7 @@ fn a_verdict_is_remembered_as_long_as_it_is_sure_to_hold() {
         let exp = NOW as f64 + soon;
         assert_eq!(remembered(&mut five, json!({ "exp": exp })), None, "never past exp: {soon}");
     }
-    // A genuine token that is refused stays refused, but for one that does not hold yet.
+    // A genuine token that is refused stays refused, except one that is not valid yet.
     assert_eq!(
         remembered(&mut five, json!({ "exp": NOW - 100 })),
         Some((scope, Duration::from_mins(5)))
@@ -531,7 +531,7 @@ fn several_issuers_have_their_own_audiences_and_keys() {
     accepted(&mut policy, token("one", "http", "a"));
     accepted(&mut policy, token("one", "udp", "a"));
     accepted(&mut policy, token("two", "http", "b"));
-    // Neither signs for the other.
+    // The key of one issuer does not verify tokens of the other.
     refused(&mut policy, token("one", "http", "b"), "key");
     refused(&mut policy, token("two", "http", "a"), "key");
     assert_eq!((testing::refreshed("jwks"), testing::refreshed("others")), (1, 1));
@@ -548,17 +548,17 @@ fn a_set_is_what_its_usable_keys_are() {
             5,
             { "kid": "enc", "kty": "RSA", "use": "enc", "secret": "x" },
             { "kid": "none", "kty": "RSA" },
-            { "kty": "RSA", "secret": "secret of nobody" },
+            { "kty": "RSA", "secret": "secret of unnamed" },
             jwk("a"),
         ] }),
     );
     accepted(&mut several, token());
     assert_eq!(testing::metric("jwt_keys"), Some(1.0));
     refused(&mut several, sign(&with(header(), json!({ "kid": "enc" })), &claims()), "key");
-    let nobody = with(header(), json!({ "kid": null })).to_string();
-    refused(&mut several, sign_text(&nobody, &claims().to_string(), "nobody"), "key");
+    let unnamed = with(header(), json!({ "kid": null })).to_string();
+    refused(&mut several, sign_text(&unnamed, &claims().to_string(), "unnamed"), "key");
 
-    // Two keys may have one name, as while an issuer changes from one algorithm to another.
+    // Two keys may have the same name, for example while an issuer changes its algorithm.
     let second = json!({ "kid": "a", "kty": "EC", "crv": "P-256", "secret": "secret of a" });
     let both = json!({ "keys": [second, jwk("a")] });
     let mut both = with_keys(json!({ "algorithms": ["RS256", "ES256"] }), &both);
@@ -571,29 +571,32 @@ fn a_set_is_what_its_usable_keys_are() {
 }
 
 #[test]
-fn a_set_that_is_none_is_refused_as_data() {
+fn data_without_a_usable_set_is_refused() {
     let mut policy = policy(json!({}));
     let enc = json!({ "keys": [{ "kid": "a", "use": "enc" }, 5] }).to_string();
     let cases: [(&[u8], &str); 13] = [
-        (b"", "no JWK set: nothing, expected a mapping with the list `keys`"),
-        (b"\n[{}]", "no JWK set: a list, expected a mapping with the list `keys`"),
-        (b"<html>", "no JWK set: HTML or XML, expected a mapping with the list `keys`"),
-        (b"-----BEGIN", "no JWK set: PEM, expected a mapping with the list `keys`"),
-        (b"nonsense", "no JWK set: no JSON, expected a mapping with the list `keys`"),
-        (b"{}", "no JWK set: a mapping without `keys`, expected a mapping with the list `keys`"),
-        (b"{\"kty\":\"RSA\"}", "no JWK set: a single key, expected a mapping with the list `keys`"),
+        (b"", "not a JWK set: nothing, expected a mapping with the list `keys`"),
+        (b"\n[{}]", "not a JWK set: a list, expected a mapping with the list `keys`"),
+        (b"<html>", "not a JWK set: HTML or XML, expected a mapping with the list `keys`"),
+        (b"-----BEGIN", "not a JWK set: PEM, expected a mapping with the list `keys`"),
+        (b"nonsense", "not a JWK set: not JSON, expected a mapping with the list `keys`"),
+        (b"{}", "not a JWK set: a mapping without `keys`, expected a mapping with the list `keys`"),
+        (
+            b"{\"kty\":\"RSA\"}",
+            "not a JWK set: a single key, expected a mapping with the list `keys`",
+        ),
         (
             b"{\"jwks_uri\":\"https://a/keys\"}",
-            "no JWK set: an OpenID configuration, whose `jwks_uri` leads to one, expected a mapping \
-             with the list `keys`",
+            "not a JWK set: an OpenID configuration, whose `jwks_uri` leads to one, expected a \
+             mapping with the list `keys`",
         ),
         (
             b"{\"keys\":{}}",
-            "no JWK set: `keys` is no list, expected a mapping with the list `keys`",
+            "not a JWK set: `keys` is not a list, expected a mapping with the list `keys`",
         ),
         (b"\xff\xfe{\0", "UTF-16, expected UTF-8"),
-        (b"{\"keys\":[],\"keys\":[]}", "no JWK set: duplicate field `keys` at line 1 column 17"),
-        (b"{\"keys\":[]} {}", "no JWK set: trailing characters at line 1 column 13"),
+        (b"{\"keys\":[],\"keys\":[]}", "not a JWK set: duplicate field `keys` at line 1 column 17"),
+        (b"{\"keys\":[]} {}", "not a JWK set: trailing characters at line 1 column 13"),
         (enc.as_bytes(), "none of the keys can be used: keys[0]: use: `enc`, expected `sig`"),
     ];
     for (data, message) in cases {
@@ -603,7 +606,7 @@ fn a_set_that_is_none_is_refused_as_data() {
 }
 
 #[test]
-fn the_cause_stands_in_the_log_and_the_token_does_not() {
+fn the_log_has_the_cause_and_not_the_token() {
     let mut policy = policy(json!({}));
     let long = "ü".repeat(5000);
     for (token, cause) in [
@@ -631,7 +634,7 @@ fn the_cause_stands_in_the_log_and_the_token_does_not() {
     }
 }
 
-/// The host holds a limited number for each instance.
+/// The host limits the number of keys of each instance.
 #[test]
 fn keys_are_given_back_to_the_host() {
     let mut policy = policy(json!({}));
@@ -687,7 +690,7 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
     let keys = "issuer, audience, keys, issuers, algorithms, info_hash_claim, require_exp, leeway, \
                 scrapes, remember";
     let algorithms = "RS256, RS384, RS512, PS256, ES256, ES384, EdDSA";
-    let both = "issuers: stands beside issuer, audience or keys, expected one or the other";
+    let both = "issuers: given together with issuer, audience or keys, expected one or the other";
     let cases = [
         (json!({}), "missing key `issuer`"),
         (json!({ "audience": "a" }), "missing key `issuer`"),
@@ -722,7 +725,7 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
         ),
         (
             json!({ "issuers": [one, one] }),
-            "issuers[1]: the issuer and audience of issuers[0], expected others",
+            "issuers[1]: same issuer and audience as issuers[0], expected others",
         ),
         (
             with(json!({ "algorithms": ["RS256", "HS256"] })),

@@ -1,5 +1,4 @@
-//! Lets in the members of a private tracker, who show a passkey.
-//! `docs/policies/passkey.md` is for the operator.
+//! Admits the members of a private tracker by their passkeys. See `docs/policies/passkey.md`.
 
 use std::time::Duration;
 
@@ -29,10 +28,10 @@ fn yes() -> bool {
     true
 }
 
-/// How long a verdict on a member holds; a new list of members ends it at once.
+/// How long verdicts on members are remembered. A new list of members clears them at once.
 const REMEMBERED: Duration = Duration::from_hours(1);
 
-/// The attribute with the number of the member, for the policies behind this one and for observers.
+/// The attribute with the member's number, for later policies and for observers.
 const MEMBER: &str = "member";
 
 struct Passkey {
@@ -41,7 +40,7 @@ struct Passkey {
 }
 
 impl Passkey {
-    /// The member whose passkey the request shows.
+    /// Returns the member whose passkey the request carries.
     fn member(&self) -> Result<Member, &'static str> {
         let passkey = request::credential().ok_or("missing passkey")?;
         self.members.find(&passkey).ok_or("unknown passkey")
@@ -71,7 +70,7 @@ impl AnnounceFilter for Passkey {
             response::set_attribute(MEMBER, &id.to_string());
         }
         let refusal = match member {
-            // Whoever leaves is let go, and takes nothing.
+            // A peer can always leave, and gets no peers.
             _ if announce.event() == Event::Stopped => None,
             Err(reason) => Some(reason),
             Ok(member) if !member.enabled => Some("account disabled"),
@@ -79,7 +78,7 @@ impl AnnounceFilter for Passkey {
             Ok(_) => None,
         };
         if member.is_ok() {
-            // Those of guessed passkeys would only take the room.
+            // Verdicts on guessed passkeys would only fill the cache.
             response::remember(Scope::CREDENTIAL | Scope::ROLE | Scope::EVENT, REMEMBERED);
         }
         refusal.map_or(Verdict::Next, response::reject)
@@ -130,7 +129,7 @@ mod tests {
         Request { credential: Some(passkey.into()), ..Request::default() }
     }
 
-    /// Why a request is refused.
+    /// Returns why a request is rejected.
     fn refusal(answer: &Answer) -> Option<&str> {
         let refused = answer.verdict == Verdict::Reject;
         assert_eq!(answer.failure.is_some(), refused);
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_let_in_as_far_as_they_may() {
+    fn members_are_admitted_within_their_rights() {
         let mut policy = members();
         for (passkey, leeching, seeding) in [
             ("full", None, None),
@@ -159,21 +158,21 @@ mod tests {
                 assert_eq!(refusal(&answer), seeding, "{passkey} {event:?}");
             }
         }
-        let nobody = Request::default().announce(&mut policy);
-        assert_eq!(refusal(&nobody), Some("missing passkey"));
+        let anonymous = Request::default().announce(&mut policy);
+        assert_eq!(refusal(&anonymous), Some("missing passkey"));
         let unsaid = Request { left: None, ..showing("seeder") }.announce(&mut policy);
         assert_eq!(refusal(&unsaid), Some("leeching not allowed"));
     }
 
     #[test]
-    fn whoever_leaves_is_let_go() {
+    fn stopped_is_always_admitted() {
         let mut policy = members();
         for passkey in ["full", "seeder", "banned", "unknown"] {
             let request = Request { event: Event::Stopped, ..showing(passkey) };
             assert_eq!(refusal(&request.announce(&mut policy)), None, "{passkey}");
         }
-        let nobody = Request { event: Event::Stopped, ..Request::default() };
-        assert_eq!(refusal(&nobody.announce(&mut policy)), None);
+        let anonymous = Request { event: Event::Stopped, ..Request::default() };
+        assert_eq!(refusal(&anonymous.announce(&mut policy)), None);
     }
 
     #[test]
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_the_member_is_left_for_others() {
+    fn the_member_number_is_set_as_an_attribute() {
         let mut policy = members();
         let mut attributes = |request: Request| request.announce(&mut policy).attributes;
         let number = |id: &str| vec![(MEMBER.to_owned(), id.to_owned())];
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_nobody_is_a_member() {
+    fn without_a_list_every_passkey_is_unknown() {
         let mut policy = policy(r#"{"users_from": "users"}"#);
         let answer = showing("full").announce(&mut policy);
         assert_eq!(refusal(&answer), Some("unknown passkey"));

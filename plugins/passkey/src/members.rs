@@ -1,9 +1,9 @@
-//! The members, as a list of JSON mappings has them, one a line.
+//! The list of members: one JSON mapping per line.
 
 use karuta_plugin::{Error, config, text};
 use serde::Deserialize;
 
-/// What a member may.
+/// The number and the rights of a member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {
     pub id: Option<u64>,
@@ -11,7 +11,7 @@ pub struct Member {
     pub leech: bool,
 }
 
-/// One line.
+/// A line of the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -27,7 +27,7 @@ fn yes() -> bool {
     true
 }
 
-/// The bytes that a passkey may have.
+/// The maximum length of a passkey in bytes.
 const LONGEST: usize = 255;
 const EXPECTED: &str = "expected a mapping such as \
     {\"passkey\": \"…\", \"id\": 7, \"enabled\": true, \"leech\": true}, \
@@ -47,17 +47,17 @@ impl TryFrom<String> for Key {
     }
 }
 
-/// All members, found by their passkeys. A member takes some 24 bytes and its passkey.
+/// All members, by passkey. A member takes about 24 bytes plus its passkey.
 #[derive(Default)]
 pub struct Members {
-    /// The passkeys, one behind the other.
+    /// The passkeys, concatenated.
     passkeys: String,
-    /// In the order of their passkeys.
+    /// Sorted by passkey.
     entries: Vec<Entry>,
 }
 
 struct Entry {
-    /// Where its passkey begins, and its length.
+    /// Where its passkey begins in `passkeys`.
     start: u32,
     length: u8,
     has_id: bool,
@@ -67,11 +67,12 @@ struct Entry {
 }
 
 impl Members {
-    /// Reads a list. Blank lines mean nothing.
+    /// Reads a list. Blank lines are skipped.
     ///
     /// # Errors
     ///
-    /// The number of the first line that is wrong, and why; never what stands in it.
+    /// Fails at the first wrong line. The error has its number and what was expected, but never its
+    /// text.
     pub fn read(data: &[u8]) -> Result<Self, Error> {
         let mut passkeys = String::new();
         let mut entries = Vec::new();
@@ -80,12 +81,12 @@ impl Members {
             if line.trim().is_empty() {
                 continue;
             }
-            // What is wrong with it may be a passkey in the place of something else.
+            // The wrong value may be a misplaced passkey, so the error must not show it.
             let Line { passkey: Key(passkey), id, enabled, leech } =
                 config::from_json(line.as_bytes())
                     .map_err(|_| Error::at(format_args!("line {number}"), EXPECTED))?;
             let start = u32::try_from(passkeys.len())
-                .map_err(|_| Error::new("the passkeys have more than 4 GiB"))?;
+                .map_err(|_| Error::new("the passkeys take more than 4 GiB"))?;
             passkeys.push_str(&passkey);
             let (length, has_id) = (passkey.len() as u8, id.is_some());
             let id = id.unwrap_or(0);
@@ -97,22 +98,22 @@ impl Members {
         Ok(members)
     }
 
-    /// Orders the entries, which are in the order of their lines.
+    /// Sorts the entries, which are still in the order of their lines.
     fn sort(&mut self, lines: &[usize]) -> Result<(), Error> {
         let Self { passkeys, entries } = self;
         let passkey = |entry: &Entry| &passkeys[entry.range()];
-        // Two of the same passkey stay in the order of their lines.
+        // The sort is stable: entries with the same passkey stay in the order of their lines.
         entries.sort_by(|one, other| passkey(one).cmp(passkey(other)));
         let mut pairs = entries.windows(2);
         let Some(pair) = pairs.find(|pair| passkey(&pair[0]) == passkey(&pair[1])) else {
             return Ok(());
         };
-        // Passkeys begin further back, line by line.
+        // Passkeys were appended line by line, so the starts are in the order of the lines.
         let mut starts: Vec<u32> = entries.iter().map(|entry| entry.start).collect();
         starts.sort_unstable();
         let line = |entry: &Entry| starts.binary_search(&entry.start).map_or(0, |at| lines[at]);
         let (first, second) = (line(&pair[0]), line(&pair[1]));
-        Err(Error::new(format!("line {second}: the passkey of line {first} again")))
+        Err(Error::new(format!("line {second}: the same passkey as in line {first}")))
     }
 
     pub fn find(&self, passkey: &str) -> Option<Member> {
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rights_that_are_not_said_are_given() {
+    fn rights_are_granted_by_default() {
         let list = "\u{feff}{\"passkey\": \"a\"}\r\n\n  \t\r\n{\"passkey\": \"ü\", \"id\": 0, \"leech\": false}\r\
             {\"enabled\": false, \"passkey\": \"b\", \"id\": 18446744073709551615}";
         let members = Members::read(list.as_bytes()).unwrap();
@@ -187,7 +188,7 @@ mod tests {
         }
         let twice = "{\"passkey\": \"b\"}\n\n{\"passkey\": \"a\"}\n{\"passkey\": \"c\"}\n{\"passkey\": \"b\"}";
         let error = Members::read(twice.as_bytes()).err().map(String::from);
-        assert_eq!(error.as_deref(), Some("line 5: the passkey of line 1 again"));
+        assert_eq!(error.as_deref(), Some("line 5: the same passkey as in line 1"));
         let error = Members::read(b"{\"passkey\": \"\xff\"}").err().map(String::from).unwrap();
         assert!(error.starts_with("line 1: ") && !error.contains('\u{fffd}'), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Who or what announces are counted for.
+//! The keys by which announces are counted.
 
 use std::net::IpAddr;
 
@@ -9,30 +9,32 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
-    /// The prefix of the address of whoever asks.
+    /// The prefix of the client's address.
     #[default]
     Address,
-    /// What the `credential` rule found; the address where it found nothing.
+    /// What the `credential` rule found; the address if it found nothing.
     Credential,
-    /// The torrent, whoever asks.
+    /// The torrent, over all clients.
     Torrent,
     /// The prefix and the torrent.
     AddressTorrent,
 }
 
-/// How many bits of an address count.
+/// The number of bits of an address that count, by family.
 #[derive(Clone, Copy)]
 pub struct Prefixes {
     pub ipv4: u8,
     pub ipv6: u8,
 }
 
-/// Longer credentials are counted by their digest.
+/// The maximum length in bytes of a credential that is a key itself. Longer ones count by their
+/// digest.
 const CREDENTIAL: usize = 64;
 
 impl By {
-    /// The key of the counter. Counts outlive a reload: the length of the window keeps those of another
-    /// rule apart, and the byte behind it those of another kind.
+    /// Returns the key of the counter. Counts survive reloads. So the key begins with the length of
+    /// the window, which separates the counts of different rules, and a byte that separates the
+    /// kinds.
     pub fn key(self, announce: &Announce, prefixes: Prefixes, every: u32) -> Vec<u8> {
         let mut key = Vec::with_capacity(4 + 18 + 20);
         key.extend(every.to_be_bytes());
@@ -63,7 +65,7 @@ impl By {
 }
 
 impl Prefixes {
-    /// Writes the prefix of whoever asks, never that of an address that the client chose.
+    /// Appends the prefix of the client's address, never that of an address that the client chose.
     fn write(self, key: &mut Vec<u8>) {
         match request::client_address() {
             IpAddr::V4(address) => {
@@ -89,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Shows the key of each announce.
+    /// A policy that shows the key of each announce.
     struct Keys;
 
     #[derive(Deserialize)]
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_asker_who_is_counted() {
+    fn the_address_of_the_client_that_asks_counts() {
         let asker = Some("192.0.2.9".parse().unwrap());
         let elsewhere = Request { client_address: asker, ..from("198.51.100.1") };
         assert!(same(By::Address, &elsewhere, &from("192.0.2.1")));
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_credential_counts_by_address() {
+    fn a_client_without_a_credential_counts_by_address() {
         let same = |one: &Request, other: &Request| same(By::Credential, one, other);
         assert!(same(&from("192.0.2.1"), &from("192.0.2.2")));
         assert!(!same(&from("192.0.2.1"), &from("198.51.100.1")));
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn torrents_count_for_everybody_or_for_each_address() {
+    fn torrents_count_over_all_clients_or_for_each_address() {
         let (a, b) = ("192.0.2.1", "198.51.100.1");
         assert!(same(By::Torrent, &of(1, a), &of(1, b)));
         assert!(!same(By::Torrent, &of(1, a), &of(2, a)));

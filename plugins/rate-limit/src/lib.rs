@@ -1,5 +1,5 @@
-//! Limits how often is announced, for each address, credential or torrent.
-//! `docs/policies/rate-limit.md` is for the operator.
+//! Limits the rate of announces for each address, credential or torrent. See
+//! `docs/policies/rate-limit.md`.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ struct Config {
     ipv4_prefix: u8,
     #[serde(default = "one_ipv6_network")]
     ipv6_prefix: u8,
-    /// Announces in one window.
+    /// The maximum number of announces in one window.
     requests: u32,
-    /// How long a window is.
+    /// The length of a window.
     every: Every,
-    /// The first announce of a window that is warned of those that will be refused.
+    /// The first announce of a window, by its number, whose answer has a warning.
     warn_from: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ fn one_ipv6_network() -> u8 {
     64
 }
 
-/// Seconds, one at least.
+/// A whole number of seconds, from 1 s to 7 d.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "config::Duration")]
 struct Every(u32);
@@ -61,7 +61,7 @@ struct RateLimit {
     requests: u32,
     every: u32,
     warn_from: u32,
-    /// Announces that could not be counted, because the storage is full.
+    /// Announces that could not be counted because the storage is full.
     uncounted: Counter,
 }
 
@@ -86,7 +86,7 @@ impl Policy for RateLimit {
         }
         let uncounted = Counter::new(
             "uncounted",
-            "Announces that could not be counted, because limits.storage is used up.",
+            "Announces that could not be counted because limits.storage is used up.",
         )?;
         let warn_from = warn_from.unwrap_or(u32::MAX);
         Ok(Self { by, prefixes, requests, every: every.0, warn_from, uncounted })
@@ -95,7 +95,7 @@ impl Policy for RateLimit {
 
 impl AnnounceFilter for RateLimit {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
-        // Who leaves is let go, and takes nothing.
+        // A peer can always leave, and gets no peers.
         if announce.event() == Event::Stopped {
             return Verdict::Next;
         }
@@ -103,9 +103,9 @@ impl AnnounceFilter for RateLimit {
         let Window { start, count } = match self.count(&key) {
             Ok(window) => window,
             Err(error) => {
-                log::debug!("{error}");
+                log::debug!("cannot count announce: {error}");
                 self.uncounted.add(1);
-                // Nobody knows how many it has made.
+                // The count is unknown. Treat it as above the limit.
                 Window { start: None, count: u64::MAX }
             }
         };
@@ -121,18 +121,18 @@ impl AnnounceFilter for RateLimit {
 }
 
 impl RateLimit {
-    /// Counts an announce, whichever worker has it.
+    /// Counts an announce, over all workers.
     fn count(&self, key: &[u8]) -> Result<Window, Error> {
         let ttl = Some(Duration::from_secs(self.every.into()));
         let window = Window::read(keyvalue::increment(key, 1, ttl)?);
         if window.count == 1 {
-            // This one has opened the window: no other gets this number.
+            // This call opened the window: no other call returns 1.
             keyvalue::increment(key, Window::opened_at(now()), ttl)?;
         }
         Ok(window)
     }
 
-    /// A completed download is counted all the same, and given no peers.
+    /// Rejects an announce. A completed download still counts in the swarm, but gets no peers.
     fn refuse(&self, announce: &Announce, start: Option<u64>) -> Verdict {
         if announce.event() == Event::Completed {
             response::set_num_want(0);
@@ -144,7 +144,7 @@ impl RateLimit {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 fn now() -> u64 {
     clock::unix_time().as_secs()
 }
@@ -184,16 +184,16 @@ mod tests {
         refused
     }
 
-    /// How many of twenty announces are let in.
-    fn let_in(policy: &mut RateLimit, request: &Request) -> usize {
+    /// Returns how many of 20 announces are admitted.
+    fn admitted(policy: &mut RateLimit, request: &Request) -> usize {
         (0..20).filter(|_| !is_refused(&request.announce(policy))).count()
     }
 
     #[test]
-    fn so_many_announces_are_let_in_and_the_rest_refused() {
+    fn announces_up_to_the_limit_are_admitted_and_the_rest_rejected() {
         let mut policy = policy(r#"{"by": "address", "requests": 3, "every": "90s"}"#);
-        assert_eq!(let_in(&mut policy, &from("192.0.2.1")), 3);
-        assert_eq!(let_in(&mut policy, &from("192.0.2.2")), 3, "somebody else");
+        assert_eq!(admitted(&mut policy, &from("192.0.2.1")), 3);
+        assert_eq!(admitted(&mut policy, &from("192.0.2.2")), 3, "another client");
         let refused = from("192.0.2.1").announce(&mut policy);
         assert_eq!(refused.retry_in, minutes(2), "90 seconds are two minutes");
         assert_eq!(refused.warning, None);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_client_is_told_when_the_window_ends_and_let_in_then() {
+    fn a_rejected_client_is_told_when_the_window_ends_and_admitted_then() {
         let at = |seconds| {
             testing::set_time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         };
@@ -224,16 +224,16 @@ mod tests {
             assert_eq!(answer.retry_in, minutes(left), "{seconds}");
         }
         at(start + 3600);
-        assert_eq!(let_in(&mut policy, &request), 2, "what was refused counts no more");
+        assert_eq!(admitted(&mut policy, &request), 2, "rejected announces count no longer");
     }
 
     #[test]
-    fn another_rule_counts_anew_and_the_same_goes_on() {
-        let counted = |config: &str| let_in(&mut policy(config), &from("192.0.2.0"));
+    fn a_rule_with_another_window_starts_anew_and_the_same_rule_goes_on() {
+        let counted = |config: &str| admitted(&mut policy(config), &from("192.0.2.0"));
         assert_eq!(counted(r#"{"requests": 3, "every": "1h"}"#), 3);
         assert_eq!(counted(r#"{"requests": 5, "every": "1h"}"#), 0, "23 are more than 5, too");
-        assert_eq!(counted(r#"{"requests": 50, "every": "1h"}"#), 10, "40 have been");
-        assert_eq!(counted(r#"{"requests": 3, "every": "2s"}"#), 3, "another length");
+        assert_eq!(counted(r#"{"requests": 50, "every": "1h"}"#), 10, "40 were made before");
+        assert_eq!(counted(r#"{"requests": 3, "every": "2s"}"#), 3, "another window");
         let wider = r#"{"requests": 3, "every": "2s", "ipv4_prefix": 24}"#;
         assert_eq!(counted(wider), 3, "other addresses count together");
     }
@@ -241,15 +241,15 @@ mod tests {
     #[test]
     fn a_client_refused_by_a_new_rule_is_told_the_end_of_its_window() {
         let mut old = policy(r#"{"requests": 1, "every": "1h"}"#);
-        let_in(&mut old, &from("192.0.2.1"));
+        admitted(&mut old, &from("192.0.2.1"));
         let mut new = policy(r#"{"requests": 1, "every": "2m"}"#);
-        let_in(&mut new, &from("192.0.2.1"));
+        admitted(&mut new, &from("192.0.2.1"));
         let answer = from("192.0.2.1").announce(&mut new);
         assert_eq!(answer.retry_in, minutes(2));
     }
 
     #[test]
-    fn those_near_the_limit_are_warned() {
+    fn clients_near_the_limit_are_warned() {
         let config = r#"{"by": "address", "requests": 3, "every": "1m", "warn_from": 2}"#;
         let mut policy = policy(config);
         let mut said = || from("192.0.2.1").announce(&mut policy).warning;
@@ -260,18 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn stopped_is_let_go_and_not_counted() {
+    fn stopped_is_admitted_and_not_counted() {
         let mut policy = policy(r#"{"by": "address", "requests": 1, "every": "1m"}"#);
         for _ in 0..5 {
             let answer = with(Event::Stopped).announce(&mut policy);
             assert!(!is_refused(&answer));
         }
-        assert_eq!(let_in(&mut policy, &with(Event::None)), 1);
+        assert_eq!(admitted(&mut policy, &with(Event::None)), 1);
         assert!(!is_refused(&with(Event::Stopped).announce(&mut policy)));
     }
 
     #[test]
-    fn completed_is_let_in_but_given_no_peers_beyond_the_limit() {
+    fn completed_beyond_the_limit_is_admitted_without_peers() {
         let mut policy = policy(r#"{"by": "address", "requests": 2, "every": "1m"}"#);
         let completed = with(Event::Completed);
         assert_eq!(completed.announce(&mut policy).num_want, 50);

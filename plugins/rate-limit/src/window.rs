@@ -1,15 +1,16 @@
 //! A window of time with its count, as one counter, so that all workers share it without a lock.
 
-/// Seconds that a window may last: the bits for its start must tell two windows apart.
+/// The maximum length of a window in seconds. The bits for its start must tell two windows apart.
 pub const LONGEST: u32 = 7 * 86_400;
 
-/// The lower bits are the count: more than any window can bring. Those above are the second in
-/// which it was opened, plus one, modulo 2²².
+/// The number of low bits that hold the count, enough for any window. The bits above hold the
+/// second in which the window was opened, modulo 2²², plus one.
 const COUNT: u32 = 40;
 const START: u64 = 1 << 22;
 
 pub struct Window {
-    /// When it was opened, in seconds modulo [`START`]; `None` while whoever opens it has not said.
+    /// When it was opened, in seconds modulo [`START`]; `None` until the call that
+    /// opens it has added it.
     pub start: Option<u64>,
     /// Announces, this one included.
     pub count: u64,
@@ -22,16 +23,16 @@ impl Window {
         Self { start, count: counter & ((1 << COUNT) - 1) }
     }
 
-    /// What is added to the counter for the second in which the window is opened.
+    /// Returns what to add to the counter for the second in which the window is opened.
     pub fn opened_at(now: u64) -> i64 {
         ((now % START + 1) << COUNT).cast_signed()
     }
 }
 
-/// Seconds until the window ends, one at least.
+/// Returns the seconds until the window ends, at least 1.
 pub fn left(start: u64, every: u32, now: u64) -> u32 {
     let gone = (now % START + START - start) % START;
-    // Beyond the window's end the clock has been set, or it has just ended.
+    // Past the window's end: it has just ended, or the clock was set.
     every.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX)).max(1)
 }
 
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_window_shrinks_as_time_goes_on() {
+    fn the_rest_of_a_window_shrinks_as_time_goes_on() {
         let opened = |now: u64| Window::read(1 + Window::opened_at(now)).start.unwrap();
         for start in [1_800_000_000, START * 400 - 10] {
             let of_an_hour = |now| left(opened(start), 3600, now);

@@ -116,7 +116,7 @@ karuta_policy_types_verdict_t exports_karuta_policy_announce_filter_on_announce(
   }
   uint32_t minutes = (uint32_t)(quiet + 59) / 60;
   karuta_policy_response_retry_in(&minutes);
-  // The client is told whole minutes, rounded up: remember no longer than they stay the same.
+  // The client gets whole minutes, rounded up. Remember only while they stay the same.
   remember(quiet - ((int)minutes - 1) * 60);
   char reason[64];
   snprintf(reason, sizeof reason, "quiet hours until %02d:%02d UTC", policy.to / 3600, policy.to / 60 % 60);

@@ -83,7 +83,7 @@ func (p *quietHours) OnAnnounce(a karuta.Announce) karuta.Verdict {
 		return karuta.Next
 	}
 	karuta.RetryIn(time.Duration(quiet) * time.Second)
-	// The client is told whole minutes, rounded up: remember no longer than they stay the same.
+	// The client gets whole minutes, rounded up. Remember only while they stay the same.
 	remember((quiet-1)%60 + 1)
 	return karuta.RejectWith("quiet hours until " + p.until + " UTC")
 }

@@ -8,7 +8,7 @@ import (
 	"karuta"
 )
 
-func TestWhoStartsAtNightIsToldWhenToComeBack(t *testing.T) {
+func TestAStartAtNightIsRejectedWithARetryTime(t *testing.T) {
 	// In the bubble the clock starts at midnight UTC on 2000-01-01.
 	synctest.Test(t, func(t *testing.T) {
 		karuta.Host = karuta.NewHost()

@@ -58,7 +58,7 @@ export const announceFilter = {
     }
     const minutes = Math.ceil(quiet / 60);
     response.retryIn(minutes);
-    // The client is told whole minutes, rounded up: remember no longer than they stay the same.
+    // The client gets whole minutes, rounded up. Remember only while they stay the same.
     remember(quiet - (minutes - 1) * 60);
     return karuta.reject(`quiet hours until ${config.until} UTC`);
   },

@@ -6,7 +6,7 @@ import { announce, host, reset } from './karuta/testing.js';
 // The policy must be imported after its host.
 const { announceFilter, lifecycle } = await import('./policy.js');
 
-test('who starts at night is told when to come back', (t) => {
+test('a start at night is rejected with a retry time', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: Date.UTC(2026, 0, 5, 23) });
   reset();
   host.data.listed = ['info-hashes', ['b94a8fe5ccb19ba61c4c0873d391e987982fbbd3']];

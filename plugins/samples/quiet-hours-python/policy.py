@@ -61,7 +61,7 @@ class QuietHours:
             return Verdict.NEXT
         minutes = -(-quiet // 60)
         response.retry_in(minutes)
-        # The client is told whole minutes, rounded up: remember no longer than they stay the same.
+        # The client gets whole minutes, rounded up. Remember only while they stay the same.
         remember(quiet - (minutes - 1) * 60)
         return karuta.reject(f"quiet hours until {config.to} UTC")
 

@@ -20,12 +20,12 @@ class QuietHours(unittest.TestCase):
         with mock.patch("time.time", clock.timestamp):
             return self.policy.on_announce(announce)
 
-    def test_who_starts_at_night_is_told_when_to_come_back(self):
+    def test_a_start_at_night_is_rejected_with_a_retry_time(self):
         self.assertEqual(self.verdict_at(23, START), karuta.Verdict.REJECT)
         self.assertEqual(self.host.changes["fail"], ("quiet hours until 06:00 UTC",))
         self.assertEqual(self.host.changes["retry_in"], (420,))
 
-    def test_others_are_let_in(self):
+    def test_other_announces_are_admitted(self):
         other = karuta.testing.announce(event=karuta.Event.STARTED)
         self.assertEqual(self.verdict_at(23, other), karuta.Verdict.NEXT)
         self.assertEqual(self.verdict_at(6, START), karuta.Verdict.NEXT)

@@ -9,35 +9,35 @@ use karuta_plugin::{Network, text};
 use crate::labels::{self, Tree};
 use crate::networks::Networks;
 
-/// Groups that are being put together.
+/// Groups under construction.
 #[derive(Default)]
 pub struct Groups<'a> {
     tree: Tree<'a>,
     names: Vec<&'a str>,
-    /// Each with the place of its group's name.
+    /// Each network, with the index of its group in `names`.
     networks: BTreeMap<Network, usize>,
 }
 
 impl<'a> Groups<'a> {
-    /// Adds a group, which may be there already; returns its place.
+    /// Adds a group, unless it is known already, and returns its index.
     ///
     /// # Errors
     ///
-    /// What is wrong with the name.
+    /// Fails if the name is invalid.
     pub fn group(&mut self, name: &'a str) -> Result<usize, String> {
-        let place = self.names.len();
-        let known = self.tree.add(labels::levels(name)?, place);
+        let index = self.names.len();
+        let known = self.tree.add(labels::levels(name)?, index);
         if known.is_none() {
             self.names.push(name);
         }
-        Ok(known.unwrap_or(place))
+        Ok(known.unwrap_or(index))
     }
 
-    /// Adds a network of a group, by the group's place.
+    /// Adds a network to the group with this index.
     ///
     /// # Errors
     ///
-    /// Where the text is no network, or one of another group.
+    /// Fails if the text is not a network, or the network is in another group.
     pub fn network(&mut self, text: &str, group: usize) -> Result<(), String> {
         let network: Network = text.parse().map_err(|_| {
             format!("invalid network `{text}`, expected one such as 10.1.7.0/24 or 2001:db8::/64")
@@ -50,17 +50,17 @@ impl<'a> Groups<'a> {
             Entry::Occupied(entry) if *entry.get() == group => Ok(()),
             Entry::Occupied(entry) => {
                 let other = self.names[*entry.get()];
-                Err(format!("{network} is in the group `{other}` too, expected it in one group"))
+                Err(format!("{network} is also in the group `{other}`, expected it in one group"))
             }
         }
     }
 
-    /// Adds what a text says, a line a network: `10.2.0.0/16 us/iad2/rack1`. Blank lines are
-    /// skipped, and what follows a `#` at the start of a line or behind a blank.
+    /// Adds the networks of a text, one per line: `10.2.0.0/16 us/iad2/rack1`. Skips blank lines,
+    /// and comments, which begin with a `#` at the start of a line or after white space.
     ///
     /// # Errors
     ///
-    /// What is wrong, and in which line.
+    /// Fails at the first wrong line, and says which it is.
     pub fn lines(&mut self, text: &'a str) -> Result<(), String> {
         for (number, line) in (1..).zip(text::lines(text)) {
             self.line(line).map_err(|error| format!("line {number}: {error}"))?;
@@ -83,15 +83,15 @@ impl<'a> Groups<'a> {
         self.network(network, group)
     }
 
-    /// How many levels the labels have, and who has which.
+    /// Returns how many levels the labels have, and the labels of the networks.
     ///
     /// # Errors
     ///
-    /// Where there are more groups than labels.
+    /// Fails if there are more groups than labels.
     pub fn label(self) -> Result<(usize, Networks), String> {
         let mut labels = vec![NonZeroU64::MIN; self.names.len()];
-        for (place, label) in self.tree.labels()? {
-            labels[place] = label;
+        for (index, label) in self.tree.labels()? {
+            labels[index] = label;
         }
         let networks = self.networks.into_iter();
         let networks = networks.map(|(network, group)| (network, labels[group]));
@@ -152,7 +152,7 @@ mod tests {
             ),
             (
                 "10.2.0.0/16 us\n10.2.9.9/16 eu",
-                "line 2: 10.2.0.0/16 is in the group `us` too, expected it in one group",
+                "line 2: 10.2.0.0/16 is also in the group `us`, expected it in one group",
             ),
         ] {
             assert_eq!(lines(text).err().as_deref(), Some(error));

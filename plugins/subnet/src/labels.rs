@@ -1,27 +1,28 @@
-//! Labels of groups by their names, such that groups share a prefix as far as they share levels.
+//! Labels of groups, computed from their names. Two labels share a prefix as far as the names
+//! share levels.
 //!
-//! The 64 bits are shared evenly by the levels of the deepest name. At each level a group has a
-//! number of its own, from 1, among the groups of the one above; zeros stand for the levels that a name
-//! does not have. The number comes from the hash of the level's text, so that groups which come and go
-//! leave the others their labels (but for the few whose hashes meet), and every instance makes the
-//! same labels of the same names.
+//! The levels of the deepest name share the 64 bits evenly. At each level a group has a number,
+//! from 1, that is unique in the group above it. Levels that a name does not have are zeros. The
+//! number comes from the hash of the level's text. So groups that come and go do not change the
+//! labels of the others, except for the few whose hashes collide, and every instance computes the
+//! same labels from the same names.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-/// Levels of the deepest name.
+/// The maximum number of levels of a name.
 pub const MOST_LEVELS: usize = 8;
 
-/// The bits of a label that a level has, where so many levels share them.
+/// Returns the bits of each level in labels of this many levels.
 pub fn bits(levels: usize) -> u8 {
     64 / levels as u8
 }
 
-/// The levels of a name, the widest first.
+/// Returns the levels of a name, widest first.
 ///
 /// # Errors
 ///
-/// What is wrong with it, and what was expected.
+/// Fails if the name is invalid, and says what was expected.
 pub fn levels(name: &str) -> Result<impl Iterator<Item = &str>, String> {
     let levels = name.split('/');
     let is_wrong = |level: &str| level.is_empty() || level.contains(char::is_whitespace);
@@ -30,12 +31,12 @@ pub fn levels(name: &str) -> Result<impl Iterator<Item = &str>, String> {
     }
     let count = levels.clone().count();
     if count > MOST_LEVELS {
-        return Err(format!("`{name}` has {count} levels, expected {MOST_LEVELS} at most"));
+        return Err(format!("`{name}` has {count} levels, expected at most {MOST_LEVELS}"));
     }
     Ok(levels)
 }
 
-/// Groups by the texts of their levels.
+/// A tree of groups by the texts of their levels.
 #[derive(Default)]
 pub struct Tree<'a> {
     root: Group<'a>,
@@ -44,13 +45,14 @@ pub struct Tree<'a> {
 
 #[derive(Default)]
 struct Group<'a> {
-    /// The place of its name, where it is one that was added.
+    /// The index of its name, if it was added itself.
     name: Option<usize>,
     below: BTreeMap<&'a str, Group<'a>>,
 }
 
 impl<'a> Tree<'a> {
-    /// Adds the group of these levels. `name` is how it is known; returns how it was known before.
+    /// Adds the group of these levels, with the index of its name. Returns its earlier index if it
+    /// is known already.
     pub fn add(&mut self, levels: impl Iterator<Item = &'a str>, name: usize) -> Option<usize> {
         let mut group = &mut self.root;
         let mut depth = 0;
@@ -64,16 +66,16 @@ impl<'a> Tree<'a> {
         known
     }
 
-    /// How many levels the deepest name has; 1 at least.
+    /// Returns how many levels the deepest name has, at least 1.
     pub fn levels(&self) -> usize {
         self.levels.max(1)
     }
 
-    /// The labels of the groups that were added, each with the name's place.
+    /// Returns the labels of the groups that were added, each with the index of its name.
     ///
     /// # Errors
     ///
-    /// Where a group has more groups in it than there are numbers.
+    /// Fails if a group contains more groups than there are numbers.
     pub fn labels(&self) -> Result<Vec<(usize, NonZeroU64)>, String> {
         let mut labels = Vec::new();
         self.root.label(0, 64, bits(self.levels()).into(), &mut labels)?;
@@ -82,7 +84,7 @@ impl<'a> Tree<'a> {
 }
 
 impl Group<'_> {
-    /// Labels what is below a group that has a label, of which `rest` bits are free.
+    /// Adds the group's own label, of which `rest` bits are free, and those of the groups below it.
     fn label(
         &self,
         label: u64,
@@ -100,7 +102,7 @@ impl Group<'_> {
         if self.below.len() as u64 > last {
             let some = self.below.keys().next().copied().unwrap_or_default();
             return Err(format!(
-                "there are {} groups beside `{some}`, expected {last} at most with names of so \
+                "{} groups at the level of `{some}`, expected at most {last} with names of this \
                  many levels",
                 self.below.len()
             ));
@@ -108,14 +110,14 @@ impl Group<'_> {
         let wish = |level: &str| hash(level) % last + 1;
         let mut below: Vec<_> =
             self.below.iter().map(|(level, group)| (wish(level), group)).collect();
-        // The names are in order already, and stay so where hashes meet.
+        // The sort is stable: names whose hashes collide stay in their order.
         below.sort_by_key(|(wish, _)| *wish);
         let mut free = 1;
         for (number, _) in &mut below {
             *number = free.max(*number);
             free = *number + 1;
         }
-        // Those that were pushed past the last number push the others back.
+        // Numbers that were pushed past the last one push the others back.
         let mut free = last;
         for (number, _) in below.iter_mut().rev() {
             *number = free.min(*number);
@@ -158,7 +160,7 @@ mod tests {
         a.split('/').zip(b.split('/')).take_while(|(a, b)| a == b).count()
     }
 
-    /// Few different texts, so that many groups meet.
+    /// Names of few different texts, so that many share levels.
     fn names() -> impl Strategy<Value = BTreeSet<String>> {
         let name = proptest::collection::vec("[a-c]{1,2}", 1..=MOST_LEVELS);
         proptest::collection::btree_set(name.prop_map(|levels| levels.join("/")), 1..40)
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!((bits, numbers), (8, (1..=255).collect()));
         assert_eq!(
             label_all(&top(256)).unwrap_err(),
-            "there are 256 groups beside `a`, expected 255 at most with names of so many levels"
+            "256 groups at the level of `a`, expected at most 255 with names of this many levels"
         );
     }
 
@@ -236,6 +238,6 @@ mod tests {
             assert!(levels(bad).is_err_and(|error| error.contains("eu/fra1/rack7")), "{bad}");
         }
         let nine = levels("1/2/3/4/5/6/7/8/9").err();
-        assert_eq!(nine.as_deref(), Some("`1/2/3/4/5/6/7/8/9` has 9 levels, expected 8 at most"));
+        assert_eq!(nine.as_deref(), Some("`1/2/3/4/5/6/7/8/9` has 9 levels, expected at most 8"));
     }
 }

@@ -1,8 +1,8 @@
-//! Gives peers that are near each other to each other: those that share a prefix of their addresses,
-//! or a group that the operator named. `docs/policies/subnet.md` is for the operator.
+//! Prefers nearby peers: peers that share a prefix of their addresses, or a group of the
+//! configuration. See `docs/policies/subnet.md`.
 //!
 //! There is a plan for the prefixes of each family and one for groups. Peers that are picked by
-//! different plans are far from each other, so that no label need say which it is.
+//! different plans are far from each other, so a label need not contain its plan.
 
 mod groups;
 mod labels;
@@ -24,7 +24,7 @@ use networks::Networks;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Bits of the address, nearest first.
+    /// Prefix lengths in bits, nearest (longest) first.
     #[serde(default)]
     ipv4: Vec<u8>,
     #[serde(default)]
@@ -51,11 +51,11 @@ enum Order {
 }
 
 struct Subnet {
-    /// What was configured, to be put together with what comes as data.
+    /// The groups of the configuration, which those of the data source are added to.
     groups: BTreeMap<String, Vec<String>>,
     groups_from: Option<Raw>,
-    /// The plans for groups with names of one, two, … levels. Names come with the data, but plans
-    /// are defined before.
+    /// The plans for groups with names of one, two, … levels. Names may come with the data, but
+    /// plans can only be defined before.
     by_levels: Option<[Plan; MOST_LEVELS]>,
     grouped: Option<(Networks, Plan)>,
     ipv4: Option<Plan>,
@@ -69,8 +69,8 @@ impl Policy for Subnet {
         let has_groups = !config.groups.is_empty() || config.groups_from.is_some();
         if config.ipv4.is_empty() && config.ipv6.is_empty() && !has_groups {
             return Err(Error::new(
-                "nobody would be near anybody, expected prefix lengths in ipv4 or ipv6, or groups \
-                 in groups or groups_from",
+                "no prefixes and no groups, expected prefix lengths in ipv4 or ipv6, or groups in \
+                 groups or groups_from",
             ));
         }
         check_prefixes("ipv4", &config.ipv4, 32)?;
@@ -119,7 +119,7 @@ impl Policy for Subnet {
 
 fn check_prefixes(key: &str, prefixes: &[u8], longest: u8) -> Result<(), Error> {
     if prefixes.len() > MOST_LEVELS {
-        let message = format!("{} prefix lengths, expected {MOST_LEVELS} at most", prefixes.len());
+        let message = format!("{} prefix lengths, expected at most {MOST_LEVELS}", prefixes.len());
         return Err(Error::at(key, message));
     }
     let mut bound = longest;
@@ -137,7 +137,7 @@ fn check_prefixes(key: &str, prefixes: &[u8], longest: u8) -> Result<(), Error> 
 }
 
 impl Subnet {
-    /// Puts the groups of the configuration and those of a data source together.
+    /// Combines the groups of the configuration with those of a data source.
     fn group(&mut self, data: &str) -> Result<(), Error> {
         let Some(by_levels) = &self.by_levels else {
             return Ok(());
@@ -157,7 +157,7 @@ impl Subnet {
         Ok(())
     }
 
-    /// The label and plan of an address.
+    /// Returns the label and the plan of an address.
     fn locate(&self, address: IpAddr) -> Option<(u64, Plan)> {
         if let Some((networks, plan)) = &self.grouped
             && let Some(label) = networks.find(address)
@@ -172,8 +172,8 @@ impl Subnet {
 }
 
 impl AnnounceFilter for Subnet {
-    /// Places the address that others will connect to. Nothing is remembered: that would save
-    /// little where few addresses announce often, and cost more where many announce once.
+    /// Labels the announced address, which other peers connect to. Nothing is remembered: that
+    /// would save little if few addresses announce often, and cost more if many announce once.
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         if let Some((label, plan)) = self.locate(announce.address()) {
             locality::assign(label, plan);

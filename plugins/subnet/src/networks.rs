@@ -1,12 +1,12 @@
-//! Which network an address is in.
+//! Lookup of the network that an address is in.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use karuta_plugin::Network;
 
-/// The labels of networks, cut into stretches that do not overlap: the label of the narrowest
-/// network holds from a stretch's first address to the next one's.
+/// The labels of networks, as stretches that do not overlap. A stretch has the label of the
+/// narrowest network, and ends before the first address of the next stretch.
 #[derive(Default)]
 pub struct Networks {
     ipv4: Vec<Stretch<u32>>,
@@ -16,7 +16,7 @@ pub struct Networks {
 type Stretch<A> = (A, Option<NonZeroU64>);
 
 impl Networks {
-    /// Of networks that are all different.
+    /// Creates the table from networks that are all different.
     pub fn new(networks: impl IntoIterator<Item = (Network, NonZeroU64)>) -> Self {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         for (network, label) in networks {
@@ -27,7 +27,7 @@ impl Networks {
                 (IpAddr::V6(first), IpAddr::V6(last)) => {
                     ipv6.push(Range { first: first.to_bits(), last: last.to_bits(), label });
                 }
-                // Both are of one family.
+                // The first and the last address are of the same family.
                 _ => {}
             }
         }
@@ -37,7 +37,8 @@ impl Networks {
         }
     }
 
-    /// The label of the narrowest network that an address is in. An IPv6 network holds no IPv4.
+    /// Returns the label of the narrowest network that contains an address. An IPv6 network
+    /// contains no IPv4 address.
     pub fn find(&self, address: IpAddr) -> Option<NonZeroU64> {
         match address {
             IpAddr::V4(address) => find(&self.ipv4, address.to_bits()),
@@ -57,13 +58,13 @@ struct Range<A> {
     label: NonZeroU64,
 }
 
-/// Ranges of which any two are apart, or one is inside of the other. Behind the last address of all
-/// there is no next one.
+/// Cuts ranges into stretches. Any two ranges are disjoint or nested. `next` returns `None` for the
+/// last address of the family.
 fn stretches<A: Ord + Copy>(
     mut ranges: Vec<Range<A>>,
     next: impl Fn(A) -> Option<A>,
 ) -> Vec<Stretch<A>> {
-    // The wider of two that begin together comes first.
+    // Of two ranges with the same first address, the wider comes first.
     ranges.sort_unstable_by_key(|range| (range.first, std::cmp::Reverse(range.last)));
     let mut stretches: Vec<Stretch<A>> = Vec::with_capacity(ranges.len());
     let mut begin = |first, label| match stretches.last_mut() {
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     fn network() -> impl Strategy<Value = Network> {
-        // Few different addresses, so that networks lie in one another.
+        // Few different addresses, so that many networks are nested.
         let ipv4 = (any::<[bool; 4]>(), 0..=32_u8).prop_map(|(bits, prefix)| {
             Network::new(bits.map(|bit| if bit { 0xff } else { 0 }).into(), prefix)
         });
@@ -107,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_narrowest_network_holds(
+        fn the_narrowest_network_decides(
             networks in proptest::collection::vec(network(), 0..30),
             asked in proptest::collection::vec(network(), 1..50),
         ) {

@@ -13,7 +13,7 @@ fn place(policy: &mut Subnet, address: &str) -> Option<Locality> {
     answer.locality
 }
 
-/// The level that two addresses share, 0 being the nearest, as the host finds it.
+/// Returns the level that two addresses share, as the host finds it; 0 is the nearest.
 fn level(policy: &mut Subnet, a: &str, b: &str) -> Option<usize> {
     let (a, b) = (place(policy, a)?, place(policy, b)?);
     let shared = (a.label ^ b.label).leading_zeros();
@@ -86,11 +86,11 @@ fn groups_are_as_near_as_the_levels_they_share() {
         ("10.1.7.1", "10.1.8.1", Some(1)),
         ("10.1.7.1", "10.2.7.1", Some(2)),
         ("10.1.7.1", "10.3.7.1", None),
-        // Of the wider network only what is in no narrower one
+        // Addresses of the wider network that are in no narrower one
         ("10.9.9.9", "10.8.8.8", Some(0)),
         ("10.9.9.9", "10.1.7.1", Some(2)),
         ("10.9.9.9", "10.3.7.1", None),
-        // Outside of the groups prefixes hold
+        // Outside all groups prefixes count
         ("11.0.0.1", "11.9.9.9", Some(0)),
         ("11.0.0.1", "10.9.9.9", None),
     ] {
@@ -141,16 +141,16 @@ fn groups_may_come_as_data() {
     assert!(place(&mut second, "2001:db8::1").is_none());
 
     let error = with("10.1.0.0/16 us\n").err();
-    let expected = "line 1: 10.1.0.0/16 is in the group `eu/fra1` too, expected it in one group";
+    let expected = "line 1: 10.1.0.0/16 is also in the group `eu/fra1`, expected it in one group";
     assert_eq!(error, Some(expected.into()));
     let invalid = init(config).on_data("sites", 1, &[0xff]);
     assert_eq!(invalid, Err(Error::new("line 1: not UTF-8")));
     let mut policy = init(config);
     policy.on_data("other", 1, b"10.2.0.0/16 us\n").unwrap();
-    assert!(place(&mut policy, "10.2.0.1").is_none(), "that data is somebody else's");
+    assert!(place(&mut policy, "10.2.0.1").is_none(), "data of another source is ignored");
 }
 
-/// The settings that are the same as a tracker of before.
+/// These settings behave as earlier trackers did.
 #[test]
 fn both_historic_behaviours_are_settings() {
     for (order, expected) in [("near-first", Order::NearFirst), ("role-first", Order::RoleFirst)] {
@@ -172,7 +172,7 @@ fn both_historic_behaviours_are_settings() {
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn omitted_keys_have_defaults() {
     let found = place(&mut init(r#"{"ipv4": [16]}"#), "10.0.0.1").unwrap();
     assert_eq!((found.order, found.far_percent), (Order::NearFirst, 10));
     for config in [r#"{"groups_from": null, "ipv4": [1]}"#, r#"{"ipv6": [64, 1], "groups": {}}"#] {
@@ -183,8 +183,8 @@ fn what_is_not_said_has_a_default() {
 #[test]
 fn a_wrong_configuration_is_refused_with_path_and_reason() {
     testing::set_data("list", Data::Addresses(Vec::new()));
-    let nobody = "nobody would be near anybody, expected prefix lengths in ipv4 or ipv6, or groups \
-                  in groups or groups_from";
+    let nothing = "no prefixes and no groups, expected prefix lengths in ipv4 or ipv6, or groups \
+                   in groups or groups_from";
     let bits = |bits, longest| {
         format!(
             "found the number `{bits}`, expected a prefix length from 1 to {longest}, the nearest \
@@ -192,8 +192,8 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
         )
     };
     let cases = [
-        ("{}", nobody.to_owned()),
-        (r#"{"ipv4": [], "groups": {}, "order": "role-first"}"#, nobody.to_owned()),
+        ("{}", nothing.to_owned()),
+        (r#"{"ipv4": [], "groups": {}, "order": "role-first"}"#, nothing.to_owned()),
         (r#"{"ipv4": [33]}"#, format!("ipv4[0]: {}", bits(33, 32))),
         (r#"{"ipv4": [26, 0]}"#, format!("ipv4[1]: {}", bits(0, 32))),
         (r#"{"ipv4": [16, 22]}"#, format!("ipv4[1]: {}", bits(22, 32))),
@@ -202,7 +202,7 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
         (r#"{"ipv6": [128, 64]}"#, format!("ipv6[0]: {}", bits(128, 64))),
         (
             r#"{"ipv4": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#,
-            "ipv4: 9 prefix lengths, expected 8 at most".into(),
+            "ipv4: 9 prefix lengths, expected at most 8".into(),
         ),
         (
             r#"{"ipv4": [300]}"#,
@@ -239,11 +239,11 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
         ),
         (
             r#"{"groups": {"1/2/3/4/5/6/7/8/9": []}}"#,
-            "groups.1/2/3/4/5/6/7/8/9: `1/2/3/4/5/6/7/8/9` has 9 levels, expected 8 at most".into(),
+            "groups.1/2/3/4/5/6/7/8/9: `1/2/3/4/5/6/7/8/9` has 9 levels, expected at most 8".into(),
         ),
         (
             r#"{"groups": {"a": ["10.0.0.0/8"], "b": ["10.1.0.0/16", "10.9.9.9/8"]}}"#,
-            "groups.b[1]: 10.0.0.0/8 is in the group `a` too, expected it in one group".into(),
+            "groups.b[1]: 10.0.0.0/8 is also in the group `a`, expected it in one group".into(),
         ),
         (
             r#"{"groups_from": "sites"}"#,

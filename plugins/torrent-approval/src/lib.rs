@@ -1,5 +1,4 @@
-//! Lets torrents in, or keeps them out, by info-hash.
-//! `docs/policies/torrent-approval.md` is for the operator.
+//! Approves or rejects torrents by info-hash. See `docs/policies/torrent-approval.md`.
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, InfoHash, Policy, Scrape, ScrapeFilter, Verdict,
@@ -21,16 +20,16 @@ struct Config {
     scrapes: Scrapes,
 }
 
-/// What a scrape of a torrent that is kept out gets.
+/// How scrapes of unapproved torrents are answered.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scrapes {
-    /// Zeros.
+    /// With zeros.
     #[default]
     Hide,
-    /// A failure, for all info-hashes of the scrape.
+    /// With a failure, for all info-hashes of the scrape.
     Reject,
-    /// The truth.
+    /// With the swarm's counts.
     Pass,
 }
 
@@ -108,35 +107,35 @@ mod tests {
         rejected
     }
 
-    fn lets_in(config: &str, info_hash: &str) -> bool {
+    fn admits(config: &str, info_hash: &str) -> bool {
         !is_rejected(&request(info_hash).announce(&mut policy(config)))
     }
 
     #[test]
-    fn without_lists_every_torrent_is_let_in() {
+    fn without_lists_every_torrent_is_approved() {
         for config in ["{}", "null", r#"{"allow": [], "deny": []}"#, r#"{"deny_from": null}"#] {
-            assert!(lets_in(config, A), "{config}");
+            assert!(admits(config, A), "{config}");
         }
     }
 
     #[test]
-    fn an_allow_list_keeps_all_others_out() {
+    fn an_allow_list_rejects_all_others() {
         let config = format!(r#"{{"allow": ["{C}", "{A}", "{B}"]}}"#);
         for hash in [A, B, C] {
-            assert!(lets_in(&config, hash), "{hash}");
+            assert!(admits(&config, hash), "{hash}");
         }
-        assert!(!lets_in(&config, D));
+        assert!(!admits(&config, D));
     }
 
     #[test]
-    fn deny_goes_before_allow() {
+    fn deny_takes_precedence_over_allow() {
         let config = format!(r#"{{"allow": ["{A}", "{B}"], "deny": ["{B}", "{C}"]}}"#);
-        assert!(lets_in(&config, A));
+        assert!(admits(&config, A));
         for hash in [B, C, D] {
-            assert!(!lets_in(&config, hash), "{hash}");
+            assert!(!admits(&config, hash), "{hash}");
         }
         let config = format!(r#"{{"deny": ["{B}"]}}"#);
-        assert!(lets_in(&config, A) && !lets_in(&config, B));
+        assert!(admits(&config, A) && !admits(&config, B));
     }
 
     fn set(name: &str, info_hashes: &[&str]) {
@@ -145,42 +144,42 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_data_sources_are_united() {
+    fn lists_and_data_sources_are_combined() {
         set("good", &[B]);
         set("bad", &[C]);
         let config = format!(
             r#"{{"allow": ["{A}", "{C}"], "allow_from": "good", "deny": ["{D}"], "deny_from": "bad"}}"#
         );
-        assert!(lets_in(&config, A) && lets_in(&config, B));
-        assert!(!lets_in(&config, C) && !lets_in(&config, D));
+        assert!(admits(&config, A) && admits(&config, B));
+        assert!(!admits(&config, C) && !admits(&config, D));
     }
 
     #[test]
-    fn a_data_source_that_is_empty_refuses_every_torrent() {
+    fn an_empty_allow_source_rejects_every_torrent() {
         set("good", &[]);
         let config = r#"{"allow_from": "good"}"#;
-        assert!(!lets_in(config, A));
+        assert!(!admits(config, A));
         let mut policy = policy(config);
         set("good", &[A]);
-        assert!(!is_rejected(&request(A).announce(&mut policy)), "it follows its source");
+        assert!(!is_rejected(&request(A).announce(&mut policy)), "the set follows its source");
         set("bad", &[]);
-        assert!(lets_in(r#"{"deny_from": "bad"}"#, A));
+        assert!(admits(r#"{"deny_from": "bad"}"#, A));
     }
 
     #[test]
     fn either_case_and_repetition_are_fine() {
         let config = format!(r#"{{"deny": ["{A}", "{}", "{A}"]}}"#, A.to_uppercase());
-        assert!(!lets_in(&config, A) && lets_in(&config, D));
+        assert!(!admits(&config, A) && admits(&config, D));
     }
 
     #[test]
-    fn a_v2_hash_means_what_is_announced_of_it() {
+    fn the_first_40_digits_of_a_v2_hash_count() {
         let config = format!(r#"{{"deny": ["{A}{}"]}}"#, "0123456789Ab".repeat(2));
-        assert!(!lets_in(&config, A) && lets_in(&config, D));
+        assert!(!admits(&config, A) && admits(&config, D));
     }
 
     #[test]
-    fn a_scrape_of_what_is_kept_out_is_hidden_rejected_or_let_pass() {
+    fn a_scrape_of_an_unapproved_torrent_is_hidden_rejected_or_passed() {
         for (key, hidden, rejected) in [
             ("", true, false),
             (r#", "scrapes": "hide""#, true, false),

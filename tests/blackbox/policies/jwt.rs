@@ -374,7 +374,7 @@ fn a_configuration_error_is_shown_at_its_place() {
         (
             "{ issuer: a, audience: b }",
             "{ jwks: { file: none, format: raw } }",
-            "no JWK set: a list, expected a mapping with the list `keys`",
+            "not a JWK set: a list, expected a mapping with the list `keys`",
         ),
     ] {
         let said = wrong(config, data);

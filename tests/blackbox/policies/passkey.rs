@@ -181,7 +181,7 @@ fn members_come_and_go_and_a_broken_list_changes_nothing() {
         (
             1.0,
             "{\"passkey\": \"s3cret\"}\n{\"passkey\": \"s3cret\"}\n",
-            "line 2: the passkey of line 1 again",
+            "line 2: the same passkey as in line 1",
         ),
         (
             2.0,

@@ -228,7 +228,7 @@ fn groups_are_followed_while_the_tracker_serves() {
     replace("10.1.0.0/16 us\n");
     let series = "karuta_data_errors_total{policy=\"near\",data=\"sites\"}";
     eventually("the wrong version is refused", || daemon.metric(series) == 1.0);
-    daemon.logs("line 1: 10.1.0.0/16 is in the group `eu/fra1` too");
+    daemon.logs("line 1: 10.1.0.0/16 is also in the group `eu/fra1`");
     assert!(lon() && is_nearest("10.1.0.1"), "the last good one stays");
 }
 
@@ -237,7 +237,7 @@ fn a_configuration_error_is_shown_at_its_place() {
     let folder = folder("");
     for (config, wrong, text) in [
         ("ipv4: [16, 22]", "22", "config.ipv4[1]: found the number `22`"),
-        ("far_percent: 10", "{", "config: nobody would be near anybody"),
+        ("far_percent: 10", "{", "config: no prefixes and no groups"),
         ("groups: { eu/x: ['10.0.0.0/33'] }", "'10.", "config.groups.eu/x[0]: invalid network"),
         ("groups: { eu.x: ['10.0.0.0/33'] }", "'10.", "config.groups.eu.x[0]: invalid network"),
         ("groups_from: sites", "sites", "config.groups_from: there is no data source `sites`"),

@@ -104,5 +104,8 @@ fn signatures_are_verified() {
     assert_eq!(ask("EdDSA", message, &signature.replace("860c", "860d")), "false");
 
     let refused = reload(&daemon, &tally("tally", "    config: { key: '{}' }\n"));
-    assert!(refused.contains("policies[0].config.key: no JWK: missing field `kty`"), "{refused}");
+    assert!(
+        refused.contains("policies[0].config.key: not a JWK: missing field `kty`"),
+        "{refused}"
+    );
 }

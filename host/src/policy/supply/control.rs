@@ -14,11 +14,11 @@ use crate::policy::shared::outcome::Outcome;
 use crate::policy::shared::shutdown::Shutdown;
 use crate::process;
 
-/// The priority of control threads: behind the workers, before a compiler, which would wait for a
-/// control instance that loops.
+/// The nice value of control threads: between those of the workers and of compilers, so that a
+/// compiler waits for a control instance that loops.
 const BEHIND: i32 = 5;
 
-/// The thread of a control instance. It is told what is queued, and ends, when this is dropped.
+/// The thread of a control instance. When this is dropped, it offers what is queued and ends.
 pub struct Control {
     inbox: Sender,
     observes: bool,

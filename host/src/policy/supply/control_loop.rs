@@ -1,5 +1,5 @@
-//! What a control instance is called for, and when: a state machine that is handed the time. A thread
-//! drives it in the tracker (`control.rs`), a trial in `karuta plugin test`.
+//! Decides when a control instance is called, and for what: a state machine that gets the time from
+//! its caller, which is a thread in the tracker (`control.rs`) or a trial in `karuta plugin test`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,50 +12,51 @@ use crate::policy::contract::Role;
 use crate::policy::instance::{Failure, Instance, InstanceError, Place, Plugin};
 use crate::policy::shared::outcome::{Difference, Outcome};
 
-/// Outcomes of a batch, bytes of them, and how long the first of one waits for others.
+/// The maximum number of outcomes in a batch, their maximum size in bytes, and how long the first
+/// outcome waits for others.
 const BATCH: usize = 1000;
 const BATCH_BYTES: usize = 512 * 1024;
 const LINGER: Duration = Duration::from_millis(200);
-/// How often a batch is offered.
+/// The maximum number of times that a batch is offered.
 const OFFERS: u32 = 3;
-/// Each publication renews all instances, so there is at most one in this time.
+/// The minimum time between two publications, because each of them replaces all instances.
 const PUBLISH: Duration = Duration::from_secs(1);
-/// How often a loop without work looks for new data.
+/// How often an idle loop checks for new data.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// An outcome with its id, as an observer is told of it.
+/// An outcome with its id, as it is passed to an observer.
 pub type Told = (u64, Difference, Box<Outcome>);
 
-/// The control instance of one policy, and what waits for it.
+/// The control instance of one policy, with its queued work.
 pub struct ControlLoop {
     plugin: Arc<Plugin>,
     place: Place,
     series: Arc<PolicySeries>,
     instance: Option<Instance>,
     probation: Probation,
-    /// When the next instance is made.
+    /// The earliest time at which the next instance is created.
     not_before: Instant,
     every: Duration,
     next_tick: Instant,
     batch: Vec<Told>,
-    /// Bytes of the outcomes in it.
+    /// The size of the outcomes in the batch, in bytes.
     bytes: usize,
-    /// When the first outcome of the batch came.
+    /// When the first outcome of the batch was added.
     first: Option<Instant>,
-    /// How often the batch was offered.
+    /// How often the batch has been offered.
     offers: u32,
-    /// What the instance wants published.
+    /// What the instance has asked to publish.
     staged: BTreeMap<Arc<str>, Arc<[u8]>>,
-    /// When the last publications were handed on.
+    /// The time of the last publication.
     published: Option<Instant>,
-    /// Causes that the log has seen, a bit each.
+    /// The causes that have been logged, one bit each.
     logged: u32,
-    /// The version of the raw data that no new instance came up with.
+    /// The version of the raw data with which a new instance failed to start.
     unfit: Option<u64>,
 }
 
 impl ControlLoop {
-    /// Makes a loop without an instance, which ticks at once and then `every` so often.
+    /// Creates a loop without an instance. It ticks at once, and then at the interval `every`.
     pub fn new(
         plugin: Arc<Plugin>,
         workers: u32,
@@ -83,13 +84,13 @@ impl ControlLoop {
         }
     }
 
-    /// Ticks `every` so often from now on, counted from the last tick.
+    /// Sets the interval of ticks, counted from the last tick.
     pub fn tick_every(&mut self, every: Duration, now: Instant) {
         self.next_tick = now.max(self.next_tick - self.every + every);
         self.every = every;
     }
 
-    /// When there is something to do, whatever comes.
+    /// Returns when [`Self::advance`] must be called at the latest, even if nothing arrives.
     pub fn due(&self, now: Instant) -> Instant {
         let mut due = now + LOOK;
         let gone = self.instance.is_none();
@@ -110,7 +111,7 @@ impl ControlLoop {
         due
     }
 
-    /// Does what is due: makes an instance, offers the batch, ticks, publishes.
+    /// Does what is due: creates an instance, offers the batch, ticks, publishes.
     pub fn advance(&mut self, now: Instant) {
         let _ = self.freshen(now);
         let due = self.first.is_some_and(|first| now.duration_since(first) >= LINGER);
@@ -123,17 +124,17 @@ impl ControlLoop {
         self.publish(now);
     }
 
-    /// Whether the batch takes no more outcomes.
+    /// Returns whether the batch has no room for another outcome.
     pub fn is_full(&self) -> bool {
         self.batch.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
-    /// The outcomes that wait to be offered.
+    /// Returns the outcomes that have not been accepted yet.
     pub fn batch(&self) -> &[Told] {
         &self.batch
     }
 
-    /// Puts outcomes back that were offered before, in the place of those that wait.
+    /// Replaces the batch with outcomes that were offered before.
     pub fn restore(&mut self, batch: Vec<Told>, now: Instant) {
         self.bytes = batch.iter().map(|(.., outcome)| outcome.size()).sum();
         self.first = (!batch.is_empty()).then_some(now);
@@ -141,7 +142,8 @@ impl ControlLoop {
         self.batch = batch;
     }
 
-    /// Adds an outcome to the batch; drops it if the batch is full, which has no instance to take it.
+    /// Adds an outcome to the batch. Drops it if the batch is full, which means that no instance
+    /// takes it.
     pub fn enter(&mut self, outcome: Box<Outcome>, now: Instant) {
         if self.is_full() {
             self.series.count_dropped(1);
@@ -155,8 +157,12 @@ impl ControlLoop {
         self.batch.push((id, difference, outcome));
     }
 
-    /// Makes an instance with the newest raw data, unless there is one that has it, or the last ones
-    /// failed too recently. The log has the error, too.
+    /// Creates an instance with the newest raw data, unless the current one has it, or the last
+    /// ones failed too recently.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the instance cannot be created. The error is also logged.
     pub fn freshen(&mut self, now: Instant) -> Result<(), InstanceError> {
         let version = self.plugin.raw_version();
         let is_stale = self.instance.as_ref().is_some_and(|instance| instance.fed() != version);
@@ -165,7 +171,7 @@ impl ControlLoop {
                 Ok(fresh) => self.instance = Some(fresh),
                 Err(reason) => {
                     self.unfit = Some(version);
-                    self.complain("cannot renew control instance; the old one goes on", &reason);
+                    self.complain("cannot renew control instance; the old one stays", &reason);
                     return Err(reason);
                 }
             }
@@ -193,19 +199,19 @@ impl ControlLoop {
         }
     }
 
-    /// Whether there is an instance to call.
+    /// Returns whether there is an instance to call.
     pub fn has_instance(&self) -> bool {
         self.instance.is_some()
     }
 
-    /// How long after `now` the next instance is made; `None`: no more are.
+    /// Returns the time from `now` until the next instance is created; `None` if none will be.
     pub fn pause(&self, now: Instant) -> Option<Duration> {
         let pause = self.not_before.saturating_duration_since(now);
         (!self.probation.has_failed()).then_some(pause)
     }
 
-    /// Offers the batch: `None` if there is no instance or no observer; else how it went. A batch that
-    /// is not taken stays, and is dropped after the third time.
+    /// Offers the batch, and returns the result; `None` if there is no instance or no observer. A
+    /// batch that is not accepted stays, and is dropped after the third offer.
     pub fn observe(&mut self, now: Instant) -> Option<Result<(), String>> {
         let instance = self.instance.as_mut()?;
         self.offers += 1;
@@ -224,13 +230,13 @@ impl ControlLoop {
         Some(result)
     }
 
-    /// Drops the batch after its next offer, whatever becomes of that.
+    /// Makes the next offer of the batch the last one.
     pub fn offer_once_more(&mut self) {
         self.offers = OFFERS - 1;
     }
 
-    /// Ticks: `None` if there is no instance or no ticker; else how it went. Ticks that were missed
-    /// are not made up for.
+    /// Ticks, and returns the result; `None` if there is no instance or no ticker. Missed ticks are
+    /// skipped.
     pub fn tick(&mut self, now: Instant) -> Option<Result<(), String>> {
         self.plugin.code.hooks.tick.as_ref()?;
         let instance = self.instance.as_mut()?;
@@ -241,8 +247,8 @@ impl ControlLoop {
         Some(self.settle(Hook::Tick, start, result, now))
     }
 
-    /// Hands on what the instance wants published, if the plugin's rehearsal takes it; `None` if there
-    /// is nothing, or the last publication was too recent.
+    /// Publishes what the instance has asked to publish, if a rehearsal of the plugin accepts it.
+    /// Returns `None` if there is nothing to publish, or the last publication was too recent.
     pub fn publish(&mut self, now: Instant) -> Option<Result<(), String>> {
         if self.staged.is_empty() || now < self.rests_until(now) {
             return None;
@@ -256,39 +262,39 @@ impl ControlLoop {
                 Some(Ok(()))
             }
             Err(reason) => {
-                self.complain("refused what was published; the last good version stays", &reason);
+                self.complain("publication refused; the last good version stays", &reason);
                 Some(Err(reason))
             }
         }
     }
 
-    /// What waits to be published, by name.
+    /// Returns what has not been published yet, by name.
     pub fn staged(&self) -> &BTreeMap<Arc<str>, Arc<[u8]>> {
         &self.staged
     }
 
-    /// Forgets what waits to be published.
+    /// Drops what has not been published yet.
     pub fn forget_staged(&mut self) {
         self.staged.clear();
     }
 
-    /// When the next publication may be handed on.
+    /// Returns the earliest time of the next publication.
     pub fn rests_until(&self, now: Instant) -> Instant {
         self.published.map_or(now, |published| published + PUBLISH)
     }
 
-    /// The fuel that the instance has left, on an engine that counts it.
+    /// Returns the remaining fuel of the instance, on an engine that counts it.
     pub fn fuel(&self) -> Option<u64> {
         self.instance.as_ref()?.fuel()
     }
 
-    /// Counts what is left as dropped.
+    /// Counts the batch and `queued` further outcomes as dropped.
     pub fn end(self, queued: usize) {
         self.series.count_dropped((self.batch.len() + queued) as u64);
         self.series.memory(0);
     }
 
-    /// Counts a call, and takes down what it asks for.
+    /// Counts a call, and stages what it has asked to publish.
     fn settle(
         &mut self,
         hook: Hook,
@@ -321,7 +327,7 @@ impl ControlLoop {
         }
     }
 
-    /// Lets go of the instance, which is lost.
+    /// Drops the instance, which has failed.
     fn let_go(&mut self, now: Instant) {
         self.instance = None;
         self.series.memory(0);
@@ -332,17 +338,17 @@ impl ControlLoop {
             let policy = &*self.plugin.name;
             tracing::error!(
                 policy,
-                "control instance failed for good; it starts again at a reload"
+                "control instance has failed for good; the next reload starts it again"
             );
         }
     }
 
-    /// Logs each cause once, because a plugin that fails often would fill the log.
+    /// Logs each cause once, so that a plugin that fails often does not fill the log.
     fn log(&mut self, hook: Hook, failure: &Failure) {
         let bit = 1 << failure.cause as u32;
         let (policy, cause, hook) = (&*self.plugin.name, failure.cause.name(), hook.name());
         if self.plugin.shutdown.has_begun() && failure.cause == Cause::Deadline {
-            tracing::warn!(policy, hook, "interrupted a call because the daemon stops");
+            tracing::warn!(policy, hook, "interrupted a call; the daemon is stopping");
         } else if self.logged & bit == 0 {
             self.logged |= bit;
             tracing::error!(

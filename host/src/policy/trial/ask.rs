@@ -1,4 +1,4 @@
-//! What a plugin is asked in a trial, and what it says.
+//! The calls of a trial, and their results.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,47 +15,47 @@ use crate::policy::contract::Verdict;
 use crate::policy::instance::Failure;
 use crate::policy::shared::outcome::Outcome;
 
-/// What a plugin is asked.
+/// A call to a plugin.
 pub enum Question {
     Announce(Box<Exchange>),
     Scrape(Box<Exchange>),
-    /// To order these peers for an announce.
+    /// Ranks these peers for an announce.
     Rank(Box<Exchange>, Vec<swarm::Candidate>),
-    /// To take note of how announces ended.
+    /// Observes how announces ended.
     Observe(Vec<Ended>),
-    /// The same batch again, as after an error.
+    /// Observes the same batch again, as after an error.
     ObserveAgain,
     Tick,
 }
 
-/// An announce, and what was decided on it.
+/// An announce, and the verdict on it.
 pub struct Ended {
-    /// `answer` holds what the policies left in it.
+    /// Contains the answer that the policies have made.
     pub exchange: Box<Exchange>,
     pub verdict: Verdict,
 }
 
-/// What a hook said.
+/// The result of a call, with its effects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
-    /// `next`, `accept`, `reject` or `drop`; `None` where the call failed, or there is no such hook.
+    /// `next`, `accept`, `reject` or `drop`; `None` if the call failed, or there is no such hook.
     pub verdict: Option<&'static str>,
-    /// Why the call failed; or what an observer or a tick reports, or why what it published is refused.
+    /// Why the call failed, the error of an observer or a tick, or why its publication was refused.
     pub error: Option<String>,
-    /// What it changes of the answer, by the names that `karuta explain` shows.
+    /// The changes to the answer, by the names that `karuta explain` shows.
     pub changes: Map<String, Value>,
     pub label: Option<u64>,
-    /// The names of the scope, and seconds.
+    /// The names of the scope, and the time in seconds.
     pub remember: Option<(Vec<&'static str>, u64)>,
-    /// The order of a ranker; where there is no such peer, the index that was given for one.
+    /// The order of a ranker. An index without a peer is an `Err`.
     pub ranking: Option<Vec<Result<SocketAddr, u32>>>,
-    /// What a control instance published.
+    /// What the control instance asked to publish, by name.
     pub published: BTreeMap<String, Vec<u8>>,
-    /// What it asked over HTTP.
+    /// The HTTP requests that it made.
     pub requests: Vec<Asked>,
 }
 
-/// What a hook returned.
+/// The return value of a hook.
 enum Returned {
     Verdict(Verdict),
     Order(Vec<u32>),
@@ -63,8 +63,8 @@ enum Returned {
 }
 
 impl Question {
-    /// The interface that a plugin must export to be asked. One that does not decide on a request
-    /// lets it pass.
+    /// Returns the interface that a plugin must export. None is required for filters: a plugin
+    /// without one lets every request pass.
     fn interface(&self) -> Option<&'static str> {
         match self {
             Self::Announce(_) | Self::Scrape(_) => None,
@@ -85,12 +85,13 @@ impl Question {
 }
 
 impl Trial {
-    /// Asks it. After a call that failed, another instance answers the next question, by the rules of the
-    /// tracker.
+    /// Makes a call. After a call that failed, the next one gets another instance, by the rules of
+    /// the tracker.
     ///
     /// # Errors
     ///
-    /// The other does not come up, or may not yet, or the plugin exports no such hook.
+    /// Fails if the other instance cannot be created, or not yet, or if the plugin exports no such
+    /// hook.
     pub fn ask(&mut self, question: &mut Question) -> Result<Said, String> {
         if self.poisoned {
             self.renew()?;
@@ -113,8 +114,8 @@ impl Trial {
         Ok(said)
     }
 
-    /// How long one call takes; `None` where it failed or there is no such hook. Nothing is
-    /// published.
+    /// Returns how long one call takes; `None` if it failed or there is no such hook. Publishes
+    /// nothing.
     pub fn time(&mut self, question: &mut Question) -> Option<Duration> {
         self.prepare(question).ok()?;
         let start = Instant::now();
@@ -133,7 +134,8 @@ impl Trial {
         }
     }
 
-    /// The fuel that one call takes, on an engine that counts it; `None` as of [`Trial::time`].
+    /// Returns the fuel that one call takes, on an engine that counts it; `None` as for
+    /// [`Trial::time`].
     pub fn fuel(&mut self, question: &mut Question) -> Option<u64> {
         let is_control = question.exchange().is_none();
         let left = |trial: &Self| match is_control {
@@ -145,7 +147,7 @@ impl Trial {
         Some(before - left(self)?)
     }
 
-    /// Stamps the question with the current time, and makes ready for it.
+    /// Stamps the question with the current time, and prepares the instance for it.
     fn prepare(&mut self, question: &mut Question) -> Result<(), String> {
         let now = self.plugin.clock.now();
         if question.exchange().is_none()
@@ -155,10 +157,11 @@ impl Trial {
             if !control.has_instance() {
                 return Err(match control.pause(now) {
                     Some(pause) => format!(
-                        "its control instance failed and rests for {} ms; move the clock with `after`",
+                        "its control instance failed and restarts in {} ms; move the clock \
+                         with `after`",
                         pause.as_millis()
                     ),
-                    None => "its control instance failed for good".to_owned(),
+                    None => "its control instance has failed for good".to_owned(),
                 });
             }
         }
@@ -187,7 +190,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Calls the hook; `None` where there is none.
+    /// Calls the hook; returns `None` if there is none.
     fn call(&mut self, question: &mut Question) -> Option<Result<Returned, Failure>> {
         let now = self.plugin.clock.now();
         match question {
@@ -220,7 +223,7 @@ impl Trial {
         }
     }
 
-    /// Takes down what a call returned and did, and has done what it asks for.
+    /// Records what a call returned and changed, and publishes what it asked to publish.
     fn settle(
         &mut self,
         question: &Question,
@@ -251,7 +254,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Hands on what the control instance wants published. Time passes for that, if it must.
+    /// Publishes what the control instance has asked to publish, at the earliest time allowed.
     fn publish(&mut self, said: &mut Said) -> Result<(), String> {
         let Some(control) = &mut self.control else { return Ok(()) };
         let blobs = control.staged().iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec()));

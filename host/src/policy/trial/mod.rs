@@ -1,5 +1,5 @@
-//! A plugin by itself, without a tracker: what `karuta plugin` checks, tests and measures, by the
-//! code that runs it in one.
+//! Runs a plugin without a tracker, but with the tracker's code: for the checks, tests and
+//! benchmarks of `karuta plugin`.
 
 mod ask;
 mod web;
@@ -32,14 +32,14 @@ use crate::policy::shared::tracker::{Swarms, TrackerView};
 use crate::policy::supply::{ControlLoop, Told};
 use crate::watch::Stamp;
 
-/// A component that this host takes, compiled and linked.
+/// A component that this host accepts, compiled and linked.
 #[derive(Clone)]
 pub struct Component {
     code: Arc<Code>,
     digest: [u8; 32],
 }
 
-/// What a plugin is tried with.
+/// The environment of a trial.
 #[derive(Clone, Default)]
 pub struct Setting {
     pub name: String,
@@ -47,49 +47,49 @@ pub struct Setting {
     pub credential: Vec<CredentialRule>,
     pub data: BTreeMap<String, Given>,
     pub keyvalues: BTreeMap<String, String>,
-    /// What the clock says at the start, since 1970.
+    /// The time since 1970 at which the clock starts.
     pub clock: Duration,
-    /// Which sequence of random bytes there is.
+    /// The seed of the random bytes.
     pub seed: u64,
     pub limits: PolicyLimits,
-    /// What the plugin sees of the swarms.
+    /// The swarms that the plugin sees.
     pub swarms: HashMap<InfoHash, Counts>,
-    /// What its control instance may ask.
+    /// The answers to the HTTP requests of its control instance.
     pub http: Answers,
-    /// Seconds.
+    /// In seconds.
     pub max_interval: u32,
     pub max_num_want: u32,
 }
 
-/// A data source whose content is at hand.
+/// A data source with the given content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     pub format: DataFormat,
     pub bytes: Vec<u8>,
 }
 
-/// One instance of a plugin as a worker has it, and a control instance where it has one, on a clock
-/// that stands still.
+/// An instance of a plugin as on a worker, and a control instance if the plugin has hooks for one,
+/// on a clock that stands still.
 pub struct Trial {
     plugin: Arc<Plugin>,
     instance: Instance,
-    /// A call failed: the next one has a new instance.
+    /// A call failed, so the next one needs a new instance.
     poisoned: bool,
-    /// Where the plugin has hooks off the request path.
+    /// Only if the plugin has hooks off the request path.
     control: Option<ControlLoop>,
     web: Arc<Web>,
     /// Outcomes for the next batch.
     ended: Vec<Box<Outcome>>,
-    /// What its observer was offered last.
+    /// The batch that the observer was offered last.
     last: Vec<Told>,
 }
 
 impl Component {
-    /// Compiles and links a component; no code of it runs.
+    /// Compiles and links a component. None of its code runs.
     ///
     /// # Errors
     ///
-    /// Why it is of no use to this host, and what would mend it.
+    /// Fails if this host cannot use the component; says why, and what would fix it.
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, Refusal> {
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         let (component, footprint) = component::compile(engine, bytes, &digest)?;
@@ -97,11 +97,11 @@ impl Component {
         Ok(Self { code: Arc::new(code), digest })
     }
 
-    /// Refuses what does not even begin as a component.
+    /// Checks that the bytes begin as a component does.
     ///
     /// # Errors
     ///
-    /// What it is instead.
+    /// Fails if they do not, and says what they are instead.
     pub fn recognise(bytes: &[u8]) -> Result<(), Refusal> {
         component::recognise(bytes)
     }
@@ -110,26 +110,26 @@ impl Component {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// Fails if it cannot be read.
     pub fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
         component::read(path).map(|(_, bytes)| bytes)
     }
 
-    /// What each instance of it takes before it runs.
+    /// Returns the footprint of each instance before it runs.
     pub fn footprint(&self) -> impl fmt::Display {
         self.code.footprint
     }
 
-    /// Whether it decides on announces; and on scrapes.
+    /// Returns whether it decides on announces, and whether on scrapes.
     pub fn decides(&self) -> (bool, bool) {
         (self.code.hooks.has(Hook::Announce), self.code.hooks.has(Hook::Scrape))
     }
 
-    /// Makes an instance without calling its `init`.
+    /// Creates an instance without calling its `init`.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// Fails if the instance cannot be created.
     pub fn instantiate(&self, setting: &Setting) -> Result<(), String> {
         let plugin = self.plugin(setting, None)?;
         Ok(Instance::hollow(&plugin, TRIAL)?)
@@ -198,10 +198,10 @@ impl Component {
 
 const TRIAL: Place = Place { role: Role::Trial, worker: 0, workers: 1 };
 const WORKER: Place = Place { role: Role::Worker, worker: 0, workers: 1 };
-/// A case says itself when its plugin ticks.
+/// The tick interval of a trial, which is not used: a case says when its plugin ticks.
 const TICK: Duration = Duration::from_secs(60);
 
-/// Swarms that are as a test wants them.
+/// The swarms of a test.
 struct Fixed(HashMap<InfoHash, Counts>);
 
 impl Swarms for Fixed {
@@ -211,11 +211,11 @@ impl Swarms for Fixed {
 }
 
 impl Trial {
-    /// Tries the plugin as a reload does, then makes its instances, with its data.
+    /// Tries the plugin as a reload does, then creates its instances with their data.
     ///
     /// # Errors
     ///
-    /// What the plugin says against its `config` or its data, or how its code failed.
+    /// Fails if the plugin refuses its `config` or its data, or if its code fails.
     pub fn start(component: &Component, setting: &Setting) -> Result<Self, String> {
         let web = Arc::new(Web::new(setting.http.clone()));
         let plugin = Arc::new(component.plugin(setting, Some(web.clone()))?);
@@ -240,11 +240,11 @@ impl Trial {
         Ok(trial)
     }
 
-    /// Another instance of the same plugin, as a worker has it.
+    /// Replaces the worker's instance with another one of the same plugin.
     ///
     /// # Errors
     ///
-    /// As [`Trial::start`].
+    /// Fails as [`Trial::start`] does.
     pub fn renew(&mut self) -> Result<(), String> {
         self.instance = Instance::with_data(&self.plugin, WORKER)?;
         self.poisoned = false;
@@ -256,16 +256,17 @@ impl Trial {
         self.plugin.clock.advance(by);
     }
 
-    /// Has URLs answer something else from now on.
+    /// Replaces the answers of some URLs.
     pub fn answer(&self, answers: Answers) {
         self.web.answer(answers);
     }
 
-    /// Gives a data source a new version; instances with it take the place of the others.
+    /// Gives a data source a new version, and replaces the instances.
     ///
     /// # Errors
     ///
-    /// Why the plugin refuses it, or there is no such source; the version before stays.
+    /// Fails if the plugin refuses the version, or if there is no such source. The current version
+    /// stays.
     pub fn offer(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
         let known = self.plugin.data.iter().find(|source| *source.definition().name == *name);
         let source = known.ok_or_else(|| format!("there is no data source `{name}`"))?;
@@ -282,12 +283,12 @@ impl Trial {
         Ok(())
     }
 
-    /// A value of the policy's key-values.
+    /// Returns a value of the policy's key-values.
     pub fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.plugin.store.get(key, self.plugin.clock.now())
     }
 
-    /// Bytes of linear memory and tables, and what the engine keeps beside.
+    /// Returns the size in bytes of linear memory, tables, and what the engine keeps besides.
     pub fn memory(&self) -> usize {
         self.instance.memory()
     }

@@ -10,7 +10,7 @@ use url::Url;
 use crate::fetch::{Answer, Request, Shown};
 use crate::policy::imports::http::Carrier;
 
-/// The answer of each URL, or the error.
+/// The answer of each URL, or its error.
 pub type Answers = BTreeMap<Url, Result<Reply, String>>;
 
 /// The answer to a request.
@@ -46,7 +46,7 @@ impl Web {
         self.answers.lock().extend(answers);
     }
 
-    /// Takes the requests since the last time.
+    /// Takes the requests that were made since the last call.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock())
     }

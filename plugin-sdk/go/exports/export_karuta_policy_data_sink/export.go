@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export_karuta_policy_data_sink is what the generated bindings call.
+// Package export_karuta_policy_data_sink has the functions that the generated bindings call.
 package export_karuta_policy_data_sink
 
 import (

@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export_karuta_policy_lifecycle is what the generated bindings call.
+// Package export_karuta_policy_lifecycle has the functions that the generated bindings call.
 package export_karuta_policy_lifecycle
 
 import (

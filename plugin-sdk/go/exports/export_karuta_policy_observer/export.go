@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export_karuta_policy_observer is what the generated bindings call.
+// Package export_karuta_policy_observer has the functions that the generated bindings call.
 package export_karuta_policy_observer
 
 import (

@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export_karuta_policy_scrape_filter is what the generated bindings call.
+// Package export_karuta_policy_scrape_filter has the functions that the generated bindings call.
 package export_karuta_policy_scrape_filter
 
 import (

@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export_karuta_policy_ticker is what the generated bindings call.
+// Package export_karuta_policy_ticker has the functions that the generated bindings call.
 package export_karuta_policy_ticker
 
 import (

@@ -9,7 +9,7 @@ pub(crate) mod publisher {
 
     pub(crate) fn publish(name: &str, data: &[u8]) -> Result<(), String> {
         if name.is_empty() || name.len() > LONGEST_NAME {
-            return Err(format!("a name has 1 to {LONGEST_NAME} bytes"));
+            return Err(format!("a name must have 1 to {LONGEST_NAME} bytes"));
         }
         if data.len() > LONGEST {
             return Err(format!("more than {LONGEST} bytes"));

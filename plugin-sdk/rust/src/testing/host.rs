@@ -6,10 +6,10 @@ pub(crate) mod locality {
 
     pub(crate) fn define(plan: &Plan) -> Result<u32, String> {
         if !IS_INIT.get() {
-            return Err("plans can be defined in `init` only".into());
+            return Err("plans can only be defined in `init`".into());
         }
         if PLANS.with_borrow(Vec::len) == 64 {
-            return Err("a policy may define 64 plans".into());
+            return Err("a policy may define at most 64 plans".into());
         }
         if plan.prefixes.len() > 8 {
             return Err("a plan has at most 8 prefixes".into());
@@ -302,12 +302,12 @@ pub(crate) mod metrics {
             if !is_named {
                 let rest = MAX_NAME - 1;
                 return Err(format!(
-                    "a series is named with a lower-case letter and then up to {rest} of a to z, \
+                    "a series name is a lower-case letter followed by up to {rest} of a to z, \
                      0 to 9 and _"
                 ));
             }
             if all.len() >= MAX_SERIES {
-                return Err(format!("a policy may have {MAX_SERIES} series"));
+                return Err(format!("a policy may have at most {MAX_SERIES} series"));
             }
             all.push((name.into(), counts, 0.0));
             Ok(all.len() as u32 - 1)
@@ -346,7 +346,7 @@ pub(crate) mod signatures {
         }
         let verifier = LOADER.with_borrow(|load| match load {
             Some(load) => load(jwk),
-            None => Err("there are no keys in a test but those of `testing::set_keys`".into()),
+            None => Err("a test has no keys except those of `testing::set_keys`".into()),
         })?;
         KEYS.with_borrow_mut(|keys| {
             keys.push(Some(verifier));

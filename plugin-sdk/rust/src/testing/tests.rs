@@ -5,7 +5,7 @@ use crate::{Observer, log, request, response, swarm};
 #[serde(deny_unknown_fields)]
 struct Config {}
 
-/// Writes down all that it is told, and changes all that it can.
+/// A policy that records all that it is told, and changes all that it can.
 #[derive(Default)]
 struct Witness(Vec<String>);
 
@@ -150,7 +150,7 @@ fn outside_a_request_there_is_nothing() {
     log::error!("lost");
 }
 
-/// Changes more than an answer can take.
+/// A policy that changes more than an answer can hold.
 struct Flood;
 
 impl Policy for Flood {
@@ -181,7 +181,7 @@ fn an_answer_is_bounded_as_on_the_host() {
     assert_eq!(answer.failure.unwrap().len(), 1024);
 }
 
-/// Ranks by age, and adds up what outcomes say.
+/// A policy that ranks by age, and records outcomes.
 struct Control(Vec<String>);
 
 impl Policy for Control {

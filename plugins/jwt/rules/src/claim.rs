@@ -1,8 +1,8 @@
-//! The claim that names the torrent, in every form that chihaya has ever taken.
+//! The claim that names the torrent, in every form that any version of chihaya has accepted.
 
-/// The info-hash that a claim names: as 40 hexadecimal digits, or 64 of which the first 40 count
-/// (BEP 52), as 20 characters up to U+00FF that each stand for a byte, or as the query of an announce
-/// has it. A text has one meaning at most.
+/// Parses the info-hash that a claim names: 40 hexadecimal digits; 64, of which the first 40 count
+/// (BEP 52); 20 characters up to U+00FF that each stand for a byte; or URL-escaped, as in the query
+/// of an announce. No text has two meanings.
 pub fn info_hash(claim: &str) -> Option<[u8; 20]> {
     hex(claim).or_else(|| raw(claim)).or_else(|| url_escaped(claim))
 }
@@ -22,7 +22,7 @@ fn hex(claim: &str) -> Option<[u8; 20]> {
     }
 }
 
-/// A byte of two hexadecimal digits of either case.
+/// Parses a byte from two hexadecimal digits of either case.
 fn pair(digits: &mut impl Iterator<Item = char>) -> Option<u8> {
     let mut digit = || digits.next()?.to_digit(16);
     let (high, low) = (digit()?, digit()?);

@@ -1,5 +1,4 @@
-//! JSON objects in which no name stands twice, as RFC 7515 (section 4) and RFC 7519 (section 4) want
-//! them.
+//! JSON objects without duplicate names, as RFC 7515 (section 4) and RFC 7519 (section 4) require.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,13 +7,13 @@ use serde::{
     de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Members of an object that is read; each is compared with those before it.
+/// The maximum number of members of an object. Each is compared with those before it.
 const MEMBERS: usize = 100;
 
-/// An object, in the order of its text.
+/// An object, with its members in the order of the text.
 pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-/// A value, as far as a token's are looked at.
+/// A value, reduced to what the rules look at.
 #[derive(Debug, PartialEq)]
 pub enum Value<'a> {
     Text(Cow<'a, str>),
@@ -25,9 +24,11 @@ pub enum Value<'a> {
 }
 
 impl<'a> Object<'a> {
+    /// Parses an object.
+    ///
     /// # Errors
     ///
-    /// It is no JSON, no object, or a name stands in it twice.
+    /// Fails if the text is not JSON, not an object, or contains a name twice.
     pub fn read(json: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
     }
@@ -36,7 +37,7 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The value of a name, where it is a text.
+    /// Returns the value of a name, if it is a text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.text()
     }
@@ -50,7 +51,7 @@ impl Value<'_> {
         }
     }
 
-    /// It, where it is a text, or the texts of the list that it is.
+    /// Returns the value itself if it is a text, or the texts in it if it is a list.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         let values = match self {
             Self::List(list) => list,
@@ -59,7 +60,7 @@ impl Value<'_> {
         values.iter().filter_map(Value::text)
     }
 
-    /// Whether it is this text, or a list with it.
+    /// Returns whether the value is this text, or a list that contains it.
     pub fn names(&self, text: &str) -> bool {
         self.texts().any(|own| own == text)
     }
@@ -80,7 +81,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                         return Err(de::Error::custom(format!("more than {MEMBERS} members")));
                     }
                     if members.iter().any(|(known, _)| *known == name) {
-                        return Err(de::Error::custom(format!("`{name}` stands in it twice")));
+                        return Err(de::Error::custom(format!("duplicate name `{name}`")));
                     }
                     members.push((name, map.next_value()?));
                 }

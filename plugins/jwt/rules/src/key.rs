@@ -1,10 +1,10 @@
-//! What keys say of themselves (RFC 7517).
+//! The metadata of public keys (RFC 7517).
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The algorithms that there are for tokens (RFC 7518, RFC 8037). Those with a shared secret are
-/// not among them: whoever checks could also sign.
+/// The algorithms for tokens (RFC 7518, RFC 8037). Algorithms with a shared secret are left out: a
+/// party that can verify could also sign.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub enum Algorithm {
     RS256,
@@ -20,7 +20,7 @@ impl Algorithm {
     pub const ALL: [Self; 7] =
         [Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::ES256, Self::ES384, Self::EdDSA];
 
-    /// As JWS has it.
+    /// Returns the name in JWS.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Algorithm {
     }
 }
 
-/// The members of a JWK by which it is chosen. What else it has is for whoever does the cryptography.
+/// The members of a JWK that select it. The code that verifies signatures reads the others.
 #[derive(Deserialize)]
 pub struct Jwk {
     pub kid: String,
@@ -45,14 +45,16 @@ pub struct Jwk {
 }
 
 impl Jwk {
+    /// Parses a JWK.
+    ///
     /// # Errors
     ///
-    /// It is no JWK, or has no `kid`, so that no token can name it.
+    /// Fails if the text is not a JWK, or has no `kid`, so that no token can name it.
     pub fn read(json: &str) -> Result<Self, String> {
-        serde_json::from_str(json).map_err(|error| format!("no JWK: {error}"))
+        serde_json::from_str(json).map_err(|error| format!("not a JWK: {error}"))
     }
 
-    /// Whether an algorithm is the key's own.
+    /// Returns whether the key is for an algorithm.
     #[must_use]
     pub fn has(&self, algorithm: Algorithm) -> bool {
         let (kty, crv) = match algorithm {
@@ -69,38 +71,38 @@ impl Jwk {
     }
 }
 
-/// The keys of a set (RFC 7517, section 5), as they stand in it.
+/// Returns the keys of a set (RFC 7517, section 5), unparsed.
 ///
 /// # Errors
 ///
-/// What the text is, where it is no set.
+/// Fails if the text is not a set, and says what it is.
 pub fn key_set(text: &str) -> Result<Vec<Value>, String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
     let wrong =
-        |found: &str| format!("no JWK set: {found}, expected a mapping with the list `keys`");
+        |found: &str| format!("not a JWK set: {found}, expected a mapping with the list `keys`");
     match text.trim_start().chars().next() {
         Some('{') => {}
         Some('[') => return Err(wrong("a list")),
         Some('<') => return Err(wrong("HTML or XML")),
         Some('-') => return Err(wrong("PEM")),
-        Some(_) => return Err(wrong("no JSON")),
+        Some(_) => return Err(wrong("not JSON")),
         None => return Err(wrong("nothing")),
     }
     let set = serde_json::from_str(text).map(|Set { keys }| keys);
     set.map_err(|error| {
         let members = serde_json::from_str::<Value>(text).unwrap_or_default();
         match members.get("keys") {
-            Some(Value::Array(_)) => format!("no JWK set: {error}"),
-            Some(_) => wrong("`keys` is no list"),
+            Some(Value::Array(_)) => format!("not a JWK set: {error}"),
+            Some(_) => wrong("`keys` is not a list"),
             None if members.get("jwks_uri").is_some() => {
                 wrong("an OpenID configuration, whose `jwks_uri` leads to one")
             }
             None if members.get("kty").is_some() => wrong("a single key"),
             None if members.is_object() => wrong("a mapping without `keys`"),
-            None => format!("no JWK set: {error}"),
+            None => format!("not a JWK set: {error}"),
         }
     })
 }

@@ -1,5 +1,5 @@
-//! What makes a token good (RFC 7515, RFC 7519): the rules that the policy `jwt` and the command
-//! `karuta jwt` share. Whoever calls them has the keys, the clock and the cryptography.
+//! The rules for valid tokens (RFC 7515, RFC 7519), shared by the policy `jwt` and the command
+//! `karuta jwt`. The caller provides the keys, the clock and the cryptography.
 
 mod claim;
 mod json;
@@ -13,44 +13,44 @@ pub use json::{Object, Value};
 pub use key::{Algorithm, Jwk, key_set};
 pub use token::{Header, Token};
 
-/// What the operator asks of every token.
+/// The requirements on every token.
 pub struct Rules {
     pub algorithms: Vec<Algorithm>,
     /// The name of the claim with the info-hash.
     pub info_hash_claim: String,
     pub require_exp: bool,
-    /// How far clocks may be apart.
+    /// The tolerated difference between clocks.
     pub leeway: Duration,
 }
 
-/// Why a token is refused.
+/// The reason why a token is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     pub cause: Cause,
-    /// In words, for the operator. What the token says is in it, quoted and cut.
+    /// A text for the operator. Values of the token are quoted and cut.
     pub why: String,
 }
 
 /// Kinds of refusals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// There is none.
+    /// There is no token.
     Missing,
-    /// It cannot be read.
+    /// The token cannot be decoded.
     Malformed,
-    /// It has a `crit` header: none is known.
+    /// The token has a `crit` header. No critical header is supported.
     Critical,
-    /// Its algorithm is not allowed, or not the key's.
+    /// The algorithm is not allowed, or not the key's.
     Algorithm,
     Issuer,
     Audience,
-    /// Its key is not known.
+    /// The key is unknown.
     Key,
     Signature,
-    /// It is for another torrent, or for none.
+    /// The token is for another torrent, or for none.
     InfoHash,
     Expired,
-    /// It does not hold yet.
+    /// The token is not valid yet.
     NotYet,
 }
 
@@ -65,11 +65,11 @@ impl Refusal {
 }
 
 impl Rules {
-    /// The algorithm that the header names, where it is allowed.
+    /// Returns the algorithm that the header names.
     ///
     /// # Errors
     ///
-    /// It is not.
+    /// Fails if it is not allowed.
     pub fn algorithm(&self, header: &Header) -> Result<Algorithm, Refusal> {
         let alg = &*header.alg;
         let allowed = self.algorithms.iter().find(|one| one.name() == alg).copied();
@@ -78,12 +78,12 @@ impl Rules {
         })
     }
 
-    /// Judges the claims of a genuine token at a time, in seconds since 1970, and returns its expiry
-    /// in the same.
+    /// Checks the claims of a genuine token at the time `now`, in seconds since 1970, and returns
+    /// its expiry in the same unit.
     ///
     /// # Errors
     ///
-    /// It is for another torrent, has expired, or does not hold yet.
+    /// Fails if the token is for another torrent, has expired, or is not valid yet.
     pub fn claims(
         &self,
         claims: &Object,
@@ -94,7 +94,7 @@ impl Rules {
         self.times(claims, now)
     }
 
-    /// Judges the claim that names the torrent: a text, or a list with one.
+    /// Checks the claim that names the torrent: a text, or a list of texts.
     fn torrent(&self, claims: &Object, torrent: [u8; 20]) -> Result<(), Refusal> {
         let name = &self.info_hash_claim;
         let wrong = |why: &str| Err(Refusal::new(Cause::InfoHash, format_args!("{name}: {why}")));
@@ -109,16 +109,16 @@ impl Rules {
         Ok(())
     }
 
-    /// Judges `exp` and `nbf` alone.
+    /// Checks only `exp` and `nbf`, and returns the expiry.
     ///
     /// # Errors
     ///
-    /// It has expired, or does not hold yet.
+    /// Fails if the token has expired, or is not valid yet.
     pub fn times(&self, claims: &Object, now: f64) -> Result<Option<f64>, Refusal> {
         let time = |name| match claims.get(name) {
             None => Ok(None),
             Some(Value::Number(seconds)) => Ok(Some(*seconds)),
-            Some(_) => Err(Refusal::malformed(format_args!("{name}: no number"))),
+            Some(_) => Err(Refusal::malformed(format_args!("{name}: not a number"))),
         };
         let (expiry, not_before) = (time("exp")?, time("nbf")?);
         let leeway = self.leeway.as_secs_f64();
@@ -137,12 +137,13 @@ impl Rules {
     }
 }
 
-/// Checks a signature with the key that the header names. `keys` are those of the issuer; several
-/// may have one name, as while an issuer changes from one algorithm to another.
+/// Verifies a signature with the key that the header names. `keys` are those of the issuer. Several
+/// may have the same name, for example while an issuer changes its algorithm.
 ///
 /// # Errors
 ///
-/// The key is not known ([`Cause::Key`]), the algorithm is not its own, or the signature is wrong.
+/// Fails if the key is unknown ([`Cause::Key`]), the algorithm is not the key's, or the signature
+/// is wrong.
 pub fn verify<'k, K>(
     header: &Header,
     algorithm: Algorithm,
@@ -167,7 +168,7 @@ pub fn verify<'k, K>(
     Ok(())
 }
 
-/// The beginning of a text that somebody else wrote.
+/// Returns the beginning of a text from outside: at most 80 bytes.
 pub fn short(text: &str) -> &str {
     &text[..text.floor_char_boundary(80)]
 }

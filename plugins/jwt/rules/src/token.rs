@@ -1,21 +1,22 @@
-//! Tokens as they are sent: three parts of base64url (RFC 7515, section 7.1).
+//! Encoded tokens: three parts of base64url (RFC 7515, section 7.1).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{Cause, Object, Refusal};
 
-/// The parts of a token, decoded but for the header. None of them is to be believed yet.
+/// The parts of a token, all decoded except the header. None of them has been verified.
 #[derive(Debug)]
 pub struct Token<'a> {
-    /// What the signature is of.
+    /// The text that is signed.
     pub signed: &'a str,
-    /// For [`Header::read`]. Tokens of one key mostly begin alike, and need not be read alike.
+    /// For [`Header::read`]. Most tokens of a key have the same header, which need not be decoded
+    /// each time.
     pub header: &'a str,
     claims: Vec<u8>,
     pub signature: Vec<u8>,
 }
 
-/// How a token says that it is signed.
+/// How a token claims to be signed.
 pub struct Header {
     pub(crate) alg: String,
     /// The name of the key.
@@ -23,9 +24,11 @@ pub struct Header {
 }
 
 impl<'a> Token<'a> {
+    /// Splits a token and decodes its parts.
+    ///
     /// # Errors
     ///
-    /// What is wrong with its form. Padding and the other alphabet are no base64url.
+    /// Fails if the form is wrong. Padding and the other alphabet are not base64url.
     pub fn read(text: &'a str) -> Result<Self, Refusal> {
         let parts = || Refusal::malformed("there are not three parts");
         let (signed, signature) = text.rsplit_once('.').ok_or_else(parts)?;
@@ -41,9 +44,11 @@ impl<'a> Token<'a> {
         })
     }
 
+    /// Parses the claims.
+    ///
     /// # Errors
     ///
-    /// They are no object.
+    /// Fails if they are not an object.
     pub fn claims(&self) -> Result<Object<'_>, Refusal> {
         Object::read(&self.claims)
             .map_err(|error| Refusal::malformed(format_args!("the claims: {error}")))
@@ -51,17 +56,17 @@ impl<'a> Token<'a> {
 }
 
 impl Header {
-    /// Reads the header of a token as it is sent.
+    /// Decodes the header of a token.
     ///
     /// # Errors
     ///
-    /// It is no base64url of an object, or has a `crit`: none is known.
+    /// Fails if it is not base64url of an object, or has a `crit`. No critical header is supported.
     pub fn read(encoded: &str) -> Result<Self, Refusal> {
         let json = decode("header", encoded)?;
         let object = Object::read(&json)
             .map_err(|error| Refusal::malformed(format_args!("the header: {error}")))?;
         if object.get("crit").is_some() {
-            return Err(Refusal::new(Cause::Critical, "crit: none is known"));
+            return Err(Refusal::new(Cause::Critical, "crit: no critical header is supported"));
         }
         let text = |name| object.text(name).map(str::to_owned);
         Ok(Self { alg: text("alg").unwrap_or_default(), kid: text("kid") })
@@ -69,7 +74,7 @@ impl Header {
 }
 
 fn decode(name: &str, part: &str) -> Result<Vec<u8>, Refusal> {
-    let wrong = |_| Refusal::malformed(format_args!("the {name} is no base64url"));
+    let wrong = |_| Refusal::malformed(format_args!("the {name} is not base64url"));
     URL_SAFE_NO_PAD.decode(part).map_err(wrong)
 }
 
@@ -83,7 +88,7 @@ mod tests {
         assert_eq!(token.signed, "e30.eyJhIjoiw78ifQ");
         assert_eq!((token.header, &*token.claims), ("e30", "{\"a\":\"ÿ\"}".as_bytes()));
         assert_eq!(token.signature, [0xfb, 0xff]);
-        assert!(Token::read("e30.e30.").is_ok(), "what a signature must be is for others to say");
+        assert!(Token::read("e30.e30.").is_ok(), "the signature's form is not checked here");
 
         let parts = ["", "e30", "e30.e30", "e30.e30.aa.aa", "e30.e30.aa.aa.aa"];
         for text in parts {
@@ -104,7 +109,7 @@ mod tests {
                 let text = parts.join(".");
                 let token = Token::read(&text).and_then(|token| Header::read(token.header));
                 let error = token.map(|_| ()).unwrap_err().why;
-                assert!(error.ends_with("no base64url"), "{what}: {error}");
+                assert!(error.ends_with("not base64url"), "{what}: {error}");
             }
         }
     }

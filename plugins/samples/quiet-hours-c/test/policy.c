@@ -1,5 +1,5 @@
-// Tests the policy on the stand-in host. Build it natively, with the folder karuta in the include
-// path.
+// Tests the policy on the host for tests, karuta_testing.h. Build it natively, with the folder
+// karuta in the include path.
 
 #define KARUTA_WORLD announce_policy
 #include "announce_policy.h"

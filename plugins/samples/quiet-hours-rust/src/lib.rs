@@ -83,7 +83,7 @@ impl AnnounceFilter for QuietHours {
             return Verdict::Next;
         }
         response::set_retry_in(Some(Duration::from_secs(quiet.into())));
-        // The client is told whole minutes, rounded up: remember no longer than they stay the same.
+        // The client gets whole minutes, rounded up. Remember only while they stay the same.
         remember((quiet - 1) % 60 + 1);
         let (hours, minutes) = (to.0 / 3600, to.0 / 60 % 60);
         response::reject(&format!("quiet hours until {hours:02}:{minutes:02} UTC"))

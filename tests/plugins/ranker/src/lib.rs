@@ -39,7 +39,7 @@ impl PeerRanker for Ranker {
                 std::hint::black_box(());
             },
             Some("reject") => {
-                let _ = response::reject("a ranker rejects nobody");
+                let _ = response::reject("a ranker cannot reject");
             }
             _ => {}
         }
