@@ -6,14 +6,17 @@
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
+    /// Creates a writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self(out)
     }
 
+    /// Begins a dictionary, whose keys must follow in order.
     pub fn begin_dictionary(&mut self) {
         self.0.push(b'd');
     }
 
+    /// Begins a list.
     pub fn begin_list(&mut self) {
         self.0.push(b'l');
     }
@@ -23,6 +26,7 @@ impl<'a> Writer<'a> {
         self.0.push(b'e');
     }
 
+    /// Writes an integer.
     pub fn integer(&mut self, value: impl Into<u64>) {
         self.0.push(b'i');
         self.decimal(value.into());

@@ -27,10 +27,13 @@ pub struct ConnectionIds {
 /// Why an id is refused. The time is checked first; the digest is not computed if it is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WrongId {
+    /// It was issued too long ago.
     #[error("expired")]
     Expired,
+    /// It claims to be from the future.
     #[error("issued in the future")]
     Future,
+    /// It was not issued for this address, or not by this tracker.
     #[error("forged")]
     Forged,
 }

@@ -9,22 +9,28 @@ use super::{Counts, InfoHash, PeerForm, PeerId, Peers};
 /// The answer to an announce (BEP 3, 7, 23, 24).
 #[derive(Clone, Copy, Debug)]
 pub struct AnnounceAnswer<'a> {
+    /// The counts of the swarm.
     pub counts: Counts,
     /// In seconds.
     pub interval: u32,
     /// In seconds.
     pub min_interval: u32,
+    /// The peers that are given.
     pub peers: &'a Peers,
+    /// How the peers are written.
     pub form: PeerForm,
     /// The client's address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
+    /// The `warning message`.
     pub warning: Option<&'a str>,
 }
 
 /// When a refused client may try again (BEP 31).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retry {
+    /// After so many minutes.
     Minutes(u32),
+    /// Not at all.
     Never,
 }
 

@@ -1,5 +1,7 @@
 //! Plain values and codecs of the BitTorrent tracker protocols: no I/O, no async, no clock.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -24,40 +26,55 @@ pub struct PeerId(pub [u8; 20]);
 /// The event of an announce (BEP 3; `paused` is BEP 21).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Event {
+    /// Nothing in particular: a regular announce.
     #[default]
     None,
+    /// The client has joined the swarm.
     Started,
+    /// The client leaves the swarm.
     Stopped,
+    /// The client has just finished its download.
     Completed,
+    /// The client is a partial seed (BEP 21).
     Paused,
 }
 
 /// The family of an announced address, after IPv4-mapped IPv6 has been converted to IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
+    /// An IPv4 address.
     Ipv4,
+    /// An IPv6 address.
     Ipv6,
 }
 
 /// The transport of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
+    /// BEP 15.
     Udp,
+    /// BEP 3.
     Http,
+    /// BEP 3 over TLS.
     Https,
 }
 
 /// A parsed announce: well-formed, but not yet checked by policies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce {
+    /// The torrent.
     pub info_hash: InfoHash,
+    /// What the client calls itself.
     pub peer_id: PeerId,
     /// The port that the client listens on; never 0.
     pub port: u16,
+    /// What has happened since the last announce.
     pub event: Event,
     /// Bytes left to download; `None` if the client did not say, which makes it a leecher.
     pub left: Option<u64>,
+    /// Bytes, as the client says.
     pub uploaded: u64,
+    /// Bytes, as the client says.
     pub downloaded: u64,
     /// How many peers the client asks for; `None` for the tracker's default.
     pub num_want: Option<u32>,
@@ -83,11 +100,13 @@ pub enum PeerForm {
 /// How many peers a swarm has in both families, and how many downloads were completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
+    /// Peers that have everything.
     pub seeders: u32,
     /// All peers that are not seeders.
     pub leechers: u32,
     /// The leechers that want no more data (BEP 21).
     pub partial_seeds: u32,
+    /// Downloads that were finished.
     pub completed: u32,
 }
 
@@ -111,26 +130,37 @@ pub struct Peers {
 /// receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Invalid {
+    /// A `%` that is not followed by two hexadecimal digits.
     #[error("invalid query escape")]
     Escape,
+    /// An info-hash that is not 20 bytes.
     #[error("provided invalid infohash")]
     InfoHash,
+    /// No info-hash.
     #[error("no info_hash parameter supplied")]
     NoInfoHash,
+    /// An announce of several torrents.
     #[error("multiple info_hash parameters supplied")]
     SeveralInfoHashes,
+    /// A missing peer id, or one that is not 20 bytes.
     #[error("failed to provide valid peer_id")]
     PeerId,
+    /// A number that is not one, by the name of its parameter.
     #[error("failed to parse parameter: {0}")]
     Parameter(&'static str),
+    /// An address that no client has.
     #[error("failed to parse peer IP address")]
     Address,
+    /// A missing port, or port 0.
     #[error("invalid port")]
     Port,
+    /// A connection id that is not valid, or no longer.
     #[error("bad connection ID")]
     ConnectionId,
+    /// A UDP packet that is too short or malformed.
     #[error("malformed packet")]
     Packet,
+    /// A UDP action that does not exist.
     #[error("unknown action ID")]
     Action,
 }
@@ -184,6 +214,7 @@ impl Family {
         }
     }
 
+    /// Returns the other family.
     pub fn other(self) -> Self {
         match self {
             Self::Ipv4 => Self::Ipv6,
@@ -193,6 +224,7 @@ impl Family {
 }
 
 impl Peers {
+    /// Removes all peers and keeps the buffers.
     pub fn clear(&mut self) {
         self.ipv4.clear();
         self.ipv6.clear();
@@ -205,6 +237,7 @@ impl Peers {
         self.ipv4.len() / 6 + self.ipv6.len() / 18
     }
 
+    /// Whether there is no peer of either family.
     pub fn is_empty(&self) -> bool {
         self.ipv4.is_empty() && self.ipv6.is_empty()
     }

@@ -5,26 +5,33 @@ use std::collections::HashSet;
 /// The bencoded info dictionary, exactly as in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Info<'a> {
+    /// The bytes of the `info` dictionary, as they stand in the file.
     pub bytes: &'a [u8],
     /// Whether clients announce its SHA-1 (`is_v1`), its SHA-256 (`is_v2`), or both (a hybrid).
     pub is_v1: bool,
+    /// Whether it has a v2 part (BEP 52).
     pub is_v2: bool,
 }
 
 /// Why a file is not a torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Wrong {
+    /// It is not valid bencode.
     #[error("it is not valid bencode")]
     Form,
+    /// It ends too early.
     #[error("it is truncated")]
     Short,
+    /// It is nested too deeply.
     #[error("its lists and dictionaries are nested more than {MAX_DEPTH} levels deep")]
     Deep,
     /// Parsers would disagree about the value.
     #[error("it has a dictionary with a duplicate key")]
     Twice,
+    /// It has no `info` dictionary.
     #[error("it has no info dictionary")]
     NoInfo,
+    /// Its `meta version` is not known.
     #[error("its `meta version` is neither 1 nor 2")]
     Version,
 }

@@ -41,6 +41,7 @@ pub enum Value {
 }
 
 impl Parameters {
+    /// Finds the parameters of a query.
     pub fn of(query: &[u8]) -> Self {
         let mut parameters = Self::default();
         parameters.split(query);

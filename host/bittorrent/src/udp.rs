@@ -20,17 +20,22 @@ const HEADER: usize = 16;
 pub struct Header {
     /// Must be checked before the rest of the packet is read, except for [`Action::Connect`].
     pub connection_id: u64,
+    /// What is asked.
     pub action: Action,
     /// Chosen by the client, and returned in the answer.
     pub transaction: u32,
 }
 
+/// What a UDP packet asks for (BEP 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
+    /// A connection id.
     Connect,
+    /// An announce.
     Announce,
     /// An announce with a 16-byte address field. It is in no BEP; the answer has the same number.
     AnnounceIpv6,
+    /// A scrape.
     Scrape,
     /// Answered with [`Invalid::Action`].
     Unknown,
