@@ -175,7 +175,7 @@ impl Trial {
                 let rules = &self.plugin.identity.credential;
                 self.ended.extend(list.iter_mut().map(|Ended { exchange, verdict }| {
                     exchange.begin(now);
-                    let mut outcome = Box::new(Outcome::new(exchange, rules, *verdict));
+                    let mut outcome = Outcome::new(exchange, rules, *verdict);
                     outcome.unix_ms = *unix_ms.as_ref().unwrap_or(&u64::MAX);
                     outcome
                 }));
@@ -210,7 +210,7 @@ impl Trial {
                         self.last.extend_from_slice(control.batch());
                         result = result.and(control.observe(now)?);
                     }
-                    control.enter(outcome, now);
+                    control.enter(Box::new(outcome), now);
                 }
                 self.last.extend_from_slice(control.batch());
                 result = result.and(control.observe(now)?);

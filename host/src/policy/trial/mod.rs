@@ -79,7 +79,7 @@ pub struct Trial {
     control: Option<ControlLoop>,
     web: Arc<Web>,
     /// Outcomes for the next batch.
-    ended: Vec<Box<Outcome>>,
+    ended: Vec<Outcome>,
     /// The batch that the observer was offered last.
     last: Vec<Told>,
 }
