@@ -28,9 +28,7 @@ impl File {
         text: &str,
         modules: &BTreeSet<Vec<String>>,
     ) -> Self {
-        let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
-        let lines: Vec<_> =
-            code.map(|line| line.split("//").next().unwrap_or("").to_owned()).collect();
+        let lines = code(text);
         let mut imports = Vec::new();
         let text = lines.join("\n");
         for (at, _) in text.match_indices("crate::").chain(text.match_indices("super::")) {
@@ -77,6 +75,19 @@ impl File {
         };
         self.lines.iter().position(names).map(|at| at + 1)
     }
+}
+
+/// The lines of a file without comments and tests, as many as it has.
+fn code(text: &str) -> Vec<String> {
+    let mut in_tests = false;
+    let code = text.lines().map(|line| {
+        in_tests |= line == "#[cfg(test)]";
+        let kept = if in_tests { "" } else { line.split("//").next().unwrap_or("") };
+        // rustfmt puts the end of an item at the margin.
+        in_tests &= !(line == "}" || line.ends_with(';') && !line.starts_with(' '));
+        kept.to_owned()
+    });
+    code.collect()
 }
 
 /// The paths that begin a text, of which there are several where braces list them.

@@ -178,6 +178,9 @@ mod tests {
     fn tests_and_comments_may_name_anything() {
         let text = "// crate::b and wasmtime\n#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}";
         assert_eq!(check("a:\nb:", &[("a", text), ("b", "")]), [""; 0]);
+        let text = format!("#[cfg(test)]\nmod c;\n{text}\nuse crate::b::C;");
+        let found = check("a:\nb:", &[("a", &text), ("b", "")]);
+        assert_eq!(found, ["a:8: a may not import b"], "behind the tests");
         let text = "fn f(_: wasmtime::Engine) {}";
         assert_eq!(check("a:", &[("a", text)]), ["a:1: only policy may name wasmtime"]);
     }
