@@ -36,18 +36,26 @@ fn lower(resource: Resource, soft: u64, hard: u64) -> nix::Result<()> {
     setrlimit(resource, soft.min(most), hard.min(most))
 }
 
+/// The nice value of what works beside the workers: control instances and the compiler, which share
+/// what the workers leave.
+pub const BEHIND: i32 = 10;
+
 /// Gives this process a low priority, for the processor and when memory runs out. It ends with the
 /// thread that started it.
 pub fn stand_back() {
     // Each helps without the others.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    lower_priority(10);
+    lower_priority(BEHIND);
 }
 
-/// Sets the nice value of the calling thread: 0 is that of all others, 19 the lowest priority.
+/// Raises the nice value of the calling thread to `nice`, at most 19, the lowest priority. A higher one
+/// stays.
 #[allow(unsafe_code, reason = "neither std nor nix can set priorities")]
 pub fn lower_priority(nice: i32) {
-    // SAFETY: three numbers go in and one comes out. On Linux 0 is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    // SAFETY: numbers go in and a number comes out. On Linux 0 is the calling thread.
+    unsafe {
+        let current = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, current.max(nice));
+    }
 }

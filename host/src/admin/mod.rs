@@ -28,10 +28,12 @@ use tokio::time::timeout;
 
 mod client;
 mod remote;
+mod stall;
 
 pub use client::Client;
 pub use remote::{Remote, Unknown};
 
+use self::stall::Stalling;
 use crate::accept::Acceptor;
 use crate::config::Secret;
 use crate::data;
@@ -202,6 +204,8 @@ const QUESTION: usize = 64 * 1024;
 const HEAD: Duration = Duration::from_secs(30);
 /// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
+/// How long a client may leave an answer unread.
+const STALL: Duration = Duration::from_secs(30);
 /// The most connections at once, so that descriptors are left for everything else.
 const CONNECTIONS: usize = 64;
 
@@ -227,7 +231,7 @@ impl Admin {
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD)
-                    .serve_connection(TokioIo::new(stream), service);
+                    .serve_connection(TokioIo::new(Stalling::new(stream, STALL)), service);
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "admin connection failed");
                 }
@@ -277,9 +281,12 @@ impl Admin {
             Ok(Err(error)) => return wrong(&error.to_string()),
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         };
-        let question = match serde_json::from_slice(&body) {
+        let question = crate::text::decode(&body).map_err(|error| error.to_string());
+        let question =
+            question.and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()));
+        let question = match question {
             Ok(question) => question,
-            Err(error) => return wrong(&error.to_string()),
+            Err(reason) => return wrong(&reason),
         };
         let (reply, answer) = oneshot::channel();
         if let Err(TrySendError::Full(_)) = self.explain.try_send((question, reply)) {
@@ -306,7 +313,8 @@ impl Admin {
     /// Returns why access is denied, if it is. Requests need the token, and must not come from a
     /// web page of another origin.
     fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        // A name that is not text is not a loopback address.
+        let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
         let own_origin = |origin: &HeaderValue| {
             let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
             origin.is_some() && origin == host

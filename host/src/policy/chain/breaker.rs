@@ -15,15 +15,23 @@ pub struct CircuitBreaker {
     second: Option<Second>,
 }
 
-/// A second in which calls have failed.
+/// A second in which calls have failed, or longer if they took more than their share of it.
 #[derive(Clone, Copy)]
 struct Second {
     start: Instant,
     spent: Duration,
 }
 
+impl Second {
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.start) >= HOLD.max(self.spent * REST)
+    }
+}
+
 const HOLD: Duration = Duration::from_secs(1);
 const SHARE: Duration = Duration::from_millis(250);
+/// How many times as long as failed calls took no call is made: three quarters of the time.
+const REST: u32 = 3;
 const CULPRITS: usize = 64;
 
 impl CircuitBreaker {
@@ -34,9 +42,12 @@ impl CircuitBreaker {
 
     /// Returns whether a request must not be tried.
     pub fn holds_back(&mut self, request: &Request) -> bool {
-        let now = Instant::now();
+        self.holds_back_at(request, Instant::now())
+    }
+
+    fn holds_back_at(&mut self, request: &Request, now: Instant) -> bool {
         self.culprits.retain(|(.., since)| now.duration_since(*since) < HOLD);
-        if self.second.is_some_and(|second| now.duration_since(second.start) >= HOLD) {
+        if self.second.is_some_and(|second| second.is_over(now)) {
             self.second = None;
         }
         if self.culprits.is_empty() && self.second.is_none() {
@@ -51,12 +62,18 @@ impl CircuitBreaker {
 
     /// Records that a request made the plugin fail, after `spent`.
     pub fn blame(&mut self, request: &Request, spent: Duration) {
-        let now = Instant::now();
+        self.blame_at(request, spent, Instant::now());
+    }
+
+    fn blame_at(&mut self, request: &Request, spent: Duration, now: Instant) {
         if self.culprits.len() >= CULPRITS {
             self.culprits.remove(0);
         }
         self.culprits.push((request.announce.info_hash, request.client, now));
-        self.second.get_or_insert(Second { start: now, spent: Duration::ZERO }).spent += spent;
+        // A call may have outlasted the second in which it began.
+        let fresh = Second { start: now, spent: Duration::ZERO };
+        let current = self.second.filter(|second| !second.is_over(now)).unwrap_or(fresh);
+        self.second = Some(Second { spent: current.spent + spent, ..current });
     }
 }
 
@@ -88,5 +105,18 @@ mod tests {
         assert!(!breaker.holds_back(&request(2)));
         breaker.blame(&request(3), Duration::from_millis(51));
         assert!(breaker.holds_back(&request(2)));
+    }
+
+    #[test]
+    fn a_long_call_is_paid_for_by_a_long_rest() {
+        let (mut breaker, start) = (CircuitBreaker::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!breaker.holds_back_at(&request(1), start));
+        breaker.blame_at(&request(1), Duration::from_secs(2), at(2));
+        assert!(breaker.holds_back_at(&request(2), at(7)));
+        assert!(!breaker.holds_back_at(&request(2), at(8)));
+        // The second before is over when this call ends.
+        breaker.blame_at(&request(2), Duration::from_secs(1), at(9));
+        assert!(breaker.holds_back_at(&request(3), at(11)));
     }
 }

@@ -14,10 +14,6 @@ use crate::policy::shared::outcome::Outcome;
 use crate::policy::shared::shutdown::Shutdown;
 use crate::process;
 
-/// The nice value of control threads: between those of the workers and of compilers, so that a
-/// compiler waits for a control instance that loops.
-const BEHIND: i32 = 5;
-
 /// The thread of a control instance. When this is dropped, it offers what is queued and ends.
 pub struct Control {
     inbox: Sender,
@@ -41,7 +37,7 @@ impl Control {
         let limit = plugin.identity.limits.control;
         let control = ControlLoop::new(plugin, workers, every, series, Instant::now());
         let work = move || {
-            process::lower_priority(BEHIND);
+            process::lower_priority(process::BEHIND);
             work(control, &received, &shutdown, limit);
             drop(presence);
         };
