@@ -25,7 +25,7 @@ pub struct Cookbook;
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// How long a daemon may take to get ready. It may have to compile an interpreter first.
-const READY: Duration = Duration::from_secs(180);
+const READY: Duration = Duration::from_secs(600);
 
 /// The daemon's listeners in most tests: any free port, on IPv4 and IPv6.
 pub const LISTENERS: &str = "\
