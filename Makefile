@@ -40,7 +40,7 @@ samples: wasm-target toolchains
 	tests/build-samples
 
 # Most tests wait for a daemon most of the time.
-TEST_THREADS := $(shell echo $$((2 * $$(nproc) + 1)))
+TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
 test: test-plugins samples clients libtorrent

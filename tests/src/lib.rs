@@ -159,7 +159,7 @@ impl Daemon {
 
     /// Waits until it ends.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + 2 * SOON;
         loop {
             if let Some(status) = self.child.try_wait().expect("the daemon can be waited for") {
                 return status;
