@@ -97,7 +97,7 @@ impl Link {
                 return Ok(known.verdict);
             }
         }
-        let verdict = self.call_fresh(exchange, hook, |instance, exchange| {
+        let verdict = self.call(exchange, hook, |instance, exchange| {
             Some(ask(instance, exchange, hook)?.map(|verdict| (verdict, label(verdict))))
         })?;
         let Some(verdict) = verdict else { return Ok(Verdict::Next) };
@@ -110,21 +110,8 @@ impl Link {
 
     /// Calls a hook on the current instance. Returns `Ok(None)` if the plugin does not have the
     /// hook, otherwise what the hook returned or why it failed. `call` also labels the result.
+    /// The data must have been checked with [`Link::freshen`].
     pub fn call<R>(
-        &mut self,
-        exchange: &mut Box<Exchange>,
-        hook: Hook,
-        call: impl FnOnce(
-            &mut Instance,
-            &mut Box<Exchange>,
-        ) -> Option<Result<(R, metrics::Verdict), Failure>>,
-    ) -> Result<Option<R>, Cause> {
-        self.freshen();
-        self.call_fresh(exchange, hook, call)
-    }
-
-    /// Like [`Link::call`], but expects that the data has just been checked.
-    fn call_fresh<R>(
         &mut self,
         exchange: &mut Box<Exchange>,
         hook: Hook,

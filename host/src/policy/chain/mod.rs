@@ -132,6 +132,7 @@ impl Chain {
             if link.policy.passes(exchange, Hook::Rank).is_some() {
                 continue;
             }
+            link.freshen();
             let ranked = link.call(exchange, Hook::Rank, |instance, exchange| {
                 Some(
                     instance.rank(exchange, candidates)?.map(|order| (order, metrics::Verdict::Ok)),
