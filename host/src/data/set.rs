@@ -1,57 +1,110 @@
 //! Immutable sets, looked up by requests.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
 
-/// Sorted info-hashes, with an index by their first bits.
+/// Info-hashes in cache lines: nearly every look-up reads one line.
+///
+/// A keyed hash says which line is an entry's home, because whoever writes a list may choose
+/// info-hashes that begin alike. What does not fit there is in the next line with room.
 #[derive(Debug)]
 pub struct InfoHashes {
-    sorted: Vec<[u8; 20]>,
-    /// For each value of the first bits, where its entries begin; one more at the end.
-    index: Vec<u32>,
-    /// How far the first 32 bits are shifted right for the index.
-    shift: u32,
+    lines: Vec<Line>,
+    len: usize,
+    hasher: RandomState,
 }
 
-/// How many entries share a place in the index, approximately.
-const SHARE: usize = 8;
-/// The number of bits of the largest index.
-const MAX_BITS: u32 = 22;
+/// How many info-hashes fit into a line.
+const SLOTS: usize = 3;
+
+/// Some info-hashes.
+#[derive(Debug, Clone, Default)]
+#[repr(align(64))]
+struct Line {
+    slots: [[u8; 20]; SLOTS],
+    filled: u8,
+    /// The marks of the entries that have their home here, and are in a later line. Without
+    /// its mark here, an info-hash is not looked for there.
+    moved: u16,
+}
 
 impl InfoHashes {
     pub fn new(mut entries: Vec<[u8; 20]>) -> Self {
         entries.sort_unstable();
         entries.dedup();
-        entries.truncate(u32::MAX as usize);
-        entries.shrink_to_fit();
-        let bits = (entries.len() / SHARE).checked_ilog2().unwrap_or(0).min(MAX_BITS);
-        let shift = 32 - bits;
-        let mut index = Vec::with_capacity((1 << bits) + 1);
-        for (at, entry) in entries.iter().enumerate() {
-            while index.len() <= place(entry, shift) {
-                index.push(at as u32);
+        let len = entries.len();
+        let lines = vec![Line::default(); lines(len)];
+        let mut set = Self { lines, len, hasher: RandomState::default() };
+        // First all that fit into their homes, so that as few as possible are elsewhere.
+        entries.retain(|entry| {
+            let (home, _) = set.home(entry);
+            !set.lines[home].push(entry)
+        });
+        for entry in &entries {
+            let (mut at, mark) = set.home(entry);
+            set.lines[at].moved |= mark;
+            while !set.lines[at].push(entry) {
+                at = set.after(at);
             }
         }
-        index.resize((1 << bits) + 1, entries.len() as u32);
-        Self { sorted: entries, index, shift }
+        set
     }
 
     pub fn contains(&self, info_hash: &[u8; 20]) -> bool {
-        let place = place(info_hash, self.shift);
-        let (from, to) = (self.index[place] as usize, self.index[place + 1] as usize);
-        self.sorted[from..to].binary_search(info_hash).is_ok()
+        let (mut at, mark) = self.home(info_hash);
+        let mut line = &self.lines[at];
+        if line.moved & mark == 0 {
+            return line.entries().contains(info_hash);
+        }
+        // An entry is never beyond a line with room.
+        while !line.entries().contains(info_hash) {
+            if line.entries().len() < SLOTS {
+                return false;
+            }
+            at = self.after(at);
+            line = &self.lines[at];
+        }
+        true
     }
 
     pub fn len(&self) -> usize {
-        self.sorted.len()
+        self.len
+    }
+
+    /// Returns the line where an entry should be, and its mark there should it be elsewhere.
+    fn home(&self, info_hash: &[u8; 20]) -> (usize, u16) {
+        let hash = self.hasher.hash_one(info_hash);
+        let line = (u128::from(hash) * self.lines.len() as u128) >> 64;
+        (line as usize, 1 << (hash % 16))
+    }
+
+    fn after(&self, line: usize) -> usize {
+        if line + 1 < self.lines.len() { line + 1 } else { 0 }
     }
 }
 
-fn place(info_hash: &[u8; 20], shift: u32) -> usize {
-    let [a, b, c, d, ..] = *info_hash;
-    u32::from_be_bytes([a, b, c, d]).checked_shr(shift).unwrap_or(0) as usize
+/// Returns the number of lines for some entries. Nine of ten slots are filled: if more were, entries
+/// would be far from their homes. At least one slot is free, where a look-up ends.
+fn lines(entries: usize) -> usize {
+    entries * 10 / (9 * SLOTS) + 1
+}
+
+impl Line {
+    fn entries(&self) -> &[[u8; 20]] {
+        &self.slots[..usize::from(self.filled)]
+    }
+
+    /// Adds an entry, if there is room.
+    fn push(&mut self, entry: &[u8; 20]) -> bool {
+        let Some(slot) = self.slots.get_mut(usize::from(self.filled)) else { return false };
+        *slot = *entry;
+        self.filled += 1;
+        true
+    }
 }
 
 /// Address ranges with a value each, split into stretches that do not overlap: a stretch ends where
@@ -164,6 +217,66 @@ mod tests {
         assert!(!Strings::new(Vec::new()).contains(""));
     }
 
+    /// Returns an info-hash for each number, none twice.
+    fn numbered(number: u32) -> [u8; 20] {
+        let mut info_hash = [0; 20];
+        info_hash[16..].copy_from_slice(&number.to_be_bytes());
+        info_hash
+    }
+
+    #[test]
+    fn few_info_hashes_are_found() {
+        for count in 0..=20 {
+            let set = InfoHashes::new((0..count).map(numbered).collect());
+            for number in 0..40 {
+                let found = set.contains(&numbered(number));
+                assert_eq!(found, number < count, "{number} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn info_hashes_that_begin_alike_are_spread() {
+        const COUNT: u32 = 100_000;
+        let twice = (0..COUNT).chain(0..COUNT).map(numbered).collect();
+        let set = InfoHashes::new(twice);
+        assert_eq!(set.len(), COUNT as usize);
+        assert!((0..COUNT).all(|number| set.contains(&numbered(number))));
+        assert!(!(COUNT..2 * COUNT).any(|number| set.contains(&numbered(number))));
+        // About four fifths are at home.
+        let home = |number: &u32| {
+            let entry = numbered(*number);
+            set.lines[set.home(&entry).0].entries().contains(&entry)
+        };
+        assert!((0..COUNT).filter(home).count() > COUNT as usize / 4 * 3);
+        // Look-ups of others seldom go on to a second line.
+        let on = |number: &u32| {
+            let (home, mark) = set.home(&numbered(*number));
+            set.lines[home].moved & mark != 0
+        };
+        assert!((COUNT..2 * COUNT).filter(on).count() < COUNT as usize / 20);
+    }
+
+    #[test]
+    fn look_ups_end_in_sets_that_are_as_full_as_can_be() {
+        // These leave one slot free.
+        for count in [2, 5, 8] {
+            assert_eq!(lines(count as usize) * SLOTS, count as usize + 1);
+            let set = InfoHashes::new((0..count).map(numbered).collect());
+            assert!((0..count).all(|number| set.contains(&numbered(number))));
+            assert!(!(count..50_000).any(|number| set.contains(&numbered(number))));
+        }
+    }
+
+    #[test]
+    fn an_info_hash_takes_24_bytes() {
+        for entries in [100_000, 1_000_000] {
+            assert!(lines(entries) * size_of::<Line>() <= entries * 24);
+        }
+        let set = InfoHashes::new((0..100_000).map(numbered).collect());
+        assert_eq!(set.lines.capacity(), lines(100_000));
+    }
+
     #[test]
     fn a_range_of_one_family_holds_none_of_the_other() {
         let everybody = |range: &str| Addresses::new(vec![(range.parse().unwrap(), 1)]);
@@ -180,7 +293,7 @@ mod tests {
         }
     }
 
-    /// Few distinct first bytes, so that some places of the index are crowded and others empty.
+    /// Few distinct bytes, so that some are given twice, and many begin alike.
     fn info_hash() -> impl Strategy<Value = [u8; 20]> {
         (prop_oneof![Just(0_u8), Just(0xff), any::<u8>()], 0..4_u8, any::<bool>()).prop_map(
             |(first, second, last)| {
