@@ -8,20 +8,18 @@ mod routes;
 pub mod sockets;
 pub mod udp;
 
-use karuta_bittorrent::{Counts, InfoHash, Peers};
+use karuta_bittorrent::{Counts, InfoHash};
 
 pub use routes::{RouteTable, Routes};
 
-use crate::exchange::Exchange;
+use crate::tracker::Passage;
 
 /// The buffers of one request, reused for the next.
 #[derive(Default)]
 struct Scratch {
-    exchange: Box<Exchange>,
-    peers: Peers,
+    /// An announce; for a scrape, only its exchange is used.
+    passage: Passage,
     info_hashes: Vec<InfoHash>,
     counts: Vec<Counts>,
-    /// The URL data of a UDP announce.
-    url: Vec<u8>,
     body: Vec<u8>,
 }

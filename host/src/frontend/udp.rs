@@ -13,13 +13,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 pub use super::batch::register;
-use super::batch::{Inbox, Outbox};
+use super::batch::{Inbox, Outbox, PACKETS, PeerAddr};
 use super::{Routes, Scratch};
 use crate::accept::Spell;
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Request};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
-use crate::tracker::{Carries, Refused, Tracker};
+use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of a UDP listener.
 pub struct Listener<S> {
@@ -32,11 +32,29 @@ pub struct Listener<S> {
     pub series: Arc<metrics::Worker>,
 }
 
+/// The packets of one call on their way. Its buffers are reused.
+struct Turn {
+    /// The first of them are those of `waiting`.
+    passages: Vec<Passage>,
+    /// Announces that are decided together.
+    waiting: Vec<(Header, Sender)>,
+    outbox: Outbox,
+    scratch: Scratch,
+    /// The URL data of an announce.
+    url: Vec<u8>,
+}
+
+/// The source of a packet.
+#[derive(Clone, Copy)]
+struct Sender {
+    client: SocketAddr,
+    source: PeerAddr,
+}
+
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` is true and everything that has arrived is answered.
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
-        let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
-        let mut scratch = Scratch::default();
+        let (mut inbox, mut turn) = (Inbox::of(socket.get_ref()), Turn::of(socket.get_ref()));
         let mut failing = Spell::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
@@ -60,25 +78,14 @@ impl<S: Store> Listener<S> {
             if failing.is_over() {
                 tracing::info!(transport = "udp", "receiving packets again");
             }
-            scratch.info_hashes.clear();
-            let announced = inbox.packets().filter_map(|(packet, _)| wire::info_hash(packet));
-            scratch.info_hashes.extend(announced);
-            self.tracker.expect(&scratch.info_hashes);
-            let unix_seconds = unix_seconds();
-            let mut start = Instant::now();
+            let (unix_seconds, start) = (unix_seconds(), Instant::now());
             for (packet, source) in inbox.packets() {
-                let Some(client) = source.address().map(canonical_socket) else { continue };
-                let (action, outcome) =
-                    self.answer(packet, client, unix_seconds, start, &mut scratch).await;
-                let end = Instant::now();
-                let (family, took) = (Family::of(client.ip()), end - start);
-                self.series.request(Transport::Udp, action, family, outcome, took);
-                start = end;
-                if !scratch.body.is_empty() {
-                    outbox.push(&mut scratch.body, source);
+                if let Some(client) = source.address().map(canonical_socket) {
+                    self.read(packet, Sender { client, source }, unix_seconds, start, &mut turn);
                 }
             }
-            outbox.send(&socket).await;
+            self.announce(start, &mut turn);
+            turn.outbox.send(&socket).await;
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
                 tokio::task::yield_now().await;
@@ -86,18 +93,19 @@ impl<S: Store> Listener<S> {
         }
     }
 
-    /// Writes the answer to a packet to `scratch.body`. An empty body means no answer.
-    async fn answer(
+    /// Answers a packet. An announce waits in `turn` for the others.
+    fn read(
         &self,
         packet: &[u8],
-        client: SocketAddr,
+        from: Sender,
         unix_seconds: u32,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> (Action, Outcome) {
-        scratch.body.clear();
+        start: Instant,
+        turn: &mut Turn,
+    ) {
+        let client = from.client.ip();
+        turn.scratch.body.clear();
         let Some(header) = Header::parse(packet) else {
-            return (Action::Connect, Outcome::Invalid);
+            return self.answer(Action::Connect, Outcome::Invalid, from, start, turn);
         };
         let action = match header.action {
             wire::Action::Announce | wire::Action::AnnounceIpv6 => Action::Announce,
@@ -105,24 +113,47 @@ impl<S: Store> Listener<S> {
             wire::Action::Connect | wire::Action::Unknown => Action::Connect,
         };
         let issued = |header: &Header| {
-            self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
+            self.connection_ids.check(header.connection_id, unix_seconds, client).is_ok()
         };
         let outcome = match header.action {
             // Never answers an answer: two trackers would go on for ever.
             wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
             wire::Action::Connect => {
-                let id = self.connection_ids.issue(unix_seconds, client.ip());
-                wire::write_connect(&mut scratch.body, header.transaction, id);
+                let id = self.connection_ids.issue(unix_seconds, client);
+                wire::write_connect(&mut turn.scratch.body, header.transaction, id);
                 Outcome::Ok
             }
-            _ if !issued(&header) => self.wrong_id(&header, client.ip(), now, scratch),
+            _ if !issued(&header) => self.wrong_id(&header, client, start, &mut turn.scratch),
             wire::Action::Announce | wire::Action::AnnounceIpv6 => {
-                self.announce(&header, packet, client, now, scratch).await
+                match self.enter(&header, packet, from, turn) {
+                    Ok(()) => return,
+                    Err(error) => invalid(&header, error, &mut turn.scratch),
+                }
             }
-            wire::Action::Scrape => self.scrape(&header, packet, client, now, scratch).await,
-            wire::Action::Unknown => invalid(&header, Invalid::Action, scratch),
+            wire::Action::Scrape => {
+                // It comes after the announces that came before it.
+                self.announce(start, turn);
+                self.scrape(&header, packet, from.client, start, &mut turn.scratch)
+            }
+            wire::Action::Unknown => invalid(&header, Invalid::Action, &mut turn.scratch),
         };
-        (action, outcome)
+        self.answer(action, outcome, from, start, turn);
+    }
+
+    /// Counts a request, and queues the answer in `turn.scratch.body`, unless it is empty.
+    fn answer(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        to: Sender,
+        start: Instant,
+        turn: &mut Turn,
+    ) {
+        let family = Family::of(to.client.ip());
+        self.series.request(Transport::Udp, action, family, outcome, start.elapsed());
+        if !turn.scratch.body.is_empty() {
+            turn.outbox.push(&mut turn.scratch.body, to.source);
+        }
     }
 
     /// Reports a wrong connection id, if the error budget allows it.
@@ -139,21 +170,19 @@ impl<S: Store> Listener<S> {
         Outcome::Invalid
     }
 
-    async fn announce(
+    /// Adds an announce to those that wait.
+    fn enter(
         &self,
         header: &Header,
         packet: &[u8],
-        client: SocketAddr,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> Outcome {
-        let Scratch { exchange, peers, body, url, .. } = scratch;
-        enter(exchange, client);
-        let request = &mut exchange.request;
-        match wire::announce(packet, url) {
-            Ok(announce) => request.announce = announce,
-            Err(error) => return invalid(header, error, scratch),
-        }
+        from: Sender,
+        turn: &mut Turn,
+    ) -> Result<(), Invalid> {
+        let Turn { passages, waiting, url, .. } = turn;
+        let passage = &mut passages[waiting.len()];
+        let request = &mut passage.exchange.request;
+        request.announce = wire::announce(packet, url)?;
+        fill(request, from.client);
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
             // The parameters of an unknown path are ignored.
@@ -162,19 +191,47 @@ impl<S: Store> Listener<S> {
                 request.over_udp(url);
             }
         }
-        let family = Family::of(client.ip());
-        let carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
-        match self.tracker.announce(exchange, carries, peers, now).await {
-            Ok(counts) => {
-                let interval = exchange.answer.interval;
-                wire::write_announce(body, header, interval, counts, family, peers);
-                Outcome::Ok
+        let family = Family::of(from.client.ip());
+        passage.carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
+        waiting.push((*header, from));
+        Ok(())
+    }
+
+    /// Decides the announces that wait, and queues their answers.
+    fn announce(&self, start: Instant, turn: &mut Turn) {
+        let Turn { passages, waiting, scratch, outbox, .. } = turn;
+        let passages = &mut passages[..waiting.len()];
+        if passages.is_empty() {
+            return;
+        }
+        self.tracker.announce(passages, start);
+        let mut outcomes = [Outcome::Ok; PACKETS];
+        for ((passage, (header, from)), outcome) in
+            passages.iter().zip(&*waiting).zip(&mut outcomes)
+        {
+            let (body, answer) = (&mut scratch.body, &passage.exchange.answer);
+            body.clear();
+            *outcome = match passage.result {
+                Ok(counts) => {
+                    let family = Family::of(from.client.ip());
+                    let (interval, peers) = (answer.interval, &passage.peers);
+                    wire::write_announce(body, header, interval, counts, family, peers);
+                    Outcome::Ok
+                }
+                Err(refused) => refuse(header, refused, answer, body),
+            };
+            if !body.is_empty() {
+                outbox.push(body, from.source);
             }
-            Err(refused) => refuse(header, refused, scratch),
+        }
+        let took = start.elapsed();
+        for ((_, from), outcome) in waiting.drain(..).zip(outcomes) {
+            let family = Family::of(from.client.ip());
+            self.series.request(Transport::Udp, Action::Announce, family, outcome, took);
         }
     }
 
-    async fn scrape(
+    fn scrape(
         &self,
         header: &Header,
         packet: &[u8],
@@ -187,23 +244,36 @@ impl<S: Store> Listener<S> {
             Err(error) => return invalid(header, error, scratch),
         };
         let most = self.max_scrape.min(wire::max_scrape(Family::of(client.ip())));
-        scratch.info_hashes.clear();
-        scratch.info_hashes.extend(info_hashes.take(most));
-        enter(&mut scratch.exchange, client);
-        let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
-        match self.tracker.scrape(exchange, info_hashes, counts, now).await {
+        let Scratch { passage: Passage { exchange, .. }, info_hashes: asked, counts, body } =
+            scratch;
+        asked.clear();
+        asked.extend(info_hashes.take(most));
+        fill(&mut exchange.request, client);
+        body.clear();
+        match self.tracker.scrape(exchange, asked, counts, now) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
                 Outcome::Ok
             }
-            Err(refused) => refuse(header, refused, scratch),
+            Err(refused) => refuse(header, refused, &exchange.answer, body),
+        }
+    }
+}
+
+impl Turn {
+    fn of(socket: &UdpSocket) -> Self {
+        Self {
+            passages: std::iter::repeat_with(Passage::default).take(PACKETS).collect(),
+            waiting: Vec::with_capacity(PACKETS),
+            outbox: Outbox::of(socket),
+            scratch: Scratch::default(),
+            url: Vec::new(),
         }
     }
 }
 
 /// Fills in the packet's source.
-fn enter(exchange: &mut Exchange, client: SocketAddr) {
-    let request = &mut exchange.request;
+fn fill(request: &mut Request, client: SocketAddr) {
     request.transport = Transport::Udp;
     request.address = client.ip();
     request.client = client.ip();
@@ -218,11 +288,11 @@ fn invalid(header: &Header, error: Invalid, scratch: &mut Scratch) -> Outcome {
     Outcome::Invalid
 }
 
-fn refuse(header: &Header, refused: Refused, scratch: &mut Scratch) -> Outcome {
+fn refuse(header: &Header, refused: Refused, answer: &Answer, body: &mut Vec<u8>) -> Outcome {
     match refused {
         Refused::Rejected => {
-            let reason = scratch.exchange.answer.failure.as_deref().unwrap_or_default();
-            wire::write_error(&mut scratch.body, header.transaction, reason);
+            let reason = answer.failure.as_deref().unwrap_or_default();
+            wire::write_error(body, header.transaction, reason);
             Outcome::Rejected
         }
         Refused::Dropped => Outcome::Dropped,
