@@ -18,15 +18,15 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use karuta_bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
-use karuta_bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use karuta_bittorrent::{Counts, Family, InfoHash, Invalid, Transport, canonical_socket, query};
 use karuta_swarm::Store;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
+use super::Routes;
 use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
-use super::{Routes, Scratch};
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
@@ -52,6 +52,16 @@ pub struct Listener<S> {
 /// Buffers for requests.
 #[derive(Default)]
 pub struct Pool(RefCell<Vec<Scratch>>);
+
+/// The buffers of one request, reused for the next.
+#[derive(Default)]
+struct Scratch {
+    /// An announce; for a scrape, only its exchange is used.
+    passage: Passage,
+    info_hashes: Vec<InfoHash>,
+    counts: Vec<Counts>,
+    body: Vec<u8>,
+}
 
 /// hyper's smallest read buffer, in bytes.
 const LEAST_BUFFER: usize = 8192;

@@ -12,14 +12,12 @@ use karuta_bittorrent::{Counts, InfoHash};
 
 pub use routes::{RouteTable, Routes};
 
-use crate::tracker::Passage;
+use crate::exchange::Exchange;
 
-/// The buffers of one request, reused for the next.
+/// The buffers of a scrape, reused for the next.
 #[derive(Default)]
-struct Scratch {
-    /// An announce; for a scrape, only its exchange is used.
-    passage: Passage,
+struct Scrape {
+    exchange: Box<Exchange>,
     info_hashes: Vec<InfoHash>,
     counts: Vec<Counts>,
-    body: Vec<u8>,
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 pub use super::batch::register;
 use super::batch::{Inbox, Outbox, PACKETS, PeerAddr};
-use super::{Routes, Scratch};
+use super::{Routes, Scrape};
 use crate::accept::Spell;
 use crate::exchange::{Answer, Request};
 use crate::limits::Limiter;
@@ -32,23 +32,33 @@ pub struct Listener<S> {
     pub series: Arc<metrics::Worker>,
 }
 
-/// The packets of one call on their way. Its buffers are reused.
+/// The packets of one call, and their answers. Its buffers are reused.
 struct Turn {
+    received: Vec<Received>,
+    /// The answers to `received`; an empty one is not sent.
+    bodies: Vec<Vec<u8>>,
     /// The first of them are those of `waiting`.
     passages: Vec<Passage>,
-    /// Announces that are decided together.
-    waiting: Vec<(Header, Sender)>,
-    outbox: Outbox,
-    scratch: Scratch,
+    /// Announces to be decided together: places in `received`.
+    waiting: Vec<(usize, Header)>,
+    scrape: Scrape,
     /// The URL data of an announce.
     url: Vec<u8>,
+    outbox: Outbox,
 }
 
-/// The source of a packet.
-#[derive(Clone, Copy)]
-struct Sender {
+/// A packet, and what became of it.
+struct Received {
     client: SocketAddr,
     source: PeerAddr,
+    action: Action,
+    outcome: Outcome,
+}
+
+/// When the packets came.
+struct Now {
+    unix_seconds: u32,
+    start: Instant,
 }
 
 impl<S: Store> Listener<S> {
@@ -78,13 +88,14 @@ impl<S: Store> Listener<S> {
             if failing.is_over() {
                 tracing::info!(transport = "udp", "receiving packets again");
             }
-            let (unix_seconds, start) = (unix_seconds(), Instant::now());
+            let now = Now { unix_seconds: unix_seconds(), start: Instant::now() };
             for (packet, source) in inbox.packets() {
                 if let Some(client) = source.address().map(canonical_socket) {
-                    self.read(packet, Sender { client, source }, unix_seconds, start, &mut turn);
+                    self.read(packet, client, source, &now, &mut turn);
                 }
             }
-            self.announce(start, &mut turn);
+            self.announce(&now, &mut turn);
+            self.finish(&now, &mut turn);
             turn.outbox.send(&socket).await;
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
@@ -97,75 +108,65 @@ impl<S: Store> Listener<S> {
     fn read(
         &self,
         packet: &[u8],
-        from: Sender,
-        unix_seconds: u32,
-        start: Instant,
+        client: SocketAddr,
+        source: PeerAddr,
+        now: &Now,
         turn: &mut Turn,
     ) {
-        let client = from.client.ip();
-        turn.scratch.body.clear();
-        let Some(header) = Header::parse(packet) else {
-            return self.answer(Action::Connect, Outcome::Invalid, from, start, turn);
+        turn.bodies[turn.received.len()].clear();
+        let header = Header::parse(packet);
+        let action = match header.map(|header| header.action) {
+            Some(wire::Action::Announce | wire::Action::AnnounceIpv6) => Action::Announce,
+            Some(wire::Action::Scrape) => Action::Scrape,
+            Some(wire::Action::Connect | wire::Action::Unknown) | None => Action::Connect,
         };
-        let action = match header.action {
-            wire::Action::Announce | wire::Action::AnnounceIpv6 => Action::Announce,
-            wire::Action::Scrape => Action::Scrape,
-            wire::Action::Connect | wire::Action::Unknown => Action::Connect,
+        let outcome = header
+            .map_or(Outcome::Invalid, |header| self.answer(&header, packet, client, now, turn));
+        turn.received.push(Received { client, source, action, outcome });
+    }
+
+    /// Writes the answer to a packet, unless it is an announce that waits. No answer is an empty
+    /// one.
+    fn answer(
+        &self,
+        header: &Header,
+        packet: &[u8],
+        client: SocketAddr,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Outcome {
+        let at = turn.received.len();
+        let issued = || {
+            self.connection_ids.check(header.connection_id, now.unix_seconds, client.ip()).is_ok()
         };
-        let issued = |header: &Header| {
-            self.connection_ids.check(header.connection_id, unix_seconds, client).is_ok()
-        };
-        let outcome = match header.action {
+        match header.action {
             // Never answers an answer: two trackers would go on for ever.
-            wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
+            wire::Action::Unknown if !issued() => Outcome::Invalid,
             wire::Action::Connect => {
-                let id = self.connection_ids.issue(unix_seconds, client);
-                wire::write_connect(&mut turn.scratch.body, header.transaction, id);
+                let id = self.connection_ids.issue(now.unix_seconds, client.ip());
+                wire::write_connect(&mut turn.bodies[at], header.transaction, id);
                 Outcome::Ok
             }
-            _ if !issued(&header) => self.wrong_id(&header, client, start, &mut turn.scratch),
+            _ if !issued() => self.wrong_id(header, client.ip(), now, &mut turn.bodies[at]),
             wire::Action::Announce | wire::Action::AnnounceIpv6 => {
-                match self.enter(&header, packet, from, turn) {
-                    Ok(()) => return,
-                    Err(error) => invalid(&header, error, &mut turn.scratch),
+                match self.enter(header, packet, client, turn) {
+                    Ok(()) => Outcome::Ok,
+                    Err(error) => invalid(header, error, &mut turn.bodies[at]),
                 }
             }
             wire::Action::Scrape => {
-                // It comes after the announces that came before it.
-                self.announce(start, turn);
-                self.scrape(&header, packet, from.client, start, &mut turn.scratch)
+                // It sees the announces that came before it.
+                self.announce(now, turn);
+                self.scrape(header, packet, client, now, turn)
             }
-            wire::Action::Unknown => invalid(&header, Invalid::Action, &mut turn.scratch),
-        };
-        self.answer(action, outcome, from, start, turn);
-    }
-
-    /// Counts a request, and queues the answer in `turn.scratch.body`, unless it is empty.
-    fn answer(
-        &self,
-        action: Action,
-        outcome: Outcome,
-        to: Sender,
-        start: Instant,
-        turn: &mut Turn,
-    ) {
-        let family = Family::of(to.client.ip());
-        self.series.request(Transport::Udp, action, family, outcome, start.elapsed());
-        if !turn.scratch.body.is_empty() {
-            turn.outbox.push(&mut turn.scratch.body, to.source);
+            wire::Action::Unknown => invalid(header, Invalid::Action, &mut turn.bodies[at]),
         }
     }
 
     /// Reports a wrong connection id, if the error budget allows it.
-    fn wrong_id(
-        &self,
-        header: &Header,
-        client: IpAddr,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> Outcome {
-        if self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now)) {
-            invalid(header, Invalid::ConnectionId, scratch);
+    fn wrong_id(&self, header: &Header, client: IpAddr, now: &Now, body: &mut Vec<u8>) -> Outcome {
+        if self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now.start)) {
+            invalid(header, Invalid::ConnectionId, body);
         }
         Outcome::Invalid
     }
@@ -175,14 +176,14 @@ impl<S: Store> Listener<S> {
         &self,
         header: &Header,
         packet: &[u8],
-        from: Sender,
+        client: SocketAddr,
         turn: &mut Turn,
     ) -> Result<(), Invalid> {
-        let Turn { passages, waiting, url, .. } = turn;
+        let Turn { received, passages, waiting, url, .. } = turn;
         let passage = &mut passages[waiting.len()];
         let request = &mut passage.exchange.request;
         request.announce = wire::announce(packet, url)?;
-        fill(request, from.client);
+        fill(request, client);
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
             // The parameters of an unknown path are ignored.
@@ -191,43 +192,27 @@ impl<S: Store> Listener<S> {
                 request.over_udp(url);
             }
         }
-        let family = Family::of(from.client.ip());
+        let family = Family::of(client.ip());
         passage.carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
-        waiting.push((*header, from));
+        waiting.push((received.len(), *header));
         Ok(())
     }
 
-    /// Decides the announces that wait, and queues their answers.
-    fn announce(&self, start: Instant, turn: &mut Turn) {
-        let Turn { passages, waiting, scratch, outbox, .. } = turn;
+    /// Decides the announces that wait, and writes their answers.
+    fn announce(&self, now: &Now, turn: &mut Turn) {
+        let Turn { received, passages, waiting, bodies, .. } = turn;
         let passages = &mut passages[..waiting.len()];
-        if passages.is_empty() {
-            return;
-        }
-        self.tracker.announce(passages, start);
-        let mut outcomes = [Outcome::Ok; PACKETS];
-        for ((passage, (header, from)), outcome) in
-            passages.iter().zip(&*waiting).zip(&mut outcomes)
-        {
-            let (body, answer) = (&mut scratch.body, &passage.exchange.answer);
-            body.clear();
-            *outcome = match passage.result {
+        self.tracker.announce(passages, now.start);
+        for (passage, (at, header)) in passages.iter().zip(waiting.drain(..)) {
+            let Passage { exchange, carries, peers, result } = passage;
+            let (answer, body) = (&exchange.answer, &mut bodies[at]);
+            match *result {
                 Ok(counts) => {
-                    let family = Family::of(from.client.ip());
-                    let (interval, peers) = (answer.interval, &passage.peers);
-                    wire::write_announce(body, header, interval, counts, family, peers);
-                    Outcome::Ok
+                    let family = carries.only.unwrap_or(Family::Ipv4);
+                    wire::write_announce(body, &header, answer.interval, counts, family, peers);
                 }
-                Err(refused) => refuse(header, refused, answer, body),
-            };
-            if !body.is_empty() {
-                outbox.push(body, from.source);
+                Err(refused) => received[at].outcome = refuse(&header, refused, answer, body),
             }
-        }
-        let took = start.elapsed();
-        for ((_, from), outcome) in waiting.drain(..).zip(outcomes) {
-            let family = Family::of(from.client.ip());
-            self.series.request(Transport::Udp, Action::Announce, family, outcome, took);
         }
     }
 
@@ -236,21 +221,21 @@ impl<S: Store> Listener<S> {
         header: &Header,
         packet: &[u8],
         client: SocketAddr,
-        now: Instant,
-        scratch: &mut Scratch,
+        now: &Now,
+        turn: &mut Turn,
     ) -> Outcome {
+        let Turn { received, scrape, bodies, .. } = turn;
+        let body = &mut bodies[received.len()];
         let info_hashes = match wire::scrape(packet) {
             Ok(info_hashes) => info_hashes,
-            Err(error) => return invalid(header, error, scratch),
+            Err(error) => return invalid(header, error, body),
         };
         let most = self.max_scrape.min(wire::max_scrape(Family::of(client.ip())));
-        let Scratch { passage: Passage { exchange, .. }, info_hashes: asked, counts, body } =
-            scratch;
+        let Scrape { exchange, info_hashes: asked, counts } = scrape;
         asked.clear();
         asked.extend(info_hashes.take(most));
         fill(&mut exchange.request, client);
-        body.clear();
-        match self.tracker.scrape(exchange, asked, counts, now) {
+        match self.tracker.scrape(exchange, asked, counts, now.start) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
                 Outcome::Ok
@@ -258,16 +243,31 @@ impl<S: Store> Listener<S> {
             Err(refused) => refuse(header, refused, &exchange.answer, body),
         }
     }
+
+    /// Counts the requests, and queues their answers in the order in which they came.
+    fn finish(&self, now: &Now, turn: &mut Turn) {
+        let took = now.start.elapsed();
+        for (received, body) in turn.received.drain(..).zip(&mut turn.bodies) {
+            let Received { client, source, action, outcome } = received;
+            let family = Family::of(client.ip());
+            self.series.request(Transport::Udp, action, family, outcome, took);
+            if !body.is_empty() {
+                turn.outbox.push(body, source);
+            }
+        }
+    }
 }
 
 impl Turn {
     fn of(socket: &UdpSocket) -> Self {
         Self {
+            received: Vec::with_capacity(PACKETS),
+            bodies: vec![Vec::new(); PACKETS],
             passages: std::iter::repeat_with(Passage::default).take(PACKETS).collect(),
             waiting: Vec::with_capacity(PACKETS),
-            outbox: Outbox::of(socket),
-            scratch: Scratch::default(),
+            scrape: Scrape::default(),
             url: Vec::new(),
+            outbox: Outbox::of(socket),
         }
     }
 }
@@ -283,8 +283,8 @@ fn fill(request: &mut Request, client: SocketAddr) {
     request.over_udp(&[]);
 }
 
-fn invalid(header: &Header, error: Invalid, scratch: &mut Scratch) -> Outcome {
-    wire::write_error(&mut scratch.body, header.transaction, &error.to_string());
+fn invalid(header: &Header, error: Invalid, body: &mut Vec<u8>) -> Outcome {
+    wire::write_error(body, header.transaction, &error.to_string());
     Outcome::Invalid
 }
 
