@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
-use karuta::exchange::Exchange;
-use karuta::policy::{Chain, Ruling};
+use karuta::exchange::{Exchange, Ruling};
+use karuta::policy::Chain;
 use karuta_bittorrent::query;
 use karuta_load::judge::{ISSUER, Judge};
 use karuta_load::signed::Signed;
@@ -122,7 +122,8 @@ impl Asked {
             let token = request.query_parameter("jwt").expect("a token");
             judge.judge(&token, request.announce.info_hash.0).expect("a good token");
         }
-        assert_eq!(self.chain.announce(exchange), Ruling::Admit);
+        self.chain.announce(std::slice::from_mut(exchange));
+        assert_eq!(exchange.answer.ruling, Ruling::Open);
     }
 }
 

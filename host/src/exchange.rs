@@ -73,6 +73,7 @@ enum RequestSource {
 /// The answer.
 #[derive(Debug)]
 pub struct Answer {
+    pub ruling: Ruling,
     /// Seconds.
     pub interval: u32,
     /// Seconds.
@@ -94,6 +95,20 @@ pub struct Answer {
     pub hidden: bool,
     /// The policy that decided, by its verdict or by its `on_error`.
     pub decided_by: Option<Arc<str>>,
+}
+
+/// What has been decided on a request so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ruling {
+    /// Nothing. A request that is still open at the end is admitted.
+    #[default]
+    Open,
+    /// A policy has accepted it, and no other is asked.
+    Accepted,
+    /// The answer's `failure` and `retry` say why.
+    Rejected,
+    /// The client gets no answer.
+    Dropped,
 }
 
 /// The changes that one hook requests. They are kept only if the hook returns.
@@ -151,6 +166,7 @@ impl Default for Exchange {
                 parameters: Parameters::default(),
             },
             answer: Answer {
+                ruling: Ruling::Open,
                 interval: 0,
                 min_interval: 0,
                 num_want: 0,
@@ -261,6 +277,7 @@ impl Request {
 impl Answer {
     /// Resets the answer for a new request.
     pub fn reset(&mut self, interval: u32, min_interval: u32, num_want: u32) {
+        self.ruling = Ruling::Open;
         self.interval = interval;
         self.min_interval = min_interval;
         self.num_want = num_want;

@@ -1,6 +1,7 @@
 //! The life of a request: limits, policies, the swarm, the answer. Independent of transports and of
 //! WebAssembly.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 
-use crate::exchange::{Answer, Exchange};
+use crate::exchange::{Answer, Exchange, Ruling};
 use crate::limits::Limiter;
-use crate::policy::{Chain, NewLink, Ruling};
+use crate::policy::{Chain, NewLink};
 
 /// The failure reason for rate-limited clients.
 const TOO_MANY: &str = "too many requests";
@@ -27,6 +28,8 @@ pub struct Tracker<S> {
     store: Arc<S>,
     chain: RefCell<Chain>,
     rng: RefCell<SmallRng>,
+    /// The info-hashes of the batch; a buffer.
+    expected: RefCell<Vec<InfoHash>>,
     limits: RefCell<Option<Arc<Limiter>>>,
     settings: Cell<Settings>,
     /// The start of the store's clock.
@@ -51,6 +54,17 @@ pub struct Settings {
     pub max_num_want: u32,
 }
 
+/// An announce on its way through the tracker. Frontends fill in the request and what they can
+/// carry.
+pub struct Passage {
+    pub exchange: Box<Exchange>,
+    pub carries: Carries,
+    /// The peers of the answer.
+    pub peers: Peers,
+    /// The counts of the swarm after the announce, or why it is refused.
+    pub result: Result<Counts, Refused>,
+}
+
 /// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
@@ -69,6 +83,29 @@ pub struct Carries {
     pub peers: u32,
 }
 
+impl Default for Passage {
+    fn default() -> Self {
+        Self {
+            exchange: Box::default(),
+            carries: Carries { only: None, peers: 0 },
+            peers: Peers::default(),
+            result: Err(Refused::Dropped),
+        }
+    }
+}
+
+impl Borrow<Box<Exchange>> for Passage {
+    fn borrow(&self) -> &Box<Exchange> {
+        &self.exchange
+    }
+}
+
+impl BorrowMut<Box<Exchange>> for Passage {
+    fn borrow_mut(&mut self) -> &mut Box<Exchange> {
+        &mut self.exchange
+    }
+}
+
 impl<S: Store> Tracker<S> {
     /// Creates a worker's tracker. `start` is the same for all workers of a store.
     pub fn new(store: Arc<S>, rules: Rules, start: Instant) -> Self {
@@ -76,6 +113,7 @@ impl<S: Store> Tracker<S> {
             store,
             chain: RefCell::default(),
             rng: RefCell::new(SmallRng::from_os_rng()),
+            expected: RefCell::default(),
             limits: RefCell::default(),
             settings: Cell::new(rules.settings),
             start,
@@ -96,47 +134,40 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().freshen();
     }
 
-    /// Tells the store which swarms the next announces are about.
-    pub fn expect(&self, info_hashes: &[InfoHash]) {
-        self.store.expect(info_hashes);
+    /// Takes announces that came together through limits, policies and swarms: each step for all of
+    /// them, so that they share what it fetches into the processor's caches. Within a step, they
+    /// keep their order.
+    pub fn announce(&self, batch: &mut [Passage], now: Instant) {
+        for passage in &mut *batch {
+            passage.peers.clear();
+            self.begin(&mut passage.exchange, passage.carries.peers, now);
+        }
+        self.chain.borrow_mut().announce(batch);
+        self.expect(batch);
+        for passage in &mut *batch {
+            passage.result = self.enter(passage, now);
+        }
+        let chain = self.chain.borrow();
+        batch.iter().for_each(|passage| chain.observe(&passage.exchange));
     }
 
-    /// Decides an announce, updates the swarm, selects peers, and tells observers.
-    pub async fn announce(
-        &self,
-        exchange: &mut Box<Exchange>,
-        carries: Carries,
-        peers: &mut Peers,
-        now: Instant,
-    ) -> Result<Counts, Refused> {
-        let result = self.enter(exchange, carries, peers, now).await;
-        let ruling = match result {
-            Ok(_) => Ruling::Admit,
-            Err(Refused::Rejected) => Ruling::Reject,
-            Err(Refused::Dropped) => Ruling::Drop,
-        };
-        self.chain.borrow().observe(exchange, ruling);
-        result
+    /// Fetches the swarms of a batch.
+    fn expect(&self, batch: &[Passage]) {
+        let mut expected = self.expected.borrow_mut();
+        expected.clear();
+        expected.extend(batch.iter().map(|passage| passage.exchange.request.announce.info_hash));
+        self.store.expect(&expected);
     }
 
-    async fn enter(
-        &self,
-        exchange: &mut Box<Exchange>,
-        carries: Carries,
-        peers: &mut Peers,
-        now: Instant,
-    ) -> Result<Counts, Refused> {
-        peers.clear();
-        exchange.begin(now);
-        self.reset(exchange, carries.peers);
-        self.admit(exchange, now)?;
-        obey(self.chain.borrow_mut().announce(exchange))?;
-
+    /// Updates the swarm of an announce that is not refused, and selects peers.
+    fn enter(&self, passage: &mut Passage, now: Instant) -> Result<Counts, Refused> {
+        let Passage { exchange, carries, peers, .. } = passage;
+        obey(exchange.answer.ruling)?;
         let Exchange { request, answer, .. } = &mut **exchange;
         let announce = &request.announce;
         let stopped = announce.event == Event::Stopped;
         let wanted = if stopped { 0 } else { answer.num_want.min(carries.peers) as usize };
-        add_first(answer, carries, wanted, peers);
+        add_first(answer, *carries, wanted, peers);
         let left = wanted - peers.len();
         let ranks = left > 0 && self.chain.borrow().ranks();
         let update = Update {
@@ -151,40 +182,33 @@ impl<S: Store> Tracker<S> {
             now: self.seconds(now),
         };
         let first = if ranks { std::mem::take(peers) } else { Peers::default() };
-        let counts = match self.store.announce(&update, &mut Borrowed(&self.rng), peers).await {
-            Ok(counts) => counts,
-            Err(refusal) => {
-                answer.failure = Some(refusal.to_string());
-                answer.decided_by = None;
-                return Err(Refused::Rejected);
-            }
-        };
+        let rng = &mut *self.rng.borrow_mut();
+        let counts = self.store.announce(&update, rng, peers).map_err(|refusal| {
+            answer.failure = Some(refusal.to_string());
+            answer.decided_by = None;
+            answer.ruling = Ruling::Rejected;
+            Refused::Rejected
+        })?;
         if ranks {
-            self.rank(exchange, left, peers, update.now).await;
+            self.rank(exchange, left, peers, update.now);
             peers.put_first(first);
         }
-        mix(&exchange.answer, wanted, peers, &mut Borrowed(&self.rng));
+        mix(&exchange.answer, wanted, peers, rng);
         Ok(counts)
     }
 
     /// Keeps `wanted` of the peers: those that a policy ranks first.
-    async fn rank(
-        &self,
-        exchange: &mut Box<Exchange>,
-        wanted: usize,
-        peers: &mut Peers,
-        now: Seconds,
-    ) {
+    fn rank(&self, exchange: &mut Box<Exchange>, wanted: usize, peers: &mut Peers, now: Seconds) {
         let mut candidates = Vec::with_capacity(peers.len());
         let info_hash = exchange.request.announce.info_hash;
-        self.store.describe(info_hash, peers, now, &mut candidates).await;
+        self.store.describe(info_hash, peers, now, &mut candidates);
         let ordered = self.chain.borrow_mut().rank(exchange, &candidates);
         let order = ordered.unwrap_or_else(|| (0..candidates.len() as u32).collect());
         peers.pick(order.iter().take(wanted).map(|index| *index as usize));
     }
 
     /// Decides each info-hash of a scrape, and appends its counts.
-    pub async fn scrape(
+    pub fn scrape(
         &self,
         exchange: &mut Box<Exchange>,
         info_hashes: &[InfoHash],
@@ -192,21 +216,33 @@ impl<S: Store> Tracker<S> {
         now: Instant,
     ) -> Result<(), Refused> {
         counts.clear();
-        exchange.begin(now);
-        self.reset(exchange, 0);
-        self.admit(exchange, now)?;
+        self.begin(exchange, 0, now);
+        obey(exchange.answer.ruling)?;
         self.store.expect(info_hashes);
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);
-            obey(self.chain.borrow_mut().scrape(exchange))?;
+            self.chain.borrow_mut().scrape(exchange);
+            obey(exchange.answer.ruling)?;
             let known = match exchange.answer.hidden {
                 true => None,
-                false => self.store.counts(*info_hash).await,
+                false => self.store.counts(*info_hash),
             };
             counts.push(known.unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// Begins a request, and refuses it if its client has made too many.
+    fn begin(&self, exchange: &mut Exchange, carries: u32, now: Instant) {
+        exchange.begin(now);
+        self.reset(exchange, carries);
+        let limits = self.limits.borrow();
+        if limits.as_ref().is_some_and(|limits| !limits.admit(exchange.request.client, now)) {
+            exchange.answer.failure = Some(TOO_MANY.to_owned());
+            exchange.answer.retry = Some(Retry::Minutes(1));
+            exchange.answer.ruling = Ruling::Rejected;
+        }
     }
 
     fn reset(&self, exchange: &mut Exchange, carries: u32) {
@@ -216,17 +252,6 @@ impl<S: Store> Tracker<S> {
         exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
     }
 
-    fn admit(&self, exchange: &mut Exchange, now: Instant) -> Result<(), Refused> {
-        match &*self.limits.borrow() {
-            Some(limits) if !limits.admit(exchange.request.client, now) => {
-                exchange.answer.failure = Some(TOO_MANY.to_owned());
-                exchange.answer.retry = Some(Retry::Minutes(1));
-                Err(Refused::Rejected)
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn seconds(&self, now: Instant) -> u32 {
         u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
     }
@@ -234,9 +259,9 @@ impl<S: Store> Tracker<S> {
 
 fn obey(ruling: Ruling) -> Result<(), Refused> {
     match ruling {
-        Ruling::Admit => Ok(()),
-        Ruling::Reject => Err(Refused::Rejected),
-        Ruling::Drop => Err(Refused::Dropped),
+        Ruling::Open | Ruling::Accepted => Ok(()),
+        Ruling::Rejected => Err(Refused::Rejected),
+        Ruling::Dropped => Err(Refused::Dropped),
     }
 }
 
@@ -274,24 +299,6 @@ fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
             let place = rng.random_range(first..=peers.len_of(family));
             peers.insert(place, *peer);
         }
-    }
-}
-
-/// The worker's random generator, borrowed for one draw at a time, because a store may wait between
-/// two.
-struct Borrowed<'a>(&'a RefCell<SmallRng>);
-
-impl RngCore for Borrowed<'_> {
-    fn next_u32(&mut self) -> u32 {
-        self.0.borrow_mut().next_u32()
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.0.borrow_mut().next_u64()
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        self.0.borrow_mut().fill_bytes(bytes);
     }
 }
 

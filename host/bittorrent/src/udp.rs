@@ -115,16 +115,6 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
     })
 }
 
-/// Returns the info-hash of a packet that is probably an announce, without reading past it.
-pub fn info_hash(packet: &[u8]) -> Option<InfoHash> {
-    match Header::parse(packet)?.action {
-        Action::Announce | Action::AnnounceIpv6 => {
-            packet.get(HEADER..)?.first_chunk().copied().map(InfoHash)
-        }
-        _ => None,
-    }
-}
-
 /// Iterates over the info-hashes of a scrape in order; there is at least one. A remainder that is
 /// too short for another info-hash is ignored.
 pub fn scrape(packet: &[u8]) -> Result<impl ExactSizeIterator<Item = InfoHash>, Invalid> {
@@ -541,7 +531,6 @@ mod tests {
                 form: PeerForm::Compact,
             }));
             prop_assert_eq!(url_data, data);
-            prop_assert_eq!(info_hash(&packet), Some(InfoHash(sent.info_hash)));
         }
 
         #[test]
@@ -550,7 +539,6 @@ mod tests {
             packet.extend(hashes.concat());
             let found: Vec<_> = scrape(&packet).unwrap().map(|hash| hash.0).collect();
             prop_assert_eq!(found, hashes);
-            prop_assert_eq!(info_hash(&packet), None);
         }
 
         #[test]

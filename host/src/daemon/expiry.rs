@@ -26,7 +26,7 @@ pub async fn run(store: Arc<impl Store>, lifetime: Duration, start: Instant) {
         // If there are more slices than last time, the rest of them go faster and faster.
         tokio::time::sleep(round / slices.max(last_round)).await;
         let now = u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
-        if store.expire(now).await {
+        if store.expire(now) {
             last_round = slices;
             slices = 0;
         }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use karuta_swarm::{Memory, Options, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
@@ -91,7 +90,7 @@ impl Tracker {
         let store = Arc::new(Memory::new(options(&config)));
         let metrics = Metrics::new({
             let store = store.clone();
-            move || store.totals().now_or_never().unwrap_or_default()
+            move || store.totals()
         });
         Self { config: Arc::new(config), store, metrics: Arc::new(metrics), start }
     }

@@ -1,7 +1,7 @@
 //! HTTP (BEP 3, 7, 23, 24, 31, 48) on hyper.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use karuta_bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
-use karuta_bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use karuta_bittorrent::{Counts, Family, InfoHash, Invalid, Transport, canonical_socket, query};
 use karuta_swarm::Store;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
+use super::Routes;
 use super::connection::{Activity, Timeouts, Watched};
 use super::real_ip;
-use super::{Routes, Scratch};
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
-use crate::tracker::{Carries, Refused, Tracker};
+use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of an HTTP listener.
 pub struct Listener<S> {
@@ -52,6 +52,16 @@ pub struct Listener<S> {
 /// Buffers for requests.
 #[derive(Default)]
 pub struct Pool(RefCell<Vec<Scratch>>);
+
+/// The buffers of one request, reused for the next.
+#[derive(Default)]
+struct Scratch {
+    /// An announce; for a scrape, only its exchange is used.
+    passage: Passage,
+    info_hashes: Vec<InfoHash>,
+    counts: Vec<Counts>,
+    body: Vec<u8>,
+}
 
 /// hyper's smallest read buffer, in bytes.
 const LEAST_BUFFER: usize = 8192;
@@ -146,8 +156,7 @@ impl<S: Store> Listener<S> {
         .await;
     }
 
-    /// Answers a request. Everything that needs no waiting happens at once, which keeps the future
-    /// small.
+    /// Answers a request, without waiting for anything.
     fn respond(
         &self,
         request: Request<Incoming>,
@@ -158,19 +167,17 @@ impl<S: Store> Listener<S> {
         let start = Instant::now();
         let mut scratch = self.pool.0.borrow_mut().pop().unwrap_or_default();
         let entered = self.enter(request, socket, &mut scratch);
-        async move {
-            let reply = match entered {
-                Ok(action) => self.answer(action, start, &mut scratch).await,
-                Err(reply) => *reply,
-            };
-            self.pool.0.borrow_mut().push(scratch);
-            let end = Instant::now();
-            activity.idle(end.into());
-            if let Some((action, family, outcome)) = reply.counted {
-                self.series.request(Transport::Http, action, family, outcome, end - start);
-            }
-            reply.response.ok_or(Closed)
+        let reply = match entered {
+            Ok(action) => self.answer(action, start, &mut scratch),
+            Err(reply) => *reply,
+        };
+        self.pool.0.borrow_mut().push(scratch);
+        let end = Instant::now();
+        activity.idle(end.into());
+        if let Some((action, family, outcome)) = reply.counted {
+            self.series.request(Transport::Http, action, family, outcome, end - start);
         }
+        ready(reply.response.ok_or(Closed))
     }
 
     /// Fills in everything from a request's head except the query. The error is a complete reply.
@@ -181,7 +188,7 @@ impl<S: Store> Listener<S> {
         scratch: &mut Scratch,
     ) -> Result<Action, Box<Reply>> {
         let (parts, _) = request.into_parts();
-        let exchange = &mut scratch.exchange.request;
+        let exchange = &mut scratch.passage.exchange.request;
         let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
             return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
@@ -215,12 +222,12 @@ impl<S: Store> Listener<S> {
         Ok(found.action)
     }
 
-    async fn answer(&self, action: Action, now: Instant, scratch: &mut Scratch) -> Reply {
+    fn answer(&self, action: Action, now: Instant, scratch: &mut Scratch) -> Reply {
         let outcome = match action {
-            Action::Scrape => self.scrape(scratch, now).await,
-            _ => self.announce(scratch, now).await,
+            Action::Scrape => self.scrape(scratch, now),
+            _ => self.announce(scratch, now),
         };
-        let request = &mut scratch.exchange.request;
+        let request = &mut scratch.passage.exchange.request;
         let counted = Some((action, Family::of(request.client), outcome));
         // hyper can only reuse its buffer for the next request if nothing refers to this one.
         let headers = request.take_headers();
@@ -231,9 +238,9 @@ impl<S: Store> Listener<S> {
         Reply { response, counted }
     }
 
-    async fn announce(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
-        let Scratch { exchange, peers, body, .. } = scratch;
-        let request = &mut exchange.request;
+    fn announce(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
+        let Scratch { passage, body, .. } = scratch;
+        let request = &mut passage.exchange.request;
         let (query, parameters) = request.query();
         match query::announce(query, parameters) {
             Ok(announce) => request.announce = announce,
@@ -245,9 +252,11 @@ impl<S: Store> Listener<S> {
             request.address = address;
             request.overridden = true;
         }
-        let carries = Carries { only: None, peers: u32::MAX };
-        match self.tracker.announce(exchange, carries, peers, now).await {
+        passage.carries = Carries { only: None, peers: u32::MAX };
+        self.tracker.announce(std::slice::from_mut(passage), now);
+        match passage.result {
             Ok(counts) => {
+                let Passage { exchange, peers, .. } = passage;
                 let answer = &exchange.answer;
                 let answer = AnnounceAnswer {
                     counts,
@@ -265,13 +274,13 @@ impl<S: Store> Listener<S> {
         }
     }
 
-    async fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
-        let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
+    fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
+        let Scratch { passage: Passage { exchange, .. }, info_hashes, counts, body } = scratch;
         let (query, parameters) = exchange.request.query();
         if let Err(error) = query::scrape(query, parameters, self.max_scrape, info_hashes) {
             return fail(error, body);
         }
-        match self.tracker.scrape(exchange, info_hashes, counts, now).await {
+        match self.tracker.scrape(exchange, info_hashes, counts, now) {
             Ok(()) => {
                 let files = info_hashes.iter().copied().zip(counts.iter().copied());
                 write_scrape(body, &mut files.collect::<Vec<_>>());
@@ -315,7 +324,7 @@ fn fail(error: Invalid, body: &mut Vec<u8>) -> Outcome {
 fn refuse(refused: Refused, scratch: &mut Scratch) -> Outcome {
     match refused {
         Refused::Rejected => {
-            let answer = &scratch.exchange.answer;
+            let answer = &scratch.passage.exchange.answer;
             let reason = answer.failure.as_deref().unwrap_or_default();
             write_failure(&mut scratch.body, reason, answer.retry);
             Outcome::Rejected

@@ -8,20 +8,16 @@ mod routes;
 pub mod sockets;
 pub mod udp;
 
-use karuta_bittorrent::{Counts, InfoHash, Peers};
+use karuta_bittorrent::{Counts, InfoHash};
 
 pub use routes::{RouteTable, Routes};
 
 use crate::exchange::Exchange;
 
-/// The buffers of one request, reused for the next.
+/// The buffers of a scrape, reused for the next.
 #[derive(Default)]
-struct Scratch {
+struct Scrape {
     exchange: Box<Exchange>,
-    peers: Peers,
     info_hashes: Vec<InfoHash>,
     counts: Vec<Counts>,
-    /// The URL data of a UDP announce.
-    url: Vec<u8>,
-    body: Vec<u8>,
 }

@@ -13,13 +13,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 pub use super::batch::register;
-use super::batch::{Inbox, Outbox};
-use super::{Routes, Scratch};
+use super::batch::{Inbox, Outbox, PACKETS, PeerAddr};
+use super::{Routes, Scrape};
 use crate::accept::Spell;
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Request};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
-use crate::tracker::{Carries, Refused, Tracker};
+use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of a UDP listener.
 pub struct Listener<S> {
@@ -32,11 +32,39 @@ pub struct Listener<S> {
     pub series: Arc<metrics::Worker>,
 }
 
+/// The packets of one call, and their answers. Its buffers are reused.
+struct Turn {
+    received: Vec<Received>,
+    /// The answers to `received`; an empty one is not sent.
+    bodies: Vec<Vec<u8>>,
+    /// The first of them are those of `waiting`.
+    passages: Vec<Passage>,
+    /// Announces to be decided together: places in `received`.
+    waiting: Vec<(usize, Header)>,
+    scrape: Scrape,
+    /// The URL data of an announce.
+    url: Vec<u8>,
+    outbox: Outbox,
+}
+
+/// A packet, and what became of it.
+struct Received {
+    client: SocketAddr,
+    source: PeerAddr,
+    action: Action,
+    outcome: Outcome,
+}
+
+/// When the packets came.
+struct Now {
+    unix_seconds: u32,
+    start: Instant,
+}
+
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` is true and everything that has arrived is answered.
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
-        let (mut inbox, mut outbox) = (Inbox::of(socket.get_ref()), Outbox::of(socket.get_ref()));
-        let mut scratch = Scratch::default();
+        let (mut inbox, mut turn) = (Inbox::of(socket.get_ref()), Turn::of(socket.get_ref()));
         let mut failing = Spell::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
@@ -60,25 +88,15 @@ impl<S: Store> Listener<S> {
             if failing.is_over() {
                 tracing::info!(transport = "udp", "receiving packets again");
             }
-            scratch.info_hashes.clear();
-            let announced = inbox.packets().filter_map(|(packet, _)| wire::info_hash(packet));
-            scratch.info_hashes.extend(announced);
-            self.tracker.expect(&scratch.info_hashes);
-            let unix_seconds = unix_seconds();
-            let mut start = Instant::now();
+            let now = Now { unix_seconds: unix_seconds(), start: Instant::now() };
             for (packet, source) in inbox.packets() {
-                let Some(client) = source.address().map(canonical_socket) else { continue };
-                let (action, outcome) =
-                    self.answer(packet, client, unix_seconds, start, &mut scratch).await;
-                let end = Instant::now();
-                let (family, took) = (Family::of(client.ip()), end - start);
-                self.series.request(Transport::Udp, action, family, outcome, took);
-                start = end;
-                if !scratch.body.is_empty() {
-                    outbox.push(&mut scratch.body, source);
+                if let Some(client) = source.address().map(canonical_socket) {
+                    self.read(packet, client, source, &now, &mut turn);
                 }
             }
-            outbox.send(&socket).await;
+            self.announce(&now, &mut turn);
+            self.finish(&now, &mut turn);
+            turn.outbox.send(&socket).await;
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
                 tokio::task::yield_now().await;
@@ -86,74 +104,86 @@ impl<S: Store> Listener<S> {
         }
     }
 
-    /// Writes the answer to a packet to `scratch.body`. An empty body means no answer.
-    async fn answer(
+    /// Answers a packet. An announce waits in `turn` for the others.
+    fn read(
         &self,
         packet: &[u8],
         client: SocketAddr,
-        unix_seconds: u32,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> (Action, Outcome) {
-        scratch.body.clear();
-        let Some(header) = Header::parse(packet) else {
-            return (Action::Connect, Outcome::Invalid);
+        source: PeerAddr,
+        now: &Now,
+        turn: &mut Turn,
+    ) {
+        turn.bodies[turn.received.len()].clear();
+        let header = Header::parse(packet);
+        let action = match header.map(|header| header.action) {
+            Some(wire::Action::Announce | wire::Action::AnnounceIpv6) => Action::Announce,
+            Some(wire::Action::Scrape) => Action::Scrape,
+            Some(wire::Action::Connect | wire::Action::Unknown) | None => Action::Connect,
         };
-        let action = match header.action {
-            wire::Action::Announce | wire::Action::AnnounceIpv6 => Action::Announce,
-            wire::Action::Scrape => Action::Scrape,
-            wire::Action::Connect | wire::Action::Unknown => Action::Connect,
+        let outcome = header
+            .map_or(Outcome::Invalid, |header| self.answer(&header, packet, client, now, turn));
+        turn.received.push(Received { client, source, action, outcome });
+    }
+
+    /// Writes the answer to a packet, unless it is an announce that waits. No answer is an empty
+    /// one.
+    fn answer(
+        &self,
+        header: &Header,
+        packet: &[u8],
+        client: SocketAddr,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Outcome {
+        let at = turn.received.len();
+        let issued = || {
+            self.connection_ids.check(header.connection_id, now.unix_seconds, client.ip()).is_ok()
         };
-        let issued = |header: &Header| {
-            self.connection_ids.check(header.connection_id, unix_seconds, client.ip()).is_ok()
-        };
-        let outcome = match header.action {
+        match header.action {
             // Never answers an answer: two trackers would go on for ever.
-            wire::Action::Unknown if !issued(&header) => Outcome::Invalid,
+            wire::Action::Unknown if !issued() => Outcome::Invalid,
             wire::Action::Connect => {
-                let id = self.connection_ids.issue(unix_seconds, client.ip());
-                wire::write_connect(&mut scratch.body, header.transaction, id);
+                let id = self.connection_ids.issue(now.unix_seconds, client.ip());
+                wire::write_connect(&mut turn.bodies[at], header.transaction, id);
                 Outcome::Ok
             }
-            _ if !issued(&header) => self.wrong_id(&header, client.ip(), now, scratch),
+            _ if !issued() => self.wrong_id(header, client.ip(), now, &mut turn.bodies[at]),
             wire::Action::Announce | wire::Action::AnnounceIpv6 => {
-                self.announce(&header, packet, client, now, scratch).await
+                match self.enter(header, packet, client, turn) {
+                    Ok(()) => Outcome::Ok,
+                    Err(error) => invalid(header, error, &mut turn.bodies[at]),
+                }
             }
-            wire::Action::Scrape => self.scrape(&header, packet, client, now, scratch).await,
-            wire::Action::Unknown => invalid(&header, Invalid::Action, scratch),
-        };
-        (action, outcome)
+            wire::Action::Scrape => {
+                // It sees the announces that came before it.
+                self.announce(now, turn);
+                self.scrape(header, packet, client, now, turn)
+            }
+            wire::Action::Unknown => invalid(header, Invalid::Action, &mut turn.bodies[at]),
+        }
     }
 
     /// Reports a wrong connection id, if the error budget allows it.
-    fn wrong_id(
-        &self,
-        header: &Header,
-        client: IpAddr,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> Outcome {
-        if self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now)) {
-            invalid(header, Invalid::ConnectionId, scratch);
+    fn wrong_id(&self, header: &Header, client: IpAddr, now: &Now, body: &mut Vec<u8>) -> Outcome {
+        if self.error_budget.as_ref().is_some_and(|budget| budget.admit(client, now.start)) {
+            invalid(header, Invalid::ConnectionId, body);
         }
         Outcome::Invalid
     }
 
-    async fn announce(
+    /// Adds an announce to those that wait.
+    fn enter(
         &self,
         header: &Header,
         packet: &[u8],
         client: SocketAddr,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> Outcome {
-        let Scratch { exchange, peers, body, url, .. } = scratch;
-        enter(exchange, client);
-        let request = &mut exchange.request;
-        match wire::announce(packet, url) {
-            Ok(announce) => request.announce = announce,
-            Err(error) => return invalid(header, error, scratch),
-        }
+        turn: &mut Turn,
+    ) -> Result<(), Invalid> {
+        let Turn { received, passages, waiting, url, .. } = turn;
+        let passage = &mut passages[waiting.len()];
+        let request = &mut passage.exchange.request;
+        request.announce = wire::announce(packet, url)?;
+        fill(request, client);
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
             // The parameters of an unknown path are ignored.
@@ -163,47 +193,87 @@ impl<S: Store> Listener<S> {
             }
         }
         let family = Family::of(client.ip());
-        let carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
-        match self.tracker.announce(exchange, carries, peers, now).await {
-            Ok(counts) => {
-                let interval = exchange.answer.interval;
-                wire::write_announce(body, header, interval, counts, family, peers);
-                Outcome::Ok
+        passage.carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
+        waiting.push((received.len(), *header));
+        Ok(())
+    }
+
+    /// Decides the announces that wait, and writes their answers.
+    fn announce(&self, now: &Now, turn: &mut Turn) {
+        let Turn { received, passages, waiting, bodies, .. } = turn;
+        let passages = &mut passages[..waiting.len()];
+        self.tracker.announce(passages, now.start);
+        for (passage, (at, header)) in passages.iter().zip(waiting.drain(..)) {
+            let Passage { exchange, carries, peers, result } = passage;
+            let (answer, body) = (&exchange.answer, &mut bodies[at]);
+            match *result {
+                Ok(counts) => {
+                    let family = carries.only.unwrap_or(Family::Ipv4);
+                    wire::write_announce(body, &header, answer.interval, counts, family, peers);
+                }
+                Err(refused) => received[at].outcome = refuse(&header, refused, answer, body),
             }
-            Err(refused) => refuse(header, refused, scratch),
         }
     }
 
-    async fn scrape(
+    fn scrape(
         &self,
         header: &Header,
         packet: &[u8],
         client: SocketAddr,
-        now: Instant,
-        scratch: &mut Scratch,
+        now: &Now,
+        turn: &mut Turn,
     ) -> Outcome {
+        let Turn { received, scrape, bodies, .. } = turn;
+        let body = &mut bodies[received.len()];
         let info_hashes = match wire::scrape(packet) {
             Ok(info_hashes) => info_hashes,
-            Err(error) => return invalid(header, error, scratch),
+            Err(error) => return invalid(header, error, body),
         };
         let most = self.max_scrape.min(wire::max_scrape(Family::of(client.ip())));
-        scratch.info_hashes.clear();
-        scratch.info_hashes.extend(info_hashes.take(most));
-        enter(&mut scratch.exchange, client);
-        let Scratch { exchange, info_hashes, counts, body, .. } = scratch;
-        match self.tracker.scrape(exchange, info_hashes, counts, now).await {
+        let Scrape { exchange, info_hashes: asked, counts } = scrape;
+        asked.clear();
+        asked.extend(info_hashes.take(most));
+        fill(&mut exchange.request, client);
+        match self.tracker.scrape(exchange, asked, counts, now.start) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
                 Outcome::Ok
             }
-            Err(refused) => refuse(header, refused, scratch),
+            Err(refused) => refuse(header, refused, &exchange.answer, body),
+        }
+    }
+
+    /// Counts the requests, and queues their answers in the order in which they came.
+    fn finish(&self, now: &Now, turn: &mut Turn) {
+        let took = now.start.elapsed();
+        for (received, body) in turn.received.drain(..).zip(&mut turn.bodies) {
+            let Received { client, source, action, outcome } = received;
+            let family = Family::of(client.ip());
+            self.series.request(Transport::Udp, action, family, outcome, took);
+            if !body.is_empty() {
+                turn.outbox.push(body, source);
+            }
+        }
+    }
+}
+
+impl Turn {
+    fn of(socket: &UdpSocket) -> Self {
+        Self {
+            received: Vec::with_capacity(PACKETS),
+            bodies: vec![Vec::new(); PACKETS],
+            passages: std::iter::repeat_with(Passage::default).take(PACKETS).collect(),
+            waiting: Vec::with_capacity(PACKETS),
+            scrape: Scrape::default(),
+            url: Vec::new(),
+            outbox: Outbox::of(socket),
         }
     }
 }
 
 /// Fills in the packet's source.
-fn enter(exchange: &mut Exchange, client: SocketAddr) {
-    let request = &mut exchange.request;
+fn fill(request: &mut Request, client: SocketAddr) {
     request.transport = Transport::Udp;
     request.address = client.ip();
     request.client = client.ip();
@@ -213,16 +283,16 @@ fn enter(exchange: &mut Exchange, client: SocketAddr) {
     request.over_udp(&[]);
 }
 
-fn invalid(header: &Header, error: Invalid, scratch: &mut Scratch) -> Outcome {
-    wire::write_error(&mut scratch.body, header.transaction, &error.to_string());
+fn invalid(header: &Header, error: Invalid, body: &mut Vec<u8>) -> Outcome {
+    wire::write_error(body, header.transaction, &error.to_string());
     Outcome::Invalid
 }
 
-fn refuse(header: &Header, refused: Refused, scratch: &mut Scratch) -> Outcome {
+fn refuse(header: &Header, refused: Refused, answer: &Answer, body: &mut Vec<u8>) -> Outcome {
     match refused {
         Refused::Rejected => {
-            let reason = scratch.exchange.answer.failure.as_deref().unwrap_or_default();
-            wire::write_error(&mut scratch.body, header.transaction, reason);
+            let reason = answer.failure.as_deref().unwrap_or_default();
+            wire::write_error(body, header.transaction, reason);
             Outcome::Rejected
         }
         Refused::Dropped => Outcome::Dropped,

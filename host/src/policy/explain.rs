@@ -11,7 +11,7 @@ use super::chain::{Member, Passed, Policy, ask, shown, walk};
 use super::contract::Verdict;
 use super::generation::Generation;
 use super::instance::Instance;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Ruling};
 use crate::metrics::{Cause, Hook};
 
 /// Why a policy is not called again.
@@ -80,11 +80,11 @@ impl<'g> Inquiry<'g> {
     /// Calls the policies for an announce, or for one info-hash of a scrape.
     pub fn explain(&mut self, exchange: &mut Box<Exchange>, scrape: bool) -> Explanation {
         let hook = if scrape { Hook::Scrape } else { Hook::Announce };
-        let decision = walk(&mut self.witnesses, exchange, hook);
+        walk(&mut self.witnesses, std::slice::from_mut(exchange), hook);
         let steps = self.witnesses.iter_mut();
         let steps =
             steps.map(|witness| std::mem::replace(&mut witness.step, Step::of(witness.policy)));
-        summary(exchange, scrape, decision, steps.collect())
+        summary(exchange, scrape, steps.collect())
     }
 }
 
@@ -104,8 +104,8 @@ impl Member for Witness<'_> {
         self.step.skipped = Some(match reason {
             Passed::NoHook => "it does not have this hook",
             Passed::When => "`when` does not match",
-            Passed::Decided(Verdict::Next | Verdict::Accept) => "an earlier policy accepted",
-            Passed::Decided(Verdict::Reject | Verdict::Drop) => "an earlier policy refused",
+            Passed::Decided(Ruling::Open | Ruling::Accepted) => "an earlier policy accepted",
+            Passed::Decided(Ruling::Rejected | Ruling::Dropped) => "an earlier policy refused",
         });
     }
 }
@@ -132,21 +132,16 @@ impl Witness<'_> {
     }
 }
 
-fn summary(
-    exchange: &Exchange,
-    scrape: bool,
-    decision: Verdict,
-    policies: Vec<Step>,
-) -> Explanation {
+fn summary(exchange: &Exchange, scrape: bool, policies: Vec<Step>) -> Explanation {
     let answer = &exchange.answer;
-    let outcome = match decision {
-        Verdict::Next | Verdict::Accept => "ok",
-        Verdict::Reject => "rejected",
-        Verdict::Drop => "dropped",
+    let outcome = match answer.ruling {
+        Ruling::Open | Ruling::Accepted => "ok",
+        Ruling::Rejected => "rejected",
+        Ruling::Dropped => "dropped",
     };
-    let shown = match decision {
-        Verdict::Drop => json!(null),
-        Verdict::Reject => json!({
+    let shown = match answer.ruling {
+        Ruling::Dropped => json!(null),
+        Ruling::Rejected => json!({
             "failure_reason": answer.failure,
             "retry_in": answer.retry.map(shown::retry),
         }),

@@ -11,7 +11,7 @@ mod shared;
 mod supply;
 mod trial;
 
-pub use chain::{Chain, NewLink, Policy, Ruling, When};
+pub use chain::{Chain, NewLink, Policy, When};
 pub use component::{
     Artifacts, CompileJob, Compiler, Engine, EngineError, Refusal, THREAD_STACK, look, recognise,
 };

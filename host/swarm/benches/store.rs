@@ -8,7 +8,6 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use karuta_bittorrent::{Event, Family, InfoHash, PeerId, Peers};
 use karuta_swarm::{Locality, Memory, Options, Order, Plan, PlanId, Store, Update};
 use nix::time::{ClockId, clock_gettime};
@@ -62,8 +61,7 @@ fn update(torrent: u32, peer: u32, locality: Option<Locality>) -> Update {
 
 fn enter(store: &Memory, update: &Update, rng: &mut SmallRng, peers: &mut Peers) {
     peers.clear();
-    let entered = store.announce(update, rng, peers).now_or_never();
-    entered.expect("this store never waits").expect("this store has no limits");
+    store.announce(update, rng, peers).expect("this store has no limits");
 }
 
 /// Measures announces of known peers, 50 wanted, to swarms of these sizes in turn.
@@ -121,7 +119,7 @@ fn expire(peers: u32, torrents: u32) {
     let mut steps = Vec::new();
     loop {
         let start = processor();
-        let finished = store.expire(1_000_000).now_or_never().expect("this store never waits");
+        let finished = store.expire(1_000_000);
         steps.push(processor() - start);
         if finished {
             break;

@@ -100,8 +100,8 @@ pub struct Population {
 /// A peer store.
 ///
 /// Every store keeps one record per peer, keyed by address and port, with a role, so that no peer
-/// is counted twice, and passes [`conformance`](crate::conformance_suite). A call may wait (a
-/// remote store); a store that does not wait pays nothing for that.
+/// is counted twice, and passes [`conformance`](crate::conformance_suite). No call waits for
+/// anything outside of this process.
 pub trait Store: Send + Sync + 'static {
     /// Enters the peer, or removes it if it stopped, and appends up to `want` other peers to
     /// `peers`. Returns the counts after the update, which include the announcing peer.
@@ -127,7 +127,7 @@ pub trait Store: Send + Sync + 'static {
         update: &Update,
         rng: &mut impl rand::Rng,
         peers: &mut Peers,
-    ) -> impl Future<Output = Result<Counts, Refusal>>;
+    ) -> Result<Counts, Refusal>;
 
     /// Tells the store which swarms will be asked for soon, so that it can fetch them.
     fn expect(&self, info_hashes: &[InfoHash]);
@@ -140,22 +140,18 @@ pub trait Store: Send + Sync + 'static {
         peers: &Peers,
         now: Seconds,
         candidates: &mut Vec<Candidate>,
-    ) -> impl Future<Output = ()>;
+    );
 
     /// Returns the counts of one swarm, or `None` if the torrent is unknown. A swarm without peers
     /// may still have downloads.
-    fn counts(&self, info_hash: InfoHash) -> impl Future<Output = Option<Counts>>;
-
-    /// Returns the counts of a swarm if the store knows them without waiting, for policies that ask
-    /// during a call.
-    fn peek(&self, info_hash: InfoHash) -> Option<Counts>;
+    fn counts(&self, info_hash: InfoHash) -> Option<Counts>;
 
     /// Removes peers that have not announced within the last `lifetime` seconds, and expired counts
     /// of downloads. Each call handles one slice of the store, and returns whether it finished a
     /// round. No slice holds a lock for longer than a fraction of a millisecond. Until then an
     /// expired peer is counted and given like any other, so a round should finish well within the
     /// lifetime.
-    fn expire(&self, now: Seconds) -> impl Future<Output = bool>;
+    fn expire(&self, now: Seconds) -> bool;
 
-    fn totals(&self) -> impl Future<Output = Totals>;
+    fn totals(&self) -> Totals;
 }

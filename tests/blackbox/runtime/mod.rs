@@ -1,6 +1,7 @@
 //! How the tracker runs policies: what they may see and do, what it costs them to fail, and the
 //! limits that hold without them.
 
+mod batches;
 mod bombs;
 mod chain;
 mod compiled;

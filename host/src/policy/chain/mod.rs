@@ -6,27 +6,19 @@ mod link;
 mod policy;
 pub mod shown;
 
+use std::borrow::BorrowMut;
+
 use karuta_swarm::Candidate;
 
 use self::link::Link;
 pub use self::link::NewLink;
 pub use self::policy::{Passed, Policy, When};
 use crate::config::Mode;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Ruling};
 use crate::metrics::{self, Hook};
 use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
 use crate::policy::shared::outcome::Outcome;
-
-/// The chain's decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ruling {
-    Admit,
-    /// The answer's `failure` and `retry` say why.
-    Reject,
-    /// The client gets no answer.
-    Drop,
-}
 
 /// The chain of one worker.
 #[derive(Default)]
@@ -49,31 +41,34 @@ pub trait Member {
     fn pass(&mut self, _: Passed) {}
 }
 
-/// Calls policies in turn for an announce or for one info-hash of a scrape, until one decides. Only
-/// this function knows what `when`, `mode` and `on_error` do to a verdict.
-pub fn walk<'m, M: Member + 'm>(
+/// Calls policies in turn for announces, or for one info-hash of a scrape: each policy for all
+/// requests that no earlier one has decided, in their order. Its code and data are then fetched
+/// once for all of them. Only this function knows what `when`, `mode` and `on_error` do to a
+/// verdict.
+pub fn walk<'m, M: Member + 'm, R: BorrowMut<Box<Exchange>>>(
     members: impl IntoIterator<Item = &'m mut M>,
-    exchange: &mut Box<Exchange>,
+    requests: &mut [R],
     hook: Hook,
-) -> Verdict {
-    let mut members = members.into_iter();
-    for member in &mut members {
-        if let Some(reason) = member.policy().passes(exchange, hook) {
-            member.pass(reason);
-            continue;
-        }
-        let decision = member.consult(exchange, hook);
-        if member.policy().mode == Mode::Shadow {
-            exchange.discard();
-            continue;
-        }
-        let verdict = member.policy().settle(exchange, decision);
-        if verdict != Verdict::Next {
-            members.for_each(|member| member.pass(Passed::Decided(verdict)));
-            return verdict;
+) {
+    for member in members {
+        for request in &mut *requests {
+            let exchange = request.borrow_mut();
+            if exchange.answer.ruling != Ruling::Open {
+                member.pass(Passed::Decided(exchange.answer.ruling));
+                continue;
+            }
+            if let Some(reason) = member.policy().passes(exchange, hook) {
+                member.pass(reason);
+                continue;
+            }
+            let decision = member.consult(exchange, hook);
+            if member.policy().mode == Mode::Shadow {
+                exchange.discard();
+                continue;
+            }
+            exchange.answer.ruling = member.policy().settle(exchange, decision).into();
         }
     }
-    Verdict::Next
 }
 
 impl Chain {
@@ -98,14 +93,14 @@ impl Chain {
         }
     }
 
-    /// Calls the policies for an announce.
-    pub fn announce(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
-        walk(&mut self.links, exchange, Hook::Announce).into()
+    /// Calls the policies for announces that came together.
+    pub fn announce<R: BorrowMut<Box<Exchange>>>(&mut self, requests: &mut [R]) {
+        walk(&mut self.links, requests, Hook::Announce);
     }
 
     /// Calls the policies for one info-hash of a scrape.
-    pub fn scrape(&mut self, exchange: &mut Box<Exchange>) -> Ruling {
-        walk(&mut self.links, exchange, Hook::Scrape).into()
+    pub fn scrape(&mut self, exchange: &mut Box<Exchange>) {
+        walk(&mut self.links, std::slice::from_mut(exchange), Hook::Scrape);
     }
 
     /// Refreshes the policies' data between requests.
@@ -146,16 +141,15 @@ impl Chain {
     }
 
     /// Queues the outcome of an announce for observers.
-    pub fn observe(&self, exchange: &Exchange, ruling: Ruling) {
+    pub fn observe(&self, exchange: &Exchange) {
         if !self.observes {
             return;
         }
-        let decided = exchange.answer.decided_by.is_some();
-        let verdict = match ruling {
-            Ruling::Admit if decided => Verdict::Accept,
-            Ruling::Admit => Verdict::Next,
-            Ruling::Reject => Verdict::Reject,
-            Ruling::Drop => Verdict::Drop,
+        let verdict = match exchange.answer.ruling {
+            Ruling::Open => Verdict::Next,
+            Ruling::Accepted => Verdict::Accept,
+            Ruling::Rejected => Verdict::Reject,
+            Ruling::Dropped => Verdict::Drop,
         };
         let event = Some(exchange.request.announce.event);
         for link in &self.links {
@@ -173,9 +167,10 @@ impl Chain {
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Next | Verdict::Accept => Self::Admit,
-            Verdict::Reject => Self::Reject,
-            Verdict::Drop => Self::Drop,
+            Verdict::Next => Self::Open,
+            Verdict::Accept => Self::Accepted,
+            Verdict::Reject => Self::Rejected,
+            Verdict::Drop => Self::Dropped,
         }
     }
 }

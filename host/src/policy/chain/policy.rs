@@ -7,7 +7,7 @@ use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Event, Transport};
 
 use crate::config::{Mode, OnError};
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, Request, Ruling};
 use crate::metrics::Hook;
 use crate::policy::contract::Verdict;
 use crate::policy::instance::Plugin;
@@ -37,7 +37,7 @@ pub enum Passed {
     /// Its `when` does not match.
     When,
     /// An earlier policy has decided.
-    Decided(Verdict),
+    Decided(Ruling),
 }
 
 /// The requests that a policy is called for. An empty list means all.

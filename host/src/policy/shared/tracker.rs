@@ -22,6 +22,6 @@ pub trait Swarms: Send + Sync {
 
 impl<S: karuta_swarm::Store> Swarms for S {
     fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
-        self.peek(info_hash)
+        karuta_swarm::Store::counts(self, info_hash)
     }
 }

@@ -163,8 +163,7 @@ pub fn answers_are_appended<S: Store>(make: impl Fn(Options) -> S) {
     let mut subject = mixed(make(options()));
     let mut peers = Peers { ipv4: vec![1; 6], ipv6: vec![1; 18], ..Peers::default() };
     let update = Update { want: 5, ..leecher(v4(8)) };
-    let announced = subject.store.announce(&update, &mut subject.rng, &mut peers);
-    subject.runtime.block_on(announced).unwrap();
+    subject.store.announce(&update, &mut subject.rng, &mut peers).unwrap();
     assert_eq!(peers.len(), 7);
     assert_eq!((&peers.ipv4[..6], &peers.ipv6[..18]), ([1; 6].as_slice(), [1; 18].as_slice()));
 }

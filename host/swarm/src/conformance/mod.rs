@@ -13,7 +13,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     Locality, Options, Order, Plan, PlanId, Population, Refusal, Role, Seconds, Store, Totals,
@@ -77,7 +76,6 @@ fn options() -> Options {
 struct Subject<S> {
     store: S,
     rng: SmallRng,
-    runtime: Runtime,
 }
 
 /// An answer: the counts, and the peers in order.
@@ -85,16 +83,14 @@ type Answer = Result<(Counts, Vec<SocketAddr>), Refusal>;
 
 impl<S: Store> Subject<S> {
     fn new(store: S) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        Self { store, rng: SmallRng::seed_from_u64(1), runtime }
+        Self { store, rng: SmallRng::seed_from_u64(1) }
     }
 
     fn announce(&mut self, update: &Update) -> Answer {
         let mut peers = Peers::default();
         // A hint about the next announces changes nothing.
         self.store.expect(&[update.info_hash, info_hash(254)].repeat(40));
-        let announced = self.store.announce(update, &mut self.rng, &mut peers);
-        let counts = self.runtime.block_on(announced);
+        let counts = self.store.announce(update, &mut self.rng, &mut peers);
         let given = addresses(&peers);
         match counts {
             Ok(counts) => Ok((counts, given)),
@@ -116,20 +112,16 @@ impl<S: Store> Subject<S> {
     /// Runs two rounds: the first may have begun before the last change.
     fn expire(&self, now: Seconds) {
         for _ in 0..2 {
-            while !self.runtime.block_on(self.store.expire(now)) {}
+            while !self.store.expire(now) {}
         }
     }
 
     fn counts(&self, torrent: u8) -> Option<Counts> {
-        let counts = self.runtime.block_on(self.store.counts(info_hash(torrent)));
-        if let Some(at_once) = self.store.peek(info_hash(torrent)) {
-            assert_eq!(Some(at_once), counts);
-        }
-        counts
+        self.store.counts(info_hash(torrent))
     }
 
     fn totals(&self) -> Totals {
-        self.runtime.block_on(self.store.totals())
+        self.store.totals()
     }
 }
 

@@ -102,8 +102,7 @@ pub fn peer_ids_follow_their_peers<S: Store>(make: impl Fn(Options) -> S) {
     }
     let mut peers = Peers::default();
     let update = leecher(v4(0));
-    let announced = subject.store.announce(&update, &mut subject.rng, &mut peers);
-    subject.runtime.block_on(announced).unwrap();
+    subject.store.announce(&update, &mut subject.rng, &mut peers).unwrap();
     assert_eq!((peers.ipv4.len() / 6, peers.ipv4_ids.len()), (85, 85));
     for (address, peer_id) in peers.ipv4.chunks(6).zip(&peers.ipv4_ids) {
         assert_eq!(*peer_id, id(address[3].into()));

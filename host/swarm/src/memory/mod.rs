@@ -79,7 +79,7 @@ impl Default for Options {
     }
 }
 
-/// A [`Store`] in memory, whose calls never wait.
+/// A [`Store`] in memory.
 ///
 /// An announce takes one lock, that of its swarm's shard, and a second one if a swarm begins or
 /// ends: a swarm is dropped with its last peer, and its count of downloads is kept for when it
@@ -293,7 +293,7 @@ impl Memory {
 }
 
 impl Store for Memory {
-    async fn announce(
+    fn announce(
         &self,
         update: &Update,
         rng: &mut impl Rng,
@@ -313,7 +313,7 @@ impl Store for Memory {
         }
     }
 
-    async fn describe(
+    fn describe(
         &self,
         info_hash: InfoHash,
         peers: &Peers,
@@ -330,20 +330,16 @@ impl Store for Memory {
         }));
     }
 
-    async fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
-        self.peek(info_hash)
-    }
-
-    fn peek(&self, info_hash: InfoHash) -> Option<Counts> {
+    fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
         let swarm = self.swarms.get(&info_hash).map(|swarm| swarm.counts());
         swarm.or_else(|| self.left_behind(info_hash))
     }
 
-    async fn expire(&self, now: Seconds) -> bool {
+    fn expire(&self, now: Seconds) -> bool {
         self.sweep(now)
     }
 
-    async fn totals(&self) -> Totals {
+    fn totals(&self) -> Totals {
         let [ipv4, ipv6] = self.tally.sum();
         Totals { swarms: self.torrents.load(Ordering::Relaxed), ipv4, ipv6 }
     }
