@@ -98,10 +98,9 @@ pub struct Answer {
 }
 
 /// What has been decided on a request so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ruling {
     /// Nothing. A request that is still open at the end is admitted.
-    #[default]
     Open,
     /// A policy has accepted it, and no other is asked.
     Accepted,

@@ -151,11 +151,13 @@ impl<S: Store> Tracker<S> {
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
     }
 
-    /// Fetches the swarms of a batch.
+    /// Fetches the swarms of those of a batch that are not refused.
     fn expect(&self, batch: &[Passage]) {
         let mut expected = self.expected.borrow_mut();
         expected.clear();
-        expected.extend(batch.iter().map(|passage| passage.exchange.request.announce.info_hash));
+        let exchanges = batch.iter().map(|passage| &passage.exchange);
+        let admitted = exchanges.filter(|exchange| obey(exchange.answer.ruling).is_ok());
+        expected.extend(admitted.map(|exchange| exchange.request.announce.info_hash));
         self.store.expect(&expected);
     }
 

@@ -14,8 +14,8 @@ use crate::policy::Shutdown;
 use crate::tracker::Rules;
 
 /// The time for the whole shutdown, whatever policies and clients do. The documentation promises
-/// 10 s: on a busy machine the kernel takes a second or more to remove the threads, because those of
-/// control instances have a low priority.
+/// 10 s: on a busy machine the kernel takes a second or more to remove the threads, because those
+/// of control instances have a low priority.
 const END: Duration = Duration::from_secs(6);
 /// The part of `END` for workers, and for calls of control instances that are under way.
 const UNDER_WAY: Duration = Duration::from_secs(4);

@@ -7,16 +7,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use karuta_bittorrent::connection_id::ConnectionIds;
 use karuta_bittorrent::udp::{self as wire, Header};
-use karuta_bittorrent::{Family, Invalid, Transport, canonical_socket, query};
+use karuta_bittorrent::{Counts, Family, InfoHash, Invalid, Transport, canonical_socket, query};
 use karuta_swarm::Store;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::Routes;
 pub use super::batch::register;
 use super::batch::{Inbox, Outbox, PACKETS, PeerAddr};
-use super::{Routes, Scrape};
 use crate::accept::Spell;
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Answer, Exchange, Request};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
 use crate::tracker::{Carries, Passage, Refused, Tracker};
@@ -53,6 +53,14 @@ struct Received {
     source: PeerAddr,
     action: Action,
     outcome: Outcome,
+}
+
+/// The buffers of a scrape.
+#[derive(Default)]
+struct Scrape {
+    exchange: Box<Exchange>,
+    info_hashes: Vec<InfoHash>,
+    counts: Vec<Counts>,
 }
 
 /// When the packets came.
@@ -204,11 +212,11 @@ impl<S: Store> Listener<S> {
         let passages = &mut passages[..waiting.len()];
         self.tracker.announce(passages, now.start);
         for (passage, (at, header)) in passages.iter().zip(waiting.drain(..)) {
-            let Passage { exchange, carries, peers, result } = passage;
+            let Passage { exchange, peers, result, .. } = passage;
             let (answer, body) = (&exchange.answer, &mut bodies[at]);
             match *result {
                 Ok(counts) => {
-                    let family = carries.only.unwrap_or(Family::Ipv4);
+                    let family = Family::of(received[at].client.ip());
                     wire::write_announce(body, &header, answer.interval, counts, family, peers);
                 }
                 Err(refused) => received[at].outcome = refuse(&header, refused, answer, body),
