@@ -22,7 +22,7 @@ policies:
   - name: bad
     plugin: PLUGINS/test-hostile.wasm
     data: {{ list: {{ file: list, format: raw }} }}
-    limits: {{ deadline: 50ms, data: 50ms, init: 50ms }}
+    limits: {{ deadline: 50ms, data: 1s, init: 50ms, memory: 8MiB }}
     config:
       rules:
 {rules}"
