@@ -16,6 +16,7 @@ use super::error::{Error, seconds, system};
 use super::listeners::{Bound, HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
+use crate::frontend::gathering::Gathering;
 use crate::frontend::{http, udp};
 use crate::metrics;
 use crate::policy;
@@ -80,6 +81,8 @@ impl Worker {
         };
         let _ = started.send(Ok(()));
         let tracker = Rc::new(Tracker::new(store, rules, start));
+        let gathering = Rc::new(Gathering::new(tracker.clone()));
+        tokio::task::spawn_local(gathering.clone().serve());
         // Every connection and listener of this worker holds a receiver. When the last one is gone,
         // the work is done.
         let (stop, local) = watch::channel(false);
@@ -87,6 +90,7 @@ impl Worker {
         for (shared, socket) in sockets.http {
             let listener = http::Listener {
                 tracker: tracker.clone(),
+                gathering: gathering.clone(),
                 routes: shared.routes.clone(),
                 real_ip: shared.settings.real_ip.clone(),
                 allow_address_override: shared.settings.allow_address_override,

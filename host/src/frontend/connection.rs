@@ -54,6 +54,11 @@ impl Activity {
         }
     }
 
+    /// Returns whether a request is being answered, which takes no time of the client's.
+    pub fn is_working(&self) -> bool {
+        matches!(self.0.get(), Phase::Working)
+    }
+
     /// Returns when to check again. If that time has passed, the connection must close.
     pub fn deadline(&self, timeouts: Timeouts) -> Instant {
         match self.0.get() {

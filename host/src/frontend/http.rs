@@ -1,7 +1,7 @@
 //! HTTP (BEP 3, 7, 23, 24, 31, 48) on hyper.
 
 use std::cell::RefCell;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use tokio::task::unconstrained;
 
 use super::Routes;
 use super::connection::{Activity, Timeouts, Watched};
+use super::gathering::{Gathering, Seat};
 use super::real_ip;
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
@@ -35,6 +36,8 @@ use crate::tracker::{Carries, Passage, Refused, Tracker};
 /// One worker's side of an HTTP listener.
 pub struct Listener<S> {
     pub tracker: Rc<Tracker<S>>,
+    /// Decides announces, together with those of the worker's other connections.
+    pub gathering: Rc<Gathering<S>>,
     pub routes: Routes,
     pub real_ip: Option<RealIp>,
     /// Whether an announce may set its address with the parameter `ip`.
@@ -74,6 +77,13 @@ struct Reply {
     counted: Option<(Action, Family, Outcome)>,
 }
 
+/// What became of a request's head.
+enum Begun {
+    Done(Box<Reply>),
+    /// An announce to be decided.
+    Announce,
+}
+
 impl<S: Store> Listener<S> {
     /// Accepts connections until `stopping` is true. Open connections then finish the request under
     /// way. Each connection is a task of its own and holds a clone of `stopping`.
@@ -101,7 +111,8 @@ impl<S: Store> Listener<S> {
         let socket = canonical_socket(from);
         let activity = Activity::new();
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
-        let service = service_fn(|request| self.respond(request, socket, &activity));
+        let seat = Rc::default();
+        let service = service_fn(|request| self.respond(request, socket, &activity, &seat));
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
         let mut connection = std::pin::pin!(
             http1::Builder::new()
@@ -124,6 +135,10 @@ impl<S: Store> Listener<S> {
             loop {
                 if connection.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
+                }
+                // Its announce is about to be decided, which wakes it again.
+                if activity.is_working() {
+                    return Poll::Pending;
                 }
                 // A phase that ends earlier than the previous one moves the check forward. The
                 // others do not touch the timer.
@@ -156,28 +171,57 @@ impl<S: Store> Listener<S> {
         .await;
     }
 
-    /// Answers a request, without waiting for anything.
+    /// Answers a request. Only an announce waits: for others that have arrived at the same time.
     fn respond(
         &self,
         request: Request<Incoming>,
         socket: SocketAddr,
         activity: &Activity,
+        seat: &Rc<Seat>,
     ) -> impl Future<Output = Result<Response<Full<Bytes>>, Closed>> {
         activity.working();
         let start = Instant::now();
         let mut scratch = self.pool.0.borrow_mut().pop().unwrap_or_default();
-        let entered = self.enter(request, socket, &mut scratch);
-        let reply = match entered {
-            Ok(action) => self.answer(action, start, &mut scratch),
-            Err(reply) => *reply,
-        };
-        self.pool.0.borrow_mut().push(scratch);
-        let end = Instant::now();
-        activity.idle(end.into());
-        if let Some((action, family, outcome)) = reply.counted {
-            self.series.request(Transport::Http, action, family, outcome, end - start);
+        let begun = self.begin(request, socket, &mut scratch, start);
+        if matches!(begun, Begun::Announce) {
+            self.gathering.join(std::mem::take(&mut scratch.passage), seat);
         }
-        ready(reply.response.ok_or(Closed))
+        async move {
+            let reply = match begun {
+                Begun::Done(reply) => *reply,
+                Begun::Announce => {
+                    scratch.passage = seat.decided().await;
+                    let outcome = write_answer(&mut scratch);
+                    self.reply(Action::Announce, outcome, &mut scratch)
+                }
+            };
+            self.pool.0.borrow_mut().push(scratch);
+            let end = Instant::now();
+            activity.idle(end.into());
+            if let Some((action, family, outcome)) = reply.counted {
+                self.series.request(Transport::Http, action, family, outcome, end - start);
+            }
+            reply.response.ok_or(Closed)
+        }
+    }
+
+    /// Answers a request, unless it is an announce, which is then ready to be decided.
+    fn begin(
+        &self,
+        request: Request<Incoming>,
+        socket: SocketAddr,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Begun {
+        let (action, outcome) = match self.enter(request, socket, scratch) {
+            Err(reply) => return Begun::Done(reply),
+            Ok(Action::Scrape) => (Action::Scrape, self.scrape(scratch, now)),
+            Ok(_) => match self.announce(scratch) {
+                Ok(()) => return Begun::Announce,
+                Err(error) => (Action::Announce, fail(error, &mut scratch.body)),
+            },
+        };
+        Begun::Done(Box::new(self.reply(action, outcome, scratch)))
     }
 
     /// Fills in everything from a request's head except the query. The error is a complete reply.
@@ -222,11 +266,7 @@ impl<S: Store> Listener<S> {
         Ok(found.action)
     }
 
-    fn answer(&self, action: Action, now: Instant, scratch: &mut Scratch) -> Reply {
-        let outcome = match action {
-            Action::Scrape => self.scrape(scratch, now),
-            _ => self.announce(scratch, now),
-        };
+    fn reply(&self, action: Action, outcome: Outcome, scratch: &mut Scratch) -> Reply {
         let request = &mut scratch.passage.exchange.request;
         let counted = Some((action, Family::of(request.client), outcome));
         // hyper can only reuse its buffer for the next request if nothing refers to this one.
@@ -238,14 +278,12 @@ impl<S: Store> Listener<S> {
         Reply { response, counted }
     }
 
-    fn announce(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
-        let Scratch { passage, body, .. } = scratch;
+    /// Fills in an announce.
+    fn announce(&self, scratch: &mut Scratch) -> Result<(), Invalid> {
+        let passage = &mut scratch.passage;
         let request = &mut passage.exchange.request;
         let (query, parameters) = request.query();
-        match query::announce(query, parameters) {
-            Ok(announce) => request.announce = announce,
-            Err(error) => return fail(error, body),
-        }
+        request.announce = query::announce(query, parameters)?;
         if self.allow_address_override
             && let Some(address) = request.announce.ip
         {
@@ -253,25 +291,7 @@ impl<S: Store> Listener<S> {
             request.overridden = true;
         }
         passage.carries = Carries { only: None, peers: u32::MAX };
-        self.tracker.announce(std::slice::from_mut(passage), now);
-        match passage.result {
-            Ok(counts) => {
-                let Passage { exchange, peers, .. } = passage;
-                let answer = &exchange.answer;
-                let answer = AnnounceAnswer {
-                    counts,
-                    interval: answer.interval,
-                    min_interval: answer.min_interval,
-                    peers,
-                    form: exchange.request.announce.form,
-                    external_ip: Some(exchange.request.client),
-                    warning: answer.warning.as_deref(),
-                };
-                answer.write(body);
-                Outcome::Ok
-            }
-            Err(refused) => refuse(refused, scratch),
-        }
+        Ok(())
     }
 
     fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
@@ -288,6 +308,28 @@ impl<S: Store> Listener<S> {
             }
             Err(refused) => refuse(refused, scratch),
         }
+    }
+}
+
+/// Writes the answer to an announce that is decided.
+fn write_answer(scratch: &mut Scratch) -> Outcome {
+    let Scratch { passage: Passage { exchange, peers, result, .. }, body, .. } = scratch;
+    match *result {
+        Ok(counts) => {
+            let answer = &exchange.answer;
+            let answer = AnnounceAnswer {
+                counts,
+                interval: answer.interval,
+                min_interval: answer.min_interval,
+                peers,
+                form: exchange.request.announce.form,
+                external_ip: Some(exchange.request.client),
+                warning: answer.warning.as_deref(),
+            };
+            answer.write(body);
+            Outcome::Ok
+        }
+        Err(refused) => refuse(refused, scratch),
     }
 }
 

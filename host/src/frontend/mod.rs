@@ -2,6 +2,7 @@
 
 mod batch;
 mod connection;
+pub mod gathering;
 pub mod http;
 pub(crate) mod real_ip;
 mod routes;
