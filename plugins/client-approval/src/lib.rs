@@ -1,12 +1,14 @@
 //! Approves or rejects clients by the first bytes of the peer id (BEP 20). See
 //! `docs/policies/client-approval.md`.
 
-use std::{cell::LazyCell, ops::Deref};
+use std::{cell::LazyCell, ops::Deref, time::Duration};
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, Error, Policy, Verdict,
     lists::{Approval, List},
-    request, response, sets,
+    request, response,
+    response::Scope,
+    sets,
 };
 use serde::Deserialize;
 
@@ -70,15 +72,26 @@ fn has_prefix(set: &sets::Strings, peer_id: &[u8]) -> bool {
     ends.any(|end| set.contains(&text[..end]))
 }
 
-struct ClientApproval(Approval<Prefix, sets::Strings>);
+struct ClientApproval {
+    clients: Approval<Prefix, sets::Strings>,
+    /// Whether the first 8 bytes of a peer id decide.
+    by_head: bool,
+}
+
+/// How long the host may remember an approved client. It forgets all of them on a reload.
+const LONG: Duration = Duration::from_hours(24);
 
 impl Policy for ClientApproval {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        Ok(Self(Approval {
+        let by_head = config.allow_from.is_none()
+            && config.deny_from.is_none()
+            && config.allow.iter().chain(&config.deny).all(|prefix| prefix.tail.is_empty());
+        let clients = Approval {
             allow: List::new(config.allow, config.allow_from),
             deny: List::new(config.deny, config.deny_from),
-        }))
+        };
+        Ok(Self { clients, by_head })
     }
 }
 
@@ -86,10 +99,16 @@ impl AnnounceFilter for ClientApproval {
     fn on_announce(&mut self, announce: &Announce) -> Verdict {
         let client = u64::from_be_bytes(announce.client());
         let peer_id = LazyCell::new(request::peer_id);
-        let is_approved = self.0.approves(|list| {
+        let is_approved = self.clients.approves(|list| {
             list.any(|prefix| prefix.matches(client, &peer_id), |set| has_prefix(set, &*peer_id))
         });
-        if is_approved { Verdict::Next } else { response::reject("unapproved client") }
+        if !is_approved {
+            return response::reject("unapproved client");
+        }
+        if self.by_head {
+            response::remember(Scope::CLIENT, LONG);
+        }
+        Verdict::Next
     }
 }
 
@@ -123,6 +142,23 @@ mod tests {
             assert!(admits(config, b"-TR4050-abcdefghijkl"), "{config}");
             assert!(admits(config, &[0; 20]), "{config}");
         }
+    }
+
+    #[test]
+    fn an_approved_client_is_remembered_if_its_first_bytes_decide() {
+        for (config, remembered) in [
+            (r#"{"allow": ["-TR", "-TR4050-"], "deny": ["-XL"]}"#, true),
+            (r#"{"allow": ["-TR4050-a"]}"#, false),
+            (r#"{"allow": ["-TR"], "deny": ["-XL4050-a"]}"#, false),
+            (r#"{"allow": ["-XL"]}"#, false),
+        ] {
+            let answer = announce(config, b"-TR4050-abcdefghijkl");
+            let expected = remembered.then_some((Scope::CLIENT, LONG));
+            assert_eq!(answer.remember, expected, "{config}");
+        }
+        testing::set_data("list", Data::Strings(vec!["-XL".to_owned()]));
+        let answer = announce(r#"{"deny_from": "list"}"#, b"-TR4050-abcdefghijkl");
+        assert_eq!(answer.remember, None, "the list may have longer prefixes");
     }
 
     #[test]
