@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::server::{self, Server, Setting};
+use super::server::{self, Server, Setting, TARGETS};
 use super::{Bench, THREE};
 use crate::client;
 use crate::process;
@@ -45,7 +45,7 @@ pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
             continue;
         }
         let policies = match name {
-            THREE => server::three(&bench.plugins, folder)?,
+            THREE => server::targets(&bench.plugins, folder, &TARGETS)?,
             _ => String::new(),
         };
         let start = |program: &Path| -> Result<Running> {

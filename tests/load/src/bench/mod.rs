@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::client::{self, Load};
 use crate::process;
 use crate::tally::Report;
-use server::{Server, Setting};
+use server::{Server, Setting, TARGETS};
 use tokens::Tokens;
 
 /// Runs servers in turn, in several rounds, and prints tables of medians.
@@ -148,6 +148,8 @@ impl Case {
         let carried = if self.is_udp() { server.udp.is_some() } else { server.http.is_some() };
         // Debian's opentracker is built without keep-alive.
         let keeps = server.name != "opentracker";
+        let alone = server.name.strip_prefix("Karuta, ");
+        let is_target = server.name == THREE || alone.is_some_and(|one| TARGETS.contains(&one));
         let main = matches!(&*server.name, "Karuta" | THREE | "bare sockets");
         let wants_token = server.wants_token();
         carried
@@ -155,9 +157,9 @@ impl Case {
                 Self::HttpToken => wants_token || matches!(&*server.name, "Karuta" | "bare hyper"),
                 _ if wants_token => false,
                 Self::UdpAnnounce => true,
-                Self::HttpClose => !server.is_variant(),
+                Self::HttpClose => !server.is_variant() || server.name == THREE,
                 Self::HttpAnnounce => {
-                    keeps && (!server.is_variant() || matches!(&*server.name, THREE | IPV6))
+                    keeps && (!server.is_variant() || is_target || server.name == IPV6)
                 }
                 Self::UdpTenth | Self::UdpQuarter | Self::UdpHalf => main,
                 Self::UdpScrape => !server.name.starts_with("bare") && !server.is_variant(),
@@ -223,6 +225,11 @@ impl Bench {
                 let file = name.to_lowercase().replace(' ', "-") + ".svg";
                 std::fs::write(self.out.join(file), table::plot(case, &rows))?;
             }
+        }
+        let [udp, http] =
+            [Case::UdpAnnounce, Case::HttpAnnounce].map(|case| table::rows(&all, case.title()));
+        if udp.iter().any(table::Row::is_setting) {
+            println!("{}", table::added(&udp, &http));
         }
         if wants_workers && first.is_none() {
             let (title, wanted) = (workers::TITLE, workers::CORES);
@@ -383,8 +390,14 @@ fn variants<'a>(plugins: &'a Path, folder: &'a Path) -> Vec<(&'static str, Polic
     const QUIET: &str = "  config: { from: '22:00', to: '06:00' }\n  \
                          limits: { memory: 256MiB, init: 1m, deadline: 50ms }\n";
     const SPREAD: &str = "  config: { probability: 0.2, max_increase: 60s, min_interval: true }\n";
+    let targets = |wanted: &'static [&'static str]| -> Policies<'a> {
+        Box::new(move || server::targets(plugins, folder, wanted))
+    };
     vec![
-        (THREE, Box::new(|| server::three(plugins, folder))),
+        (THREE, targets(&TARGETS)),
+        ("Karuta, client-approval", targets(&["client-approval"])),
+        ("Karuta, torrent-approval", targets(&["torrent-approval"])),
+        ("Karuta, subnet", targets(&["subnet"])),
         ("Karuta, three that do nothing", thrice("{}")),
         ("Karuta, three remembered", thrice("{ remember: true }")),
         ("Karuta, one that does nothing", one("test-nop", "")),

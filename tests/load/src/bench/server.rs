@@ -300,18 +300,37 @@ impl Drop for Server {
     }
 }
 
+/// The settings of `client-approval`.
+const CLIENTS: &str = "  config: { deny: ['-XL', '-SD', '-XF', '-QD', '-BN', '-DL', '-TS', '-XX', \
+                       '-GT', '-FG', '-BB', '-SP'] }\n";
+
 /// The settings of `subnet`.
 pub const SUBNET: &str = "  config: { ipv4: [26, 22, 16], ipv6: [64, 56, 48] }\n";
 
-/// Returns the policies of the performance targets. None of them refuses the generator's announces.
-pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
-    let plugin = |name: &str| component(plugins, name);
-    let clients: Vec<String> =
-        ["XL", "SD", "XF", "QD", "BN", "DL", "TS", "XX", "GT", "FG", "BB", "SP"]
-            .iter()
-            .map(|code| format!("'-{code}'"))
-            .collect();
-    // The generator's own torrents have lower numbers.
+/// The plugins of the performance targets. None of them refuses the generator's announces.
+pub const TARGETS: [&str; 3] = ["client-approval", "torrent-approval", "subnet"];
+
+/// Returns some of [`TARGETS`], each as a policy of its own.
+pub fn targets(plugins: &Path, folder: &Path, wanted: &[&str]) -> Result<String> {
+    let mut policies = String::from("policies:\n");
+    for plugin in wanted {
+        let more = match *plugin {
+            "client-approval" => CLIENTS.to_owned(),
+            "torrent-approval" => format!(
+                "  config: {{ deny_from: denied }}\n  \
+                 data: {{ denied: {{ file: {}, format: info-hashes, required: true }} }}\n",
+                denied(folder)?.display(),
+            ),
+            _ => SUBNET.to_owned(),
+        };
+        let component = component(plugins, plugin)?;
+        policies += &format!("- name: {plugin}\n  plugin: {component}\n{more}");
+    }
+    Ok(policies)
+}
+
+/// Writes a list of 100 000 torrents. The generator's own have lower numbers.
+fn denied(folder: &Path) -> Result<PathBuf> {
     let mut denied = String::new();
     for torrent in 0..100_000 {
         denied.push_str(&hex(&swarms::info_hash(u32::MAX - torrent)));
@@ -319,18 +338,7 @@ pub fn three(plugins: &Path, folder: &Path) -> Result<String> {
     }
     let list = folder.join("denied");
     std::fs::write(&list, denied)?;
-    Ok(format!(
-        "policies:\n\
-         - name: clients\n  plugin: {}\n  config: {{ deny: [{}] }}\n\
-         - name: torrents\n  plugin: {}\n  config: {{ deny_from: denied }}\n  \
-         data: {{ denied: {{ file: {}, format: info-hashes, required: true }} }}\n\
-         - name: near\n  plugin: {}\n{SUBNET}",
-        plugin("client-approval")?,
-        clients.join(", "),
-        plugin("torrent-approval")?,
-        list.display(),
-        plugin("subnet")?,
-    ))
+    Ok(list)
 }
 
 /// Returns one policy, of a component in the folder.

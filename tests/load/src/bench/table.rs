@@ -23,6 +23,13 @@ pub struct Row {
     faults: u64,
 }
 
+impl Row {
+    /// Returns whether it is a server with more to do than the one it is compared with.
+    pub fn is_setting(&self) -> bool {
+        self.added.is_some()
+    }
+}
+
 /// Returns the servers of a case, in the order of measurement.
 pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
@@ -81,6 +88,23 @@ pub fn table(case: &str, rows: &[Row]) -> String {
             "| {server} | {cpu} | {ours} | {added} | {per_second:.0} | {p50:.0} | {p99:.0} | \
              {p999:.0} | {switches} | {mebibytes:.0} | {faults} |",
         );
+    }
+    table
+}
+
+/// Returns a table of what each setting of Karuta adds to a request, over UDP and over HTTP, and in
+/// relation to the same request without it.
+pub fn added(udp: &[Row], http: &[Row]) -> String {
+    let mut table = "| added by | UDP µs | × | HTTP µs | × |\n|---|---|---|---|---|\n".to_owned();
+    for row in udp.iter().filter(|row| row.is_setting()) {
+        let over_http = http.iter().find(|other| other.server == row.server);
+        let cells = [Some(row), over_http].map(|row| {
+            let added = row.and_then(|row| row.added).unwrap_or(f64::NAN);
+            let times = row.map_or(f64::NAN, |row| 1.0 / row.ours);
+            format!("{} | {}", cell(added, 2), cell(times, 2))
+        });
+        let name = row.server.trim_start_matches("Karuta, ");
+        let _ = writeln!(table, "| {name} | {} |", cells.join(" | "));
     }
     table
 }
