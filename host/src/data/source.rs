@@ -133,6 +133,18 @@ impl DataSource {
         self.definition.format == DataFormat::Raw
     }
 
+    pub fn has_info_hashes(&self) -> bool {
+        self.definition.format == DataFormat::InfoHashes
+    }
+
+    /// Reads the memory where these info-hashes would be, so that it is in the processor's caches
+    /// when they are looked up.
+    pub fn touch(&self, info_hashes: impl Iterator<Item = [u8; 20]>) {
+        if let Some(Version { content: Content::InfoHashes(set), .. }) = self.current().as_deref() {
+            info_hashes.for_each(|info_hash| set.touch(&info_hash));
+        }
+    }
+
     pub fn definition(&self) -> &Definition {
         &self.definition
     }

@@ -1,13 +1,14 @@
 //! Remembered verdicts (`response.remember`).
 //!
-//! Each policy has a cache in each worker. A keyed hash finds an entry, and the scoped values are
-//! then compared in full, so that no client can get another client's verdict.
+//! Each policy has a cache in each worker: a table of cache lines. A keyed hash says where an entry
+//! may be, and the scoped values are then compared in full, so that no client can get another
+//! client's verdict. A verdict without changes and with a key of up to [`INLINE`] bytes is in one
+//! line.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
 use karuta_bittorrent::mapped;
 
 use crate::exchange::{Draft, Request};
@@ -16,42 +17,65 @@ use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
 use crate::policy::shared::outcome::LONGEST_CREDENTIAL;
 
-/// The most bytes of keys and changes that one policy of one worker may keep.
-const ROOM: usize = 4 * 1024 * 1024;
+/// The most bytes that one policy of one worker may keep beside its lines.
+const ROOM: usize = 2 * 1024 * 1024;
+/// The fewest and the most homes of entries, which are powers of two. A line takes 64 bytes.
+const HOMES: [usize; 2] = [64, 32_768];
+/// How many lines from its home on an entry may be.
+const REACH: usize = 16;
 /// The most different scopes that one policy may use.
 const SCOPES: usize = 4;
-/// The size of an entry without its key and its texts, in bytes.
-const ENTRY: usize = 256;
+/// The bytes of a key that are in its entry's line.
+const INLINE: usize = 45;
 
 /// The remembered verdicts of one policy.
-#[derive(Default)]
 pub struct VerdictCache {
     /// The scopes in use, each with its hook.
     scopes: Vec<(Hook, Scope)>,
-    /// The newer and the older half of the entries. The older one is dropped when the newer one is
-    /// full.
-    young: HashTable<Entry>,
-    old: HashTable<Entry>,
+    /// An entry is within reach of its home, before the first vacant line.
+    lines: Vec<Option<Entry>>,
+    filled: usize,
+    /// The bytes beside the lines.
     bytes: usize,
     hasher: RandomState,
-    /// The scoped values of the current request.
-    values: Vec<u8>,
+    /// The key of the current request.
+    key: Vec<u8>,
+    /// The start of its clock.
+    start: Instant,
 }
 
-/// A verdict, with its changes.
-pub struct Entry {
-    pub verdict: Verdict,
-    /// `None`: no changes. Boxed, so that an entry is small and needs few cache lines.
-    pub draft: Option<Box<Draft>>,
-    until: Instant,
-    hash: u64,
+/// A remembered verdict.
+#[repr(align(64))]
+struct Entry {
+    /// In milliseconds of the cache's clock.
+    until: u64,
+    /// `None`: no changes, and a key of up to [`INLINE`] bytes.
+    more: Option<Box<More>>,
+    key_len: u16,
+    key: [u8; INLINE],
+    verdict: Verdict,
+}
+
+const _: () = assert!(size_of::<Option<Entry>>() == 64);
+
+struct More {
+    draft: Draft,
+    /// The rest of the key.
     key: Box<[u8]>,
 }
 
-/// The scoped values of a request. The credential, which may be long, is compared in place.
-struct Key<'a> {
-    values: &'a [u8],
-    credential: &'a [u8],
+impl Default for VerdictCache {
+    fn default() -> Self {
+        Self {
+            scopes: Vec::new(),
+            lines: Vec::new(),
+            filled: 0,
+            bytes: 0,
+            hasher: RandomState::default(),
+            key: Vec::new(),
+            start: Instant::now(),
+        }
+    }
 }
 
 impl VerdictCache {
@@ -59,25 +83,38 @@ impl VerdictCache {
         self.scopes.is_empty()
     }
 
-    /// Returns the remembered verdict for a request, if there is one.
-    pub fn find<'a>(
-        &'a mut self,
+    /// Reads the line where a request's verdict should be, so that it is in the processor's caches
+    /// when it is needed.
+    pub fn touch(&mut self, hook: Hook, request: &Request, credential: &str) {
+        let Self { scopes, lines, hasher, key, .. } = self;
+        let Some((_, scope)) = scopes.iter().find(|(of, _)| *of == hook) else { return };
+        if write_key(key, hook, *scope, request, credential) {
+            let line = lines.get(home(lines.len(), hasher.hash_one(&*key)));
+            std::hint::black_box(line.and_then(Option::as_ref).map(|entry| entry.key_len));
+        }
+    }
+
+    /// Returns the remembered verdict for a request and its changes, if there is one.
+    pub fn find(
+        &mut self,
         hook: Hook,
         request: &Request,
         credential: &str,
         now: Instant,
-    ) -> Option<&'a Entry> {
-        let Self { scopes, young, old, hasher, values, .. } = self;
-        let live = |entry: &&Entry| entry.until > now;
+    ) -> Option<(Verdict, Option<&Draft>)> {
+        let Self { scopes, lines, hasher, key, start, .. } = self;
+        let now = milliseconds(now.saturating_duration_since(*start));
         for (of, scope) in scopes {
-            if *of != hook {
+            if *of != hook || !write_key(key, hook, *scope, request, credential) {
                 continue;
             }
-            let Some(key) = Key::of(values, hook, *scope, request, credential) else { continue };
-            let hash = key.hash(hasher);
-            let find = |table: &'a HashTable<Entry>| table.find(hash, |entry| entry.is(&key));
-            if let Some(found) = find(young).or_else(|| find(old)).filter(live) {
-                return Some(found);
+            let home = home(lines.len(), hasher.hash_one(&*key));
+            let reach = lines.get(home..home + REACH).unwrap_or_default();
+            let mut known = reach.iter().map_while(Option::as_ref);
+            let found = known.find(|entry| entry.is(key)).filter(|entry| entry.until > now);
+            if let Some(Entry { verdict, more, .. }) = found {
+                let draft = more.as_ref().map(|more| &more.draft);
+                return Some((*verdict, draft.filter(|draft| draft.any)));
             }
         }
         None
@@ -90,11 +127,10 @@ impl VerdictCache {
         wish: (Scope, Duration),
         request: &Request,
         credential: &str,
-        decision: (Verdict, Draft),
+        (verdict, draft): (Verdict, &Draft),
         now: Instant,
     ) {
         let (scope, duration) = wish;
-        let (verdict, draft) = decision;
         if scope == Scope::empty() || duration.is_zero() {
             return;
         }
@@ -104,67 +140,117 @@ impl VerdictCache {
             }
             self.scopes.push((hook, scope));
         }
-        let Self { young, old, bytes, hasher, values, .. } = self;
-        let Some(key) = Key::of(values, hook, scope, request, credential) else { return };
-        let size = ENTRY + key.len() + draft.bytes();
-        if *bytes + size > ROOM / 2 {
-            *old = std::mem::take(young);
-            *bytes = 0;
+        if !write_key(&mut self.key, hook, scope, request, credential) {
+            return;
         }
-        *bytes += size;
         // A verdict is remembered for a day at most.
         let until = now + duration.min(Duration::from_secs(86_400));
-        let draft = draft.any.then(|| Box::new(draft));
-        let hash = key.hash(hasher);
-        match young.find_mut(hash, |entry| entry.is(&key)) {
-            Some(known) => {
-                known.verdict = verdict;
-                known.draft = draft;
-                known.until = until;
-            }
-            None => {
-                let key = [key.values, key.credential].concat().into();
-                let entry = Entry { verdict, draft, until, hash, key };
-                young.insert_unique(hash, entry, |entry| entry.hash);
-            }
+        let until = milliseconds(until.saturating_duration_since(self.start));
+        let entry = Entry::new(&self.key, verdict, draft, until);
+        let hash = self.hasher.hash_one(&self.key);
+        if self.bytes + entry.bytes() > ROOM {
+            self.lines.clear();
+            (self.filled, self.bytes) = (0, 0);
+        }
+        if 2 * self.filled >= self.homes() {
+            self.grow(milliseconds(now.saturating_duration_since(self.start)));
+        }
+        self.put(hash, entry);
+    }
+
+    fn homes(&self) -> usize {
+        (self.lines.len() + 1).saturating_sub(REACH)
+    }
+
+    /// Doubles the table, up to its maximum, and drops what is not valid any more.
+    fn grow(&mut self, now: u64) {
+        let [fewest, most] = HOMES;
+        let homes = (2 * self.homes()).max(fewest);
+        if homes > most {
+            return;
+        }
+        let mut lines = Vec::new();
+        lines.resize_with(homes + REACH - 1, || None);
+        let before = std::mem::replace(&mut self.lines, lines);
+        (self.filled, self.bytes) = (0, 0);
+        for entry in before.into_iter().flatten().filter(|entry| entry.until > now) {
+            self.put(self.hasher.hash_one(entry.parts().concat()), entry);
+        }
+    }
+
+    /// Puts an entry in place of the one with its key, or into a vacant line, or else in place of the
+    /// one within reach that ends first.
+    fn put(&mut self, hash: u64, entry: Entry) {
+        let home = home(self.lines.len(), hash);
+        let Some(reach) = self.lines.get_mut(home..home + REACH) else { return };
+        let same =
+            |line: &Option<Entry>| line.as_ref().is_none_or(|known| known.parts() == entry.parts());
+        let first = || (0..REACH).min_by_key(|&at| reach[at].as_ref().map(|known| known.until));
+        let Some(at) = reach.iter().position(same).or_else(first) else { return };
+        self.bytes += entry.bytes();
+        match reach[at].replace(entry) {
+            Some(old) => self.bytes -= old.bytes(),
+            None => self.filled += 1,
         }
     }
 }
 
 impl Entry {
-    fn is(&self, key: &Key) -> bool {
-        self.key.split_at_checked(key.values.len()) == Some((key.values, key.credential))
+    fn new(key: &[u8], verdict: Verdict, draft: &Draft, until: u64) -> Self {
+        let (here, rest) = key.split_at(key.len().min(INLINE));
+        let mut inline = [0; INLINE];
+        inline[..here.len()].copy_from_slice(here);
+        let more = (draft.any || !rest.is_empty())
+            .then(|| Box::new(More { draft: draft.clone(), key: rest.into() }));
+        // A key is the scoped values and a credential of up to 4 KiB.
+        Self { until, more, key_len: key.len() as u16, key: inline, verdict }
+    }
+
+    /// Returns both parts of its key.
+    fn parts(&self) -> [&[u8]; 2] {
+        let here = &self.key[..usize::from(self.key_len).min(INLINE)];
+        [here, self.more.as_ref().map_or(&[], |more| &more.key)]
+    }
+
+    fn is(&self, key: &[u8]) -> bool {
+        let [here, rest] = self.parts();
+        key.len() == usize::from(self.key_len) && key.starts_with(here) && key.ends_with(rest)
+    }
+
+    /// Returns the bytes beside its line.
+    fn bytes(&self) -> usize {
+        let bytes = |more: &More| size_of::<More>() + more.key.len() + more.draft.bytes();
+        self.more.as_deref().map_or(0, bytes)
     }
 }
 
-impl<'a> Key<'a> {
-    /// Returns `None` if the request cannot be remembered by that scope.
-    fn of(
-        values: &'a mut Vec<u8>,
-        hook: Hook,
-        scope: Scope,
-        request: &Request,
-        credential: &'a str,
-    ) -> Option<Self> {
-        write_values(values, hook, scope, request);
-        let credential = match scope.contains(Scope::CREDENTIAL) {
-            true if credential.len() > LONGEST_CREDENTIAL => return None,
-            true => credential.as_bytes(),
-            false => &[],
-        };
-        Some(Self { values, credential })
-    }
+/// Returns the place of a key's home in a table of so many lines.
+fn home(lines: usize, hash: u64) -> usize {
+    let homes = (lines + 1).saturating_sub(REACH);
+    hash as usize & homes.saturating_sub(1)
+}
 
-    fn len(&self) -> usize {
-        self.values.len() + self.credential.len()
-    }
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
-    fn hash(&self, hasher: &RandomState) -> u64 {
-        let mut hasher = hasher.build_hasher();
-        hasher.write(self.values);
-        hasher.write(self.credential);
-        hasher.finish()
+/// Writes the scoped values of a request. Returns `false` if it cannot be remembered by that scope.
+fn write_key(
+    key: &mut Vec<u8>,
+    hook: Hook,
+    scope: Scope,
+    request: &Request,
+    credential: &str,
+) -> bool {
+    write_values(key, hook, scope, request);
+    let scoped = scope.contains(Scope::CREDENTIAL);
+    if scoped {
+        if credential.len() > LONGEST_CREDENTIAL {
+            return false;
+        }
+        key.extend_from_slice(credential.as_bytes());
     }
+    true
 }
 
 /// Writes the scoped values without the credential. The scope comes first, so that values of
@@ -223,10 +309,10 @@ mod tests {
         let asked = request(1, Event::Started);
         let scope = Scope::INFO_HASH | Scope::EVENT;
         let wish = (scope, MINUTE);
-        let decision = (Verdict::Reject, Draft::default());
-        remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
+        let none = Draft::default();
+        remembered.keep(Hook::Announce, wish, &asked, "", (Verdict::Reject, &none), now);
         let mut ask = |hook, request: &Request, at| {
-            remembered.find(hook, request, "", at).map(|entry| entry.verdict)
+            remembered.find(hook, request, "", at).map(|(verdict, _)| verdict)
         };
         assert_eq!(ask(Hook::Announce, &asked, now), Some(Verdict::Reject));
         assert_eq!(ask(Hook::Announce, &request(2, Event::Started), now), None);
@@ -246,7 +332,7 @@ mod tests {
         let wish = (Scope::CREDENTIAL, MINUTE);
         let long = "x".repeat(LONGEST_CREDENTIAL + 1);
         for kept in ["good", &long] {
-            let decision = (Verdict::Next, Draft::default());
+            let decision = (Verdict::Next, &Draft::default());
             remembered.keep(Hook::Announce, wish, &asked, kept, decision, now);
         }
         let mut ask = |text: &str| remembered.find(Hook::Announce, &asked, text, now).is_some();
@@ -263,7 +349,7 @@ mod tests {
         let mut remembered = VerdictCache::default();
         let asked = request(1, Event::None);
         for wish in [(Scope::empty(), MINUTE), (Scope::INFO_HASH, Duration::ZERO)] {
-            let decision = (Verdict::Next, Draft::default());
+            let decision = (Verdict::Next, &Draft::default());
             remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         }
         assert!(remembered.is_empty());
@@ -281,12 +367,64 @@ mod tests {
         };
         let many = 100_000;
         for n in 0..many {
-            let decision = (Verdict::Next, Draft::default());
-            remembered.keep(Hook::Announce, wish, &numbered(n), "", decision, now);
+            let at = now + Duration::from_micros(u64::from(n) * 100);
+            let decision = (Verdict::Next, &Draft::default());
+            remembered.keep(Hook::Announce, wish, &numbered(n), "", decision, at);
         }
-        let held = remembered.young.len() + remembered.old.len();
-        assert!(held * ENTRY <= ROOM, "{held} entries");
-        assert!(remembered.find(Hook::Announce, &numbered(many - 1), "", now).is_some());
-        assert!(remembered.find(Hook::Announce, &numbered(0), "", now).is_none());
+        assert_eq!(remembered.homes(), HOMES[1]);
+        assert_eq!(remembered.bytes, 0, "short keys and no changes");
+        let at = now + Duration::from_secs(10);
+        let mut is_known = |n| remembered.find(Hook::Announce, &numbered(n), "", at).is_some();
+        assert!(is_known(many - 1));
+        let newest = (many - 10_000..many).filter(|&n| is_known(n)).count();
+        assert!(newest > 9_900, "{newest}");
+        let oldest = (0..10_000).filter(|&n| is_known(n)).count();
+        assert!(oldest < 1_000, "{oldest}");
+    }
+
+    #[test]
+    fn long_keys_and_changes_are_bounded_too() {
+        let now = Instant::now();
+        let mut remembered = VerdictCache::default();
+        let wish = (Scope::CREDENTIAL, MINUTE);
+        let asked = request(1, Event::None);
+        let long = |n: usize| format!("{n:04000}");
+        let draft = |n: usize| {
+            let warning = Some(n.to_string());
+            Draft { any: true, warning, ..Draft::default() }
+        };
+        for n in 0..1_000 {
+            let decision = (Verdict::Next, &draft(n));
+            remembered.keep(Hook::Announce, wish, &asked, &long(n), decision, now);
+            assert!(remembered.bytes <= ROOM);
+        }
+        let found = remembered.find(Hook::Announce, &asked, &long(999), now).unwrap();
+        assert_eq!(found.1.unwrap().warning.as_deref(), Some("999"));
+        assert!(remembered.find(Hook::Announce, &asked, &long(0), now).is_none());
+    }
+
+    #[test]
+    fn all_that_fits_is_found_again() {
+        let now = Instant::now();
+        for len in [1, INLINE - 8, INLINE - 7, 2 * INLINE] {
+            let mut remembered = VerdictCache::default();
+            let wish = (Scope::CREDENTIAL, MINUTE);
+            let asked = request(1, Event::None);
+            let text = |n: usize| format!("{n:0len$}");
+            for n in 0..2_000 {
+                // The second time is another verdict in place of the first.
+                for verdict in [Verdict::Reject, Verdict::Accept] {
+                    let decision = (verdict, &Draft::default());
+                    remembered.keep(Hook::Announce, wish, &asked, &text(n), decision, now);
+                }
+            }
+            let mut found = 0;
+            for n in 0..2_000 {
+                let known = remembered.find(Hook::Announce, &asked, &text(n), now);
+                assert!(known.is_none_or(|(verdict, _)| verdict == Verdict::Accept));
+                found += usize::from(known.is_some());
+            }
+            assert!(found >= 1_990, "{found} of length {len}");
+        }
     }
 }

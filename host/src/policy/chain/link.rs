@@ -1,5 +1,6 @@
 //! One policy in the chain of one worker.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use super::breaker::CircuitBreaker;
 use super::cache::VerdictCache;
 use super::policy::Policy;
 use super::shown::label;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Ruling};
 use crate::metrics::{self, Cause, Hook, Would};
 use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
@@ -82,19 +83,18 @@ impl Link {
     }
 
     /// Returns the plugin's verdict, remembered or from a call, with its changes pending; or why
-    /// there is none.
+    /// there is none. The data must have been checked with [`Link::freshen`].
     pub fn decide(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Result<Verdict, Cause> {
-        self.freshen();
         if !self.lacks_data && !self.cache.is_empty() {
             exchange.look_up(&self.policy.plugin().identity.credential);
             let Exchange { request, draft, credential, now, .. } = &mut **exchange;
-            if let Some(known) = self.cache.find(hook, request, credential, *now) {
+            if let Some((verdict, known)) = self.cache.find(hook, request, credential, *now) {
                 // No changes are pending before a policy is called.
-                if let Some(known) = &known.draft {
+                if let Some(known) = known {
                     draft.clone_from(known);
                 }
-                self.series.remembered(hook, label(known.verdict));
-                return Ok(known.verdict);
+                self.series.remembered(hook, label(verdict));
+                return Ok(verdict);
             }
         }
         let verdict = self.call(exchange, hook, |instance, exchange| {
@@ -103,9 +103,30 @@ impl Link {
         let Some(verdict) = verdict else { return Ok(Verdict::Next) };
         if let Some(wish) = self.slot.instance().and_then(|instance| instance.remember()) {
             let Exchange { request, draft, credential, now, .. } = &**exchange;
-            self.cache.keep(hook, wish, request, credential, (verdict, draft.clone()), *now);
+            self.cache.keep(hook, wish, request, credential, (verdict, draft), *now);
         }
         Ok(verdict)
+    }
+
+    /// Checks for new data, and reads the memory of sets and of remembered verdicts that requests
+    /// which came together will need: all of it at once, instead of waiting for it one by one.
+    pub fn prepare<R: BorrowMut<Box<Exchange>>>(&mut self, requests: &mut [R], hook: Hook) {
+        self.freshen();
+        if requests.len() < 2 || self.lacks_data {
+            return;
+        }
+        let is_open = |exchange: &Exchange| exchange.answer.ruling == Ruling::Open;
+        let plugin = self.policy.plugin();
+        if self.cache.is_empty() {
+            let open = requests.iter().map(Borrow::borrow).filter(|exchange| is_open(exchange));
+            plugin.touch(open.map(|exchange| exchange.request.announce.info_hash.0));
+        } else {
+            let open = requests.iter_mut().map(BorrowMut::borrow_mut);
+            for exchange in open.filter(|exchange| is_open(exchange)) {
+                exchange.look_up(&plugin.identity.credential);
+                self.cache.touch(hook, &exchange.request, &exchange.credential);
+            }
+        }
     }
 
     /// Calls a hook on the current instance. Returns `Ok(None)` if the plugin does not have the
@@ -148,6 +169,8 @@ impl Link {
                 self.log(&failure);
                 self.slot.empty();
                 self.refill();
+                // The next instance may have other data.
+                self.freshen();
                 Err(self.failed(hook, failure.cause))
             }
         }

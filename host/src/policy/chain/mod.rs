@@ -34,6 +34,9 @@ pub struct Chain {
 pub trait Member {
     fn policy(&self) -> &Policy;
 
+    /// Prepares for requests that came together.
+    fn prepare<R: BorrowMut<Box<Exchange>>>(&mut self, _: &mut [R], _: Hook) {}
+
     /// Returns the policy's verdict, with its changes pending, or `None` if the policy failed.
     fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict>;
 
@@ -51,6 +54,9 @@ pub fn walk<'m, M: Member + 'm, R: BorrowMut<Box<Exchange>>>(
     hook: Hook,
 ) {
     for member in members {
+        if member.policy().plugin().code.hooks.has(hook) {
+            member.prepare(requests, hook);
+        }
         for request in &mut *requests {
             let exchange = request.borrow_mut();
             if exchange.answer.ruling != Ruling::Open {
@@ -191,6 +197,10 @@ fn complete(order: Vec<u32>, candidates: usize) -> Vec<u32> {
 impl Member for Link {
     fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    fn prepare<R: BorrowMut<Box<Exchange>>>(&mut self, requests: &mut [R], hook: Hook) {
+        Link::prepare(self, requests, hook);
     }
 
     fn consult(&mut self, exchange: &mut Box<Exchange>, hook: Hook) -> Option<Verdict> {
