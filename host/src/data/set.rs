@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
+use karuta_swarm::fetch;
 
 /// Info-hashes in cache lines: nearly every look-up reads one line.
 ///
@@ -71,10 +72,10 @@ impl InfoHashes {
         true
     }
 
-    /// Reads the line where an info-hash would be, without waiting for it.
-    pub fn touch(&self, info_hash: &[u8; 20]) {
+    /// Fetches the line where an info-hash would be into the processor's caches.
+    pub fn fetch(&self, info_hash: &[u8; 20]) {
         let (home, _) = self.home(info_hash);
-        std::hint::black_box(self.lines[home].moved);
+        fetch::line(&raw const self.lines[home]);
     }
 
     pub fn len(&self) -> usize {

@@ -137,11 +137,10 @@ impl DataSource {
         self.definition.format == DataFormat::InfoHashes
     }
 
-    /// Reads the memory where these info-hashes would be, so that it is in the processor's caches
-    /// when they are looked up.
-    pub fn touch(&self, info_hashes: impl Iterator<Item = [u8; 20]>) {
+    /// Fetches the memory where these info-hashes would be into the processor's caches.
+    pub fn fetch(&self, info_hashes: impl Iterator<Item = [u8; 20]>) {
         if let Some(Version { content: Content::InfoHashes(set), .. }) = self.current().as_deref() {
-            info_hashes.for_each(|info_hash| set.touch(&info_hash));
+            info_hashes.for_each(|info_hash| set.fetch(&info_hash));
         }
     }
 

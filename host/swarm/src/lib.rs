@@ -6,6 +6,7 @@ use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod fetch;
 mod locality;
 mod memory;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 use karuta_bittorrent::mapped;
+use karuta_swarm::fetch;
 
 use crate::exchange::{Draft, Request};
 use crate::metrics::Hook;
@@ -83,14 +84,14 @@ impl VerdictCache {
         self.scopes.is_empty()
     }
 
-    /// Reads the line where a request's verdict should be, so that it is in the processor's caches
-    /// when it is needed.
-    pub fn touch(&mut self, hook: Hook, request: &Request, credential: &str) {
+    /// Fetches the line where a request's verdict should be into the processor's caches.
+    pub fn fetch(&mut self, hook: Hook, request: &Request, credential: &str) {
         let Self { scopes, lines, hasher, key, .. } = self;
         let Some((_, scope)) = scopes.iter().find(|(of, _)| *of == hook) else { return };
         if write_key(key, hook, *scope, request, credential) {
-            let line = lines.get(home(lines.len(), hasher.hash_one(&*key)));
-            std::hint::black_box(line.and_then(Option::as_ref).map(|entry| entry.key_len));
+            if let Some(line) = lines.get(home(lines.len(), hasher.hash_one(&*key))) {
+                fetch::line(line);
+            }
         }
     }
 

@@ -108,7 +108,7 @@ impl Link {
         Ok(verdict)
     }
 
-    /// Checks for new data, and reads the memory of sets and of remembered verdicts that requests
+    /// Checks for new data, and fetches the memory of sets and of remembered verdicts that requests
     /// which came together will need: all of it at once, instead of waiting for it one by one.
     pub fn prepare<R: BorrowMut<Box<Exchange>>>(&mut self, requests: &mut [R], hook: Hook) {
         self.freshen();
@@ -119,12 +119,12 @@ impl Link {
         let plugin = self.policy.plugin();
         if self.cache.is_empty() {
             let open = requests.iter().map(Borrow::borrow).filter(|exchange| is_open(exchange));
-            plugin.touch(open.map(|exchange| exchange.request.announce.info_hash.0));
+            plugin.fetch(open.map(|exchange| exchange.request.announce.info_hash.0));
         } else {
             let open = requests.iter_mut().map(BorrowMut::borrow_mut);
             for exchange in open.filter(|exchange| is_open(exchange)) {
                 exchange.look_up(&plugin.identity.credential);
-                self.cache.touch(hook, &exchange.request, &exchange.credential);
+                self.cache.fetch(hook, &exchange.request, &exchange.credential);
             }
         }
     }

@@ -168,11 +168,10 @@ impl Plugin {
         self.data.iter().filter(|source| source.is_raw()).map(|source| source.number()).sum()
     }
 
-    /// Reads the memory of its sets where these info-hashes would be, so that it is in the
-    /// processor's caches when they are looked up.
-    pub fn touch(&self, info_hashes: impl Iterator<Item = [u8; 20]> + Clone) {
+    /// Fetches the memory of its sets where these info-hashes would be into the processor's caches.
+    pub fn fetch(&self, info_hashes: impl Iterator<Item = [u8; 20]> + Clone) {
         let sets = self.data.iter().filter(|source| source.has_info_hashes());
-        sets.for_each(|set| set.touch(info_hashes.clone()));
+        sets.for_each(|set| set.fetch(info_hashes.clone()));
     }
 
     /// Returns whether data that the configuration requires is missing.

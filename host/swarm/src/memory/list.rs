@@ -1,12 +1,12 @@
 //! The rows of a swarm of any size.
 
 use super::columns::{Columns, Details};
-use super::fetch;
 use super::growth::{give_back, make_room};
 use super::index::Index;
 use super::labels::Labels;
 use super::record::Record;
 use super::rows::{Rows, SCANNED, scan};
+use crate::fetch;
 
 /// Any number of peers, with the columns that the store keeps, and an index if they are many.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 use rand::Rng;
 
 use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
+use crate::fetch;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod choice;
 mod clients;
 mod columns;
 mod downloads;
-mod fetch;
 mod full;
 mod growth;
 mod index;

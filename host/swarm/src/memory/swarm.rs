@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use rand::Rng;
 
 use super::choice::{Candidates, Wanted};
-use super::fetch;
 use super::full::{Entry, Full, Place};
 use super::list::List;
 use super::near;
@@ -13,6 +12,7 @@ use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
+use crate::fetch;
 use crate::{Population, Role};
 use karuta_bittorrent::{Counts, Family, Peers};
 
