@@ -88,10 +88,10 @@ impl VerdictCache {
     pub fn fetch(&mut self, hook: Hook, request: &Request, credential: &str) {
         let Self { scopes, lines, hasher, key, .. } = self;
         let Some((_, scope)) = scopes.iter().find(|(of, _)| *of == hook) else { return };
-        if write_key(key, hook, *scope, request, credential) {
-            if let Some(line) = lines.get(home(lines.len(), hasher.hash_one(&*key))) {
-                fetch::line(line);
-            }
+        if write_key(key, hook, *scope, request, credential)
+            && let Some(line) = lines.get(home(lines.len(), hasher.hash_one(&*key)))
+        {
+            fetch::line(line);
         }
     }
 
