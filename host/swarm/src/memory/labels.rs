@@ -3,6 +3,7 @@
 
 use super::growth::{give_back, make_room};
 use super::label::Label;
+use super::levels::{Levels, List};
 use super::ranks::{Key, Ranks};
 use crate::{Locality, Plan};
 
@@ -146,8 +147,8 @@ pub struct Ranking<'a> {
 enum By<'a> {
     /// The rows as they are; all are far.
     Row,
-    /// The level of each row.
-    Level(&'a mut Levels),
+    /// A set of rows for each class.
+    Level(&'a mut Room),
     /// Ranges of rows that share a prefix, filled on demand.
     Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
 }
@@ -158,44 +159,22 @@ pub const DOWNLOADERS: usize = 0;
 /// Seeders and partial seeds, which only give.
 pub const SEEDS: usize = 1;
 
-/// Room for the levels of few rows.
-pub struct Levels {
-    /// By row.
-    levels: [u8; SORTED],
-    /// The rows of the last requested class.
-    class: [u16; SORTED],
-    len: usize,
+/// Room for the classes of few rows.
+pub struct Room {
+    levels: Levels,
+    /// The rows of the class that was last listed, up to `end`.
+    class: List,
+    end: usize,
 }
 
-impl Levels {
-    pub const EMPTY: Self = Self { levels: [0; SORTED], class: [0; SORTED], len: 0 };
-    /// The level of a row that must not be given.
-    const NEVER: u8 = u8::MAX;
-
-    fn set(&mut self, column: &[Label], label: Label, plan: &Plan) {
-        let by_shared_bits = plan.levels_by_shared_bits();
-        let far = plan.levels() as u8;
-        for (level, other) in self.levels.iter_mut().zip(column) {
-            let other = *other;
-            let shared = (label.value ^ other.value).leading_zeros() as usize;
-            *level = if other.plan == label.plan { by_shared_bits[shared] } else { far };
-        }
-    }
-
-    /// Lists the rows in a range that have this level.
-    fn list(&mut self, rows: std::ops::Range<usize>, level: usize) {
-        let (first, level) = (rows.start as u16, level as u8);
-        let mut len = 0;
-        for (of, row) in self.levels[rows].iter().zip(first..) {
-            // Without a branch: a row of another level is overwritten by the next.
-            self.class[len] = row;
-            len += usize::from(*of == level);
-        }
-        self.len = len;
-    }
+impl Room {
+    const EMPTY: Self = Self { levels: Levels::EMPTY, class: [0; _], end: 0 };
 }
 
 impl<'a> Ranking<'a> {
+    /// Ranks nobody.
+    pub const NONE: Self = Self { by: By::Row, downloaders: 0, len: 0 };
+
     /// Ranks the rows; `me` is the row of the announcing peer, if it is in this family.
     pub fn of(
         labels: Option<&'a Labels>,
@@ -203,7 +182,7 @@ impl<'a> Ranking<'a> {
         downloaders: usize,
         locality: &Locality,
         me: Option<usize>,
-        room: &'a mut Levels,
+        room: &'a mut Option<Room>,
     ) -> Self {
         let label = Label::of(Some(locality));
         let by = match labels {
@@ -211,9 +190,10 @@ impl<'a> Ranking<'a> {
             Some(labels) => match labels.ranks() {
                 Some(ranks) => By::Ranked { ranks, label, known: Default::default() },
                 None => {
-                    room.set(labels.column(), label, &locality.plan);
+                    let room = room.insert(Room::EMPTY);
+                    room.levels.set(Some(labels.column()), rows, downloaders, locality);
                     if let Some(me) = me {
-                        room.levels[me] = Levels::NEVER;
+                        room.levels.leave_out(me);
                     }
                     By::Level(room)
                 }
@@ -230,16 +210,12 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Returns the ranks of a class (role and level) as two ranges, valid until the next call.
+    /// Returns the ranks of a class (role and level) as two ranges.
     pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> [Ends; 2] {
-        let all = self.all(role);
         match &mut self.by {
-            By::Row if level == plan.levels() => [all, (0, 0)],
+            By::Row if level == plan.levels() => [self.all(role), (0, 0)],
             By::Row => [(0, 0); 2],
-            By::Level(levels) => {
-                levels.list(all.0 as usize..all.1 as usize, level);
-                [(0, levels.len as u32), (0, 0)]
-            }
+            By::Level(room) => [(0, room.levels.count(role, level) as u32), (0, 0)],
             By::Ranked { .. } => {
                 let (start, end) = self.within(role, level, plan);
                 let nearer = level.checked_sub(1).map(|nearer| self.within(role, nearer, plan));
@@ -269,18 +245,26 @@ impl<'a> Ranking<'a> {
         }
     }
 
+    /// Prepares a class for [`Ranking::row`].
+    pub fn list(&mut self, role: usize, level: usize) {
+        if let By::Level(room) = &mut self.by {
+            room.end = room.levels.list(role, level, &mut room.class, 0);
+        }
+    }
+
+    /// Returns the row of a rank in the class that was last listed.
     pub fn row(&self, role: usize, rank: u32) -> usize {
         match &self.by {
             By::Row => rank as usize,
-            By::Level(levels) => levels.class[rank as usize].into(),
+            By::Level(room) => room.class[rank as usize].into(),
             By::Ranked { ranks, .. } => ranks[role].row(rank),
         }
     }
 
-    /// Returns the rows of the last requested class by rank, if they are listed.
-    pub fn listed(&self) -> Option<&[u16]> {
+    /// Returns the rows of the class that was last listed by rank, if they are kept.
+    pub fn listed(&self) -> Option<&[u8]> {
         match &self.by {
-            By::Level(levels) => Some(&levels.class[..levels.len]),
+            By::Level(room) => Some(&room.class[..room.end]),
             By::Row | By::Ranked { .. } => None,
         }
     }

@@ -3,8 +3,9 @@
 use rand::Rng;
 
 use super::choice::{Candidates, Own, Wanted};
+use super::few::Few;
 use super::full::{Full, Place};
-use super::labels::{DOWNLOADERS, Levels, Ranking, SEEDS};
+use super::labels::{DOWNLOADERS, Ranking, Room, SEEDS};
 use super::rows::Rows;
 use super::sample;
 use crate::{Locality, Order, Plan};
@@ -21,10 +22,30 @@ pub fn choose(
     rng: &mut impl Rng,
     peers: &mut Peers,
 ) -> usize {
-    let plan = &locality.plan;
+    if Few::are_all(full, wanted) {
+        let mut few = Few::NONE;
+        few.sort(full, me, own, wanted, locality);
+        let count = walk(wanted, &locality.plan, &mut few, rng);
+        few.give(full, peers);
+        return count;
+    }
+    let mut rooms = [const { None }; 2];
+    let mut picker = Picker::new(full, me, own, wanted, locality, &mut rooms, peers);
+    walk(wanted, &locality.plan, &mut picker, rng)
+}
+
+/// Picks from the classes of peers: those of one role that are equally near.
+pub trait Pick {
+    /// Returns how many of a class may be given; may return less once there are `enough`.
+    fn available(&mut self, role: usize, level: usize, enough: usize) -> usize;
+
+    /// Picks up to `places` peers of a class, every choice equally likely. Returns how many.
+    fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize;
+}
+
+/// Picks from one class after another, in the order of the plan. Returns how many peers.
+fn walk(wanted: &Wanted, plan: &Plan, from: &mut impl Pick, rng: &mut impl Rng) -> usize {
     let roles: &[usize] = if wanted.gives { &[DOWNLOADERS] } else { &[SEEDS, DOWNLOADERS] };
-    let mut rooms = [Levels::EMPTY; 2];
-    let mut picker = Picker::new(full, me, own, wanted, locality, &mut rooms);
     let far = plan.levels();
 
     // Near peers leave this many places to far ones.
@@ -33,7 +54,7 @@ pub fn choose(
         let mut available = 0;
         for &role in roles {
             if available < share {
-                available += picker.available(role, far, share - available);
+                available += from.available(role, far, share - available);
             }
         }
         share = share.min(available);
@@ -42,7 +63,7 @@ pub fn choose(
     let mut take = |role: usize, level: usize| {
         let places = if level < far { near_room.min(room) } else { room };
         if places > 0 {
-            let given = picker.pick(role, level, places, rng, peers);
+            let given = from.pick(role, level, places, rng);
             room -= given;
             near_room -= if level < far { given } else { 0 };
         }
@@ -64,10 +85,10 @@ struct Picker<'a> {
     plan: &'a Plan,
     v4: Ranking<'a>,
     v6: Ranking<'a>,
-    only: Option<Family>,
     /// The place of the announcing peer, if it is a downloader.
     me: Option<Place>,
     own: Option<Own<'a>>,
+    peers: &'a mut Peers,
 }
 
 /// The peers of one role that are equally near: two ranges of ranks per family.
@@ -121,47 +142,37 @@ impl<'a> Picker<'a> {
         own: Option<Own<'a>>,
         wanted: &Wanted,
         locality: &'a Locality,
-        [room4, room6]: &'a mut [Levels; 2],
+        [room4, room6]: &'a mut [Option<Room>; 2],
+        peers: &'a mut Peers,
     ) -> Self {
         let (v4, v6) = (&full.v4, &full.v6);
         let (me4, me6) = match me {
             Place::V4(at) => (Some(at), None),
             Place::V6(at) => (None, Some(at)),
         };
+        let of_v4 = match wanted.only {
+            Some(Family::Ipv6) => Ranking::NONE,
+            _ => {
+                let (rows, downloaders) = (v4.records().len(), v4.downloaders());
+                Ranking::of(v4.labels(), rows, downloaders, locality, me4, room4)
+            }
+        };
+        let of_v6 = match wanted.only {
+            Some(Family::Ipv4) => Ranking::NONE,
+            _ => {
+                let (rows, downloaders) = (v6.records().len(), v6.downloaders());
+                Ranking::of(v6.labels(), rows, downloaders, locality, me6, room6)
+            }
+        };
         Self {
             full,
             plan: &locality.plan,
-            v4: Ranking::of(
-                v4.labels(),
-                v4.records().len(),
-                v4.downloaders(),
-                locality,
-                me4,
-                room4,
-            ),
-            v6: Ranking::of(
-                v6.labels(),
-                v6.records().len(),
-                v6.downloaders(),
-                locality,
-                me6,
-                room6,
-            ),
-            only: wanted.only,
+            v4: of_v4,
+            v6: of_v6,
             me: (!wanted.gives).then_some(me),
             own,
+            peers,
         }
-    }
-
-    /// Returns how many of a class may be given; may return less once there are `enough`.
-    fn available(&mut self, role: usize, level: usize, enough: usize) -> usize {
-        let class = self.class(role, level);
-        let Some(own) = &self.own else { return class.count() };
-        if class.count() >= enough + own.count {
-            return class.count() - own.count;
-        }
-        let own = (0..class.len() as u32).filter(|&number| self.is_own(role, &class, number));
-        class.count() - own.count()
     }
 
     /// Returns whether a number in a class belongs to the announcing client.
@@ -176,15 +187,16 @@ impl<'a> Picker<'a> {
         })
     }
 
+    /// Prepares a class for [`Ranking::row`].
+    fn list(&mut self, role: usize, level: usize) {
+        self.v4.list(role, level);
+        self.v6.list(role, level);
+    }
+
     fn class(&mut self, role: usize, level: usize) -> Class {
-        let mut spans = [(0, 0); 4];
-        let families = [(&mut self.v4, Family::Ipv4), (&mut self.v6, Family::Ipv6)];
-        for ((ranking, family), spans) in families.into_iter().zip(spans.chunks_exact_mut(2)) {
-            if self.only.is_none_or(|only| only == family) {
-                spans.copy_from_slice(&ranking.class(role, level, self.plan));
-            }
-        }
-        let mut class = Class { spans, me: None };
+        let [a, b] = self.v4.class(role, level, self.plan);
+        let [c, d] = self.v6.class(role, level, self.plan);
+        let mut class = Class { spans: [a, b, c, d], me: None };
         // The announcing peer is nearest to itself.
         if level == 0 && role == DOWNLOADERS {
             class.me = match self.me {
@@ -201,22 +213,28 @@ impl<'a> Picker<'a> {
         }
         class
     }
+}
 
-    /// Appends up to `places` peers of a class, every choice equally likely. Returns how many.
-    fn pick(
-        &mut self,
-        role: usize,
-        level: usize,
-        places: usize,
-        rng: &mut impl Rng,
-        peers: &mut Peers,
-    ) -> usize {
+impl Pick for Picker<'_> {
+    fn available(&mut self, role: usize, level: usize, enough: usize) -> usize {
+        let class = self.class(role, level);
+        let Some(own) = &self.own else { return class.count() };
+        if class.count() >= enough + own.count {
+            return class.count() - own.count;
+        }
+        self.list(role, level);
+        let own = (0..class.len() as u32).filter(|&number| self.is_own(role, &class, number));
+        class.count() - own.count()
+    }
+
+    fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize {
         let class = self.class(role, level);
         let spare = self.own.as_ref().map_or(0, |own| own.count);
         let count = (places + spare).min(class.count());
         if count == 0 {
             return 0;
         }
+        self.list(role, level);
         let (mut few, mut many);
         let chosen = if count <= 64 {
             few = [0; 64];
@@ -247,7 +265,7 @@ impl<'a> Picker<'a> {
         let of_v4 = first + second;
         let rank4 = |number: u32| if number < first { a + number } else { b + (number - first) };
         let rank6 = |number: u32| if number < third { c + number } else { d + (number - third) };
-        let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
+        let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = &mut *self.peers;
         let v4 = Candidates::of(&self.full.v4, false);
         if class.len() == of_v4 as usize
             && let Some(rows) = self.v4.listed()
@@ -274,5 +292,147 @@ impl<'a> Picker<'a> {
             );
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+    use std::net::SocketAddr;
+
+    use karuta_bittorrent::PeerId;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::super::columns::Details;
+    use super::super::full::Entry;
+    use super::super::label::Label;
+    use super::super::labels::SORTED;
+    use super::super::swarm::Swarm;
+    use super::*;
+    use crate::{PlanId, Role};
+
+    const ROLES: [Role; 3] = [Role::Downloader, Role::PartialSeed, Role::Seeder];
+
+    /// A swarm with peers of every role, near and far, and some without a label.
+    struct Crowd {
+        swarm: Swarm,
+        /// Each peer with its class (role and level) and the number of its client.
+        peers: Vec<(SocketAddr, (usize, usize), usize)>,
+        locality: Locality,
+    }
+
+    impl Crowd {
+        fn new([of_v4, of_v6]: [usize; 2], plan: Plan, with_peer_ids: bool) -> Self {
+            let mut swarm = Swarm::new(with_peer_ids, 0);
+            let locality = Locality { label: 0x0101 << 48, plan, id: PlanId::unused() };
+            let v4 = (0..of_v4).map(|n| (n, SocketAddr::from(([10, 0, 0, 1], n as u16))));
+            let v6 = (0..of_v6).map(|n| (n, SocketAddr::from(([1; 8], n as u16))));
+            let mut peers = Vec::new();
+            for (number, peer) in v4.chain(v6) {
+                let label = [0x0101, 0x0102, 0x0201, 0x0301][number / 3 % 4] << 48;
+                let located = (number % 7 > 0).then_some(Locality { label, ..locality });
+                let role = ROLES[number % 3];
+                swarm.insert(peer, &Self::entry(number, role, located.as_ref()));
+                let level = if located.is_some() { [0, 1, 2, 2][number / 3 % 4] } else { 2 };
+                let class = (if number % 3 == 0 { DOWNLOADERS } else { SEEDS }, level);
+                peers.push((peer, class, number));
+            }
+            Self { swarm, peers, locality }
+        }
+
+        fn entry(client: usize, role: Role, locality: Option<&Locality>) -> Entry {
+            let mut peer_id = [1; 20];
+            peer_id[..8].copy_from_slice(&client.to_le_bytes());
+            let details = Details { peer_id: PeerId(peer_id), label: Label::of(locality) };
+            Entry { stamp: 0, details, role, completes: false }
+        }
+
+        /// Checks an answer to a peer.
+        fn check(&mut self, at: usize, want: usize, only: Option<Family>, rng: &mut SmallRng) {
+            let (me, (role, _), client) = self.peers[at];
+            let entry = Self::entry(client, ROLES[client % 3], Some(&self.locality));
+            let (place, _) = self.swarm.update(me, &entry).unwrap();
+            self.peers[at].1 = (role, 0);
+            let with_peer_ids =
+                matches!(&self.swarm, Swarm::Full(full) if full.v4.peer_ids().is_some());
+            let classes: HashMap<_, _> = self
+                .peers
+                .iter()
+                .filter(|(peer, (of, _), other)| {
+                    let is_own = *peer == me || with_peer_ids && *other == client;
+                    let is_wanted = only.is_none_or(|only| only == Family::of(peer.ip()));
+                    is_wanted && !is_own && (role == DOWNLOADERS || *of == DOWNLOADERS)
+                })
+                .map(|(peer, class, _)| (*peer, *class))
+                .collect();
+            let len = |class| classes.values().filter(|of| **of == class).count();
+            let expected = self.expected(want, len);
+
+            let mut given = Peers::default();
+            let gives = role == SEEDS;
+            let wanted = Wanted { gives, want, only, locality: Some(&self.locality) };
+            let count = self.swarm.choose(place, &wanted, rng, &mut given);
+            assert_eq!((count, given.len()), (want.min(classes.len()), count));
+            let different: HashSet<_> = given.iter().collect();
+            assert_eq!(different.len(), count);
+            let mut counts = HashMap::new();
+            for peer in given.iter() {
+                *counts.entry(classes[&peer]).or_insert(0) += 1;
+            }
+            assert_eq!(counts, expected, "{at}, {want}, {only:?}");
+        }
+
+        /// Returns how many peers an answer has of each class.
+        fn expected(
+            &self,
+            want: usize,
+            len: impl Fn((usize, usize)) -> usize,
+        ) -> HashMap<(usize, usize), usize> {
+            let plan = &self.locality.plan;
+            let far = [len((SEEDS, 2)), len((DOWNLOADERS, 2))].iter().sum();
+            let mut near_room = want - plan.far_share(want).min(far);
+            let mut room = want;
+            let mut order: Vec<_> =
+                [SEEDS, DOWNLOADERS].iter().flat_map(|role| (0..3).map(|l| (*role, l))).collect();
+            if plan.order() == Order::NearFirst {
+                order.sort_by_key(|(_, level)| *level);
+            }
+            let mut expected = HashMap::new();
+            for class in order {
+                let places = if class.1 < 2 { near_room.min(room) } else { room };
+                let count = len(class).min(places);
+                room -= count;
+                near_room -= if class.1 < 2 { count } else { 0 };
+                if count > 0 {
+                    expected.insert(class, count);
+                }
+            }
+            expected
+        }
+    }
+
+    #[test]
+    fn answers_follow_the_plan_in_swarms_of_every_size() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let sizes = [1, 63, 64, 65, 127, 128, SORTED - 1, SORTED, SORTED + 1];
+        for of_v4 in sizes {
+            for (at, of_v6) in [0, 1, 64, 65, SORTED, SORTED + 1].into_iter().enumerate() {
+                let order = [Order::NearFirst, Order::RoleFirst][at % 2];
+                for (with_peer_ids, far_percent) in [(true, 0), (true, 30), (false, 30)] {
+                    let plan = Plan::new(&[16, 8], order, far_percent).unwrap();
+                    let mut crowd = Crowd::new([of_v4, of_v6], plan, with_peer_ids);
+                    let all = of_v4 + of_v6;
+                    // Peers of both roles and families, in the first and the last word of bits.
+                    for at in [0, 1, of_v4 - 1, of_v4, of_v4 + 1, all - 1, all / 2 - all / 2 % 3] {
+                        for only in [None, Some(Family::Ipv4), Some(Family::Ipv6)] {
+                            for want in [0, 1, 20, 50, all / 2, all] {
+                                crowd.check(at.min(all - 1), want, only, &mut rng);
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -100,7 +100,7 @@ fn floyd_of_many(below: u32, rng: &mut impl Rng, seen: &mut [u64], chosen: &mut 
 }
 
 /// Draws a number up to `last`. The probabilities differ by at most one part in 2³².
-fn draw(last: u32, rng: &mut impl Rng) -> u32 {
+pub fn draw(last: u32, rng: &mut impl Rng) -> u32 {
     let product = u128::from(rng.next_u64()) * (u128::from(last) + 1);
     (product >> 64) as u32
 }
