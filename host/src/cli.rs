@@ -31,6 +31,8 @@ enum Command {
     Run(ConfigArg),
     /// Check that `run` would accept the configuration. Loads every plugin, but does not listen.
     Check(ConfigArg),
+    /// Compile the policies into the state folder, so that the next start need not. Needs no secrets.
+    Warm(ConfigArg),
     /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
     /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Check(source) => load(&source)
             .and_then(|config| daemon::check(config, compiler()))
             .map(|()| println!("{}: fine", source.config.display())),
+        Command::Warm(source) => warm(&source),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
             let question = question(url, from, &header);
@@ -129,6 +132,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn warm(source: &ConfigArg) -> Result<(), Error> {
+    let config = config::load_without_secrets(&source.config).map_err(Error::Config)?;
+    daemon::warm(&config, compiler(), |policy, compiled| {
+        println!("{policy}: {}", if compiled { "compiled" } else { "compiled already" });
+    })
 }
 
 /// Returns this program, even if its file has been replaced.

@@ -56,6 +56,19 @@ pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     loader.load(Arc::new(config)).map(drop)
 }
 
+/// Compiles the plugins of all policies into the state folder, for the next start. Calls `done` with
+/// each policy, and with `false` if its plugin was there already. Needs no secrets.
+pub fn warm(
+    config: &Config,
+    compiler: Compiler,
+    done: impl FnMut(&str, bool),
+) -> Result<(), Error> {
+    let state = StateDir::open(config.state_dir.as_deref());
+    let artifacts = state.and_then(|state| Artifacts::open(&state)).map_err(unusable_state)?;
+    let engine = Engine::new(compiler, Some(artifacts))?;
+    policy::warm(&engine, &config.policies, done).map_err(|error| refused(config, &error))
+}
+
 /// Serves until SIGTERM or SIGINT. A reload reads the configuration from `file`. Threads that do
 /// not end in time are abandoned.
 pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Error> {
