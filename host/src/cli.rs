@@ -15,6 +15,7 @@ use crate::jwt;
 use crate::log;
 use crate::policy::{CompileJob, Compiler};
 use crate::process;
+use crate::service::{self, Inheritance};
 use crate::text::Escaped;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
@@ -95,12 +96,7 @@ pub fn main() -> ExitCode {
         sigpipe::reset();
     }
     let done = match command {
-        Command::Run(source) => load(&source).and_then(|config| {
-            log::start(&config.log).map_err(Error::Log)?;
-            let done = daemon::run(config, source.config, compiler());
-            log::flush(PATIENCE);
-            done
-        }),
+        Command::Run(source) => run(source),
         Command::Check(source) => load(&source)
             .and_then(|config| daemon::check(config, compiler()))
             .map(|()| println!("{}: fine", source.config.display())),
@@ -132,6 +128,22 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(source: ConfigArg) -> Result<(), Error> {
+    let config = load(&source).map_err(|error| match (error, service::hint(&source.config)) {
+        (Error::Config(error), Some(hint)) => Error::Config(error.with_hint(hint)),
+        (error, _) => error,
+    })?;
+    // Before the log, which is a thread.
+    let (inheritance, unfit) = Inheritance::of_environment();
+    log::start(&config.log).map_err(Error::Log)?;
+    for reason in unfit {
+        tracing::warn!(reason, "closing a file that the service manager passed");
+    }
+    let done = daemon::run(config, source.config, compiler(), inheritance);
+    log::flush(PATIENCE);
+    done
 }
 
 fn warm(source: &ConfigArg) -> Result<(), Error> {
@@ -266,7 +278,15 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     }
     println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
     for listener in status["listeners"].as_array().into_iter().flatten() {
-        println!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
+        print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
+        let buffer = &listener["receive_buffer"];
+        match (buffer["granted"].as_u64(), buffer["requested"].as_u64()) {
+            (Some(granted), Some(requested)) if granted < requested => {
+                let kib = [granted, requested].map(|bytes| bytes / 1024);
+                println!("  receive buffer {} KiB of {} KiB (net.core.rmem_max)", kib[0], kib[1]);
+            }
+            _ => println!(),
+        }
     }
     let policies = status["policies"].as_array().cloned().unwrap_or_default();
     if policies.is_empty() {

@@ -314,6 +314,13 @@ impl Metrics {
         (self.totals)()
     }
 
+    /// Returns the number of requests so far, however they ended.
+    pub fn requests(&self) -> u64 {
+        let workers = self.workers.lock();
+        let histograms = workers.iter().flat_map(|worker| &worker.requests);
+        histograms.flat_map(|histogram| &histogram.buckets).map(Cell::get).sum()
+    }
+
     /// Returns all series in the Prometheus text format.
     pub fn render(&self) -> String {
         render::text(self)
