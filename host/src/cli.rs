@@ -15,6 +15,7 @@ use crate::jwt;
 use crate::log;
 use crate::policy::{CompileJob, Compiler};
 use crate::process;
+use crate::service::{self, Inheritance};
 use crate::text::Escaped;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
@@ -31,6 +32,8 @@ enum Command {
     Run(ConfigArg),
     /// Check that `run` would accept the configuration. Loads every plugin, but does not listen.
     Check(ConfigArg),
+    /// Compile the policies into the state folder, so that the next start need not. Needs no secrets.
+    Warm(ConfigArg),
     /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
     /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
@@ -93,15 +96,11 @@ pub fn main() -> ExitCode {
         sigpipe::reset();
     }
     let done = match command {
-        Command::Run(source) => load(&source).and_then(|config| {
-            log::start(&config.log).map_err(Error::Log)?;
-            let done = daemon::run(config, source.config, compiler());
-            log::flush(PATIENCE);
-            done
-        }),
+        Command::Run(source) => run(source),
         Command::Check(source) => load(&source)
             .and_then(|config| daemon::check(config, compiler()))
             .map(|()| println!("{}: fine", source.config.display())),
+        Command::Warm(source) => warm(&source),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
             let question = question(url, from, &header);
@@ -129,6 +128,29 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(source: ConfigArg) -> Result<(), Error> {
+    let config = load(&source).map_err(|error| match (error, service::hint(&source.config)) {
+        (Error::Config(error), Some(hint)) => Error::Config(error.with_hint(hint)),
+        (error, _) => error,
+    })?;
+    // Before the log, which is a thread.
+    let (inheritance, unfit) = Inheritance::of_environment();
+    log::start(&config.log).map_err(Error::Log)?;
+    for reason in unfit {
+        tracing::warn!(reason, "closing a file that the service manager passed");
+    }
+    let done = daemon::run(config, source.config, compiler(), inheritance);
+    log::flush(PATIENCE);
+    done
+}
+
+fn warm(source: &ConfigArg) -> Result<(), Error> {
+    let config = config::load_without_secrets(&source.config).map_err(Error::Config)?;
+    daemon::warm(&config, compiler(), |policy, compiled| {
+        println!("{policy}: {}", if compiled { "compiled" } else { "compiled already" });
+    })
 }
 
 /// Returns this program, even if its file has been replaced.
@@ -256,7 +278,15 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     }
     println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
     for listener in status["listeners"].as_array().into_iter().flatten() {
-        println!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
+        print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
+        let buffer = &listener["receive_buffer"];
+        match (buffer["granted"].as_u64(), buffer["requested"].as_u64()) {
+            (Some(granted), Some(requested)) if granted < requested => {
+                let kib = [granted, requested].map(|bytes| bytes / 1024);
+                println!("  receive buffer {} KiB of {} KiB (net.core.rmem_max)", kib[0], kib[1]);
+            }
+            _ => println!(),
+        }
     }
     let policies = status["policies"].as_array().cloned().unwrap_or_default();
     if policies.is_empty() {

@@ -14,6 +14,7 @@ pub mod bencode;
 mod compiled;
 pub mod issuer;
 pub mod server;
+pub mod service;
 pub mod udp;
 
 /// The policies of the cookbook, compiled exactly as printed.
@@ -59,11 +60,8 @@ impl Daemon {
     /// Starts a daemon that may open `files` files, with the complete YAML.
     pub fn start_with_files(files: u32, yaml: &str) -> Self {
         let folder = folder(yaml);
-        let karuta = karuta(&["run"], folder.path());
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={files}")).arg(karuta.get_program()).args(karuta.get_args());
-        command.current_dir(folder.path()).stdin(Stdio::null()).env_remove("STATE_DIRECTORY");
-        Self::start_by(command, folder)
+        let limit = format!("--nofile={files}");
+        Self::start_by(through("prlimit", &[&limit], &karuta(&["run"], folder.path())), folder)
     }
 
     /// Starts a daemon in a folder that has a `config.yaml`.
@@ -71,7 +69,8 @@ impl Daemon {
         Self::start_by(karuta(&["run"], folder.path()), folder)
     }
 
-    fn start_by(mut command: Command, folder: TempDir) -> Self {
+    /// Starts a daemon by a command that becomes one, in a folder that has a `config.yaml`.
+    pub fn start_by(mut command: Command, folder: TempDir) -> Self {
         compiled::lend(folder.path());
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -150,11 +149,16 @@ impl Daemon {
     }
 
     /// Stops it, and starts it again in the same folder.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        Self::start_in(self.stop())
+    }
+
+    /// Stops it, and returns its folder.
+    pub fn stop(mut self) -> TempDir {
         self.signal("TERM");
         self.wait();
         let elsewhere = tempfile::tempdir().expect("a temporary folder");
-        Self::start_in(std::mem::replace(&mut self.folder, elsewhere))
+        std::mem::replace(&mut self.folder, elsewhere)
     }
 
     /// Waits until it ends.
@@ -242,8 +246,27 @@ pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
     let program = target().join("karuta");
     assert!(program.exists(), "{} is missing: `make test` builds it", program.display());
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env_remove("STATE_DIRECTORY");
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    // These tests may themselves run in a service.
+    for name in ["STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID", "INVOCATION_ID"]
+    {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Returns a command that runs another through a program with arguments, in the same folder.
+pub(crate) fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    outer.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
 }
 
 /// Returns the folder of the built components.

@@ -114,6 +114,17 @@ pub struct Refusal {
 pub struct Listener {
     pub transport: &'static str,
     pub address: SocketAddr,
+    /// Of a UDP listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_buffer: Option<ReceiveBuffer>,
+}
+
+/// The kernel's buffer for packets that have not been read yet, in bytes.
+#[derive(Clone, Copy, Serialize)]
+pub struct ReceiveBuffer {
+    pub requested: usize,
+    /// At most what net.core.rmem_max allows.
+    pub granted: usize,
 }
 
 /// A policy's configuration, as the status shows it.

@@ -44,7 +44,12 @@ impl Remote {
         if let Some(address) = self.admin {
             return Ok(Client { address, token: given });
         }
-        let config = config::load(&self.config).map_err(Unknown::Config)?;
+        let config = match given {
+            // It may be that only the service can read its secrets.
+            Some(_) => config::load_without_secrets(&self.config),
+            None => config::load(&self.config),
+        };
+        let config = config.map_err(Unknown::Config)?;
         let Admin { listen, token } = config.admin;
         let host = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    Error, Source,
     schema::{Config, DataSource, Policy, Tracker},
     values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
 };
@@ -17,6 +18,12 @@ use super::{
 pub(super) struct Problem {
     pub path: String,
     pub message: String,
+}
+
+impl Problem {
+    pub fn at(self, source: &Source) -> Error {
+        source.error(&self.path, self.message)
+    }
 }
 
 fn problem<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, Problem> {
@@ -459,13 +466,8 @@ fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
     positive(path, "control", limits.control)
 }
 
-/// Makes relative paths relative to `folder`, reads the secrets, and checks that the plugins exist.
-pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
-    for http in &mut config.http {
-        if let Some(real_ip) = &mut http.real_ip {
-            real_ip.header.make_ascii_lowercase();
-        }
-    }
+/// Reads the secrets; relative files are relative to `folder`.
+pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Problem> {
     for (at, udp) in config.udp.iter_mut().enumerate() {
         if let Some(secret) = &mut udp.connection_id_secret {
             let path = format!("udp[{at}].connection_id_secret");
@@ -474,6 +476,24 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     }
     if let Some(token) = &mut config.admin.token {
         token.fetch_for_header(folder).or_else(|message| problem("admin.token", message))?;
+    }
+    for (at, policy) in config.policies.iter_mut().enumerate() {
+        for (name, source) in &mut policy.data {
+            for (header, value) in &mut source.headers {
+                let path = format!("policies[{at}].data.{name}.headers.{header}");
+                value.fetch_for_header(folder).or_else(|message| problem(path, message))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes relative paths relative to `folder`, and checks that the plugins exist.
+pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
+    for http in &mut config.http {
+        if let Some(real_ip) = &mut http.real_ip {
+            real_ip.header.make_ascii_lowercase();
+        }
     }
     for (at, policy) in config.policies.iter_mut().enumerate() {
         policy.plugin = folder.join(&policy.plugin);
@@ -499,10 +519,6 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
                 {
                     return problem(path + ".file", unreadable(file, &error));
                 }
-            }
-            for (header, value) in &mut source.headers {
-                let path = format!("{path}.headers.{header}");
-                value.fetch_for_header(folder).or_else(|message| problem(path, message))?;
             }
         }
     }

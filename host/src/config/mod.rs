@@ -45,6 +45,15 @@ pub fn load(path: &Path) -> Result<Config, Error> {
     parse(&read_text(path)?, path)
 }
 
+/// Like [`load`], but reads no secrets, which only the service may have. They are empty.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Config, Error> {
+    parse_without_secrets(&read_text(path)?, path)
+}
+
 /// Reads the text of a YAML file.
 fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = file::read(path, MAX_BYTES).map_err(|unread| {
@@ -86,15 +95,25 @@ fn value(source: &Source, text: &str) -> Result<Value, Error> {
 ///
 /// The first problem, with its position.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
+    let mut config = parse_without_secrets(text, path)?;
+    check::fetch_secrets(&mut config, folder_of(path))
+        .map_err(|problem| problem.at(&config.source))?;
+    Ok(config)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn parse_without_secrets(text: &str, path: &Path) -> Result<Config, Error> {
     let source = Source::new(path, text);
     let value = value(&source, text)?;
     unbuilt::refuse(&value, &source)?;
     let mut config: Config =
         serde_path_to_error::deserialize(value).map_err(|error| explain(&error, &source))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
     check::check(&config)
-        .and_then(|()| check::resolve(&mut config, folder))
-        .map_err(|check::Problem { path, message }| source.error(&path, message))?;
+        .and_then(|()| check::resolve(&mut config, folder_of(path)))
+        .map_err(|problem| problem.at(&source))?;
     config.source = source;
     Ok(config)
 }

@@ -36,6 +36,14 @@ impl fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// Adds a possible reason.
+    #[must_use]
+    pub fn with_hint(self, hint: &str) -> Self {
+        Self { message: format!("{}; {hint}", self.message), ..self }
+    }
+}
+
 impl std::error::Error for Error {}
 
 /// The file and text of a configuration, kept so that later errors (a digest, a plugin's `init`)

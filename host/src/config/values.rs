@@ -30,7 +30,7 @@ const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api"
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
 /// Repeated below, where serde requires a literal.
-pub(super) const SECRET: &str = "{ file: PATH } or { env: NAME }";
+pub(super) const SECRET: &str = "{ file: PATH }, { env: NAME } or { credential: NAME }";
 
 /// Ten years: far above every sensible setting, and far below the 31 bits that BEP 15 leaves for
 /// seconds.
@@ -246,7 +246,7 @@ impl<'de> Deserialize<'de> for CredentialRule {
     }
 }
 
-/// A secret from a file or the environment. It has no `Display` and no `Serialize`, and its `Debug`
+/// A secret from a file, the environment or the service manager. It has no `Display` and no `Serialize`, and its `Debug`
 /// hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
@@ -258,7 +258,12 @@ pub struct Secret {
 enum Origin {
     File(PathBuf),
     Env(String),
+    /// A file in the folder that systemd makes for `LoadCredential=`.
+    Credential(String),
 }
+
+/// The environment variable with the folder of credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 impl Secret {
     /// Returns the secret, which is never empty. One trailing line break has been removed.
@@ -285,12 +290,22 @@ impl Secret {
     pub(super) fn fetch(&mut self, folder: &Path) -> Result<(), String> {
         let origin = self.origin(folder);
         let too_long = || format!("{origin} is too long, expected a secret of at most 64KiB");
+        let read = |file: &Path| {
+            file::read(file, MAX_SECRET).map_err(|unread| match unread {
+                Unread::TooLong(_) => too_long(),
+                other => other.to_string(),
+            })
+        };
         let mut value = match &self.origin {
-            Origin::File(file) => {
-                file::read(&folder.join(file), MAX_SECRET).map_err(|unread| match unread {
-                    Unread::TooLong(_) => too_long(),
-                    other => other.to_string(),
-                })?
+            Origin::File(file) => read(&folder.join(file))?,
+            Origin::Credential(name) => {
+                let folder = std::env::var_os(CREDENTIALS).ok_or_else(|| {
+                    format!(
+                        "{origin} is missing: ${CREDENTIALS} is not set; systemd sets it for a service with \
+                         `LoadCredential=`, and for no other command"
+                    )
+                })?;
+                read(&Path::new(&folder).join(name))?
             }
             Origin::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| format!("{origin} is not set"))?;
@@ -334,6 +349,7 @@ impl Secret {
         match &self.origin {
             Origin::File(file) => format!("the file `{}`", folder.join(file).display()),
             Origin::Env(name) => format!("the environment variable `{name}`"),
+            Origin::Credential(name) => format!("the credential `{name}`"),
         }
     }
 }
@@ -356,30 +372,45 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, expecting = "{ file: PATH } or { env: NAME }")]
+        #[serde(
+            deny_unknown_fields,
+            expecting = "{ file: PATH }, { env: NAME } or { credential: NAME }"
+        )]
         struct Either {
             file: Option<PathBuf>,
             env: Option<String>,
+            credential: Option<String>,
         }
-        let origin = match Either::deserialize(deserializer)? {
-            Either { file: Some(file), env: None } => Origin::File(file),
-            Either { file: None, env: Some(name) } if is_variable(&name) => Origin::Env(name),
-            Either { file: None, env: Some(_) } => {
+        let Either { file, env, credential } = Either::deserialize(deserializer)?;
+        let origin = match (file, env, credential) {
+            (Some(file), None, None) => Origin::File(file),
+            (None, Some(name), None) if is_variable(&name) => Origin::Env(name),
+            (None, Some(_), None) => {
                 return Err(de::Error::custom(
                     "invalid name in env, expected that of an environment variable",
                 ));
             }
-            Either { file: Some(_), env: Some(_) } => {
-                return Err(de::Error::custom("both file and env, expected one of them"));
-            }
-            Either { file: None, env: None } => {
+            (None, None, Some(name)) if is_file_name(&name) => Origin::Credential(name),
+            (None, None, Some(_)) => {
                 return Err(de::Error::custom(
-                    "no secret, expected { file: PATH } or { env: NAME }",
+                    "invalid name in credential, expected one of `LoadCredential=`",
+                ));
+            }
+            (None, None, None) => {
+                return Err(de::Error::custom(format!("no secret, expected {SECRET}")));
+            }
+            _ => {
+                return Err(de::Error::custom(
+                    "more than one of file, env and credential, expected one of them",
                 ));
             }
         };
         Ok(Self { origin, value: Vec::new() })
     }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
 fn is_variable(name: &str) -> bool {

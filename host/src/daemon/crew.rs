@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as watched};
 
 use super::Tracker;
+use super::addresses::Bound;
 use super::error::Error;
-use super::listeners::Listeners;
 use super::worker::{Adopt, Worker};
 use crate::policy::Shutdown;
+use crate::service::Pulse;
 use crate::tracker::Rules;
 
 /// The time for the whole shutdown, whatever policies and clients do. The documentation promises
@@ -24,6 +25,8 @@ const UNDER_WAY: Duration = Duration::from_secs(4);
 pub struct Crew {
     /// Sends new rules to each worker.
     pub adopt: Vec<mpsc::UnboundedSender<Adopt>>,
+    /// The workers' signs of life.
+    pub pulses: Vec<Pulse>,
     stop: watched::Sender<bool>,
     /// Disconnects when the last worker has ended.
     done: Receiver<()>,
@@ -31,21 +34,27 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts a worker for each of the `rules`, each with its own sockets.
+    /// Starts a worker for each of the `rules`, each with its own sockets. The first one also reads
+    /// the sockets of `leaving` empty.
     pub fn start(
         rules: Vec<Rules>,
-        listeners: &Listeners,
+        sockets: Vec<Bound>,
+        mut leaving: Bound,
         tracker: &Tracker,
         shutdown: Arc<Shutdown>,
     ) -> Result<Self, Error> {
         let (stop, stopping) = watched::channel(false);
         let (at_work, done) = channel();
-        let mut adopt = Vec::new();
-        for (number, rules) in rules.into_iter().enumerate() {
+        let (mut adopt, mut pulses) = (Vec::new(), Vec::new());
+        for (number, (rules, sockets)) in rules.into_iter().zip(sockets).enumerate() {
             let (order, orders) = mpsc::unbounded_channel();
+            let pulse = Pulse::default();
+            pulses.push(pulse.clone());
             let worker = Worker {
                 config: tracker.config.clone(),
-                sockets: listeners.bind()?,
+                sockets,
+                leaving: std::mem::take(&mut leaving),
+                pulse,
                 store: tracker.store.clone(),
                 rules,
                 series: tracker.metrics.worker(),
@@ -57,7 +66,7 @@ impl Crew {
             worker.start(number)?;
             adopt.push(order);
         }
-        Ok(Self { adopt, stop, done, shutdown })
+        Ok(Self { adopt, pulses, stop, done, shutdown })
     }
 
     /// Stops all threads, and waits for them together. Threads that take longer are abandoned.

@@ -1,17 +1,17 @@
 //! The daemon's listeners, set up once for its whole life.
 
-use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nix::sys::resource::{Resource, getrlimit};
-use socket2::Type;
 use tokio::sync::Semaphore;
 
+use super::addresses::Addresses;
 use super::error::{Error, system};
 use crate::admin;
 use crate::config::{self, Config, RateLimits};
-use crate::frontend::sockets::{self, Listen};
+use crate::frontend::sockets::{BUFFER, Listen};
 use crate::frontend::{RouteTable, Routes};
 use crate::limits::Limiter;
 use crate::state_dir::StateDir;
@@ -21,7 +21,7 @@ use crate::state_dir::StateDir;
 pub struct Listeners {
     pub http: Vec<Arc<HttpListener>>,
     pub udp: Vec<Arc<UdpListener>>,
-    admin: Listen,
+    admin: SocketAddr,
 }
 
 /// An HTTP listener, shared by all workers.
@@ -38,35 +38,32 @@ pub struct UdpListener {
     pub settings: config::Udp,
     pub listen: Listen,
     pub routes: Routes,
+    /// The size of the smallest of its sockets' buffers for received packets, in bytes.
+    pub receive_buffer: AtomicUsize,
     /// The key of the connection ids.
     pub secret: Arc<[u8]>,
     pub error_budget: Option<Arc<Limiter>>,
 }
 
-/// The sockets of one worker, each with its listener.
-pub struct Bound {
-    pub http: Vec<(Arc<HttpListener>, TcpListener)>,
-    pub udp: Vec<(Arc<UdpListener>, UdpSocket)>,
-}
-
 impl Listeners {
-    /// Checks that every address is free, and sets ports, secrets and connection limits.
-    pub fn settle(config: &Config, workers: usize, routes: ListenerRoutes) -> Result<Self, Error> {
-        let settle = |address, only_v6, kind| {
-            let listen = Listen { address, only_v6 };
-            sockets::settle(listen, kind).map_err(|error| cannot_listen(listen, error))
-        };
+    /// Sets secrets, connection limits and budgets.
+    pub fn new(
+        config: &Config,
+        workers: usize,
+        routes: ListenerRoutes,
+        addresses: &Addresses,
+    ) -> Result<Self, Error> {
         let mut http = Vec::new();
         let rooms = rooms(config, workers);
-        for ((settings, routes), room) in config.http.iter().zip(routes.http).zip(rooms) {
-            let listen = settle(settings.listen, settings.only_v6, Type::STREAM)?;
-            let settings = settings.clone();
+        let settings = config.http.iter().zip(&addresses.http);
+        for (((settings, site), routes), room) in settings.zip(routes.http).zip(rooms) {
+            let (settings, listen) = (settings.clone(), site.listen);
             http.push(Arc::new(HttpListener { settings, listen, routes, room }));
         }
         let mut udp = Vec::new();
         let mut own_secret = None;
-        for (settings, routes) in config.udp.iter().zip(routes.udp) {
-            let listen = settle(settings.listen, settings.only_v6, Type::DGRAM)?;
+        let settings = config.udp.iter().zip(&addresses.udp);
+        for ((settings, site), routes) in settings.zip(routes.udp) {
             let secret = match &settings.connection_id_secret {
                 Some(secret) => secret.expose().into(),
                 None => match &own_secret {
@@ -75,36 +72,33 @@ impl Listeners {
                 },
             };
             let error_budget = error_budget(settings);
-            let settings = settings.clone();
-            udp.push(Arc::new(UdpListener { settings, listen, routes, secret, error_budget }));
+            let (settings, listen) = (settings.clone(), site.listen);
+            udp.push(Arc::new(UdpListener {
+                settings,
+                listen,
+                routes,
+                receive_buffer: AtomicUsize::new(BUFFER),
+                secret,
+                error_budget,
+            }));
         }
-        let admin = settle(config.admin.listen, config.admin.listen.is_ipv6(), Type::STREAM)?;
-        Ok(Self { http, udp, admin })
-    }
-
-    /// Binds one worker's sockets.
-    pub fn bind(&self) -> Result<Bound, Error> {
-        let http = self.http.iter();
-        let http = http.map(|one| Ok((one.clone(), bind(one.listen, sockets::tcp)?)));
-        let udp = self.udp.iter();
-        let udp = udp.map(|one| Ok((one.clone(), bind(one.listen, sockets::udp)?)));
-        Ok(Bound {
-            http: http.collect::<Result<_, Error>>()?,
-            udp: udp.collect::<Result<_, Error>>()?,
-        })
-    }
-
-    pub fn bind_admin(&self) -> Result<TcpListener, Error> {
-        bind(self.admin, sockets::tcp)
+        Ok(Self { http, udp, admin: addresses.admin.listen.address })
     }
 
     /// Lists the listeners with their bound addresses.
     pub fn list(&self) -> Vec<admin::Listener> {
-        let listener =
-            |transport, listen: &Listen| admin::Listener { transport, address: listen.address };
-        let http = self.http.iter().map(|one| listener("http", &one.listen));
-        let udp = self.udp.iter().map(|one| listener("udp", &one.listen));
-        http.chain(udp).chain([listener("admin", &self.admin)]).collect()
+        let listener = |transport, address, receive_buffer| admin::Listener {
+            transport,
+            address,
+            receive_buffer,
+        };
+        let http = self.http.iter().map(|one| listener("http", one.listen.address, None));
+        let udp = self.udp.iter().map(|one| {
+            let granted = one.receive_buffer.load(Relaxed);
+            let buffer = admin::ReceiveBuffer { requested: BUFFER, granted };
+            listener("udp", one.listen.address, Some(buffer))
+        });
+        http.chain(udp).chain([listener("admin", self.admin, None)]).collect()
     }
 }
 
@@ -133,14 +127,6 @@ impl ListenerRoutes {
         let udp = udp.collect::<Result<_, _>>()?;
         Ok(Self { table, http, udp })
     }
-}
-
-fn bind<T>(listen: Listen, bind: fn(Listen) -> io::Result<T>) -> Result<T, Error> {
-    bind(listen).map_err(|error| cannot_listen(listen, error))
-}
-
-fn cannot_listen(listen: Listen, error: io::Error) -> Error {
-    system(&format!("cannot listen on {}", listen.address), error)
 }
 
 /// Returns the secret that the state folder keeps. If there is no such folder and the configuration

@@ -1,5 +1,6 @@
 //! Assembles, runs and shuts down the tracker.
 
+mod addresses;
 mod crew;
 mod error;
 mod expiry;
@@ -8,10 +9,12 @@ mod listeners;
 mod loaded;
 mod reload;
 mod signals;
+mod status;
 mod watch;
 mod worker;
 
 use std::io;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use self::addresses::Addresses;
 use self::crew::Crew;
 pub use self::error::Error;
 use self::error::{seconds, system};
@@ -30,11 +34,13 @@ use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
 use self::signals::Signals;
+use self::status::Status;
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
+use crate::service::{Inheritance, Notifier, Watchdog};
 use crate::state_dir::StateDir;
 
 /// The most questions and reloads of the admin API that may wait.
@@ -56,11 +62,31 @@ pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
     loader.load(Arc::new(config)).map(drop)
 }
 
-/// Serves until SIGTERM or SIGINT. A reload reads the configuration from `file`. Threads that do
-/// not end in time are abandoned.
-pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Error> {
+/// Compiles the plugins of all policies into the state folder, for the next start. Calls `done` with
+/// each policy, and with `false` if its plugin was there already. Needs no secrets.
+pub fn warm(
+    config: &Config,
+    compiler: Compiler,
+    done: impl FnMut(&str, bool),
+) -> Result<(), Error> {
+    let state = StateDir::open(config.state_dir.as_deref());
+    let artifacts = state.and_then(|state| Artifacts::open(&state)).map_err(unusable_state)?;
+    let engine = Engine::new(compiler, Some(artifacts))?;
+    policy::warm(&engine, &config.policies, done).map_err(|error| refused(config, &error))
+}
+
+/// Serves until SIGTERM or SIGINT, on the sockets that the service manager has passed and on new
+/// ones. A reload reads the configuration from `file`. Threads that do not end in time are
+/// abandoned.
+pub fn run(
+    config: Config,
+    file: PathBuf,
+    compiler: Compiler,
+    inheritance: Inheritance,
+) -> Result<(), Error> {
     raise_file_limit();
     let tracker = Tracker::new(config);
+    let starting = tracker.manager.extend_timeout();
     let routes = ListenerRoutes::read(&tracker.config)?;
     let loader = tracker.loader(compiler, &routes)?;
     let shutdown = loader.policies.estate.shutdown.clone();
@@ -69,10 +95,13 @@ pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Erro
     let rules = loaded
         .rules(&Generation::default(), workers, &tracker.metrics)
         .map_err(|error| refused(&tracker.config, &error))?;
-    let listeners = Listeners::settle(&tracker.config, workers, routes)?;
-    let crew = Crew::start(rules, &listeners, &tracker, shutdown)?;
+    let addresses = Addresses::settle(&tracker.config, inheritance)?;
+    let listeners = Listeners::new(&tracker.config, workers, routes, &addresses)?;
+    let sockets = addresses.bind(&listeners, workers, &tracker.manager)?;
+    let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
-    tracker.serve(file, loader, loaded, listeners, crew)
+    drop(starting);
+    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew)
 }
 
 /// Everything that lives as long as the process.
@@ -82,6 +111,7 @@ struct Tracker {
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
     start: Instant,
+    manager: Notifier,
 }
 
 impl Tracker {
@@ -92,7 +122,8 @@ impl Tracker {
             let store = store.clone();
             move || store.totals()
         });
-        Self { config: Arc::new(config), store, metrics: Arc::new(metrics), start }
+        let manager = Notifier::of_environment();
+        Self { config: Arc::new(config), store, metrics: Arc::new(metrics), start, manager }
     }
 
     fn workers(&self) -> usize {
@@ -134,6 +165,7 @@ impl Tracker {
         loader: Loader,
         loaded: Loaded,
         listeners: Listeners,
+        socket: TcpListener,
         crew: Crew,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
@@ -142,7 +174,7 @@ impl Tracker {
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
-        let Self { config, store, metrics, start } = self;
+        let Self { config, store, metrics, start, manager } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
             metrics: metrics.clone(),
@@ -152,21 +184,40 @@ impl Tracker {
             reload: reload_tx,
             explain: explain_tx,
         };
-        let (workers, started) = (crew.adopt.clone(), config.clone());
-        let reloader = Reloader { file, loader, metrics, workers, shown, started, current };
+        let status = Status { metrics: metrics.clone(), policies: shown.clone() };
+        let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());
+        let reloader = Reloader {
+            file,
+            loader,
+            metrics,
+            manager: manager.clone(),
+            workers: crew.adopt.clone(),
+            shown,
+            started: config.clone(),
+            current,
+        };
         let runtime = runtime()?;
         runtime.block_on(async {
-            let socket = tokio::net::TcpListener::from_std(listeners.bind_admin()?)
+            let socket = tokio::net::TcpListener::from_std(socket)
                 .map_err(|error| system("cannot register admin socket", error))?;
             let mut signals = Signals::listen()?;
             tokio::spawn(admin.serve(socket));
             tokio::spawn(expiry::run(store, config.tracker.peer_lifetime, start));
-            for admin::Listener { transport, address } in listeners.list() {
-                tracing::info!(transport, %address, "listening");
+            for admin::Listener { transport, address, receive_buffer } in listeners.list() {
+                let receive_buffer = receive_buffer.map(|buffer| buffer.granted);
+                tracing::info!(transport, %address, receive_buffer, "listening");
             }
             tracing::info!(workers = crew.adopt.len(), policies = config.policies.len(), "ready");
+            manager.ready();
+            if manager.is_present() {
+                tokio::spawn(status.show(manager.clone()));
+            }
+            if let Some(watchdog) = watchdog {
+                tokio::spawn(watchdog.run());
+            }
             signals.obey(reloader, reloads).await;
             tracing::info!("stopping");
+            manager.stopping();
             let ended = tokio::task::spawn_blocking(move || crew.end());
             tokio::select! {
                 _ = ended => Ok(()),

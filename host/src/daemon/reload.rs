@@ -16,6 +16,7 @@ use crate::config::{self, Config};
 use crate::log;
 use crate::metrics::{Metrics, Reload};
 use crate::policy::{Change, LoadError};
+use crate::service::Notifier;
 use crate::tracker::Rules;
 
 /// How long a worker may take to adopt new rules.
@@ -26,6 +27,7 @@ pub struct Reloader {
     pub file: PathBuf,
     pub loader: Loader,
     pub metrics: Arc<Metrics>,
+    pub manager: Notifier,
     pub workers: Vec<UnboundedSender<Adopt>>,
     /// The policies in use, as the admin API shows them.
     pub shown: Arc<Mutex<Vec<ShownPolicy>>>,
@@ -38,7 +40,11 @@ impl Reloader {
     /// Reads the configuration again and switches to it. Returns when every worker has switched. If
     /// the configuration is refused, nothing changes.
     pub fn reload(&mut self) -> Result<Report, Refusal> {
+        self.manager.reloading();
+        let reloading = self.manager.extend_timeout();
         let result = self.try_reload();
+        drop(reloading);
+        self.manager.ready();
         match &result {
             Ok(report) => {
                 self.metrics.reload(match report.changed() {

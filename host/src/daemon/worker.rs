@@ -12,26 +12,34 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
+use super::addresses::Bound;
 use super::error::{Error, seconds, system};
-use super::listeners::{Bound, HttpListener, UdpListener};
+use super::listeners::{HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
 use crate::frontend::gathering::Gathering;
 use crate::frontend::{http, udp};
 use crate::metrics;
 use crate::policy;
+use crate::service::Pulse;
 use crate::tracker::{Rules, Tracker};
 
-/// How long open requests may take when the daemon stops.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long open requests may take when the daemon stops. At a restart, all others wait for them.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the sockets of earlier addresses are read.
+const LEAVE: Duration = Duration::from_secs(1);
 
-/// How often policies check for new data while there are no requests.
+/// How often policies check for new data while there are no requests, and how often the worker
+/// shows that it is alive.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Everything a worker thread starts with.
 pub struct Worker {
     pub config: Arc<Config>,
     pub sockets: Bound,
+    /// Sockets that are only read empty.
+    pub leaving: Bound,
+    pub pulse: Pulse,
     pub store: Arc<Memory>,
     pub rules: Rules,
     pub series: Arc<metrics::Worker>,
@@ -73,10 +81,12 @@ impl Worker {
 
     /// Registers the sockets, reports the result, and serves.
     async fn work(self, started: &Sender<Result<(), Error>>) {
-        let Self { config, sockets, store, rules, series, start, mut orders, mut stopping, .. } =
+        let Self { config, pulse, store, rules, series, start, mut orders, mut stopping, .. } =
             self;
-        let sockets = match Sockets::register(sockets) {
-            Ok(sockets) => sockets,
+        let registered = Sockets::register(self.sockets)
+            .and_then(|sockets| Ok((sockets, Sockets::register(self.leaving)?)));
+        let (sockets, leaving) = match registered {
+            Ok(registered) => registered,
             Err(error) => return drop(started.send(Err(error))),
         };
         let _ = started.send(Ok(()));
@@ -87,34 +97,45 @@ impl Worker {
         // the work is done.
         let (stop, local) = watch::channel(false);
         let max_scrape = config.tracker.max_scrape;
-        for (shared, socket) in sockets.http {
-            let listener = http::Listener {
-                tracker: tracker.clone(),
-                gathering: gathering.clone(),
-                routes: shared.routes.clone(),
-                real_ip: shared.settings.real_ip.clone(),
-                allow_address_override: shared.settings.allow_address_override,
-                keep_alive: shared.settings.keep_alive,
-                header_timeout: shared.settings.header_timeout,
-                max_request: shared.settings.max_request,
-                max_scrape,
-                series: series.clone(),
-                pool: http::Pool::default(),
-            };
-            let acceptor = Acceptor::new(socket, shared.room.clone(), "http");
-            tokio::task::spawn_local(listener.serve(acceptor, local.clone()));
-        }
-        for (shared, socket) in sockets.udp {
-            let lifetime = seconds(shared.settings.connection_id_lifetime);
-            let listener = udp::Listener {
-                tracker: tracker.clone(),
-                routes: shared.routes.clone(),
-                connection_ids: ConnectionIds::new(&shared.secret, lifetime),
-                error_budget: shared.error_budget.clone(),
-                max_scrape,
-                series: series.clone(),
-            };
-            tokio::task::spawn_local(listener.serve(socket, local.clone()));
+        let serve = |sockets: Sockets, stopping: watch::Receiver<bool>| {
+            for (shared, socket) in sockets.http {
+                let listener = http::Listener {
+                    tracker: tracker.clone(),
+                    gathering: gathering.clone(),
+                    routes: shared.routes.clone(),
+                    real_ip: shared.settings.real_ip.clone(),
+                    allow_address_override: shared.settings.allow_address_override,
+                    keep_alive: shared.settings.keep_alive,
+                    header_timeout: shared.settings.header_timeout,
+                    max_request: shared.settings.max_request,
+                    max_scrape,
+                    series: series.clone(),
+                    pool: http::Pool::default(),
+                };
+                let acceptor = Acceptor::new(socket, shared.room.clone(), "http");
+                tokio::task::spawn_local(listener.serve(acceptor, stopping.clone()));
+            }
+            for (shared, socket) in sockets.udp {
+                let lifetime = seconds(shared.settings.connection_id_lifetime);
+                let listener = udp::Listener {
+                    tracker: tracker.clone(),
+                    routes: shared.routes.clone(),
+                    connection_ids: ConnectionIds::new(&shared.secret, lifetime),
+                    error_budget: shared.error_budget.clone(),
+                    max_scrape,
+                    series: series.clone(),
+                };
+                tokio::task::spawn_local(listener.serve(socket, stopping.clone()));
+            }
+        };
+        serve(sockets, local.clone());
+        if !leaving.is_empty() {
+            let (leave, left) = watch::channel(false);
+            serve(leaving, left);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LEAVE).await;
+                leave.send(true)
+            });
         }
         drop(local);
         let mut look = tokio::time::interval(LOOK);
@@ -126,7 +147,10 @@ impl Worker {
                     // The receiver may have given up.
                     let _ = done.send(());
                 }
-                _ = look.tick() => tracker.freshen(),
+                _ = look.tick() => {
+                    pulse.beat();
+                    tracker.freshen();
+                }
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
@@ -142,6 +166,10 @@ struct Sockets {
 }
 
 impl Sockets {
+    fn is_empty(&self) -> bool {
+        self.http.is_empty() && self.udp.is_empty()
+    }
+
     fn register(bound: Bound) -> Result<Self, Error> {
         let http = bound.http.into_iter().map(|(listener, socket)| {
             let socket = tokio::net::TcpListener::from_std(socket);

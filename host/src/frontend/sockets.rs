@@ -1,7 +1,7 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use karuta_bittorrent::canonical;
 use nix::sys::socket::setsockopt;
@@ -20,35 +20,38 @@ pub struct Listen {
 const BACKLOG: i32 = 4096;
 /// The size of the kernel's buffers for a UDP socket, in bytes. A packet that finds no room is
 /// lost, and costs its client half a minute.
-const BUFFER: usize = 4 * 1024 * 1024;
+pub const BUFFER: usize = 4 * 1024 * 1024;
+
+/// Returns where to listen on this system: without IPv6, `[::]` becomes `0.0.0.0`.
+pub fn usable(listen: Listen) -> Listen {
+    let try_out = |address| socket(listen, Type::DGRAM)?.bind(&SocketAddr::into(address));
+    let any = SocketAddr::new(listen.address.ip(), 0);
+    match try_out(any) {
+        Err(error) if lacks_ipv6(&error) && is_any(listen) => {
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.address.port());
+            tracing::warn!(address = %any, "no IPv6 on this system; listening on IPv4 only");
+            Listen { address: any, only_v6: false }
+        }
+        _ => listen,
+    }
+}
 
 /// Checks that an address is free, and determines its port.
 ///
 /// The workers' sockets share addresses by SO_REUSEPORT, which would also share them with another
-/// tracker. So each address is first bound without it. If the system has no IPv6, `[::]` becomes
-/// `0.0.0.0`.
+/// tracker. So each address is first bound without it.
 pub fn settle(listen: Listen, kind: Type) -> io::Result<Listen> {
-    let probe = |listen: Listen| -> io::Result<Listen> {
-        let socket = socket(listen, kind)?;
-        if kind == Type::STREAM {
-            // Connections that linger from an earlier process are not another tracker.
-            socket.set_reuse_address(true)?;
-        }
-        socket.bind(&listen.address.into())?;
-        if kind == Type::STREAM {
-            socket.listen(1)?;
-        }
-        let address = socket.local_addr()?.as_socket().unwrap_or(listen.address);
-        Ok(Listen { address, ..listen })
-    };
-    match probe(listen) {
-        Err(error) if lacks_ipv6(&error) && is_any(listen) => {
-            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.address.port());
-            tracing::warn!(address = %any, "no IPv6 on this system; listening on IPv4 only");
-            probe(Listen { address: any, only_v6: false })
-        }
-        result => result,
+    let socket = socket(listen, kind)?;
+    if kind == Type::STREAM {
+        // Connections that linger from an earlier process are not another tracker.
+        socket.set_reuse_address(true)?;
     }
+    socket.bind(&listen.address.into())?;
+    if kind == Type::STREAM {
+        socket.listen(1)?;
+    }
+    let address = socket.local_addr()?.as_socket().unwrap_or(listen.address);
+    Ok(Listen { address, ..listen })
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -62,43 +65,65 @@ fn is_any(listen: Listen) -> bool {
     listen.address.is_ipv6() && listen.address.ip().is_unspecified() && !listen.only_v6
 }
 
-/// Binds one worker's HTTP socket.
-pub fn tcp(listen: Listen) -> io::Result<TcpListener> {
-    let socket = shared(listen, Type::STREAM)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+/// Binds a socket that shares its address with the other workers', and listens.
+pub fn bind(listen: Listen, kind: Type) -> io::Result<Socket> {
+    let socket = socket(listen, kind)?;
+    socket.set_reuse_port(true)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    } else {
+        report_addresses(&socket, listen.address)?;
+    }
+    socket.bind(&listen.address.into())?;
+    socket.set_nonblocking(true)?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    } else {
+        request_buffers(&socket);
+    }
+    Ok(socket)
 }
 
-/// Binds one worker's UDP socket.
-pub fn udp(listen: Listen) -> io::Result<UdpSocket> {
-    let socket = shared(listen, Type::DGRAM)?;
-    // The kernel may grant less, up to its own limit.
+/// Gives a socket that this process has not bound the options of one that it has.
+pub fn adopt(socket: &Socket, listen: Listen, kind: Type) -> io::Result<()> {
+    if kind == Type::DGRAM {
+        report_addresses(socket, listen.address)?;
+        // A socket unit may have set larger buffers than this process is granted.
+        let own = self::socket(listen, kind)?;
+        request_buffers(&own);
+        if own.recv_buffer_size()? > socket.recv_buffer_size()? {
+            request_buffers(socket);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the size of the buffer that the kernel has granted for received packets, in bytes.
+pub fn receive_buffer(socket: &Socket) -> io::Result<usize> {
+    // Linux counts its own needs as well, and doubles what was requested.
+    Ok(socket.recv_buffer_size()? / 2)
+}
+
+/// Requests buffers for a UDP socket. The kernel may grant less, up to its own limit.
+fn request_buffers(socket: &Socket) {
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
-    Ok(socket.into())
+}
+
+/// Makes each packet report the address that it was sent to, if the UDP socket has several, so that
+/// an answer leaves from there. It is best set before the first packet.
+fn report_addresses(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        _ if !has_several_addresses(address) => {}
+        SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
+    }
+    Ok(())
 }
 
 /// Returns whether a socket on this address receives packets for any address of this machine.
 pub fn has_several_addresses(address: SocketAddr) -> bool {
     canonical(address.ip()).is_unspecified()
-}
-
-fn shared(listen: Listen, kind: Type) -> io::Result<Socket> {
-    let socket = socket(listen, kind)?;
-    socket.set_reuse_port(true)?;
-    if kind == Type::STREAM {
-        socket.set_reuse_address(true)?;
-    } else if has_several_addresses(listen.address) {
-        // So that an answer leaves from the address that the request was sent to. It is set before
-        // the first packet, because every packet must report its address.
-        match listen.address {
-            SocketAddr::V4(_) => setsockopt(&socket, Ipv4PacketInfo, &true)?,
-            SocketAddr::V6(_) => setsockopt(&socket, Ipv6RecvPacketInfo, &true)?,
-        }
-    }
-    socket.bind(&listen.address.into())?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 fn socket(listen: Listen, kind: Type) -> io::Result<Socket> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use karuta_bittorrent::{Family, Transport};
 use karuta_swarm::Totals;
@@ -24,6 +24,7 @@ pub struct Metrics {
     generation: AtomicU64,
     reloads: [AtomicU64; Reload::ALL.len()],
     plugins: Arc<plugin::Registry>,
+    start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
 }
 
@@ -235,6 +236,7 @@ impl Metrics {
             generation: AtomicU64::new(0),
             reloads: Default::default(),
             plugins: Arc::default(),
+            start: SystemTime::now(),
             data: Mutex::default(),
         }
     }
@@ -305,6 +307,18 @@ impl Metrics {
     /// Counts a reload.
     pub fn reload(&self, outcome: Reload) {
         self.reloads[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Returns the swarms and peers of all torrents.
+    pub fn totals(&self) -> Totals {
+        (self.totals)()
+    }
+
+    /// Returns the number of requests so far, however they ended.
+    pub fn requests(&self) -> u64 {
+        let workers = self.workers.lock();
+        let histograms = workers.iter().flat_map(|worker| &worker.requests);
+        histograms.flat_map(|histogram| &histogram.buckets).map(Cell::get).sum()
     }
 
     /// Returns all series in the Prometheus text format.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as Sample, LabelPair, Metric, MetricFamily, MetricType,
@@ -51,13 +52,25 @@ pub fn text(metrics: &Metrics) -> String {
         make(&format!("karuta_plugin_{name}"), &family.help, samples)
     }));
     families.extend(data(metrics));
-    families.extend(prometheus::gather());
+    families.extend(process(metrics));
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "cannot encode metrics; the page is incomplete");
     }
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Returns the series about this process.
+fn process(metrics: &Metrics) -> Vec<MetricFamily> {
+    // The library computes it from /proc/stat, which is hidden from a hardened service.
+    const START: &str = "process_start_time_seconds";
+    let start = metrics.start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut families = prometheus::gather();
+    families.retain(|family| family.name() != START);
+    let help = "Start time of the process since unix epoch in seconds.";
+    families.push(gauge(START, help, vec![(vec![], start.as_secs() as f64)]));
+    families
 }
 
 fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
@@ -97,7 +110,7 @@ fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
 }
 
 fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
-    let totals = (metrics.totals)();
+    let totals = metrics.totals();
     let peers = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)]
         .into_iter()
         .flat_map(|(family, population)| {
@@ -310,6 +323,18 @@ mod tests {
     use super::*;
     use karuta_bittorrent::{Family, Transport};
     use karuta_swarm::{Population, Totals};
+
+    #[test]
+    fn the_start_of_the_process_is_known_without_proc_stat() {
+        let before = SystemTime::now();
+        let text = Metrics::new(Totals::default).render();
+        let mut lines =
+            text.lines().filter_map(|line| line.strip_prefix("process_start_time_seconds "));
+        let start: u64 = lines.next().unwrap().parse().unwrap();
+        assert_eq!(lines.next(), None);
+        let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert!((before..before + 60).contains(&start), "{start}");
+    }
 
     #[test]
     fn threads_are_added_up() {

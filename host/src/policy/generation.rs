@@ -91,12 +91,7 @@ impl Loader {
                     }
                     _ => begin(&plugin),
                 });
-            let service = service.map_err(|cause| LoadError {
-                at,
-                policy: policy.name.as_str().into(),
-                file: policy.plugin.clone(),
-                cause,
-            })?;
+            let service = service.map_err(|cause| self::failed(at, policy, cause))?;
             let config::Policy { on_error, mode, tick, watch, .. } = *policy;
             Ok(Arc::new(Policy { service, when, on_error, mode, tick, watch }))
         };
@@ -106,6 +101,31 @@ impl Loader {
         generation.one_may(|plugin| plugin.code.hooks.rank.is_some(), "orders peers")?;
         Ok(generation)
     }
+}
+
+/// Compiles the plugin of each policy into the engine's artifacts. Calls `done` with each policy, and
+/// with `false` if its plugin was there already.
+///
+/// # Errors
+///
+/// The first policy whose plugin cannot be compiled. The others are compiled all the same.
+pub fn warm(
+    engine: &Engine,
+    policies: &[config::Policy],
+    mut done: impl FnMut(&str, bool),
+) -> Result<(), LoadError> {
+    let mut first = Ok(());
+    for (at, policy) in policies.iter().enumerate() {
+        match Plugin::warm(engine, policy) {
+            Ok(compiled) => done(&policy.name, compiled),
+            Err(cause) => first = first.and(Err(failed(at, policy, cause))),
+        }
+    }
+    first
+}
+
+fn failed(at: usize, policy: &config::Policy, cause: LoadCause) -> LoadError {
+    LoadError { at, policy: policy.name.as_str().into(), file: policy.plugin.clone(), cause }
 }
 
 /// Tests a plugin and starts its service. If the plugin refuses data that an earlier version has

@@ -17,7 +17,7 @@ pub use component::{
 };
 pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry};
-pub use generation::{Change, Generation, Loader};
+pub use generation::{Change, Generation, Loader, warm};
 pub use instance::{LoadCause, LoadError};
 pub use shared::estate::Estate;
 pub use shared::shutdown::Shutdown;

@@ -148,11 +148,15 @@ policies:
     assert!(status["uptime_seconds"].take().is_u64());
     let port = |address: std::net::SocketAddr| format!("[::]:{}", address.port());
     assert_eq!(status["generation"], 1);
+    let buffer = &mut status["listeners"][1]["receive_buffer"];
+    assert_eq!(buffer["requested"], 4 << 20);
+    let granted = buffer.take()["granted"].as_u64().unwrap();
+    assert!((1..=4 << 20).contains(&granted), "{granted}");
     assert_eq!(
         status["listeners"],
         json!([
             { "transport": "http", "address": port(daemon.http) },
-            { "transport": "udp", "address": port(daemon.udp) },
+            { "transport": "udp", "address": port(daemon.udp), "receive_buffer": null },
             { "transport": "admin", "address": daemon.admin.to_string() },
         ])
     );

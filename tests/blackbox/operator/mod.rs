@@ -8,4 +8,6 @@ mod lifecycle;
 mod log;
 mod refused_plugins;
 mod reload;
+mod service;
 mod shutdown;
+mod units;

@@ -47,3 +47,26 @@ fn compiled_components_are_kept_and_damaged_ones_are_replaced() {
     let answer = Announce::of('a').dictionary(again.http);
     assert_eq!(answer.text("warning message").as_deref(), Some("1"));
 }
+
+#[test]
+fn warm_compiles_for_the_next_start_and_needs_no_secrets() {
+    let folder = folder(&format!(
+        "{LISTENERS}policies:
+  - name: tally
+    plugin: PLUGINS/test-tally.wasm
+    data: {{ list: {{ url: 'http://127.0.0.1:9/', format: raw, headers: {{ key: {{ credential: key }} }} }} }}
+"
+    ));
+    let warm = || {
+        let output = run(&["warm"], folder.path());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(warm(), (Some(0), "tally: compiled\n".to_owned()));
+    assert_eq!(warm(), (Some(0), "tally: compiled already\n".to_owned()));
+    let components = folder.path().join("state/components");
+    assert_eq!(fs::read_dir(&components).unwrap().count(), 1);
+    assert_eq!(run(&["check"], folder.path()).status.code(), Some(78), "it needs the secret");
+
+    fs::set_permissions(&components, Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(warm().0, Some(1), "nobody would use what is there");
+}

@@ -98,16 +98,13 @@ impl Artifacts {
         None
     }
 
-    /// Keeps a compiled component, if possible.
-    pub fn keep(&self, engine: &Engine, digest: &[u8; 32], artifact: &Artifact) {
+    /// Keeps a compiled component, unless the folder is only read.
+    pub fn keep(&self, engine: &Engine, digest: &[u8; 32], artifact: &Artifact) -> io::Result<()> {
         if !self.writes {
-            return;
+            return Ok(());
         }
-        let name = name(engine, digest);
-        let written = self.folder.write_sealed(&name, artifact.bytes());
-        if let Err(error) = written.and_then(|()| self.tidy()) {
-            tracing::warn!(name, %error, "cannot keep compiled component");
-        }
+        self.folder.write_sealed(&name(engine, digest), artifact.bytes())?;
+        self.tidy()
     }
 
     /// Removes artifacts that have not been used for long, and the longest unused if there are too
@@ -233,7 +230,7 @@ mod tests {
         let artifact = Artifact::compile(&engine, EMPTY).unwrap();
         let taken = |artifacts: &Artifacts| artifacts.kept(&engine, &digest).is_some();
         assert!(!taken(&artifacts));
-        artifacts.keep(&engine, &digest, &artifact);
+        artifacts.keep(&engine, &digest, &artifact).unwrap();
         assert!(taken(&artifacts));
         let [file] = &artifacts.names()[..] else { panic!("{:?}", artifacts.names()) };
         let path = artifacts.folder.path().join(file);
@@ -241,20 +238,20 @@ mod tests {
         for wrong in [&whole[..whole.len() - 1], &whole[1..], b""] {
             fs::write(&path, wrong).unwrap();
             assert!(!taken(&artifacts));
-            artifacts.keep(&engine, &digest, &artifact);
+            artifacts.keep(&engine, &digest, &artifact).unwrap();
             assert_eq!(fs::read(&path).unwrap(), whole, "replaced");
             assert!(taken(&artifacts));
         }
         // A complete file of something that wasmtime does not accept.
         artifacts.folder.write_sealed(file, b"foreign").unwrap();
         assert!(!taken(&artifacts));
-        artifacts.keep(&engine, &digest, &artifact);
+        artifacts.keep(&engine, &digest, &artifact).unwrap();
 
         let state = StateDir::open(Some(folder.path())).unwrap();
         let reader = Artifacts::look(&state).unwrap().unwrap();
         assert!(taken(&reader));
         fs::remove_file(&path).unwrap();
-        reader.keep(&engine, &digest, &artifact);
+        reader.keep(&engine, &digest, &artifact).unwrap();
         assert_eq!(reader.names(), [""; 0], "it writes nothing");
     }
 
@@ -270,7 +267,7 @@ mod tests {
         )
         .unwrap();
         let digest = Sha256::digest(&wasm).into();
-        artifacts.keep(&engine, &digest, &Artifact::compile(&engine, &wasm).unwrap());
+        artifacts.keep(&engine, &digest, &Artifact::compile(&engine, &wasm).unwrap()).unwrap();
         let component = artifacts.kept(&engine, &digest).unwrap();
         let path = artifacts.folder.path().join(&artifacts.names()[0]);
         // Overwrites the file in place, as a failing disk or a misbehaving program would.
@@ -294,7 +291,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        artifacts.keep(&engine, &digest, &artifact);
+                        artifacts.keep(&engine, &digest, &artifact).unwrap();
                         assert!(artifacts.kept(&engine, &digest).is_some());
                         artifacts.folder.write_sealed("shared.cwasm", &[7; 100_000]).unwrap();
                         let shared = artifacts.folder.read_sealed("shared.cwasm", MAX_SIZE);

@@ -86,10 +86,23 @@ impl Engine {
         let artifact = self.compiler.compile(wasm, sizes, self.fuel)?;
         let component = artifact.load(&self.engine);
         let component = component.map_err(|error| Uncompiled::Crash(format!("{error:#}")))?;
-        if let Some(artifacts) = artifacts {
-            artifacts.keep(&self.engine, digest, &artifact);
+        let kept = artifacts.map(|artifacts| artifacts.keep(&self.engine, digest, &artifact));
+        if let Some(Err(error)) = kept {
+            let digest = hex::encode(digest);
+            tracing::warn!(digest, %error, "cannot keep compiled component");
         }
         Ok(component)
+    }
+
+    /// Compiles a component into the artifacts. Returns `false` if it is there already.
+    pub fn warm(&self, wasm: &[u8], digest: &[u8; 32], sizes: &Sizes) -> Result<bool, Uncompiled> {
+        let Some(artifacts) = &self.artifacts else { return Ok(false) };
+        if artifacts.kept(&self.engine, digest).is_some() {
+            return Ok(false);
+        }
+        let artifact = self.compiler.compile(wasm, sizes, self.fuel)?;
+        artifacts.keep(&self.engine, digest, &artifact)?;
+        Ok(true)
     }
 
     /// Starts the clock's thread, which ends with the engine.

@@ -80,6 +80,13 @@ pub fn compile(
     Ok((component, sizes.footprint))
 }
 
+/// Compiles a file's bytes, whose SHA-256 is `digest`, into the engine's artifacts. Returns `false` if
+/// it is there already.
+pub fn warm(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<bool, Refusal> {
+    let sizes = look(bytes)?;
+    engine.warm(bytes, digest, &sizes).map_err(|why| uncompiled(&why))
+}
+
 /// Computes the sizes of a component before any of it is compiled.
 pub fn look(bytes: &[u8]) -> Result<Sizes, Refusal> {
     recognise(bytes)?;

@@ -89,11 +89,7 @@ impl Plugin {
         earlier: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, LoadCause> {
         let name: Arc<str> = policy.name.as_str().into();
-        let (stamp, bytes) = component::read(&policy.plugin).map_err(LoadCause::Read)?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        if policy.sha256.is_some_and(|pin| pin != digest) {
-            return Err(LoadCause::Digest(digest));
-        }
+        let (stamp, bytes, digest) = read(policy)?;
         let identity = Identity {
             digest,
             config: policy.config.to_string(),
@@ -145,6 +141,13 @@ impl Plugin {
         }))
     }
 
+    /// Compiles the plugin of a policy into the engine's artifacts. Returns `false` if it is there
+    /// already.
+    pub fn warm(engine: &Engine, policy: &config::Policy) -> Result<bool, LoadCause> {
+        let (_, bytes, digest) = read(policy)?;
+        component::warm(engine, &bytes, &digest).map_err(LoadCause::Compile)
+    }
+
     /// Returns whether the plugin defines locality plans.
     pub fn has_plans(&self) -> bool {
         self.plans.get().is_some_and(|plans| !plans.is_empty())
@@ -190,6 +193,16 @@ impl Plugin {
         let forgotten = self.data.iter().filter(|source| source.is_raw() && source.forget_kept());
         forgotten.count() > 0
     }
+}
+
+/// Reads a plugin's file, and returns its SHA-256.
+fn read(policy: &config::Policy) -> Result<(Stamp, Vec<u8>, [u8; 32]), LoadCause> {
+    let (stamp, bytes) = component::read(&policy.plugin).map_err(LoadCause::Read)?;
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    if policy.sha256.is_some_and(|pin| pin != digest) {
+        return Err(LoadCause::Digest(digest));
+    }
+    Ok((stamp, bytes, digest))
 }
 
 fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition> {
