@@ -24,5 +24,6 @@ pub mod policy;
 mod process;
 mod state_dir;
 mod text;
+pub mod tls;
 pub mod tracker;
 mod watch;

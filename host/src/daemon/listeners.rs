@@ -15,6 +15,7 @@ use crate::frontend::sockets::{self, Listen};
 use crate::frontend::{RouteTable, Routes};
 use crate::limits::Limiter;
 use crate::state_dir::StateDir;
+use crate::tls::{self, Certificates};
 
 /// All listeners, in the order of the configuration.
 #[derive(Clone)]
@@ -31,6 +32,9 @@ pub struct HttpListener {
     pub routes: Routes,
     /// A permit for each connection that may be open.
     pub room: Arc<Semaphore>,
+    pub tls: Option<Arc<tls::Listener>>,
+    /// The most handshakes at once of one worker.
+    pub handshakes: usize,
 }
 
 /// A UDP listener, shared by all workers.
@@ -51,17 +55,26 @@ pub struct Bound {
 
 impl Listeners {
     /// Checks that every address is free, and sets ports, secrets and connection limits.
-    pub fn settle(config: &Config, workers: usize, routes: ListenerRoutes) -> Result<Self, Error> {
+    pub fn settle(
+        config: &Config,
+        workers: usize,
+        routes: ListenerRoutes,
+        certificates: &Certificates,
+    ) -> Result<Self, Error> {
         let settle = |address, only_v6, kind| {
             let listen = Listen { address, only_v6 };
             sockets::settle(listen, kind).map_err(|error| cannot_listen(listen, error))
         };
         let mut http = Vec::new();
         let rooms = rooms(config, workers);
-        for ((settings, routes), room) in config.http.iter().zip(routes.http).zip(rooms) {
+        let tls = certificates.http.iter().cloned();
+        for (((settings, routes), room), tls) in
+            config.http.iter().zip(routes.http).zip(rooms).zip(tls)
+        {
             let listen = settle(settings.listen, settings.only_v6, Type::STREAM)?;
             let settings = settings.clone();
-            http.push(Arc::new(HttpListener { settings, listen, routes, room }));
+            let handshakes = handshakes(&room, workers);
+            http.push(Arc::new(HttpListener { settings, listen, routes, room, tls, handshakes }));
         }
         let mut udp = Vec::new();
         let mut own_secret = None;
@@ -102,9 +115,15 @@ impl Listeners {
     pub fn list(&self) -> Vec<admin::Listener> {
         let listener =
             |transport, listen: &Listen| admin::Listener { transport, address: listen.address };
-        let http = self.http.iter().map(|one| listener("http", &one.listen));
+        let http = self.http.iter().map(|one| listener(one.transport(), &one.listen));
         let udp = self.udp.iter().map(|one| listener("udp", &one.listen));
         http.chain(udp).chain([listener("admin", &self.admin)]).collect()
+    }
+}
+
+impl HttpListener {
+    pub fn transport(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -175,6 +194,15 @@ fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
         tracing::warn!(connections = all, "{what}");
     }
     divide(all, &wanted)
+}
+
+/// The most TLS handshakes of a worker on a listener, however many connections there may be.
+const HANDSHAKES: usize = 1024;
+
+/// Returns how many TLS handshakes a worker may have at once. Handshakes alone cannot take all
+/// connections of a listener, so the oldest one fails before honest clients have to wait.
+fn handshakes(room: &Semaphore, workers: usize) -> usize {
+    (room.available_permits() / 2 / workers.max(1)).clamp(1, HANDSHAKES)
 }
 
 /// Gives each listener what it wants while there is some left. Those that want 0 share the rest.

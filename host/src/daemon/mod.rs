@@ -1,5 +1,6 @@
 //! Assembles, runs and shuts down the tracker.
 
+mod certificates;
 mod crew;
 mod error;
 mod expiry;
@@ -31,17 +32,24 @@ use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
 use self::signals::Signals;
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::state_dir::StateDir;
+use crate::tls::{Certificates, Handshakes};
 
 /// The most questions and reloads of the admin API that may wait.
 const WAITING: usize = 16;
 
-/// Checks whether [`run`] would accept the configuration. Binds and writes nothing.
-pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
+/// Checks whether [`run`] would accept the configuration. Binds and writes nothing. Returns what is
+/// accepted, but unusual.
+pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
+    let certificates = certificates::load(&config)?;
+    let warnings = certificates.warnings().into_iter();
+    let warnings =
+        warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
+    let warnings = warnings.collect();
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
     let loader = Loader {
@@ -53,13 +61,14 @@ pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
         swarms: Arc::new(Memory::new(options(&config))),
         routes: ListenerRoutes::read(&config)?.table,
     };
-    loader.load(Arc::new(config)).map(drop)
+    loader.load(Arc::new(config)).map(|_| warnings)
 }
 
 /// Serves until SIGTERM or SIGINT. A reload reads the configuration from `file`. Threads that do
 /// not end in time are abandoned.
 pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Error> {
     raise_file_limit();
+    let certificates = Arc::new(certificates::load(&config)?);
     let tracker = Tracker::new(config);
     let routes = ListenerRoutes::read(&tracker.config)?;
     let loader = tracker.loader(compiler, &routes)?;
@@ -69,10 +78,11 @@ pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Erro
     let rules = loaded
         .rules(&Generation::default(), workers, &tracker.metrics)
         .map_err(|error| refused(&tracker.config, &error))?;
-    let listeners = Listeners::settle(&tracker.config, workers, routes)?;
+    let listeners = Listeners::settle(&tracker.config, workers, routes, &certificates)?;
     let crew = Crew::start(rules, &listeners, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
-    tracker.serve(file, loader, loaded, listeners, crew)
+    certificates::watch(&certificates, &tracker.metrics)?;
+    tracker.serve(file, loader, loaded, certificates, listeners, crew)
 }
 
 /// Everything that lives as long as the process.
@@ -133,6 +143,7 @@ impl Tracker {
         file: PathBuf,
         loader: Loader,
         loaded: Loaded,
+        certificates: Arc<Certificates>,
         listeners: Listeners,
         crew: Crew,
     ) -> Result<(), Error> {
@@ -145,6 +156,10 @@ impl Tracker {
         let Self { config, store, metrics, start } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
+            tls: certificates
+                .admin
+                .as_ref()
+                .map(|tls| Handshakes::new(tls, admin::HEAD, admin::HANDSHAKES, metrics.clone())),
             metrics: metrics.clone(),
             start,
             listeners: listeners.list(),
@@ -153,7 +168,8 @@ impl Tracker {
             explain: explain_tx,
         };
         let (workers, started) = (crew.adopt.clone(), config.clone());
-        let reloader = Reloader { file, loader, metrics, workers, shown, started, current };
+        let reloader =
+            Reloader { file, loader, metrics, workers, shown, started, current, certificates };
         let runtime = runtime()?;
         runtime.block_on(async {
             let socket = tokio::net::TcpListener::from_std(listeners.bind_admin()?)

@@ -16,9 +16,10 @@ use super::error::{Error, seconds, system};
 use super::listeners::{Bound, HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
-use crate::frontend::{http, udp};
+use crate::frontend::{Challenges, http, udp};
 use crate::metrics;
 use crate::policy;
+use crate::tls::Handshakes;
 use crate::tracker::{Rules, Tracker};
 
 /// How long open requests may take when the daemon stops.
@@ -34,6 +35,7 @@ pub struct Worker {
     pub store: Arc<Memory>,
     pub rules: Rules,
     pub series: Arc<metrics::Worker>,
+    pub metrics: Arc<metrics::Metrics>,
     pub start: Instant,
     pub orders: mpsc::UnboundedReceiver<Adopt>,
     pub stopping: watch::Receiver<bool>,
@@ -72,8 +74,8 @@ impl Worker {
 
     /// Registers the sockets, reports the result, and serves.
     async fn work(self, started: &Sender<Result<(), Error>>) {
-        let Self { config, sockets, store, rules, series, start, mut orders, mut stopping, .. } =
-            self;
+        let Self { config, sockets, store, rules, series, metrics, start, .. } = self;
+        let (mut orders, mut stopping) = (self.orders, self.stopping);
         let sockets = match Sockets::register(sockets) {
             Ok(sockets) => sockets,
             Err(error) => return drop(started.send(Err(error))),
@@ -85,19 +87,27 @@ impl Worker {
         let (stop, local) = watch::channel(false);
         let max_scrape = config.tracker.max_scrape;
         for (shared, socket) in sockets.http {
+            let timeout = shared.settings.header_timeout;
+            let tls = shared
+                .tls
+                .as_ref()
+                .map(|tls| Handshakes::new(tls, timeout, shared.handshakes, metrics.clone()));
+            let webroot = shared.settings.acme_webroot.as_deref();
             let listener = http::Listener {
                 tracker: tracker.clone(),
                 routes: shared.routes.clone(),
+                tls,
+                challenges: webroot.map(Challenges::new),
                 real_ip: shared.settings.real_ip.clone(),
                 allow_address_override: shared.settings.allow_address_override,
                 keep_alive: shared.settings.keep_alive,
-                header_timeout: shared.settings.header_timeout,
+                header_timeout: timeout,
                 max_request: shared.settings.max_request,
                 max_scrape,
                 series: series.clone(),
                 pool: http::Pool::default(),
             };
-            let acceptor = Acceptor::new(socket, shared.room.clone(), "http");
+            let acceptor = Acceptor::new(socket, shared.room.clone(), shared.transport());
             tokio::task::spawn_local(listener.serve(acceptor, local.clone()));
         }
         for (shared, socket) in sockets.udp {

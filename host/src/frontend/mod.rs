@@ -1,6 +1,7 @@
 //! Turns bytes into requests, and answers into bytes.
 
 mod batch;
+mod challenges;
 mod connection;
 pub mod http;
 pub(crate) mod real_ip;
@@ -8,4 +9,5 @@ mod routes;
 pub mod sockets;
 pub mod udp;
 
+pub use challenges::Challenges;
 pub use routes::{RouteTable, Routes};

@@ -1,0 +1,83 @@
+//! The two files of a certificate, which are replaced one after the other.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::certificate::{Certificate, Problem};
+use super::provider;
+use super::serving::PATIENCE;
+use crate::config::CertificateFiles;
+use crate::watch::{self, Watch};
+
+/// The watched files of one certificate.
+pub struct Files {
+    /// Their path in the configuration.
+    pub path: String,
+    certificate: Watch,
+    key: Watch,
+    /// Since when they have not belonged together.
+    mismatch: Option<Instant>,
+}
+
+/// The maximum size of a file, in bytes.
+const MAX: u64 = 1 << 20;
+
+impl Files {
+    /// Reads a certificate for the first time.
+    pub fn read(path: String, files: &CertificateFiles) -> Result<(Certificate, Self), Problem> {
+        let mut read = Self {
+            path,
+            certificate: Watch::new(files.certificate.clone(), None),
+            key: Watch::new(files.key.clone(), None),
+            mismatch: None,
+        };
+        let certificate = read.again()?;
+        Ok((certificate, read))
+    }
+
+    /// Returns the new certificate, or once what is wrong with it, if a file has changed and both
+    /// are stable now.
+    pub fn look(&mut self, now: Instant) -> Option<Result<Certificate, Problem>> {
+        let certificate = self.certificate.look();
+        let key = self.key.look();
+        let due = match (certificate, key) {
+            (Err(reason), _) => return Some(Err(Problem::Certificate(reason))),
+            (_, Err(reason)) => return Some(Err(Problem::Key(reason))),
+            (Ok(certificate), Ok(key)) => [certificate, key],
+        };
+        let moves = |due: bool, watch: &Watch| !due && watch.is_moving();
+        if due == [None; 2]
+            || moves(due[0].is_some(), &self.certificate)
+            || moves(due[1].is_some(), &self.key)
+        {
+            return None;
+        }
+        let read = self.again();
+        if matches!(read, Err(Problem::Mismatch))
+            && now.duration_since(*self.mismatch.get_or_insert(now)) < PATIENCE
+        {
+            return None;
+        }
+        self.mismatch = None;
+        for (watch, stamp) in [&mut self.certificate, &mut self.key].into_iter().zip(due) {
+            if let Some(stamp) = stamp.filter(|_| read.is_err()) {
+                watch.settle(stamp);
+            }
+        }
+        Some(read)
+    }
+
+    /// Reads both files, and records their states if they can be used.
+    fn again(&mut self) -> Result<Certificate, Problem> {
+        let (chain_stamp, chain) = read(self.certificate.path()).map_err(Problem::Certificate)?;
+        let (key_stamp, key) = read(self.key.path()).map_err(Problem::Key)?;
+        let certificate = Certificate::parse(&chain, &key, &provider())?;
+        self.certificate.settle(chain_stamp);
+        self.key.settle(key_stamp);
+        Ok(certificate)
+    }
+}
+
+fn read(path: &Path) -> Result<(watch::Stamp, Vec<u8>), String> {
+    watch::read(path, MAX).map_err(|unread| unread.reason(path))
+}
