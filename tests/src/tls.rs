@@ -40,9 +40,13 @@ pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 impl Authority {
     pub fn new() -> Self {
+        Self::named("Karuta tests")
+    }
+
+    pub fn named(name: &str) -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(DnType::CommonName, "Karuta tests");
+        parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.self_signed(&key).expect("a certificate");
         Self { issuer: Issuer::new(parameters, key), certificate }

@@ -1,11 +1,10 @@
 //! The two files of a certificate, which are replaced one after the other.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::certificate::{Certificate, Problem};
 use super::provider;
-use super::serving::PATIENCE;
 use crate::config::CertificateFiles;
 use crate::watch::{self, Watch};
 
@@ -19,6 +18,8 @@ pub struct Files {
     mismatch: Option<Instant>,
 }
 
+/// How long a certificate and its key may not belong together while they are being replaced.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The maximum size of a file, in bytes.
 const MAX: u64 = 1 << 20;
 
@@ -56,6 +57,7 @@ impl Files {
         if matches!(read, Err(Problem::Mismatch))
             && now.duration_since(*self.mismatch.get_or_insert(now)) < PATIENCE
         {
+            tracing::debug!(key = self.path, "certificate and key do not belong together yet");
             return None;
         }
         self.mismatch = None;

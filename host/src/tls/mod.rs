@@ -5,14 +5,17 @@ mod client;
 mod files;
 mod handshake;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
 pub use client::Trust;
+pub use files::PATIENCE;
 pub use handshake::Handshakes;
-pub use serving::{Certificates, Listener, PATIENCE};
+pub use serving::{Certificates, Listener};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -41,9 +41,6 @@ pub struct Listener {
 #[derive(Debug)]
 struct InUse(ArcSwap<Vec<Arc<Certificate>>>);
 
-/// How long a certificate and its key may not belong together while they are being replaced.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Certificates {
     /// Loads all certificates. If one and its key do not belong together, they may be in the middle
     /// of being replaced: they are read again for as long as `patience`.
@@ -107,10 +104,11 @@ impl Certificates {
                 match files.look(Instant::now()) {
                     None => {}
                     Some(Ok(certificate)) => {
-                        if listener.put(at, certificate.into(), files) {
+                        let is_new = listener.put(at, certificate.into(), files);
+                        if is_new {
                             metrics.renewal(Renewal::Applied);
-                            renewed = true;
                         }
+                        renewed |= is_new;
                     }
                     Some(Err(problem)) => {
                         metrics.renewal(Renewal::Refused);

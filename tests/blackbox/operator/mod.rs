@@ -8,5 +8,6 @@ mod lifecycle;
 mod log;
 mod refused_plugins;
 mod reload;
+mod renewals;
 mod shutdown;
 mod tls;
