@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::certificate::{Certificate, Problem};
 use super::provider;
 use crate::config::CertificateFiles;
-use crate::watch::{self, Watch};
+use crate::watch::{self, Stamp, Watch};
 
 /// The watched files of one certificate.
 pub struct Files {
@@ -39,18 +39,18 @@ impl Files {
     /// Returns the new certificate, or once what is wrong with it, if a file has changed and both
     /// are stable now.
     pub fn look(&mut self, now: Instant) -> Option<Result<Certificate, Problem>> {
-        let certificate = self.certificate.look();
-        let key = self.key.look();
-        let due = match (certificate, key) {
+        let due = match (self.certificate.look(), self.key.look()) {
             (Err(reason), _) => return Some(Err(Problem::Certificate(reason))),
             (_, Err(reason)) => return Some(Err(Problem::Key(reason))),
             (Ok(certificate), Ok(key)) => [certificate, key],
         };
-        let moves = |due: bool, watch: &Watch| !due && watch.is_moving();
-        if due == [None; 2]
-            || moves(due[0].is_some(), &self.certificate)
-            || moves(due[1].is_some(), &self.key)
-        {
+        let watches = [&self.certificate, &self.key];
+        if watches.iter().all(|watch| !watch.is_moving()) {
+            self.mismatch = None;
+            return None;
+        }
+        // One has changed. It must be stable, and the other one too if it has changed as well.
+        if watches.iter().zip(due).any(|(watch, due)| watch.is_moving() && due.is_none()) {
             return None;
         }
         let read = self.again();
@@ -80,6 +80,6 @@ impl Files {
     }
 }
 
-fn read(path: &Path) -> Result<(watch::Stamp, Vec<u8>), String> {
+fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
     watch::read(path, MAX).map_err(|unread| unread.reason(path))
 }

@@ -1,3 +1,4 @@
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -80,7 +81,9 @@ proptest! {
     #[test]
     fn a_damaged_certificate_is_parsed_or_refused(at in any::<prop::sample::Index>(), byte: u8) {
         use base64::Engine as _;
-        let (certificate, key) = certificate(&["a.example"]);
+        static GOOD: LazyLock<(rcgen::Certificate, KeyPair)> =
+            LazyLock::new(|| certificate(&["a.example"]));
+        let (certificate, key) = &*GOOD;
         let mut der = certificate.der().to_vec();
         let at = at.index(der.len());
         der[at] = byte;

@@ -267,10 +267,10 @@ fn dates_and_the_order_are_warned_of() {
 
         let daemon = Daemon::start_in(folder);
         daemon.logs(expected);
-        let end = daemon.metric(&format!(
-            "karuta_tls_certificate_not_after_timestamp_seconds{{listener=\"127.0.0.1:0\",\
-             certificate=\"a.pem\"}}"
-        ));
+        let end = daemon.metric(
+            "karuta_tls_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",\
+             certificate=\"a.pem\"}",
+        );
         assert!(expected != "expired at 2001-02-03T00:00:00Z" || end == 981_158_400.0, "{end}");
         // An operator must not be locked out by a date.
         good.write(daemon.folder.path(), "a");
