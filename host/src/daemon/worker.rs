@@ -74,8 +74,18 @@ impl Worker {
 
     /// Registers the sockets, reports the result, and serves.
     async fn work(self, started: &Sender<Result<(), Error>>) {
-        let Self { config, sockets, store, rules, series, metrics, start, .. } = self;
-        let (mut orders, mut stopping) = (self.orders, self.stopping);
+        let Self {
+            config,
+            sockets,
+            store,
+            rules,
+            series,
+            metrics,
+            start,
+            mut orders,
+            mut stopping,
+            ..
+        } = self;
         let sockets = match Sockets::register(sockets) {
             Ok(sockets) => sockets,
             Err(error) => return drop(started.send(Err(error))),

@@ -1,6 +1,6 @@
 //! The answers to an ACME server that checks whether a host belongs to us (RFC 8555, 8.3).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::file;
 
@@ -17,7 +17,7 @@ const ANSWER: u64 = 1024;
 
 impl Challenges {
     /// Answers from `webroot/.well-known/acme-challenge`.
-    pub fn new(webroot: &std::path::Path) -> Self {
+    pub fn new(webroot: &Path) -> Self {
         Self { folder: webroot.join(&PREFIX[1..]) }
     }
 
