@@ -97,9 +97,14 @@ pub fn main() -> ExitCode {
     }
     let done = match command {
         Command::Run(source) => run(source),
-        Command::Check(source) => load(&source)
-            .and_then(|config| daemon::check(config, compiler()))
-            .map(|()| println!("{}: fine", source.config.display())),
+        Command::Check(source) => {
+            load(&source).and_then(|config| daemon::check(config, compiler())).map(|warnings| {
+                for warning in warnings {
+                    eprintln!("{}", Escaped(warning));
+                }
+                println!("{}: fine", source.config.display());
+            })
+        }
         Command::Warm(source) => warm(&source),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
         Command::Explain { url, from, header, remote, json } => {
@@ -188,7 +193,7 @@ impl From<Unknown> for Failure {
     fn from(unknown: Unknown) -> Self {
         match unknown {
             Unknown::Config(error) => Self { text: error.to_string(), code: WRONG_CONFIGURATION },
-            Unknown::Token(text) => text.into(),
+            Unknown::Credential(text) => text.into(),
         }
     }
 }

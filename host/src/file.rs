@@ -21,6 +21,10 @@ pub enum Unread {
 /// Opens a regular file. Folders, pipes and devices are refused, because reading them may block or
 /// never end.
 pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
+    open_with(path, OFlag::empty())
+}
+
+fn open_with(path: &Path, flags: OFlag) -> Result<(File, Metadata), Unread> {
     let shown = path.display();
     let unread = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Unread::Absent(shown.to_string()),
@@ -33,7 +37,7 @@ pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
     // Opening some devices has side effects.
     std::fs::metadata(path).map_err(unread).and_then(regular)?;
     // A pipe may have replaced the file since.
-    let flags = OFlag::O_NONBLOCK.bits();
+    let flags = (OFlag::O_NONBLOCK | flags).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread).and_then(regular)?;
     Ok((file, metadata))
@@ -41,7 +45,19 @@ pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {
 
 /// Reads a whole file of at most `max_size` bytes.
 pub fn read(path: &Path, max_size: u64) -> Result<Vec<u8>, Unread> {
-    let (file, metadata) = open(path)?;
+    read_opened(path, open(path)?, max_size)
+}
+
+/// Reads a whole file of at most `max_size` bytes; refuses a symbolic link to one.
+pub fn read_itself(path: &Path, max_size: u64) -> Result<Vec<u8>, Unread> {
+    read_opened(path, open_with(path, OFlag::O_NOFOLLOW)?, max_size)
+}
+
+fn read_opened(
+    path: &Path,
+    (file, metadata): (File, Metadata),
+    max_size: u64,
+) -> Result<Vec<u8>, Unread> {
     read_from(&file, &metadata, max_size)
         .map_err(|error| Unread::Unusable(format!("cannot read `{}`: {error}", path.display())))?
         .ok_or(Unread::TooLong(max_size))

@@ -25,5 +25,6 @@ mod process;
 mod service;
 mod state_dir;
 mod text;
+pub mod tls;
 pub mod tracker;
 mod watch;

@@ -120,6 +120,11 @@ impl Watch {
         Ok(self.is_due(found, Instant::now()).then_some(found).flatten())
     }
 
+    /// Returns whether the file has changed since the last time it was handled.
+    pub fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
     /// Records that this state of the file has been handled.
     pub fn settle(&mut self, known: Stamp) {
         self.known = Some(known);

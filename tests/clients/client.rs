@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use karuta_tests::{plugins, root};
@@ -74,6 +74,18 @@ impl Client {
         file: Option<(&str, &[u8])>,
         arguments: &[&str],
     ) -> Self {
+        Self::start_trusting(None, program, address, metainfo, file, arguments)
+    }
+
+    /// Starts a client that trusts the authority in a PEM file.
+    pub fn start_trusting(
+        authority: Option<&Path>,
+        program: Program,
+        address: IpAddr,
+        metainfo: &[u8],
+        file: Option<(&str, &[u8])>,
+        arguments: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path();
         std::fs::write(path.join("it.torrent"), metainfo).expect("the torrent is written");
@@ -96,6 +108,15 @@ impl Client {
                 std::fs::write(path.join("settings/settings.json"), settings)
                     .expect("the settings are written");
             }
+        }
+        match (program, authority) {
+            (Program::Aria2, Some(authority)) => {
+                command.arg(format!("--ca-certificate={}", authority.display()));
+            }
+            (_, Some(authority)) => {
+                command.env("CURL_CA_BUNDLE", authority);
+            }
+            (_, None) => {}
         }
         let log = File::create(path.join("log")).expect("a log");
         let process = command

@@ -2,6 +2,7 @@
 //! shipped policies decide every announce.
 
 mod client;
+mod https;
 mod partial;
 mod quay;
 mod torrent;
@@ -45,8 +46,13 @@ fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn daemon(allowed: &Torrent) -> Daemon {
+    Daemon::start(&rules(allowed))
+}
+
+/// Returns the intervals and the policies, which allow one torrent.
+fn rules(allowed: &Torrent) -> String {
     let torrent = allowed.hex();
-    Daemon::start(&format!(
+    format!(
         "{INTERVALS}\
          policies:
 - name: clients
@@ -59,7 +65,7 @@ fn daemon(allowed: &Torrent) -> Daemon {
   plugin: PLUGINS/interval-variation.wasm
   config: {{ probability: 0.5, max_increase: 1s, min_interval: true }}
 "
-    ))
+    )
 }
 
 fn announces(daemon: &Daemon, transport: &str, outcome: &str) -> f64 {

@@ -1,6 +1,6 @@
 //! What the black-box tests share: a real daemon on free ports, in its own folder.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -15,6 +15,7 @@ mod compiled;
 pub mod issuer;
 pub mod server;
 pub mod service;
+pub mod tls;
 pub mod udp;
 
 /// The policies of the cookbook, compiled exactly as printed.
@@ -101,7 +102,7 @@ impl Daemon {
             if let Some(field) = says(&line, "listening") {
                 let address = field("address").parse().ok();
                 match &*field("transport") {
-                    "http" => http = http.or(address),
+                    "http" | "https" => http = http.or(address),
                     "udp" => udp = udp.or(address),
                     _ => admin = address,
                 }
@@ -340,14 +341,20 @@ fn status(head: &str) -> u16 {
 }
 
 /// A connection for several requests.
-pub struct Connection {
-    stream: BufReader<TcpStream>,
+pub struct Connection<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the listener accepts");
         stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    pub fn over(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
 
@@ -375,7 +382,9 @@ impl Connection {
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut rest) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection stays");
+            // TLS may end without saying so.
+            let ended = [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof];
+            assert!(ended.contains(&error.kind()), "the connection stays: {error}");
         }
         rest
     }

@@ -1,6 +1,6 @@
 //! The command line's client for the admin API of a running daemon.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,15 +9,22 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use url::{Host, Position, Url};
 
 use super::{Question, Refusal, Report};
 use crate::config::Secret;
+use crate::tls::Trust;
 
-/// The address of a daemon's admin API, and the token for it.
+/// The address of a daemon's admin API, the token for it, and whom to trust.
 pub struct Client {
-    pub address: SocketAddr,
+    /// With `http` or `https`, and without a path.
+    pub url: Url,
     pub token: Option<Secret>,
+    /// For `https`.
+    pub trust: Trust,
 }
 
 /// A reload compiles plugins, which takes seconds in some languages.
@@ -68,7 +75,7 @@ impl Client {
         runtime.block_on(async {
             let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
             answer.map_err(|_| {
-                format!("{}: no response within {} s", self.address, PATIENCE.as_secs())
+                format!("{}: no response within {} s", self.place(), PATIENCE.as_secs())
             })?
         })
     }
@@ -79,15 +86,44 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", self.address);
-        let stream = TcpStream::connect(self.address).await.map_err(|error| fail(&error))?;
+        let fail = |error: &dyn std::fmt::Display| self.failed(error);
+        let addresses = self.url.socket_addrs(|| None).map_err(|error| fail(&error))?;
+        let stream = TcpStream::connect(&*addresses).await.map_err(|error| fail(&error))?;
+        if self.url.scheme() != "https" {
+            return self.exchange_over(stream, method, path, body).await;
+        }
+        let connector = self.trust.clone().connector().map_err(|error| fail(&error))?;
+        let stream = connector.connect(self.host()?, stream).await.map_err(|error| fail(&error))?;
+        self.exchange_over(stream, method, path, body).await
+    }
+
+    /// Returns the host whose certificate the daemon must show.
+    fn host(&self) -> Result<ServerName<'static>, String> {
+        let host = match (self.trust.host(), self.url.host()) {
+            (Some(known), _) => ServerName::try_from(known.to_owned()),
+            (None, Some(Host::Domain(name))) => ServerName::try_from(name.to_owned()),
+            (None, Some(Host::Ipv4(address))) => return Ok(ServerName::from(IpAddr::V4(address))),
+            (None, Some(Host::Ipv6(address))) => return Ok(ServerName::from(IpAddr::V6(address))),
+            (None, None) => return Err(self.failed(&"no host")),
+        };
+        host.map_err(|error| self.failed(&error))
+    }
+
+    async fn exchange_over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let fail = |error: &dyn std::fmt::Display| self.failed(error);
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| fail(&error))?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.address.to_string())
+            .header(HOST, self.place())
             .header(CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
@@ -98,6 +134,15 @@ impl Client {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
         Ok((status, body.map_err(|error| fail(&error))?.to_bytes()))
+    }
+
+    /// Returns the host and the port.
+    fn place(&self) -> &str {
+        &self.url[Position::BeforeHost..Position::AfterPort]
+    }
+
+    fn failed(&self, error: &dyn std::fmt::Display) -> String {
+        format!("{}: {error}", self.place())
     }
 }
 

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -39,10 +40,13 @@ use crate::config::Secret;
 use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::Explanation;
+use crate::tls::Handshakes;
 
 /// The admin API's state.
 pub struct Admin {
     pub token: Option<Secret>,
+    /// If set, connections begin with a TLS handshake.
+    pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
@@ -96,6 +100,9 @@ pub struct Report {
     pub reordered: bool,
     /// Intervals, numbers of peers, rate limits or the log level have changed.
     pub settings: bool,
+    /// The files of the certificates that are new.
+    #[serde(default)]
+    pub certificates: Vec<String>,
     /// Changed keys that only take effect at a restart.
     pub needs_restart: Vec<String>,
 }
@@ -139,7 +146,12 @@ pub struct ShownPolicy {
 
 impl Report {
     /// Returns whether anything has changed, apart from what waits for a restart.
-    pub fn changed(&self) -> bool {
+    pub fn has_changes(&self) -> bool {
+        self.needs_generation() || !self.certificates.is_empty()
+    }
+
+    /// Returns whether the workers need new rules.
+    pub fn needs_generation(&self) -> bool {
         let lists = [&self.added, &self.replaced, &self.changed, &self.removed];
         lists.iter().any(|list| !list.is_empty()) || self.reordered || self.settings
     }
@@ -147,7 +159,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.changed() {
+        if !self.has_changes() {
             return f.write_str("nothing has changed");
         }
         let lists = [
@@ -164,6 +176,9 @@ impl fmt::Display for Report {
         }
         if self.settings {
             parts.push("settings changed".to_owned());
+        }
+        if !self.certificates.is_empty() {
+            parts.push(format!("certificates {}", self.certificates.join(", ")));
         }
         f.write_str(&parts.join("; "))
     }
@@ -212,13 +227,15 @@ type Reply = Response<Full<Bytes>>;
 /// The maximum size of a question, in bytes.
 const QUESTION: usize = 64 * 1024;
 /// How long the head of a request may take to arrive, including the pause since the last request.
-const HEAD: Duration = Duration::from_secs(30);
+pub const HEAD: Duration = Duration::from_secs(30);
 /// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// How long a client may leave an answer unread.
 const STALL: Duration = Duration::from_secs(30);
 /// The most connections at once, so that descriptors are left for everything else.
 const CONNECTIONS: usize = 64;
+/// The most TLS handshakes at once, so that they leave connections for those who are done.
+pub const HANDSHAKES: usize = 32;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -234,19 +251,29 @@ impl Admin {
             let admin = admin.clone();
             tokio::spawn(async move {
                 let _place = place;
-                let service = service_fn(|request: Request<Incoming>| {
-                    let admin = admin.clone();
-                    let (parts, body) = request.into_parts();
-                    async move { Ok::<_, Infallible>(admin.answer(&parts, body).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD)
-                    .serve_connection(TokioIo::new(Stalling::new(stream, STALL)), service);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "admin connection failed");
+                match &admin.tls {
+                    None => admin.connection(stream).await,
+                    Some(handshakes) => {
+                        if let Some(stream) = handshakes.accept(stream).await {
+                            admin.connection(stream).await;
+                        }
+                    }
                 }
             });
+        }
+    }
+
+    async fn connection<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (parts, body) = request.into_parts();
+            async move { Ok::<_, Infallible>(self.answer(&parts, body).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .serve_connection(TokioIo::new(Stalling::new(stream, STALL)), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "admin connection failed");
         }
     }
 
@@ -327,7 +354,8 @@ impl Admin {
         // A name that is not text is not a loopback address.
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
         let own_origin = |origin: &HeaderValue| {
-            let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+            let scheme = if self.tls.is_some() { "https://" } else { "http://" };
+            let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix(scheme));
             origin.is_some() && origin == host
         };
         if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {

@@ -118,7 +118,7 @@ pub fn main(command: Command, compiler: &Compiler) -> ExitCode {
         Command::Dev { folder, remote } => match remote.client() {
             Ok(client) => dev::dev(&folder, &client, compiler),
             Err(Unknown::Config(error)) => Err(Failure::Usage(error.to_string())),
-            Err(Unknown::Token(text)) => Err(Failure::Usage(text)),
+            Err(Unknown::Credential(text)) => Err(Failure::Usage(text)),
         },
         Command::Bench { files } => sort(&files).and_then(|(component, cases)| {
             let there = Path::new(project::CASES).exists() && files.is_empty();

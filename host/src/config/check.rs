@@ -11,6 +11,7 @@ use std::{
 use super::{
     Error, Source,
     schema::{Config, DataSource, Policy, Tracker},
+    tls::Tls,
     values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
 };
 
@@ -69,6 +70,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         if !(MIN_REQUEST..=MAX_REQUEST).contains(&http.max_request) {
             return problem(path + ".max_request", "out of range, expected 8KiB to 1MiB");
         }
+        if let Some(tls) = &http.tls {
+            certificates(&path, tls)?;
+        }
         if let Some(real_ip) = &http.real_ip {
             if !is_header_name(&real_ip.header) {
                 let message = format!(
@@ -95,8 +99,25 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         let budget = udp.error_budget;
         prefixes(&format!("{path}.error_budget"), budget.ipv4_prefix, budget.ipv6_prefix)?;
     }
+    if let Some(tls) = &config.admin.tls {
+        certificates("admin", tls)?;
+    }
     listeners(config)?;
     policies(config)
+}
+
+fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
+    if tls.certificates.is_empty() {
+        return problem(format!("{listener}.tls"), "empty, expected at least one certificate");
+    }
+    let later = tls.certificates.iter().enumerate().skip(1);
+    match later.filter_map(|(at, files)| files.min_version.and(Some(at))).next() {
+        Some(at) => problem(
+            tls.path(listener, at) + ".min_version",
+            "holds for the whole listener, expected only in the first of the list",
+        ),
+        None => Ok(()),
+    }
 }
 
 fn tracker(tracker: &Tracker) -> Result<(), Problem> {
@@ -490,9 +511,23 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
 
 /// Makes relative paths relative to `folder`, and checks that the plugins exist.
 pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
-    for http in &mut config.http {
+    for (at, http) in config.http.iter_mut().enumerate() {
         if let Some(real_ip) = &mut http.real_ip {
             real_ip.header.make_ascii_lowercase();
+        }
+        if let Some(webroot) = &mut http.acme_webroot {
+            *webroot = folder.join(&*webroot);
+            if !webroot.is_dir() {
+                let path = format!("http[{at}].acme_webroot");
+                return problem(path, format!("not a folder: `{}`", webroot.display()));
+            }
+        }
+    }
+    let listeners = config.http.iter_mut().map(|http| &mut http.tls);
+    for tls in listeners.chain([&mut config.admin.tls]).flatten() {
+        for files in &mut tls.certificates {
+            files.certificate = folder.join(&files.certificate);
+            files.key = folder.join(&files.key);
         }
     }
     for (at, policy) in config.policies.iter_mut().enumerate() {

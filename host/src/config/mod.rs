@@ -11,6 +11,7 @@ mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod unbuilt;
 mod values;
@@ -28,6 +29,7 @@ pub use self::{
         SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
+    tls::{CertificateFiles, Tls, TlsVersion},
     values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},
 };
 use crate::file::{self, Unread};

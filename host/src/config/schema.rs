@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     source::Source,
+    tls::Tls,
     values::{self, CredentialRule, Secret},
 };
 
@@ -139,6 +140,11 @@ pub struct Http {
     /// allows.
     pub max_connections: usize,
     pub real_ip: Option<RealIp>,
+    /// If set, the listener speaks HTTPS.
+    pub tls: Option<Tls>,
+    /// The folder whose files `.well-known/acme-challenge/TOKEN` are served (RFC 8555); it existed
+    /// when the configuration was read.
+    pub acme_webroot: Option<PathBuf>,
     /// Whether the `ip` parameter of an announce is used (BEP 3).
     pub allow_address_override: bool,
 }
@@ -155,6 +161,8 @@ impl Default for Http {
             max_request: 16 * 1024,
             max_connections: 0,
             real_ip: None,
+            tls: None,
+            acme_webroot: None,
             allow_address_override: false,
         }
     }
@@ -512,11 +520,13 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// The bearer token that callers must send.
     pub token: Option<Secret>,
+    /// If set, it speaks HTTPS.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6880)), token: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6880)), token: None, tls: None }
     }
 }
 

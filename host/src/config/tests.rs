@@ -117,6 +117,7 @@ fn the_default_configuration_has_every_key() {
         ("target/plugins/torrent-approval.wasm", ""),
         ("target/plugins/interval-variation.wasm", ""),
         ("connection-id.secret", "correct horse battery staple\n"),
+        ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]
         .iter()
@@ -142,6 +143,7 @@ fn the_default_configuration_has_every_key() {
         "tracker.limits",
         "http[0]",
         "http[0].real_ip",
+        "http[0].tls",
         "udp[0]",
         "udp[0].error_budget",
         "swarms",

@@ -58,6 +58,7 @@ impl Crew {
                 store: tracker.store.clone(),
                 rules,
                 series: tracker.metrics.worker(),
+                metrics: tracker.metrics.clone(),
                 start: tracker.start,
                 orders,
                 stopping: stopping.clone(),

@@ -95,15 +95,23 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
         inquiry.explain(&mut exchange, action == Action::Scrape)
     });
     Ok(Answers {
-        transport: url.scheme().to_owned(),
+        transport: name(transport).to_owned(),
         action: action.name(),
         client: client.to_canonical().to_string(),
         answers: answers.collect(),
     })
 }
 
-/// Returns the transport of a URL, and the routes of the listener on its port, or else of the first
-/// listener of that transport.
+fn name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Http => "http",
+        Transport::Https => "https",
+    }
+}
+
+/// Returns the transport and the routes of the listener that a URL leads to: the one on its port, or
+/// else the first of its scheme. If a proxy ends TLS, there is none for `https`, and `http` serves.
 fn listener<'l>(url: &Url, all: &'l Listeners) -> Result<(Transport, &'l Routes), String> {
     let none = |what: &str| format!("there is no {what} listener");
     let port = url.port();
@@ -115,8 +123,11 @@ fn listener<'l>(url: &Url, all: &'l Listeners) -> Result<(Transport, &'l Routes)
         }
         scheme @ ("http" | "https") => {
             let on_port = all.http.iter().find(|one| Some(one.listen.address.port()) == port);
-            let listener = on_port.or(all.http.first()).ok_or_else(|| none("HTTP"))?;
-            let transport = if scheme == "https" { Transport::Https } else { Transport::Http };
+            let of_scheme = || all.http.iter().find(|one| one.transport() == scheme);
+            let listener = on_port.or_else(of_scheme).or(all.http.first());
+            let listener = listener.ok_or_else(|| none("HTTP"))?;
+            let is_secure = listener.tls.is_some();
+            let transport = if is_secure { Transport::Https } else { Transport::Http };
             Ok((transport, &listener.routes))
         }
         other => Err(format!("expected a URL with http, https or udp, found {other}")),

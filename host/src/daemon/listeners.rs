@@ -15,6 +15,7 @@ use crate::frontend::sockets::{BUFFER, Listen};
 use crate::frontend::{RouteTable, Routes};
 use crate::limits::Limiter;
 use crate::state_dir::StateDir;
+use crate::tls::{self, Certificates};
 
 /// All listeners, in the order of the configuration.
 #[derive(Clone)]
@@ -31,6 +32,9 @@ pub struct HttpListener {
     pub routes: Routes,
     /// A permit for each connection that may be open.
     pub room: Arc<Semaphore>,
+    pub tls: Option<Arc<tls::Listener>>,
+    /// The most handshakes at once of one worker.
+    pub handshakes: usize,
 }
 
 /// A UDP listener, shared by all workers.
@@ -52,13 +56,18 @@ impl Listeners {
         workers: usize,
         routes: ListenerRoutes,
         addresses: &Addresses,
+        certificates: &Certificates,
     ) -> Result<Self, Error> {
         let mut http = Vec::new();
         let rooms = rooms(config, workers);
         let settings = config.http.iter().zip(&addresses.http);
-        for (((settings, site), routes), room) in settings.zip(routes.http).zip(rooms) {
+        let tls = certificates.http.iter().cloned();
+        for ((((settings, site), routes), room), tls) in
+            settings.zip(routes.http).zip(rooms).zip(tls)
+        {
             let (settings, listen) = (settings.clone(), site.listen);
-            http.push(Arc::new(HttpListener { settings, listen, routes, room }));
+            let handshakes = handshakes(&room, workers);
+            http.push(Arc::new(HttpListener { settings, listen, routes, room, tls, handshakes }));
         }
         let mut udp = Vec::new();
         let mut own_secret = None;
@@ -92,13 +101,19 @@ impl Listeners {
             address,
             receive_buffer,
         };
-        let http = self.http.iter().map(|one| listener("http", one.listen.address, None));
+        let http = self.http.iter().map(|one| listener(one.transport(), one.listen.address, None));
         let udp = self.udp.iter().map(|one| {
             let granted = one.receive_buffer.load(Relaxed);
             let buffer = admin::ReceiveBuffer { requested: BUFFER, granted };
             listener("udp", one.listen.address, Some(buffer))
         });
         http.chain(udp).chain([listener("admin", self.admin, None)]).collect()
+    }
+}
+
+impl HttpListener {
+    pub fn transport(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -161,6 +176,15 @@ fn rooms(config: &Config, workers: usize) -> Vec<Arc<Semaphore>> {
         tracing::warn!(connections = all, "{what}");
     }
     divide(all, &wanted)
+}
+
+/// The most TLS handshakes of a worker on a listener, however many connections there may be.
+const HANDSHAKES: usize = 1024;
+
+/// Returns how many TLS handshakes a worker may have at once. Handshakes alone cannot take all
+/// connections of a listener, so the oldest one fails before honest clients have to wait.
+fn handshakes(room: &Semaphore, workers: usize) -> usize {
+    (room.available_permits() / 2 / workers.max(1)).clamp(1, HANDSHAKES)
 }
 
 /// Gives each listener what it wants while there is some left. Those that want 0 share the rest.

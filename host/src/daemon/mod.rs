@@ -1,6 +1,7 @@
 //! Assembles, runs and shuts down the tracker.
 
 mod addresses;
+mod certificates;
 mod crew;
 mod error;
 mod expiry;
@@ -36,18 +37,25 @@ use self::reload::Reloader;
 use self::signals::Signals;
 use self::status::Status;
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::service::{Inheritance, Notifier, Watchdog};
 use crate::state_dir::StateDir;
+use crate::tls::{Certificates, Handshakes};
 
 /// The most questions and reloads of the admin API that may wait.
 const WAITING: usize = 16;
 
-/// Checks whether [`run`] would accept the configuration. Binds and writes nothing.
-pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
+/// Checks whether [`run`] would accept the configuration. Binds and writes nothing. Returns what is
+/// accepted, but unusual.
+pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
+    let certificates = certificates::load(&config)?;
+    let warnings = certificates.warnings().into_iter();
+    let warnings =
+        warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
+    let warnings = warnings.collect();
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
     let loader = Loader {
@@ -59,7 +67,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<(), Error> {
         swarms: Arc::new(Memory::new(options(&config))),
         routes: ListenerRoutes::read(&config)?.table,
     };
-    loader.load(Arc::new(config)).map(drop)
+    loader.load(Arc::new(config)).map(|_| warnings)
 }
 
 /// Compiles the plugins of all policies into the state folder, for the next start. Calls `done` with
@@ -85,6 +93,7 @@ pub fn run(
     inheritance: Inheritance,
 ) -> Result<(), Error> {
     raise_file_limit();
+    let certificates = Arc::new(certificates::load(&config)?);
     let tracker = Tracker::new(config);
     let starting = tracker.manager.extend_timeout();
     let routes = ListenerRoutes::read(&tracker.config)?;
@@ -96,12 +105,13 @@ pub fn run(
         .rules(&Generation::default(), workers, &tracker.metrics)
         .map_err(|error| refused(&tracker.config, &error))?;
     let addresses = Addresses::settle(&tracker.config, inheritance)?;
-    let listeners = Listeners::new(&tracker.config, workers, routes, &addresses)?;
+    let listeners = Listeners::new(&tracker.config, workers, routes, &addresses, &certificates)?;
     let sockets = addresses.bind(&listeners, workers, &tracker.manager)?;
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
+    certificates::watch(&certificates, &tracker.metrics)?;
     drop(starting);
-    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew)
+    tracker.serve(file, loader, loaded, certificates, listeners, sockets.admin, crew)
 }
 
 /// Everything that lives as long as the process.
@@ -164,6 +174,7 @@ impl Tracker {
         file: PathBuf,
         loader: Loader,
         loaded: Loaded,
+        certificates: Arc<Certificates>,
         listeners: Listeners,
         socket: TcpListener,
         crew: Crew,
@@ -177,6 +188,10 @@ impl Tracker {
         let Self { config, store, metrics, start, manager } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
+            tls: certificates
+                .admin
+                .as_ref()
+                .map(|tls| Handshakes::new(tls, admin::HEAD, admin::HANDSHAKES, metrics.clone())),
             metrics: metrics.clone(),
             start,
             listeners: listeners.list(),
@@ -195,6 +210,7 @@ impl Tracker {
             shown,
             started: config.clone(),
             current,
+            certificates,
         };
         let runtime = runtime()?;
         runtime.block_on(async {

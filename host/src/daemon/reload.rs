@@ -14,9 +14,10 @@ use super::worker::Adopt;
 use crate::admin::{Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::log;
-use crate::metrics::{Metrics, Reload};
+use crate::metrics::{Metrics, Reload, Renewal};
 use crate::policy::{Change, LoadError};
 use crate::service::Notifier;
+use crate::tls::{Certificates, PATIENCE as PAIR_PATIENCE};
 use crate::tracker::Rules;
 
 /// How long a worker may take to adopt new rules.
@@ -34,6 +35,7 @@ pub struct Reloader {
     /// The configuration that the process was started with.
     pub started: Arc<Config>,
     pub current: Arc<ArcSwap<Loaded>>,
+    pub certificates: Arc<Certificates>,
 }
 
 impl Reloader {
@@ -47,7 +49,7 @@ impl Reloader {
         self.manager.ready();
         match &result {
             Ok(report) => {
-                self.metrics.reload(match report.changed() {
+                self.metrics.reload(match report.has_changes() {
                     true => Reload::Applied,
                     false => Reload::Unchanged,
                 });
@@ -63,10 +65,14 @@ impl Reloader {
     }
 
     fn try_reload(&mut self) -> Result<Report, Refusal> {
-        let config = config::load(&self.file).map(Arc::new).map_err(|error| Refusal {
-            policy: None,
-            stage: "configuration".to_owned(),
-            reason: error.to_string(),
+        let wrong = |stage: &str| {
+            let stage = stage.to_owned();
+            |error: config::Error| Refusal { policy: None, stage, reason: error.to_string() }
+        };
+        let config = config::load(&self.file).map(Arc::new).map_err(wrong("configuration"))?;
+        let certificates = Certificates::load(&config, PAIR_PATIENCE).map_err(|error| {
+            self.metrics.renewal(Renewal::Refused);
+            wrong("certificates")(error)
         })?;
         let earlier = self.current.load_full();
         let refuse = |error: LoadError| Refusal {
@@ -80,7 +86,7 @@ impl Reloader {
         let mut report = compare(&earlier, &loaded);
         report.needs_restart = fixed(&self.started, &loaded.config);
         report.generation = self.metrics.generation();
-        if report.changed() {
+        if report.needs_generation() {
             let rules = loaded
                 .rules(&earlier.generation, self.workers.len(), &self.metrics)
                 .map_err(refuse)?;
@@ -94,6 +100,7 @@ impl Reloader {
         if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
             tracing::error!(%error, "cannot start control instance");
         }
+        report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.current.store(Arc::new(loaded));
         Ok(report)
     }

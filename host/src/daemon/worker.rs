@@ -18,10 +18,11 @@ use super::listeners::{HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
 use crate::frontend::gathering::Gathering;
-use crate::frontend::{http, udp};
+use crate::frontend::{Challenges, http, udp};
 use crate::metrics;
 use crate::policy;
 use crate::service::Pulse;
+use crate::tls::Handshakes;
 use crate::tracker::{Rules, Tracker};
 
 /// How long open requests may take when the daemon stops. At a restart, all others wait for them.
@@ -43,6 +44,7 @@ pub struct Worker {
     pub store: Arc<Memory>,
     pub rules: Rules,
     pub series: Arc<metrics::Worker>,
+    pub metrics: Arc<metrics::Metrics>,
     pub start: Instant,
     pub orders: mpsc::UnboundedReceiver<Adopt>,
     pub stopping: watch::Receiver<bool>,
@@ -81,8 +83,18 @@ impl Worker {
 
     /// Registers the sockets, reports the result, and serves.
     async fn work(self, started: &Sender<Result<(), Error>>) {
-        let Self { config, pulse, store, rules, series, start, mut orders, mut stopping, .. } =
-            self;
+        let Self {
+            config,
+            pulse,
+            store,
+            rules,
+            series,
+            metrics,
+            start,
+            mut orders,
+            mut stopping,
+            ..
+        } = self;
         let registered = Sockets::register(self.sockets)
             .and_then(|sockets| Ok((sockets, Sockets::register(self.leaving)?)));
         let (sockets, leaving) = match registered {
@@ -99,20 +111,28 @@ impl Worker {
         let max_scrape = config.tracker.max_scrape;
         let serve = |sockets: Sockets, stopping: watch::Receiver<bool>| {
             for (shared, socket) in sockets.http {
+                let timeout = shared.settings.header_timeout;
+                let tls = shared
+                    .tls
+                    .as_ref()
+                    .map(|tls| Handshakes::new(tls, timeout, shared.handshakes, metrics.clone()));
+                let webroot = shared.settings.acme_webroot.as_deref();
                 let listener = http::Listener {
                     tracker: tracker.clone(),
                     gathering: gathering.clone(),
                     routes: shared.routes.clone(),
+                    tls,
+                    challenges: webroot.map(Challenges::new),
                     real_ip: shared.settings.real_ip.clone(),
                     allow_address_override: shared.settings.allow_address_override,
                     keep_alive: shared.settings.keep_alive,
-                    header_timeout: shared.settings.header_timeout,
+                    header_timeout: timeout,
                     max_request: shared.settings.max_request,
                     max_scrape,
                     series: series.clone(),
                     pool: http::Pool::default(),
                 };
-                let acceptor = Acceptor::new(socket, shared.room.clone(), "http");
+                let acceptor = Acceptor::new(socket, shared.room.clone(), shared.transport());
                 tokio::task::spawn_local(listener.serve(acceptor, stopping.clone()));
             }
             for (shared, socket) in sockets.udp {

@@ -76,6 +76,9 @@ impl Activity {
 /// A stream that notes when a request begins to arrive, and that accepts writes after the client
 /// has gone.
 ///
+/// A client may end TLS without saying so. HTTP knows where a request ends, so this is an end like
+/// any other.
+///
 /// A client that leaves does not wait for answers. The requests that it sent before still count,
 /// above all a `stopped`, but a failed write would end reading. What can still be read then has
 /// already arrived.
@@ -102,7 +105,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if buffer.filled().len() > before {
             self.activity.arriving();
         }
-        result
+        match result {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            result => result,
+        }
     }
 }
 

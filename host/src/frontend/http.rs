@@ -20,17 +20,20 @@ use hyper_util::rt::TokioIo;
 use karuta_bittorrent::http::{AnnounceAnswer, write_failure, write_scrape};
 use karuta_bittorrent::{Counts, Family, InfoHash, Invalid, Transport, canonical_socket, query};
 use karuta_swarm::Store;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use super::Routes;
+use super::challenges::Challenges;
 use super::connection::{Activity, Timeouts, Watched};
 use super::gathering::{Gathering, Seat};
 use super::real_ip;
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, Outcome};
+use crate::tls::Handshakes;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of an HTTP listener.
@@ -39,6 +42,9 @@ pub struct Listener<S> {
     /// Decides announces, together with those of the worker's other connections.
     pub gathering: Rc<Gathering<S>>,
     pub routes: Routes,
+    /// If set, connections begin with a TLS handshake.
+    pub tls: Option<Handshakes>,
+    pub challenges: Option<Challenges>,
     pub real_ip: Option<RealIp>,
     /// Whether an announce may set its address with the parameter `ip`.
     pub allow_address_override: bool,
@@ -94,20 +100,43 @@ impl<S: Store> Listener<S> {
                 accepted = acceptor.next() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
-            let connection = listener.clone().connection(stream, from, place, stopping.clone());
-            tokio::task::spawn_local(connection);
+            // An answer is one small write; waiting for more would only delay it.
+            let _ = stream.set_nodelay(true);
+            let (listener, stopping) = (listener.clone(), stopping.clone());
+            // Two kinds of tasks, so that a plain connection has no room for the state of TLS.
+            if listener.tls.is_some() {
+                tokio::task::spawn_local(listener.secured(stream, from, place, stopping));
+            } else {
+                tokio::task::spawn_local(listener.connection(stream, from, place, stopping));
+            }
         }
     }
 
-    async fn connection(
+    /// Serves a connection over TLS.
+    async fn secured(
         self: Rc<Self>,
         stream: TcpStream,
+        from: SocketAddr,
+        place: Place,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let Some(handshakes) = &self.tls else { return };
+        let secured = tokio::select! {
+            secured = handshakes.accept(stream) => secured,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        if let Some(stream) = secured {
+            self.connection(stream, from, place, stopping).await;
+        }
+    }
+
+    async fn connection<T: AsyncRead + AsyncWrite + Unpin>(
+        self: Rc<Self>,
+        stream: T,
         from: SocketAddr,
         _place: Place,
         stopping: watch::Receiver<bool>,
     ) {
-        // An answer is one small write; waiting for more would only delay it.
-        let _ = stream.set_nodelay(true);
         let socket = canonical_socket(from);
         let activity = Activity::new();
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
@@ -199,7 +228,7 @@ impl<S: Store> Listener<S> {
             let end = Instant::now();
             activity.idle(end.into());
             if let Some((action, family, outcome)) = reply.counted {
-                self.series.request(Transport::Http, action, family, outcome, end - start);
+                self.series.request(self.transport(), action, family, outcome, end - start);
             }
             reply.response.ok_or(Closed)
         }
@@ -233,6 +262,12 @@ impl<S: Store> Listener<S> {
     ) -> Result<Action, Box<Reply>> {
         let (parts, _) = request.into_parts();
         let exchange = &mut scratch.passage.exchange.request;
+        if let Some(challenges) = &self.challenges
+            && parts.method == Method::GET
+            && let Some(answer) = challenges.find(parts.uri.path())
+        {
+            return Err(Reply::unlisted(StatusCode::OK, answer.into()).into());
+        }
         let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
             return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
@@ -254,7 +289,7 @@ impl<S: Store> Listener<S> {
                 return Err(Reply { response, counted: Some(counted) }.into());
             }
         };
-        exchange.transport = Transport::Http;
+        exchange.transport = self.transport();
         exchange.socket = socket;
         exchange.route = Some(found.route);
         exchange.over_http(parts.uri, parts.headers);
@@ -264,6 +299,10 @@ impl<S: Store> Listener<S> {
         exchange.overridden = false;
         scratch.body.clear();
         Ok(found.action)
+    }
+
+    fn transport(&self) -> Transport {
+        if self.tls.is_some() { Transport::Https } else { Transport::Http }
     }
 
     fn reply(&self, action: Action, outcome: Outcome, scratch: &mut Scratch) -> Reply {
@@ -335,9 +374,13 @@ fn write_answer(scratch: &mut Scratch) -> Outcome {
 
 impl Reply {
     fn plain(status: StatusCode) -> Self {
-        let body =
-            Full::new(Bytes::from_static(status.canonical_reason().unwrap_or("").as_bytes()));
-        let mut response = Response::new(body);
+        let reason = status.canonical_reason().unwrap_or_default();
+        Self::unlisted(status, Bytes::from_static(reason.as_bytes()))
+    }
+
+    /// Returns a reply to a request that is neither an announce nor a scrape.
+    fn unlisted(status: StatusCode, body: Bytes) -> Self {
+        let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, TEXT);
         Self { response: Some(response), counted: None }

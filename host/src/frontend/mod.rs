@@ -1,6 +1,7 @@
 //! Turns bytes into requests, and answers into bytes.
 
 mod batch;
+mod challenges;
 mod connection;
 pub mod gathering;
 pub mod http;
@@ -9,4 +10,5 @@ mod routes;
 pub mod sockets;
 pub mod udp;
 
+pub use challenges::Challenges;
 pub use routes::{RouteTable, Routes};

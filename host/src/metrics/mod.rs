@@ -11,10 +11,31 @@ use karuta_bittorrent::{Family, Transport};
 use karuta_swarm::Totals;
 use parking_lot::Mutex;
 
+use crate::data;
+
+/// Declares an enum of label values, with a list of all of them.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns the label value.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
 pub mod plugin;
 mod render;
+mod tls;
 
-use crate::data;
+pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
 /// All counters of the tracker.
 pub struct Metrics {
@@ -26,6 +47,7 @@ pub struct Metrics {
     plugins: Arc<plugin::Registry>,
     start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
+    tls: tls::Tls,
 }
 
 /// The request counters of one worker thread.
@@ -91,24 +113,6 @@ const BOUNDS: [u64; 14] = [
     100_000_000,
     1_000_000_000,
 ];
-
-/// Declares an enum of label values, with a list of all of them.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// Returns the label value.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
 
 label! {
     /// The kind of request.
@@ -238,6 +242,7 @@ impl Metrics {
             plugins: Arc::default(),
             start: SystemTime::now(),
             data: Mutex::default(),
+            tls: tls::Tls::default(),
         }
     }
 

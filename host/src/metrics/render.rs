@@ -52,6 +52,7 @@ pub fn text(metrics: &Metrics) -> String {
         make(&format!("karuta_plugin_{name}"), &family.help, samples)
     }));
     families.extend(data(metrics));
+    families.extend(metrics.tls.families());
     families.extend(process(metrics));
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -254,9 +255,9 @@ fn add_up<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
     sum
 }
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
+pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
 
-fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+pub(super) fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
     family(name, help, MetricType::COUNTER, samples, |metric, value| {
         let mut counter = Counter::default();
         counter.set_value(value);
@@ -264,7 +265,7 @@ fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily 
     })
 }
 
-fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+pub(super) fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
     family(name, help, MetricType::GAUGE, samples, |metric, value| {
         let mut gauge = Gauge::default();
         gauge.set_value(value);

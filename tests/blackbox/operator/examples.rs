@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use karuta_tests::server::Server;
+use karuta_tests::tls::Authority;
 use karuta_tests::{Daemon, folder, karuta, plugins, root};
 
 const EXAMPLES: &str = "deploy/examples";
@@ -111,6 +112,14 @@ fn beside(folder: &Path) {
     }
 }
 
+/// Writes a certificate into a folder, as certbot does.
+fn certbot(folder: &Path, host: &str) {
+    let issued = Authority::new().issue(&[host]);
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("fullchain.pem"), issued.certificate).unwrap();
+    fs::write(folder.join("privkey.pem"), issued.key).unwrap();
+}
+
 /// Returns the YAML blocks of a page, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
@@ -141,12 +150,17 @@ fn configurations_in_the_documentation_are_accepted() {
             if !is_configuration(&block) {
                 continue;
             }
-            let mut yaml = block.replace("target/plugins/", "PLUGINS/");
+            let mut yaml = block
+                .replace("target/plugins/", "PLUGINS/")
+                .replace("/etc/letsencrypt/", "letsencrypt/");
             if !["http:", "udp:"].iter().any(|key| yaml.lines().any(|line| line.starts_with(key))) {
                 yaml.push_str("http: [{}]\n");
             }
             let folder = folder(&yaml);
             beside(folder.path());
+            for host in ["tracker.example.org", "tracker.example.net"] {
+                certbot(&folder.path().join("letsencrypt/live").join(host), host);
+            }
             let complaint = complaint(&folder.path().join("config.yaml")).unwrap_or_default();
             // Only a component that the reader builds may be missing.
             let theirs = complaint.contains(".plugin: no such file")

@@ -8,6 +8,8 @@ mod lifecycle;
 mod log;
 mod refused_plugins;
 mod reload;
+mod renewals;
 mod service;
 mod shutdown;
+mod tls;
 mod units;

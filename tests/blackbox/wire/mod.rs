@@ -3,4 +3,5 @@
 mod clients;
 mod connections;
 mod http;
+mod tls;
 mod udp;
