@@ -11,7 +11,7 @@ SAMPLES := quiet-hours-rust
 DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients libtorrent toolchains peers fuzz-tools deny deny-tools
+.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build what a first look needs and start the tracker with config.yaml
 run: plugins
@@ -25,6 +25,10 @@ run: plugins
 ## build: the program to serve and to measure with, target/release/karuta, and target/plugins/*.wasm
 build: plugins
 	$(CARGO) build --release --locked --workspace --bins
+
+## deb: the Debian package, target/debian/karuta_VERSION_ARCHITECTURE.deb
+deb: packaging build
+	deploy/debian/build release "$(or $(CARGO_TARGET_DIR),target)/debian"
 
 ## plugins: the shipped policies
 plugins: wasm-target
@@ -43,7 +47,7 @@ samples: wasm-target toolchains
 TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
-test: test-plugins samples clients libtorrent
+test: test-plugins samples clients booted libtorrent
 	tests/build-samples test-helpers
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
@@ -93,6 +97,12 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+packaging:
+	@tests/setup packaging
+
+booted:
+	@tests/setup booted
 
 libtorrent:
 	@tests/setup stories

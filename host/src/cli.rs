@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::admin::{Client, Question, Remote, Unknown};
 use crate::author;
@@ -13,6 +13,7 @@ use crate::config::{self, Config};
 use crate::daemon::{self, Error};
 use crate::jwt;
 use crate::log;
+use crate::manual;
 use crate::policy::{CompileJob, Compiler};
 use crate::process;
 use crate::service::{self, Inheritance};
@@ -64,6 +65,12 @@ enum Command {
     /// Compile one component for another process of this program.
     #[command(hide = true, name = CompileJob::COMMAND)]
     Compile(CompileJob),
+    /// Write the manual pages and the completions of shells, for a package.
+    #[command(hide = true)]
+    Manual {
+        /// A folder laid out like `/usr/share`.
+        folder: PathBuf,
+    },
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -116,6 +123,12 @@ pub fn main() -> ExitCode {
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
         Command::Plugin(command) => return author::main(command, &compiler()),
         Command::Compile(job) => return job.carry_out(),
+        Command::Manual { folder } => {
+            let written = manual::write(Arguments::command(), &folder);
+            return done_there(written.map_err(|error| {
+                Failure::from(format!("cannot write into {}: {error}", folder.display()))
+            }));
+        }
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }

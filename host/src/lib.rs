@@ -19,6 +19,7 @@ mod jwk;
 mod jwt;
 pub mod limits;
 mod log;
+mod manual;
 pub mod metrics;
 pub mod policy;
 mod process;
