@@ -93,8 +93,7 @@ pub fn run(
     inheritance: Inheritance,
 ) -> Result<(), Error> {
     raise_file_limit();
-    let certificates = Arc::new(certificates::load(&config)?);
-    let tracker = Tracker::new(config);
+    let tracker = Tracker::new(config)?;
     let starting = tracker.manager.extend_timeout();
     let routes = ListenerRoutes::read(&tracker.config)?;
     let loader = tracker.loader(compiler, &routes)?;
@@ -105,19 +104,21 @@ pub fn run(
         .rules(&Generation::default(), workers, &tracker.metrics)
         .map_err(|error| refused(&tracker.config, &error))?;
     let addresses = Addresses::settle(&tracker.config, inheritance)?;
-    let listeners = Listeners::new(&tracker.config, workers, routes, &addresses, &certificates)?;
+    let listeners =
+        Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = addresses.bind(&listeners, workers, &tracker.manager)?;
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
-    certificates::watch(&certificates, &tracker.metrics)?;
+    certificates::watch(&tracker.certificates, &tracker.metrics)?;
     drop(starting);
-    tracker.serve(file, loader, loaded, certificates, listeners, sockets.admin, crew)
+    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew)
 }
 
 /// Everything that lives as long as the process.
 struct Tracker {
     /// The configuration that the process was started with.
     config: Arc<Config>,
+    certificates: Arc<Certificates>,
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
     start: Instant,
@@ -125,7 +126,8 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn new(config: Config) -> Self {
+    fn new(config: Config) -> Result<Self, Error> {
+        let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
         let store = Arc::new(Memory::new(options(&config)));
         let metrics = Metrics::new({
@@ -133,7 +135,8 @@ impl Tracker {
             move || store.totals()
         });
         let manager = Notifier::of_environment();
-        Self { config: Arc::new(config), store, metrics: Arc::new(metrics), start, manager }
+        let (config, metrics) = (Arc::new(config), Arc::new(metrics));
+        Ok(Self { config, certificates, store, metrics, start, manager })
     }
 
     fn workers(&self) -> usize {
@@ -174,7 +177,6 @@ impl Tracker {
         file: PathBuf,
         loader: Loader,
         loaded: Loaded,
-        certificates: Arc<Certificates>,
         listeners: Listeners,
         socket: TcpListener,
         crew: Crew,
@@ -185,7 +187,7 @@ impl Tracker {
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
-        let Self { config, store, metrics, start, manager } = self;
+        let Self { config, certificates, store, metrics, start, manager } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
             tls: certificates
