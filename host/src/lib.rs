@@ -22,6 +22,7 @@ mod log;
 pub mod metrics;
 pub mod policy;
 mod process;
+mod snapshot;
 mod state_dir;
 mod text;
 pub mod tracker;

@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Question, Refusal, Report};
+use super::{Question, Refusal, Report, SnapshotReport};
 use crate::config::Secret;
 
 /// The address of a daemon's admin API, and the token for it.
@@ -42,6 +42,15 @@ impl Client {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)
                 .map_or_else(|error| error.to_string(), |refusal| refusal.to_string())),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    /// Makes the daemon write a snapshot.
+    pub fn snapshot(&self) -> Result<SnapshotReport, String> {
+        let (status, body) = self.ask(Method::POST, "/api/snapshot", Vec::new())?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             _ => Err(refused(status, &body)),
         }
     }

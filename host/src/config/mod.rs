@@ -25,7 +25,7 @@ pub use self::{
     schema::{
         Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log,
         LogFormat, LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp,
-        SwarmLimits, Swarms, Tracker, Transport, Udp, When,
+        Snapshot, SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},

@@ -6,11 +6,8 @@ use super::{Error, Source};
 
 /// Paths, with `[]` for each item of a list and `*` for each key; with a value if only that one is
 /// not implemented.
-const UNBUILT: [(&str, Option<&str>); 3] = [
-    ("http[].tls", None),
-    ("swarms.snapshot", None),
-    ("policies[].when.transports[]", Some("https")),
-];
+const UNBUILT: [(&str, Option<&str>); 2] =
+    [("http[].tls", None), ("policies[].when.transports[]", Some("https"))];
 
 /// Refuses what `config` contains but is not implemented.
 pub(super) fn refuse(config: &Value, source: &Source) -> Result<(), Error> {

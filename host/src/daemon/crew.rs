@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch as watched};
 
 use super::Tracker;
 use super::error::Error;
-use super::listeners::Listeners;
+use super::listeners::Bound;
 use super::worker::{Adopt, Worker};
 use crate::policy::Shutdown;
 use crate::tracker::Rules;
@@ -34,18 +34,18 @@ impl Crew {
     /// Starts a worker for each of the `rules`, each with its own sockets.
     pub fn start(
         rules: Vec<Rules>,
-        listeners: &Listeners,
+        sockets: Vec<Bound>,
         tracker: &Tracker,
         shutdown: Arc<Shutdown>,
     ) -> Result<Self, Error> {
         let (stop, stopping) = watched::channel(false);
         let (at_work, done) = channel();
         let mut adopt = Vec::new();
-        for (number, rules) in rules.into_iter().enumerate() {
+        for (number, (rules, sockets)) in rules.into_iter().zip(sockets).enumerate() {
             let (order, orders) = mpsc::unbounded_channel();
             let worker = Worker {
                 config: tracker.config.clone(),
-                sockets: listeners.bind()?,
+                sockets,
                 store: tracker.store.clone(),
                 rules,
                 series: tracker.metrics.worker(),

@@ -8,6 +8,7 @@ mod listeners;
 mod loaded;
 mod reload;
 mod signals;
+mod snapshots;
 mod watch;
 mod worker;
 
@@ -30,6 +31,7 @@ use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
 use self::signals::Signals;
+use self::snapshots::{Order, Snapshots};
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::data;
@@ -66,13 +68,21 @@ pub fn run(config: Config, file: PathBuf, compiler: Compiler) -> Result<(), Erro
     let shutdown = loader.policies.estate.shutdown.clone();
     let loaded = loader.load(tracker.config.clone())?;
     let workers = tracker.workers();
-    let rules = loaded
-        .rules(&Generation::default(), workers, &tracker.metrics)
-        .map_err(|error| refused(&tracker.config, &error))?;
     let listeners = Listeners::settle(&tracker.config, workers, routes)?;
-    let crew = Crew::start(rules, &listeners, &tracker, shutdown)?;
+    // What comes from now on waits in the sockets.
+    let sockets = (0..workers).map(|_| listeners.bind()).collect::<Result<_, _>>()?;
+    let Tracker { config, store, metrics, start } = &tracker;
+    let snapshots = Snapshots::open(config, store, metrics, *start)?;
+    // Before the first instances that serve begin, and read key-values.
+    if let Some(snapshots) = &snapshots {
+        snapshots.restore(&loaded.generation.kept());
+    }
+    let rules = loaded
+        .rules(&Generation::default(), workers, metrics)
+        .map_err(|error| refused(config, &error))?;
+    let crew = Crew::start(rules, sockets, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
-    tracker.serve(file, loader, loaded, listeners, crew)
+    tracker.serve(file, loader, loaded, listeners, crew, snapshots)
 }
 
 /// Everything that lives as long as the process.
@@ -135,6 +145,7 @@ impl Tracker {
         loaded: Loaded,
         listeners: Listeners,
         crew: Crew,
+        snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
         let current = Arc::new(ArcSwap::from_pointee(loaded));
@@ -142,6 +153,12 @@ impl Tracker {
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
+        let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
+        let ask_snapshot = snapshots.as_ref().map(|writing| {
+            let orders = writing.orders.clone();
+            let ask = move |reply| drop(orders.send(Order::Save(reply)));
+            Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
+        });
         let Self { config, store, metrics, start } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
@@ -151,6 +168,7 @@ impl Tracker {
             policies: shown.clone(),
             reload: reload_tx,
             explain: explain_tx,
+            snapshot: ask_snapshot,
         };
         let (workers, started) = (crew.adopt.clone(), config.clone());
         let reloader = Reloader { file, loader, metrics, workers, shown, started, current };
@@ -167,7 +185,13 @@ impl Tracker {
             tracing::info!(workers = crew.adopt.len(), policies = config.policies.len(), "ready");
             signals.obey(reloader, reloads).await;
             tracing::info!("stopping");
-            let ended = tokio::task::spawn_blocking(move || crew.end());
+            let ended = tokio::task::spawn_blocking(move || {
+                crew.end();
+                // Nobody announces any more.
+                if let Some(writing) = snapshots {
+                    writing.end();
+                }
+            });
             tokio::select! {
                 _ = ended => Ok(()),
                 () = signals.end() => {

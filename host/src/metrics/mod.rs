@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 
 pub mod plugin;
 mod render;
+mod snapshot;
+
+pub use snapshot::Snapshots;
 
 use crate::data;
 
@@ -25,6 +28,7 @@ pub struct Metrics {
     reloads: [AtomicU64; Reload::ALL.len()],
     plugins: Arc<plugin::Registry>,
     data: Mutex<Vec<Arc<data::DataSource>>>,
+    snapshots: Snapshots,
 }
 
 /// The request counters of one worker thread.
@@ -144,6 +148,16 @@ label! {
 }
 
 label! {
+    /// What became of a snapshot: written or not, damaged or refused when it was read.
+    SnapshotOutcome {
+        Written => "written",
+        Failed => "failed",
+        Damaged => "damaged",
+        Refused => "refused",
+    }
+}
+
+label! {
     /// The outcome of a hook call.
     Verdict {
         Next => "next",
@@ -236,6 +250,7 @@ impl Metrics {
             reloads: Default::default(),
             plugins: Arc::default(),
             data: Mutex::default(),
+            snapshots: Snapshots::default(),
         }
     }
 
@@ -300,6 +315,10 @@ impl Metrics {
     /// Sets the data sources in use.
     pub fn set_data(&self, sources: Vec<Arc<data::DataSource>>) {
         *self.data.lock() = sources;
+    }
+
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// Counts a reload.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use karuta_swarm::Totals;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as Sample, LabelPair, Metric, MetricFamily, MetricType,
 };
@@ -51,6 +52,7 @@ pub fn text(metrics: &Metrics) -> String {
         make(&format!("karuta_plugin_{name}"), &family.help, samples)
     }));
     families.extend(data(metrics));
+    families.extend(metrics.snapshots.families());
     families.extend(prometheus::gather());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -98,21 +100,24 @@ fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
 
 fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
     let totals = (metrics.totals)();
-    let peers = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)]
-        .into_iter()
-        .flat_map(|(family, population)| {
-            [("seeder", population.seeders), ("leecher", population.leechers)]
-                .map(|(role, count)| (vec![("family", family), ("role", role)], count as f64))
-        })
-        .collect();
     [
         gauge(
             "karuta_swarms",
             "Torrents with at least one peer.",
             vec![(vec![], totals.swarms as f64)],
         ),
-        gauge("karuta_peers", "Peers of all torrents.", peers),
+        gauge("karuta_peers", "Peers of all torrents.", peers(totals)),
     ]
+}
+
+/// Returns the numbers of peers by family and role.
+pub fn peers(totals: Totals) -> Vec<(Vec<(&'static str, &'static str)>, f64)> {
+    let families = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)];
+    let peers = families.into_iter().flat_map(|(family, population)| {
+        [("seeder", population.seeders), ("leecher", population.leechers)]
+            .map(|(role, count)| (vec![("family", family), ("role", role)], count as f64))
+    });
+    peers.collect()
 }
 
 fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
@@ -243,7 +248,7 @@ fn add_up<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
 
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
-fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+pub fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
     family(name, help, MetricType::COUNTER, samples, |metric, value| {
         let mut counter = Counter::default();
         counter.set_value(value);
@@ -251,7 +256,7 @@ fn counter(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily 
     })
 }
 
-fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
+pub fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> MetricFamily {
     family(name, help, MetricType::GAUGE, samples, |metric, value| {
         let mut gauge = Gauge::default();
         gauge.set_value(value);

@@ -9,3 +9,4 @@ mod log;
 mod refused_plugins;
 mod reload;
 mod shutdown;
+mod snapshots;
