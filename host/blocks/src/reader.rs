@@ -57,8 +57,8 @@ impl<R: Read> Reader<R> {
         self.sequence - self.blocks
     }
 
-    /// Returns whether the end block was found. If it was not when [`next`](Self::next) returns
-    /// `None`, the file is cut off.
+    /// Returns whether the end block was found. If it was not when there is no next block, the file
+    /// is cut off.
     pub fn ended(&self) -> bool {
         self.ended
     }
@@ -68,8 +68,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     ///
     /// Reading fails.
-    #[expect(clippy::should_implement_trait, reason = "a block borrows from the reader")]
-    pub fn next(&mut self) -> io::Result<Option<Block<'_>>> {
+    pub fn next_block(&mut self) -> io::Result<Option<Block<'_>>> {
         while !self.ended && self.fill(HEAD)? {
             let mut rest = &self.window[self.start..];
             let kind = u16::from_le_bytes(take(&mut rest));

@@ -44,7 +44,7 @@ fn read(bytes: &[u8]) -> Result<Found, NotReadable> {
     let mut reader = Reader::open(bytes, MAGIC, 1)?;
     assert_eq!(*reader.header(), header());
     let mut blocks = Vec::new();
-    while let Some(Block { kind, essential, payload }) = reader.next()? {
+    while let Some(Block { kind, essential, payload }) = reader.next_block()? {
         blocks.push((kind, essential, payload.to_vec()));
     }
     Ok(Found { blocks, lost: reader.lost(), ended: reader.ended() })

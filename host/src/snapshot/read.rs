@@ -115,7 +115,7 @@ fn open<R: Read>(file: R) -> Result<Reader<R>, Unreadable> {
 
 /// Returns the next block. A file is as good as cut off where the disk fails.
 fn next<R: Read>(reader: &mut Reader<R>) -> Option<Block<'_>> {
-    reader.next().unwrap_or_else(|error: io::Error| {
+    reader.next_block().unwrap_or_else(|error: io::Error| {
         tracing::error!(%error, "cannot read the rest of the snapshot");
         None
     })

@@ -13,7 +13,7 @@ fn restore(file: &[u8], store: &Memory) {
     let header = *reader.header();
     let codec = Codec::new(header.parameter, header.flags & 1 == 1);
     let mut piece = Piece::default();
-    while let Ok(Some(Block { kind, payload, .. })) = reader.next() {
+    while let Ok(Some(Block { kind, payload, .. })) = reader.next_block() {
         let mut rest = payload;
         while !rest.is_empty() {
             let read = match kind {

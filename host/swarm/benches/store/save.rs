@@ -89,7 +89,7 @@ fn read(store: &Memory, codec: Codec) -> Restored {
     let file = File::open(FILE).expect("the file is there");
     let mut reader = Reader::open(file, MAGIC, 1).expect("it was just written");
     let (mut piece, mut restored) = (Piece::default(), Restored::default());
-    while let Some(block) = reader.next().expect("it can be read") {
+    while let Some(block) = reader.next_block().expect("it can be read") {
         let mut rest = block.payload;
         while block.kind != END && !rest.is_empty() {
             codec.read(&mut rest, &mut piece).expect("it was just written");
