@@ -197,7 +197,7 @@ impl Snapshots {
     }
 
     fn try_save(&self, policies: &[Kept]) -> io::Result<Saved> {
-        let file = self.folder.begin(self.metrics.snapshots().bytes())?;
+        let file = self.folder.begin()?;
         let lifetime = seconds(self.config.tracker.peer_lifetime);
         let about = (lifetime, self.config.swarms.keep_peer_ids, seconds(self.start.elapsed()));
         let (file, saved) = snapshot::write(file, &*self.store, about, policies)?;

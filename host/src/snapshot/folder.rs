@@ -101,12 +101,13 @@ impl Folder {
         Ok(name)
     }
 
-    /// Begins the next snapshot, for which about `size` bytes are needed.
+    /// Begins the next snapshot, which will be about as large as the current one.
     ///
     /// # Errors
     ///
     /// There is too little space, or the file cannot be created.
-    pub fn begin(&self, size: u64) -> io::Result<File> {
+    pub fn begin(&self) -> io::Result<File> {
+        let size = fs::metadata(self.path().join(CURRENT)).map_or(0, |found| found.len());
         let found = statvfs(self.path())?;
         let free = found.blocks_available().saturating_mul(found.fragment_size());
         if free < size + size / 5 {

@@ -265,7 +265,7 @@ mod folder {
         };
         assert_eq!(content(), None);
         for number in 0..3 {
-            let mut next = folder.begin(10).unwrap();
+            let mut next = folder.begin().unwrap();
             next.write_all(format!("{number}").as_bytes()).unwrap();
             assert_eq!(content(), (number > 0).then(|| format!("{}", number - 1)));
             folder.finish(&next).unwrap();
@@ -275,7 +275,7 @@ mod folder {
         fs::remove_file(folder.path().join("current")).unwrap();
         assert_eq!(content().as_deref(), Some("1"));
         fs::write(folder.path().join("next"), "half").unwrap();
-        folder.finish(&folder.begin(10).unwrap()).unwrap();
+        folder.finish(&folder.begin().unwrap()).unwrap();
         assert_eq!(content().as_deref(), Some(""));
     }
 
@@ -283,7 +283,10 @@ mod folder {
     fn too_little_space_is_noticed_before() {
         let keep = tempfile::tempdir().unwrap();
         let folder = open(&keep).unwrap();
-        let error = folder.begin(1 << 60).err().unwrap();
+        // It takes no space.
+        let large = fs::File::create(folder.path().join("current")).unwrap();
+        large.set_len(1 << 43).unwrap();
+        let error = folder.begin().err().unwrap();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
         assert!(!folder.path().join("next").exists());
     }
@@ -293,7 +296,7 @@ mod folder {
         use std::os::unix::fs::PermissionsExt;
         let keep = tempfile::tempdir().unwrap();
         let folder = open(&keep).unwrap();
-        folder.finish(&folder.begin(10).unwrap()).unwrap();
+        folder.finish(&folder.begin().unwrap()).unwrap();
         let path = folder.path().join("current");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(folder.open().err().unwrap(), "the file is writable by other users");
