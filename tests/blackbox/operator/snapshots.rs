@@ -374,16 +374,17 @@ impl Drop for Small {
 
 #[test]
 fn a_full_disk_leaves_the_last_snapshot() {
-    let Some(Small(small)) = &Small::mount() else {
+    let Some(mounted) = Small::mount() else {
         return eprintln!("skipped: only root can mount a small file system");
     };
-    let yaml = format!("swarms: {{ snapshot: {{ path: {} }} }}", small.path().display());
+    let small = mounted.0.path();
+    let yaml = format!("swarms: {{ snapshot: {{ path: {} }} }}", small.display());
     let daemon = Daemon::start(&yaml);
     fill(&daemon);
     save(&daemon);
-    let current = small.path().join("current");
+    let current = small.join("current");
     let before = fs::read(&current).unwrap();
-    let _ = fs::write(small.path().join("filler"), vec![0; 1 << 20]);
+    let _ = fs::write(small.join("filler"), vec![0; 1 << 20]);
     let admin = daemon.admin.to_string();
     for _ in 0..2 {
         let output = run(&["snapshot", "save", "--admin", &admin], daemon.folder.path());
@@ -397,7 +398,7 @@ fn a_full_disk_leaves_the_last_snapshot() {
     let status: serde_json::Value =
         serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
     assert!(status["snapshot"]["error"].is_string() && status["snapshot"]["age_seconds"].is_u64());
-    fs::remove_file(small.path().join("filler")).unwrap();
+    fs::remove_file(small.join("filler")).unwrap();
     save(&daemon);
 }
 
