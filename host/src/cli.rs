@@ -1,13 +1,14 @@
 //! The command line.
 
+use std::fs::File;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::admin::{Client, Question, Remote, Unknown};
+use crate::admin::{Client, Question, Remote, SnapshotReport, Unknown};
 use crate::author;
 use crate::config::{self, Config};
 use crate::daemon::{self, Error};
@@ -17,6 +18,7 @@ use crate::manual;
 use crate::policy::{CompileJob, Compiler};
 use crate::process;
 use crate::service::{self, Inheritance};
+use crate::snapshot::{Contents, look};
 use crate::text::Escaped;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
@@ -71,6 +73,9 @@ enum Command {
         /// A folder laid out like `/usr/share`.
         folder: PathBuf,
     },
+    /// Keep swarms over a restart, and look at what was kept.
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -79,6 +84,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum Snapshot {
+    /// Make the running daemon write a snapshot now.
+    Save(Remote),
+    /// Show what is in the file of a snapshot.
+    Info { file: PathBuf },
+    /// Check that the file of a snapshot is whole.
+    Verify { file: PathBuf },
 }
 
 #[derive(clap::Args)]
@@ -129,6 +144,7 @@ pub fn main() -> ExitCode {
                 Failure::from(format!("cannot write into {}: {error}", folder.display()))
             }));
         }
+        Command::Snapshot(command) => return done_there(snapshot(command)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -224,6 +240,49 @@ fn reload_there(client: Client) -> Result<(), Failure> {
     Ok(())
 }
 
+fn snapshot(command: Snapshot) -> Result<(), Failure> {
+    let look = |file: &Path| {
+        let contents = File::open(file).map_err(|error| error.to_string());
+        let contents = contents.and_then(|file| look(file).map_err(|error| error.to_string()));
+        contents.map_err(|reason| format!("{}: {reason}", file.display()))
+    };
+    match command {
+        Snapshot::Save(remote) => {
+            let SnapshotReport { swarms, peers, bytes, milliseconds } =
+                connect(remote)?.snapshot()?;
+            println!("{swarms} swarms, {peers} peers: {bytes} bytes in {milliseconds} ms");
+        }
+        Snapshot::Info { file } => show(&look(&file)?),
+        Snapshot::Verify { file } => {
+            let contents = look(&file)?;
+            if !contents.is_whole() {
+                return Err(format!("{}: {}", file.display(), contents.damage()).into());
+            }
+            println!("{}: whole, {} blocks", Escaped(file.display()), contents.blocks);
+        }
+    }
+    Ok(())
+}
+
+fn show(contents: &Contents) {
+    let Contents { header, swarms, peers: [ipv4, ipv6], deserted, policies, .. } = contents;
+    let writer = String::from_utf8_lossy(&header.writer);
+    let created = UNIX_EPOCH.checked_add(Duration::from_millis(header.created));
+    let age = created.and_then(|created| SystemTime::now().duration_since(created).ok());
+    let age = age.map_or("in the future".into(), |age| format!("{} s old", age.as_secs()));
+    println!("written by  {}", Escaped(writer.trim_end_matches('\0')));
+    println!("created     {} ms since 1970, {age}", header.created);
+    println!("swarms      {swarms}");
+    println!("peers       {ipv4} IPv4, {ipv6} IPv6, for up to {} s", header.parameter);
+    println!("downloads   of {deserted} more torrents without peers");
+    for (name, [entries, rows]) in policies {
+        println!("policy      {}: {entries} key-values, {rows} peers' reports", Escaped(name));
+    }
+    if !contents.is_whole() {
+        println!("damaged     {}", contents.damage());
+    }
+}
+
 fn question(url: String, from: Option<IpAddr>, headers: &[String]) -> Result<Question, Failure> {
     let split = |header: &String| {
         let (name, value) = header.split_once(':')?;
@@ -295,6 +354,12 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
+    if let Some(age) = status["snapshot"]["age_seconds"].as_u64() {
+        println!("snapshot {age} s old");
+    }
+    if let Some(error) = status["snapshot"]["error"].as_str() {
+        println!("snapshot failed: {}", Escaped(error));
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
         let buffer = &listener["receive_buffer"];

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod policy;
 mod process;
 mod service;
+mod snapshot;
 mod state_dir;
 mod text;
 pub mod tls;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use url::{Host, Position, Url};
 
-use super::{Question, Refusal, Report};
+use super::{Question, Refusal, Report, SnapshotReport};
 use crate::config::Secret;
 use crate::tls::Trust;
 
@@ -49,6 +49,15 @@ impl Client {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)
                 .map_or_else(|error| error.to_string(), |refusal| refusal.to_string())),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    /// Makes the daemon write a snapshot.
+    pub fn snapshot(&self) -> Result<SnapshotReport, String> {
+        let (status, body) = self.ask(Method::POST, "/api/snapshot", Vec::new())?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             _ => Err(refused(status, &body)),
         }
     }

@@ -54,6 +54,20 @@ pub struct Admin {
     pub policies: Arc<Mutex<Vec<ShownPolicy>>>,
     pub reload: mpsc::Sender<AskReload>,
     pub explain: mpsc::Sender<AskExplain>,
+    /// Asks for a snapshot; `None` if there are none.
+    pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+}
+
+/// A request for a snapshot, with a channel for the result. The error says why there is none.
+pub type AskSnapshot = oneshot::Sender<Result<SnapshotReport, String>>;
+
+/// A snapshot that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    pub swarms: u64,
+    pub peers: u64,
+    pub bytes: u64,
+    pub milliseconds: u64,
 }
 
 /// A reload request, with a channel for the result.
@@ -199,6 +213,18 @@ struct Status<'a> {
     uptime_seconds: u64,
     listeners: &'a [Listener],
     policies: Vec<PolicyStatus<'a>>,
+    /// `None`: there are none.
+    snapshot: Option<SnapshotStatus>,
+}
+
+#[derive(Serialize)]
+struct SnapshotStatus {
+    /// Of the newest one; `None`: there is none yet.
+    age_seconds: Option<u64>,
+    /// Of the last one that this process wrote.
+    bytes: Option<u64>,
+    /// Why the last attempt failed.
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -282,7 +308,7 @@ impl Admin {
         let path = uri.path();
         let wanted = match path {
             "/healthz" | "/readyz" | "/metrics" | "/api/status" => Method::GET,
-            "/api/reload" | "/api/explain" => Method::POST,
+            "/api/reload" | "/api/explain" | "/api/snapshot" => Method::POST,
             _ => return text(StatusCode::NOT_FOUND, "not found\n"),
         };
         if let Some(refusal) = self.refusal(path, headers) {
@@ -298,11 +324,12 @@ impl Admin {
         match path {
             "/metrics" => reply(StatusCode::OK, PROMETHEUS, self.metrics.render()),
             "/api/status" => self.status(),
-            "/api/reload" | "/api/explain" if !is_json(headers) => {
+            "/api/reload" | "/api/explain" | "/api/snapshot" if !is_json(headers) => {
                 text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json\n")
             }
             "/api/reload" => self.reload().await,
             "/api/explain" => self.explain(body).await,
+            "/api/snapshot" => self.snapshot().await,
             // Every worker listens before the admin API does, so `/readyz` needs no check for that.
             "/readyz" => match self.hindrance() {
                 Some(hindrance) => text(StatusCode::SERVICE_UNAVAILABLE, &hindrance),
@@ -344,6 +371,19 @@ impl Admin {
         match result.await {
             Ok(Ok(report)) => json(StatusCode::OK, &report),
             Ok(Err(refusal)) => json(StatusCode::CONFLICT, &refusal),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        }
+    }
+
+    async fn snapshot(&self) -> Reply {
+        let Some(ask) = &self.snapshot else {
+            return text(StatusCode::CONFLICT, "there are no snapshots: `swarms.snapshot`\n");
+        };
+        let (reply, result) = oneshot::channel();
+        ask(reply);
+        match result.await {
+            Ok(Ok(report)) => json(StatusCode::OK, &report),
+            Ok(Err(reason)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{reason}\n")),
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }
     }
@@ -418,8 +458,22 @@ impl Admin {
             uptime_seconds: self.start.elapsed().as_secs(),
             listeners: &self.listeners,
             policies: policies.collect(),
+            snapshot: self.snapshot_status(),
         };
         json(StatusCode::OK, &status)
+    }
+}
+
+impl Admin {
+    /// Returns `None` if snapshots are switched off.
+    fn snapshot_status(&self) -> Option<SnapshotStatus> {
+        let snapshots = self.metrics.snapshots();
+        let error = snapshots.error();
+        (self.snapshot.is_some() || error.is_some()).then(|| SnapshotStatus {
+            age_seconds: snapshots.age().map(|age| age.as_secs()),
+            bytes: Some(snapshots.bytes()).filter(|bytes| *bytes > 0),
+            error,
+        })
     }
 }
 

@@ -41,6 +41,7 @@ const MAX_REQUEST: usize = 1 << 20;
 const MIN_MEMORY: u64 = 64 << 10;
 /// The limit of 32-bit addresses.
 const MAX_MEMORY: u64 = 4 << 30;
+const MIN_SNAPSHOT: Duration = Duration::from_secs(10);
 const MIN_TICK: Duration = Duration::from_millis(100);
 const MAX_STORAGE: u64 = 64 << 30;
 
@@ -56,6 +57,15 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
                 "{} is too short, expected at least 1s, or 0s for none",
                 show_duration(keep_downloads)
             ),
+        );
+    }
+    if let Some(snapshot) = &config.swarms.snapshot
+        && snapshot.every < MIN_SNAPSHOT
+    {
+        let every = show_duration(snapshot.every);
+        return problem(
+            "swarms.snapshot.every",
+            format!("{every} is too short, expected at least 10s"),
         );
     }
     for (at, http) in config.http.iter().enumerate() {
@@ -559,6 +569,9 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     }
     if let Some(state_dir) = &mut config.state_dir {
         *state_dir = folder.join(&*state_dir);
+    }
+    if let Some(path) = config.swarms.snapshot.as_mut().and_then(|one| one.path.as_mut()) {
+        *path = folder.join(&*path);
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! The configuration: one YAML file, read strictly, with the position in every error.
 //!
-//! A text is checked in four stages, and the first error is shown: its form (`tree`), keys that are
-//! not implemented yet (`unbuilt`), the keys and their types (`schema`, `values`), and how values
-//! relate to each other and the system (`check`).
+//! A text is checked in three stages, and the first error is shown: its form (`tree`), the keys and
+//! their types (`schema`, `values`), and how values relate to each other and the system (`check`).
 
 mod check;
 mod hint;
@@ -13,7 +12,6 @@ mod source;
 mod tests;
 mod tls;
 mod tree;
-mod unbuilt;
 mod values;
 
 use std::path::Path;
@@ -26,7 +24,7 @@ pub use self::{
     schema::{
         Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log,
         LogFormat, LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp,
-        SwarmLimits, Swarms, Tracker, Transport, Udp, When,
+        Snapshot, SwarmLimits, Swarms, Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
@@ -110,7 +108,6 @@ fn folder_of(path: &Path) -> &Path {
 fn parse_without_secrets(text: &str, path: &Path) -> Result<Config, Error> {
     let source = Source::new(path, text);
     let value = value(&source, text)?;
-    unbuilt::refuse(&value, &source)?;
     let mut config: Config =
         serde_path_to_error::deserialize(value).map_err(|error| explain(&error, &source))?;
     check::check(&config)

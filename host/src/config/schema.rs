@@ -239,6 +239,26 @@ pub struct Swarms {
     /// How long the download count of a torrent is kept after its last peer; 0 for not at all.
     #[serde(deserialize_with = "values::duration")]
     pub keep_downloads: Duration,
+    /// `None`: there are none.
+    #[serde(deserialize_with = "values::unless_false")]
+    pub snapshot: Option<Snapshot>,
+}
+
+/// How swarms are kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// The folder of the snapshots. If `None`, one in the state folder.
+    pub path: Option<PathBuf>,
+    /// How long after a snapshot the next one begins; at least 10 seconds.
+    #[serde(deserialize_with = "values::duration")]
+    pub every: Duration,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { path: None, every: Duration::from_mins(5) }
+    }
 }
 
 impl Default for Swarms {
@@ -247,6 +267,7 @@ impl Default for Swarms {
             limits: SwarmLimits::default(),
             keep_peer_ids: false,
             keep_downloads: Duration::from_hours(24),
+            snapshot: Some(Snapshot::default()),
         }
     }
 }

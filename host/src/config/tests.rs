@@ -148,6 +148,7 @@ fn the_default_configuration_has_every_key() {
         "udp[0].error_budget",
         "swarms",
         "swarms.limits",
+        "swarms.snapshot",
         "policies[0]",
         "policies[0].when",
         "policies[0].limits",

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use karuta_bittorrent::canonical_socket;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, Visitor},
+    de::{self, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 use url::{Host, Url};
 
@@ -69,6 +69,26 @@ fn from_text<'de, D: Deserializer<'de>, T>(
 /// Parses a number with a unit, such as 30s.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
+}
+
+/// Parses what may be switched off with `false`.
+pub(super) fn unless_false<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct UnlessFalse<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for UnlessFalse<T> {
+        type Value = Option<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a mapping, or false")
+        }
+        fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+            if on { Err(E::invalid_type(Unexpected::Bool(on), &self)) } else { Ok(None) }
+        }
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(UnlessFalse(PhantomData))
 }
 
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(

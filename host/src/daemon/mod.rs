@@ -10,6 +10,7 @@ mod listeners;
 mod loaded;
 mod reload;
 mod signals;
+mod snapshots;
 mod status;
 mod watch;
 mod worker;
@@ -35,6 +36,7 @@ use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
 use self::signals::Signals;
+use self::snapshots::{Order, Snapshots};
 use self::status::Status;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config};
@@ -100,18 +102,25 @@ pub fn run(
     let shutdown = loader.policies.estate.shutdown.clone();
     let loaded = loader.load(tracker.config.clone())?;
     let workers = tracker.workers();
-    let rules = loaded
-        .rules(&Generation::default(), workers, &tracker.metrics)
-        .map_err(|error| refused(&tracker.config, &error))?;
     let addresses = Addresses::settle(&tracker.config, inheritance)?;
     let listeners =
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
+    // What comes from now on waits in the sockets.
     let sockets = addresses.bind(&listeners, workers, &tracker.manager)?;
+    let Tracker { config, store, metrics, start, .. } = &tracker;
+    let snapshots = Snapshots::open(config, store, metrics, *start)?;
+    // Before the first instances that serve begin, and read key-values.
+    if let Some(snapshots) = &snapshots {
+        snapshots.restore(&loaded.generation.kept());
+    }
+    let rules = loaded
+        .rules(&Generation::default(), workers, metrics)
+        .map_err(|error| refused(config, &error))?;
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
-    certificates::watch(&tracker.certificates, &tracker.metrics)?;
+    certificates::watch(&tracker.certificates, metrics)?;
     drop(starting);
-    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew)
+    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
 
 /// Everything that lives as long as the process.
@@ -180,6 +189,7 @@ impl Tracker {
         listeners: Listeners,
         socket: TcpListener,
         crew: Crew,
+        snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
         let current = Arc::new(ArcSwap::from_pointee(loaded));
@@ -187,6 +197,12 @@ impl Tracker {
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
+        let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
+        let ask_snapshot = snapshots.as_ref().map(|writing| {
+            let orders = writing.orders.clone();
+            let ask = move |reply| drop(orders.send(Order::Save(reply)));
+            Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
+        });
         let Self { config, certificates, store, metrics, start, manager } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
@@ -200,6 +216,7 @@ impl Tracker {
             policies: shown.clone(),
             reload: reload_tx,
             explain: explain_tx,
+            snapshot: ask_snapshot,
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
         let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());
@@ -236,7 +253,13 @@ impl Tracker {
             signals.obey(reloader, reloads).await;
             tracing::info!("stopping");
             manager.stopping();
-            let ended = tokio::task::spawn_blocking(move || crew.end());
+            let ended = tokio::task::spawn_blocking(move || {
+                crew.end();
+                // Nobody announces any more.
+                if let Some(writing) = snapshots {
+                    writing.end();
+                }
+            });
             tokio::select! {
                 _ = ended => Ok(()),
                 () = signals.end() => {

@@ -33,7 +33,10 @@ macro_rules! label {
 
 pub mod plugin;
 mod render;
+mod snapshot;
 mod tls;
+
+pub use self::snapshot::Snapshots;
 
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
@@ -48,6 +51,7 @@ pub struct Metrics {
     start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
     tls: tls::Tls,
+    snapshots: Snapshots,
 }
 
 /// The request counters of one worker thread.
@@ -149,6 +153,16 @@ label! {
 }
 
 label! {
+    /// What became of a snapshot: written or not, damaged or refused when it was read.
+    SnapshotOutcome {
+        Written => "written",
+        Failed => "failed",
+        Damaged => "damaged",
+        Refused => "refused",
+    }
+}
+
+label! {
     /// The outcome of a hook call.
     Verdict {
         Next => "next",
@@ -243,6 +257,7 @@ impl Metrics {
             start: SystemTime::now(),
             data: Mutex::default(),
             tls: tls::Tls::default(),
+            snapshots: Snapshots::default(),
         }
     }
 
@@ -307,6 +322,10 @@ impl Metrics {
     /// Sets the data sources in use.
     pub fn set_data(&self, sources: Vec<Arc<data::DataSource>>) {
         *self.data.lock() = sources;
+    }
+
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// Counts a reload.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+use karuta_swarm::Totals;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as Sample, LabelPair, Metric, MetricFamily, MetricType,
 };
@@ -53,6 +54,7 @@ pub fn text(metrics: &Metrics) -> String {
     }));
     families.extend(data(metrics));
     families.extend(metrics.tls.families());
+    families.extend(metrics.snapshots.families());
     families.extend(process(metrics));
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -112,21 +114,24 @@ fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
 
 fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
     let totals = metrics.totals();
-    let peers = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)]
-        .into_iter()
-        .flat_map(|(family, population)| {
-            [("seeder", population.seeders), ("leecher", population.leechers)]
-                .map(|(role, count)| (vec![("family", family), ("role", role)], count as f64))
-        })
-        .collect();
     [
         gauge(
             "karuta_swarms",
             "Torrents with at least one peer.",
             vec![(vec![], totals.swarms as f64)],
         ),
-        gauge("karuta_peers", "Peers of all torrents.", peers),
+        gauge("karuta_peers", "Peers of all torrents.", peers(totals)),
     ]
+}
+
+/// Returns the numbers of peers by family and role.
+pub fn peers(totals: Totals) -> Vec<(Vec<(&'static str, &'static str)>, f64)> {
+    let families = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)];
+    let peers = families.into_iter().flat_map(|(family, population)| {
+        [("seeder", population.seeders), ("leecher", population.leechers)]
+            .map(|(role, count)| (vec![("family", family), ("role", role)], count as f64))
+    });
+    peers.collect()
 }
 
 fn policies(metrics: &Metrics) -> Vec<MetricFamily> {

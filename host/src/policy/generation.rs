@@ -7,6 +7,7 @@ use super::component::Engine;
 use super::contract::Role;
 use super::instance::{LoadCause, LoadError, Place, Plugin};
 use super::shared::estate::Estate;
+use super::shared::kept::Kept;
 use super::shared::tracker::TrackerView;
 use super::supply::{Service, Slot};
 use crate::config::{self, Mode};
@@ -202,6 +203,20 @@ impl Generation {
             Some(earlier) if Arc::ptr_eq(&earlier.service, &later.service) => Change::Kept,
             Some(_) => Change::Replaced,
         }
+    }
+
+    /// Returns the state of every policy that outlives the process.
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = self.policies.iter().map(|policy| {
+            let plugin = policy.plugin();
+            Kept {
+                policy: plugin.name.clone(),
+                store: plugin.store.clone(),
+                storage: plugin.identity.limits.storage,
+                ledger: plugin.ledger.clone(),
+            }
+        });
+        kept.collect()
     }
 
     pub fn find(&self, name: &str) -> Option<&Arc<Policy>> {

@@ -20,6 +20,7 @@ pub use explain::{Explanation, Inquiry};
 pub use generation::{Change, Generation, Loader, warm};
 pub use instance::{LoadCause, LoadError};
 pub use shared::estate::Estate;
+pub use shared::kept::{Kept, KeptKind};
 pub use shared::shutdown::Shutdown;
 pub use shared::tracker::{Swarms, TrackerView};
 pub use trial::{Answers, Asked, Component, Ended, Given, Question, Reply, Said, Setting, Trial};

@@ -1,6 +1,6 @@
 //! Files that only this user can have written, with a digest that detects damage.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::SystemTime;
@@ -35,6 +35,13 @@ impl StateDir {
         let mut content = Vec::new();
         copy(&self.open_file(name)?, name, max_size, &mut content).map_err(unfit)?;
         Ok(content)
+    }
+
+    /// Opens a regular file for reading that no other user can have written.
+    pub fn open_own(&self, name: &str) -> Result<File, Miss> {
+        let file = self.open_file(name)?;
+        own(&file).map_err(unfit)?;
+        Ok(file)
     }
 
     /// Updates the modification time of a file.
@@ -75,16 +82,22 @@ fn unfit(error: io::Error) -> Miss {
     Miss::Unfit(error.to_string())
 }
 
+/// Checks that a file is a regular one that no other user can have written.
+fn own(file: &File) -> io::Result<Metadata> {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    if found.uid() != Uid::effective().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(io::Error::other("the file is writable by other users"));
+    }
+    Ok(found)
+}
+
 /// Copies the content of a file that only this user can have written, and checks its seal.
 fn copy(file: &File, name: &str, max_size: u64, into: impl Write) -> io::Result<()> {
     let wrong = |reason: &str| Err(io::Error::other(reason));
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return wrong("it is not a file");
-    }
-    if found.uid() != Uid::effective().as_raw() || found.mode() & 0o022 != 0 {
-        return wrong("the file is writable by other users");
-    }
+    let found = own(file)?;
     if found.len() > max_size {
         return wrong("it is too large");
     }

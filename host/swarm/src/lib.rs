@@ -9,9 +9,11 @@ pub mod conformance;
 pub mod fetch;
 mod locality;
 mod memory;
+mod saved;
 
 pub use locality::{InvalidPlan, Locality, Order, Plan, PlanId};
-pub use memory::{Memory, Options};
+pub use memory::{Memory, Options, Walk};
+pub use saved::{Codec, Malformed, PIECE, Piece, Restored, SavedPeer};
 
 /// Seconds since the daemon started: the only clock that a store knows.
 pub type Seconds = u32;
@@ -153,6 +155,22 @@ pub trait Store: Send + Sync + 'static {
     /// expired peer is counted and given like any other, so a round should finish well within the
     /// lifetime.
     fn expire(&self, now: Seconds) -> bool;
+
+    /// The position of a walk over all torrents; the default is the beginning.
+    type Walk: Default + Send;
+
+    /// Copies what outlives the process of the next torrent, or of the next peers of a large one,
+    /// and moves on. Returns `false`, and is at the beginning again, if there is no more. Holds locks
+    /// no longer than [`Self::expire`] does.
+    ///
+    /// Torrents that have peers, or downloads, from the beginning of a walk to its end are found; of
+    /// the peers of a large swarm, those that announce meanwhile may be missing, or found twice.
+    fn next_piece(&self, walk: &mut Self::Walk, now: Seconds, piece: &mut Piece) -> bool;
+
+    /// Enters the peers and downloads of a piece, as if they had announced to this store `age`
+    /// seconds before `now`. Limits apply. Downloads are not added up: of two counts, the higher one
+    /// stays. Localities are not restored, so the peers are far from all others until they announce.
+    fn restore(&self, piece: &Piece, now: Seconds) -> Restored;
 
     fn totals(&self) -> Totals;
 }

@@ -52,8 +52,8 @@ const WRONG: [(&str, &str); 17] = [
         "config.yaml:2:18: admin.listen: `127.0.0.1:6881` is taken by http[0].listen (`[::]:6881`), expected another",
     ),
     (
-        "http: [{}]\nswarms:\n  snapshot: { path: a, every: 5m }\n",
-        "config.yaml:3:3: swarms.snapshot: not implemented yet",
+        "http: [{}]\nswarms:\n  snapshot: { path: a, every: 5s }\n",
+        "config.yaml:3:31: swarms.snapshot.every: 5s is too short, expected at least 10s",
     ),
     (
         "http: [{}]\npolicies:\n  - { name: a, plugin: config.yaml, on_error: rejekt }\n",

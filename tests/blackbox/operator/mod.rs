@@ -11,5 +11,6 @@ mod reload;
 mod renewals;
 mod service;
 mod shutdown;
+mod snapshots;
 mod tls;
 mod units;

@@ -16,12 +16,13 @@ pub const MAX_VALUE: usize = 64 * 1024;
 /// The size of an entry without its key and value, in bytes: about what it takes in the tables.
 pub const ENTRY: u64 = 128;
 
-/// Each shard has its own lock, so that workers rarely wait for one another.
-const SHARDS: usize = 16;
+/// Each shard has its own lock, so that workers rarely wait for one another, nor long for a
+/// snapshot, which copies a shard at a time.
+const SHARDS: usize = 32;
 /// The number of expired entries that each write removes.
 const SWEEP: usize = 4;
 /// The number of expired entries removed from every shard if there is no room for a write.
-const SWEEP_WHEN_FULL: usize = 64;
+const SWEEP_WHEN_FULL: usize = 32;
 
 /// The keys and values of one policy.
 ///
@@ -79,6 +80,15 @@ enum Value {
     Counter(i64),
 }
 
+/// An entry as a snapshot keeps it.
+pub struct Saved {
+    pub key: Arc<[u8]>,
+    /// The error is the number of a counter.
+    pub value: Result<Box<[u8]>, i64>,
+    /// `None`: never.
+    pub expires: Option<Instant>,
+}
+
 impl Value {
     fn size(&self) -> u64 {
         match self {
@@ -99,6 +109,40 @@ impl Entry {
 }
 
 impl KeyValues {
+    /// How many parts [`Self::copy`] copies, each under one lock.
+    pub const PARTS: usize = SHARDS;
+
+    /// Appends the live entries of a part.
+    pub fn copy(&self, part: usize, now: Instant, into: &mut Vec<Saved>) {
+        let entries = self.shards[part].0.lock();
+        let alive = entries.table.iter().filter(|entry| entry.is_alive(now));
+        into.extend(alive.map(|Entry { key, value, expires }| Saved {
+            key: key.clone(),
+            value: match value {
+                Value::Bytes(bytes) => Ok(bytes.clone()),
+                Value::Counter(count) => Err(*count),
+            },
+            expires: *expires,
+        }));
+    }
+
+    /// Enters an entry unless it has expired, its key is known, or there is no room. Returns whether
+    /// it did.
+    pub fn put_back(&self, entry: Saved, limit: u64, now: Instant) -> bool {
+        let Saved { key, value, expires } = entry;
+        let value = match value {
+            Ok(bytes) => Value::Bytes(bytes),
+            Err(count) => Value::Counter(count),
+        };
+        let is_alive = expires.is_none_or(|expires| expires > now);
+        let is_new = |known: Option<&Entry>| match known {
+            None if is_alive => Ok((value.clone(), expires)),
+            // Any refusal will do: it is only counted.
+            _ => Err(Refused::Key),
+        };
+        self.write(&key, limit, now, is_new).is_ok()
+    }
+
     /// Creates a store that starts with another's content. Changes do not affect the other. An
     /// entry is copied when it is first used.
     pub fn over(base: &Arc<Self>) -> Self {

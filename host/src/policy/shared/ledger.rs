@@ -26,7 +26,23 @@ pub struct Ledger {
     turned: Option<Instant>,
 }
 
-type Half = HashMap<(InfoHash, SocketAddr), Entry>;
+/// In parts, so that a snapshot need not copy it in one go.
+struct Half {
+    parts: Box<[HashMap<Key, Entry>]>,
+    len: usize,
+}
+
+type Key = (InfoHash, SocketAddr);
+
+/// A peer's last report, as a snapshot keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row {
+    pub info_hash: InfoHash,
+    pub peer: SocketAddr,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub at: Instant,
+}
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -41,7 +57,57 @@ impl Default for Ledger {
     }
 }
 
+impl Default for Half {
+    fn default() -> Self {
+        Self { parts: (0..Ledger::PARTS).map(|_| HashMap::new()).collect(), len: 0 }
+    }
+}
+
+impl Half {
+    fn part(&mut self, (info_hash, peer): &Key) -> &mut HashMap<Key, Entry> {
+        &mut self.parts[usize::from(info_hash.0[19] ^ peer.port() as u8) % Ledger::PARTS]
+    }
+
+    fn insert(&mut self, key: Key, entry: Entry) -> Option<Entry> {
+        let before = self.part(&key).insert(key, entry);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let before = self.part(key).remove(key);
+        self.len -= usize::from(before.is_some());
+        before
+    }
+}
+
 impl Ledger {
+    /// How many parts [`Self::copy`] copies.
+    pub const PARTS: usize = 64;
+
+    /// Appends the rows of a part.
+    pub fn copy(&self, part: usize, into: &mut Vec<Row>) {
+        for half in [&self.young, &self.old] {
+            into.extend(half.parts[part].iter().map(|((info_hash, peer), entry)| {
+                let Entry { uploaded, downloaded, at } = *entry;
+                Row { info_hash: *info_hash, peer: *peer, uploaded, downloaded, at }
+            }));
+        }
+    }
+
+    /// Enters a row unless the peer is known, or there is no room. Returns whether it did.
+    pub fn put_back(&mut self, row: Row) -> bool {
+        let Row { info_hash, peer, uploaded, downloaded, at } = row;
+        let key = (info_hash, peer);
+        let is_new = !self.young.part(&key).contains_key(&key)
+            && !self.old.part(&key).contains_key(&key)
+            && self.young.len < self.half;
+        if is_new {
+            self.young.insert(key, Entry { uploaded, downloaded, at });
+        }
+        is_new
+    }
+
     /// Enters an outcome, and returns the difference. A peer that has just started, or reports less
     /// than before, has transferred nothing. Refused announces are not entered, because
     /// anyone may have sent them.
@@ -76,7 +142,7 @@ impl Ledger {
 
     fn turn(&mut self, now: Instant, lifetime: Duration) {
         let last = *self.turned.get_or_insert(now);
-        if self.young.len() >= self.half || now.saturating_duration_since(last) > lifetime {
+        if self.young.len >= self.half || now.saturating_duration_since(last) > lifetime {
             self.turned = Some(now);
             self.old = std::mem::take(&mut self.young);
         }
@@ -135,7 +201,7 @@ mod tests {
         for turn in 1..=2 {
             ledger.enter(&of(0, 1, start + turn * 2 * LIFETIME), LIFETIME);
         }
-        assert_eq!(ledger.young.len() + ledger.old.len(), 1);
+        assert_eq!(ledger.young.len + ledger.old.len, 1);
     }
 
     #[test]
@@ -151,7 +217,7 @@ mod tests {
         for peer in many..many + 10 {
             ledger.enter(&of(peer, 1, start), LIFETIME);
         }
-        assert!(ledger.young.len() + ledger.old.len() <= 2000);
+        assert!(ledger.young.len + ledger.old.len <= 2000);
         let mut uploaded = |peer| ledger.enter(&of(peer, 5, start), LIFETIME).uploaded;
         assert_eq!([uploaded(0), uploaded(many - 1), uploaded(many + 9)], [0, 3, 4]);
     }

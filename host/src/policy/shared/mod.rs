@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod estate;
 pub mod inbox;
+pub mod kept;
 pub mod keyvalues;
 pub mod ledger;
 pub mod named;

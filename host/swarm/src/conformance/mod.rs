@@ -4,6 +4,7 @@ mod choice;
 mod limits;
 mod model;
 mod records;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -50,6 +51,11 @@ macro_rules! conformance_suite {
             a_large_swarm_expires
             a_store_does_what_the_model_does
             threads_leave_the_totals_right
+            a_restored_store_is_the_same
+            a_peer_is_not_restored_twice
+            silent_peers_are_not_restored
+            limits_hold_for_what_is_restored
+            a_walk_finds_all_who_stay
         }
     };
     ($make:expr => $($name:ident)*) => {
@@ -65,6 +71,7 @@ pub use choice::*;
 pub use limits::*;
 pub use model::*;
 pub use records::*;
+pub use saved::*;
 
 const LIFETIME: Seconds = 1000;
 

@@ -12,6 +12,8 @@ use karuta_bittorrent::InfoHash;
 ///
 /// Only torrents with at least one download are kept, and at most [`MOST`] per shard; then the
 /// oldest is dropped. Made-up torrents can thus displace others, but cannot fill the memory.
+///
+/// The caller chooses the shard of a torrent, always the same one.
 #[derive(Debug)]
 pub struct Downloads {
     keep: Seconds,
@@ -24,14 +26,15 @@ pub struct Downloads {
 struct Left {
     info_hash: InfoHash,
     completed: u32,
-    since: Seconds,
+    /// In seconds of the store's clock; negative in a snapshot of an earlier process.
+    since: i32,
 }
 
 /// The most that fit in a hash table of 256 places.
 const MOST: usize = 224;
 
 impl Downloads {
-    /// `shards` is a power of two. If `keep` is 0, nothing is kept.
+    /// If `keep` is 0, nothing is kept.
     pub fn new(keep: Seconds, shards: usize) -> Self {
         let shards = if keep == 0 { 0 } else { shards };
         Self {
@@ -41,37 +44,56 @@ impl Downloads {
         }
     }
 
-    /// Keeps the count of a swarm that has lost its last peer.
-    pub fn keep(&self, info_hash: InfoHash, completed: u32, now: Seconds) {
-        if completed == 0 {
+    /// Keeps the count of a swarm that lost its last peer `age` seconds ago; of two counts of one
+    /// torrent, the higher.
+    pub fn keep(
+        &self,
+        shard: usize,
+        info_hash: InfoHash,
+        completed: u32,
+        now: Seconds,
+        age: Seconds,
+    ) {
+        let since = since(now, age);
+        let Some(shard) = self.shards.get(shard).filter(|_| completed > 0) else { return };
+        if self.is_over(since, now) {
             return;
         }
-        let Some((hash, shard)) = self.shard(info_hash) else { return };
+        let hash = self.hasher.hash_one(info_hash);
         let mut shard = shard.lock();
+        if let Some(left) = shard.find_mut(hash, |left| left.info_hash == info_hash) {
+            left.completed = left.completed.max(completed);
+            return;
+        }
         if shard.len() >= MOST
             && let Some(oldest) = shard.iter().min_by_key(|left| left.since)
         {
             let oldest = oldest.info_hash;
-            remove(&mut shard, self.hasher.hash_one(oldest), oldest);
+            self.remove(&mut shard, oldest);
         }
-        let left = Left { info_hash, completed, since: now };
+        let left = Left { info_hash, completed, since };
         shard.insert_unique(hash, left, |left| self.hasher.hash_one(left.info_hash));
     }
 
     /// Removes and returns the count of a swarm that begins again.
-    pub fn take(&self, info_hash: InfoHash) -> u32 {
-        let taken = self.shard(info_hash).and_then(|(hash, shard)| {
-            let mut shard = shard.lock();
-            remove(&mut shard, hash, info_hash)
-        });
-        taken.unwrap_or(0)
+    pub fn take(&self, shard: usize, info_hash: InfoHash) -> u32 {
+        let shard = self.shards.get(shard);
+        shard.and_then(|shard| self.remove(&mut shard.lock(), info_hash)).unwrap_or(0)
     }
 
     /// Returns `None` if the torrent is unknown.
-    pub fn get(&self, info_hash: InfoHash) -> Option<u32> {
-        let (hash, shard) = self.shard(info_hash)?;
-        let shard = shard.lock();
+    pub fn get(&self, shard: usize, info_hash: InfoHash) -> Option<u32> {
+        let shard = self.shards.get(shard)?.lock();
+        let hash = self.hasher.hash_one(info_hash);
         shard.find(hash, |left| left.info_hash == info_hash).map(|left| left.completed)
+    }
+
+    /// Appends the torrents of a shard, each with its count and how long ago its last peer left.
+    pub fn list(&self, shard: usize, now: Seconds, into: &mut Vec<(InfoHash, u32, Seconds)>) {
+        let Some(shard) = self.shards.get(shard) else { return };
+        let age = |since| u32::try_from(i64::from(now) - i64::from(since)).unwrap_or(0);
+        let shard = shard.lock();
+        into.extend(shard.iter().map(|left| (left.info_hash, left.completed, age(left.since))));
     }
 
     /// Removes expired counts from a shard, if it exists; returns how many counts it looked at.
@@ -79,7 +101,7 @@ impl Downloads {
         let Some(shard) = self.shards.get(shard) else { return 0 };
         let mut shard = shard.lock();
         let before = shard.len();
-        shard.retain(|left| now.saturating_sub(left.since) <= self.keep);
+        shard.retain(|left| !self.is_over(left.since, now));
         if shard.capacity() / 4 > shard.len() {
             let few = shard.len();
             shard.shrink_to(few, |left| self.hasher.hash_one(left.info_hash));
@@ -87,17 +109,24 @@ impl Downloads {
         before
     }
 
-    fn shard(&self, info_hash: InfoHash) -> Option<(u64, &Mutex<HashTable<Left>>)> {
-        let last = self.shards.len().checked_sub(1)?;
+    fn is_over(&self, since: i32, now: Seconds) -> bool {
+        i64::from(now) - i64::from(since) > i64::from(self.keep)
+    }
+
+    fn remove(&self, shard: &mut HashTable<Left>, info_hash: InfoHash) -> Option<u32> {
+        if shard.is_empty() {
+            return None;
+        }
         let hash = self.hasher.hash_one(info_hash);
-        // The hash table uses the low bits and the highest.
-        Some((hash, &self.shards[(hash >> 32) as usize & last]))
+        let entry = shard.find_entry(hash, |left| left.info_hash == info_hash).ok()?;
+        Some(entry.remove().0.completed)
     }
 }
 
-fn remove(shard: &mut HashTable<Left>, hash: u64, info_hash: InfoHash) -> Option<u32> {
-    let entry = shard.find_entry(hash, |left| left.info_hash == info_hash).ok()?;
-    Some(entry.remove().0.completed)
+/// Returns the time `age` seconds before `now`, to 68 years.
+fn since(now: Seconds, age: Seconds) -> i32 {
+    let since = i64::from(now) - i64::from(age);
+    i32::try_from(since).unwrap_or(if since < 0 { i32::MIN } else { i32::MAX })
 }
 
 #[cfg(test)]
@@ -116,20 +145,20 @@ mod tests {
         for number in 0..MOST {
             // Not in order of age.
             let since = (number * 5 % MOST) as Seconds;
-            downloads.keep(torrent(number), 5, since);
+            downloads.keep(0, torrent(number), 5, since, 0);
         }
-        downloads.keep(torrent(MOST), 6, 500);
-        assert_eq!(downloads.get(torrent(0)), None);
-        assert!((1..MOST).all(|number| downloads.get(torrent(number)) == Some(5)));
-        assert_eq!(downloads.get(torrent(MOST)), Some(6));
+        downloads.keep(0, torrent(MOST), 6, 500, 0);
+        assert_eq!(downloads.get(0, torrent(0)), None);
+        assert!((1..MOST).all(|number| downloads.get(0, torrent(number)) == Some(5)));
+        assert_eq!(downloads.get(0, torrent(MOST)), Some(6));
         assert_eq!(downloads.shards[0].lock().len(), MOST);
     }
 
     #[test]
     fn what_was_never_downloaded_takes_no_place() {
         let downloads = Downloads::new(1000, 1);
-        downloads.keep(torrent(1), 0, 1);
-        assert_eq!(downloads.get(torrent(1)), None);
+        downloads.keep(0, torrent(1), 0, 1, 0);
+        assert_eq!(downloads.get(0, torrent(1)), None);
         assert_eq!(downloads.shards[0].lock().len(), 0);
     }
 
@@ -137,15 +166,15 @@ mod tests {
     fn a_sweep_leaves_what_is_young_and_gives_memory_back() {
         let downloads = Downloads::new(10, 1);
         for number in 0..200 {
-            downloads.keep(torrent(number), 1, if number < 190 { 0 } else { 1 });
+            downloads.keep(0, torrent(number), 1, if number < 190 { 0 } else { 1 }, 0);
         }
         assert_eq!(downloads.sweep(0, 10), 200);
         assert_eq!(downloads.sweep(0, 11), 200);
         assert_eq!(downloads.sweep(0, 11), 10);
-        assert!((190..200).all(|number| downloads.get(torrent(number)) == Some(1)));
+        assert!((190..200).all(|number| downloads.get(0, torrent(number)) == Some(1)));
         assert!(downloads.shards[0].lock().capacity() < 100);
-        assert_eq!(downloads.take(torrent(195)), 1);
-        assert_eq!(downloads.take(torrent(195)), 0);
+        assert_eq!(downloads.take(0, torrent(195)), 1);
+        assert_eq!(downloads.take(0, torrent(195)), 0);
         // A clock that is behind removes nothing.
         assert_eq!(downloads.sweep(0, 0), 9);
         assert_eq!(downloads.sweep(0, 12), 9);
@@ -155,8 +184,23 @@ mod tests {
     #[test]
     fn nothing_is_kept_for_no_time() {
         let downloads = Downloads::new(0, 8);
-        downloads.keep(torrent(1), 5, 0);
-        assert_eq!((downloads.get(torrent(1)), downloads.take(torrent(1))), (None, 0));
+        downloads.keep(0, torrent(1), 5, 0, 0);
+        assert_eq!((downloads.get(0, torrent(1)), downloads.take(0, torrent(1))), (None, 0));
         assert_eq!(downloads.sweep(0, 0), 0);
+    }
+
+    #[test]
+    fn what_was_kept_before_the_clock_began_is_as_old_as_it_is() {
+        let downloads = Downloads::new(10, 1);
+        downloads.keep(0, torrent(1), 5, 2, 8);
+        downloads.keep(0, torrent(1), 3, 2, 1);
+        downloads.keep(0, torrent(2), 5, 2, 11);
+        let mut listed = Vec::new();
+        downloads.list(0, 3, &mut listed);
+        assert_eq!(listed, [(torrent(1), 5, 9)]);
+        assert_eq!(
+            (downloads.sweep(0, 4), downloads.sweep(0, 5), downloads.sweep(0, 5)),
+            (1, 1, 0)
+        );
     }
 }

@@ -8,7 +8,7 @@ use dashmap::{DashMap, Entry, OccupiedEntry};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Candidate, Refusal, Role, Seconds, Store, Totals, Update};
+use super::{Candidate, Piece, Refusal, Restored, Role, Seconds, Store, Totals, Update};
 use crate::fetch;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
@@ -30,6 +30,7 @@ mod ranks;
 mod record;
 mod rows;
 mod sample;
+mod save;
 mod small;
 mod swarm;
 mod sweep;
@@ -44,6 +45,8 @@ use record::Lifetime;
 use swarm::Swarm;
 use sweep::Sweep;
 use tally::Tally;
+
+pub use save::Walk;
 
 /// The options of a [`Memory`]. A limit of 0 means no limit.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +95,8 @@ pub struct Memory {
     options: Options,
     lifetime: Lifetime,
     swarms: DashMap<InfoHash, Swarm, RandomState>,
-    /// Of swarms without peers. Locked after their shard, never before it.
+    /// Of swarms without peers, in shards of the same numbers. Locked after their shard, never
+    /// before it.
     downloads: Downloads,
     tally: Tally,
     /// The number of swarms, raised before one is added so that the limit holds.
@@ -159,7 +163,7 @@ impl Memory {
                     self.torrents.fetch_sub(1, Ordering::Relaxed);
                     return Err(refusal);
                 }
-                let completed = self.downloads.take(update.info_hash);
+                let completed = self.downloads.take(self.shard(update.info_hash), update.info_hash);
                 let mut swarm = Swarm::new(self.options.keep_peer_ids, completed);
                 let place = swarm.insert(update.peer, &entry);
                 self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
@@ -189,7 +193,8 @@ impl Memory {
     /// Drops a swarm without peers, except for its downloads.
     fn drop_if_empty(&self, slot: OccupiedEntry<InfoHash, Swarm>, now: Seconds) {
         if slot.get().len() == 0 {
-            self.downloads.keep(*slot.key(), slot.get().counts().completed, now);
+            let (info_hash, completed) = (*slot.key(), slot.get().counts().completed);
+            self.downloads.keep(self.shard(info_hash), info_hash, completed, now, 0);
             slot.remove();
             self.torrents.fetch_sub(1, Ordering::Relaxed);
         }
@@ -197,7 +202,7 @@ impl Memory {
 
     /// Returns what is known of a torrent without peers.
     fn left_behind(&self, info_hash: InfoHash) -> Option<Counts> {
-        let completed = self.downloads.get(info_hash)?;
+        let completed = self.downloads.get(self.shard(info_hash), info_hash)?;
         Some(Counts { completed, ..Counts::default() })
     }
 
@@ -295,6 +300,8 @@ impl Memory {
 }
 
 impl Store for Memory {
+    type Walk = Walk;
+
     fn announce(
         &self,
         update: &Update,
@@ -339,6 +346,14 @@ impl Store for Memory {
 
     fn expire(&self, now: Seconds) -> bool {
         self.sweep(now)
+    }
+
+    fn next_piece(&self, walk: &mut Walk, now: Seconds, piece: &mut Piece) -> bool {
+        self.next_piece(walk, now, piece)
+    }
+
+    fn restore(&self, piece: &Piece, now: Seconds) -> Restored {
+        self.restore_piece(piece, now)
     }
 
     fn totals(&self) -> Totals {

@@ -2,7 +2,7 @@
 //! announce, and a mark that says whether a download of it was counted.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// When a peer last announced, in the units of a [`Lifetime`], modulo 2¹⁵: the highest bit is not
 /// part of it.
@@ -10,6 +10,11 @@ pub type Stamp = u16;
 
 /// The bit above a stamp: a download of the peer was counted.
 const MARK: u16 = 1 << 15;
+
+/// Returns a stamp with the mark that says whether a download was counted.
+pub fn marked(stamp: Stamp, downloaded: bool) -> Stamp {
+    stamp | if downloaded { MARK } else { 0 }
+}
 
 /// How long a peer stays without announcing, computed from two [`Stamp`]s.
 ///
@@ -47,6 +52,13 @@ impl Lifetime {
         if age < MARK - AHEAD { u32::from(age) * self.unit } else { 0 }
     }
 
+    /// Returns the stamp of `age` seconds before `now`, which may be before the clock began; `None`
+    /// if a peer of that age is gone.
+    pub fn stamp_before(self, now: super::Seconds, age: super::Seconds) -> Option<Stamp> {
+        let units = u16::try_from(age / self.unit).ok().filter(|units| *units <= self.units)?;
+        Some(self.stamp(now).wrapping_sub(units) & !MARK)
+    }
+
     pub fn is_over(self, stamp: Stamp, now: Stamp) -> bool {
         let age = between(stamp, now);
         self.units < age && age < MARK - AHEAD
@@ -67,6 +79,8 @@ pub trait Record: Copy {
     const WIRE: usize;
 
     fn new(address: Self::Address, stamp: Stamp) -> Self;
+    /// Returns the address and port.
+    fn address(self) -> SocketAddr;
     /// Sets the mark if `before` had it, or if `now`.
     fn marked(self, before: Self, now: bool) -> Self;
     fn is_marked(self) -> bool;
@@ -90,6 +104,12 @@ const STAMP_SHIFT: u32 = 48;
 impl V4 {
     /// A place without a peer.
     pub const EMPTY: Self = Self(0);
+
+    /// Returns one bit of one of `N` words, which depends on nothing but address and port.
+    pub fn spread<const N: usize>(self) -> (usize, u64) {
+        let mixed = (self.0 << (u64::BITS - STAMP_SHIFT)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (mixed as usize / 64 % N, 1 << (mixed % 64))
+    }
 }
 
 impl Record for V4 {
@@ -102,6 +122,11 @@ impl Record for V4 {
         let [high, low] = address.port().to_be_bytes();
         let [older, newer] = stamp.to_be_bytes();
         Self(u64::from_le_bytes([a, b, c, d, high, low, newer, older]))
+    }
+
+    fn address(self) -> SocketAddr {
+        let [a, b, c, d, high, low, ..] = self.0.to_le_bytes();
+        SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))
     }
 
     fn marked(self, before: Self, now: bool) -> Self {
@@ -156,6 +181,11 @@ impl Record for V6 {
         Self { wire, stamp }
     }
 
+    fn address(self) -> SocketAddr {
+        let [.., high, low] = self.wire;
+        SocketAddr::new(self.ip(), u16::from_be_bytes([high, low]))
+    }
+
     fn marked(self, before: Self, now: bool) -> Self {
         let mark = before.stamp & MARK | u16::from(now) << 15;
         Self { stamp: self.stamp | mark, ..self }
@@ -194,11 +224,12 @@ mod tests {
 
     #[test]
     fn wire_bytes_are_big_endian() {
-        let address = "1.2.3.4:258".parse().unwrap();
+        let address: SocketAddrV4 = "1.2.3.4:258".parse().unwrap();
         let record = V4::new(address, 0x2bcd);
         assert_eq!(record.bytes()[..V4::WIRE], [1, 2, 3, 4, 1, 2]);
         assert_eq!(record.stamp(), 0x2bcd);
         assert_eq!(record.ip(), IpAddr::from([1, 2, 3, 4]));
+        assert_eq!(record.address(), address.into());
 
         let address: SocketAddrV6 = "[2001:db8::1]:258".parse().unwrap();
         let record = V6::new(address, 0x2bcd);
@@ -206,6 +237,7 @@ mod tests {
         assert_eq!(record.bytes()[16..], [1, 2]);
         assert_eq!(record.stamp(), 0x2bcd);
         assert_eq!(record.ip(), IpAddr::from(*address.ip()));
+        assert_eq!(record.address(), address.into());
     }
 
     #[test]
@@ -246,6 +278,21 @@ mod tests {
         }
         let ahead = lifetime.stamp(1001);
         assert!(!lifetime.is_over(ahead, lifetime.stamp(1000)));
+    }
+
+    #[test]
+    fn a_stamp_of_before_the_clock_began_has_its_age() {
+        for seconds in [1000, 86_400] {
+            let lifetime = Lifetime::from_seconds(seconds);
+            for (now, age) in [(0, 1), (0, seconds), (5, seconds), (1_000_000, seconds / 2)] {
+                let stamp = lifetime.stamp_before(now, age).unwrap();
+                let found = lifetime.age(stamp, lifetime.stamp(now));
+                assert!(found <= age && age - found < lifetime.unit, "{now} {age} {found}");
+                assert!(!lifetime.is_over(stamp, lifetime.stamp(now)));
+            }
+            assert_eq!(lifetime.stamp_before(9, seconds + lifetime.unit), None);
+            assert_eq!(lifetime.stamp_before(9, u32::MAX), None);
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
 use crate::fetch;
-use crate::{Population, Role};
-use karuta_bittorrent::{Counts, Family, Peers};
+use crate::{PIECE, Population, Role, SavedPeer};
+use karuta_bittorrent::{Counts, Family, PeerId, Peers};
 
 /// Most swarms are a handful of IPv4 peers, which fit in the swarm's slot in the map. Larger swarms
 /// are a pointer.
@@ -85,11 +85,21 @@ impl Swarm {
     }
 
     pub fn count_download(&mut self) {
-        let completed = match self {
+        let completed = self.completed_mut();
+        *completed = completed.saturating_add(1);
+    }
+
+    /// Counts at least this many downloads.
+    pub fn raise_downloads(&mut self, downloads: u32) {
+        let completed = self.completed_mut();
+        *completed = downloads.max(*completed);
+    }
+
+    fn completed_mut(&mut self) -> &mut u32 {
+        match self {
             Self::Small(small) => small.completed_mut(),
             Self::Full(full) => &mut full.completed,
-        };
-        *completed = completed.saturating_add(1);
+        }
     }
 
     /// The number of steps to prefetch a swarm.
@@ -196,6 +206,29 @@ impl Swarm {
             Self::Full(full) => full.expire(start..end, is_over, gone),
         }
         self.settle();
+        start..end
+    }
+
+    /// Appends the [`PIECE`] peers, or fewer, before place `end`, counting the IPv4 peers first, but
+    /// for those that have expired. Returns the places.
+    pub fn copy(
+        &self,
+        end: usize,
+        lifetime: Lifetime,
+        now: Stamp,
+        peers: &mut Vec<SavedPeer>,
+    ) -> std::ops::Range<usize> {
+        let end = end.min(self.len());
+        let start = end.saturating_sub(PIECE);
+        match self {
+            Self::Small(small) => copy(small, start..end, lifetime, now, peers),
+            Self::Full(full) => {
+                let first = full.v4.records().len();
+                copy(&full.v4, start.min(first)..end.min(first), lifetime, now, peers);
+                let of_v6 = start.saturating_sub(first)..end.saturating_sub(first);
+                copy(&full.v6, of_v6, lifetime, now, peers);
+            }
+        }
         start..end
     }
 
@@ -324,6 +357,28 @@ impl Swarm {
     }
 }
 
+fn copy<L: Rows>(
+    rows: &L,
+    places: std::ops::Range<usize>,
+    lifetime: Lifetime,
+    now: Stamp,
+    peers: &mut Vec<SavedPeer>,
+) {
+    let ids = rows.peer_ids();
+    for at in places {
+        let record = rows.records()[at];
+        if !lifetime.is_over(record.stamp(), now) {
+            peers.push(SavedPeer {
+                address: record.address(),
+                role: rows.role(at),
+                age: lifetime.age(record.stamp(), now),
+                downloaded: record.is_marked(),
+                peer_id: ids.map_or(PeerId::UNKNOWN, |ids| ids[at]),
+            });
+        }
+    }
+}
+
 fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
     let at = rows.find(wanted)?;
     let labels = rows.columns().and_then(|columns| columns.labels.as_ref());
@@ -339,7 +394,6 @@ mod tests {
     use super::super::columns::Details;
     use super::super::label::Label;
     use super::*;
-    use karuta_bittorrent::PeerId;
 
     const ENTRY: Entry = Entry {
         stamp: 0,

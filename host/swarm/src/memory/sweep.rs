@@ -42,7 +42,7 @@ impl Memory {
                     queue.pop();
                 }
             } else if *next_shard < self.swarms.shards().len() {
-                self.list(*next_shard, queue);
+                self.list(*next_shard, queue, || {});
                 looked_at += 1 + self.downloads.sweep(*next_shard, now);
                 *next_shard += 1;
             } else {
@@ -75,12 +75,14 @@ impl Memory {
         ((slice.start > 0).then_some(slice.start), slice.len())
     }
 
-    /// Lists the swarms of a shard, and shrinks a shard that has become much emptier.
+    /// Lists the swarms of a shard, and shrinks a shard that has become much emptier. `also` is done
+    /// under the same lock.
     ///
     /// Only `unsafe` code can borrow a shard's entries one by one, so they are taken out and put
     /// back: about 30 ns each, under the shard's lock.
-    fn list(&self, shard: usize, queue: &mut Vec<InfoHash>) {
+    pub(super) fn list(&self, shard: usize, queue: &mut Vec<InfoHash>, also: impl FnOnce()) {
         let mut shard = self.swarms.shards()[shard].write();
+        also();
         let hash = |(info_hash, _): &(InfoHash, SharedValue<Swarm>)| {
             self.swarms.hasher().hash_one(info_hash)
         };
@@ -118,7 +120,7 @@ mod tests {
         }
         store.swarms.retain(|info_hash, _| info_hash.0[2] == 7);
         let mut listed = Vec::new();
-        (0..2).for_each(|shard| store.list(shard, &mut listed));
+        (0..2).for_each(|shard| store.list(shard, &mut listed, || {}));
         listed.sort_unstable();
         assert_eq!(listed, (0x700..0x800).map(info_hash).collect::<Vec<_>>());
         assert!(listed.iter().all(|info_hash| store.swarms.contains_key(info_hash)));

@@ -1,8 +1,9 @@
 //! Measures the swarms alone: `cargo bench -p karuta-swarm --bench store`.
 //!
 //! `announce` compares swarms of different sizes, `memory PEERS TORRENTS` prints the bytes per
-//! peer, and `expire PEERS TORRENTS` how long one step of the sweep takes. Times are processor time
-//! of the thread.
+//! peer, and `expire PEERS TORRENTS` how long one step of the sweep takes. `save PEERS TORRENTS`
+//! writes all swarms to a file in the current folder and restores them, `beside PEERS TORRENTS` shows
+//! what writing does to announces. Times are processor time of the thread, unless said otherwise.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,8 @@ use nix::time::{ClockId, clock_gettime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+mod save;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let number = |at: usize, default: u32| {
@@ -24,7 +27,9 @@ fn main() {
         None | Some("announce") => announce(),
         Some("memory") => memory(peers, torrents),
         Some("expire") => expire(peers, torrents),
-        Some(other) => panic!("`{other}` is none of announce, memory, expire"),
+        Some("save") => save::run(peers, torrents),
+        Some("beside") => save::beside(peers, torrents),
+        Some(other) => panic!("`{other}` is none of announce, memory, expire, save, beside"),
     }
 }
 
