@@ -16,10 +16,10 @@ use super::ledger::{Ledger, Row};
 #[derive(Clone)]
 pub struct Kept {
     pub policy: Arc<str>,
-    pub(in crate::policy) store: Arc<KeyValues>,
+    pub store: Arc<KeyValues>,
     /// `limits.storage` in bytes.
-    pub(in crate::policy) storage: u64,
-    pub(in crate::policy) ledger: Arc<Mutex<Ledger>>,
+    pub storage: u64,
+    pub ledger: Arc<Mutex<Ledger>>,
 }
 
 /// What a record is of.
