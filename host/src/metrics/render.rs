@@ -125,7 +125,7 @@ fn swarms(metrics: &Metrics) -> [MetricFamily; 2] {
 }
 
 /// Returns the numbers of peers by family and role.
-pub fn peers(totals: Totals) -> Vec<(Vec<(&'static str, &'static str)>, f64)> {
+pub fn peers(totals: Totals) -> Vec<(Labels<'static>, f64)> {
     let families = [("ipv4", totals.ipv4), ("ipv6", totals.ipv6)];
     let peers = families.into_iter().flat_map(|(family, population)| {
         [("seeder", population.seeders), ("leecher", population.leechers)]

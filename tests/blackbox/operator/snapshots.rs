@@ -172,10 +172,13 @@ fn a_second_tracker_with_the_same_state_is_told_whose_it_is() {
     assert_eq!(said.lines().next_back(), Some(&*expected), "{said}");
 }
 
+/// A way to make a file unusable.
+type Spoil = fn(&Path);
+
 /// What happens to files that are no snapshots: they are kept, and the tracker starts empty.
 #[test]
 fn a_file_that_cannot_be_used_is_put_aside() {
-    let spoil: [(&str, fn(&Path)); 4] = [
+    let spoil: [(&str, Spoil); 4] = [
         ("it is of another kind", |path| change(path, |bytes| bytes[0] = b'X')),
         ("it has format 2, expected 1", |path| change(path, |bytes| bytes[8] = 2)),
         ("its header is damaged", |path| change(path, |bytes| bytes[20] ^= 1)),
