@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as watched};
 
 use super::Tracker;
-use super::addresses::Bound;
+use super::bound::Bound;
 use super::error::Error;
 use super::worker::{Adopt, Worker};
 use crate::policy::Shutdown;

@@ -1,6 +1,7 @@
 //! Assembles, runs and shuts down the tracker.
 
 mod addresses;
+mod bound;
 mod certificates;
 mod crew;
 mod error;

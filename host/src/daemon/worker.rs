@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use super::addresses::Bound;
+use super::bound::Bound;
 use super::error::{Error, seconds, system};
 use super::listeners::{HttpListener, UdpListener};
 use crate::accept::Acceptor;
