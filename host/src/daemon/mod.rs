@@ -96,7 +96,7 @@ pub fn run(
     inheritance: Inheritance,
 ) -> Result<(), Error> {
     raise_file_limit();
-    let tracker = Tracker::new(config)?;
+    let tracker = Tracker::new(config, file)?;
     let starting = tracker.manager.extend_timeout();
     let routes = ListenerRoutes::read(&tracker.config)?;
     let loader = tracker.loader(compiler, &routes)?;
@@ -121,13 +121,15 @@ pub fn run(
     tracker.show(&loaded, workers)?;
     certificates::watch(&tracker.certificates, metrics)?;
     drop(starting);
-    tracker.serve(file, loader, loaded, listeners, sockets.admin, crew, snapshots)
+    tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
 
 /// Everything that lives as long as the process.
 struct Tracker {
     /// The configuration that the process was started with.
     config: Arc<Config>,
+    /// Its file, which a reload reads again.
+    file: PathBuf,
     certificates: Arc<Certificates>,
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
@@ -136,7 +138,7 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn new(config: Config) -> Result<Self, Error> {
+    fn new(config: Config, file: PathBuf) -> Result<Self, Error> {
         let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
         let store = Arc::new(Memory::new(options(&config)));
@@ -146,7 +148,7 @@ impl Tracker {
         });
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
-        Ok(Self { config, certificates, store, metrics, start, manager })
+        Ok(Self { config, file, certificates, store, metrics, start, manager })
     }
 
     fn workers(&self) -> usize {
@@ -184,7 +186,6 @@ impl Tracker {
     /// Starts the admin API, serves until a signal comes, and stops the crew.
     fn serve(
         self,
-        file: PathBuf,
         loader: Loader,
         loaded: Loaded,
         listeners: Listeners,
@@ -204,7 +205,7 @@ impl Tracker {
             let ask = move |reply| drop(orders.send(Order::Save(reply)));
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
-        let Self { config, certificates, store, metrics, start, manager } = self;
+        let Self { config, file, certificates, store, metrics, start, manager } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
             tls: certificates

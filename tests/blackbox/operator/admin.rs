@@ -87,7 +87,8 @@ fn every_request_is_counted_once() {
     let counted = |verdict: &str| {
         let of = format!("hook=\"announce\",verdict=\"{verdict}\"");
         let of_verdict = calls.iter().filter(|line| line.contains(&of));
-        let count = |line: &String| line.rsplit(' ').next().and_then(|count| count.parse().ok());
+        let count =
+            |line: &String| line.rsplit(' ').next().and_then(|count| count.parse::<u32>().ok());
         of_verdict.filter_map(count).sum::<u32>()
     };
     assert_eq!(counted("next"), 8, "{calls:?}");
