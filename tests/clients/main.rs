@@ -75,11 +75,16 @@ fn announces(daemon: &Daemon, transport: &str, outcome: &str) -> f64 {
     ))
 }
 
+/// Returns how many announces a policy has decided so, also those that it did not need to be called
+/// for.
 fn calls(daemon: &Daemon, policy: &str, verdict: &str) -> f64 {
-    daemon.metric(&format!(
-        "karuta_policy_calls_total{{policy=\"{policy}\",hook=\"announce\",verdict=\"{verdict}\",\
-         remembered=\"false\"}}"
-    ))
+    let decided = |remembered: bool| {
+        daemon.metric(&format!(
+            "karuta_policy_calls_total{{policy=\"{policy}\",hook=\"announce\",verdict=\"{verdict}\",\
+             remembered=\"{remembered}\"}}"
+        ))
+    };
+    decided(false) + decided(true)
 }
 
 fn seeders(daemon: &Daemon) -> f64 {
