@@ -4,10 +4,10 @@ use rand::Rng;
 
 use super::choice::{Candidates, Own, Wanted};
 use super::full::{Full, Place};
-use super::labels::{Labels, SORTED};
-use super::levels::{self, Levels};
+use super::labels::Labels;
+use super::levels::{self, Levels, SORTED};
 use super::list::List;
-use super::near::Pick;
+use super::pick::Pick;
 use super::record::Record;
 use super::rows::Rows;
 use super::sample;
@@ -140,7 +140,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
-    use super::super::labels::DOWNLOADERS;
+    use super::super::pick::DOWNLOADERS;
     use super::*;
     use crate::{Order, Plan, PlanId};
 

@@ -3,12 +3,10 @@
 
 use super::growth::{give_back, make_room};
 use super::label::Label;
-use super::levels::{Levels, List};
+use super::levels::{Levels, List, SORTED};
+use super::pick::DOWNLOADERS;
 use super::ranks::{Key, Ranks};
 use crate::{Locality, Plan};
-
-/// Up to this many peers, comparing each level is faster than finding ranges.
-pub const SORTED: usize = 256;
 
 /// One label per row, and the rows in label order if there are more than [`SORTED`].
 #[derive(Debug, Default)]
@@ -154,10 +152,6 @@ enum By<'a> {
 }
 
 type Ends = (u32, u32);
-
-pub const DOWNLOADERS: usize = 0;
-/// Seeders and partial seeds, which only give.
-pub const SEEDS: usize = 1;
 
 /// Room for the classes of few rows.
 pub struct Room {

@@ -1,8 +1,11 @@
 //! The classes of few rows, as sets of bits.
 
 use super::label::Label;
-use super::labels::{DOWNLOADERS, SEEDS, SORTED};
+use super::pick::{DOWNLOADERS, SEEDS};
 use crate::{Locality, Plan};
+
+/// Up to this many peers, comparing each level is faster than finding ranges.
+pub const SORTED: usize = 256;
 
 /// A bit for each row.
 type Bits = [u64; SORTED / 64];

@@ -26,6 +26,7 @@ mod levels;
 mod list;
 mod near;
 mod parts;
+mod pick;
 mod ranks;
 mod record;
 mod rows;
