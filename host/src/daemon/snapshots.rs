@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use karuta_swarm::{Memory, Store};
@@ -91,12 +91,11 @@ impl Snapshots {
             Ok(None) => return tracing::info!("no snapshot; starting with empty swarms"),
             Err(reason) => return self.refuse(&reason),
         };
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let restorer = Restorer {
             store: &*self.store,
             now: seconds(self.start.elapsed()),
             policies,
-            unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+            unix_ms: snapshot::unix_ms(),
         };
         let outcome = match restorer.restore(file) {
             Ok(outcome) => outcome,

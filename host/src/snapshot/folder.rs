@@ -4,11 +4,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statvfs::statvfs;
 
+use super::unix_ms;
 use crate::state_dir::{Miss, StateDir};
 
 const CURRENT: &str = "current";
@@ -95,8 +95,7 @@ impl Folder {
     ///
     /// It cannot be renamed.
     pub fn set_aside(&self) -> io::Result<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!("{CURRENT}.unreadable-{}", now.as_secs());
+        let name = format!("{CURRENT}.unreadable-{}", unix_ms() / 1000);
         fs::rename(self.path().join(CURRENT), self.path().join(&name))?;
         Ok(name)
     }

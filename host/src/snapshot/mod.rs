@@ -16,6 +16,8 @@ mod read;
 mod restore;
 mod write;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 pub use self::folder::{Folder, Unavailable};
 pub use self::read::{Contents, look};
 pub use self::restore::Restorer;
@@ -30,6 +32,12 @@ const SWARMS: (u16, bool) = (1, true);
 const DESERTED: (u16, bool) = (2, false);
 const KEY_VALUES: (u16, bool) = (3, false);
 const LEDGER: (u16, bool) = (4, false);
+
+/// Returns the time of day in milliseconds since 1970; 0 if the clock is before that.
+pub fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
 
 #[cfg(test)]
 mod tests;

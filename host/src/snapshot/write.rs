@@ -1,12 +1,12 @@
 //! Writes a snapshot.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use karuta_blocks::{Header, Writer};
 use karuta_swarm::{Codec, Piece, Seconds, Store};
 
-use super::{DESERTED, FORMAT, KEY_VALUES, LEDGER, MAGIC, PEER_IDS, SWARMS};
+use super::{DESERTED, FORMAT, KEY_VALUES, LEDGER, MAGIC, PEER_IDS, SWARMS, unix_ms};
 use crate::policy::{Kept, KeptKind};
 
 /// What was written.
@@ -34,12 +34,11 @@ pub fn write<W: Write>(
     policies: &[Kept],
 ) -> io::Result<(W, Saved)> {
     let start = Instant::now();
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let header = Header {
         magic: MAGIC,
         format: FORMAT,
         flags: if peer_ids { PEER_IDS } else { 0 },
-        created: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        created: unix_ms(),
         parameter: lifetime,
         file_id: rand::random(),
         writer: Header::writer(concat!("karuta ", env!("CARGO_PKG_VERSION"))),

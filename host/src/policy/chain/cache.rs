@@ -244,8 +244,7 @@ fn write_key(
     credential: &str,
 ) -> bool {
     write_values(key, hook, scope, request);
-    let scoped = scope.contains(Scope::CREDENTIAL);
-    if scoped {
+    if scope.contains(Scope::CREDENTIAL) {
         if credential.len() > LONGEST_CREDENTIAL {
             return false;
         }
