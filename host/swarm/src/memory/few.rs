@@ -140,7 +140,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
-    use super::super::pick::DOWNLOADERS;
+    use super::super::label::DOWNLOADERS;
     use super::*;
     use crate::{Order, Plan, PlanId};
 

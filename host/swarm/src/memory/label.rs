@@ -1,6 +1,10 @@
-//! The label that a plan gives a peer.
+//! What classes of peers are made of: the label that a plan gives a peer, and its role.
 
 use crate::Locality;
+
+pub const DOWNLOADERS: usize = 0;
+/// Seeders and partial seeds, which only give.
+pub const SEEDS: usize = 1;
 
 /// The location of a peer in a plan; plan 0 means none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

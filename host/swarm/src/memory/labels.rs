@@ -2,9 +2,8 @@
 //! many.
 
 use super::growth::{give_back, make_room};
-use super::label::Label;
+use super::label::{DOWNLOADERS, Label};
 use super::levels::{Levels, List, SORTED};
-use super::pick::DOWNLOADERS;
 use super::ranks::{Key, Ranks};
 use crate::{Locality, Plan};
 

@@ -1,7 +1,6 @@
 //! The classes of few rows, as sets of bits.
 
-use super::label::Label;
-use super::pick::{DOWNLOADERS, SEEDS};
+use super::label::{DOWNLOADERS, Label, SEEDS};
 use crate::{Locality, Plan};
 
 /// Up to this many peers, comparing each level is faster than finding ranges.

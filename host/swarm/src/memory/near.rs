@@ -5,8 +5,9 @@ use rand::Rng;
 use super::choice::{Candidates, Own, Wanted};
 use super::few::Few;
 use super::full::{Full, Place};
+use super::label::DOWNLOADERS;
 use super::labels::{Ranking, Room};
-use super::pick::{DOWNLOADERS, Pick, walk};
+use super::pick::{Pick, walk};
 use super::rows::Rows;
 use super::sample;
 use crate::{Locality, Plan};
@@ -262,9 +263,8 @@ mod tests {
 
     use super::super::columns::Details;
     use super::super::full::Entry;
-    use super::super::label::Label;
+    use super::super::label::{Label, SEEDS};
     use super::super::levels::SORTED;
-    use super::super::pick::SEEDS;
     use super::super::swarm::Swarm;
     use super::*;
     use crate::{Order, PlanId, Role};

@@ -3,11 +3,8 @@
 use rand::Rng;
 
 use super::choice::Wanted;
+use super::label::{DOWNLOADERS, SEEDS};
 use crate::{Order, Plan};
-
-pub const DOWNLOADERS: usize = 0;
-/// Seeders and partial seeds, which only give.
-pub const SEEDS: usize = 1;
 
 /// Picks from the classes of peers: those of one role that are equally near.
 pub trait Pick {
