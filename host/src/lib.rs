@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod data;
 pub mod exchange;
+pub mod export;
 mod fetch;
 mod file;
 pub mod frontend;

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 mod access;
 mod client;
 mod explain;
+mod export;
+mod exporting;
 mod health;
 mod reload;
 mod remote;
@@ -19,7 +21,11 @@ mod request;
 mod serve;
 mod snapshot;
 mod stall;
+mod stats;
 mod status;
+mod swarm;
+mod swarms;
+mod top;
 
 use self::access::Right;
 use self::reply::{Pending, Reply, line};
@@ -31,18 +37,24 @@ pub use self::reload::{AskReload, Refusal, Report};
 pub use self::remote::{Remote, Unknown};
 pub use self::serve::{HANDSHAKES, HEAD};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
+pub use self::stats::Recent;
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
+pub use self::swarms::Swarms;
 
 use crate::config::Secret;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 7] = [
+static ENDPOINTS: [Endpoint; 11] = [
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
     get("/api/status", Some(Right::Read), status::status),
+    get("/api/stats", Some(Right::Read), stats::stats),
+    get_later("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
+    get_later(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
+    get("/api/export", Some(Right::Read), export::export),
     post("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
     post("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     post("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
@@ -50,6 +62,7 @@ static ENDPOINTS: [Endpoint; 7] = [
 
 /// What is asked for at a path.
 struct Endpoint {
+    /// One that ends with `/` is the beginning of longer ones.
     path: &'static str,
     method: Method,
     /// What the caller must be allowed; `None`: anyone may ask.
@@ -61,7 +74,7 @@ struct Endpoint {
 enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
-    /// It may wait for other threads. The body is JSON.
+    /// It may take its time. The body of a `POST` is JSON.
     Act(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
 }
 
@@ -79,12 +92,23 @@ pub struct Admin {
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    pub swarms: Swarms,
+    pub recent: Recent,
+}
+
+impl Endpoint {
+    fn is_at(&self, path: &str) -> bool {
+        match self.path.ends_with('/') {
+            true => path.starts_with(self.path),
+            false => path == self.path,
+        }
+    }
 }
 
 impl Admin {
     async fn answer(&self, request: Request) -> Reply {
         let path = request.head.uri.path();
-        let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
+        let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
         if let Some(refusal) = self.refusal(endpoint.right, &request.head.headers) {
@@ -97,7 +121,7 @@ impl Admin {
         }
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
-            Handler::Act(_) if !request.is_json() => {
+            Handler::Act(_) if *wanted == Method::POST && !request.is_json() => {
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
             }
             Handler::Act(act) => act(self, request).await,
@@ -111,6 +135,14 @@ const fn get(
     show: fn(&Admin, &Request) -> Reply,
 ) -> Endpoint {
     Endpoint { path, method: Method::GET, right, handler: Handler::Show(show) }
+}
+
+const fn get_later(
+    path: &'static str,
+    right: Right,
+    act: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+) -> Endpoint {
+    Endpoint { path, method: Method::GET, right: Some(right), handler: Handler::Act(act) }
 }
 
 const fn post(

@@ -3,12 +3,17 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-pub type Reply = Response<Full<Bytes>>;
+use super::exporting::Exporting;
+
+pub type Reply = Response<Body>;
+
+/// The body of an answer: whole, or written while it is read.
+pub type Body = Either<Full<Bytes>, Exporting>;
 
 /// An answer that is being made.
 pub type Pending<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
@@ -29,7 +34,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
 }
 
 pub fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Either::Left(Full::new(body.into())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply

@@ -30,6 +30,8 @@ impl Admin {
     /// Serves until the task is dropped. Each connection has its own task.
     pub async fn serve(self, socket: TcpListener) {
         let admin = Arc::new(self);
+        let followed = admin.clone();
+        tokio::spawn(async move { followed.recent.follow(&followed.metrics).await });
         let mut acceptor = Acceptor::new(socket, Arc::new(Semaphore::new(CONNECTIONS)), "admin");
         loop {
             let (stream, _, place) = acceptor.next().await;

@@ -39,7 +39,7 @@ use self::reload::Reloader;
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::status::Status;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Recent, Swarms};
 use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
@@ -219,6 +219,8 @@ impl Tracker {
             reload: reload_tx,
             explain: explain_tx,
             snapshot: ask_snapshot,
+            swarms: Swarms::new(store.clone()),
+            recent: Recent::default(),
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
         let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());

@@ -33,9 +33,11 @@ macro_rules! label {
 
 pub mod plugin;
 mod render;
+mod requests;
 mod snapshot;
 mod tls;
 
+pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
 
 pub use self::tls::{Handshake, Renewal, ShownCertificate};

@@ -1,6 +1,7 @@
 //! Writes a snapshot.
 
 use std::io::{self, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use karuta_blocks::{Header, Writer};
@@ -81,7 +82,13 @@ fn swarms<S: Store>(
     let (mut swarms, mut peers, mut last) = (0, [0; 2], None);
     // Between the swarms, but blocks of their own.
     let mut deserted = Vec::new();
+    let mut copied = 0;
     while store.next_piece(&mut walk, now, &mut piece) {
+        copied += piece.peers.len() + OF_A_PIECE;
+        if copied >= AT_ONCE {
+            copied = 0;
+            thread::yield_now();
+        }
         if piece.peers.is_empty() {
             codec.write(&mut piece, &mut deserted);
             if deserted.len() >= MANY {
@@ -100,6 +107,11 @@ fn swarms<S: Store>(
     Ok((swarms, peers))
 }
 
+/// After how many peers the processor is offered to others. A scheduler may let a thread run for
+/// milliseconds while another one of higher priority, on the same processor, has packets to answer.
+const AT_ONCE: usize = 2048;
+/// What a piece takes beside its peers, in peers.
+const OF_A_PIECE: usize = 16;
 /// How many bytes of torrents without peers are collected before they are written.
 const MANY: usize = 64 * 1024;
 

@@ -156,8 +156,14 @@ pub trait Store: Send + Sync + 'static {
     /// lifetime.
     fn expire(&self, now: Seconds) -> bool;
 
-    /// The position of a walk over all torrents; the default is the beginning.
-    type Walk: Default + Send;
+    /// Appends the torrents of one part of the store, those with peers or with downloads, in no
+    /// order. Parts are numbered from 0 on. Returns `false` if there is no such part. Holds locks no
+    /// longer than [`Self::expire`] does.
+    fn list(&self, part: usize, torrents: &mut Vec<InfoHash>) -> bool;
+
+    /// The position of a walk over all torrents; the default is the beginning. A walk from an
+    /// info-hash is over that torrent alone.
+    type Walk: Default + From<InfoHash> + Send;
 
     /// Copies what outlives the process of the next torrent, or of the next peers of a large one,
     /// and moves on. Returns `false`, and is at the beginning again, if there is no more. Holds locks

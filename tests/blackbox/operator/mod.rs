@@ -12,5 +12,6 @@ mod renewals;
 mod service;
 mod shutdown;
 mod snapshots;
+mod swarms;
 mod tls;
 mod units;

@@ -56,6 +56,7 @@ macro_rules! conformance_suite {
             silent_peers_are_not_restored
             limits_hold_for_what_is_restored
             a_walk_finds_all_who_stay
+            torrents_are_listed_once
         }
     };
     ($make:expr => $($name:ident)*) => {

@@ -219,3 +219,36 @@ pub fn a_walk_finds_all_who_stay<S: Store>(make: fn(Options) -> S) {
     // The next walk begins anew.
     assert!(subject.store.next_piece(&mut walk, 0, &mut piece));
 }
+
+/// The parts of a store have every torrent once, and a walk over one of them finds its peers alone.
+pub fn torrents_are_listed_once<S: Store>(make: fn(Options) -> S) {
+    let mut subject = Subject::new(make(Options { keep_downloads: 50, ..options() }));
+    for torrent in 0..200 {
+        subject.enter(&Update { info_hash: info_hash(torrent), ..leecher(v4(torrent.into())) });
+    }
+    for number in 0..3000 {
+        subject.enter(&leecher(v4(number)));
+    }
+    let last = Update { info_hash: info_hash(7), ..leecher(v4(7)) };
+    subject.enter(&Update { event: Event::Completed, ..last });
+    subject.enter(&Update { event: Event::Stopped, ..last });
+    subject.enter(&Update { info_hash: info_hash(8), event: Event::Stopped, ..leecher(v4(8)) });
+    let mut listed = Vec::new();
+    let parts = (0..).take_while(|part| subject.store.list(*part, &mut listed)).count();
+    assert!(parts > 0 && !subject.store.list(parts, &mut listed));
+    listed.sort_unstable();
+    let with_peers_or_downloads = (0..200).filter(|torrent| *torrent != 8).map(info_hash);
+    let mut expected: Vec<_> = with_peers_or_downloads.collect();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+    for (torrent, peers, downloads) in [(0, 3000, 0), (1, 1, 0), (7, 0, 1), (8, 0, 0)] {
+        let (mut walk, mut piece) = (S::Walk::from(info_hash(torrent)), Piece::default());
+        let (mut found, mut counted) = (BTreeSet::new(), 0);
+        while subject.store.next_piece(&mut walk, 0, &mut piece) {
+            assert_eq!(piece.info_hash, info_hash(torrent));
+            found.extend(piece.peers.iter().map(|peer| peer.address));
+            counted = piece.downloads;
+        }
+        assert_eq!((found.len(), counted), (peers, downloads));
+    }
+}

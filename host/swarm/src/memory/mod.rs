@@ -349,6 +349,10 @@ impl Store for Memory {
         self.sweep(now)
     }
 
+    fn list(&self, part: usize, torrents: &mut Vec<InfoHash>) -> bool {
+        self.torrents(part, torrents)
+    }
+
     fn next_piece(&self, walk: &mut Walk, now: Seconds, piece: &mut Piece) -> bool {
         self.next_piece(walk, now, piece)
     }

@@ -30,7 +30,25 @@ pub struct Walk {
     deserted: Vec<(InfoHash, u32, Seconds)>,
 }
 
+impl From<InfoHash> for Walk {
+    fn from(info_hash: InfoHash) -> Self {
+        Self { next_shard: usize::MAX, queue: vec![info_hash], ..Self::default() }
+    }
+}
+
 impl Memory {
+    /// Lists the torrents of a shard, if it exists.
+    pub(super) fn torrents(&self, shard: usize, torrents: &mut Vec<InfoHash>) -> bool {
+        if shard >= self.swarms.shards().len() {
+            return false;
+        }
+        let mut deserted = Vec::new();
+        // Under one lock, so that a torrent is either here or there.
+        self.list(shard, torrents, || self.downloads.list(shard, 0, &mut deserted));
+        torrents.extend(deserted.into_iter().map(|(info_hash, ..)| info_hash));
+        true
+    }
+
     pub(super) fn next_piece(&self, walk: &mut Walk, now: Seconds, piece: &mut Piece) -> bool {
         piece.peers.clear();
         loop {

@@ -1,0 +1,72 @@
+//! The body of an export, written while it is read.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::thread;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::{Body, Frame};
+use karuta_swarm::Memory;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::export::Export;
+
+/// The body of an export.
+pub struct Exporting {
+    /// `None`: nothing is left.
+    export: Option<Export<Memory>>,
+    /// `None`: the bytes are sent as they are.
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Exporting {
+    /// `turn` is given back at the end, or when the reader is gone.
+    pub fn new(export: Export<Memory>, gzip: bool, turn: OwnedSemaphorePermit) -> Self {
+        let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+        Self { export: Some(export), gzip, _turn: turn }
+    }
+
+    /// Does the next part of the work. `None`: nothing is left.
+    fn advance(&mut self) -> Option<Vec<u8>> {
+        let export = self.export.as_mut()?;
+        let mut chunk = Vec::new();
+        if !export.next(&mut chunk) {
+            self.export = None;
+        }
+        // Writing into memory does not fail.
+        if let Some(gzip) = &mut self.gzip {
+            let _ = gzip.write_all(&chunk);
+            if self.export.is_none() {
+                let _ = gzip.try_finish();
+            }
+            chunk = std::mem::take(gzip.get_mut());
+        }
+        Some(chunk)
+    }
+}
+
+impl Body for Exporting {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // The workers come first, and then what else this thread has to do.
+        thread::yield_now();
+        match self.advance() {
+            None => Poll::Ready(None),
+            Some(chunk) if chunk.is_empty() => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk.into())))),
+        }
+    }
+}
