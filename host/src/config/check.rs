@@ -27,7 +27,10 @@ impl Problem {
     }
 }
 
-fn problem<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, Problem> {
+pub(super) fn problem<T>(
+    path: impl Into<String>,
+    message: impl Into<String>,
+) -> Result<T, Problem> {
     Err(Problem { path: path.into(), message: message.into() })
 }
 
@@ -113,7 +116,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         certificates("admin", tls)?;
     }
     listeners(config)?;
-    policies(config)
+    policies(config)?;
+    config.log.check(&config.policies)
 }
 
 fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
@@ -567,6 +571,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             }
         }
     }
+    config.log.resolve(folder)?;
     if let Some(state_dir) = &mut config.state_dir {
         *state_dir = folder.join(&*state_dir);
     }

@@ -5,6 +5,7 @@
 
 mod check;
 mod hint;
+mod log;
 mod position;
 mod schema;
 mod source;
@@ -21,10 +22,11 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
+    log::{Log, LogFile, LogFormat, LogLevel},
     schema::{
-        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log,
-        LogFormat, LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp,
-        Snapshot, SwarmLimits, Swarms, Tracker, Transport, Udp, When,
+        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode,
+        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
+        Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},

@@ -155,6 +155,7 @@ fn the_default_configuration_has_every_key() {
         "policies[0].allow",
         "admin",
         "log",
+        "log.file",
     ] {
         let mut wrong = value.clone();
         let mut node = &mut wrong;

@@ -42,6 +42,7 @@ use self::status::Status;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config};
 use crate::data;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::service::{Inheritance, Notifier, Watchdog};
@@ -95,6 +96,7 @@ pub fn run(
     compiler: Compiler,
     inheritance: Inheritance,
 ) -> Result<(), Error> {
+    log::write(&config.log).map_err(Error::Log)?;
     raise_file_limit();
     let tracker = Tracker::new(config, file)?;
     let starting = tracker.manager.extend_timeout();

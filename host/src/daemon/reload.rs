@@ -93,7 +93,7 @@ impl Reloader {
             self.publish(rules);
             report.generation += 1;
             self.metrics.set_generation(report.generation);
-            log::set_level(loaded.config.log.level);
+            log::set_levels(&loaded.config.log);
             *self.shown.lock() = loaded.shown();
             self.metrics.set_data(loaded.data());
         }
@@ -155,7 +155,8 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
         let tracker = &config.tracker;
         let intervals =
             (tracker.announce_interval, tracker.min_announce_interval, tracker.max_interval);
-        (intervals, tracker.num_want, tracker.limits, config.log.level)
+        let log = (config.log.level, config.log.levels.clone());
+        (intervals, tracker.num_want, tracker.limits, log)
     };
     report.settings = answers(was) != answers(is);
 
@@ -175,6 +176,7 @@ fn fixed(started: &Config, is: &Config) -> Vec<String> {
         ("tracker.max_scrape", old.max_scrape != new.max_scrape),
         ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
         ("log.format", started.log.format != is.log.format),
+        ("log.file", started.log.file != is.log.file),
         ("state_dir", started.state_dir != is.state_dir),
     ];
     let changed = keys.into_iter().filter(|(_, changed)| *changed);
