@@ -68,10 +68,14 @@ impl Daemon {
     /// Starts a daemon that writes to the log file `karuta.log`, with more YAML, as `start` does. Its
     /// log is read from there.
     pub fn start_with_log_file(yaml: &str) -> Self {
+        Self::start_with_log_file_in(folder(&format!("{LISTENERS}{yaml}")))
+    }
+
+    /// Starts such a daemon in a folder that has a `config.yaml`.
+    pub fn start_with_log_file_in(folder: TempDir) -> Self {
         // Two writers of the same pipe; the other one ends with the daemon.
         const FOLLOW: &str = "tail --pid=$$ --sleep-interval=0.05 --lines=+1 --follow=name --retry \
                               karuta.log >&2 2>/dev/null & exec \"$@\"";
-        let folder = folder(&format!("{LISTENERS}{yaml}"));
         let command = through("sh", &["-c", FOLLOW, "sh"], &karuta(&["run"], folder.path()));
         Self::start_by(command, folder)
     }

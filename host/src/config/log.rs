@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path, path::PathBuf};
 use serde::Deserialize;
 
 use super::{
-    check::{Problem, problem},
-    schema::Policy,
+    problem::{Problem, problem},
     values,
 };
 
@@ -67,11 +66,12 @@ const MIN_SIZE: u64 = 64 << 10;
 const MAX_KEEP: u32 = 1000;
 
 impl Log {
-    pub(super) fn check(&self, policies: &[Policy]) -> Result<(), Problem> {
+    /// Checks the log by itself. `is_policy` says whether there is a policy of a name.
+    pub(super) fn check(&self, is_policy: impl Fn(&str) -> bool) -> Result<(), Problem> {
         for key in self.levels.keys() {
             let path = format!("log.levels.{key}");
             if let Some(name) = key.strip_prefix("policy.") {
-                if !policies.iter().any(|policy| policy.name == name) {
+                if !is_policy(name) {
                     return problem(path, format!("no policy has the name `{name}`"));
                 }
             } else if key != "plugin" && !is_module(key) {

@@ -7,6 +7,8 @@ mod check;
 mod hint;
 mod log;
 mod position;
+mod problem;
+mod run_as;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -23,6 +25,7 @@ use serde_yaml::Value;
 
 pub use self::{
     log::{Log, LogFile, LogFormat, LogLevel},
+    run_as::RunAs,
     schema::{
         Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode,
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,

@@ -156,6 +156,7 @@ fn the_default_configuration_has_every_key() {
         "admin",
         "log",
         "log.file",
+        "run_as",
     ] {
         let mut wrong = value.clone();
         let mut node = &mut wrong;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -168,6 +168,14 @@ impl Output for LogFile {
     fn reopen(&mut self) {
         let followed = self.follow();
         self.check("reopen", followed);
+    }
+}
+
+/// Creates the file for another user, if it is missing.
+pub fn create_for(path: &Path, user: u32, group: u32) -> io::Result<()> {
+    match OpenOptions::new().append(true).create_new(true).mode(MODE).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        file => fchown(file?, Some(user), Some(group)),
     }
 }
 

@@ -20,6 +20,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use self::fields::Fields;
 use self::file::LogFile;
+pub use self::file::create_for;
 use self::levels::Policies;
 use self::lines::Lines;
 use self::queue::{Output, Queue, Stream};

@@ -9,6 +9,7 @@ mod lifecycle;
 mod log;
 mod log_file;
 mod log_levels;
+mod privileges;
 mod refused_plugins;
 mod reload;
 mod renewals;
