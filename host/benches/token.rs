@@ -111,15 +111,19 @@ impl Asked {
     fn announce(&mut self) {
         let exchange = black_box(&mut self.exchange);
         let request = &mut exchange.request;
-        let headers = request.take_headers();
-        request.over_http(self.uri.clone(), headers);
-        let (query, parameters) = request.query();
+        let headers = request.target.make().take_headers();
+        request.target.make().over_http(self.uri.clone(), headers);
+        let (query, parameters) = request.target.make().query();
         request.announce = query::announce(query, parameters).expect("an announce");
         exchange.begin(exchange.now);
         exchange.answer.reset(1800, 900, 50);
         if let Some(judge) = &self.judge {
             let request = &exchange.request;
-            let token = request.query_parameter("jwt").expect("a token");
+            let token = request
+                .target
+                .get()
+                .and_then(|target| target.query_parameter("jwt"))
+                .expect("a token");
             judge.judge(&token, request.announce.info_hash.0).expect("a good token");
         }
         self.chain.announce(std::slice::from_mut(exchange));

@@ -186,7 +186,7 @@ impl<S: Store> Tracker<S> {
         let first = if ranks { std::mem::take(peers) } else { Peers::default() };
         let rng = &mut *self.rng.borrow_mut();
         let counts = self.store.announce(&update, rng, peers).map_err(|refusal| {
-            answer.failure = Some(refusal.to_string());
+            answer.extras.make().failure = Some(refusal.to_string());
             answer.decided_by = None;
             answer.ruling = Ruling::Rejected;
             Refused::Rejected
@@ -241,8 +241,7 @@ impl<S: Store> Tracker<S> {
         self.reset(exchange, carries);
         let limits = self.limits.borrow();
         if limits.as_ref().is_some_and(|limits| !limits.admit(exchange.request.client, now)) {
-            exchange.answer.failure = Some(TOO_MANY.to_owned());
-            exchange.answer.retry = Some(Retry::Minutes(1));
+            exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
         }
     }
@@ -271,9 +270,10 @@ fn obey(ruling: Ruling) -> Result<(), Refused> {
 fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut Peers) {
     let carried =
         |peer: &SocketAddr| carries.only.is_none_or(|family| family == Family::of(peer.ip()));
-    answer.first.retain(carried);
-    answer.mixed.retain(carried);
-    for peer in answer.first.iter().take(wanted) {
+    let Some(extras) = answer.extras.get_mut() else { return };
+    extras.first.retain(carried);
+    extras.mixed.retain(carried);
+    for peer in extras.first.iter().take(wanted) {
         let end = peers.len_of(Family::of(peer.ip()));
         peers.insert(end, *peer);
     }
@@ -283,20 +283,21 @@ fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut P
 /// returned any of that family. In a full answer they replace the last of the swarm's peers, but
 /// never all of them.
 fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
+    let Some(extras) = answer.extras.get() else { return };
     for family in [Family::Ipv4, Family::Ipv6] {
         let of = |list: &[SocketAddr]| {
             list.iter().filter(|peer| Family::of(peer.ip()) == family).count()
         };
-        let first = of(&answer.first[..answer.first.len().min(wanted)]);
+        let first = of(&extras.first[..extras.first.len().min(wanted)]);
         let all = peers.len_of(family);
         let own = all - first;
         if own == 0 {
             continue;
         }
         let room = wanted.saturating_sub(peers.len());
-        let hidden = of(&answer.mixed).min(room + own - 1);
+        let hidden = of(&extras.mixed).min(room + own - 1);
         peers.truncate(family, all - hidden.saturating_sub(room));
-        let mixed = answer.mixed.iter().filter(|peer| Family::of(peer.ip()) == family);
+        let mixed = extras.mixed.iter().filter(|peer| Family::of(peer.ip()) == family);
         for peer in mixed.take(hidden) {
             let place = rng.random_range(first..=peers.len_of(family));
             peers.insert(place, *peer);
@@ -333,7 +334,8 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(1);
         std::iter::repeat_with(move || {
             let mut answer = Exchange::default().answer;
-            (answer.first, answer.mixed) = (first.clone(), mixed.clone());
+            let extras = answer.extras.make();
+            (extras.first, extras.mixed) = (first.clone(), mixed.clone());
             let mut peers = Peers::default();
             add_first(&mut answer, Carries { only: None, peers: 200 }, wanted, &mut peers);
             for peer in own.iter().take(wanted - peers.len()) {

@@ -60,18 +60,19 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
     // A UDP scrape has no path; here it is recognised by HTTP's path.
     let mut action =
         if url.path().ends_with("/scrape") { Action::Scrape } else { Action::Announce };
-    match (transport, routes.find(url.path(), &mut request.path)) {
+    let asked = request.target.make();
+    match (transport, routes.find(url.path(), &mut asked.path)) {
         (Transport::Udp, found) => {
             request.route = found.as_ref().map(|found| found.route);
             let known = found.is_some() && action == Action::Announce;
-            request.over_udp(if known { target.as_bytes() } else { b"" });
+            asked.over_udp(if known { target.as_bytes() } else { b"" });
         }
         (_, None) => return Err(format!("no listener has a route for `{}`", url.path())),
         (_, Some(found)) => {
             action = found.action;
             request.route = Some(found.route);
             let uri = target.parse().map_err(|error| format!("not a URL: {error}"))?;
-            request.over_http(uri, headers(question)?);
+            asked.over_http(uri, headers(question)?);
         }
     }
     let mut info_hashes = Vec::new();

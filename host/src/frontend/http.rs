@@ -268,7 +268,8 @@ impl<S: Store> Listener<S> {
         {
             return Err(Reply::unlisted(StatusCode::OK, answer.into()).into());
         }
-        let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.path) else {
+        let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.target.make().path)
+        else {
             return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
         if parts.method != Method::GET {
@@ -292,7 +293,7 @@ impl<S: Store> Listener<S> {
         exchange.transport = self.transport();
         exchange.socket = socket;
         exchange.route = Some(found.route);
-        exchange.over_http(parts.uri, parts.headers);
+        exchange.target.make().over_http(parts.uri, parts.headers);
         exchange.client = client;
         exchange.address = client;
         exchange.proxied = proxied;
@@ -309,7 +310,7 @@ impl<S: Store> Listener<S> {
         let request = &mut scratch.passage.exchange.request;
         let counted = Some((action, Family::of(request.client), outcome));
         // hyper can only reuse its buffer for the next request if nothing refers to this one.
-        let headers = request.take_headers();
+        let headers = request.target.make().take_headers();
         let response = match outcome {
             Outcome::Dropped => None,
             _ => Some(text(&scratch.body, headers)),
@@ -321,7 +322,7 @@ impl<S: Store> Listener<S> {
     fn announce(&self, scratch: &mut Scratch) -> Result<(), Invalid> {
         let passage = &mut scratch.passage;
         let request = &mut passage.exchange.request;
-        let (query, parameters) = request.query();
+        let (query, parameters) = request.target.make().query();
         request.announce = query::announce(query, parameters)?;
         if self.allow_address_override
             && let Some(address) = request.announce.ip
@@ -335,7 +336,7 @@ impl<S: Store> Listener<S> {
 
     fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { passage: Passage { exchange, .. }, info_hashes, counts, body } = scratch;
-        let (query, parameters) = exchange.request.query();
+        let (query, parameters) = exchange.request.target.make().query();
         if let Err(error) = query::scrape(query, parameters, self.max_scrape, info_hashes) {
             return fail(error, body);
         }
@@ -363,7 +364,7 @@ fn write_answer(scratch: &mut Scratch) -> Outcome {
                 peers,
                 form: exchange.request.announce.form,
                 external_ip: Some(exchange.request.client),
-                warning: answer.warning.as_deref(),
+                warning: answer.extras.read().warning.as_deref(),
             };
             answer.write(body);
             Outcome::Ok
@@ -410,8 +411,9 @@ fn refuse(refused: Refused, scratch: &mut Scratch) -> Outcome {
     match refused {
         Refused::Rejected => {
             let answer = &scratch.passage.exchange.answer;
-            let reason = answer.failure.as_deref().unwrap_or_default();
-            write_failure(&mut scratch.body, reason, answer.retry);
+            let extras = answer.extras.read();
+            let reason = extras.failure.as_deref().unwrap_or_default();
+            write_failure(&mut scratch.body, reason, extras.retry);
             Outcome::Rejected
         }
         Refused::Dropped => Outcome::Dropped,

@@ -195,9 +195,9 @@ impl<S: Store> Listener<S> {
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
             // The parameters of an unknown path are ignored.
-            if let Some(found) = self.routes.find(path, &mut request.path) {
+            if let Some(found) = self.routes.find(path, &mut request.target.make().path) {
                 request.route = Some(found.route);
-                request.over_udp(url);
+                request.target.make().over_udp(url);
             }
         }
         let family = Family::of(client.ip());
@@ -287,8 +287,7 @@ fn fill(request: &mut Request, client: SocketAddr) {
     request.client = client.ip();
     request.socket = client;
     request.route = None;
-    request.path.clear();
-    request.over_udp(&[]);
+    request.target.clear();
 }
 
 fn invalid(header: &Header, error: Invalid, body: &mut Vec<u8>) -> Outcome {
@@ -299,7 +298,7 @@ fn invalid(header: &Header, error: Invalid, body: &mut Vec<u8>) -> Outcome {
 fn refuse(header: &Header, refused: Refused, answer: &Answer, body: &mut Vec<u8>) -> Outcome {
     match refused {
         Refused::Rejected => {
-            let reason = answer.failure.as_deref().unwrap_or_default();
+            let reason = answer.extras.read().failure.as_deref().unwrap_or_default();
             wire::write_error(body, header.transaction, reason);
             Outcome::Rejected
         }

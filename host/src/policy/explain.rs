@@ -134,6 +134,7 @@ impl Witness<'_> {
 
 fn summary(exchange: &Exchange, scrape: bool, policies: Vec<Step>) -> Explanation {
     let answer = &exchange.answer;
+    let extras = answer.extras.read();
     let outcome = match answer.ruling {
         Ruling::Open | Ruling::Accepted => "ok",
         Ruling::Rejected => "rejected",
@@ -142,15 +143,15 @@ fn summary(exchange: &Exchange, scrape: bool, policies: Vec<Step>) -> Explanatio
     let shown = match answer.ruling {
         Ruling::Dropped => json!(null),
         Ruling::Rejected => json!({
-            "failure_reason": answer.failure,
-            "retry_in": answer.retry.map(shown::retry),
+            "failure_reason": extras.failure,
+            "retry_in": extras.retry.map(shown::retry),
         }),
         _ if scrape => json!({ "hidden": answer.hidden }),
         _ => json!({
             "interval": answer.interval,
             "min_interval": answer.min_interval,
             "num_want": answer.num_want,
-            "warning_message": answer.warning,
+            "warning_message": extras.warning,
         }),
     };
     Explanation {

@@ -111,22 +111,23 @@ fn request(from: &Announce, path: &str) -> Result<Box<Exchange>, String> {
     request.socket = SocketAddr::new(request.client, from.port);
     request.proxied = from.proxied;
     request.overridden = from.overridden;
+    let target = request.target.make();
     let parameters = from.path.iter();
-    request.path = parameters.map(|(name, value)| (name.as_str().into(), value.clone())).collect();
-    let target = format!("{path}{}", query(&from.query));
+    target.path = parameters.map(|(name, value)| (name.as_str().into(), value.clone())).collect();
+    let asked = format!("{path}{}", query(&from.query));
     match from.transport {
         config::Transport::Udp if !from.headers.is_empty() => {
             return Err("a request over UDP has no headers".to_owned());
         }
-        config::Transport::Udp => request.over_udp(target.as_bytes()),
+        config::Transport::Udp => target.over_udp(asked.as_bytes()),
         config::Transport::Http | config::Transport::Https => {
-            let uri = target.parse().map_err(|error| format!("the query: {error}"))?;
-            request.over_http(uri, headers(&from.headers)?);
+            let uri = asked.parse().map_err(|error| format!("the query: {error}"))?;
+            target.over_http(uri, headers(&from.headers)?);
         }
     }
     exchange.answer.reset(from.interval, from.min_interval, from.num_want);
     let attributes = from.attributes.iter();
-    exchange.answer.attributes =
+    exchange.answer.extras.make().attributes =
         attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
     Ok(exchange)
 }

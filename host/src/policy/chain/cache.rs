@@ -390,8 +390,9 @@ mod tests {
         let asked = request(1, Event::None);
         let long = |n: usize| format!("{n:04000}");
         let draft = |n: usize| {
-            let warning = Some(n.to_string());
-            Draft { any: true, warning, ..Draft::default() }
+            let mut draft = Draft { any: true, ..Draft::default() };
+            draft.extras.make().warning = Some(n.to_string());
+            draft
         };
         for n in 0..1_000 {
             let decision = (Verdict::Next, &draft(n));
@@ -399,7 +400,7 @@ mod tests {
             assert!(remembered.bytes <= ROOM);
         }
         let found = remembered.find(Hook::Announce, &asked, &long(999), now).unwrap();
-        assert_eq!(found.1.unwrap().warning.as_deref(), Some("999"));
+        assert_eq!(found.1.unwrap().extras.read().warning.as_deref(), Some("999"));
         assert!(remembered.find(Hook::Announce, &asked, &long(0), now).is_none());
     }
 

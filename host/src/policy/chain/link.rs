@@ -217,7 +217,7 @@ impl Link {
             would = would.name(),
             info_hash = %exchange.request.announce.info_hash,
             client = %exchange.request.client,
-            reason = exchange.draft.failure.as_deref(),
+            reason = exchange.draft.extras.read().failure.as_deref(),
             "policy in shadow mode would have acted"
         );
     }

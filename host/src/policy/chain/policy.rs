@@ -81,7 +81,8 @@ impl Policy {
             exchange.answer.decided_by = Some(self.plugin().name.clone());
         }
         if verdict == Verdict::Reject {
-            exchange.answer.failure.get_or_insert_with(|| UNAPPROVED.to_owned());
+            let failure = &mut exchange.answer.extras.make().failure;
+            failure.get_or_insert_with(|| UNAPPROVED.to_owned());
         }
         verdict
     }
@@ -92,8 +93,7 @@ impl Policy {
             OnError::Next => Verdict::Next,
             OnError::Drop => Verdict::Drop,
             OnError::Reject => {
-                exchange.answer.failure = Some(UNAVAILABLE.to_owned());
-                exchange.answer.retry = Some(Retry::Minutes(1));
+                exchange.answer.fail(UNAVAILABLE, Retry::Minutes(1));
                 Verdict::Reject
             }
         }

@@ -3,7 +3,7 @@
 use karuta_bittorrent::http::Retry;
 use serde_json::{Map, Value, json};
 
-use crate::exchange::Draft;
+use crate::exchange::{Draft, Extras};
 use crate::metrics;
 use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
@@ -44,20 +44,8 @@ pub fn names(scope: Scope) -> Vec<&'static str> {
 
 /// Returns a hook's changes, by the names of the answer.
 pub fn changes(asked: &Draft) -> Map<String, Value> {
-    let Draft {
-        any,
-        failure,
-        retry: again,
-        warning,
-        interval,
-        min_interval,
-        num_want,
-        first,
-        mixed,
-        locality,
-        attributes,
-        hidden,
-    } = asked;
+    let Draft { any, interval, min_interval, num_want, locality, hidden, extras } = asked;
+    let Extras { failure, retry: again, warning, first, mixed, attributes } = extras.read();
     let mut map = Map::new();
     if !any {
         return map;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wasmtime::component::HasData;
 
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, Request, Target};
 use crate::policy::contract::bindings::imports::request::Host;
 use crate::policy::contract::values::{self, Address};
 
@@ -20,6 +20,10 @@ impl HasData for View<'static> {
 impl View<'_> {
     fn request(&self) -> &Request {
         &self.exchange.request
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.request().target.get()
     }
 }
 
@@ -41,15 +45,15 @@ impl Host for View<'_> {
     }
 
     fn query_param(&mut self, name: String) -> Option<String> {
-        self.request().query_parameter(&name).map(Cow::into_owned)
+        self.target()?.query_parameter(&name).map(Cow::into_owned)
     }
 
     fn path_param(&mut self, name: String) -> Option<String> {
-        self.request().path_parameter(&name).map(str::to_owned)
+        self.target()?.path_parameter(&name).map(str::to_owned)
     }
 
     fn header(&mut self, name: String) -> Option<String> {
-        self.request().header(&name).map(str::to_owned)
+        self.target()?.header(&name).map(str::to_owned)
     }
 
     fn credential(&mut self) -> Option<String> {

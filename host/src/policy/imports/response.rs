@@ -6,7 +6,7 @@ use std::time::Duration;
 use karuta_bittorrent::http::Retry;
 use wasmtime::component::HasData;
 
-use crate::exchange::{Answer, Draft};
+use crate::exchange::{Answer, Draft, Extras};
 use crate::policy::contract::bindings::imports::response::{Host, Place, Scope};
 use crate::policy::contract::values::{self, Address};
 use crate::policy::shared::tracker::TrackerView;
@@ -35,19 +35,23 @@ impl View<'_> {
         self.draft.any = true;
         self.draft
     }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.draft().extras.make()
+    }
 }
 
 impl Host for View<'_> {
     fn fail(&mut self, reason: String) {
-        self.draft().failure = Some(cut(reason));
+        self.extras().failure = Some(cut(reason));
     }
 
     fn retry_in(&mut self, minutes: Option<u32>) {
-        self.draft().retry = Some(minutes.map_or(Retry::Never, Retry::Minutes));
+        self.extras().retry = Some(minutes.map_or(Retry::Never, Retry::Minutes));
     }
 
     fn warn(&mut self, message: String) {
-        self.draft().warning = Some(cut(message));
+        self.extras().warning = Some(cut(message));
     }
 
     fn interval(&mut self) -> u32 {
@@ -75,10 +79,10 @@ impl Host for View<'_> {
 
     fn add_peer(&mut self, address: Address, port: u16, place: Place) {
         let peer = SocketAddr::new(values::ip(address), port);
-        let draft = self.draft();
+        let extras = self.extras();
         let list = match place {
-            Place::First => &mut draft.first,
-            Place::Mixed => &mut draft.mixed,
+            Place::First => &mut extras.first,
+            Place::Mixed => &mut extras.mixed,
         };
         if list.len() < ITEMS {
             list.push(peer);
@@ -86,7 +90,7 @@ impl Host for View<'_> {
     }
 
     fn set_attribute(&mut self, name: String, value: String) {
-        let attributes = &mut self.draft().attributes;
+        let attributes = &mut self.extras().attributes;
         if attributes.len() < ITEMS {
             attributes.push((cut(name), cut(value)));
         }

@@ -60,7 +60,7 @@ impl Outcome {
             peer_id: announce.peer_id,
             event: announce.event,
             credential,
-            attributes: answer.attributes.clone(),
+            attributes: answer.extras.read().attributes.clone(),
             verdict,
             decided_by: answer.decided_by.clone(),
             left: announce.left,
@@ -117,7 +117,7 @@ mod tests {
         let seen = |bytes| {
             let mut exchange = Exchange::default();
             let url = format!("/announce?key={}", "x".repeat(bytes));
-            exchange.request.over_udp(url.as_bytes());
+            exchange.request.target.make().over_udp(url.as_bytes());
             let rules = [CredentialRule::Query("key".into())];
             let outcome = Outcome::new(&exchange, &rules, Verdict::Next);
             (outcome.credential.map(|text| text.len()), outcome.announce.traits)

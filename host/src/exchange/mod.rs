@@ -1,16 +1,20 @@
 //! A request on its way through the tracker, with the answer being built.
 
+mod rare;
+mod target;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::{HeaderMap, Uri};
 use karuta_bittorrent::http::Retry;
-use karuta_bittorrent::parameters::{Parameters, Value};
-use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport, query};
+use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport};
 use karuta_swarm::Locality;
 
+use self::rare::Clear;
+pub use self::rare::Rare;
+pub use self::target::Target;
 use crate::config::CredentialRule;
 
 /// A request and its answer. Frontends fill it in, and the tracker and the policies work on it. It
@@ -50,24 +54,7 @@ pub struct Request {
     pub overridden: bool,
     /// The matching route: an index into the configuration's table of routes.
     pub route: Option<u16>,
-    /// The named parameters of the route, percent-decoded.
-    pub path: Vec<(Arc<str>, String)>,
-    source: RequestSource,
-    /// The parameters of the query of `source`.
-    parameters: Parameters,
-}
-
-/// The source of a request's parameters and headers.
-#[derive(Debug)]
-enum RequestSource {
-    Http {
-        uri: Uri,
-        headers: HeaderMap,
-    },
-    /// The URL data of a UDP announce (BEP 41), or nothing.
-    Udp {
-        url: Vec<u8>,
-    },
+    pub target: Rare<Target>,
 }
 
 /// The answer.
@@ -79,6 +66,18 @@ pub struct Answer {
     /// Seconds.
     pub min_interval: u32,
     pub num_want: u32,
+    /// Where the announcing peer is.
+    pub locality: Option<Locality>,
+    /// For scrapes: answer zeros for this info-hash.
+    pub hidden: bool,
+    pub extras: Rare<Extras>,
+    /// The policy that decided, by its verdict or by its `on_error`.
+    pub decided_by: Option<Arc<str>>,
+}
+
+/// What most answers do without.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
     pub warning: Option<String>,
     pub failure: Option<String>,
     /// BEP 31.
@@ -87,14 +86,8 @@ pub struct Answer {
     pub first: Vec<SocketAddr>,
     /// Peers to put at random places among the swarm's own.
     pub mixed: Vec<SocketAddr>,
-    /// Where the announcing peer is.
-    pub locality: Option<Locality>,
     /// Attributes that policies have set for later policies.
     pub attributes: Vec<(String, String)>,
-    /// For scrapes: answer zeros for this info-hash.
-    pub hidden: bool,
-    /// The policy that decided, by its verdict or by its `on_error`.
-    pub decided_by: Option<Arc<str>>,
 }
 
 /// What has been decided on a request so far.
@@ -115,24 +108,12 @@ pub enum Ruling {
 pub(crate) struct Draft {
     /// Whether any of the other fields is set.
     pub any: bool,
-    pub failure: Option<String>,
-    /// BEP 31.
-    pub retry: Option<Retry>,
-    pub warning: Option<String>,
     pub interval: Option<u32>,
     pub min_interval: Option<u32>,
     pub num_want: Option<u32>,
-    pub first: Vec<SocketAddr>,
-    pub mixed: Vec<SocketAddr>,
     pub locality: Option<Locality>,
-    pub attributes: Vec<(String, String)>,
     pub hidden: bool,
-}
-
-impl Default for RequestSource {
-    fn default() -> Self {
-        Self::Udp { url: Vec::new() }
-    }
+    pub extras: Rare<Extras>,
 }
 
 impl Default for Exchange {
@@ -160,23 +141,16 @@ impl Default for Exchange {
                 proxied: false,
                 overridden: false,
                 route: None,
-                path: Vec::new(),
-                source: RequestSource::default(),
-                parameters: Parameters::default(),
+                target: Rare::default(),
             },
             answer: Answer {
                 ruling: Ruling::Open,
                 interval: 0,
                 min_interval: 0,
                 num_want: 0,
-                warning: None,
-                failure: None,
-                retry: None,
-                first: Vec::new(),
-                mixed: Vec::new(),
                 locality: None,
-                attributes: Vec::new(),
                 hidden: false,
+                extras: Rare::default(),
                 decided_by: None,
             },
             now: Instant::now(),
@@ -189,75 +163,15 @@ impl Default for Exchange {
 }
 
 impl Request {
-    /// Sets the target and the headers of an HTTP request.
-    pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
-        self.parameters.split(uri.query().unwrap_or_default().as_bytes());
-        self.source = RequestSource::Http { uri, headers };
-    }
-
-    /// Sets the URL data of a UDP announce (BEP 41); empty: none.
-    pub fn over_udp(&mut self, url: &[u8]) {
-        match &mut self.source {
-            RequestSource::Udp { url: own } => {
-                own.clear();
-                own.extend_from_slice(url);
-            }
-            RequestSource::Http { .. } => self.source = RequestSource::Udp { url: url.to_vec() },
-        }
-        self.parameters.split(query::split(url).1);
-    }
-
-    /// Drops the request's target, and returns its headers.
-    pub fn take_headers(&mut self) -> HeaderMap {
-        self.parameters.split(b"");
-        match std::mem::take(&mut self.source) {
-            RequestSource::Http { headers, .. } => headers,
-            RequestSource::Udp { .. } => HeaderMap::new(),
-        }
-    }
-
-    /// Returns the query, still encoded, and the positions of its parameters.
-    pub fn query(&self) -> (&[u8], &Parameters) {
-        let query = match &self.source {
-            RequestSource::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
-            RequestSource::Udp { url } => query::split(url).1,
-        };
-        (query, &self.parameters)
-    }
-
-    /// Returns a percent-decoded query parameter, unless it is absent or not UTF-8.
-    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
-        let (query, parameters) = self.query();
-        match (parameters.get(query, name)?, &self.source) {
-            // Known to be UTF-8.
-            (Value::Plain(range), RequestSource::Http { uri, .. }) => {
-                uri.query()?.get(range).map(Cow::Borrowed)
-            }
-            (value, _) => match value.bytes(query) {
-                Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-                Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-            },
-        }
-    }
-
-    /// Returns the first header of that name, in any case, unless it is absent or not UTF-8.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        match &self.source {
-            RequestSource::Http { headers, .. } => {
-                std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
-            }
-            RequestSource::Udp { .. } => None,
-        }
-    }
-
     /// Returns the first of the rules' values that is present and not empty, without `Bearer` (in
     /// any case).
     pub(crate) fn credential(&self, rules: &[CredentialRule]) -> Option<Cow<'_, str>> {
+        let target = self.target.get()?;
         rules.iter().find_map(|rule| {
             let found = match rule {
-                CredentialRule::Query(name) => self.query_parameter(name)?,
-                CredentialRule::Path(name) => self.path_parameter(name)?.into(),
-                CredentialRule::Header(name) => self.header(name)?.into(),
+                CredentialRule::Query(name) => target.query_parameter(name)?,
+                CredentialRule::Path(name) => target.path_parameter(name)?.into(),
+                CredentialRule::Header(name) => target.header(name)?.into(),
             };
             let bare = match found {
                 Cow::Borrowed(text) => Cow::Borrowed(without_bearer(text.trim())),
@@ -265,11 +179,6 @@ impl Request {
             };
             (!bare.is_empty()).then_some(bare)
         })
-    }
-
-    /// Returns a named parameter of the route.
-    pub fn path_parameter(&self, name: &str) -> Option<&str> {
-        self.path.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -280,80 +189,100 @@ impl Answer {
         self.interval = interval;
         self.min_interval = min_interval;
         self.num_want = num_want;
-        self.warning = None;
-        self.failure = None;
-        self.retry = None;
-        self.first.clear();
-        self.mixed.clear();
         self.locality = None;
-        self.attributes.clear();
         self.hidden = false;
         self.decided_by = None;
+        self.extras.clear();
+    }
+
+    /// Sets the failure reason, and when to try again.
+    pub fn fail(&mut self, reason: &str, retry: Retry) {
+        let extras = self.extras.make();
+        extras.failure = Some(reason.to_owned());
+        extras.retry = Some(retry);
     }
 
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        let mut attributes = self.extras.read().attributes.iter();
+        attributes.find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Rare<Extras> {
+    /// Returns the value, which is empty if it is not used.
+    pub fn read(&self) -> &Extras {
+        static NONE: Extras = Extras {
+            warning: None,
+            failure: None,
+            retry: None,
+            first: Vec::new(),
+            mixed: Vec::new(),
+            attributes: Vec::new(),
+        };
+        self.get().unwrap_or(&NONE)
+    }
+}
+
+impl Clear for Extras {
+    fn clear(&mut self) {
+        let Self { warning, failure, retry, first, mixed, attributes } = self;
+        (*warning, *failure, *retry) = (None, None, None);
+        first.clear();
+        mixed.clear();
+        attributes.clear();
+    }
+}
+
+impl Extras {
+    /// Moves a later policy's changes into these, and leaves them empty.
+    fn absorb(&mut self, later: &mut Self) {
+        // No `..` here, in `clear` and in `bytes`, so that the compiler points out every new field.
+        let Self { warning, failure, retry, first, mixed, attributes } = later;
+        self.warning = warning.take().or_else(|| self.warning.take());
+        self.failure = failure.take().or_else(|| self.failure.take());
+        self.retry = retry.take().or(self.retry);
+        self.first.append(first);
+        self.mixed.append(mixed);
+        for (name, value) in attributes.drain(..) {
+            match self.attributes.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => self.attributes.push((name, value)),
+            }
+        }
+    }
+
+    /// Returns the approximate number of bytes.
+    fn bytes(&self) -> usize {
+        let Self { warning, failure, retry: _, first, mixed, attributes } = self;
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let attributes = attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
+        size_of::<Self>()
+            + text(warning)
+            + text(failure)
+            + (first.len() + mixed.len()) * size_of::<SocketAddr>()
+            + attributes.sum::<usize>()
     }
 }
 
 impl Draft {
     /// Moves all changes into an answer, and leaves the draft empty.
     fn merge(&mut self, answer: &mut Answer) {
-        // No `..` here and in `bytes`, so that the compiler points out every new field.
-        let Self {
-            any: _,
-            failure,
-            retry,
-            warning,
-            interval,
-            min_interval,
-            num_want,
-            first,
-            mixed,
-            locality,
-            attributes,
-            hidden,
-        } = self;
-        answer.failure = failure.take().or_else(|| answer.failure.take());
-        answer.retry = retry.take().or(answer.retry);
-        answer.warning = warning.take().or_else(|| answer.warning.take());
+        let Self { any, interval, min_interval, num_want, locality, hidden, extras } = self;
+        *any = false;
         answer.interval = interval.take().unwrap_or(answer.interval);
         answer.min_interval = min_interval.take().unwrap_or(answer.min_interval);
         answer.num_want = num_want.take().unwrap_or(answer.num_want);
-        answer.first.append(first);
-        answer.mixed.append(mixed);
         answer.locality = locality.take().or(answer.locality);
-        for (name, value) in attributes.drain(..) {
-            match answer.attributes.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, old)) => *old = value,
-                None => answer.attributes.push((name, value)),
-            }
-        }
         answer.hidden |= std::mem::take(hidden);
+        if let Some(later) = extras.get_mut() {
+            answer.extras.make().absorb(later);
+            extras.clear();
+        }
     }
 
     /// Returns the approximate number of bytes beyond the struct's own size.
     pub fn bytes(&self) -> usize {
-        let Self {
-            any: _,
-            failure,
-            retry: _,
-            warning,
-            interval: _,
-            min_interval: _,
-            num_want: _,
-            first,
-            mixed,
-            locality: _,
-            attributes,
-            hidden: _,
-        } = self;
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let attributes = attributes.iter().map(|(name, value)| 64 + name.len() + value.len());
-        text(failure)
-            + text(warning)
-            + (first.len() + mixed.len()) * size_of::<SocketAddr>()
-            + attributes.sum::<usize>()
+        self.extras.get().map_or(0, Extras::bytes)
     }
 }
 
@@ -383,7 +312,7 @@ impl Exchange {
 
     /// Keeps the changes of the hook that has just returned. The last writer wins.
     pub(crate) fn commit(&mut self) {
-        if std::mem::take(&mut self.draft.any) {
+        if self.draft.any {
             self.draft.merge(&mut self.answer);
         }
     }
@@ -410,28 +339,6 @@ fn without_bearer(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_of_a_request_is_left_to_the_next() {
-        let mut request = Exchange::default().request;
-        let jwt = |request: &Request| request.query_parameter("jwt").map(Cow::into_owned);
-        let mut headers = HeaderMap::new();
-        headers.insert("x-key", "k".parse().unwrap());
-        request.over_http("/announce?jwt=a%2Db".parse().unwrap(), headers);
-        assert_eq!(jwt(&request).as_deref(), Some("a-b"));
-        assert_eq!(request.take_headers().len(), 1);
-        assert_eq!((jwt(&request), request.header("x-key")), (None, None));
-        request.over_http("/announce?jwt=abc".parse().unwrap(), HeaderMap::new());
-        assert_eq!(jwt(&request).as_deref(), Some("abc"));
-        request.over_udp(&[]);
-        assert_eq!(jwt(&request), None);
-        request.over_udp(b"/announce?port=1&jwt=\xc3\xbc");
-        assert_eq!(jwt(&request).as_deref(), Some("ü"));
-        request.over_udp(b"/announce?port=1&jwt=\xff\xff");
-        assert_eq!(jwt(&request), None, "not UTF-8");
-        request.over_http("/announce".parse().unwrap(), HeaderMap::new());
-        assert_eq!(jwt(&request), None);
-    }
 
     #[test]
     fn bearer_is_taken_off_in_any_case() {

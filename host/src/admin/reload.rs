@@ -1,0 +1,105 @@
+//! `/api/reload`: reads the configuration again, and reports what has changed.
+
+use std::fmt;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::Admin;
+use super::reply::{Reply, json, stopping};
+
+/// A reload request, with a channel for the result.
+pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
+
+/// The changes of a reload. Policies are listed by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The generation in use now.
+    pub generation: u64,
+    pub added: Vec<String>,
+    /// Created again, because the plugin or its configuration has changed.
+    pub replaced: Vec<String>,
+    /// Kept, with another `when`, `on_error` or `mode`.
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    /// The same policies are called in another order.
+    pub reordered: bool,
+    /// Intervals, numbers of peers, rate limits or the log level have changed.
+    pub settings: bool,
+    /// The files of the certificates that are new.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// Changed keys that only take effect at a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why a reload changed nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// `None`: the configuration itself is wrong.
+    pub policy: Option<String>,
+    pub stage: String,
+    pub reason: String,
+}
+
+/// Answers when every worker has switched, or with the reason why nothing has changed.
+pub async fn reload(admin: &Admin) -> Reply {
+    let (reply, result) = oneshot::channel();
+    // If the receiver is gone, so is the reply.
+    let _ = admin.reload.send(reply).await;
+    match result.await {
+        Ok(Ok(report)) => json(StatusCode::OK, &report),
+        Ok(Err(refusal)) => json(StatusCode::CONFLICT, &refusal),
+        Err(_) => stopping(),
+    }
+}
+
+impl Report {
+    /// Returns whether anything has changed, apart from what waits for a restart.
+    pub fn has_changes(&self) -> bool {
+        self.needs_generation() || !self.certificates.is_empty()
+    }
+
+    /// Returns whether the workers need new rules.
+    pub fn needs_generation(&self) -> bool {
+        let lists = [&self.added, &self.replaced, &self.changed, &self.removed];
+        lists.iter().any(|list| !list.is_empty()) || self.reordered || self.settings
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.has_changes() {
+            return f.write_str("nothing has changed");
+        }
+        let lists = [
+            ("added", &self.added),
+            ("replaced", &self.replaced),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+        let mut parts: Vec<_> =
+            lists.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+        if self.reordered {
+            parts.push("order changed".to_owned());
+        }
+        if self.settings {
+            parts.push("settings changed".to_owned());
+        }
+        if !self.certificates.is_empty() {
+            parts.push(format!("certificates {}", self.certificates.join(", ")));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.policy {
+            Some(policy) => write!(f, "policy `{policy}`: {}: {}", self.stage, self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}

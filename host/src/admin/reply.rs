@@ -1,0 +1,41 @@
+//! Answers: JSON, or a line of text.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+pub type Reply = Response<Full<Bytes>>;
+
+/// An answer that is being made.
+pub type Pending<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Answers with a line, which gets its line break here.
+pub fn line(status: StatusCode, line: &str) -> Reply {
+    reply(status, TEXT, format!("{line}\n"))
+}
+
+pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
+    match serde_json::to_vec_pretty(value) {
+        Ok(body) => reply(status, JSON, body),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+pub fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
+
+/// The answer if the thread that would know has ended.
+pub fn stopping() -> Reply {
+    line(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+}

@@ -1,0 +1,49 @@
+//! A request: its head, and reading its body within bounds.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::reply::{Reply, line};
+use crate::text;
+
+/// A request whose body has not been read.
+pub struct Request {
+    pub head: Parts,
+    pub body: Incoming,
+}
+
+/// How long the body of a request may take to arrive.
+const BODY: Duration = Duration::from_secs(10);
+
+impl Request {
+    /// Returns whether the body is JSON, which a web page cannot send to another origin without
+    /// asking first.
+    pub fn is_json(&self) -> bool {
+        let kind = self.head.headers.get(CONTENT_TYPE);
+        let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
+        kind.to_ascii_lowercase().starts_with(b"application/json")
+    }
+
+    /// Reads the body, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The answer that says what is wrong with the body.
+    pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
+        let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
+        let body = match timeout(BODY, Limited::new(self.body, most).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return Err(wrong(error.to_string())),
+            Err(_) => return Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+        };
+        let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+    }
+}

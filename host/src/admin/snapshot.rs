@@ -1,0 +1,34 @@
+//! `/api/snapshot`: writes a snapshot now.
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::Admin;
+use super::reply::{Reply, json, line, stopping};
+
+/// A request for a snapshot, with a channel for the result. The error says why there is none.
+pub type AskSnapshot = oneshot::Sender<Result<SnapshotReport, String>>;
+
+/// A snapshot that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    pub swarms: u64,
+    pub peers: u64,
+    pub bytes: u64,
+    pub milliseconds: u64,
+}
+
+/// Answers when the snapshot is on the disk.
+pub async fn save(admin: &Admin) -> Reply {
+    let Some(ask) = &admin.snapshot else {
+        return line(StatusCode::CONFLICT, "there are no snapshots: `swarms.snapshot`");
+    };
+    let (reply, result) = oneshot::channel();
+    ask(reply);
+    match result.await {
+        Ok(Ok(report)) => json(StatusCode::OK, &report),
+        Ok(Err(reason)) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        Err(_) => stopping(),
+    }
+}

@@ -1,0 +1,139 @@
+//! What a request says beside its announce: the URL's path and query, and headers.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::{HeaderMap, Uri};
+use karuta_bittorrent::parameters::{Parameters, Value};
+use karuta_bittorrent::query;
+
+use super::rare::Clear;
+
+/// The target and the headers of a request. Most requests over UDP have none.
+#[derive(Debug, Default)]
+pub struct Target {
+    /// The named parameters of the route, percent-decoded.
+    pub path: Vec<(Arc<str>, String)>,
+    source: Source,
+    /// The parameters of the query of `source`.
+    parameters: Parameters,
+}
+
+#[derive(Debug)]
+enum Source {
+    Http {
+        uri: Uri,
+        headers: HeaderMap,
+    },
+    /// The URL data of a UDP announce (BEP 41), or nothing.
+    Udp {
+        url: Vec<u8>,
+    },
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Udp { url: Vec::new() }
+    }
+}
+
+impl Clear for Target {
+    fn clear(&mut self) {
+        self.path.clear();
+        self.over_udp(&[]);
+    }
+}
+
+impl Target {
+    /// Sets the target and the headers of an HTTP request.
+    pub fn over_http(&mut self, uri: Uri, headers: HeaderMap) {
+        self.parameters.split(uri.query().unwrap_or_default().as_bytes());
+        self.source = Source::Http { uri, headers };
+    }
+
+    /// Sets the URL data of a UDP announce (BEP 41).
+    pub fn over_udp(&mut self, url: &[u8]) {
+        match &mut self.source {
+            Source::Udp { url: own } => {
+                own.clear();
+                own.extend_from_slice(url);
+            }
+            Source::Http { .. } => self.source = Source::Udp { url: url.to_vec() },
+        }
+        self.parameters.split(query::split(url).1);
+    }
+
+    /// Drops all but the path's parameters, and returns the headers.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        self.parameters.split(b"");
+        match std::mem::take(&mut self.source) {
+            Source::Http { headers, .. } => headers,
+            Source::Udp { .. } => HeaderMap::new(),
+        }
+    }
+
+    /// Returns the query, still encoded, and the positions of its parameters.
+    pub fn query(&self) -> (&[u8], &Parameters) {
+        let query = match &self.source {
+            Source::Http { uri, .. } => uri.query().unwrap_or_default().as_bytes(),
+            Source::Udp { url } => query::split(url).1,
+        };
+        (query, &self.parameters)
+    }
+
+    /// Returns a percent-decoded query parameter, unless it is absent or not UTF-8.
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (query, parameters) = self.query();
+        match (parameters.get(query, name)?, &self.source) {
+            // Known to be UTF-8.
+            (Value::Plain(range), Source::Http { uri, .. }) => {
+                uri.query()?.get(range).map(Cow::Borrowed)
+            }
+            (value, _) => match value.bytes(query) {
+                Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+                Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+            },
+        }
+    }
+
+    /// Returns a named parameter of the route.
+    pub fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.path.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the first header of that name, in any case, unless it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match &self.source {
+            Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
+            Source::Udp { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_request_is_left_to_the_next() {
+        let mut target = Target::default();
+        let jwt = |target: &Target| target.query_parameter("jwt").map(Cow::into_owned);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-key", "k".parse().unwrap());
+        target.over_http("/announce?jwt=a%2Db".parse().unwrap(), headers);
+        assert_eq!(jwt(&target).as_deref(), Some("a-b"));
+        assert_eq!(target.take_headers().len(), 1);
+        assert_eq!((jwt(&target), target.header("x-key")), (None, None));
+        target.over_http("/announce?jwt=abc".parse().unwrap(), HeaderMap::new());
+        target.path.push(("key".into(), "k".to_owned()));
+        assert_eq!(jwt(&target).as_deref(), Some("abc"));
+        target.clear();
+        assert_eq!((jwt(&target), target.path_parameter("key")), (None, None));
+        target.over_udp(b"/announce?port=1&jwt=\xc3\xbc");
+        assert_eq!(jwt(&target).as_deref(), Some("ü"));
+        target.over_udp(b"/announce?port=1&jwt=\xff\xff");
+        assert_eq!(jwt(&target), None, "not UTF-8");
+        target.over_http("/announce".parse().unwrap(), HeaderMap::new());
+        assert_eq!(jwt(&target), None);
+    }
+}
