@@ -169,9 +169,9 @@ fn run(source: ConfigArg) -> Result<(), Error> {
         (Error::Config(error), Some(hint)) => Error::Config(error.with_hint(hint)),
         (error, _) => error,
     })?;
-    // Before the log, which is a thread.
     let (inheritance, unfit) = Inheritance::of_environment();
-    log::start(&config.log).map_err(Error::Log)?;
+    process::outlive_log_rotation();
+    log::start(&config.log);
     for reason in unfit {
         tracing::warn!(reason, "closing a file that the service manager passed");
     }

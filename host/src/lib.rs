@@ -7,6 +7,7 @@ pub mod admin;
 mod author;
 pub mod cli;
 pub mod config;
+mod confine;
 pub mod daemon;
 pub mod data;
 pub mod exchange;

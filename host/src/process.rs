@@ -7,13 +7,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Makes a write beyond the file size limit fail, instead of ending the process.
-#[allow(unsafe_code, reason = "signal handlers are the caller's responsibility")]
 pub fn outlive_large_files() {
-    // SAFETY: no handler is installed, and nothing else here uses this signal.
-    let ignored = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
-    if let Err(error) = ignored {
+    if let Err(error) = ignore(Signal::SIGXFSZ) {
         tracing::warn!(%error, "cannot ignore SIGXFSZ; writes beyond the file size limit end this process");
     }
+}
+
+/// Makes SIGUSR1 harmless until the daemon handles it, when it has started. Before that, it has no log
+/// file to reopen.
+pub fn outlive_log_rotation() {
+    if let Err(error) = ignore(Signal::SIGUSR1) {
+        tracing::warn!(%error, "cannot ignore SIGUSR1; it ends this process while it starts");
+    }
+}
+
+#[allow(unsafe_code, reason = "signal handlers are the caller's responsibility")]
+fn ignore(what: Signal) -> nix::Result<()> {
+    // SAFETY: no handler is installed, and whoever installs one later asks for nothing back.
+    unsafe { signal(what, SigHandler::SigIgn) }.map(drop)
 }
 
 /// Limits this process's memory in bytes, and its processor time in seconds. Beyond the limits,

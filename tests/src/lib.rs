@@ -65,6 +65,21 @@ impl Daemon {
         Self::start_by(through("prlimit", &[&limit], &karuta(&["run"], folder.path())), folder)
     }
 
+    /// Starts a daemon that writes to the log file `karuta.log`, with more YAML, as `start` does. Its
+    /// log is read from there.
+    pub fn start_with_log_file(yaml: &str) -> Self {
+        Self::start_with_log_file_in(folder(&format!("{LISTENERS}{yaml}")))
+    }
+
+    /// Starts such a daemon in a folder that has a `config.yaml`.
+    pub fn start_with_log_file_in(folder: TempDir) -> Self {
+        // Two writers of the same pipe; the other one ends with the daemon.
+        const FOLLOW: &str = "tail --pid=$$ --sleep-interval=0.05 --lines=+1 --follow=name --retry \
+                              karuta.log >&2 2>/dev/null & exec \"$@\"";
+        let command = through("sh", &["-c", FOLLOW, "sh"], &karuta(&["run"], folder.path()));
+        Self::start_by(command, folder)
+    }
+
     /// Starts a daemon in a folder that has a `config.yaml`.
     pub fn start_in(folder: TempDir) -> Self {
         Self::start_by(karuta(&["run"], folder.path()), folder)
@@ -189,6 +204,7 @@ impl Daemon {
 
 /// Returns the fields of a log line, text or JSON, if it has that message.
 fn says(line: &str, message: &str) -> Option<impl Fn(&str) -> String> {
+    let line = line.strip_prefix('<').and_then(|line| line.get(2..)).unwrap_or(line);
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let matches = match &json {
         Some(json) => json["fields"]["message"] == message,
@@ -249,15 +265,21 @@ pub fn karuta(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     // These tests may themselves run in a service.
-    for name in ["STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID", "INVOCATION_ID"]
-    {
+    for name in [
+        "STATE_DIRECTORY",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "LISTEN_PID",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+    ] {
         command.env_remove(name);
     }
     command
 }
 
 /// Returns a command that runs another through a program with arguments, in the same folder.
-pub(crate) fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
+pub fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
     let mut outer = Command::new(program);
     outer.args(arguments).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
     outer.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));

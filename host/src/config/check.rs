@@ -9,27 +9,11 @@ use std::{
 };
 
 use super::{
-    Error, Source,
+    problem::{Problem, problem},
     schema::{Config, DataSource, Policy, Tracker},
     tls::Tls,
     values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
 };
-
-/// A problem with the value at a path.
-pub(super) struct Problem {
-    pub path: String,
-    pub message: String,
-}
-
-impl Problem {
-    pub fn at(self, source: &Source) -> Error {
-        source.error(&self.path, self.message)
-    }
-}
-
-fn problem<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem { path: path.into(), message: message.into() })
-}
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
@@ -113,7 +97,15 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         certificates("admin", tls)?;
     }
     listeners(config)?;
-    policies(config)
+    if config.run_as.is_some() && config.state_dir.is_none() {
+        return problem(
+            "run_as",
+            "expected a `state_dir` as well, because the user cannot use root's",
+        );
+    }
+    policies(config)?;
+    let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
+    config.log.check(is_policy)
 }
 
 fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
@@ -566,6 +558,10 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
                 }
             }
         }
+    }
+    config.log.resolve(folder)?;
+    if let Some(run_as) = &mut config.run_as {
+        run_as.resolve()?;
     }
     if let Some(state_dir) = &mut config.state_dir {
         *state_dir = folder.join(&*state_dir);

@@ -5,7 +5,10 @@
 
 mod check;
 mod hint;
+mod log;
 mod position;
+mod problem;
+mod run_as;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -21,10 +24,12 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
+    log::{Log, LogFile, LogFormat, LogLevel},
+    run_as::RunAs,
     schema::{
-        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log,
-        LogFormat, LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp,
-        Snapshot, SwarmLimits, Swarms, Tracker, Transport, Udp, When,
+        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode,
+        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
+        Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},

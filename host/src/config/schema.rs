@@ -9,13 +9,15 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::{
+    log::Log,
+    run_as::RunAs,
     source::Source,
     tls::Tls,
     values::{self, CredentialRule, Secret},
 };
 
 /// A complete configuration that has been checked.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub tracker: Tracker,
@@ -30,9 +32,31 @@ pub struct Config {
     pub log: Log,
     /// Where state is kept. If `None`, `$STATE_DIRECTORY`, or else the user's state folder.
     pub state_dir: Option<PathBuf>,
+    /// If `None`, the daemon stays the user that it was started as.
+    pub run_as: Option<RunAs>,
+    /// Whether the kernel is asked to forbid writing where nothing has to be written.
+    pub landlock: bool,
     /// The text that was parsed, so that later errors can show a position.
     #[serde(skip)]
     pub source: Source,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tracker: Tracker::default(),
+            http: Vec::new(),
+            udp: Vec::new(),
+            swarms: Swarms::default(),
+            policies: Vec::new(),
+            admin: Admin::default(),
+            log: Log::default(),
+            state_dir: None,
+            run_as: None,
+            landlock: true,
+            source: Source::default(),
+        }
+    }
 }
 
 /// The answers to announces and scrapes.
@@ -549,32 +573,6 @@ impl Default for Admin {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 6880)), token: None, tls: None }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    pub format: LogFormat,
-    pub level: LogLevel,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
 }
 
 fn any_address(port: u16) -> SocketAddr {

@@ -155,6 +155,8 @@ fn the_default_configuration_has_every_key() {
         "policies[0].allow",
         "admin",
         "log",
+        "log.file",
+        "run_as",
     ] {
         let mut wrong = value.clone();
         let mut node = &mut wrong;

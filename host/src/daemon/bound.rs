@@ -22,6 +22,15 @@ pub struct Bound {
     pub udp: Vec<(Arc<UdpListener>, UdpSocket)>,
 }
 
+/// All sockets, before they have their listeners.
+pub struct Unassigned {
+    /// Of each listener, with the number of a worker.
+    http: Vec<Vec<(usize, Socket)>>,
+    udp: Vec<Vec<(usize, Socket)>>,
+    admin: TcpListener,
+    leaving: Vec<Inherited>,
+}
+
 /// All sockets.
 pub struct BoundSockets {
     /// For each worker.
@@ -34,39 +43,45 @@ pub struct BoundSockets {
 impl Addresses {
     /// Binds what is missing, and divides all sockets among the workers. Every new one is given to
     /// the service manager, for the next process.
-    pub fn bind(
-        self,
-        listeners: &Listeners,
-        workers: usize,
-        manager: &Notifier,
-    ) -> Result<BoundSockets, Error> {
+    pub fn bind(&mut self, workers: usize, manager: &Notifier) -> Result<Unassigned, Error> {
         let Self { http, udp, admin, leaving } = self;
-        for socket in &leaving {
+        for socket in &*leaving {
             let address = socket.address;
             tracing::info!(%address, "leaving an address that is no longer configured");
             manager.forget(&socket.name);
         }
         let mut keeper = Keeper { names: HashSet::new(), manager };
-        for site in http.iter().chain(&udp).chain([&admin]) {
+        for site in http.iter().chain(&*udp).chain([&*admin]) {
             keeper.names.extend(site.inherited.iter().map(|socket| socket.name.clone()));
         }
+        let mut bind = |sites: &mut [Site]| {
+            let sites = sites.iter_mut().enumerate();
+            sites.map(|(at, site)| site.bind(at, workers, &mut keeper)).collect::<Result<_, _>>()
+        };
+        let (http, udp) = (bind(http)?, bind(udp)?);
+        let admin = admin.bind_one(&mut keeper)?.into();
+        keeper.warn_of_full_store();
+        Ok(Unassigned { http, udp, admin, leaving: std::mem::take(leaving) })
+    }
+}
+
+impl Unassigned {
+    /// Gives each of the workers its sockets, with their listeners.
+    pub fn assign(self, listeners: &Listeners, workers: usize) -> BoundSockets {
         let mut bound: Vec<Bound> = (0..workers).map(|_| Bound::default()).collect();
-        for (at, (site, listener)) in http.into_iter().zip(&listeners.http).enumerate() {
-            for (worker, socket) in site.bind(at, workers, &mut keeper)? {
+        for (sockets, listener) in self.http.into_iter().zip(&listeners.http) {
+            for (worker, socket) in sockets {
                 bound[worker].http.push((listener.clone(), socket.into()));
             }
         }
-        for (at, (site, listener)) in udp.into_iter().zip(&listeners.udp).enumerate() {
-            for (worker, socket) in site.bind(at, workers, &mut keeper)? {
+        for (sockets, listener) in self.udp.into_iter().zip(&listeners.udp) {
+            for (worker, socket) in sockets {
                 let granted = sockets::receive_buffer(&socket).unwrap_or_default();
                 listener.receive_buffer.fetch_min(granted, Relaxed);
                 bound[worker].udp.push((listener.clone(), socket.into()));
             }
         }
-        let admin = admin.bind_one(&mut keeper)?;
-        keeper.warn_of_full_store();
-        let leaving = serve(leaving, listeners);
-        Ok(BoundSockets { workers: bound, admin: admin.into(), leaving })
+        BoundSockets { workers: bound, admin: self.admin, leaving: serve(self.leaving, listeners) }
     }
 }
 
@@ -75,15 +90,16 @@ impl Site {
     /// sockets than workers, some workers get several: what has arrived at a socket is lost if
     /// nobody reads it. If there are fewer and none can be added, workers share them.
     fn bind(
-        self,
+        &mut self,
         listener: usize,
         workers: usize,
         keeper: &mut Keeper<'_>,
     ) -> Result<Vec<(usize, Socket)>, Error> {
-        let failed = |error| cannot_listen(self.listen, error);
+        let (listen, kind) = (self.listen, self.kind);
+        let failed = |error| cannot_listen(listen, error);
         let mut sockets = Vec::new();
         while sockets.len() + self.inherited.len() < workers {
-            match keeper.bind(self.transport, listener, self.listen, self.kind) {
+            match keeper.bind(self.transport, listener, listen, kind) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if !self.inherited.is_empty() && is_refused(&error) => {
                     let (address, sockets) = (self.listen.address, self.inherited.len());
@@ -94,20 +110,20 @@ impl Site {
                 Err(error) => return Err(failed(error)),
             }
         }
-        for Inherited { socket, .. } in self.inherited {
-            sockets::adopt(&socket, self.listen, self.kind).map_err(failed)?;
+        for Inherited { socket, .. } in self.inherited.drain(..) {
+            sockets::adopt(&socket, listen, kind).map_err(failed)?;
             sockets.push(socket);
         }
         divide(sockets, workers).map_err(failed)
     }
 
     /// Returns the only socket of a listener that is not shared.
-    fn bind_one(self, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
+    fn bind_one(&mut self, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
         let surplus = self.inherited.len().saturating_sub(1);
         if surplus > 0 {
             tracing::warn!(surplus, "the admin API needs one socket; closing the others");
         }
-        match self.inherited.into_iter().next() {
+        match self.inherited.drain(..).next() {
             Some(Inherited { socket, .. }) => Ok(socket),
             None => {
                 let bound = keeper.bind(self.transport, 0, self.listen, self.kind);

@@ -3,6 +3,7 @@
 mod addresses;
 mod bound;
 mod certificates;
+mod confine;
 mod crew;
 mod error;
 mod expiry;
@@ -30,6 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use self::addresses::Addresses;
+use self::confine::confine;
 use self::crew::Crew;
 pub use self::error::Error;
 use self::error::{seconds, system};
@@ -41,7 +43,9 @@ use self::snapshots::{Order, Snapshots};
 use self::status::Status;
 use crate::admin::{self, Admin, Recent, Swarms};
 use crate::config::{self, Config};
+use crate::confine::Wall;
 use crate::data;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::service::{Inheritance, Notifier, Watchdog};
@@ -96,18 +100,22 @@ pub fn run(
     inheritance: Inheritance,
 ) -> Result<(), Error> {
     raise_file_limit();
-    let tracker = Tracker::new(config, file)?;
-    let starting = tracker.manager.extend_timeout();
+    let mut tracker = Tracker::new(config, file)?;
     let routes = ListenerRoutes::read(&tracker.config)?;
+    let workers = tracker.workers();
+    let mut addresses = Addresses::settle(&tracker.config, inheritance)?;
+    // What comes from now on waits in the sockets.
+    let sockets = addresses.bind(workers, &tracker.manager)?;
+    // Before there are threads and policies, which would keep what is given up.
+    tracker.wall = confine(&tracker.config, &tracker.file)?;
+    log::write(&tracker.config.log).map_err(Error::Log)?;
+    let starting = tracker.manager.extend_timeout();
     let loader = tracker.loader(compiler, &routes)?;
     let shutdown = loader.policies.estate.shutdown.clone();
     let loaded = loader.load(tracker.config.clone())?;
-    let workers = tracker.workers();
-    let addresses = Addresses::settle(&tracker.config, inheritance)?;
     let listeners =
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
-    // What comes from now on waits in the sockets.
-    let sockets = addresses.bind(&listeners, workers, &tracker.manager)?;
+    let sockets = sockets.assign(&listeners, workers);
     let Tracker { config, store, metrics, start, .. } = &tracker;
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
@@ -135,6 +143,8 @@ struct Tracker {
     metrics: Arc<Metrics>,
     start: Instant,
     manager: Notifier,
+    /// Down until the sockets are bound.
+    wall: Wall,
 }
 
 impl Tracker {
@@ -148,7 +158,7 @@ impl Tracker {
         });
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
-        Ok(Self { config, file, certificates, store, metrics, start, manager })
+        Ok(Self { config, file, certificates, store, metrics, start, manager, wall: Wall::Off })
     }
 
     fn workers(&self) -> usize {
@@ -205,7 +215,7 @@ impl Tracker {
             let ask = move |reply| drop(orders.send(Order::Save(reply)));
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
-        let Self { config, file, certificates, store, metrics, start, manager } = self;
+        let Self { config, file, certificates, store, metrics, start, manager, wall } = self;
         let admin = Admin {
             token: config.admin.token.clone(),
             tls: certificates
@@ -234,6 +244,7 @@ impl Tracker {
             started: config.clone(),
             current,
             certificates,
+            wall,
         };
         let runtime = runtime()?;
         runtime.block_on(async {

@@ -9,10 +9,12 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::confine::granted;
 use super::loaded::{Loaded, Loader, refused};
 use super::worker::Adopt;
 use crate::admin::{Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
+use crate::confine::Wall;
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
 use crate::policy::{Change, LoadError};
@@ -36,6 +38,8 @@ pub struct Reloader {
     pub started: Arc<Config>,
     pub current: Arc<ArcSwap<Loaded>>,
     pub certificates: Arc<Certificates>,
+    /// What policies can write to, whatever the configuration says by now.
+    pub wall: Wall,
 }
 
 impl Reloader {
@@ -84,7 +88,7 @@ impl Reloader {
         let loaded = self.loader.reload(config.clone(), &earlier.generation, failed);
         let loaded = loaded.map_err(refuse)?;
         let mut report = compare(&earlier, &loaded);
-        report.needs_restart = fixed(&self.started, &loaded.config);
+        report.needs_restart = fixed(&self.started, &loaded.config, &self.wall);
         report.generation = self.metrics.generation();
         if report.needs_generation() {
             let rules = loaded
@@ -93,7 +97,7 @@ impl Reloader {
             self.publish(rules);
             report.generation += 1;
             self.metrics.set_generation(report.generation);
-            log::set_level(loaded.config.log.level);
+            log::set_levels(&loaded.config.log);
             *self.shown.lock() = loaded.shown();
             self.metrics.set_data(loaded.data());
         }
@@ -155,7 +159,8 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
         let tracker = &config.tracker;
         let intervals =
             (tracker.announce_interval, tracker.min_announce_interval, tracker.max_interval);
-        (intervals, tracker.num_want, tracker.limits, config.log.level)
+        let log = (config.log.level, config.log.levels.clone());
+        (intervals, tracker.num_want, tracker.limits, log)
     };
     report.settings = answers(was) != answers(is);
 
@@ -163,7 +168,7 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
 }
 
 /// Lists the changed keys that only take effect at a restart.
-fn fixed(started: &Config, is: &Config) -> Vec<String> {
+fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
     let keys = [
         ("http", started.http != is.http),
@@ -175,7 +180,11 @@ fn fixed(started: &Config, is: &Config) -> Vec<String> {
         ("tracker.max_scrape", old.max_scrape != new.max_scrape),
         ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
         ("log.format", started.log.format != is.log.format),
+        ("log.file", started.log.file != is.log.file),
         ("state_dir", started.state_dir != is.state_dir),
+        ("run_as", started.run_as != is.run_as),
+        ("landlock", started.landlock != is.landlock),
+        ("policies[].allow.folders", !granted(is).all(|folder| wall.permits(folder))),
     ];
     let changed = keys.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| key.to_owned()).collect()

@@ -11,6 +11,7 @@ use super::error::{Error, system};
 use super::reload::Reloader;
 use super::watch::Plugins;
 use crate::admin::AskReload;
+use crate::log;
 use crate::watch::POLL;
 
 /// The signals that the daemon handles.
@@ -18,6 +19,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    rotated: Signal,
 }
 
 impl Signals {
@@ -27,6 +29,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            rotated: listen(SignalKind::user_defined1())?,
         })
     }
 
@@ -39,7 +42,7 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP, at a request, and when the file of a watched plugin changes, one reload
-    /// at a time. Returns at SIGTERM or SIGINT.
+    /// at a time. Reopens the log file at SIGUSR1. Returns at SIGTERM or SIGINT.
     pub async fn obey(&mut self, reloader: Reloader, mut asked: mpsc::Receiver<AskReload>) {
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
@@ -56,6 +59,7 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     reload();
                 }
+                _ = self.rotated.recv() => log::reopen(),
                 _ = look.tick() => {
                     // While a reload is running there is nothing to compare with.
                     let serving = reloader.try_lock().map(|reloader| reloader.current.load_full());

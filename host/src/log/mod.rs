@@ -1,79 +1,116 @@
 //! The log of the daemon: levels, line formats and the thread that writes.
 
 mod fields;
+mod file;
+mod levels;
+mod lines;
 mod queue;
+mod stderr;
 
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use arc_swap::ArcSwapOption;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use self::fields::Fields;
-use self::queue::{Lines, Queue};
-use crate::config::{Log, LogFormat, LogLevel};
+use self::file::LogFile;
+pub use self::file::create_for;
+use self::levels::Policies;
+use self::lines::Lines;
+use self::queue::{Output, Queue, Stream};
+use self::stderr::Reader;
+use crate::config::{Log, LogFormat};
 
-/// The lines that wait to be written to standard error.
+/// The lines that wait to be written.
 static QUEUE: Queue = Queue::new();
 
-/// Changes the log level while the daemon runs.
-static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// Changes the levels while the daemon runs.
+static TARGETS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+static POLICIES: ArcSwapOption<Policies> = ArcSwapOption::const_empty();
 
-/// Starts logging to standard error. Call it only once.
-pub fn start(log: &Log) -> io::Result<()> {
-    // Uses a separate descriptor, so that no thread waits for the standard library's lock.
-    let stderr = std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    std::thread::Builder::new().name("log".into()).spawn(move || QUEUE.work(stderr))?;
-    let (level, handle) = reload::Layer::new(filter(log.level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| Lines(&QUEUE))
-        .with_ansi(io::stderr().is_terminal());
+/// Whether a thread writes.
+static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// Starts logging. Lines wait until [`write`] is called. Call it only once.
+pub fn start(log: &Log) {
+    let reader = if log.file.is_some() { Reader::Other } else { Reader::find() };
+    let (targets, handle) = reload::Layer::new(levels::targets(log));
+    let lines = Lines { queue: &QUEUE, priorities: reader == Reader::Journal };
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(reader == Reader::Terminal);
     let lines = match log.format {
+        LogFormat::Text if reader == Reader::Journal => {
+            lines.without_time().fmt_fields(Fields).boxed()
+        }
         LogFormat::Text => lines.fmt_fields(Fields).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    tracing_subscriber::registry().with(level).with(lines).init();
-    let _ = LEVEL.set(handle);
+    tracing_subscriber::registry().with(targets).with(lines).init();
+    POLICIES.store(Some(Policies::of(log).into()));
+    let _ = TARGETS.set(handle);
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         tracing::error!(thread = thread.name(), "{panic}");
     }));
+}
+
+/// Starts the thread that writes lines to the log file, or else to standard error.
+///
+/// # Errors
+///
+/// The file cannot be opened, or there can be no thread.
+pub fn write(log: &Log) -> io::Result<()> {
+    match &log.file {
+        Some(file) => write_to(LogFile::open(file, Reader::find()).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", file.path.display()))
+        })?),
+        None => write_to(Stream(stderr::open()?)),
+    }
+}
+
+fn write_to(output: impl Output + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("log".into()).spawn(move || QUEUE.work(output))?;
+    IS_WRITTEN.store(true, Relaxed);
     Ok(())
 }
 
-/// Changes the log level.
-pub fn set_level(level: LogLevel) {
-    if let Some(Err(error)) = LEVEL.get().map(|handle| handle.reload(filter(level))) {
-        tracing::error!(%error, "cannot change log level");
+/// Changes the levels.
+pub fn set_levels(log: &Log) {
+    POLICIES.store(Some(Policies::of(log).into()));
+    if let Some(Err(error)) = TARGETS.get().map(|handle| handle.reload(levels::targets(log))) {
+        tracing::error!(%error, "cannot change log levels");
     }
+}
+
+/// Returns whether the levels of policies let a line of one pass. They do not if the target's level
+/// does not.
+pub fn allows(policy: &str, level: tracing::Level) -> bool {
+    POLICIES.load().as_ref().is_none_or(|policies| policies.allow(policy, level))
+}
+
+/// Opens the log file anew, if it has been renamed or removed.
+pub fn reopen() {
+    QUEUE.reopen();
 }
 
 /// Waits until everything logged so far is written, but at most for `patience`.
 pub fn flush(patience: Duration) {
-    if LEVEL.get().is_some() {
+    // The daemon may have failed before there was a log file.
+    let is_written = IS_WRITTEN.load(Relaxed)
+        || stderr::open().and_then(|stderr| write_to(Stream(stderr))).is_ok();
+    if is_written {
         QUEUE.flush(patience);
     }
 }
 
-/// Returns the number of lines dropped so far because standard error was not read fast enough.
+/// Returns the number of lines lost so far: they came faster than they were read, or could not be
+/// written.
 pub fn dropped() -> u64 {
     QUEUE.dropped()
-}
-
-/// Returns the log filter. Libraries log warnings at most: the compiler alone would log hundreds of
-/// thousands of lines.
-fn filter(level: LogLevel) -> Targets {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let libraries = level.min(LevelFilter::WARN);
-    Targets::new().with_default(libraries).with_targets([("karuta", level), ("plugin", level)])
 }

@@ -1,5 +1,5 @@
-//! A queue between the threads that log and standard error. Only the log's own thread waits for the
-//! reader.
+//! A queue between the threads that log and where the lines go. Only the log's own thread waits for a
+//! reader or a disk.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,11 +25,41 @@ struct Waiting {
     writing: bool,
     /// Lines dropped since the last report.
     dropped: u64,
+    /// The output is to be looked up again.
+    reopen: bool,
+}
+
+/// Where lines are written.
+pub trait Output {
+    /// Writes whole lines. Returns how many of them are lost.
+    fn write(&mut self, lines: &[u8]) -> u64;
+
+    /// Opens what may have been replaced.
+    fn reopen(&mut self);
+}
+
+/// A stream that stays the same for ever.
+pub struct Stream<W>(pub W);
+
+impl<W: Write> Output for Stream<W> {
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        match write(&mut self.0, lines) {
+            Ok(()) => 0,
+            Err(_) => count(lines),
+        }
+    }
+
+    fn reopen(&mut self) {}
+}
+
+/// Counts lines.
+pub fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
 impl Queue {
     pub const fn new() -> Self {
-        let waiting = Waiting { lines: Vec::new(), writing: false, dropped: 0 };
+        let waiting = Waiting { lines: Vec::new(), writing: false, dropped: 0, reopen: false };
         Self { waiting: Mutex::new(waiting), changed: Condvar::new(), dropped: AtomicU64::new(0) }
     }
 
@@ -38,48 +68,67 @@ impl Queue {
         self.dropped.load(Relaxed)
     }
 
-    /// Queues a line; drops it if the queue is full. Never waits for the reader.
-    fn push(&self, line: &[u8]) {
+    /// Queues a line of two parts; drops it if the queue is full. Never waits for the reader.
+    pub fn push(&self, prefix: &str, line: &[u8]) {
         let mut waiting = self.waiting.lock();
-        if waiting.lines.len() + line.len() > MOST {
+        if waiting.lines.len() + prefix.len() + line.len() > MOST {
             waiting.dropped += 1;
             self.dropped.fetch_add(1, Relaxed);
             return;
         }
+        waiting.lines.extend_from_slice(prefix.as_bytes());
         waiting.lines.extend_from_slice(line);
         self.changed.notify_all();
     }
 
+    /// Has the output look up again where it writes to.
+    pub fn reopen(&self) {
+        self.waiting.lock().reopen = true;
+        self.changed.notify_all();
+    }
+
     /// Writes queued lines to `out`, for ever.
-    pub fn work(&self, mut out: impl Write) {
+    pub fn work(&self, mut out: impl Output) {
         let mut lines = Vec::new();
+        let mut lost = 0;
         loop {
-            let dropped = self.take(&mut lines);
+            let (dropped, reopen) = self.take(&mut lines);
+            if reopen {
+                out.reopen();
+            }
             if dropped > 0 {
                 // Comes after the lines that were queued before the dropped ones, and before any
                 // later line.
                 tracing::warn!(
                     lines = dropped,
-                    "dropped log lines; standard error was not read fast enough"
+                    "dropped log lines; they came faster than they are read"
                 );
             }
-            if write(&mut out, &lines).is_err() {
-                let lost = memchr::memchr_iter(b'\n', &lines).count() as u64;
-                self.dropped.fetch_add(lost, Relaxed);
+            match out.write(&lines) {
+                0 if lost > 0 && !lines.is_empty() => {
+                    tracing::warn!(lines = lost, "lost log lines; they could not be written");
+                    lost = 0;
+                }
+                more => {
+                    lost += more;
+                    self.dropped.fetch_add(more, Relaxed);
+                }
             }
             lines.clear();
         }
     }
 
-    /// Waits for lines, swaps them into `lines`, and returns how many were dropped.
-    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+    /// Waits for something to do, swaps queued lines into `lines`, and returns how many were dropped
+    /// and whether to reopen the output.
+    fn take(&self, lines: &mut Vec<u8>) -> (u64, bool) {
         let mut waiting = self.waiting.lock();
         waiting.writing = false;
         self.changed.notify_all();
-        self.changed.wait_while(&mut waiting, |waiting| waiting.lines.is_empty());
+        let idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.reopen;
+        self.changed.wait_while(&mut waiting, idle);
         std::mem::swap(&mut waiting.lines, lines);
         waiting.writing = true;
-        std::mem::take(&mut waiting.dropped)
+        (std::mem::take(&mut waiting.dropped), std::mem::take(&mut waiting.reopen))
     }
 
     /// Waits until everything is written. Returns `false` if that takes longer than `patience`.
@@ -103,20 +152,6 @@ fn write(out: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A writer that puts whole lines into a queue.
-pub struct Lines(pub &'static Queue);
-
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -143,7 +178,7 @@ mod tests {
     fn queue() -> (&'static Queue, Receiver<Vec<u8>>) {
         let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
         let (out, written) = sync_channel(0);
-        std::thread::spawn(move || queue.work(Slow(out)));
+        std::thread::spawn(move || queue.work(Stream(Slow(out))));
         (queue, written)
     }
 
@@ -154,10 +189,10 @@ mod tests {
     fn lines_that_do_not_fit_are_dropped_and_counted() {
         let (queue, written) = queue();
         let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
-        queue.push(&line);
+        queue.push("", &line);
         let fits = (MOST / line.len()) as u64;
         for _ in 0..3 * fits {
-            queue.push(&line);
+            queue.push("", &line);
         }
         // The queue holds `fits` lines, and the thread may have taken up to as many before.
         let dropped = queue.dropped();
@@ -168,7 +203,7 @@ mod tests {
             read += written.recv_timeout(STEP).map_or(0, |bytes| bytes.len());
         }
         assert_eq!(read as u64, (3 * fits + 1 - dropped) * line.len() as u64);
-        queue.push(b"again\n");
+        queue.push("", b"again\n");
         assert_eq!(written.recv_timeout(SOON).unwrap(), b"again\n");
         assert!(queue.flush(SOON));
         assert_eq!(queue.dropped(), dropped);
@@ -178,7 +213,7 @@ mod tests {
     fn lines_that_cannot_be_written_are_counted() {
         let (queue, written) = queue();
         drop(written);
-        queue.push(b"one\ntwo\n");
+        queue.push("", b"one\ntwo\n");
         assert!(queue.flush(SOON));
         assert_eq!(queue.dropped(), 2);
     }

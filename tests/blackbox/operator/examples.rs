@@ -11,8 +11,18 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 8] =
-    ["tracker", "http", "udp", "swarms", "policies", "admin", "log", "state_dir"];
+const KEYS: [&str; 10] = [
+    "tracker",
+    "http",
+    "udp",
+    "swarms",
+    "policies",
+    "admin",
+    "log",
+    "state_dir",
+    "run_as",
+    "landlock",
+];
 
 /// Returns all files with this ending in a folder of the repository and its subfolders.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
@@ -152,7 +162,9 @@ fn configurations_in_the_documentation_are_accepted() {
             }
             let mut yaml = block
                 .replace("target/plugins/", "PLUGINS/")
-                .replace("/etc/letsencrypt/", "letsencrypt/");
+                .replace("/etc/letsencrypt/", "letsencrypt/")
+                .replace("user: karuta", "user: daemon")
+                .replace("/var/log/karuta/", "");
             if !["http:", "udp:"].iter().any(|key| yaml.lines().any(|line| line.starts_with(key))) {
                 yaml.push_str("http: [{}]\n");
             }

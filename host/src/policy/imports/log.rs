@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::HasData;
 
+use crate::log;
 use crate::policy::contract::bindings::imports::log::{Host, Level};
 use crate::policy::shared::allowance::Allowance;
 use crate::text::cut;
@@ -22,7 +23,7 @@ impl Sink {
     }
 
     pub fn write(&self, level: Level, message: String) {
-        if !enabled(level) {
+        if !enabled(&self.policy, level) {
             return;
         }
         let Some(suppressed) = self.allowance.take() else { return };
@@ -45,13 +46,19 @@ impl Sink {
     }
 }
 
-fn enabled(level: Level) -> bool {
+/// Returns whether a policy's line of a level is logged.
+fn enabled(policy: &str, level: Level) -> bool {
+    macro_rules! passes {
+        ($level:expr) => {
+            tracing::enabled!(target: "plugin", $level) && log::allows(policy, $level)
+        };
+    }
     match level {
-        Level::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
-        Level::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
-        Level::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
-        Level::Warn => tracing::enabled!(target: "plugin", tracing::Level::WARN),
-        Level::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        Level::Trace => passes!(tracing::Level::TRACE),
+        Level::Debug => passes!(tracing::Level::DEBUG),
+        Level::Info => passes!(tracing::Level::INFO),
+        Level::Warn => passes!(tracing::Level::WARN),
+        Level::Error => passes!(tracing::Level::ERROR),
     }
 }
 
@@ -66,7 +73,7 @@ impl HasData for View<'static> {
 
 impl Host for View<'_> {
     fn enabled(&mut self, level: Level) -> bool {
-        enabled(level)
+        enabled(&self.log.policy, level)
     }
 
     fn write(&mut self, level: Level, message: String) {
