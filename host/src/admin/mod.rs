@@ -29,7 +29,7 @@ pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
 pub use self::reload::{AskReload, Refusal, Report};
 pub use self::remote::{Remote, Unknown};
-pub use self::serve::{HANDSHAKES, HEAD};
+pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 
@@ -87,7 +87,7 @@ impl Admin {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
-        if let Some(refusal) = self.refusal(endpoint.right, &request.head.headers) {
+        if let Some(refusal) = self.refusal(endpoint.right, &request) {
             return refusal;
         }
         let wanted = &endpoint.method;

@@ -12,6 +12,7 @@ use socket2::{Socket, Type};
 use super::addresses::{Addresses, Site, cannot_listen};
 use super::error::Error;
 use super::listeners::{HttpListener, Listeners, UdpListener};
+use super::socket_file::SocketFile;
 use crate::frontend::sockets::{self, Listen};
 use crate::service::{self, Inherited, Notifier};
 
@@ -22,11 +23,17 @@ pub struct Bound {
     pub udp: Vec<(Arc<UdpListener>, UdpSocket)>,
 }
 
+/// The sockets of the admin API.
+pub struct AdminSockets {
+    pub addresses: Vec<TcpListener>,
+    pub files: Vec<SocketFile>,
+}
+
 /// All sockets.
 pub struct BoundSockets {
     /// For each worker.
     pub workers: Vec<Bound>,
-    pub admin: TcpListener,
+    pub admin: AdminSockets,
     /// The sockets of earlier addresses, which still have to be read empty.
     pub leaving: Bound,
 }
@@ -38,6 +45,7 @@ impl Addresses {
         self,
         listeners: &Listeners,
         workers: usize,
+        files: Vec<SocketFile>,
         manager: &Notifier,
     ) -> Result<BoundSockets, Error> {
         let Self { http, udp, admin, leaving } = self;
@@ -47,7 +55,7 @@ impl Addresses {
             manager.forget(&socket.name);
         }
         let mut keeper = Keeper { names: HashSet::new(), manager };
-        for site in http.iter().chain(&udp).chain([&admin]) {
+        for site in http.iter().chain(&udp).chain(&admin) {
             keeper.names.extend(site.inherited.iter().map(|socket| socket.name.clone()));
         }
         let mut bound: Vec<Bound> = (0..workers).map(|_| Bound::default()).collect();
@@ -63,10 +71,12 @@ impl Addresses {
                 bound[worker].udp.push((listener.clone(), socket.into()));
             }
         }
-        let admin = admin.bind_one(&mut keeper)?;
+        let admin = admin.into_iter().enumerate();
+        let admin = admin.map(|(at, site)| site.bind_one(at, &mut keeper).map(Socket::into));
+        let admin = AdminSockets { addresses: admin.collect::<Result<_, _>>()?, files };
         keeper.warn_of_full_store();
         let leaving = serve(leaving, listeners);
-        Ok(BoundSockets { workers: bound, admin: admin.into(), leaving })
+        Ok(BoundSockets { workers: bound, admin, leaving })
     }
 }
 
@@ -102,15 +112,18 @@ impl Site {
     }
 
     /// Returns the only socket of a listener that is not shared.
-    fn bind_one(self, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
+    fn bind_one(self, listener: usize, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
         let surplus = self.inherited.len().saturating_sub(1);
         if surplus > 0 {
-            tracing::warn!(surplus, "the admin API needs one socket; closing the others");
+            tracing::warn!(
+                surplus,
+                "an address of the admin API needs one socket; closing the others"
+            );
         }
         match self.inherited.into_iter().next() {
             Some(Inherited { socket, .. }) => Ok(socket),
             None => {
-                let bound = keeper.bind(self.transport, 0, self.listen, self.kind);
+                let bound = keeper.bind(self.transport, listener, self.listen, self.kind);
                 bound.map_err(|error| cannot_listen(self.listen, error))
             }
         }
