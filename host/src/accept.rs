@@ -1,17 +1,49 @@
 //! Accepts connections up to a limit, and survives repeated errors.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, unix};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A listening socket.
-pub struct Acceptor {
-    socket: TcpListener,
+/// A socket that listens.
+pub trait Listening {
+    type Stream;
+    /// The address of a peer.
+    type Address;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Stream, Self::Address)>>;
+}
+
+impl Listening for TcpListener {
+    type Stream = TcpStream;
+    type Address = SocketAddr;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        self.poll_accept(cx)
+    }
+}
+
+impl Listening for UnixListener {
+    type Stream = UnixStream;
+    type Address = unix::SocketAddr;
+
+    fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(UnixStream, unix::SocketAddr)>> {
+        self.poll_accept(cx)
+    }
+}
+
+/// A listening socket with its limit.
+pub struct Acceptor<L = TcpListener> {
+    socket: L,
     /// One permit per connection, shared with the other workers.
     room: Arc<Semaphore>,
     transport: &'static str,
@@ -31,16 +63,16 @@ const BREATHER: Duration = Duration::from_millis(50);
 /// An event that has not happened for this long is over.
 const QUIET: Duration = Duration::from_secs(10);
 
-impl Acceptor {
-    pub fn new(socket: TcpListener, room: Arc<Semaphore>, transport: &'static str) -> Self {
+impl<L: Listening> Acceptor<L> {
+    pub fn new(socket: L, room: Arc<Semaphore>, transport: &'static str) -> Self {
         Self { socket, room, transport, full: Spell::default(), failing: Spell::default() }
     }
 
     /// Waits for a connection and a permit for it. While there is no permit, one accepted
     /// connection waits here; the others wait in the kernel.
-    pub async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
+    pub async fn next(&mut self) -> (L::Stream, L::Address, Place) {
         loop {
-            match self.socket.accept().await {
+            match poll_fn(|cx| self.socket.poll_accept(cx)).await {
                 Ok((stream, from)) => {
                     if self.failing.is_over() {
                         tracing::info!(transport = self.transport, "accepting connections again");

@@ -54,6 +54,10 @@ fn it_serves_as_installed() {
     machine.does("systemd-analyze verify --man=no karuta.service karuta.socket");
     machine.does("karuta check --config /etc/karuta/config.yaml");
     assert_eq!(machine.does("stat --format=%U:%a /var/lib/karuta"), "karuta:700\n");
+    let socket = "stat --format=%U:%G:%a /run/karuta/admin.sock";
+    assert_eq!(machine.does(socket), "karuta:karuta:660\n");
+    machine.does("runuser -u karuta -- karuta status --config /etc/karuta/config.yaml");
+    machine.does("karuta status --admin unix:/run/karuta/admin.sock");
     // The socket unit is for whoever wants it.
     assert!(!machine.run("systemctl is-enabled karuta.socket").status.success());
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -119,7 +120,7 @@ impl Daemon {
                 match &*field("transport") {
                     "http" | "https" => http = http.or(address),
                     "udp" => udp = udp.or(address),
-                    _ => admin = address,
+                    _ => admin = admin.or(address),
                 }
             }
         }
@@ -344,6 +345,15 @@ pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
     }
     request.push_str("\r\n");
     exchange(address, request.as_bytes())
+}
+
+/// Sends one request over a socket file, and reads the answer. The request asks for no more.
+pub fn exchange_at(file: &Path, request: &str) -> Answer {
+    let stream = UnixStream::connect(file).expect("the socket file accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let mut connection = Connection::over(stream);
+    connection.send(request.as_bytes());
+    connection.answer()
 }
 
 /// Sends raw bytes on a new connection, and reads the answer until the connection ends.

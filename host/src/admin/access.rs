@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
-use hyper::{HeaderMap, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::Admin;
 use super::reply::{Reply, line};
+use super::request::{Peer, Request};
 
 /// What the caller of an endpoint must be allowed to do. The token may do everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,13 +22,15 @@ pub enum Right {
 }
 
 impl Admin {
-    /// Returns why access is denied, if it is. Requests need the token, and must not come from a
-    /// web page of another origin.
-    pub(super) fn refusal(&self, right: Option<Right>, headers: &HeaderMap) -> Option<Reply> {
+    /// Returns why access is denied, if it is. Requests must not come from a web page of another
+    /// origin. They need the token, except over a socket file.
+    pub(super) fn refusal(&self, right: Option<Right>, request: &Request) -> Option<Reply> {
+        let headers = &request.head.headers;
+        let is_local = request.peer == Peer::Process;
         // A name that is not text is not a loopback address.
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
         let own_origin = |origin: &HeaderValue| {
-            let scheme = if self.tls.is_some() { "https://" } else { "http://" };
+            let scheme = if self.tls.is_some() && !is_local { "https://" } else { "http://" };
             let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix(scheme));
             origin.is_some() && origin == host
         };
@@ -38,6 +41,7 @@ impl Admin {
             ));
         }
         match &self.token {
+            _ if is_local => None,
             None if host.is_some_and(|host| !is_loopback(host)) => Some(line(
                 StatusCode::FORBIDDEN,
                 "without a token, the host must be a loopback address",

@@ -1,6 +1,8 @@
 //! The command line's client for the admin API of a running daemon.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,20 +13,31 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use url::{Host, Position, Url};
 
 use super::{Question, Refusal, Report, SnapshotReport};
 use crate::config::Secret;
 use crate::tls::Trust;
 
-/// The address of a daemon's admin API, the token for it, and whom to trust.
+/// Where a daemon's admin API is, and the token for it.
 pub struct Client {
-    /// With `http` or `https`, and without a path.
-    pub url: Url,
+    pub place: Place,
     pub token: Option<Secret>,
-    /// For `https`.
-    pub trust: Trust,
+    /// Where it was not, as a part of errors.
+    pub tried: Option<String>,
+}
+
+/// Where an admin API is.
+pub enum Place {
+    /// A socket file.
+    Socket(PathBuf),
+    Network {
+        /// With `http` or `https`, and without a path.
+        url: Url,
+        /// For `https`.
+        trust: Trust,
+    },
 }
 
 /// A reload compiles plugins, which takes seconds in some languages.
@@ -33,12 +46,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER: usize = 16 * 1024 * 1024;
 
 impl Client {
+    pub fn new(place: Place, token: Option<Secret>) -> Self {
+        Self { place, token, tried: None }
+    }
+
     /// Returns the status as JSON.
     pub fn status(&self) -> Result<serde_json::Value, String> {
         let (status, body) = self.ask(Method::GET, "/api/status", Vec::new())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
-            _ => Err(refused(status, &body)),
+            _ => Err(self.refused(status, &body)),
         }
     }
 
@@ -49,7 +66,7 @@ impl Client {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)
                 .map_or_else(|error| error.to_string(), |refusal| refusal.to_string())),
-            _ => Err(refused(status, &body)),
+            _ => Err(self.refused(status, &body)),
         }
     }
 
@@ -58,7 +75,7 @@ impl Client {
         let (status, body) = self.ask(Method::POST, "/api/snapshot", Vec::new())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
-            _ => Err(refused(status, &body)),
+            _ => Err(self.refused(status, &body)),
         }
     }
 
@@ -69,7 +86,7 @@ impl Client {
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::BAD_REQUEST => Err(String::from_utf8_lossy(&body).trim().to_owned()),
-            _ => Err(refused(status, &body)),
+            _ => Err(self.refused(status, &body)),
         }
     }
 
@@ -84,7 +101,7 @@ impl Client {
         runtime.block_on(async {
             let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
             answer.map_err(|_| {
-                format!("{}: no response within {} s", self.place(), PATIENCE.as_secs())
+                self.failed(&format_args!("no response within {} s", PATIENCE.as_secs()))
             })?
         })
     }
@@ -95,20 +112,28 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let fail = |error: &dyn std::fmt::Display| self.failed(error);
-        let addresses = self.url.socket_addrs(|| None).map_err(|error| fail(&error))?;
+        let fail = |error: &dyn fmt::Display| self.failed(error);
+        let (url, trust) = match &self.place {
+            Place::Socket(file) => {
+                let stream = UnixStream::connect(file).await.map_err(|error| fail(&error))?;
+                return self.exchange_over(stream, method, path, body).await;
+            }
+            Place::Network { url, trust } => (url, trust),
+        };
+        let addresses = url.socket_addrs(|| None).map_err(|error| fail(&error))?;
         let stream = TcpStream::connect(&*addresses).await.map_err(|error| fail(&error))?;
-        if self.url.scheme() != "https" {
+        if url.scheme() != "https" {
             return self.exchange_over(stream, method, path, body).await;
         }
-        let connector = self.trust.clone().connector().map_err(|error| fail(&error))?;
-        let stream = connector.connect(self.host()?, stream).await.map_err(|error| fail(&error))?;
+        let connector = trust.clone().connector().map_err(|error| fail(&error))?;
+        let host = self.host(url, trust)?;
+        let stream = connector.connect(host, stream).await.map_err(|error| fail(&error))?;
         self.exchange_over(stream, method, path, body).await
     }
 
     /// Returns the host whose certificate the daemon must show.
-    fn host(&self) -> Result<ServerName<'static>, String> {
-        let host = match (self.trust.host(), self.url.host()) {
+    fn host(&self, url: &Url, trust: &Trust) -> Result<ServerName<'static>, String> {
+        let host = match (trust.host(), url.host()) {
             (Some(known), _) => ServerName::try_from(known.to_owned()),
             (None, Some(Host::Domain(name))) => ServerName::try_from(name.to_owned()),
             (None, Some(Host::Ipv4(address))) => return Ok(ServerName::from(IpAddr::V4(address))),
@@ -125,14 +150,14 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let fail = |error: &dyn std::fmt::Display| self.failed(error);
+        let fail = |error: &dyn fmt::Display| self.failed(error);
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| fail(&error))?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.place())
+            .header(HOST, self.place.host())
             .header(CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
@@ -145,16 +170,37 @@ impl Client {
         Ok((status, body.map_err(|error| fail(&error))?.to_bytes()))
     }
 
-    /// Returns the host and the port.
-    fn place(&self) -> &str {
-        &self.url[Position::BeforeHost..Position::AfterPort]
+    fn failed(&self, error: &dyn fmt::Display) -> String {
+        self.with_tried(format!("{}: {error}", self.place))
     }
 
-    fn failed(&self, error: &dyn std::fmt::Display) -> String {
-        format!("{}: {error}", self.place())
+    fn refused(&self, status: StatusCode, body: &[u8]) -> String {
+        self.with_tried(format!("{status}: {}", String::from_utf8_lossy(body).trim()))
+    }
+
+    fn with_tried(&self, error: String) -> String {
+        match &self.tried {
+            Some(tried) => format!("{error}; {tried}"),
+            None => error,
+        }
     }
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> String {
-    format!("{status}: {}", String::from_utf8_lossy(body).trim())
+impl Place {
+    /// Returns what a request says about where it goes.
+    fn host(&self) -> &str {
+        match self {
+            Self::Socket(_) => "localhost",
+            Self::Network { url, .. } => &url[Position::BeforeHost..Position::AfterPort],
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(file) => write!(f, "unix:{}", file.display()),
+            Self::Network { .. } => f.write_str(self.host()),
+        }
+    }
 }

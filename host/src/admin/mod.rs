@@ -35,7 +35,7 @@ pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
 pub use self::reload::{AskReload, Refusal, Report};
 pub use self::remote::{Remote, Unknown};
-pub use self::serve::{HANDSHAKES, HEAD};
+pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
@@ -111,7 +111,7 @@ impl Admin {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
-        if let Some(refusal) = self.refusal(endpoint.right, &request.head.headers) {
+        if let Some(refusal) = self.refusal(endpoint.right, &request) {
             return refusal;
         }
         let wanted = &endpoint.method;

@@ -1,5 +1,6 @@
 //! A request: its head, and reading its body within bounds.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -13,8 +14,17 @@ use tokio::time::timeout;
 use super::reply::{Reply, line};
 use crate::text;
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    Network(IpAddr),
+    /// A process that may write to a socket file.
+    Process,
+}
+
 /// A request whose body has not been read.
 pub struct Request {
+    pub peer: Peer,
     pub head: Parts,
     pub body: Incoming,
 }

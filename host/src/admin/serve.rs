@@ -9,11 +9,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::Admin;
-use super::request::Request;
+use super::request::{Peer, Request};
 use super::stall::Stalling;
 use crate::accept::Acceptor;
 
@@ -21,28 +21,49 @@ use crate::accept::Acceptor;
 pub const HEAD: Duration = Duration::from_secs(30);
 /// How long a client may leave an answer unread.
 const STALL: Duration = Duration::from_secs(30);
-/// The most connections at once, so that descriptors are left for everything else.
+/// The most connections at once to all addresses, so that descriptors are left for everything else.
 const CONNECTIONS: usize = 64;
+/// The most connections at once to socket files. Those to addresses leave them alone.
+const LOCAL_CONNECTIONS: usize = 16;
 /// The most TLS handshakes at once, so that they leave connections for those who are done.
 pub const HANDSHAKES: usize = 32;
 
+/// What the admin API listens on.
+pub struct Sockets {
+    pub addresses: Vec<TcpListener>,
+    pub files: Vec<UnixListener>,
+}
+
 impl Admin {
-    /// Serves until the task is dropped. Each connection has its own task.
-    pub async fn serve(self, socket: TcpListener) {
+    /// Serves for as long as the runtime does. Each connection has its own task.
+    pub fn serve(self, sockets: Sockets) {
         let admin = Arc::new(self);
         let followed = admin.clone();
         tokio::spawn(async move { followed.recent.follow(&followed.metrics).await });
-        let mut acceptor = Acceptor::new(socket, Arc::new(Semaphore::new(CONNECTIONS)), "admin");
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        for socket in sockets.addresses {
+            let acceptor = Acceptor::new(socket, room.clone(), "admin");
+            tokio::spawn(admin.clone().serve_address(acceptor));
+        }
+        let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
+        for socket in sockets.files {
+            let acceptor = Acceptor::new(socket, room.clone(), "admin");
+            tokio::spawn(admin.clone().serve_file(acceptor));
+        }
+    }
+
+    async fn serve_address(self: Arc<Self>, mut acceptor: Acceptor) {
         loop {
-            let (stream, _, place) = acceptor.next().await;
-            let admin = admin.clone();
+            let (stream, from, place) = acceptor.next().await;
+            let admin = self.clone();
+            let peer = Peer::Network(from.ip().to_canonical());
             tokio::spawn(async move {
                 let _place = place;
                 match &admin.tls {
-                    None => admin.connection(stream).await,
+                    None => admin.connection(stream, peer).await,
                     Some(handshakes) => {
                         if let Some(stream) = handshakes.accept(stream).await {
-                            admin.connection(stream).await;
+                            admin.connection(stream, peer).await;
                         }
                     }
                 }
@@ -50,10 +71,22 @@ impl Admin {
         }
     }
 
-    async fn connection<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T) {
+    async fn serve_file(self: Arc<Self>, mut acceptor: Acceptor<UnixListener>) {
+        loop {
+            let (stream, _, place) = acceptor.next().await;
+            let admin = self.clone();
+            let peer = Peer::Process;
+            tokio::spawn(async move {
+                let _place = place;
+                admin.connection(stream, peer).await;
+            });
+        }
+    }
+
+    async fn connection<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T, peer: Peer) {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (head, body) = request.into_parts();
-            async move { Ok::<_, Infallible>(self.answer(Request { head, body }).await) }
+            async move { Ok::<_, Infallible>(self.answer(Request { head, body, peer }).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -1,7 +1,5 @@
 //! `/api/status` and `/metrics`: what runs, and its counters.
 
-use std::net::SocketAddr;
-
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde::Serialize;
@@ -11,11 +9,11 @@ use super::reply::{Reply, json, reply};
 use super::request::Request;
 use crate::data;
 
-/// A listener with its bound address.
+/// A listener with the address or the socket file that it is bound to.
 #[derive(Clone, Serialize)]
 pub struct Listener {
     pub transport: &'static str,
-    pub address: SocketAddr,
+    pub address: String,
     /// Of a UDP listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_buffer: Option<ReceiveBuffer>,

@@ -93,6 +93,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         let budget = udp.error_budget;
         prefixes(&format!("{path}.error_budget"), budget.ipv4_prefix, budget.ipv6_prefix)?;
     }
+    config.admin.check()?;
     if let Some(tls) = &config.admin.tls {
         certificates("admin", tls)?;
     }
@@ -258,13 +259,6 @@ fn listeners(config: &Config) -> Result<(), Problem> {
     if config.http.is_empty() && config.udp.is_empty() {
         return problem("", "no listener, expected at least one in http or udp");
     }
-    let admin = config.admin.listen;
-    if config.admin.token.is_none() && !admin.ip().to_canonical().is_loopback() {
-        return problem(
-            "admin.listen",
-            format!("`{admin}` is not a loopback address, expected one, or a token"),
-        );
-    }
     let http = config.http.iter().enumerate().map(|(at, http)| Socket {
         path: format!("http[{at}].listen"),
         address: http.listen,
@@ -277,15 +271,15 @@ fn listeners(config: &Config) -> Result<(), Problem> {
         tcp: false,
         only_v6: udp.only_v6,
     });
-    let admin = Socket {
-        path: "admin.listen".into(),
-        address: admin,
+    let admin = config.admin.addresses().enumerate().map(|(number, address)| Socket {
+        path: config.admin.path_of_address(number),
+        address,
         tcp: true,
         // It never accepts both.
         only_v6: true,
-    };
+    });
     let mut sockets: Vec<Socket> = Vec::new();
-    for socket in http.chain(udp).chain([admin]) {
+    for socket in http.chain(udp).chain(admin) {
         if let Some(taken) = sockets.iter().find(|taken| taken.overlaps(&socket)) {
             let Socket { path, address, .. } = socket;
             let by = match taken.address {
@@ -525,6 +519,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
             }
         }
     }
+    config.admin.resolve(folder)?;
     let listeners = config.http.iter_mut().map(|http| &mut http.tls);
     for tls in listeners.chain([&mut config.admin.tls]).flatten() {
         for files in &mut tls.certificates {

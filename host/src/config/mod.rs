@@ -3,6 +3,7 @@
 //! A text is checked in three stages, and the first error is shown: its form (`tree`), the keys and
 //! their types (`schema`, `values`), and how values relate to each other and the system (`check`).
 
+mod admin;
 mod check;
 mod hint;
 mod log;
@@ -24,12 +25,13 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
+    admin::Admin,
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{
-        Admin, Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode,
-        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
-        Tracker, Transport, Udp, When,
+        Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode, NumWant,
+        OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms, Tracker,
+        Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},

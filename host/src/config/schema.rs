@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::{
+    admin::Admin,
     log::Log,
     run_as::RunAs,
     source::Source,
@@ -553,25 +554,6 @@ impl Default for PolicyLimits {
             data: Duration::from_secs(1),
             control: Duration::from_secs(10),
         }
-    }
-}
-
-/// The admin API.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Admin {
-    /// Port 0 selects any free port. Must be a loopback address if there is no token.
-    #[serde(deserialize_with = "values::listen")]
-    pub listen: SocketAddr,
-    /// The bearer token that callers must send.
-    pub token: Option<Secret>,
-    /// If set, it speaks HTTPS.
-    pub tls: Option<Tls>,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6880)), token: None, tls: None }
     }
 }
 

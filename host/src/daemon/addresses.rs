@@ -13,7 +13,8 @@ use crate::service::{Inheritance, Inherited};
 pub struct Addresses {
     pub http: Vec<Site>,
     pub udp: Vec<Site>,
-    pub admin: Site,
+    /// Without its socket files.
+    pub admin: Vec<Site>,
     /// Sockets that an earlier process has left, of addresses that are not in the configuration.
     pub leaving: Vec<Inherited>,
 }
@@ -43,12 +44,12 @@ impl Addresses {
         let http = http.map(|one| site("http", Type::STREAM, one.listen, one.only_v6)).collect();
         let udp = config.udp.iter();
         let udp = udp.map(|one| site("udp", Type::DGRAM, one.listen, one.only_v6)).collect();
-        let admin = config.admin.listen;
-        let admin = site("admin", Type::STREAM, admin, admin.is_ipv6());
+        let admin = config.admin.addresses();
+        let admin = admin.map(|one| site("admin", Type::STREAM, one, one.is_ipv6())).collect();
         let mut addresses = Self { http, udp, admin, leaving: inheritance.rest() };
         addresses.refuse_unwanted(config)?;
         let Self { http, udp, admin, leaving } = &mut addresses;
-        for site in http.iter_mut().chain(udp).chain([admin]) {
+        for site in http.iter_mut().chain(udp).chain(admin) {
             site.settle(leaving)?;
         }
         Ok(addresses)
@@ -59,7 +60,7 @@ impl Addresses {
         let Some(socket) = self.leaving.iter().find(|socket| socket.left_by_us().is_none()) else {
             return Ok(());
         };
-        let sites = self.http.iter().chain(&self.udp).chain([&self.admin]);
+        let sites = self.http.iter().chain(&self.udp).chain(&self.admin);
         let wanted = sites.filter(|site| site.kind == socket.kind);
         let wanted: Vec<_> = wanted.map(|site| site.listen.address.to_string()).collect();
         let Inherited { address, name, .. } = socket;

@@ -12,6 +12,7 @@ use socket2::{Socket, Type};
 use super::addresses::{Addresses, Site, cannot_listen};
 use super::error::Error;
 use super::listeners::{HttpListener, Listeners, UdpListener};
+use super::socket_file::SocketFile;
 use crate::frontend::sockets::{self, Listen};
 use crate::service::{self, Inherited, Notifier};
 
@@ -27,15 +28,21 @@ pub struct Unassigned {
     /// Of each listener, with the number of a worker.
     http: Vec<Vec<(usize, Socket)>>,
     udp: Vec<Vec<(usize, Socket)>>,
-    admin: TcpListener,
+    admin: AdminSockets,
     leaving: Vec<Inherited>,
+}
+
+/// The sockets of the admin API.
+pub struct AdminSockets {
+    pub addresses: Vec<TcpListener>,
+    pub files: Vec<SocketFile>,
 }
 
 /// All sockets.
 pub struct BoundSockets {
     /// For each worker.
     pub workers: Vec<Bound>,
-    pub admin: TcpListener,
+    pub admin: AdminSockets,
     /// The sockets of earlier addresses, which still have to be read empty.
     pub leaving: Bound,
 }
@@ -43,7 +50,12 @@ pub struct BoundSockets {
 impl Addresses {
     /// Binds what is missing, and divides all sockets among the workers. Every new one is given to
     /// the service manager, for the next process.
-    pub fn bind(&mut self, workers: usize, manager: &Notifier) -> Result<Unassigned, Error> {
+    pub fn bind(
+        &mut self,
+        workers: usize,
+        files: Vec<SocketFile>,
+        manager: &Notifier,
+    ) -> Result<Unassigned, Error> {
         let Self { http, udp, admin, leaving } = self;
         for socket in &*leaving {
             let address = socket.address;
@@ -51,7 +63,7 @@ impl Addresses {
             manager.forget(&socket.name);
         }
         let mut keeper = Keeper { names: HashSet::new(), manager };
-        for site in http.iter().chain(&*udp).chain([&*admin]) {
+        for site in http.iter().chain(&*udp).chain(&*admin) {
             keeper.names.extend(site.inherited.iter().map(|socket| socket.name.clone()));
         }
         let mut bind = |sites: &mut [Site]| {
@@ -59,7 +71,9 @@ impl Addresses {
             sites.map(|(at, site)| site.bind(at, workers, &mut keeper)).collect::<Result<_, _>>()
         };
         let (http, udp) = (bind(http)?, bind(udp)?);
-        let admin = admin.bind_one(&mut keeper)?.into();
+        let admin = admin.iter_mut().enumerate();
+        let admin = admin.map(|(at, site)| site.bind_one(at, &mut keeper).map(Socket::into));
+        let admin = AdminSockets { addresses: admin.collect::<Result<_, _>>()?, files };
         keeper.warn_of_full_store();
         Ok(Unassigned { http, udp, admin, leaving: std::mem::take(leaving) })
     }
@@ -118,15 +132,18 @@ impl Site {
     }
 
     /// Returns the only socket of a listener that is not shared.
-    fn bind_one(&mut self, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
+    fn bind_one(&mut self, listener: usize, keeper: &mut Keeper<'_>) -> Result<Socket, Error> {
         let surplus = self.inherited.len().saturating_sub(1);
         if surplus > 0 {
-            tracing::warn!(surplus, "the admin API needs one socket; closing the others");
+            tracing::warn!(
+                surplus,
+                "an address of the admin API needs one socket; closing the others"
+            );
         }
         match self.inherited.drain(..).next() {
             Some(Inherited { socket, .. }) => Ok(socket),
             None => {
-                let bound = keeper.bind(self.transport, 0, self.listen, self.kind);
+                let bound = keeper.bind(self.transport, listener, self.listen, self.kind);
                 bound.map_err(|error| cannot_listen(self.listen, error))
             }
         }

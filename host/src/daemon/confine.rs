@@ -82,6 +82,8 @@ fn writable(config: &Config) -> Vec<PathBuf> {
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(log.map(Path::to_owned))
+        // Where its socket files are removed at the end.
+        .chain(config.admin.sockets().filter_map(Path::parent).map(Path::to_owned))
         .chain(granted(config).map(Path::to_owned))
         .collect()
 }

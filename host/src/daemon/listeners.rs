@@ -1,6 +1,5 @@
 //! The daemon's listeners, set up once for its whole life.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -9,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::addresses::Addresses;
 use super::error::{Error, system};
+use super::socket_file::SocketFile;
 use crate::admin;
 use crate::config::{self, Config, RateLimits};
 use crate::frontend::sockets::{BUFFER, Listen};
@@ -22,7 +22,8 @@ use crate::tls::{self, Certificates};
 pub struct Listeners {
     pub http: Vec<Arc<HttpListener>>,
     pub udp: Vec<Arc<UdpListener>>,
-    admin: SocketAddr,
+    /// The addresses and socket files of the admin API.
+    admin: Vec<String>,
 }
 
 /// An HTTP listener, shared by all workers.
@@ -91,7 +92,9 @@ impl Listeners {
                 error_budget,
             }));
         }
-        Ok(Self { http, udp, admin: addresses.admin.listen.address })
+        let addresses = addresses.admin.iter().map(|site| site.listen.address.to_string());
+        let sockets = config.admin.sockets().map(SocketFile::name);
+        Ok(Self { http, udp, admin: addresses.chain(sockets).collect() })
     }
 
     /// Lists the listeners with their bound addresses.
@@ -101,13 +104,15 @@ impl Listeners {
             address,
             receive_buffer,
         };
-        let http = self.http.iter().map(|one| listener(one.transport(), one.listen.address, None));
+        let bound = |listen: Listen| listen.address.to_string();
+        let http = self.http.iter().map(|one| listener(one.transport(), bound(one.listen), None));
         let udp = self.udp.iter().map(|one| {
             let granted = one.receive_buffer.load(Relaxed);
             let buffer = admin::ReceiveBuffer { requested: BUFFER, granted };
-            listener("udp", one.listen.address, Some(buffer))
+            listener("udp", bound(one.listen), Some(buffer))
         });
-        http.chain(udp).chain([listener("admin", self.admin, None)]).collect()
+        let admin = self.admin.iter().map(|place| listener("admin", place.clone(), None));
+        http.chain(udp).chain(admin).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Assembles, runs and shuts down the tracker.
 
 mod addresses;
+mod admin;
 mod bound;
 mod certificates;
 mod confine;
@@ -13,12 +14,12 @@ mod loaded;
 mod reload;
 mod signals;
 mod snapshots;
+mod socket_file;
 mod status;
 mod watch;
 mod worker;
 
 use std::io;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +32,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use self::addresses::Addresses;
+use self::admin::AdminThread;
+use self::bound::AdminSockets;
 use self::confine::confine;
 use self::crew::Crew;
 pub use self::error::Error;
@@ -40,8 +43,9 @@ use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
+use self::socket_file::SocketFile;
 use self::status::Status;
-use crate::admin::{self, Admin, Recent, Swarms};
+use crate::admin::{Admin, HANDSHAKES, HEAD, Listener, Recent, Swarms};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
@@ -59,6 +63,7 @@ const WAITING: usize = 16;
 /// accepted, but unusual.
 pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
     let certificates = certificates::load(&config)?;
+    socket_file::group(&config)?;
     let warnings = certificates.warnings().into_iter();
     let warnings =
         warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
@@ -105,7 +110,8 @@ pub fn run(
     let workers = tracker.workers();
     let mut addresses = Addresses::settle(&tracker.config, inheritance)?;
     // What comes from now on waits in the sockets.
-    let sockets = addresses.bind(workers, &tracker.manager)?;
+    let files = SocketFile::listen_all(&tracker.config)?;
+    let sockets = addresses.bind(workers, files, &tracker.manager)?;
     // Before there are threads and policies, which would keep what is given up.
     tracker.wall = confine(&tracker.config, &tracker.file)?;
     log::write(&tracker.config.log).map_err(Error::Log)?;
@@ -199,7 +205,7 @@ impl Tracker {
         loader: Loader,
         loaded: Loaded,
         listeners: Listeners,
-        socket: TcpListener,
+        sockets: AdminSockets,
         crew: Crew,
         snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
@@ -221,7 +227,7 @@ impl Tracker {
             tls: certificates
                 .admin
                 .as_ref()
-                .map(|tls| Handshakes::new(tls, admin::HEAD, admin::HANDSHAKES, metrics.clone())),
+                .map(|tls| Handshakes::new(tls, HEAD, HANDSHAKES, metrics.clone())),
             metrics: metrics.clone(),
             start,
             listeners: listeners.list(),
@@ -247,13 +253,11 @@ impl Tracker {
             wall,
         };
         let runtime = runtime()?;
-        runtime.block_on(async {
-            let socket = tokio::net::TcpListener::from_std(socket)
-                .map_err(|error| system("cannot register admin socket", error))?;
+        let admin = AdminThread::start(admin, sockets)?;
+        let served = runtime.block_on(async {
             let mut signals = Signals::listen()?;
-            tokio::spawn(admin.serve(socket));
             tokio::spawn(expiry::run(store, config.tracker.peer_lifetime, start));
-            for admin::Listener { transport, address, receive_buffer } in listeners.list() {
+            for Listener { transport, address, receive_buffer } in listeners.list() {
                 let receive_buffer = receive_buffer.map(|buffer| buffer.granted);
                 tracing::info!(transport, %address, receive_buffer, "listening");
             }
@@ -282,7 +286,9 @@ impl Tracker {
                     Err(Error::Hurried)
                 }
             }
-        })?;
+        });
+        admin.end();
+        served?;
         tracing::info!("stopped");
         // A running reload does not delay the exit.
         runtime.shutdown_background();

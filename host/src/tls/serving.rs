@@ -58,7 +58,10 @@ impl Certificates {
         let http = http.map(|(at, http)| load(&format!("http[{at}]"), http.listen, &http.tls));
         Ok(Self {
             http: http.collect::<Result<_, _>>()?,
-            admin: load("admin", config.admin.listen, &config.admin.tls)?,
+            admin: match config.admin.addresses().next() {
+                Some(address) => load("admin", address, &config.admin.tls)?,
+                None => None,
+            },
         })
     }
 

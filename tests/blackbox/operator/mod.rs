@@ -1,6 +1,7 @@
 //! What operators rely on: configurations, commands, the admin API, the log, reloads and shutdown.
 
 mod admin;
+mod admin_socket;
 mod config;
 mod examples;
 mod explain;

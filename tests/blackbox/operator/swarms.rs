@@ -84,7 +84,9 @@ fn the_top_torrents_are_listed_by_each_measure() {
     let top = |query: &str| {
         let top = json(&daemon, &format!("/api/top?{query}"));
         let torrents = top["torrents"].as_array().unwrap().iter();
-        torrents.map(|torrent| torrent["info_hash"].as_str().unwrap()[..2].to_owned()).collect::<Vec<_>>()
+        torrents
+            .map(|torrent| torrent["info_hash"].as_str().unwrap()[..2].to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(top(""), ["61", "62"]);
     assert_eq!(top("by=seeders&n=1"), ["62"]);
@@ -161,7 +163,8 @@ fn all_torrents_are_exported_in_every_format() {
     assert_eq!(files.get(&"b".repeat(20)).unwrap().integer("complete"), 2);
     assert_eq!(files.get(&"c".repeat(20)).unwrap().integer("downloaded"), 1);
     assert_eq!(export(daemon.admin, "format=bin", "").body.len(), 3 * 28);
-    for query in ["", "format=xml", "format=txt&peers=1", "format=txt&prefix=xy", "format=txt&x=1"] {
+    for query in ["", "format=xml", "format=txt&peers=1", "format=txt&prefix=xy", "format=txt&x=1"]
+    {
         assert_eq!(export(daemon.admin, query, "").status, 400, "{query}");
     }
 }

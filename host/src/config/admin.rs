@@ -1,0 +1,202 @@
+//! The admin API: where it listens.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use karuta_bittorrent::canonical_socket;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+
+use super::{
+    problem::{Problem, problem},
+    tls::Tls,
+    values::Secret,
+};
+
+/// The admin API.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    pub listen: AdminListen,
+    /// The group of the socket files, by name or number. If `None`, that of the process.
+    pub socket_group: Option<String>,
+    /// The bearer token that callers must send.
+    pub token: Option<Secret>,
+    /// If set, it speaks HTTPS on its addresses.
+    pub tls: Option<Tls>,
+}
+
+/// Where the admin API listens: never nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminListen {
+    places: Vec<AdminPlace>,
+    is_list: bool,
+}
+
+/// A place to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminPlace {
+    /// Port 0 selects any free port. Must be a loopback address if there is no token.
+    Address(SocketAddr),
+    /// A socket file, whose mode says who may connect.
+    Socket(PathBuf),
+}
+
+const EXPECTED: &str = "an address with a port such as 127.0.0.1:6880, or unix:/PATH";
+/// What begins the path of a socket file.
+const UNIX: &str = "unix:";
+/// The longest path of a socket file, in bytes (unix(7)).
+const MAX_PATH: usize = 107;
+
+impl Default for AdminListen {
+    fn default() -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 6880));
+        Self { places: vec![AdminPlace::Address(address)], is_list: false }
+    }
+}
+
+impl Admin {
+    /// Returns its network addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.places.iter().filter_map(|place| match place {
+            AdminPlace::Address(address) => Some(*address),
+            AdminPlace::Socket(_) => None,
+        })
+    }
+
+    /// Returns its socket files.
+    pub fn sockets(&self) -> impl Iterator<Item = &Path> {
+        self.listen.places.iter().filter_map(|place| match place {
+            AdminPlace::Address(_) => None,
+            AdminPlace::Socket(path) => Some(path.as_path()),
+        })
+    }
+
+    /// Returns the path of an address in the configuration, of those that [`Self::addresses`] lists.
+    pub(super) fn path_of_address(&self, number: usize) -> String {
+        let is_address = |place: &AdminPlace| matches!(place, AdminPlace::Address(_));
+        let mut addresses = self.listen.places.iter().enumerate().filter(|(_, it)| is_address(it));
+        self.listen.path(addresses.nth(number).map_or(0, |(at, _)| at))
+    }
+
+    /// Checks its keys by themselves.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.listen.places.is_empty() {
+            return problem("admin.listen", format!("empty, expected {EXPECTED}"));
+        }
+        for (at, place) in self.listen.places.iter().enumerate() {
+            if let AdminPlace::Socket(path) = place
+                && let Some(other) = self.listen.places[..at].iter().position(|it| it == place)
+            {
+                let message = format!(
+                    "`{}` is already {}, expected another",
+                    path.display(),
+                    self.listen.path(other)
+                );
+                return problem(self.listen.path(at), message);
+            }
+            if let AdminPlace::Address(address) = place
+                && self.token.is_none()
+                && !address.ip().to_canonical().is_loopback()
+            {
+                return problem(
+                    self.listen.path(at),
+                    format!("`{address}` is not a loopback address, expected one, or a token"),
+                );
+            }
+        }
+        if self.tls.is_some() && self.addresses().next().is_none() {
+            return problem("admin.tls", "only valid with an address in admin.listen");
+        }
+        Ok(())
+    }
+
+    /// Makes the paths of socket files relative to `folder`.
+    pub(super) fn resolve(&mut self, folder: &Path) -> Result<(), Problem> {
+        let AdminListen { places, is_list } = &mut self.listen;
+        for (at, place) in places.iter_mut().enumerate() {
+            let AdminPlace::Socket(path) = place else { continue };
+            *path = folder.join(&*path);
+            let length = path.as_os_str().len();
+            if length > MAX_PATH {
+                let message = format!(
+                    "`{}` has {length} bytes, expected a path of at most {MAX_PATH}",
+                    path.display()
+                );
+                return problem(listen_path(*is_list, at), message);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AdminListen {
+    /// Returns the path of a place in the configuration.
+    fn path(&self, at: usize) -> String {
+        listen_path(self.is_list, at)
+    }
+}
+
+fn listen_path(is_list: bool, at: usize) -> String {
+    if is_list { format!("admin.listen[{at}]") } else { "admin.listen".to_owned() }
+}
+
+impl AdminPlace {
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(UNIX) {
+            None => text.parse().ok().map(|address| Self::Address(canonical_socket(address))),
+            // A name that begins with @ would be mistaken for one without a file, and so without a mode.
+            Some(path) if path.contains('\0') || path.starts_with('@') || path.ends_with('/') => {
+                None
+            }
+            Some(path) => Path::new(path).file_name().map(|_| Self::Socket(path.into())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AdminPlace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = AdminPlace;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<AdminPlace, E> {
+                AdminPlace::parse(text).ok_or_else(|| {
+                    E::custom(format!("invalid address `{text}`, expected {EXPECTED}"))
+                })
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for AdminListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = AdminListen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{EXPECTED}, or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<AdminListen, E> {
+                let one = AdminPlace::deserialize(de::value::StrDeserializer::new(text))?;
+                Ok(AdminListen { places: vec![one], is_list: false })
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<AdminListen, A::Error> {
+                let mut places = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    places.push(one);
+                }
+                Ok(AdminListen { places, is_list: true })
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
