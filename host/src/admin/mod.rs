@@ -21,10 +21,10 @@ mod snapshot;
 mod stall;
 mod status;
 
-use self::access::Right;
 use self::reply::{Pending, Reply, line};
 use self::request::Request;
 
+pub use self::access::Access;
 pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
 pub use self::reload::{AskReload, Refusal, Report};
@@ -33,7 +33,7 @@ pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 
-use crate::config::Secret;
+use crate::config::Right;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
@@ -67,7 +67,8 @@ enum Handler {
 
 /// The admin API's state.
 pub struct Admin {
-    pub token: Option<Secret>,
+    /// Who may use it.
+    pub access: Arc<Access>,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -87,8 +88,9 @@ impl Admin {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
-        if let Some(refusal) = self.refusal(endpoint.right, &request) {
-            return refusal;
+        if let Err(denial) = self.access.judge(endpoint.right, &request, self.tls.is_some()) {
+            self.metrics.denied(denial.reason());
+            return denial.reply();
         }
         let wanted = &endpoint.method;
         let is_head = request.head.method == Method::HEAD && *wanted == Method::GET;

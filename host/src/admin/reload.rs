@@ -27,6 +27,9 @@ pub struct Report {
     pub reordered: bool,
     /// Intervals, numbers of peers, rate limits or the log level have changed.
     pub settings: bool,
+    /// Tokens of the admin API, or their rights, have changed.
+    #[serde(default)]
+    pub tokens: bool,
     /// The files of the certificates that are new.
     #[serde(default)]
     pub certificates: Vec<String>,
@@ -58,7 +61,7 @@ pub async fn reload(admin: &Admin) -> Reply {
 impl Report {
     /// Returns whether anything has changed, apart from what waits for a restart.
     pub fn has_changes(&self) -> bool {
-        self.needs_generation() || !self.certificates.is_empty()
+        self.needs_generation() || self.tokens || !self.certificates.is_empty()
     }
 
     /// Returns whether the workers need new rules.
@@ -87,6 +90,9 @@ impl fmt::Display for Report {
         }
         if self.settings {
             parts.push("settings changed".to_owned());
+        }
+        if self.tokens {
+            parts.push("tokens changed".to_owned());
         }
         if !self.certificates.is_empty() {
             parts.push(format!("certificates {}", self.certificates.join(", ")));

@@ -9,30 +9,11 @@ use std::{
 };
 
 use super::{
-    Error, Source,
+    problem::{Problem, problem},
     schema::{Config, DataSource, Policy, Tracker},
     tls::Tls,
-    values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
+    values::{CredentialRule, is_header_name, is_local, is_name, show_duration, unreadable},
 };
-
-/// A problem with the value at a path.
-pub(super) struct Problem {
-    pub path: String,
-    pub message: String,
-}
-
-impl Problem {
-    pub fn at(self, source: &Source) -> Error {
-        source.error(&self.path, self.message)
-    }
-}
-
-pub(super) fn problem<T>(
-    path: impl Into<String>,
-    message: impl Into<String>,
-) -> Result<T, Problem> {
-    Err(Problem { path: path.into(), message: message.into() })
-}
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
@@ -364,8 +345,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
     for (at, policy) in config.policies.iter().enumerate() {
         let path = format!("policies[{at}]");
         let name = policy.name.as_str();
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
+        if !is_name(name) {
             return problem(
                 path + ".name",
                 format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9 and -"),
@@ -502,9 +482,7 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
             secret.fetch(folder).or_else(|message| problem(path, message))?;
         }
     }
-    if let Some(token) = &mut config.admin.token {
-        token.fetch_for_header(folder).or_else(|message| problem("admin.token", message))?;
-    }
+    config.admin.fetch_secrets(folder)?;
     for (at, policy) in config.policies.iter_mut().enumerate() {
         for (name, source) in &mut policy.data {
             for (header, value) in &mut source.headers {

@@ -7,6 +7,7 @@ mod admin;
 mod check;
 mod hint;
 mod position;
+mod problem;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod tls;
 mod tree;
 mod values;
+mod warnings;
 
 use std::path::Path;
 
@@ -22,7 +24,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
-    admin::Admin,
+    admin::{Admin, OWNER, Right},
     schema::{
         Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Log, LogFormat,
         LogLevel, Mode, NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot,

@@ -43,7 +43,7 @@ use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
-use crate::admin::{Admin, HANDSHAKES, HEAD, Listener};
+use crate::admin::{Access, Admin, HANDSHAKES, HEAD, Listener};
 use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
@@ -60,7 +60,7 @@ const WAITING: usize = 16;
 pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
     let certificates = certificates::load(&config)?;
     socket_file::group(&config)?;
-    let warnings = certificates.warnings().into_iter();
+    let warnings = certificates.warnings().into_iter().chain(config.warnings());
     let warnings =
         warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
     let warnings = warnings.collect();
@@ -126,6 +126,7 @@ pub fn run(
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
     certificates::watch(&tracker.certificates, metrics)?;
+    loaded::warn(config);
     drop(starting);
     tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
@@ -212,8 +213,9 @@ impl Tracker {
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
         let Self { config, file, certificates, store, metrics, start, manager } = self;
+        let access = Arc::new(Access::new(&config.admin));
         let admin = Admin {
-            token: config.admin.token.clone(),
+            access: access.clone(),
             tls: certificates
                 .admin
                 .as_ref()
@@ -238,6 +240,7 @@ impl Tracker {
             started: config.clone(),
             current,
             certificates,
+            access,
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;

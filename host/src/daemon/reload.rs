@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::loaded::{Loaded, Loader, refused};
+use super::loaded::{Loaded, Loader, refused, warn};
 use super::worker::Adopt;
-use crate::admin::{Refusal, Report, ShownPolicy};
+use crate::admin::{Access, Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
@@ -36,6 +36,8 @@ pub struct Reloader {
     pub started: Arc<Config>,
     pub current: Arc<ArcSwap<Loaded>>,
     pub certificates: Arc<Certificates>,
+    /// The tokens of the admin API.
+    pub access: Arc<Access>,
 }
 
 impl Reloader {
@@ -100,6 +102,10 @@ impl Reloader {
         if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
             tracing::error!(%error, "cannot start control instance");
         }
+        if !needs_tokens(&self.started, &loaded.config) {
+            report.tokens = self.access.adopt(&loaded.config.admin);
+        }
+        warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.current.store(Arc::new(loaded));
         Ok(report)
@@ -162,13 +168,22 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
     report
 }
 
+/// Returns whether the admin API still listens where it needs tokens, and there are none any more.
+/// It then keeps the old ones.
+fn needs_tokens(started: &Config, is: &Config) -> bool {
+    !started.admin.is_local() && !is.admin.has_tokens()
+}
+
 /// Lists the changed keys that only take effect at a restart.
 fn fixed(started: &Config, is: &Config) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
     let keys = [
         ("http", started.http != is.http),
         ("udp", started.udp != is.udp),
-        ("admin", started.admin != is.admin),
+        ("admin.listen", started.admin.listen != is.admin.listen),
+        ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
+        ("admin.tls", started.admin.tls != is.admin.tls),
+        ("admin.tokens", needs_tokens(started, is)),
         ("swarms", started.swarms != is.swarms),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),

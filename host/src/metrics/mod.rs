@@ -31,11 +31,13 @@ macro_rules! label {
     };
 }
 
+mod admin;
 pub mod plugin;
 mod render;
 mod snapshot;
 mod tls;
 
+pub use self::admin::Denied;
 pub use self::snapshot::Snapshots;
 
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
@@ -51,6 +53,7 @@ pub struct Metrics {
     start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
     tls: tls::Tls,
+    admin: admin::Admin,
     snapshots: Snapshots,
 }
 
@@ -257,6 +260,7 @@ impl Metrics {
             start: SystemTime::now(),
             data: Mutex::default(),
             tls: tls::Tls::default(),
+            admin: admin::Admin::default(),
             snapshots: Snapshots::default(),
         }
     }

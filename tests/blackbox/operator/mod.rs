@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_socket;
+mod admin_tokens;
 mod config;
 mod examples;
 mod explain;
