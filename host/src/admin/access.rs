@@ -10,6 +10,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_A
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::audit::Caller;
 use super::reply::{Reply, line};
 use super::request::{Peer, Request};
 use crate::config::{self, OWNER, RateLimits, Right, Secret};
@@ -75,7 +76,7 @@ impl Access {
         right: Option<Right>,
         request: &Request,
         is_secure: bool,
-    ) -> Result<(), Denial> {
+    ) -> Result<Caller, Denial> {
         let headers = &request.head.headers;
         // A name that is not text is not a loopback address.
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
@@ -88,22 +89,31 @@ impl Access {
         if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {
             return Err(Denial::Origin);
         }
-        let Peer::Network(from) = request.peer else { return Ok(()) };
+        let from = match request.peer {
+            Peer::Network(from) => from,
+            Peer::Process { uid } => return Ok(Caller::Uid(uid)),
+        };
         if self.tokens.load().is_empty() {
             return match host {
                 Some(host) if !is_loopback(host) => Err(Denial::Host),
-                _ => Ok(()),
+                _ => Ok(Caller::Address(from)),
             };
         }
-        let Some(right) = right else { return Ok(()) };
+        let Some(right) = right else { return Ok(Caller::Address(from)) };
         let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let shown = shown.and_then(bearer).ok_or(Denial::Missing)?;
-        self.check(shown, right, from, Instant::now())
+        self.check(shown, right, from, Instant::now()).map(Caller::Token)
     }
 
-    /// Checks a token for a right. While there are too many wrong tokens from the prefix of `from`,
+    /// Checks a token for a right, and returns its name. While there are too many wrong tokens from the prefix of `from`,
     /// none is compared.
-    fn check(&self, shown: &[u8], right: Right, from: IpAddr, now: Instant) -> Result<(), Denial> {
+    fn check(
+        &self,
+        shown: &[u8],
+        right: Right,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<String, Denial> {
         if self.wrong.as_ref().is_some_and(|wrong| wrong.is_exhausted(from, now)) {
             return Err(Denial::Limited);
         }
@@ -113,7 +123,7 @@ impl Access {
         let fits = |token: &&Token| bool::from(token.digest.ct_eq(&shown));
         let fitting: Vec<_> = tokens.iter().filter(fits).collect();
         match fitting.first() {
-            Some(token) if token.may.contains(&right) => Ok(()),
+            Some(token) if token.may.contains(&right) => Ok(token.name.to_string()),
             Some(token) => Err(Denial::Right(token.name.clone(), right)),
             None => {
                 if let Some(wrong) = &self.wrong {
@@ -225,9 +235,9 @@ mod tests {
         let access = access();
         let from = IpAddr::from([192, 0, 2, 1]);
         for right in Right::ALL {
-            assert_eq!(access.check(b"short", right, from, Instant::now()), Ok(()));
+            assert_eq!(access.check(b"short", right, from, Instant::now()), Ok(OWNER.into()));
             let expected = match right {
-                Right::Read => Ok(()),
+                Right::Read => Ok("reader".into()),
                 _ => Err(Denial::Right("reader".into(), right)),
             };
             assert_eq!(access.check(READER, right, from, Instant::now()), expected);
@@ -249,10 +259,12 @@ mod tests {
         }
         assert_eq!(check(b"guess", "192.0.2.1", now), Err(Denial::Limited));
         assert_eq!(check(READER, "192.0.2.77", now), Err(Denial::Limited), "it may be a guess");
-        assert_eq!(check(READER, "192.0.3.1", now), Ok(()));
+        assert_eq!(check(READER, "192.0.3.1", now), Ok("reader".into()));
         let later = now + Duration::from_millis(100);
-        assert_eq!(check(READER, "192.0.2.77", later), Ok(()), "right tokens cost nothing");
-        assert_eq!(check(READER, "192.0.2.77", later), Ok(()));
+        for _ in 0..3 {
+            let said = check(READER, "192.0.2.77", later);
+            assert_eq!(said, Ok("reader".into()), "right tokens cost nothing");
+        }
         assert_eq!(check(b"guess", "192.0.2.1", later), Err(Denial::Wrong));
         assert_eq!(check(READER, "192.0.2.77", later), Err(Denial::Limited));
     }

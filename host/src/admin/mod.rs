@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 mod access;
+mod audit;
 mod client;
 mod explain;
 mod health;
@@ -21,10 +22,11 @@ mod snapshot;
 mod stall;
 mod status;
 
-use self::reply::{Pending, Reply, line};
+use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
 
 pub use self::access::Access;
+pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
 pub use self::reload::{AskReload, Refusal, Report};
@@ -38,14 +40,15 @@ use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 7] = [
+static ENDPOINTS: [Endpoint; 8] = [
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
     get("/api/status", Some(Right::Read), status::status),
-    post("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
-    post("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
-    post("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
+    get("/api/audit", Some(Right::Read), audit::audit),
+    change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
+    ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
+    change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
 
 /// What is asked for at a path.
@@ -62,13 +65,16 @@ enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
     /// It may wait for other threads. The body is JSON.
-    Act(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    /// As above. It changes something, and is audited.
+    Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
 /// The admin API's state.
 pub struct Admin {
     /// Who may use it.
     pub access: Arc<Access>,
+    pub audit: Audit,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -88,10 +94,14 @@ impl Admin {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
-        if let Err(denial) = self.access.judge(endpoint.right, &request, self.tls.is_some()) {
-            self.metrics.denied(denial.reason());
-            return denial.reply();
-        }
+        let judged = self.access.judge(endpoint.right, &request, self.tls.is_some());
+        let caller = match judged {
+            Ok(caller) => caller,
+            Err(denial) => {
+                self.metrics.denied(denial.reason());
+                return denial.reply();
+            }
+        };
         let wanted = &endpoint.method;
         let is_head = request.head.method == Method::HEAD && *wanted == Method::GET;
         if request.head.method != *wanted && !is_head {
@@ -99,10 +109,14 @@ impl Admin {
         }
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
-            Handler::Act(_) if !request.is_json() => {
+            Handler::Ask(_) | Handler::Change(_) if !request.is_json() => {
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
             }
-            Handler::Act(act) => act(self, request).await,
+            Handler::Ask(ask) => ask(self, request).await,
+            Handler::Change(change) => {
+                let under_way = self.audit.begin(caller, endpoint.path);
+                under_way.end(change(self, request).await)
+            }
         }
     }
 }
@@ -115,12 +129,20 @@ const fn get(
     Endpoint { path, method: Method::GET, right, handler: Handler::Show(show) }
 }
 
-const fn post(
+const fn ask(
     path: &'static str,
     right: Right,
-    act: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Act(act) }
+    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Ask(ask) }
+}
+
+const fn change(
+    path: &'static str,
+    right: Right,
+    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Change(change) }
 }
 
 fn only(method: &Method) -> Reply {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Admin;
-use super::reply::{Reply, json, stopping};
+use super::reply::{Changed, STOPPING};
 
 /// A reload request, with a channel for the result.
 pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
@@ -47,14 +47,19 @@ pub struct Refusal {
 }
 
 /// Answers when every worker has switched, or with the reason why nothing has changed.
-pub async fn reload(admin: &Admin) -> Reply {
+pub async fn reload(admin: &Admin) -> Changed {
     let (reply, result) = oneshot::channel();
     // If the receiver is gone, so is the reply.
     let _ = admin.reload.send(reply).await;
     match result.await {
-        Ok(Ok(report)) => json(StatusCode::OK, &report),
-        Ok(Err(refusal)) => json(StatusCode::CONFLICT, &refusal),
-        Err(_) => stopping(),
+        Ok(Ok(report)) => {
+            let result = format!("generation {}: {report}", report.generation);
+            Changed::json(StatusCode::OK, &report, result)
+        }
+        Ok(Err(refusal)) => {
+            Changed::json(StatusCode::CONFLICT, &refusal, format!("refused: {refusal}"))
+        }
+        Err(_) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }
 

@@ -43,7 +43,7 @@ use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
-use crate::admin::{Access, Admin, HANDSHAKES, HEAD, Listener};
+use crate::admin::{Access, Admin, Audit, HANDSHAKES, HEAD, Listener};
 use crate::config::{self, Config};
 use crate::data;
 use crate::metrics::Metrics;
@@ -216,6 +216,7 @@ impl Tracker {
         let access = Arc::new(Access::new(&config.admin));
         let admin = Admin {
             access: access.clone(),
+            audit: Audit::default(),
             tls: certificates
                 .admin
                 .as_ref()

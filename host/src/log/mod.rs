@@ -75,5 +75,9 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let libraries = level.min(LevelFilter::WARN);
-    Targets::new().with_default(libraries).with_targets([("karuta", level), ("plugin", level)])
+    Targets::new().with_default(libraries).with_targets([
+        ("karuta", level),
+        ("plugin", level),
+        ("audit", level),
+    ])
 }
