@@ -53,10 +53,20 @@ impl Limiter {
         })
     }
 
+    /// Returns whether [`Self::admit`] would find no token, without taking one.
+    pub fn is_exhausted(&self, address: IpAddr, now: Instant) -> bool {
+        let prefix = self.prefix(address);
+        let now = self.micros(now);
+        let set = self.sets[prefix as usize % SETS].lock();
+        let full_at =
+            set.iter().find(|bucket| bucket.prefix == prefix).map_or(0, |one| one.full_at);
+        full_at.max(now) + self.cost - now > self.burst
+    }
+
     /// Takes a token from the bucket of the address's prefix; returns `false` if there is none.
     pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
         let prefix = self.prefix(address);
-        let now = now.saturating_duration_since(self.start).as_micros() as u64;
+        let now = self.micros(now);
         let mut set = self.sets[prefix as usize % SETS].lock();
         let known = set.iter().position(|bucket| bucket.prefix == prefix && bucket.full_at > now);
         let at = known.unwrap_or_else(|| {
@@ -70,6 +80,10 @@ impl Limiter {
         }
         set[at].full_at = full_at;
         true
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_micros() as u64
     }
 
     /// Returns a keyed hash of the prefix, so that clients cannot choose collisions.
@@ -116,6 +130,18 @@ mod tests {
         assert!(!admitted(now + Duration::from_millis(99)));
         assert!(admitted(now + Duration::from_millis(100)));
         assert!(!admitted(now + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_bucket_can_be_looked_at() {
+        let limiter = limiter(10, 2);
+        let now = Instant::now();
+        for expected in [false, false, true] {
+            assert_eq!(limiter.is_exhausted(ip("192.0.2.1"), now), expected);
+            assert_eq!(limiter.admit(ip("192.0.2.1"), now), !expected);
+        }
+        assert!(!limiter.is_exhausted(ip("192.0.2.1"), now + Duration::from_millis(100)));
+        assert!(!limiter.is_exhausted(ip("192.0.3.1"), now));
     }
 
     #[test]

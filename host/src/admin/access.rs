@@ -1,64 +1,195 @@
-//! Who may use the admin API.
+//! Who may use the admin API: tokens with their rights, and how often they may be guessed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Admin;
+use super::audit::Caller;
 use super::reply::{Reply, line};
 use super::request::{Peer, Request};
+use crate::config::{self, OWNER, RateLimits, Right, Secret};
+use crate::limits::Limiter;
+use crate::metrics::Denied;
 
-/// What the caller of an endpoint must be allowed to do. The token may do everything.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Right {
-    /// Look at metrics and status.
-    Read,
-    /// Ask how a request would be answered.
-    Explain,
-    /// Reload, and write snapshots.
-    Reload,
+/// The tokens in use, which a reload may change.
+pub struct Access {
+    tokens: ArcSwap<Vec<Token>>,
+    /// Wrong tokens from each prefix.
+    wrong: Option<Limiter>,
 }
 
-impl Admin {
-    /// Returns why access is denied, if it is. Requests must not come from a web page of another
-    /// origin. They need the token, except over a socket file.
-    pub(super) fn refusal(&self, right: Option<Right>, request: &Request) -> Option<Reply> {
+#[derive(PartialEq, Eq)]
+struct Token {
+    name: Arc<str>,
+    /// Tokens differ in length, digests do not.
+    digest: [u8; 32],
+    may: Vec<Right>,
+}
+
+/// Why a request is refused.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Denial {
+    /// It comes from a web page of another origin.
+    Origin,
+    /// There are no tokens, and the host that it asks may be any.
+    Host,
+    Missing,
+    Wrong,
+    /// There were too many wrong tokens from its prefix.
+    Limited,
+    /// The token is not for this.
+    Right(Arc<str>, Right),
+}
+
+/// How many wrong tokens a prefix may show.
+const WRONG: RateLimits = RateLimits { per_second: 10, burst: 0, ipv4_prefix: 24, ipv6_prefix: 64 };
+
+impl Access {
+    pub fn new(admin: &config::Admin) -> Self {
+        Self { tokens: ArcSwap::from_pointee(tokens(admin)), wrong: Limiter::new(&WRONG) }
+    }
+
+    /// Changes the tokens. Returns whether they are others than before.
+    pub fn adopt(&self, admin: &config::Admin) -> bool {
+        let new = tokens(admin);
+        let changed = **self.tokens.load() != new;
+        if changed {
+            self.tokens.store(Arc::new(new));
+        }
+        changed
+    }
+
+    /// Judges a request that needs a right, or none; `is_secure` if addresses speak HTTPS. Requests must not come from a web page of
+    /// another origin. They need a token, except over a socket file.
+    ///
+    /// # Errors
+    ///
+    /// Why the request is refused.
+    pub(super) fn judge(
+        &self,
+        right: Option<Right>,
+        request: &Request,
+        is_secure: bool,
+    ) -> Result<Caller, Denial> {
         let headers = &request.head.headers;
-        let is_local = request.peer == Peer::Process;
         // A name that is not text is not a loopback address.
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+        let is_secure = is_secure && matches!(request.peer, Peer::Network(_));
         let own_origin = |origin: &HeaderValue| {
-            let scheme = if self.tls.is_some() && !is_local { "https://" } else { "http://" };
+            let scheme = if is_secure { "https://" } else { "http://" };
             let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix(scheme));
             origin.is_some() && origin == host
         };
         if headers.get(ORIGIN).is_some_and(|origin| !own_origin(origin)) {
-            return Some(line(
-                StatusCode::FORBIDDEN,
-                "requests from other origins are not allowed",
-            ));
+            return Err(Denial::Origin);
         }
-        match &self.token {
-            _ if is_local => None,
-            None if host.is_some_and(|host| !is_loopback(host)) => Some(line(
-                StatusCode::FORBIDDEN,
-                "without a token, the host must be a loopback address",
-            )),
-            Some(token) if right.is_some() => {
-                let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-                if shown.and_then(bearer).is_some_and(|shown| shown.ct_eq(token.expose()).into()) {
-                    return None;
+        let from = match request.peer {
+            Peer::Network(from) => from,
+            Peer::Process { uid } => return Ok(Caller::Uid(uid)),
+        };
+        if self.tokens.load().is_empty() {
+            return match host {
+                Some(host) if !is_loopback(host) => Err(Denial::Host),
+                _ => Ok(Caller::Address(from)),
+            };
+        }
+        let Some(right) = right else { return Ok(Caller::Address(from)) };
+        let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let shown = shown.and_then(bearer).ok_or(Denial::Missing)?;
+        self.check(shown, right, from, Instant::now()).map(Caller::Token)
+    }
+
+    /// Checks a token for a right, and returns its name. While there are too many wrong tokens from the prefix of `from`,
+    /// none is compared.
+    fn check(
+        &self,
+        shown: &[u8],
+        right: Right,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<String, Denial> {
+        if self.wrong.as_ref().is_some_and(|wrong| wrong.is_exhausted(from, now)) {
+            return Err(Denial::Limited);
+        }
+        let tokens = self.tokens.load();
+        let shown = digest(shown);
+        // All are compared, however soon one fits.
+        let fits = |token: &&Token| bool::from(token.digest.ct_eq(&shown));
+        let fitting: Vec<_> = tokens.iter().filter(fits).collect();
+        match fitting.first() {
+            Some(token) if token.may.contains(&right) => Ok(token.name.to_string()),
+            Some(token) => Err(Denial::Right(token.name.clone(), right)),
+            None => {
+                if let Some(wrong) = &self.wrong {
+                    wrong.admit(from, now);
                 }
+                Err(Denial::Wrong)
+            }
+        }
+    }
+}
+
+impl Denial {
+    /// Returns how it is counted.
+    pub(super) fn reason(&self) -> Denied {
+        match self {
+            Self::Origin => Denied::Origin,
+            Self::Host => Denied::Host,
+            Self::Missing => Denied::Missing,
+            Self::Wrong => Denied::Wrong,
+            Self::Limited => Denied::Limited,
+            Self::Right(..) => Denied::Right,
+        }
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        match self {
+            Self::Origin => {
+                line(StatusCode::FORBIDDEN, "requests from other origins are not allowed")
+            }
+            Self::Host => {
+                let reason = "without a token, the host must be a loopback address";
+                line(StatusCode::FORBIDDEN, reason)
+            }
+            Self::Missing | Self::Wrong => {
                 let mut reply = line(StatusCode::UNAUTHORIZED, "a bearer token is required");
                 let scheme = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-                Some(reply)
+                reply
             }
-            _ => None,
+            Self::Limited => {
+                let mut reply = line(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens");
+                reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                reply
+            }
+            Self::Right(token, right) => {
+                let right = right.name();
+                let reason = format!("the token `{token}` lacks the right `{right}`");
+                line(StatusCode::FORBIDDEN, &reason)
+            }
         }
     }
+}
+
+fn tokens(admin: &config::Admin) -> Vec<Token> {
+    let token = |name: &str, secret: &Secret, may: &[Right]| Token {
+        name: name.into(),
+        digest: digest(secret.expose()),
+        may: may.to_owned(),
+    };
+    let owner = admin.token.iter().map(|secret| token(OWNER, secret, &Right::ALL));
+    let others = admin.tokens.iter().map(|one| token(&one.name, &one.token, &one.may));
+    owner.chain(others).collect()
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
 }
 
 /// Returns the token of an `Authorization` header. The scheme's name is case-insensitive (RFC 9110,
@@ -82,7 +213,61 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const READER: &[u8] = b"the token of a reader";
+
+    fn access() -> Access {
+        let token = |name: &str, value: &[u8], may: &[Right]| Token {
+            name: name.into(),
+            digest: digest(value),
+            may: may.to_owned(),
+        };
+        let tokens =
+            vec![token(OWNER, b"short", &Right::ALL), token("reader", READER, &[Right::Read])];
+        Access { tokens: ArcSwap::from_pointee(tokens), wrong: Limiter::new(&WRONG) }
+    }
+
+    #[test]
+    fn a_token_allows_what_it_is_for() {
+        let access = access();
+        let from = IpAddr::from([192, 0, 2, 1]);
+        for right in Right::ALL {
+            assert_eq!(access.check(b"short", right, from, Instant::now()), Ok(OWNER.into()));
+            let expected = match right {
+                Right::Read => Ok("reader".into()),
+                _ => Err(Denial::Right("reader".into(), right)),
+            };
+            assert_eq!(access.check(READER, right, from, Instant::now()), expected);
+        }
+        for wrong in [&b""[..], b"shor", b"short ", b"the token of a reade"] {
+            assert_eq!(access.check(wrong, Right::Read, from, Instant::now()), Err(Denial::Wrong));
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_guesses_is_not_heard_for_a_while() {
+        let access = access();
+        let now = Instant::now();
+        let check = |token: &[u8], from: &str, now| {
+            access.check(token, Right::Read, from.parse().unwrap(), now)
+        };
+        for _ in 0..10 {
+            assert_eq!(check(b"guess", "192.0.2.1", now), Err(Denial::Wrong));
+        }
+        assert_eq!(check(b"guess", "192.0.2.1", now), Err(Denial::Limited));
+        assert_eq!(check(READER, "192.0.2.77", now), Err(Denial::Limited), "it may be a guess");
+        assert_eq!(check(READER, "192.0.3.1", now), Ok("reader".into()));
+        let later = now + Duration::from_millis(100);
+        for _ in 0..3 {
+            let said = check(READER, "192.0.2.77", later);
+            assert_eq!(said, Ok("reader".into()), "right tokens cost nothing");
+        }
+        assert_eq!(check(b"guess", "192.0.2.1", later), Err(Denial::Wrong));
+        assert_eq!(check(READER, "192.0.2.77", later), Err(Denial::Limited));
+    }
 
     #[test]
     fn the_scheme_bearer_is_read_in_any_case() {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::Admin;
-use super::reply::{Reply, json, line, stopping};
+use super::reply::{Reply, STOPPING, json, line};
 use super::request::Request;
 use crate::policy::Explanation;
 
@@ -55,6 +55,6 @@ pub async fn explain(admin: &Admin, request: Request) -> Reply {
     match answer.await {
         Ok(Ok(answers)) => json(StatusCode::OK, &answers),
         Ok(Err(reason)) => line(StatusCode::BAD_REQUEST, &reason),
-        Err(_) => stopping(),
+        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 mod access;
+mod audit;
 mod client;
 mod explain;
 mod export;
@@ -27,10 +28,11 @@ mod swarm;
 mod swarms;
 mod top;
 
-use self::access::Right;
-use self::reply::{Pending, Reply, line};
+use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
 
+pub use self::access::Access;
+pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
 pub use self::reload::{AskReload, Refusal, Report};
@@ -41,23 +43,24 @@ pub use self::stats::Recent;
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::swarms::Swarms;
 
-use crate::config::Secret;
+use crate::config::Right;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 11] = [
+static ENDPOINTS: [Endpoint; 12] = [
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
     get("/api/status", Some(Right::Read), status::status),
     get("/api/stats", Some(Right::Read), stats::stats),
-    get_later("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
-    get_later(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
-    get("/api/export", Some(Right::Read), export::export),
-    post("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
-    post("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
-    post("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
+    look("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
+    look(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
+    get("/api/export", Some(Right::Peers), export::export),
+    get("/api/audit", Some(Right::Read), audit::audit),
+    change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
+    ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
+    change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
 
 /// What is asked for at a path.
@@ -75,12 +78,16 @@ enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
     /// It may take its time. The body of a `POST` is JSON.
-    Act(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    /// As above. It changes something, and is audited.
+    Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
 /// The admin API's state.
 pub struct Admin {
-    pub token: Option<Secret>,
+    /// Who may use it.
+    pub access: Arc<Access>,
+    pub audit: Audit,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -111,9 +118,14 @@ impl Admin {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
-        if let Some(refusal) = self.refusal(endpoint.right, &request) {
-            return refusal;
-        }
+        let judged = self.access.judge(endpoint.right, &request, self.tls.is_some());
+        let caller = match judged {
+            Ok(caller) => caller,
+            Err(denial) => {
+                self.metrics.denied(denial.reason());
+                return denial.reply();
+            }
+        };
         let wanted = &endpoint.method;
         let is_head = request.head.method == Method::HEAD && *wanted == Method::GET;
         if request.head.method != *wanted && !is_head {
@@ -121,10 +133,16 @@ impl Admin {
         }
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
-            Handler::Act(_) if *wanted == Method::POST && !request.is_json() => {
+            Handler::Ask(_) | Handler::Change(_)
+                if *wanted == Method::POST && !request.is_json() =>
+            {
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
             }
-            Handler::Act(act) => act(self, request).await,
+            Handler::Ask(ask) => ask(self, request).await,
+            Handler::Change(change) => {
+                let under_way = self.audit.begin(caller, endpoint.path);
+                under_way.end(change(self, request).await)
+            }
         }
     }
 }
@@ -137,20 +155,28 @@ const fn get(
     Endpoint { path, method: Method::GET, right, handler: Handler::Show(show) }
 }
 
-const fn get_later(
+const fn look(
     path: &'static str,
     right: Right,
-    act: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::GET, right: Some(right), handler: Handler::Act(act) }
+    Endpoint { path, method: Method::GET, right: Some(right), handler: Handler::Ask(ask) }
 }
 
-const fn post(
+const fn ask(
     path: &'static str,
     right: Right,
-    act: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Act(act) }
+    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Ask(ask) }
+}
+
+const fn change(
+    path: &'static str,
+    right: Right,
+    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Change(change) }
 }
 
 fn only(method: &Method) -> Reply {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Admin;
-use super::reply::{Reply, json, stopping};
+use super::reply::{Changed, STOPPING};
 
 /// A reload request, with a channel for the result.
 pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
@@ -27,6 +27,9 @@ pub struct Report {
     pub reordered: bool,
     /// Intervals, numbers of peers, rate limits or the log level have changed.
     pub settings: bool,
+    /// Tokens of the admin API, or their rights, have changed.
+    #[serde(default)]
+    pub tokens: bool,
     /// The files of the certificates that are new.
     #[serde(default)]
     pub certificates: Vec<String>,
@@ -44,21 +47,26 @@ pub struct Refusal {
 }
 
 /// Answers when every worker has switched, or with the reason why nothing has changed.
-pub async fn reload(admin: &Admin) -> Reply {
+pub async fn reload(admin: &Admin) -> Changed {
     let (reply, result) = oneshot::channel();
     // If the receiver is gone, so is the reply.
     let _ = admin.reload.send(reply).await;
     match result.await {
-        Ok(Ok(report)) => json(StatusCode::OK, &report),
-        Ok(Err(refusal)) => json(StatusCode::CONFLICT, &refusal),
-        Err(_) => stopping(),
+        Ok(Ok(report)) => {
+            let result = format!("generation {}: {report}", report.generation);
+            Changed::json(StatusCode::OK, &report, result)
+        }
+        Ok(Err(refusal)) => {
+            Changed::json(StatusCode::CONFLICT, &refusal, format!("refused: {refusal}"))
+        }
+        Err(_) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }
 
 impl Report {
     /// Returns whether anything has changed, apart from what waits for a restart.
     pub fn has_changes(&self) -> bool {
-        self.needs_generation() || !self.certificates.is_empty()
+        self.needs_generation() || self.tokens || !self.certificates.is_empty()
     }
 
     /// Returns whether the workers need new rules.
@@ -87,6 +95,9 @@ impl fmt::Display for Report {
         }
         if self.settings {
             parts.push("settings changed".to_owned());
+        }
+        if self.tokens {
+            parts.push("tokens changed".to_owned());
         }
         if !self.certificates.is_empty() {
             parts.push(format!("certificates {}", self.certificates.join(", ")));

@@ -97,7 +97,7 @@ impl Remote {
                     Some(tried) => Unknown::Config(error.with_hint(tried)),
                     None => Unknown::Config(error),
                 })?;
-                config.admin.token
+                most_allowed(config.admin)
             }
         };
         let trust = config.admin.tls.as_ref().map(Trust::configured);
@@ -109,6 +109,12 @@ impl Remote {
         let trust = with_ca(trust.unwrap_or_default())?;
         Ok(Client { place: Place::Network { url, trust }, token, tried })
     }
+}
+
+/// Returns the token that allows most.
+fn most_allowed(admin: config::Admin) -> Option<Secret> {
+    let others = admin.tokens.into_iter().max_by_key(|token| token.may.len());
+    admin.token.or(others.map(|token| token.token))
 }
 
 /// Parses the address of an admin API: `127.0.0.1:6880`, `unix:PATH`, or a URL without a path.

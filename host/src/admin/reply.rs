@@ -16,7 +16,25 @@ pub type Reply = Response<Body>;
 pub type Body = Either<Full<Bytes>, Exporting>;
 
 /// An answer that is being made.
-pub type Pending<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+pub type Pending<'a, R = Reply> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+/// The answer to a request to change something.
+pub struct Changed {
+    pub reply: Reply,
+    /// For the audit.
+    pub result: String,
+}
+
+impl Changed {
+    pub fn json(status: StatusCode, value: &impl Serialize, result: impl Into<String>) -> Self {
+        Self { reply: json(status, value), result: result.into() }
+    }
+
+    /// Answers with the result itself.
+    pub fn line(status: StatusCode, result: &str) -> Self {
+        Self { reply: line(status, result), result: result.to_owned() }
+    }
+}
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -40,7 +58,5 @@ pub fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> R
     reply
 }
 
-/// The answer if the thread that would know has ended.
-pub fn stopping() -> Reply {
-    line(StatusCode::SERVICE_UNAVAILABLE, "stopping")
-}
+/// What is said if the thread that would know has ended, with [`StatusCode::SERVICE_UNAVAILABLE`].
+pub const STOPPING: &str = "stopping";

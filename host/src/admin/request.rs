@@ -19,7 +19,9 @@ use crate::text;
 pub enum Peer {
     Network(IpAddr),
     /// A process that may write to a socket file.
-    Process,
+    Process {
+        uid: u32,
+    },
 }
 
 /// A request whose body has not been read.

@@ -74,8 +74,10 @@ impl Admin {
     async fn serve_file(self: Arc<Self>, mut acceptor: Acceptor<UnixListener>) {
         loop {
             let (stream, _, place) = acceptor.next().await;
+            // Linux knows it of every connection.
+            let Ok(credentials) = stream.peer_cred() else { continue };
+            let peer = Peer::Process { uid: credentials.uid() };
             let admin = self.clone();
-            let peer = Peer::Process;
             tokio::spawn(async move {
                 let _place = place;
                 admin.connection(stream, peer).await;

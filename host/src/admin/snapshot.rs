@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Admin;
-use super::reply::{Reply, json, line, stopping};
+use super::reply::{Changed, STOPPING};
 
 /// A request for a snapshot, with a channel for the result. The error says why there is none.
 pub type AskSnapshot = oneshot::Sender<Result<SnapshotReport, String>>;
@@ -20,15 +20,18 @@ pub struct SnapshotReport {
 }
 
 /// Answers when the snapshot is on the disk.
-pub async fn save(admin: &Admin) -> Reply {
+pub async fn save(admin: &Admin) -> Changed {
     let Some(ask) = &admin.snapshot else {
-        return line(StatusCode::CONFLICT, "there are no snapshots: `swarms.snapshot`");
+        return Changed::line(StatusCode::CONFLICT, "there are no snapshots: `swarms.snapshot`");
     };
     let (reply, result) = oneshot::channel();
     ask(reply);
     match result.await {
-        Ok(Ok(report)) => json(StatusCode::OK, &report),
-        Ok(Err(reason)) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        Err(_) => stopping(),
+        Ok(Ok(report)) => {
+            let result = format!("{} peers in {} bytes", report.peers, report.bytes);
+            Changed::json(StatusCode::OK, &report, result)
+        }
+        Ok(Err(reason)) => Changed::line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        Err(_) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }

@@ -10,6 +10,7 @@ use url::form_urlencoded;
 use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
+use crate::config::Right;
 use crate::export::role_name;
 
 /// The path of a swarm, without its info-hash.
@@ -72,6 +73,12 @@ pub async fn swarm(admin: &Admin, request: Request) -> Reply {
         Ok(shown) => shown,
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
+    if shown.is_some()
+        && let Err(denial) = admin.access.judge(Some(Right::Peers), &request, admin.tls.is_some())
+    {
+        admin.metrics.denied(denial.reason());
+        return denial.reply();
+    }
     let store = &*admin.swarms.store;
     let Some(counts) = store.counts(info_hash) else {
         return line(StatusCode::NOT_FOUND, "there is no such swarm");

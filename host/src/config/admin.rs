@@ -1,4 +1,4 @@
-//! The admin API: where it listens.
+//! The admin API: where it listens, and who may use it.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use serde::{
 use super::{
     problem::{Problem, problem},
     tls::Tls,
-    values::Secret,
+    values::{Secret, is_name},
 };
 
 /// The admin API.
@@ -25,11 +25,42 @@ pub struct Admin {
     pub listen: AdminListen,
     /// The group of the socket files, by name or number. If `None`, that of the process.
     pub socket_group: Option<String>,
-    /// The bearer token that callers must send.
+    /// The bearer token of [`OWNER`], who may do everything. At least 1 byte.
     pub token: Option<Secret>,
+    /// More bearer tokens, with names and values of their own.
+    pub tokens: Vec<AdminToken>,
     /// If set, it speaks HTTPS on its addresses.
     pub tls: Option<Tls>,
 }
+
+/// A bearer token that allows some things.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminToken {
+    /// Of 1 to 40 of `a` to `z`, `0` to `9` and `-`, and not [`OWNER`].
+    pub name: String,
+    /// At least 16 bytes.
+    pub token: Secret,
+    /// Never empty.
+    pub may: Vec<Right>,
+}
+
+/// What the caller of an endpoint must be allowed to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// Look at metrics, status and swarms.
+    Read,
+    /// See the addresses of peers, and export all torrents.
+    Peers,
+    /// Ask how a request would be answered.
+    Explain,
+    /// Reload, and write snapshots.
+    Reload,
+}
+
+/// The name of `admin.token`.
+pub const OWNER: &str = "admin";
 
 /// Where the admin API listens: never nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +83,23 @@ const EXPECTED: &str = "an address with a port such as 127.0.0.1:6880, or unix:/
 const UNIX: &str = "unix:";
 /// The longest path of a socket file, in bytes (unix(7)).
 const MAX_PATH: usize = 107;
+/// The shortest token that cannot be guessed, in bytes.
+pub(super) const MIN_TOKEN: usize = 16;
+
+impl Right {
+    pub const ALL: [Self; 4] = [Self::Read, Self::Peers, Self::Explain, Self::Reload];
+
+    /// Returns the name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Peers => "peers",
+            Self::Explain => "explain",
+            Self::Reload => "reload",
+        }
+    }
+}
 
 impl Default for AdminListen {
     fn default() -> Self {
@@ -75,6 +123,16 @@ impl Admin {
             AdminPlace::Address(_) => None,
             AdminPlace::Socket(path) => Some(path.as_path()),
         })
+    }
+
+    /// Returns whether callers need a token, except over socket files.
+    pub fn has_tokens(&self) -> bool {
+        self.token.is_some() || !self.tokens.is_empty()
+    }
+
+    /// Returns whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        self.addresses().all(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Returns the path of an address in the configuration, of those that [`Self::addresses`] lists.
@@ -101,7 +159,7 @@ impl Admin {
                 return problem(self.listen.path(at), message);
             }
             if let AdminPlace::Address(address) = place
-                && self.token.is_none()
+                && !self.has_tokens()
                 && !address.ip().to_canonical().is_loopback()
             {
                 return problem(
@@ -110,8 +168,56 @@ impl Admin {
                 );
             }
         }
+        self.check_tokens()?;
         if self.tls.is_some() && self.addresses().next().is_none() {
             return problem("admin.tls", "only valid with an address in admin.listen");
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self) -> Result<(), Problem> {
+        for (at, AdminToken { name, may, .. }) in self.tokens.iter().enumerate() {
+            let path = |key| format!("admin.tokens[{at}].{key}");
+            if !is_name(name) {
+                let message = format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9 and -");
+                return problem(path("name"), message);
+            }
+            let earlier = self.tokens[..at].iter().position(|other| other.name == *name);
+            let taken = match earlier {
+                _ if name == OWNER => Some("that of admin.token".to_owned()),
+                other => other.map(|other| format!("the name of admin.tokens[{other}]")),
+            };
+            if let Some(taken) = taken {
+                let message = format!("`{name}` is already {taken}, expected another");
+                return problem(path("name"), message);
+            }
+            if may.is_empty() {
+                let rights = Right::ALL.map(Right::name).join(", ");
+                return problem(path("may"), format!("empty, expected at least one of {rights}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the tokens; relative files are relative to `folder`.
+    pub(super) fn fetch_secrets(&mut self, folder: &Path) -> Result<(), Problem> {
+        if let Some(token) = &mut self.token {
+            token.fetch_for_header(folder).or_else(|message| problem("admin.token", message))?;
+        }
+        let mut known: Vec<(String, Secret)> = Vec::new();
+        known.extend(self.token.clone().map(|token| ("admin.token".to_owned(), token)));
+        for (at, AdminToken { token, .. }) in self.tokens.iter_mut().enumerate() {
+            let path = format!("admin.tokens[{at}].token");
+            token.fetch_for_header(folder).or_else(|message| problem(&*path, message))?;
+            if token.expose().len() < MIN_TOKEN {
+                let message = format!("too short, expected at least {MIN_TOKEN} bytes");
+                return problem(path, message);
+            }
+            let same = known.iter().find(|(_, other)| other.expose() == token.expose());
+            if let Some((other, _)) = same {
+                return problem(path, format!("the same token as {other}, expected another"));
+            }
+            known.push((path, token.clone()));
         }
         Ok(())
     }

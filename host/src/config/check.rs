@@ -12,7 +12,7 @@ use super::{
     problem::{Problem, problem},
     schema::{Config, DataSource, Policy, Tracker},
     tls::Tls,
-    values::{CredentialRule, is_header_name, is_local, show_duration, unreadable},
+    values::{CredentialRule, is_header_name, is_local, is_name, show_duration, unreadable},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -353,8 +353,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
     for (at, policy) in config.policies.iter().enumerate() {
         let path = format!("policies[{at}]");
         let name = policy.name.as_str();
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
+        if !is_name(name) {
             return problem(
                 path + ".name",
                 format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9 and -"),
@@ -491,9 +490,7 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
             secret.fetch(folder).or_else(|message| problem(path, message))?;
         }
     }
-    if let Some(token) = &mut config.admin.token {
-        token.fetch_for_header(folder).or_else(|message| problem("admin.token", message))?;
-    }
+    config.admin.fetch_secrets(folder)?;
     for (at, policy) in config.policies.iter_mut().enumerate() {
         for (name, source) in &mut policy.data {
             for (header, value) in &mut source.headers {

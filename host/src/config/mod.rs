@@ -17,6 +17,7 @@ mod tests;
 mod tls;
 mod tree;
 mod values;
+mod warnings;
 
 use std::path::Path;
 
@@ -25,7 +26,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
-    admin::Admin,
+    admin::{Admin, OWNER, Right},
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{

@@ -117,6 +117,7 @@ fn the_default_configuration_has_every_key() {
         ("target/plugins/torrent-approval.wasm", ""),
         ("target/plugins/interval-variation.wasm", ""),
         ("connection-id.secret", "correct horse battery staple\n"),
+        ("grafana.token", "a token that only reads\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]
@@ -154,6 +155,7 @@ fn the_default_configuration_has_every_key() {
         "policies[0].limits",
         "policies[0].allow",
         "admin",
+        "admin.tokens[0]",
         "log",
         "log.file",
         "run_as",
@@ -345,6 +347,31 @@ fn secrets_are_not_shown() {
     let config = folder.parse("udp: [{}]\nadmin: { token: { file: token } }\n").unwrap();
     assert_eq!(config.admin.token.as_ref().unwrap().expose(), b"sword fish");
     assert!(!format!("{config:?}").contains("fish"));
+}
+
+#[test]
+fn secrets_that_are_none_are_pointed_at() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new(&[("long", "a token of 17 bytes"), ("short", "fifteen bytes..\n")]);
+    let mode = |name, mode| {
+        fs::set_permissions(folder.0.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("long", 0o640);
+    mode("short", 0o600);
+    let warnings = |file: &str| {
+        let token = format!("udp: [{{}}]\nadmin: {{ token: {{ file: {file} }} }}\n");
+        folder.parse(&token).unwrap().warnings()
+    };
+    assert_eq!(warnings("long"), []);
+    assert_eq!(warnings("short")[0].0, "admin.token");
+    mode("long", 0o604);
+    assert!(warnings("long")[0].1.starts_with("every user can read `"));
+    let token = "udp: [{}]\nadmin: { tokens: [{ name: a, token: { file: short }, may: [read] }] }";
+    assert_eq!(
+        folder.wrong(token),
+        "config.yaml:2:37: admin.tokens[0].token: too short, expected at least 16 bytes"
+    );
 }
 
 /// A secret that is not for a header may contain any bytes.

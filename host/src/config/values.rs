@@ -2,9 +2,10 @@
 
 use std::{
     fmt::{self, Write as _},
-    io,
+    fs, io,
     marker::PhantomData,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -229,6 +230,12 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(bytes)
 }
 
+/// Returns whether a name is one of 1 to 40 of `a` to `z`, `0` to `9` and `-`.
+pub(super) fn is_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&name.len()) && name.bytes().all(letter)
+}
+
 /// Returns whether `name` is a valid HTTP header name (RFC 9110, a token).
 pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty()
@@ -316,8 +323,11 @@ impl Secret {
                 other => other.to_string(),
             })
         };
-        let mut value = match &self.origin {
-            Origin::File(file) => read(&folder.join(file))?,
+        let mut value = match &mut self.origin {
+            Origin::File(file) => {
+                *file = folder.join(&*file);
+                read(file)?
+            }
             Origin::Credential(name) => {
                 let folder = std::env::var_os(CREDENTIALS).ok_or_else(|| {
                     format!(
@@ -325,10 +335,11 @@ impl Secret {
                          `LoadCredential=`, and for no other command"
                     )
                 })?;
-                read(&Path::new(&folder).join(name))?
+                read(&Path::new(&folder).join(&*name))?
             }
             Origin::Env(name) => {
-                let value = std::env::var_os(name).ok_or_else(|| format!("{origin} is not set"))?;
+                let value =
+                    std::env::var_os(&*name).ok_or_else(|| format!("{origin} is not set"))?;
                 value.into_encoded_bytes()
             }
         };
@@ -346,6 +357,13 @@ impl Secret {
         }
         self.value = value;
         Ok(())
+    }
+
+    /// Returns the file of the secret, if every user of the machine can read it.
+    pub(super) fn exposed_file(&self) -> Option<&Path> {
+        let Origin::File(file) = &self.origin else { return None };
+        let mode = fs::metadata(file).map_or(0, |found| found.permissions().mode());
+        (mode & 0o004 != 0).then_some(file)
     }
 
     /// Reads a value for a header.

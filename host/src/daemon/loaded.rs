@@ -126,6 +126,13 @@ impl Loaded {
     }
 }
 
+/// Logs what is unusual about a configuration.
+pub fn warn(config: &Config) {
+    for (key, said) in config.warnings() {
+        tracing::warn!(%key, "unusual secret: {said}");
+    }
+}
+
 /// Returns a load error with its position in the configuration.
 pub fn refused(config: &Config, error: &LoadError) -> Error {
     let LoadError { at, policy, file, cause } = error;

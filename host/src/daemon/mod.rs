@@ -45,7 +45,7 @@ use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
-use crate::admin::{Admin, HANDSHAKES, HEAD, Listener, Recent, Swarms};
+use crate::admin::{Access, Admin, Audit, HANDSHAKES, HEAD, Listener, Recent, Swarms};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
@@ -64,7 +64,7 @@ const WAITING: usize = 16;
 pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
     let certificates = certificates::load(&config)?;
     socket_file::group(&config)?;
-    let warnings = certificates.warnings().into_iter();
+    let warnings = certificates.warnings().into_iter().chain(config.warnings());
     let warnings =
         warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
     let warnings = warnings.collect();
@@ -134,6 +134,7 @@ pub fn run(
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
     tracker.show(&loaded, workers)?;
     certificates::watch(&tracker.certificates, metrics)?;
+    loaded::warn(config);
     drop(starting);
     tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
@@ -222,8 +223,10 @@ impl Tracker {
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
         let Self { config, file, certificates, store, metrics, start, manager, wall } = self;
+        let access = Arc::new(Access::new(&config.admin));
         let admin = Admin {
-            token: config.admin.token.clone(),
+            access: access.clone(),
+            audit: Audit::default(),
             tls: certificates
                 .admin
                 .as_ref()
@@ -251,6 +254,7 @@ impl Tracker {
             current,
             certificates,
             wall,
+            access,
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::confine::granted;
-use super::loaded::{Loaded, Loader, refused};
+use super::loaded::{Loaded, Loader, refused, warn};
 use super::worker::Adopt;
-use crate::admin::{Refusal, Report, ShownPolicy};
+use crate::admin::{Access, Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::log;
@@ -40,6 +40,8 @@ pub struct Reloader {
     pub certificates: Arc<Certificates>,
     /// What policies can write to, whatever the configuration says by now.
     pub wall: Wall,
+    /// The tokens of the admin API.
+    pub access: Arc<Access>,
 }
 
 impl Reloader {
@@ -104,6 +106,10 @@ impl Reloader {
         if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
             tracing::error!(%error, "cannot start control instance");
         }
+        if !needs_tokens(&self.started, &loaded.config) {
+            report.tokens = self.access.adopt(&loaded.config.admin);
+        }
+        warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.current.store(Arc::new(loaded));
         Ok(report)
@@ -167,13 +173,22 @@ fn compare(earlier: &Loaded, later: &Loaded) -> Report {
     report
 }
 
+/// Returns whether the admin API still listens where it needs tokens, and there are none any more.
+/// It then keeps the old ones.
+fn needs_tokens(started: &Config, is: &Config) -> bool {
+    !started.admin.is_local() && !is.admin.has_tokens()
+}
+
 /// Lists the changed keys that only take effect at a restart.
 fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
     let keys = [
         ("http", started.http != is.http),
         ("udp", started.udp != is.udp),
-        ("admin", started.admin != is.admin),
+        ("admin.listen", started.admin.listen != is.admin.listen),
+        ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
+        ("admin.tls", started.admin.tls != is.admin.tls),
+        ("admin.tokens", needs_tokens(started, is)),
         ("swarms", started.swarms != is.swarms),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),

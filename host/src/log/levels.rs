@@ -46,7 +46,7 @@ pub fn targets(log: &Log) -> Targets {
     let own = log.levels.iter().filter(|(target, _)| !target.starts_with(POLICY));
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_target("karuta", level)
+        .with_targets([("karuta", level), ("audit", level)])
         .with_targets(own.map(|(target, level)| (target.clone(), filter(*level))))
         .with_target(PLUGIN, Policies::of(log).most())
 }

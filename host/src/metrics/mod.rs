@@ -31,12 +31,14 @@ macro_rules! label {
     };
 }
 
+mod admin;
 pub mod plugin;
 mod render;
 mod requests;
 mod snapshot;
 mod tls;
 
+pub use self::admin::Denied;
 pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
 
@@ -53,6 +55,7 @@ pub struct Metrics {
     start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
     tls: tls::Tls,
+    admin: admin::Admin,
     snapshots: Snapshots,
 }
 
@@ -259,6 +262,7 @@ impl Metrics {
             start: SystemTime::now(),
             data: Mutex::default(),
             tls: tls::Tls::default(),
+            admin: admin::Admin::default(),
             snapshots: Snapshots::default(),
         }
     }

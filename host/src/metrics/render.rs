@@ -53,6 +53,7 @@ pub fn text(metrics: &Metrics) -> String {
         make(&format!("karuta_plugin_{name}"), &family.help, samples)
     }));
     families.extend(data(metrics));
+    families.push(metrics.admin.family());
     families.extend(metrics.tls.families());
     families.extend(metrics.snapshots.families());
     families.extend(process(metrics));

@@ -66,7 +66,7 @@ fn the_group_of_a_socket_file_can_be_chosen() {
     for command in ["check", "run"] {
         let (code, said) = says(&[command], folder(&unknown).path());
         assert_eq!(code, Some(78), "{said}");
-        let expected = "config.yaml:2:39: admin.socket_group: there is no group `no-such-group`";
+        let expected = "config.yaml:2:42: admin.socket_group: there is no group `no-such-group`";
         assert!(said.contains(expected), "{said}");
     }
 }
@@ -74,22 +74,19 @@ fn the_group_of_a_socket_file_can_be_chosen() {
 #[test]
 fn only_a_socket_file_that_nobody_uses_is_replaced() {
     let mut daemon = start("");
-    let refused = |reason: &str| {
+    let refused = |reason: &str, prepare: &dyn Fn(&Path)| {
         let other = folder(&format!("{TRACKER}admin: {{ listen: 'unix:admin.sock' }}\n"));
-        move |prepare: &dyn Fn(&Path)| {
-            prepare(&other.path().join("admin.sock"));
-            let (code, said) = says(&["run"], other.path());
-            assert_eq!(code, Some(1), "{said}");
-            let expected = format!("cannot listen on unix:admin.sock: {reason}");
-            assert!(said.contains(&expected), "{said}");
-        }
+        prepare(&other.path().join("admin.sock"));
+        let (code, said) = says(&["run"], other.path());
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("cannot listen on unix:admin.sock: {reason}")), "{said}");
     };
-    refused("another process listens there")(&|path| {
+    refused("another process listens there", &|path| {
         // It lives as long as this test.
         std::mem::forget(UnixListener::bind(path).unwrap());
     });
-    refused("there is a file that is not a socket")(&|path| std::fs::write(path, "mine").unwrap());
-    refused("there is a file that is not a socket")(&|path| std::fs::create_dir(path).unwrap());
+    refused("there is a file that is not a socket", &|path| std::fs::write(path, "mine").unwrap());
+    refused("there is a file that is not a socket", &|path| std::fs::create_dir(path).unwrap());
 
     daemon.signal("KILL");
     daemon.wait();

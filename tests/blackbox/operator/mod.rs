@@ -2,6 +2,8 @@
 
 mod admin;
 mod admin_socket;
+mod admin_tokens;
+mod audit;
 mod config;
 mod examples;
 mod explain;

@@ -1,0 +1,128 @@
+//! `/api/audit`: who changed what over the admin API.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::Admin;
+use super::reply::{Changed, Reply, json};
+use super::request::Request;
+
+/// The last requests that changed something, each also a line of the log.
+#[derive(Default)]
+pub struct Audit(Mutex<VecDeque<Entry>>);
+
+/// Who makes a request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Caller {
+    /// Of a name in the configuration.
+    Token(String),
+    /// The user of a process at a socket file.
+    Uid(u32),
+    /// Anyone at an address, where no token is needed.
+    Address(IpAddr),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Entry {
+    /// When it ended, in milliseconds since 1970.
+    unix_ms: u64,
+    #[serde(flatten)]
+    who: Caller,
+    what: &'static str,
+    result: String,
+}
+
+/// A request under way. Dropping it notes that the client has not waited for the result.
+pub struct UnderWay<'a> {
+    audit: &'a Audit,
+    request: Option<(Caller, &'static str)>,
+}
+
+/// The most entries.
+const MOST: usize = 1000;
+/// The most characters of a result.
+const RESULT: usize = 500;
+
+/// Answers with the entries, oldest first.
+pub fn audit(admin: &Admin, _: &Request) -> Reply {
+    json(StatusCode::OK, &*admin.audit.0.lock())
+}
+
+impl Audit {
+    /// Begins a request for `what`.
+    pub(super) fn begin(&self, who: Caller, what: &'static str) -> UnderWay<'_> {
+        UnderWay { audit: self, request: Some((who, what)) }
+    }
+
+    fn add(&self, who: Caller, what: &'static str, result: &str) {
+        tracing::info!(target: "audit", %who, what, result, "change requested");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let result = result.chars().take(RESULT).collect();
+        let mut entries = self.0.lock();
+        if entries.len() == MOST {
+            entries.pop_front();
+        }
+        entries.push_back(Entry { unix_ms, who, what, result });
+    }
+}
+
+impl UnderWay<'_> {
+    /// Notes the result, and returns the answer.
+    pub(super) fn end(mut self, changed: Changed) -> Reply {
+        if let Some((who, what)) = self.request.take() {
+            self.audit.add(who, what, &changed.result);
+        }
+        changed.reply
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some((who, what)) = self.request.take() {
+            self.audit.add(who, what, "the client left before the end");
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(name) => write!(f, "token {name}"),
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Address(address) => write!(f, "address {address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::line;
+    use super::*;
+
+    #[test]
+    fn the_last_entries_are_kept() {
+        let audit = Audit::default();
+        for number in 0..=MOST {
+            let result = format!("{number} {}", "long ".repeat(RESULT));
+            let changed = Changed { reply: line(StatusCode::OK, ""), result };
+            audit.begin(Caller::Uid(number as u32), "/api/reload").end(changed);
+        }
+        drop(audit.begin(Caller::Token("deployer".into()), "/api/snapshot"));
+        let entries = audit.0.lock();
+        assert_eq!(entries.len(), MOST);
+        assert_eq!(entries[0].who, Caller::Uid(2));
+        assert_eq!(entries[0].result.len(), RESULT);
+        let last = serde_json::to_value(entries.back().unwrap()).unwrap();
+        assert_eq!(last["token"], "deployer");
+        assert_eq!(last["what"], "/api/snapshot");
+        assert_eq!(last["result"], "the client left before the end");
+    }
+}

@@ -1,0 +1,38 @@
+//! What is accepted, but unusual.
+
+use super::{admin::MIN_TOKEN, schema::Config, values::Secret};
+
+impl Config {
+    /// Returns what is unusual about the secrets, each with its path in the configuration.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let mut warnings = Vec::new();
+        if self.admin.token.as_ref().is_some_and(|token| token.expose().len() < MIN_TOKEN) {
+            let said = format!("shorter than {MIN_TOKEN} bytes, and so easier to guess");
+            warnings.push(("admin.token".to_owned(), said));
+        }
+        warnings.extend(self.secrets().into_iter().filter_map(|(path, secret)| {
+            let file = secret.exposed_file()?.display();
+            Some((path, format!("every user can read `{file}`, expected a mode such as 0640")))
+        }));
+        warnings
+    }
+
+    fn secrets(&self) -> Vec<(String, &Secret)> {
+        let udp = self.udp.iter().enumerate().filter_map(|(at, udp)| {
+            let secret = udp.connection_id_secret.as_ref()?;
+            Some((format!("udp[{at}].connection_id_secret"), secret))
+        });
+        let token = self.admin.token.iter().map(|token| ("admin.token".to_owned(), token));
+        let tokens = self.admin.tokens.iter().enumerate();
+        let tokens = tokens.map(|(at, one)| (format!("admin.tokens[{at}].token"), &one.token));
+        let headers = self.policies.iter().enumerate().flat_map(|(at, policy)| {
+            policy.data.iter().flat_map(move |(name, source)| {
+                source.headers.iter().map(move |(header, secret)| {
+                    (format!("policies[{at}].data.{name}.headers.{header}"), secret)
+                })
+            })
+        });
+        udp.chain(token).chain(tokens).chain(headers).collect()
+    }
+}
