@@ -229,6 +229,7 @@ impl Tracker {
             reload: reload_tx,
             explain: explain_tx,
             snapshot: ask_snapshot,
+            landlock: wall.name(),
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
         let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());
