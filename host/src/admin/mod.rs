@@ -99,6 +99,8 @@ pub struct Admin {
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.
+    pub landlock: &'static str,
     pub swarms: Swarms,
     pub recent: Recent,
 }

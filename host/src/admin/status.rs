@@ -45,6 +45,8 @@ struct Status<'a> {
     policies: Vec<PolicyStatus<'a>>,
     /// `None`: there are none.
     snapshot: Option<SnapshotStatus>,
+    /// `on`, `off` or `unavailable`.
+    landlock: &'static str,
 }
 
 #[derive(Serialize)]
@@ -107,6 +109,7 @@ pub fn status(admin: &Admin, _: &Request) -> Reply {
         listeners: &admin.listeners,
         policies: policies.collect(),
         snapshot: SnapshotStatus::of(admin),
+        landlock: admin.landlock,
     };
     json(StatusCode::OK, &status)
 }

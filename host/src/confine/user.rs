@@ -1,11 +1,12 @@
 //! Becoming another user for good.
 
 use std::ffi::CString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::{
     Gid, ResGid, ResUid, Uid, geteuid, getresgid, getresuid, initgroups, setresgid, setresuid,
@@ -72,7 +73,13 @@ pub fn make_folder(path: &Path, user: u32, group: u32) -> io::Result<()> {
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.and_then(|()| lchown(path, Some(user), Some(group))),
+        made => {
+            made?;
+            // If somebody else can write to the folder above, this may be another file by now.
+            let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+            let folder = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+            fchown(folder, Some(user), Some(group))
+        }
     }
 }
 

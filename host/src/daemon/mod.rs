@@ -240,6 +240,7 @@ impl Tracker {
             snapshot: ask_snapshot,
             swarms: Swarms::new(store.clone()),
             recent: Recent::default(),
+            landlock: wall.name(),
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
         let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());

@@ -196,6 +196,9 @@ fn a_folder_that_is_granted_later_can_be_written_after_a_restart() {
         eprintln!("skipped: this kernel has no Landlock");
         return;
     }
+    let status: serde_json::Value =
+        serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+    assert_eq!(status["landlock"], "on");
     assert!(said.contains("waiting for a restart: policies[].allow.folders"), "{said}");
     let before = ticks(&daemon);
     eventually("it has tried to", || ticks(&daemon) >= before + 2.0);
@@ -210,4 +213,7 @@ fn without_landlock_it_can_be_written_at_once() {
     assert!(!said.contains("waiting"), "{said}");
     eventually("it can", || daemon.folder.path().join("out/b").exists());
     assert!(daemon.log().contains("\"landlock\":\"off\""));
+    let status: serde_json::Value =
+        serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+    assert_eq!(status["landlock"], "off");
 }
