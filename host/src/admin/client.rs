@@ -1,19 +1,22 @@
 //! The command line's client for the admin API of a running daemon.
 
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 use url::{Host, Position, Url};
 
 use super::{Question, Refusal, Report, SnapshotReport};
@@ -42,7 +45,9 @@ pub enum Place {
 
 /// A reload compiles plugins, which takes seconds in some languages.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The maximum size of a response, in bytes.
+/// How long the next part of a download may take.
+const STALL: Duration = Duration::from_secs(60);
+/// The maximum size of a response that is kept, in bytes.
 const ANSWER: usize = 16 * 1024 * 1024;
 
 impl Client {
@@ -50,13 +55,35 @@ impl Client {
         Self { place, token, tried: None }
     }
 
-    /// Returns the status as JSON.
-    pub fn status(&self) -> Result<serde_json::Value, String> {
-        let (status, body) = self.ask(Method::GET, "/api/status", Vec::new())?;
+    /// Returns the answer to a path, as JSON.
+    pub fn get(&self, path: &str) -> Result<serde_json::Value, String> {
+        let (status, body) = self.ask(Method::GET, path, Vec::new())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             _ => Err(self.refused(status, &body)),
         }
+    }
+
+    /// Writes the answer to a path as it comes, however large it is.
+    pub fn download(&self, path: &str, to: &mut dyn Write) -> Result<(), String> {
+        let stalled = |_| self.failed(&format_args!("nothing more within {} s", STALL.as_secs()));
+        runtime()?.block_on(async {
+            let begun = timeout(PATIENCE, self.send(Method::GET, path, Vec::new())).await;
+            let mut answer = begun.map_err(stalled)??;
+            let status = answer.status();
+            if status != StatusCode::OK {
+                let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+                let body = body.map_err(|error| self.failed(&error))?.to_bytes();
+                return Err(self.refused(status, &body));
+            }
+            while let Some(frame) = timeout(STALL, answer.frame()).await.map_err(stalled)? {
+                let frame = frame.map_err(|error| self.failed(&error))?;
+                if let Some(data) = frame.data_ref() {
+                    to.write_all(data).map_err(|error| error.to_string())?;
+                }
+            }
+            to.flush().map_err(|error| error.to_string())
+        })
     }
 
     /// Makes the daemon reload its configuration.
@@ -96,39 +123,41 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        runtime.block_on(async {
-            let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
-            answer.map_err(|_| {
-                self.failed(&format_args!("no response within {} s", PATIENCE.as_secs()))
-            })?
-        })
+        let exchange = async {
+            let answer = self.send(method, path, body).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+            Ok((status, body.map_err(|error| self.failed(&error))?.to_bytes()))
+        };
+        runtime()?.block_on(timeout(PATIENCE, exchange)).map_err(|_| {
+            self.failed(&format_args!("no response within {} s", PATIENCE.as_secs()))
+        })?
     }
 
-    async fn exchange(
+    /// Sends a request, and returns the head of the answer. The rest of it comes on the same runtime.
+    async fn send(
         &self,
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), String> {
+    ) -> Result<Response<Incoming>, String> {
         let fail = |error: &dyn fmt::Display| self.failed(error);
         let (url, trust) = match &self.place {
             Place::Socket(file) => {
                 let stream = UnixStream::connect(file).await.map_err(|error| fail(&error))?;
-                return self.exchange_over(stream, method, path, body).await;
+                return self.send_over(stream, method, path, body).await;
             }
             Place::Network { url, trust } => (url, trust),
         };
         let addresses = url.socket_addrs(|| None).map_err(|error| fail(&error))?;
         let stream = TcpStream::connect(&*addresses).await.map_err(|error| fail(&error))?;
         if url.scheme() != "https" {
-            return self.exchange_over(stream, method, path, body).await;
+            return self.send_over(stream, method, path, body).await;
         }
         let connector = trust.clone().connector().map_err(|error| fail(&error))?;
         let host = self.host(url, trust)?;
         let stream = connector.connect(host, stream).await.map_err(|error| fail(&error))?;
-        self.exchange_over(stream, method, path, body).await
+        self.send_over(stream, method, path, body).await
     }
 
     /// Returns the host whose certificate the daemon must show.
@@ -143,13 +172,13 @@ impl Client {
         host.map_err(|error| self.failed(&error))
     }
 
-    async fn exchange_over(
+    async fn send_over(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), String> {
+    ) -> Result<Response<Incoming>, String> {
         let fail = |error: &dyn fmt::Display| self.failed(error);
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| fail(&error))?;
@@ -164,10 +193,7 @@ impl Client {
             request = request.header(AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| fail(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| fail(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER).collect().await;
-        Ok((status, body.map_err(|error| fail(&error))?.to_bytes()))
+        sender.send_request(request).await.map_err(|error| fail(&error))
     }
 
     fn failed(&self, error: &dyn fmt::Display) -> String {
@@ -184,6 +210,10 @@ impl Client {
             None => error,
         }
     }
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
 impl Place {

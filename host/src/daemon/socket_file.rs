@@ -35,9 +35,10 @@ impl SocketFile {
     /// what is there is not a socket.
     pub fn listen_all(config: &Config) -> Result<Vec<Self>, Error> {
         let group = group(config)?;
+        let owner = config.run_as.as_ref().map(|run_as| run_as.ids.user);
         let listen = |path: &Path| {
             let failed = |error| system(&format!("cannot listen on {}", Self::name(path)), error);
-            Self::listen(path, group).map_err(failed)
+            Self::listen(path, owner, group).map_err(failed)
         };
         config.admin.sockets().map(listen).collect()
     }
@@ -51,7 +52,7 @@ impl SocketFile {
         self.listener.try_clone()
     }
 
-    fn listen(path: &Path, group: Option<u32>) -> io::Result<Self> {
+    fn listen(path: &Path, owner: Option<u32>, group: Option<u32>) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         make_room(path, &address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -62,7 +63,7 @@ impl SocketFile {
             identity: identity(&metadata(path)?),
             listener: socket.into(),
         };
-        chown(path, None, group)?;
+        chown(path, owner, group)?;
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
         let socket = socket2::SockRef::from(&file.listener);
         socket.set_nonblocking(true)?;
@@ -150,16 +151,16 @@ mod tests {
     fn only_sockets_that_nobody_listens_on_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let first = SocketFile::listen(&path, None).unwrap();
+        let first = SocketFile::listen(&path, None, None).unwrap();
         assert_eq!(metadata(&path).unwrap().mode() & 0o777, MODE);
-        let refused = |path: &Path| SocketFile::listen(path, None).err().unwrap().to_string();
+        let refused = |path: &Path| SocketFile::listen(path, None, None).err().unwrap().to_string();
         assert_eq!(refused(&path), "another process listens there");
         UnixStream::connect(&path).unwrap();
 
         // A process that was killed leaves its file.
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        drop(SocketFile::listen(&stale, None).unwrap());
+        drop(SocketFile::listen(&stale, None, None).unwrap());
         assert!(!stale.exists(), "it is removed at the end");
 
         for what in [b"precious".as_slice(), b""] {
@@ -180,9 +181,9 @@ mod tests {
     fn the_file_of_another_process_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let first = SocketFile::listen(&path, None).unwrap();
+        let first = SocketFile::listen(&path, None, None).unwrap();
         fs::rename(&path, folder.path().join("away")).unwrap();
-        let second = SocketFile::listen(&path, None).unwrap();
+        let second = SocketFile::listen(&path, None, None).unwrap();
         drop(first);
         UnixStream::connect(&path).unwrap();
         drop(second);

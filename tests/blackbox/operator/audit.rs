@@ -49,7 +49,7 @@ fn every_change_is_noted_with_its_caller_and_result() {
         exchange_at(&daemon.folder.path().join("admin.sock"), &request(method, path)).status
     };
     let uid = std::fs::metadata(daemon.folder.path().join("token")).unwrap().uid();
-    assert_eq!(entries(&daemon), [json!(0); 0]);
+    assert!(entries(&daemon).is_empty());
 
     assert_eq!(ask("POST", "/api/reload"), 200);
     write_config(daemon.folder.path(), &yaml("trackers: {}\n"));

@@ -335,7 +335,7 @@ admin: { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }\n",
     let (code, said) = karuta(&["reload"]);
     assert_eq!(
         (code, &*said),
-        (Some(0), "generation 1: nothing has changed\nwaiting for a restart: admin\n")
+        (Some(0), "generation 1: nothing has changed\nwaiting for a restart: admin.listen\n")
     );
     let query = Announce::of('a').query();
     let (code, said) = karuta(&["explain", &format!("http://a/announce?{query}")]);

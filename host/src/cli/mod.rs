@@ -1,5 +1,7 @@
 //! The command line.
 
+mod swarms;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -76,6 +78,14 @@ enum Command {
     /// Keep swarms over a restart, and look at what was kept.
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// Show how many swarms, peers and requests the running daemon has.
+    Stats(swarms::Stats),
+    /// Show the torrents with the most peers.
+    Top(swarms::Top),
+    /// Show a swarm.
+    Swarm(swarms::Swarm),
+    /// Write all torrents with their counts, in a format that others read.
+    Export(swarms::Export),
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -145,6 +155,10 @@ pub fn main() -> ExitCode {
             }));
         }
         Command::Snapshot(command) => return done_there(snapshot(command)),
+        Command::Stats(wanted) => return done_there(swarms::stats(wanted)),
+        Command::Top(wanted) => return done_there(swarms::top(wanted)),
+        Command::Swarm(wanted) => return done_there(swarms::swarm(wanted)),
+        Command::Export(wanted) => return done_there(swarms::export(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -348,7 +362,7 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
 }
 
 fn status(client: &Client, json: bool) -> Result<(), Failure> {
-    let status = client.status()?;
+    let status = client.get("/api/status")?;
     if json {
         println!("{status:#}");
         return Ok(());

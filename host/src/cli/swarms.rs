@@ -1,0 +1,233 @@
+//! Commands that read swarms: `stats`, `top`, `swarm` and `export`.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Failure, connect, text};
+use crate::admin::Remote;
+use crate::export::{Format, Prefix};
+use crate::text::Escaped;
+
+#[derive(Args)]
+pub struct Stats {
+    #[command(flatten)]
+    remote: Remote,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+    /// Print again every second, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Args)]
+pub struct Top {
+    /// What torrents are ranked by.
+    #[arg(long, default_value = "peers", value_parser = ["peers", "seeders", "leechers", "downloads"])]
+    by: String,
+    /// How many torrents to show, 1 to 1000.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    n: u16,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Swarm {
+    /// 40 hexadecimal digits, or 20 bytes escaped as in the URL of an announce.
+    info_hash: String,
+    /// How many of its peers to show, up to 1000.
+    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(..=1000))]
+    peers: u16,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Export {
+    #[arg(long)]
+    format: Format,
+    /// Leave out torrents with fewer peers.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    min_peers: u32,
+    /// Only torrents whose info-hash begins with these hexadecimal digits.
+    #[arg(long, value_name = "DIGITS")]
+    prefix: Option<String>,
+    /// Write the peers of each torrent, in the format `ndjson`.
+    #[arg(long)]
+    peers: bool,
+    /// The file to write, which is replaced when the export is whole [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub fn stats(Stats { remote, json, watch }: Stats) -> Result<(), Failure> {
+    let client = connect(remote)?;
+    loop {
+        let stats = client.get("/api/stats")?;
+        if json {
+            println!("{stats:#}");
+            return Ok(());
+        }
+        if watch && io::stdout().is_terminal() {
+            // Clears the screen.
+            print!("\x1b[H\x1b[2J");
+        }
+        print!("{}", shown(&stats));
+        if !watch {
+            return Ok(());
+        }
+        println!();
+        io::stdout().flush().map_err(|error| error.to_string())?;
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Returns the statistics as a table.
+fn shown(stats: &Value) -> String {
+    let mut lines = vec![format!("up {} s, {} swarms", stats["uptime_seconds"], stats["swarms"])];
+    for family in ["ipv4", "ipv6"] {
+        let of = &stats["peers"][family];
+        lines.push(format!("{family}  {} seeders, {} leechers", of["seeders"], of["leechers"]));
+    }
+    if let Some(bytes) = stats["memory_bytes"].as_u64() {
+        lines.push(format!("memory {} MiB", bytes >> 20));
+    }
+    let microseconds = |key: &str| Some(1e6 * stats["latency_seconds"][key].as_f64()?);
+    if let (Some(p50), Some(p99)) = (microseconds("p50"), microseconds("p99")) {
+        lines.push(format!("answered within {p50:.0} µs (median), {p99:.0} µs (99 %)"));
+    }
+    lines.push(format!(
+        "\n{:<16} {:>12} {:>10} {:>10}  OTHERS",
+        "REQUESTS", "TOTAL", "10 S", "60 S"
+    ));
+    for (transport, actions) in stats["requests"].as_object().into_iter().flatten() {
+        for (action, kind) in actions.as_object().into_iter().flatten() {
+            if kind["total"] == 0 {
+                continue;
+            }
+            let outcomes = kind["by_outcome"].as_object().into_iter().flatten();
+            let others = outcomes.filter(|(outcome, count)| *outcome != "ok" && **count != 0);
+            let others: Vec<_> =
+                others.map(|(outcome, count)| format!("{count} {outcome}")).collect();
+            let rate = |over: &str| kind["per_second"][over].as_f64().unwrap_or_default();
+            lines.push(format!(
+                "{:<16} {:>12} {:>8.1}/s {:>8.1}/s  {}",
+                format!("{transport} {action}"),
+                kind["total"],
+                rate("10s"),
+                rate("60s"),
+                others.join(", ")
+            ));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
+    let top = connect(remote)?.get(&format!("/api/top?by={by}&n={n}"))?;
+    if json {
+        println!("{top:#}");
+        return Ok(());
+    }
+    println!("{:<40} {:>10} {:>10} {:>10}", "INFO-HASH", "SEEDERS", "LEECHERS", "DOWNLOADS");
+    for torrent in top["torrents"].as_array().into_iter().flatten() {
+        let [seeders, leechers, downloads] =
+            ["complete", "incomplete", "downloaded"].map(|key| torrent[key].to_string());
+        println!(
+            "{:<40} {seeders:>10} {leechers:>10} {downloads:>10}",
+            text(&torrent["info_hash"])
+        );
+    }
+    Ok(())
+}
+
+pub fn swarm(Swarm { info_hash, peers, remote, json }: Swarm) -> Result<(), Failure> {
+    if !info_hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%-._~".contains(&byte)) {
+        return Err(format!("`{}` is not an info-hash", Escaped(info_hash)).into());
+    }
+    let path = format!("/api/swarms/{info_hash}?peers={peers}");
+    let swarm = connect(remote)?.get(&path)?;
+    if json {
+        println!("{swarm:#}");
+        return Ok(());
+    }
+    println!("{}", text(&swarm["info_hash"]));
+    println!(
+        "{} seeders, {} leechers ({} of them want no more), {} downloads",
+        swarm["complete"], swarm["incomplete"], swarm["partial_seeds"], swarm["downloaded"]
+    );
+    for family in ["ipv4", "ipv6"] {
+        let of = &swarm[family];
+        println!("{family}: {} seeders, {} leechers", of["seeders"], of["leechers"]);
+    }
+    println!("{} peers have a label", swarm["labelled"]);
+    if let Some(ages) = swarm["age_seconds"].as_object() {
+        println!(
+            "announced {} to {} s ago, {} s on average",
+            ages["youngest"], ages["oldest"], ages["mean"]
+        );
+    }
+    for peer in swarm["peers"].as_array().into_iter().flatten() {
+        let label = peer["label"].as_str().unwrap_or_default();
+        let age = format!("{} s ago", peer["age_seconds"]);
+        println!("  {:<47} {:<13} {age:>10}  {label}", text(&peer["address"]), text(&peer["role"]));
+    }
+    Ok(())
+}
+
+pub fn export(wanted: Export) -> Result<(), Failure> {
+    let Export { format, min_peers, prefix, peers, out, remote } = wanted;
+    let prefix = prefix.unwrap_or_default();
+    let checked: Result<Prefix, _> = prefix.parse();
+    checked.map_err(|error| format!("--prefix: {error}"))?;
+    let path = format!(
+        "/api/export?format={}&min_peers={min_peers}&prefix={prefix}&peers={}",
+        format.name(),
+        u8::from(peers)
+    );
+    let client = connect(remote)?;
+    match out {
+        None => client.download(&path, &mut io::stdout().lock())?,
+        Some(file) => {
+            let written = write(&file, |to| client.download(&path, to));
+            written.map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file beside the one of that name, and replaces it when it is whole.
+fn write(
+    file: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), String>,
+) -> Result<(), String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let text = |error: io::Error| error.to_string();
+    let mut next =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(text)?;
+    let mut buffer = BufWriter::new(next.as_file_mut());
+    fill(&mut buffer)?;
+    buffer.flush().map_err(text)?;
+    drop(buffer);
+    next.as_file().sync_all().map_err(text)?;
+    next.persist(file).map_err(|error| error.to_string())?;
+    Ok(())
+}
