@@ -129,7 +129,7 @@ impl Client {
             let body = Limited::new(answer.into_body(), ANSWER).collect().await;
             Ok((status, body.map_err(|error| self.failed(&error))?.to_bytes()))
         };
-        runtime()?.block_on(timeout(PATIENCE, exchange)).map_err(|_| {
+        runtime()?.block_on(async { timeout(PATIENCE, exchange).await }).map_err(|_| {
             self.failed(&format_args!("no response within {} s", PATIENCE.as_secs()))
         })?
     }

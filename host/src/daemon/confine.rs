@@ -77,13 +77,13 @@ fn writable(config: &Config) -> Vec<PathBuf> {
         [Some(config.state_dir.as_deref()), snapshots(config).map(|path| Some(path.as_path()))];
     // One that cannot be used is refused later, or done without.
     let state = wanted.into_iter().flatten().filter_map(|path| StateDir::open(path).ok());
-    let log = config.log.file.as_ref().and_then(|file| file.path.parent());
-    let log = log.map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+    let log = config.log.file.as_ref().map(|file| file.path.as_path());
+    // Where the log rotates, and socket files are removed at the end.
+    let beside = log.into_iter().chain(config.admin.sockets()).filter_map(Path::parent);
+    let beside = beside.map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
-        .chain(log.map(Path::to_owned))
-        // Where its socket files are removed at the end.
-        .chain(config.admin.sockets().filter_map(Path::parent).map(Path::to_owned))
+        .chain(beside.map(Path::to_owned))
         .chain(granted(config).map(Path::to_owned))
         .collect()
 }

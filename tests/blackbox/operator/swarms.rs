@@ -2,17 +2,18 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::process::Output;
 
 use flate2::read::GzDecoder;
 use karuta_tests::announce::Announce;
 use karuta_tests::bencode;
 use karuta_tests::udp::Client;
-use karuta_tests::{Answer, Daemon, LISTENERS, eventually, exchange, get, ipv6, run};
+use karuta_tests::{Answer, Daemon, eventually, exchange, get, ipv6, run};
 use serde_json::Value;
 
 /// Fills three torrents: 5 peers of `a`, 3 of `b` in two families, and downloads of `c` alone.
 fn filled() -> Daemon {
-    let daemon = Daemon::start(LISTENERS);
+    let daemon = Daemon::start("");
     for port in 1..=5 {
         Announce::of('a').port(port).http(daemon.http).unwrap();
     }
@@ -25,6 +26,12 @@ fn filled() -> Daemon {
     peer.clone().seeder().event("completed").http(daemon.http).unwrap();
     peer.event("stopped").http(daemon.http).unwrap();
     daemon
+}
+
+/// Runs a command on a daemon.
+fn command(daemon: &Daemon, arguments: &[&str]) -> Output {
+    let admin = daemon.admin.to_string();
+    run(&[arguments, &["--admin", &admin]].concat(), daemon.folder.path())
 }
 
 fn json(daemon: &Daemon, path: &str) -> Value {
@@ -97,7 +104,7 @@ fn the_top_torrents_are_listed_by_each_measure() {
     for query in ["by=size", "n=0", "n=2000", "all=1"] {
         assert_eq!(get(daemon.admin, &format!("/api/top?{query}"), &[]).status, 400, "{query}");
     }
-    let printed = run(&["top", "--by", "seeders", "-n", "1"], daemon.folder.path());
+    let printed = command(&daemon, &["top", "--by", "seeders", "-n", "1"]);
     assert!(String::from_utf8_lossy(&printed.stdout).contains(&hex('b')), "{printed:?}");
 }
 
@@ -130,7 +137,7 @@ fn one_swarm_is_shown_with_some_of_its_peers() {
     ] {
         assert_eq!(get(daemon.admin, &format!("/api/swarms/{path}"), &[]).status, status, "{path}");
     }
-    let printed = run(&["swarm", &hex('b'), "--peers", "9"], daemon.folder.path());
+    let printed = command(&daemon, &["swarm", &hex('b'), "--peers", "9"]);
     let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
     assert!(printed.contains("2 seeders") && printed.contains("[::1]:7"), "{printed}");
 }
@@ -188,14 +195,14 @@ fn an_export_is_compressed_for_those_who_take_it() {
 #[test]
 fn the_command_writes_an_export_to_a_file_or_to_the_terminal() {
     let daemon = filled();
-    let printed = run(&["export", "--format", "txt", "--min-peers", "4"], daemon.folder.path());
+    let printed = command(&daemon, &["export", "--format", "txt", "--min-peers", "4"]);
     let upper = hex('a').to_uppercase();
     assert_eq!(String::from_utf8_lossy(&printed.stdout), format!("{upper}:0:5\n"));
     let to_file = ["export", "--format", "ben", "--out", "all.ben"];
-    let written = run(&to_file, daemon.folder.path());
+    let written = command(&daemon, &to_file);
     assert!(written.status.success(), "{written:?}");
     let bytes = std::fs::read(daemon.folder.path().join("all.ben")).unwrap();
     assert_eq!(bytes, export(daemon.admin, "format=ben", "").body);
-    let refused = run(&["export", "--format", "txt", "--peers"], daemon.folder.path());
+    let refused = command(&daemon, &["export", "--format", "txt", "--peers"]);
     assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
 }
