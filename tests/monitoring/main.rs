@@ -1,5 +1,7 @@
 //! What operators see: `/metrics`, and the dashboard and rules that a real Prometheus evaluates.
 
+mod prometheus;
+mod queries;
 mod series;
 mod tracker;
 
