@@ -24,6 +24,7 @@ mod log;
 mod manual;
 pub mod metrics;
 pub mod policy;
+mod probe;
 mod process;
 mod service;
 mod snapshot;

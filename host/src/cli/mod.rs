@@ -18,6 +18,7 @@ use crate::jwt;
 use crate::log;
 use crate::manual;
 use crate::policy::{CompileJob, Compiler};
+use crate::probe::Probe;
 use crate::process;
 use crate::service::{self, Inheritance};
 use crate::snapshot::{Contents, look};
@@ -75,6 +76,8 @@ enum Command {
         /// A folder laid out like `/usr/share`.
         folder: PathBuf,
     },
+    /// Ask trackers as a client would, and say how they answered. Leaves no peer behind.
+    Probe(Probe),
     /// Keep swarms over a restart, and look at what was kept.
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -154,6 +157,7 @@ pub fn main() -> ExitCode {
                 Failure::from(format!("cannot write into {}: {error}", folder.display()))
             }));
         }
+        Command::Probe(probe) => return probe.run(),
         Command::Snapshot(command) => return done_there(snapshot(command)),
         Command::Stats(wanted) => return done_there(swarms::stats(wanted)),
         Command::Top(wanted) => return done_there(swarms::top(wanted)),

@@ -13,6 +13,7 @@ mod log;
 mod log_file;
 mod log_levels;
 mod privileges;
+mod probe;
 mod refused_plugins;
 mod reload;
 mod renewals;
