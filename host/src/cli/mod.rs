@@ -14,6 +14,7 @@ use crate::admin::{Client, Question, Remote, SnapshotReport, Unknown};
 use crate::author;
 use crate::config::{self, Config};
 use crate::daemon::{self, Error};
+use crate::doctor::Doctor;
 use crate::jwt;
 use crate::log;
 use crate::manual;
@@ -40,6 +41,8 @@ enum Command {
     Check(ConfigArg),
     /// Compile the policies into the state folder, so that the next start need not. Needs no secrets.
     Warm(ConfigArg),
+    /// Look for what is wrong around the tracker: the machine, its files, the service.
+    Doctor(Doctor),
     /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
     /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
@@ -157,6 +160,7 @@ pub fn main() -> ExitCode {
                 Failure::from(format!("cannot write into {}: {error}", folder.display()))
             }));
         }
+        Command::Doctor(doctor) => return doctor.run(compiler()),
         Command::Probe(probe) => return probe.run(),
         Command::Snapshot(command) => return done_there(snapshot(command)),
         Command::Stats(wanted) => return done_there(swarms::stats(wanted)),

@@ -5,6 +5,7 @@ mod admin_socket;
 mod admin_tokens;
 mod audit;
 mod config;
+mod doctor;
 mod examples;
 mod explain;
 mod journal;
