@@ -11,12 +11,16 @@ SAMPLES := quiet-hours-rust
 DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
+.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients monitoring packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build what a first look needs and start the tracker with config.yaml
 run: plugins
 	$(CARGO) build --locked --workspace --bins
 	target/debug/karuta run --config $(CONFIG)
+
+# The commit that `karuta_build_info` shows. Other builds do not ask, because they would be made again
+# after each commit.
+build deb bench microbench soak: export KARUTA_REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 # Always build the whole workspace, even for one program: for a different set of packages or targets
 # cargo chooses other features of shared dependencies, and compiles wasmtime again. `samples` builds
@@ -47,7 +51,7 @@ samples: wasm-target toolchains
 TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
-test: test-plugins samples clients booted libtorrent
+test: test-plugins samples clients monitoring booted libtorrent
 	tests/build-samples test-helpers
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
@@ -97,6 +101,9 @@ wasm-target:
 
 clients:
 	@tests/setup clients
+
+monitoring:
+	@tests/setup monitoring
 
 packaging:
 	@tests/setup packaging

@@ -199,7 +199,8 @@ func LogEnabled(level Level) bool { return karuta_policy_log.Enabled(uint8(level
 
 func write(level Level, line string) { karuta_policy_log.Write(uint8(level), line) }
 
-// Counter returns the counter `karuta_plugin_NAME`, for [Add], and creates it if it does not exist.
+// Counter returns the counter `karuta_plugin_NAME_total`, for [Add], and creates it if it does not
+// exist. NAME may end in `_total` itself.
 func Counter(name, help string) (uint32, error) {
 	return result(karuta_policy_metrics.Counter(name, help))
 }

@@ -3,11 +3,11 @@
 mod machine;
 mod restart;
 
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use karuta_tests::announce::Announce;
-use karuta_tests::eventually;
 use karuta_tests::udp::Client;
+use karuta_tests::{eventually, get};
 
 use machine::{Machine, does_without_systemd, lint};
 
@@ -16,6 +16,8 @@ const INSTALL: &str = "apt-get install --quiet --yes /packages/karuta.deb";
 const UPGRADE: &str = "dpkg --force-confdef --force-confold --install /packages/next.deb";
 /// Where the installed configuration listens.
 const TRACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 6969);
+
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6880);
 
 /// Boots a machine and installs the package.
 fn installed() -> Option<Machine> {
@@ -58,6 +60,18 @@ fn it_serves_as_installed() {
     assert_eq!(machine.does(socket), "karuta:karuta:660\n");
     machine.does("runuser -u karuta -- karuta status --config /etc/karuta/config.yaml");
     machine.does("karuta status --admin unix:/run/karuta/admin.sock");
+    machine.does("karuta probe udp://127.0.0.1:6969 http://[::1]:6969/announce");
+    let doctor = "karuta doctor --config /etc/karuta/config.yaml";
+    let found = machine.does(&format!("runuser -u karuta -- {doctor}"));
+    assert!(found.contains("/var/lib/karuta belongs to this user"), "{found}");
+    // The machine has no D-Bus, so only root may ask systemd.
+    let found = machine.does(doctor);
+    assert!(found.contains("karuta.service has the options that matter"), "{found}");
+    // The unit hides most of /proc.
+    let metrics = machine.in_its_network(|| get(ADMIN, "/metrics", &[]).body_text());
+    for series in ["karuta_udp_kernel_drops_total", "karuta_tcp_accept_overflows_total"] {
+        assert!(metrics.contains(series), "{series} is not in\n{metrics}");
+    }
     // The socket unit is for whoever wants it.
     assert!(!machine.run("systemctl is-enabled karuta.socket").status.success());
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use hex::FromHex as _;
 
 pub mod bencode;
+pub mod client;
 pub mod connection_id;
 pub mod http;
 pub mod metainfo;

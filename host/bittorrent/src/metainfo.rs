@@ -51,7 +51,7 @@ impl<'a> Info<'a> {
     /// Returns why the file is not a torrent.
     pub fn find(metainfo: &'a [u8]) -> Result<Self> {
         let mut found = None;
-        let mut outermost = Reader { rest: metainfo, depth: 0 };
+        let mut outermost = Reader::new(metainfo);
         outermost.dictionary(|key, value| {
             if key == b"info" {
                 found = Some(value);
@@ -73,15 +73,20 @@ impl<'a> Info<'a> {
     }
 }
 
-struct Reader<'a> {
+/// Reads bencode of any shape, and passes on the bytes of what it reads.
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     /// Open lists and dictionaries.
     depth: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, depth: 0 }
+    }
+
     /// Reads a dictionary, and passes each key and the bytes of its value to `take`.
-    fn dictionary(&mut self, mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
+    pub(crate) fn dictionary(&mut self, mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
         self.open(b'd')?;
         let mut keys = HashSet::new();
         while !self.closes()? {
@@ -116,7 +121,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8]> {
         let digits = self.until(b':', LENGTH)?;
         let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits);
         let length = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());

@@ -5,13 +5,16 @@
 use super::{Announce, Counts, Event, Family, InfoHash, Invalid, PeerForm, PeerId, Peers};
 
 /// The constant that a connect request has in place of a connection id.
-const PROTOCOL: u64 = 0x0417_2710_1980;
+pub(crate) const PROTOCOL: u64 = 0x0417_2710_1980;
 
-const CONNECT: u32 = 0;
-const ANNOUNCE: u32 = 1;
-const SCRAPE: u32 = 2;
-const ERROR: u32 = 3;
+pub(crate) const CONNECT: u32 = 0;
+pub(crate) const ANNOUNCE: u32 = 1;
+pub(crate) const SCRAPE: u32 = 2;
+pub(crate) const ERROR: u32 = 3;
 const ANNOUNCE_IPV6: u32 = 4;
+
+/// The option of BEP 41 that carries the path and query of a URL.
+pub(crate) const URL_DATA: u8 = 2;
 
 const HEADER: usize = 16;
 
@@ -208,7 +211,6 @@ const fn peer_size(family: Family) -> usize {
 fn read_options(mut rest: &[u8], url_data: &mut Vec<u8>) {
     const END: u8 = 0;
     const NOTHING: u8 = 1;
-    const URL_DATA: u8 = 2;
 
     loop {
         rest = match *rest {

@@ -14,10 +14,12 @@ use crate::admin::{Client, Question, Remote, SnapshotReport, Unknown};
 use crate::author;
 use crate::config::{self, Config};
 use crate::daemon::{self, Error};
+use crate::doctor::Doctor;
 use crate::jwt;
 use crate::log;
 use crate::manual;
 use crate::policy::{CompileJob, Compiler};
+use crate::probe::Probe;
 use crate::process;
 use crate::service::{self, Inheritance};
 use crate::snapshot::{Contents, look};
@@ -39,6 +41,8 @@ enum Command {
     Check(ConfigArg),
     /// Compile the policies into the state folder, so that the next start need not. Needs no secrets.
     Warm(ConfigArg),
+    /// Look for what is wrong around the tracker: the machine, its files, the service.
+    Doctor(Doctor),
     /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
     /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
@@ -75,6 +79,8 @@ enum Command {
         /// A folder laid out like `/usr/share`.
         folder: PathBuf,
     },
+    /// Ask trackers as a client would, and say how they answered. Leaves no peer behind.
+    Probe(Probe),
     /// Keep swarms over a restart, and look at what was kept.
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -154,6 +160,8 @@ pub fn main() -> ExitCode {
                 Failure::from(format!("cannot write into {}: {error}", folder.display()))
             }));
         }
+        Command::Doctor(doctor) => return doctor.run(compiler()),
+        Command::Probe(probe) => return probe.run(),
         Command::Snapshot(command) => return done_there(snapshot(command)),
         Command::Stats(wanted) => return done_there(swarms::stats(wanted)),
         Command::Top(wanted) => return done_there(swarms::top(wanted)),

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::hint;
 use super::position::Position;
 use super::tree::{Problem, Tree};
@@ -57,6 +59,12 @@ pub struct Source {
 impl Source {
     pub(super) fn new(file: &Path, text: &str) -> Self {
         Self { file: file.to_owned(), text: text.into() }
+    }
+
+    /// Returns the first 48 bits of the SHA-256 of the text, as a number.
+    pub fn hash(&self) -> u64 {
+        let digest = Sha256::digest(self.text.as_bytes());
+        digest[..6].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 
     /// Makes an error about the value at `path` (`policies[0].config.allow[2]`), at its position,

@@ -299,6 +299,16 @@ impl Secret {
         &self.value
     }
 
+    /// Returns the file that it is read from, if it is one of the configuration's. A relative one is
+    /// relative to `folder`.
+    #[must_use]
+    pub fn file(&self, folder: &Path) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::File(file) => Some(folder.join(file)),
+            Origin::Env(_) | Origin::Credential(_) => None,
+        }
+    }
+
     /// Reads the secret for a header from a file.
     pub fn from_file(file: &Path) -> Result<Self, String> {
         let mut secret = Self { origin: Origin::File(file.to_owned()), value: Vec::new() };

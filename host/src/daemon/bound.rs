@@ -1,12 +1,13 @@
 //! The sockets of the workers: those that the service manager has passed, and new ones for what is
 //! missing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use nix::sys::stat::fstat;
 use socket2::{Socket, Type};
 
 use super::addresses::{Addresses, Site, cannot_listen};
@@ -14,6 +15,7 @@ use super::error::Error;
 use super::listeners::{HttpListener, Listeners, UdpListener};
 use super::socket_file::SocketFile;
 use crate::frontend::sockets::{self, Listen};
+use crate::metrics::UdpSockets;
 use crate::service::{self, Inherited, Notifier};
 
 /// The sockets of one worker, each with its listener. There may be several for one listener.
@@ -45,6 +47,23 @@ pub struct BoundSockets {
     pub admin: AdminSockets,
     /// The sockets of earlier addresses, which still have to be read empty.
     pub leaving: Bound,
+}
+
+impl BoundSockets {
+    /// Returns those of each UDP listener. Those that workers share are in it once.
+    pub fn udp(&self, listeners: &Listeners) -> Vec<UdpSockets> {
+        let of_listener = |listener: &Arc<UdpListener>| {
+            let all = self.workers.iter().flat_map(|worker| &worker.udp);
+            let own = all.filter(|(of, _)| Arc::ptr_eq(of, listener));
+            let inodes = own.filter_map(|(_, socket)| Some(fstat(socket).ok()?.st_ino));
+            UdpSockets {
+                listener: listener.listen.address,
+                receive_buffer: listener.receive_buffer.load(Relaxed),
+                inodes: BTreeSet::from_iter(inodes).into_iter().collect(),
+            }
+        };
+        listeners.udp.iter().map(of_listener).collect()
+    }
 }
 
 impl Addresses {

@@ -123,6 +123,7 @@ pub fn run(
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
     let Tracker { config, store, metrics, start, .. } = &tracker;
+    metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
     if let Some(snapshots) = &snapshots {
@@ -196,6 +197,7 @@ impl Tracker {
         let serve = loaded.generation.serve(workers, &self.metrics);
         serve.map_err(|error| system("cannot start control instance", error))?;
         self.metrics.set_generation(1);
+        self.metrics.configured(self.config.source.hash());
         self.metrics.set_data(loaded.data());
         Ok(())
     }

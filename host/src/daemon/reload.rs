@@ -111,6 +111,7 @@ impl Reloader {
         }
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
+        self.metrics.configured(loaded.config.source.hash());
         self.current.store(Arc::new(loaded));
         Ok(report)
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use karuta_bittorrent::connection_id::ConnectionIds;
 use karuta_swarm::Memory;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 
 use super::bound::Bound;
@@ -102,6 +102,7 @@ impl Worker {
             Err(error) => return drop(started.send(Err(error))),
         };
         let _ = started.send(Ok(()));
+        series.runs_on(Handle::current().metrics());
         let tracker = Rc::new(Tracker::new(store, rules, start));
         let gathering = Rc::new(Gathering::new(tracker.clone()));
         tokio::task::spawn_local(gathering.clone().serve());
@@ -130,6 +131,7 @@ impl Worker {
                     max_request: shared.settings.max_request,
                     max_scrape,
                     series: series.clone(),
+                    connections: metrics.connections(shared.listen.address),
                     pool: http::Pool::default(),
                 };
                 let acceptor = Acceptor::new(socket, shared.room.clone(), shared.transport());

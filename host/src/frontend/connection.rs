@@ -4,15 +4,24 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::metrics::{ConnectionState, Connections, Presence};
+
 /// The phase of a connection, shared by its stream and its service.
 #[derive(Clone)]
-pub struct Activity(Rc<Cell<Phase>>);
+pub struct Activity(Rc<Shown>);
+
+/// A phase, and what the metrics show of it.
+struct Shown {
+    phase: Cell<Phase>,
+    presence: Presence,
+}
 
 #[derive(Clone, Copy)]
 enum Phase {
@@ -36,36 +45,40 @@ pub struct Timeouts {
 
 impl Activity {
     /// Returns the state of a new connection: its first request has as long as a header.
-    pub fn new() -> Self {
-        Self(Rc::new(Cell::new(Phase::Arriving(None))))
+    pub fn new(connections: &Arc<Connections>) -> Self {
+        let presence = Presence::new(connections, ConnectionState::Reading);
+        Self(Rc::new(Shown { phase: Cell::new(Phase::Arriving(None)), presence }))
     }
 
     pub fn working(&self) {
-        self.0.set(Phase::Working);
+        self.0.phase.set(Phase::Working);
+        self.0.presence.turn(ConnectionState::Answering);
     }
 
     pub fn idle(&self, now: Instant) {
-        self.0.set(Phase::Idle(now));
+        self.0.phase.set(Phase::Idle(now));
+        self.0.presence.turn(ConnectionState::Idle);
     }
 
     fn arriving(&self) {
-        if let Phase::Idle(_) = self.0.get() {
-            self.0.set(Phase::Arriving(None));
+        if let Phase::Idle(_) = self.0.phase.get() {
+            self.0.phase.set(Phase::Arriving(None));
+            self.0.presence.turn(ConnectionState::Reading);
         }
     }
 
     /// Returns whether a request is being answered, which takes no time of the client's.
     pub fn is_working(&self) -> bool {
-        matches!(self.0.get(), Phase::Working)
+        matches!(self.0.phase.get(), Phase::Working)
     }
 
     /// Returns when to check again. If that time has passed, the connection must close.
     pub fn deadline(&self, timeouts: Timeouts) -> Instant {
-        match self.0.get() {
+        match self.0.phase.get() {
             Phase::Idle(since) => since + timeouts.keep_alive,
             Phase::Arriving(since) => {
                 let since = since.unwrap_or_else(Instant::now);
-                self.0.set(Phase::Arriving(Some(since)));
+                self.0.phase.set(Phase::Arriving(Some(since)));
                 since + timeouts.header
             }
             Phase::Working => Instant::now() + timeouts.header,

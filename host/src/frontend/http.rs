@@ -32,7 +32,7 @@ use super::gathering::{Gathering, Seat};
 use super::real_ip;
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
-use crate::metrics::{self, Action, Outcome};
+use crate::metrics::{self, Action, ConnectionState, Connections, Outcome, Presence};
 use crate::tls::Handshakes;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
@@ -54,6 +54,7 @@ pub struct Listener<S> {
     pub max_request: usize,
     pub max_scrape: usize,
     pub series: Arc<metrics::Worker>,
+    pub connections: Arc<Connections>,
     /// Buffers that no request is using.
     pub pool: Pool,
 }
@@ -121,10 +122,12 @@ impl<S: Store> Listener<S> {
         mut stopping: watch::Receiver<bool>,
     ) {
         let Some(handshakes) = &self.tls else { return };
+        let presence = Presence::new(&self.connections, ConnectionState::Handshake);
         let secured = tokio::select! {
             secured = handshakes.accept(stream) => secured,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
+        drop(presence);
         if let Some(stream) = secured {
             self.connection(stream, from, place, stopping).await;
         }
@@ -138,7 +141,7 @@ impl<S: Store> Listener<S> {
         stopping: watch::Receiver<bool>,
     ) {
         let socket = canonical_socket(from);
-        let activity = Activity::new();
+        let activity = Activity::new(&self.connections);
         let timeouts = Timeouts { keep_alive: self.keep_alive, header: self.header_timeout };
         let seat = Rc::default();
         let service = service_fn(|request| self.respond(request, socket, &activity, &seat));

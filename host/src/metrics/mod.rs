@@ -3,45 +3,38 @@
 //! Each worker thread counts in cells that no other thread writes, so counting needs no lock and
 //! shares no cache line. A scrape of `/metrics` adds the cells up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use karuta_bittorrent::{Family, Transport};
 use karuta_swarm::Totals;
 use parking_lot::Mutex;
+use tokio::runtime::RuntimeMetrics;
 
 use crate::data;
 
-/// Declares an enum of label values, with a list of all of them.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// Returns the label value.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
+#[macro_use]
+mod labels;
 mod admin;
+mod connections;
+mod kernel;
 pub mod plugin;
+mod process;
+mod reloads;
 mod render;
 mod requests;
 mod snapshot;
 mod tls;
 
 pub use self::admin::Denied;
+pub use self::connections::{ConnectionState, Connections, Presence};
+pub use self::kernel::UdpSockets;
+pub use self::labels::{
+    Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
+};
 pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
-
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
 /// All counters of the tracker.
@@ -49,8 +42,9 @@ pub struct Metrics {
     workers: Mutex<Vec<Arc<Worker>>>,
     policies: Mutex<Vec<Arc<PolicySeries>>>,
     totals: Box<dyn Fn() -> Totals + Send + Sync>,
-    generation: AtomicU64,
-    reloads: [AtomicU64; Reload::ALL.len()],
+    reloads: reloads::Reloads,
+    connections: Mutex<Vec<Arc<Connections>>>,
+    kernel: kernel::Kernel,
     plugins: Arc<plugin::Registry>,
     start: SystemTime,
     data: Mutex<Vec<Arc<data::DataSource>>>,
@@ -59,9 +53,10 @@ pub struct Metrics {
     snapshots: Snapshots,
 }
 
-/// The request counters of one worker thread.
+/// The counters of one worker thread.
 pub struct Worker {
     requests: Vec<Histogram>,
+    runtime: OnceLock<RuntimeMetrics>,
 }
 
 /// The counters of one worker thread for one policy.
@@ -123,94 +118,15 @@ const BOUNDS: [u64; 14] = [
     1_000_000_000,
 ];
 
-label! {
-    /// The kind of request.
-    Action { Connect => "connect", Announce => "announce", Scrape => "scrape" }
-}
-
-label! {
-    /// The outcome of a request.
-    Outcome {
-        Ok => "ok",
-        Rejected => "rejected",
-        Dropped => "dropped",
-        Invalid => "invalid",
-        Error => "error",
-    }
-}
-
-label! {
-    /// A function that plugins export.
-    Hook {
-        Announce => "announce",
-        Scrape => "scrape",
-        Rank => "rank",
-        Observe => "observe",
-        Data => "data",
-        Tick => "tick",
-        Init => "init",
-    }
-}
-
-label! {
-    /// The outcome of a reload.
-    Reload { Applied => "applied", Unchanged => "unchanged", Refused => "refused" }
-}
-
-label! {
-    /// What became of a snapshot: written or not, damaged or refused when it was read.
-    SnapshotOutcome {
-        Written => "written",
-        Failed => "failed",
-        Damaged => "damaged",
-        Refused => "refused",
-    }
-}
-
-label! {
-    /// The outcome of a hook call.
-    Verdict {
-        Next => "next",
-        Accept => "accept",
-        Reject => "reject",
-        Drop => "drop",
-        Ok => "ok",
-        Error => "error",
-    }
-}
-
-label! {
-    /// What a policy in shadow mode would have done.
-    Would {
-        Pass => "pass",
-        Reject => "reject",
-        Drop => "drop",
-        Change => "change",
-        Error => "error",
-    }
-}
-
-label! {
-    /// Why a call did not return.
-    Cause {
-        Trap => "trap",
-        Deadline => "deadline",
-        Memory => "memory",
-        Stack => "stack",
-        Host => "host",
-        Refused => "refused",
-        Unavailable => "unavailable",
-    }
-}
-
-const TRANSPORTS: [(Transport, &str); 3] =
-    [(Transport::Udp, "udp"), (Transport::Http, "http"), (Transport::Https, "https")];
-const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "ipv4"), (Family::Ipv6, "ipv6")];
-
 impl Cell {
     /// Adds to the cell. Only the thread that owns the cell calls this.
     fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed) + n, Relaxed);
+    }
+
+    /// Takes 1 from the cell. Only the thread that owns the cell calls this.
+    fn take_one(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -256,8 +172,9 @@ impl Metrics {
             workers: Mutex::default(),
             policies: Mutex::default(),
             totals: Box::new(totals),
-            generation: AtomicU64::new(0),
-            reloads: Default::default(),
+            reloads: reloads::Reloads::default(),
+            connections: Mutex::default(),
+            kernel: kernel::Kernel::default(),
             plugins: Arc::default(),
             start: SystemTime::now(),
             data: Mutex::default(),
@@ -270,7 +187,8 @@ impl Metrics {
     /// Adds a worker thread, and returns its cells.
     pub fn worker(&self) -> Arc<Worker> {
         let count = TRANSPORTS.len() * Action::ALL.len() * FAMILIES.len() * Outcome::ALL.len();
-        let worker = Arc::new(Worker { requests: many(count, Histogram::new) });
+        let worker =
+            Arc::new(Worker { requests: many(count, Histogram::new), runtime: OnceLock::new() });
         self.workers.lock().push(worker.clone());
         worker
     }
@@ -316,15 +234,6 @@ impl Metrics {
         self.plugins.clone()
     }
 
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
-    }
-
-    /// Sets the generation of the configuration in use.
-    pub fn set_generation(&self, generation: u64) {
-        self.generation.store(generation, Relaxed);
-    }
-
     /// Sets the data sources in use.
     pub fn set_data(&self, sources: Vec<Arc<data::DataSource>>) {
         *self.data.lock() = sources;
@@ -332,11 +241,6 @@ impl Metrics {
 
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
-    }
-
-    /// Counts a reload.
-    pub fn reload(&self, outcome: Reload) {
-        self.reloads[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// Returns the swarms and peers of all torrents.
@@ -358,6 +262,12 @@ impl Metrics {
 }
 
 impl Worker {
+    /// Sets the runtime of the thread, whose busy time is shown.
+    pub fn runs_on(&self, runtime: RuntimeMetrics) {
+        // A worker has one.
+        let _ = self.runtime.set(runtime);
+    }
+
     pub fn request(
         &self,
         transport: Transport,

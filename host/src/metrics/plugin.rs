@@ -14,6 +14,10 @@ const MAX_SERIES: usize = 64;
 const MAX_NAME: usize = 64;
 /// The maximum length of a help text, in bytes. Longer texts are cut.
 const MAX_HELP: usize = 256;
+/// How the name of a counter ends, by Prometheus' conventions.
+const TOTAL: &str = "_total";
+/// The help text of a series without one.
+const NO_HELP: &str = "Of the policy's own.";
 /// The number of cells of a counter. With several cells, workers rarely write to the same one.
 const CELLS: usize = 8;
 
@@ -170,9 +174,14 @@ impl Series {
         self.errors[error_index(hook, cause)].load(Relaxed)
     }
 
-    /// Returns the id of a series; creates the series if it does not exist.
+    /// Returns the id of a series; creates the series if it does not exist. The name of a counter
+    /// ends in `_total`, which is appended if it is missing.
     pub fn register(&self, kind: Kind, name: &str, help: &str) -> Result<u32, Refused> {
-        if let Some(id) = self.find(kind, name)? {
+        let full = match kind {
+            Kind::Counter if !name.ends_with(TOTAL) => &*format!("{name}{TOTAL}"),
+            _ => name,
+        };
+        if let Some(id) = self.find(kind, full)? {
             return Ok(id);
         }
         let mut rest = name.bytes();
@@ -186,7 +195,7 @@ impl Series {
         // kind.
         let all = self.registry.0.lock();
         for series in all.iter().filter_map(Weak::upgrade) {
-            let found = series.find(kind, name)?;
+            let found = series.find(kind, full)?;
             if std::ptr::eq(&*series, self)
                 && let Some(id) = found
             {
@@ -198,8 +207,11 @@ impl Series {
             return Err(Refused::Full);
         }
         known.push(One {
-            name: name.to_owned(),
-            help: help[..help.floor_char_boundary(MAX_HELP)].to_owned(),
+            name: full.to_owned(),
+            help: match help {
+                "" => NO_HELP.to_owned(),
+                help => help[..help.floor_char_boundary(MAX_HELP)].to_owned(),
+            },
             value: match kind {
                 Kind::Counter => Value::Counter(Box::default()),
                 Kind::Gauge => Value::Gauge(AtomicU64::new(0)),
@@ -285,8 +297,12 @@ mod tests {
         a.add(99, 1, 0);
         a.set(hits, 1.0);
         a.set(99, 1.0);
-        assert_eq!(shown(&registry), ["gauge heat a 9.5", "counter hits a 40", "counter hits b 1"]);
-        assert_eq!(registry.families()["hits"].help, "How often.");
+        assert_eq!(
+            shown(&registry),
+            ["gauge heat a 9.5", "counter hits_total a 40", "counter hits_total b 1"]
+        );
+        assert_eq!(registry.families()["hits_total"].help, "How often.");
+        assert_eq!(registry.families()["heat"].help, NO_HELP);
     }
 
     #[test]
@@ -294,11 +310,13 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let (a, b) = (registry.of(&"a".into()), registry.of(&"b".into()));
         a.register(Kind::Counter, "hits", "").unwrap();
+        assert_eq!(a.register(Kind::Counter, "hits_total", ""), Ok(0), "the same");
         let refused = Err(Refused::Kind { policy: "a".into(), kind: "counter" });
-        assert_eq!(a.register(Kind::Gauge, "hits", ""), refused);
-        assert_eq!(b.register(Kind::Gauge, "hits", ""), refused);
+        assert_eq!(a.register(Kind::Gauge, "hits_total", ""), refused);
+        assert_eq!(b.register(Kind::Gauge, "hits_total", ""), refused);
+        a.register(Kind::Gauge, "hits", "").unwrap();
         drop(a);
-        assert_eq!(b.register(Kind::Gauge, "hits", ""), Ok(0), "the policy is gone");
+        assert_eq!(b.register(Kind::Gauge, "hits_total", ""), Ok(0), "the policy is gone");
     }
 
     #[test]
@@ -309,11 +327,12 @@ mod tests {
         let trial = registry.hidden(&"a".into());
         let hits = trial.register(Kind::Counter, "hits", "").unwrap();
         trial.add(hits, 7, 0);
-        assert!(trial.register(Kind::Gauge, "hits", "").is_err());
+        assert!(trial.register(Kind::Gauge, "hits_total", "").is_err());
         trial.register(Kind::Gauge, "heat", "").unwrap();
-        assert_eq!(shown(&registry), ["counter hits a 0"]);
+        assert_eq!(shown(&registry), ["counter hits_total a 0"]);
         let sibling = registry.hidden(&"b".into());
-        assert!(sibling.register(Kind::Counter, "heat", "").is_err());
+        assert!(sibling.register(Kind::Counter, "heat", "").is_ok(), "another name");
+        assert!(sibling.register(Kind::Gauge, "hits_total", "").is_err());
         assert!(Arc::ptr_eq(&registry.of(&"a".into()), &live));
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 use karuta_swarm::Totals;
 use prometheus::proto::{
@@ -12,7 +11,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::{
     Action, BOUNDS, CONTROL, Cause, FAMILIES, Histogram, Hook, Metrics, Outcome, PolicySeries,
-    Reload, TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
+    TRANSPORTS, Verdict, Would, call_index, error_index, plugin, request_index,
 };
 use crate::data::{DataSource, Definition};
 use crate::log;
@@ -24,20 +23,9 @@ pub fn text(metrics: &Metrics) -> String {
     let mut families = Vec::from(requests(metrics));
     families.extend(swarms(metrics));
     families.extend(policies(metrics));
-    families.push(gauge(
-        "karuta_generation",
-        "Generation of the configuration in use.",
-        vec![(vec![], metrics.generation.load(Relaxed) as f64)],
-    ));
-    let reloads = Reload::ALL.iter().map(|outcome| {
-        let count = metrics.reloads[*outcome as usize].load(Relaxed);
-        (vec![("outcome", outcome.name())], count as f64)
-    });
-    families.push(counter(
-        "karuta_reloads_total",
-        "Configuration reloads, by outcome.",
-        reloads.collect(),
-    ));
+    families.extend(metrics.reloads.families());
+    families.extend(metrics.connection_families());
+    families.extend(metrics.kernel.families());
     families.push(counter(
         "karuta_log_dropped_total",
         "Log lines dropped because standard error was not read fast enough.",
@@ -56,25 +44,13 @@ pub fn text(metrics: &Metrics) -> String {
     families.push(metrics.admin.family());
     families.extend(metrics.tls.families());
     families.extend(metrics.snapshots.families());
-    families.extend(process(metrics));
+    families.extend(metrics.process_families());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "cannot encode metrics; the page is incomplete");
     }
     String::from_utf8_lossy(&text).into_owned()
-}
-
-/// Returns the series about this process.
-fn process(metrics: &Metrics) -> Vec<MetricFamily> {
-    // The library computes it from /proc/stat, which is hidden from a hardened service.
-    const START: &str = "process_start_time_seconds";
-    let start = metrics.start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut families = prometheus::gather();
-    families.retain(|family| family.name() != START);
-    let help = "Start time of the process since unix epoch in seconds.";
-    families.push(gauge(START, help, vec![(vec![], start.as_secs() as f64)]));
-    families
 }
 
 fn requests(metrics: &Metrics) -> [MetricFamily; 2] {
@@ -145,6 +121,7 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     let mut durations = Vec::new();
     let mut errors = Vec::new();
     let mut memory = Vec::new();
+    let mut failed = Vec::new();
     let mut restarts = Vec::new();
     let mut dropped = Vec::new();
     let mut shadow = Vec::new();
@@ -197,6 +174,8 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
         }
         let bytes: u64 = threads.iter().map(|thread| thread.memory.load(Relaxed)).sum();
         memory.push((vec![("policy", name)], bytes as f64));
+        let is_failed = threads.iter().any(|thread| thread.failed.load(Relaxed));
+        failed.push((vec![("policy", name)], f64::from(u8::from(is_failed))));
         let count: u64 = threads.iter().map(|thread| thread.restarts.get()).sum();
         restarts.push((vec![("policy", name)], count as f64));
         let count: u64 = threads.iter().map(|thread| thread.dropped.load(Relaxed)).sum();
@@ -222,6 +201,7 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
             "Memory of the instances of a policy that serve.",
             memory,
         ),
+        gauge("karuta_policy_failed", "Whether a worker has given the policy up.", failed),
         counter("karuta_policy_restarts_total", "Instances that replaced a failed one.", restarts),
         counter(
             "karuta_policy_observer_dropped_total",
@@ -330,18 +310,6 @@ mod tests {
     use super::*;
     use karuta_bittorrent::{Family, Transport};
     use karuta_swarm::{Population, Totals};
-
-    #[test]
-    fn the_start_of_the_process_is_known_without_proc_stat() {
-        let before = SystemTime::now();
-        let text = Metrics::new(Totals::default).render();
-        let mut lines =
-            text.lines().filter_map(|line| line.strip_prefix("process_start_time_seconds "));
-        let start: u64 = lines.next().unwrap().parse().unwrap();
-        assert_eq!(lines.next(), None);
-        let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        assert!((before..before + 60).contains(&start), "{start}");
-    }
 
     #[test]
     fn threads_are_added_up() {

@@ -14,6 +14,7 @@ mod trial;
 pub use chain::{Chain, NewLink, Policy, When};
 pub use component::{
     Artifacts, CompileJob, Compiler, Engine, EngineError, Refusal, THREAD_STACK, look, recognise,
+    try_out,
 };
 pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry};

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statvfs::statvfs;
@@ -66,6 +66,11 @@ impl Folder {
         // Only for the message of another process.
         let _ = lock.write_all(std::process::id().to_string().as_bytes());
         Ok(Self { state, _lock: lock })
+    }
+
+    /// Returns the path of the current snapshot in a folder.
+    pub fn current(folder: &Path) -> PathBuf {
+        folder.join(CURRENT)
     }
 
     pub fn path(&self) -> &Path {

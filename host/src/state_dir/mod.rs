@@ -44,7 +44,8 @@ impl StateDir {
         &self.0
     }
 
-    fn find(configured: Option<&Path>) -> io::Result<PathBuf> {
+    /// Returns the path of the folder that [`Self::open`] opens, whether it exists or not.
+    pub fn find(configured: Option<&Path>) -> io::Result<PathBuf> {
         configured
             .map(Path::to_owned)
             .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))

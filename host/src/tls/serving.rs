@@ -86,6 +86,11 @@ impl Certificates {
 
     /// Shows the certificates in the metrics.
     pub fn show(&self, metrics: &Metrics) {
+        metrics.set_certificates(self.shown());
+    }
+
+    /// Returns the certificates in use.
+    pub fn shown(&self) -> Vec<metrics::ShownCertificate> {
         let mut shown = Vec::new();
         for listener in self.listeners() {
             let in_use = listener.in_use.0.load();
@@ -96,7 +101,7 @@ impl Certificates {
                 end: certificate.end(),
             }));
         }
-        metrics.set_certificates(shown);
+        shown
     }
 
     /// Renews the certificates whose files have changed, and have been stable since.

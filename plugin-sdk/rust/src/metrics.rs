@@ -10,7 +10,8 @@ use crate::{Error, host::metrics};
 pub struct Counter(u32);
 
 impl Counter {
-    /// Returns the counter of that name, and creates it if it does not exist.
+    /// Returns the counter of that name, and creates it if it does not exist. Its name on the page
+    /// ends in `_total`, which is appended if it is missing.
     ///
     /// # Errors
     ///

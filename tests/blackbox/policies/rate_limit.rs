@@ -168,7 +168,7 @@ fn announces_that_cannot_be_counted_are_refused() {
     assert_eq!(of(0).udp(&udp), Err(TOO_MANY.into()));
     of(599).event("completed").udp(&udp).expect("it is counted");
     of(599).event("stopped").udp(&udp).expect("it may leave");
-    let uncounted = daemon.metric("karuta_plugin_uncounted{policy=\"limits\"}");
+    let uncounted = daemon.metric("karuta_plugin_uncounted_total{policy=\"limits\"}");
     assert_eq!(uncounted, (600 - first + 2) as f64);
     let hash = escape(&[0; 20]);
     assert!(

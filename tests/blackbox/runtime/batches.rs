@@ -173,7 +173,7 @@ fn a_reload_among_batches_changes_the_answers_of_later_ones() {
 
 fn assert_counted_alike(together: &Daemon, alone: &Daemon) {
     for series in [
-        "karuta_plugin_announces{policy=\"tally\"}",
+        "karuta_plugin_announces_total{policy=\"tally\"}",
         "karuta_policy_errors_total{policy=\"hostile\",hook=\"announce\",cause=\"trap\"}",
         "karuta_policy_errors_total{policy=\"hostile\",hook=\"announce\",cause=\"deadline\"}",
         "karuta_policy_errors_total{policy=\"shadow\",hook=\"announce\",cause=\"trap\"}",

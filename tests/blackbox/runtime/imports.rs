@@ -57,7 +57,7 @@ fn counters_are_shared_by_all_workers_and_outlive_a_reload() {
 #[test]
 fn metrics_of_policies_are_shown() {
     let daemon = Daemon::start(&tally("tally", ""));
-    let announces = "karuta_plugin_announces{policy=\"tally\"}";
+    let announces = "karuta_plugin_announces_total{policy=\"tally\"}";
     let port = "karuta_plugin_port{policy=\"tally\"}";
     let made = daemon.metric(announces);
     assert!(made >= 1000.0 && made % 1000.0 == 0.0, "instances that serve, and no trial: {made}");
@@ -68,8 +68,8 @@ fn metrics_of_policies_are_shown() {
     assert_eq!(daemon.metric(port), 7002.0);
     let page = daemon.admin_page("/metrics");
     for line in [
-        "# HELP karuta_plugin_announces Announces that were counted.",
-        "# TYPE karuta_plugin_announces counter",
+        "# HELP karuta_plugin_announces_total Announces that were counted.",
+        "# TYPE karuta_plugin_announces_total counter",
         "# TYPE karuta_plugin_port gauge",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
@@ -80,7 +80,7 @@ fn metrics_of_policies_are_shown() {
     assert_eq!(daemon.metric(announces) % 1000.0, 4.0, "counted on");
     assert_eq!(daemon.metric("karuta_plugin_last_port{policy=\"tally\"}"), 7003.0);
 
-    let refused = reload(&daemon, &tally("tally", "    config: { gauge: announces }\n"));
+    let refused = reload(&daemon, &tally("tally", "    config: { gauge: announces_total }\n"));
     let reason = "the policy `tally` already has a counter of that name";
     assert!(refused.contains(reason), "{refused}");
     assert!(!daemon.admin_page("/metrics").contains("policy=\"other\""));

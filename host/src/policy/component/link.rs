@@ -6,6 +6,7 @@ use std::path::Path;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
+use super::compiler::Compiler;
 use super::engine::Engine;
 use super::footprint::{Footprint, Sizes};
 use super::refusal::{
@@ -85,6 +86,17 @@ pub fn compile(
 pub fn warm(engine: &Engine, bytes: &[u8], digest: &[u8; 32]) -> Result<bool, Refusal> {
     let sizes = look(bytes)?;
     engine.warm(bytes, digest, &sizes).map_err(|why| uncompiled(&why))
+}
+
+/// Compiles the smallest component, to see whether that is possible.
+///
+/// # Errors
+///
+/// It is not.
+pub fn try_out(compiler: &Compiler) -> Result<(), Refusal> {
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+    let compiled = compiler.compile(EMPTY, &look(EMPTY)?, false);
+    compiled.map(drop).map_err(|why| uncompiled(&why))
 }
 
 /// Computes the sizes of a component before any of it is compiled.

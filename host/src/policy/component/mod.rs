@@ -11,5 +11,5 @@ mod settings;
 pub use artifact::Artifacts;
 pub use compiler::{CompileJob, Compiler};
 pub use engine::{Engine, EngineError, THREAD_STACK};
-pub use link::{Code, compile, link, look, read, warm};
+pub use link::{Code, compile, link, look, read, try_out, warm};
 pub use refusal::{Refusal, recognise};

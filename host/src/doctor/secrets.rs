@@ -1,0 +1,68 @@
+//! The files of secrets and keys: whether others can read them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::finding::Finding;
+use crate::config::Config;
+
+const SUBJECT: &str = "secrets";
+
+/// Examines the files of a configuration that was read from `file`.
+pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let udp = config.udp.iter().filter_map(|udp| udp.connection_id_secret.as_ref());
+    let data = config.policies.iter().flat_map(|policy| policy.data.values());
+    let secrets = udp.chain(&config.admin.token).chain(data.flat_map(|data| data.headers.values()));
+    let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();
+    let tls = config.http.iter().map(|http| &http.tls).chain([&config.admin.tls]).flatten();
+    files.extend(tls.flat_map(|tls| &tls.certificates).map(|files| files.key.clone()));
+    files.sort();
+    files.dedup();
+    files.iter().map(judge).collect()
+}
+
+fn judge(file: &PathBuf) -> Finding {
+    let shown = file.display();
+    match fs::metadata(file) {
+        Ok(found) if found.permissions().mode() & 0o007 != 0 => Finding::wrong(
+            SUBJECT,
+            format!("{shown} is open to every user of this machine"),
+            format!("`chmod o= {shown}`, and replace the secret if others may have read it"),
+        ),
+        Ok(_) => match fs::File::open(file) {
+            Ok(_) => Finding::ok(SUBJECT, format!("{shown} is open to its owner and group only")),
+            Err(error) => Finding::look(
+                SUBJECT,
+                format!("cannot read {shown}: {error}"),
+                "run this as the user that the tracker runs as; that user must be able to",
+            ),
+        },
+        Err(error) => Finding::wrong(
+            SUBJECT,
+            format!("cannot find {shown}: {error}"),
+            "create it, or correct the configuration",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_few() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        assert_eq!(judge(&file).level, Level::Wrong);
+        fs::write(&file, "secret").unwrap();
+        for (mode, level) in
+            [(0o600, Level::Ok), (0o640, Level::Ok), (0o644, Level::Wrong), (0o602, Level::Wrong)]
+        {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(judge(&file).level, level, "{mode:o}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A tracker that has as many series as it can, and a little load for it.
+
+use std::fs;
+use std::process::Output;
+
+use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::tls::{self, Authority};
+use karuta_tests::udp::Client;
+use karuta_tests::{Daemon, eventually, folder, get, run, write_config};
+
+/// A policy that traps if it is asked to, one in shadow mode, one with data, and one that observes.
+const YAML: &str = "\
+http:
+- { listen: '127.0.0.1:0' }
+- { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
+udp: [{ listen: '127.0.0.1:0' }]
+admin: { listen: '127.0.0.1:0' }
+policies:
+- name: traps
+  plugin: PLUGINS/test-hostile.wasm
+  on_error: next
+  config: { rules: [{ on: announce, do: trap, query: trap }] }
+- { name: clients, plugin: PLUGINS/client-approval.wasm, config: { deny: ['-XL'] } }
+- { name: later, plugin: PLUGINS/client-approval.wasm, config: { deny: ['-SH'] }, mode: shadow }
+- name: torrents
+  plugin: PLUGINS/torrent-approval.wasm
+  config: { deny_from: deny }
+  data: { deny: { file: denied.txt, format: info-hashes } }
+- { name: books, plugin: PLUGINS/test-control.wasm, config: {} }
+- { name: tally, plugin: PLUGINS/test-tally.wasm }
+";
+
+pub struct Tracker {
+    pub daemon: Daemon,
+    authority: Authority,
+}
+
+impl Tracker {
+    /// Starts a tracker for the second time, so that it has restored something.
+    pub fn start() -> Self {
+        let authority = Authority::new();
+        let folder = folder(YAML);
+        authority.issue(&["localhost"]).write(folder.path(), "a");
+        let denied = torrent('d').map(|byte| format!("{byte:02x}")).concat();
+        fs::write(folder.path().join("denied.txt"), denied).expect("the data is written");
+        let first = Daemon::start_in(folder);
+        Announce::of('a').http(first.http).expect("it is served");
+        Self { daemon: first.restart(), authority }
+    }
+
+    /// Sends requests of every kind, each with its outcome.
+    pub fn load(&self) {
+        let (http, udp) = (self.daemon.http, Client::connect(self.daemon.udp));
+        for port in 6000..6010 {
+            Announce::of('a').port(port).http(http).expect("it is let in");
+            Announce::of('b').port(port).seeder().udp(&udp).expect("it is let in");
+        }
+        udp.scrape(&[torrent('a')]).expect("it is let in");
+        Announce::of('a').client("-XL").http(http).expect_err("it is refused");
+        Announce::of('d').http(http).expect_err("it is refused");
+        Announce::of('a').client("-SH").http(http).expect("only the shadow refuses");
+        Announce::of('a').with("trap").http(http).expect("the next policy decides");
+        get(http, "/announce?port=x", &[]);
+        let mut secured = tls::Client::new(&self.authority).open(self.https(), "localhost");
+        let query = Announce::of('c').query();
+        secured
+            .send(format!("GET /announce?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        assert_eq!(secured.answer().status, 200);
+    }
+
+    /// Makes the tracker do what it does seldom.
+    pub fn change(&self) {
+        assert_succeeds(&self.karuta(&["snapshot", "save"]));
+        let folder = self.daemon.folder.path();
+        write_config(folder, &format!("{YAML}tracker: {{ announce_interval: 20m }}\n"));
+        assert_succeeds(&self.karuta(&["reload"]));
+    }
+
+    /// Runs `karuta` with arguments against this tracker.
+    pub fn karuta(&self, arguments: &[&str]) -> Output {
+        let admin = format!("--admin={}", self.daemon.admin);
+        run(&[arguments, &[&admin]].concat(), self.daemon.folder.path())
+    }
+
+    fn https(&self) -> std::net::SocketAddr {
+        let status: serde_json::Value =
+            serde_json::from_str(&self.daemon.admin_page("/api/status")).expect("JSON");
+        let listeners = status["listeners"].as_array().expect("a list");
+        let secured = listeners.iter().find(|listener| listener["transport"] == "https");
+        let address = secured.and_then(|listener| listener["address"].as_str());
+        address.expect("a listener").parse().expect("an address")
+    }
+
+    /// Returns the page with everything that [`Self::load`] and [`Self::change`] cause.
+    pub fn page(&self) -> String {
+        self.load();
+        self.change();
+        // One call in 64 is measured, and observers are told later.
+        let late = ["karuta_policy_duration_seconds", "hook=\"observe\",verdict=\"ok\""];
+        let mut page = String::new();
+        eventually("a call is measured, and the observer is told", || {
+            self.load();
+            page = self.daemon.admin_page("/metrics");
+            late.iter().all(|series| page.contains(series))
+        });
+        page
+    }
+}
+
+fn assert_succeeds(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
