@@ -70,6 +70,8 @@ impl Tracker {
 
     /// Makes the tracker do what it does seldom.
     pub fn change(&self) {
+        let refused = get(self.daemon.admin, "/metrics", &["Origin: http://elsewhere.example"]);
+        assert_eq!(refused.status, 403);
         assert_succeeds(&self.karuta(&["snapshot", "save"]));
         let folder = self.daemon.folder.path();
         write_config(folder, &format!("{YAML}tracker: {{ announce_interval: 20m }}\n"));

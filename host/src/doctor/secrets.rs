@@ -14,7 +14,11 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let udp = config.udp.iter().filter_map(|udp| udp.connection_id_secret.as_ref());
     let data = config.policies.iter().flat_map(|policy| policy.data.values());
-    let secrets = udp.chain(&config.admin.token).chain(data.flat_map(|data| data.headers.values()));
+    let tokens = config.admin.tokens.iter().map(|token| &token.token);
+    let secrets = udp
+        .chain(&config.admin.token)
+        .chain(tokens)
+        .chain(data.flat_map(|data| data.headers.values()));
     let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();
     let tls = config.http.iter().map(|http| &http.tls).chain([&config.admin.tls]).flatten();
     files.extend(tls.flat_map(|tls| &tls.certificates).map(|files| files.key.clone()));

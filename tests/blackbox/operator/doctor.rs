@@ -95,14 +95,17 @@ fn the_user_of_run_as_is_asked_about() {
 #[test]
 fn certificates_and_secrets_are_looked_at() {
     let tls = "http: [{ listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }]\n\
-               admin: { listen: '127.0.0.1:0', token: { file: token } }\n";
+               admin:\n  listen: '127.0.0.1:0'\n  token: { file: token }\n\
+               \x20 tokens: [{ name: scraper, token: { file: scraper }, may: [read] }]\n";
     let folder = folder(tls);
     let path = folder.path();
     let authority = Authority::new();
     let issued = authority.issue(&["localhost"]);
     issued.write(path, "a");
-    fs::write(path.join("token"), "0123456789abcdef").unwrap();
-    for file in ["a.key", "token"] {
+    for (file, token) in [("token", "0123456789abcdef"), ("scraper", "fedcba9876543210")] {
+        fs::write(path.join(file), token).unwrap();
+    }
+    for file in ["a.key", "token", "scraper"] {
         fs::set_permissions(path.join(file), fs::Permissions::from_mode(0o644)).unwrap();
         finds(path, 1, "secrets", "wrong", &format!("{file} is open to every user"));
         fs::set_permissions(path.join(file), fs::Permissions::from_mode(0o640)).unwrap();
