@@ -3,6 +3,7 @@
 
 mod client;
 mod https;
+mod opentracker;
 mod partial;
 mod quay;
 mod torrent;
