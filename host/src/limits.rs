@@ -58,8 +58,9 @@ impl Limiter {
         let prefix = self.prefix(address);
         let now = self.micros(now);
         let set = self.sets[prefix as usize % SETS].lock();
-        let full_at =
-            set.iter().find(|bucket| bucket.prefix == prefix).map_or(0, |one| one.full_at);
+        // A bucket that is full again may have been left behind for a new one.
+        let own = set.iter().filter(|bucket| bucket.prefix == prefix);
+        let full_at = own.map(|bucket| bucket.full_at).max().unwrap_or(0);
         full_at.max(now) + self.cost - now > self.burst
     }
 
@@ -142,6 +143,10 @@ mod tests {
         }
         assert!(!limiter.is_exhausted(ip("192.0.2.1"), now + Duration::from_millis(100)));
         assert!(!limiter.is_exhausted(ip("192.0.3.1"), now));
+        // Also after it was full for a while.
+        let later = now + Duration::from_secs(5);
+        assert!(limiter.admit(ip("192.0.2.1"), later) && limiter.admit(ip("192.0.2.1"), later));
+        assert!(limiter.is_exhausted(ip("192.0.2.1"), later));
     }
 
     #[test]

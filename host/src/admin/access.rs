@@ -158,7 +158,11 @@ impl Denial {
                 line(StatusCode::FORBIDDEN, reason)
             }
             Self::Missing | Self::Wrong => {
-                let mut reply = line(StatusCode::UNAUTHORIZED, "a bearer token is required");
+                let reason = match self {
+                    Self::Wrong => "this token is not known",
+                    _ => "a bearer token is required",
+                };
+                let mut reply = line(StatusCode::UNAUTHORIZED, reason);
                 let scheme = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
                 reply

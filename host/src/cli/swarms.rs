@@ -1,12 +1,15 @@
 //! Commands that read swarms: `stats`, `top`, `swarm` and `export`.
 
+use std::fs::{self, Permissions};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use tempfile::Builder;
 
 use super::{Failure, connect, text};
 use crate::admin::Remote;
@@ -221,13 +224,20 @@ fn write(
 ) -> Result<(), String> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let text = |error: io::Error| error.to_string();
-    let mut next =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(text)?;
+    let folder = folder.unwrap_or(Path::new("."));
+    // What others may do stays as it is, or is up to the umask, as for any new file.
+    let known = fs::metadata(file).map(|known| known.permissions()).ok();
+    let new = Permissions::from_mode(0o666);
+    let next = Builder::new().permissions(new).tempfile_in(folder);
+    let mut next = next.map_err(|error| format!("{}: {}", folder.display(), error.kind()))?;
+    if let Some(known) = known {
+        next.as_file().set_permissions(known).map_err(text)?;
+    }
     let mut buffer = BufWriter::new(next.as_file_mut());
     fill(&mut buffer)?;
     buffer.flush().map_err(text)?;
     drop(buffer);
     next.as_file().sync_all().map_err(text)?;
-    next.persist(file).map_err(|error| error.to_string())?;
+    next.persist(file).map_err(|error| error.error.to_string())?;
     Ok(())
 }

@@ -74,9 +74,9 @@ impl Log {
                 if !is_policy(name) {
                     return problem(path, format!("no policy has the name `{name}`"));
                 }
-            } else if key != "plugin" && !is_module(key) {
+            } else if key != "plugin" && key != "audit" && !is_module(key) {
                 let message = format!(
-                    "unknown target `{key}`, expected plugin, policy.NAME or karuta::MODULE"
+                    "unknown target `{key}`, expected plugin, policy.NAME, audit or karuta::MODULE"
                 );
                 return problem(path, message);
             }

@@ -35,7 +35,8 @@ impl SocketFile {
     /// what is there is not a socket.
     pub fn listen_all(config: &Config) -> Result<Vec<Self>, Error> {
         let group = group(config)?;
-        let owner = config.run_as.as_ref().map(|run_as| run_as.ids.user);
+        let user = config.run_as.as_ref().map(|run_as| &run_as.ids);
+        let (owner, group) = (user.map(|ids| ids.user), group.or(user.map(|ids| ids.group)));
         let listen = |path: &Path| {
             let failed = |error| system(&format!("cannot listen on {}", Self::name(path)), error);
             Self::listen(path, owner, group).map_err(failed)

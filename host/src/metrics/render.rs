@@ -28,7 +28,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.extend(metrics.kernel.families());
     families.push(counter(
         "karuta_log_dropped_total",
-        "Log lines dropped because standard error was not read fast enough.",
+        "Log lines that came faster than they were read, or could not be written.",
         vec![(vec![], log::dropped() as f64)],
     ));
     families.extend(metrics.plugins.families().into_iter().map(|(name, family)| {

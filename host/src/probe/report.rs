@@ -8,13 +8,12 @@ use karuta_bittorrent::client::Answer;
 use serde::{Serialize, Serializer};
 
 use super::target::Target;
-use crate::fetch::Shown;
 use crate::text::Escaped;
 
 /// The answers of one tracker.
 #[derive(Serialize)]
 pub struct Report {
-    /// Without the query, which may hold a secret.
+    /// Without what may be secret.
     url: String,
     /// The last address that answered.
     address: Option<SocketAddr>,
@@ -33,7 +32,7 @@ pub struct Report {
 impl Report {
     pub fn new(target: &Target) -> Self {
         Self {
-            url: Shown(&target.url).to_string(),
+            url: target.shown(),
             address: None,
             sent: 0,
             answered: 0,
@@ -126,7 +125,7 @@ mod tests {
         let address = ([127, 0, 0, 1], 80).into();
         let mut report = Report::new(&target);
         report.answered(address, Duration::from_micros(1260), &Answer::Announce { interval: 1800 });
-        assert_eq!(report.to_string(), "ok      http://a/k/announce  1.3 ms  interval 1800 s");
+        assert_eq!(report.to_string(), "ok      http://a/…/announce  1.3 ms  interval 1800 s");
         for took in [900, 4000] {
             report.answered(address, Duration::from_micros(took), &Answer::Failure("no".into()));
         }

@@ -69,6 +69,18 @@ impl Target {
         &self.url[Position::BeforeHost..Position::AfterPort]
     }
 
+    /// Returns the URL without what may be secret: the query, and names in the path that are not
+    /// those of announces and scrapes.
+    pub fn shown(&self) -> String {
+        let mut path = String::new();
+        for name in self.url.path().split('/').filter(|name| !name.is_empty()) {
+            let is_known = name.starts_with("announce") || name.starts_with("scrape");
+            path.push('/');
+            path.push_str(if is_known { name } else { "…" });
+        }
+        format!("{}://{}{path}", self.url.scheme(), self.place())
+    }
+
     /// Returns the path and the query.
     pub fn path_and_query(&self) -> &str {
         match &self.url[Position::BeforePath..Position::AfterQuery] {
@@ -79,17 +91,18 @@ impl Target {
 
     /// Returns the URL whose path is that of scrapes (BEP 48).
     pub fn of_scrape(mut self) -> Result<Self, String> {
-        let path = self.url.path().to_owned();
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        match name.strip_prefix("announce") {
-            _ if self.transport == Transport::Udp || name.starts_with("scrape") => {}
-            Some(rest) => self.url.set_path(&format!("{folder}/scrape{rest}")),
-            None => {
-                return Err(format!(
-                    "cannot be scraped: the path ends in `{name}`, expected `announce` or `scrape`"
-                ));
-            }
+        let mut names: Vec<_> = self.url.path().split('/').map(str::to_owned).collect();
+        let is_scrape = names.iter().any(|name| name.starts_with("scrape"));
+        if self.transport == Transport::Udp || is_scrape {
+            return Ok(self);
         }
+        // A passkey may follow.
+        let Some(name) = names.iter_mut().rfind(|name| name.starts_with("announce")) else {
+            let reason = "cannot be scraped: expected `announce` or `scrape` in its path";
+            return Err(reason.to_owned());
+        };
+        *name = name.replacen("announce", "scrape", 1);
+        self.url.set_path(&names.join("/"));
         Ok(self)
     }
 
@@ -113,7 +126,8 @@ mod tests {
             ("https://a/p/announce.php?k=v", 443, "/p/announce.php?k=v", Some("/p/scrape.php?k=v")),
             ("http://[::1]:6969/announce", 6969, "/announce", Some("/scrape")),
             ("http://a/scrape", 80, "/scrape", Some("/scrape")),
-            ("http://a/announce/more", 80, "/announce/more", None),
+            ("http://a/announce/more", 80, "/announce/more", Some("/scrape/more")),
+            ("http://a/more", 80, "/more", None),
             ("udp://a:1", 1, "/", Some("/")),
             ("udp://a:1/announce/key?x", 1, "/announce/key?x", Some("/announce/key?x")),
         ] {
@@ -122,6 +136,10 @@ mod tests {
             let scraped = target.of_scrape();
             assert_eq!(scraped.as_ref().ok().map(Target::path_and_query), scrape, "{text}");
         }
+        let shown = |text| Target::parse(text).unwrap().shown();
+        assert_eq!(shown("http://a/announce/s3cret?k=v"), "http://a/announce/…");
+        assert_eq!(shown("udp://[::1]:1/s3cret/announce.php"), "udp://[::1]:1/…/announce.php");
+        assert_eq!(shown("https://a"), "https://a");
         let with = |text| Target::parse(text).unwrap().with_query("a=b");
         assert_eq!(with("http://a"), "/?a=b");
         assert_eq!(with("http://a/announce"), "/announce?a=b");
