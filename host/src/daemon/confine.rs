@@ -38,15 +38,21 @@ pub fn confine(config: &Config, file: &Path) -> Result<Wall, Error> {
     Ok(wall)
 }
 
-fn become_user(config: &Config, run_as: &RunAs, file: &Path) -> Result<(), Error> {
-    let RunAs { user: name, ids, .. } = run_as;
+/// Checks that this process is the user of `run_as`, or root.
+pub fn check(config: &Config) -> Result<(), Error> {
+    let Some(RunAs { user: name, ids, .. }) = &config.run_as else { return Ok(()) };
     let current = geteuid();
-    if current.as_raw() == ids.user {
+    if current.is_root() || current.as_raw() == ids.user {
         return Ok(());
     }
-    if !current.is_root() {
-        let message = format!("only root can become `{name}`, and this is user {current}");
-        return Err(Error::Config(config.source.error("run_as", message)));
+    let message = format!("only root can become `{name}`, and this is user {current}");
+    Err(Error::Config(config.source.error("run_as", message)))
+}
+
+fn become_user(config: &Config, run_as: &RunAs, file: &Path) -> Result<(), Error> {
+    let RunAs { user: name, ids, .. } = run_as;
+    if geteuid().as_raw() == ids.user {
+        return Ok(());
     }
     let failed = |what: &str, error: io::Error| system(&format!("run_as: {what}"), error);
     for folder in config.state_dir.iter().chain(snapshots(config)) {

@@ -108,6 +108,7 @@ pub fn run(
     let mut tracker = Tracker::new(config, file)?;
     let routes = ListenerRoutes::read(&tracker.config)?;
     let workers = tracker.workers();
+    confine::check(&tracker.config)?;
     let mut addresses = Addresses::settle(&tracker.config, inheritance)?;
     // What comes from now on waits in the sockets.
     let files = SocketFile::listen_all(&tracker.config)?;

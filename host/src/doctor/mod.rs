@@ -4,6 +4,7 @@ mod certificates;
 mod clock;
 mod finding;
 mod machine;
+mod places;
 mod policies;
 mod secrets;
 mod state;
@@ -73,6 +74,7 @@ impl Doctor {
         findings.extend(become_user(&config));
         findings.extend(machine::examine(&config));
         findings.extend(state::examine(&config));
+        findings.extend(places::examine(&config));
         findings.extend(policies::examine(&config, compiler));
         findings.extend(certificates::examine(&config));
         findings.extend(secrets::examine(&config, &self.config));

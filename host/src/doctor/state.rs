@@ -44,6 +44,11 @@ fn owner(config: &Config, state: &io::Result<Option<StateDir>>) -> Finding {
     let owner = path.and_then(fs::metadata).map(|found| found.uid());
     let is_anothers = Uid::effective().is_root() && owner.is_ok_and(|owner| owner != 0);
     match state {
+        Ok(Some(state)) if !state.path().is_dir() => Finding::wrong(
+            SUBJECT,
+            format!("{} is not a folder", state.path().display()),
+            "remove the file, or set `state_dir` to another folder",
+        ),
         Ok(Some(state)) => {
             let user = Uid::effective();
             match nix::unistd::access(state.path(), nix::unistd::AccessFlags::W_OK) {
@@ -65,7 +70,7 @@ fn owner(config: &Config, state: &io::Result<Option<StateDir>>) -> Finding {
         Err(error) if is_anothers => Finding::look(
             SUBJECT,
             format!("{error}"),
-            "run this as the user that the tracker runs as: `runuser -u karuta -- karuta doctor`",
+            "run this as the user that the tracker runs as, with `runuser -u USER -- karuta doctor`",
         ),
         Err(error) if config.state_dir.is_none() => Finding::look(
             SUBJECT,

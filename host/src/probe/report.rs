@@ -132,12 +132,12 @@ mod tests {
         report.refused(address, "go\naway".into());
         assert_eq!(
             report.to_string(),
-            "failed  http://a/k/announce  3 of 4 answered  0.9 to 4.0 ms, half within 1.3 ms  \
+            "failed  http://a/…/announce  3 of 4 answered  0.9 to 4.0 ms, half within 1.3 ms  \
              interval 1800 s  refused: go\\naway"
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["milliseconds"], serde_json::json!([1.26, 0.9, 4.0]));
         let report = Report::new(&target).with_error("nothing listens there".into());
-        assert_eq!(report.to_string(), "failed  http://a/k/announce  nothing listens there");
+        assert_eq!(report.to_string(), "failed  http://a/…/announce  nothing listens there");
     }
 }
