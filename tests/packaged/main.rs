@@ -5,7 +5,7 @@ mod restart;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use karuta_tests::announce::Announce;
+use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::udp::Client;
 use karuta_tests::{eventually, get};
 
@@ -72,6 +72,19 @@ fn it_serves_as_installed() {
     for series in ["karuta_udp_kernel_drops_total", "karuta_tcp_accept_overflows_total"] {
         assert!(metrics.contains(series), "{series} is not in\n{metrics}");
     }
+    // Lines have priorities, and times only from journald.
+    let lines =
+        |priority: &str| machine.does(&format!("journalctl -u karuta -o cat -p {priority}"));
+    assert!(lines("info").contains("INFO karuta::daemon: ready"), "{}", lines("info"));
+    assert!(!lines("warning").contains("ready"), "{}", lines("warning"));
+    machine.does("test -f /etc/logrotate.d/karuta");
+    // Peers outlive a restart.
+    let counts = || machine.in_its_network(|| Client::connect(TRACKER).scrape(&[torrent('a')]));
+    let before = counts().unwrap();
+    assert_eq!(before[0][2], 2, "a leecher over each transport");
+    machine.does("systemctl restart karuta");
+    machine.serves();
+    assert_eq!(counts().unwrap(), before);
     // The socket unit is for whoever wants it.
     assert!(!machine.run("systemctl is-enabled karuta.socket").status.success());
 }

@@ -1,10 +1,10 @@
 //! The body of an export, written while it is read.
 
-use std::convert::Infallible;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -21,14 +21,19 @@ pub struct Exporting {
     export: Option<Export<Memory>>,
     /// `None`: the bytes are sent as they are.
     gzip: Option<GzEncoder<Vec<u8>>>,
+    /// When it is cut off.
+    end: Instant,
     _turn: OwnedSemaphorePermit,
 }
+
+/// How long an export may take, so that a slow reader does not keep others waiting for ever.
+const LONGEST: Duration = Duration::from_secs(600);
 
 impl Exporting {
     /// `turn` is given back at the end, or when the reader is gone.
     pub fn new(export: Export<Memory>, gzip: bool, turn: OwnedSemaphorePermit) -> Self {
         let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
-        Self { export: Some(export), gzip, _turn: turn }
+        Self { export: Some(export), gzip, end: Instant::now() + LONGEST, _turn: turn }
     }
 
     /// Does the next part of the work. `None`: nothing is left.
@@ -52,14 +57,18 @@ impl Exporting {
 
 impl Body for Exporting {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         // The workers come first, and then what else this thread has to do.
         thread::yield_now();
+        if Instant::now() > self.end {
+            let error = io::Error::new(ErrorKind::TimedOut, "the reader of an export is too slow");
+            return Poll::Ready(Some(Err(error)));
+        }
         match self.advance() {
             None => Poll::Ready(None),
             Some(chunk) if chunk.is_empty() => {

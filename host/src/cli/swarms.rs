@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::Value;
@@ -112,12 +112,12 @@ fn shown(stats: &Value) -> String {
     if let Some(bytes) = stats["memory_bytes"].as_u64() {
         lines.push(format!("memory {} MiB", bytes >> 20));
     }
-    let microseconds = |key: &str| Some(1e6 * stats["latency_seconds"][key].as_f64()?);
-    if let (Some(p50), Some(p99)) = (microseconds("p50"), microseconds("p99")) {
-        lines.push(format!("answered within {p50:.0} µs (median), {p99:.0} µs (99 %)"));
+    let time = |key: &str| stats["latency_seconds"][key].as_f64().map(time);
+    if let (Some(p50), Some(p99)) = (time("p50"), time("p99")) {
+        lines.push(format!("half answered within {p50}, 99 % within {p99}, in the last minute"));
     }
     lines.push(format!(
-        "\n{:<16} {:>12} {:>10} {:>10}  OTHERS",
+        "\n{:<16} {:>12} {:>10} {:>10}  NOT OK",
         "REQUESTS", "TOTAL", "10 S", "60 S"
     ));
     for (transport, actions) in stats["requests"].as_object().into_iter().flatten() {
@@ -144,12 +144,28 @@ fn shown(stats: &Value) -> String {
     lines.join("\n")
 }
 
+/// Formats a time in its unit.
+fn time(seconds: f64) -> String {
+    match seconds {
+        ..1e-3 => format!("{:.0} µs", 1e6 * seconds),
+        ..1.0 => format!("{:.1} ms", 1e3 * seconds),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
 pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
     let top = connect(remote)?.get(&format!("/api/top?by={by}&n={n}"))?;
     if json {
         println!("{top:#}");
         return Ok(());
     }
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let age = since_1970.saturating_sub(top["as_of"].as_u64().unwrap_or(since_1970));
+    if top["torrents"].as_array().is_none_or(Vec::is_empty) {
+        println!("no torrent has any {by} (as of {age} s ago)");
+        return Ok(());
+    }
+    println!("by {by}, as of {age} s ago");
     println!("{:<40} {:>10} {:>10} {:>10}", "INFO-HASH", "SEEDERS", "LEECHERS", "DOWNLOADS");
     for torrent in top["torrents"].as_array().into_iter().flatten() {
         let [seeders, leechers, downloads] =
@@ -181,7 +197,7 @@ pub fn swarm(Swarm { info_hash, peers, remote, json }: Swarm) -> Result<(), Fail
         let of = &swarm[family];
         println!("{family}: {} seeders, {} leechers", of["seeders"], of["leechers"]);
     }
-    println!("{} peers have a label", swarm["labelled"]);
+    println!("{} have a label, by which near peers are found", swarm["labelled"]);
     if let Some(ages) = swarm["age_seconds"].as_object() {
         println!(
             "announced {} to {} s ago, {} s on average",

@@ -49,6 +49,11 @@ impl RunAs {
                 Err(error) => return unknown("group", name, &format_args!(": {error}")),
             },
         };
+        if group.as_raw() == 0 {
+            let message = "the group is root's, expected another one";
+            let key = if self.group.is_some() { "run_as.group" } else { "run_as.user" };
+            return problem(key, message);
+        }
         self.ids = Ids { user: user.uid.as_raw(), group: group.as_raw() };
         Ok(())
     }

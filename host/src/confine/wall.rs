@@ -22,6 +22,10 @@ pub enum Wall {
     Missing(String),
 }
 
+/// Why Landlock lacks what is needed; the kernel does not say which of them it is.
+const ABSENT: &str =
+    "the kernel is older than 5.19 or has no Landlock, or a filter of system calls hides it";
+
 impl Wall {
     /// Forbids this thread, and those that it will start, to change anything but what is below some
     /// folders and files. Reading stays as it is. There is no way back.
@@ -31,6 +35,7 @@ impl Wall {
     pub fn raise(writable: Vec<PathBuf>) -> Self {
         match raise(&writable) {
             Ok(()) => Self::Up(writable),
+            Err(RulesetError::HandleAccesses(_)) => Self::Missing(ABSENT.to_owned()),
             Err(error) => Self::Missing(error.to_string()),
         }
     }

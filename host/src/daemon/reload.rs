@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::confine::granted;
 use super::loaded::{Loaded, Loader, refused, warn};
+use super::socket_file;
 use super::worker::Adopt;
 use crate::admin::{Access, Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
@@ -76,6 +77,11 @@ impl Reloader {
             |error: config::Error| Refusal { policy: None, stage, reason: error.to_string() }
         };
         let config = config::load(&self.file).map(Arc::new).map_err(wrong("configuration"))?;
+        socket_file::group(&config).map_err(|error| Refusal {
+            policy: None,
+            stage: "configuration".to_owned(),
+            reason: error.to_string(),
+        })?;
         let certificates = Certificates::load(&config, PAIR_PATIENCE).map_err(|error| {
             self.metrics.renewal(Renewal::Refused);
             wrong("certificates")(error)

@@ -1,12 +1,14 @@
 //! The socket files of the admin API. Who may write to a file may connect, so its mode is the
 //! authentication.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -58,20 +60,28 @@ impl SocketFile {
         make_room(path, &address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
-        // Nobody can connect before it listens, whatever the mode is until then.
-        let file = Self {
-            path: path.to_owned(),
-            identity: identity(&metadata(path)?),
-            listener: socket.into(),
-        };
+        // Nobody can connect before it listens, whatever the mode is until then. What is changed is the
+        // socket itself: in a folder of another user, the path may lead elsewhere by now.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let handle = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        let made = handle.metadata()?;
+        if !made.file_type().is_socket() {
+            return Err(io::Error::other("another process has replaced it"));
+        }
+        let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let file =
+            Self { path: path.to_owned(), identity: identity(&made), listener: socket.into() };
         // The filter of a hardened service refuses even a call that changes nothing.
         if owner.is_some() || group.is_some() {
-            chown(path, owner, group)?;
+            chown(&itself, owner, group)?;
         }
-        fs::set_permissions(path, Permissions::from_mode(MODE))?;
+        fs::set_permissions(&itself, Permissions::from_mode(MODE))?;
         let socket = socket2::SockRef::from(&file.listener);
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
+        if identity(&metadata(path)?) != file.identity {
+            return Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there"));
+        }
         Ok(file)
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use crate::config::Config;
+use crate::file;
 
 const SUBJECT: &str = "secrets";
 
@@ -27,19 +28,19 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
     files.iter().map(judge).collect()
 }
 
-fn judge(file: &PathBuf) -> Finding {
-    let shown = file.display();
-    match fs::metadata(file) {
+fn judge(path: &PathBuf) -> Finding {
+    let shown = path.display();
+    match fs::metadata(path) {
         Ok(found) if found.permissions().mode() & 0o007 != 0 => Finding::wrong(
             SUBJECT,
             format!("{shown} is open to every user of this machine"),
             format!("`chmod o= {shown}`, and replace the secret if others may have read it"),
         ),
-        Ok(_) => match fs::File::open(file) {
+        Ok(_) => match file::open(path) {
             Ok(_) => Finding::ok(SUBJECT, format!("{shown} is open to its owner and group only")),
             Err(error) => Finding::look(
                 SUBJECT,
-                format!("cannot read {shown}: {error}"),
+                error.to_string(),
                 "run this as the user that the tracker runs as; that user must be able to",
             ),
         },
@@ -68,5 +69,8 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(judge(&file).level, level, "{mode:o}");
         }
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(judge(&pipe).level, Level::Look, "nobody waits for its other end");
     }
 }

@@ -38,7 +38,9 @@ struct Open<S: Store> {
 
 /// About how many bytes are written at once.
 const CHUNK: usize = 32 * 1024;
-/// How many torrents are looked up at once.
+/// The most torrents of a step, written or left out.
+const AT_ONCE: usize = 1024;
+/// How many torrents are fetched at once.
 const AHEAD: usize = 32;
 
 impl<S: Store> Export<S> {
@@ -55,8 +57,9 @@ impl<S: Store> Export<S> {
         }
     }
 
-    /// Does a part of the work, within a fraction of a millisecond, and appends what it brings,
-    /// which may be nothing. Returns `false` if nothing is left to do.
+    /// Does a part of the work, and appends what it brings, which may be nothing. Returns `false` if
+    /// nothing is left to do. A part takes a fraction of a millisecond, but for sorting all info-hashes
+    /// and for torrents of very many peers in a format that counts them itself.
     pub fn next(&mut self, into: &mut Vec<u8>) -> bool {
         let format = self.wanted.format;
         let (head, tail) = format.frame();
@@ -69,7 +72,9 @@ impl<S: Store> Export<S> {
             return true;
         }
         let end = into.len() + CHUNK;
-        while into.len() < end {
+        let mut looked_at = 0;
+        while into.len() < end && looked_at < AT_ONCE {
+            looked_at += 1;
             if self.open.is_some() {
                 self.write_some_peers(into);
             } else if let Some(info_hash) = self.queue.pop() {

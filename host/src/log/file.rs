@@ -62,19 +62,27 @@ impl LogFile {
         Ok(())
     }
 
-    /// Renames this file and the older ones, and begins a new one.
+    /// Renames this file and the older ones, and begins a new one. If there is no room for that one,
+    /// nothing has changed.
     fn rotate(&mut self) -> io::Result<()> {
+        let next = self.beside("next");
+        open(&next)?;
         for number in (1..self.settings.keep).rev() {
             rename(&self.older(number), &self.older(number + 1))?;
         }
         rename(&self.settings.path, &self.older(1))?;
+        rename(&next, &self.settings.path)?;
         self.replace()
     }
 
     /// Returns the name of an older file; 1 is the youngest.
     fn older(&self, number: u32) -> PathBuf {
+        self.beside(&number.to_string())
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut name = OsString::from(&self.settings.path);
-        name.push(format!(".{number}"));
+        name.push(format!(".{ending}"));
         name.into()
     }
 
