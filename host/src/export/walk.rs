@@ -25,6 +25,8 @@ pub struct Export<S: Store> {
     part: Option<usize>,
     /// Torrents that have been listed and not written yet; the last is the next.
     queue: Vec<InfoHash>,
+    /// Those of a part; a buffer.
+    listed: Vec<InfoHash>,
     /// A torrent whose peers are being written.
     open: Option<Open<S>>,
     has_begun: bool,
@@ -51,6 +53,7 @@ impl<S: Store> Export<S> {
             clock,
             part: Some(0),
             queue: Vec::new(),
+            listed: Vec::new(),
             open: None,
             has_begun: false,
             piece: Piece::default(),
@@ -92,14 +95,11 @@ impl<S: Store> Export<S> {
 
     /// Lists a part of the store, or notes that there is no such part.
     fn list(&mut self, part: usize) {
-        let before = self.queue.len();
-        let more = self.store.list(part, &mut self.queue);
+        let mut listed = std::mem::take(&mut self.listed);
+        let more = self.store.list(part, &mut listed);
         let prefix = self.wanted.prefix;
-        let mut at = 0;
-        self.queue.retain(|info_hash| {
-            at += 1;
-            at <= before || prefix.covers(*info_hash)
-        });
+        self.queue.extend(listed.drain(..).filter(|info_hash| prefix.covers(*info_hash)));
+        self.listed = listed;
         self.part = more.then_some(part + 1);
         if !more && self.wanted.format.is_sorted() {
             self.queue.sort_unstable_by(|one, other| other.cmp(one));
