@@ -18,6 +18,12 @@ pub enum Unread {
     Unusable(String),
 }
 
+/// Returns the folder of a file; of a bare name, the working directory.
+pub fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Opens a regular file. Folders, pipes and devices are refused, because reading them may block or
 /// never end.
 pub fn open(path: &Path) -> Result<(File, Metadata), Unread> {

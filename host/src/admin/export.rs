@@ -1,7 +1,5 @@
 //! `/api/export`: all torrents, written while they are read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use clap::ValueEnum;
 use http_body_util::Either;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
@@ -12,7 +10,7 @@ use super::Admin;
 use super::exporting::Exporting;
 use super::reply::{Reply, line};
 use super::request::Request;
-use crate::export::{Clock, Export, Format, Wanted};
+use crate::export::{Export, Format, Wanted};
 
 /// Answers with all torrents that the query asks for.
 pub fn export(admin: &Admin, request: &Request) -> Reply {
@@ -23,9 +21,7 @@ pub fn export(admin: &Admin, request: &Request) -> Reply {
     let Ok(turn) = admin.swarms.exports.clone().try_acquire_owned() else {
         return line(StatusCode::TOO_MANY_REQUESTS, "another export is under way");
     };
-    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = u32::try_from(admin.start.elapsed().as_secs()).unwrap_or(u32::MAX);
-    let export = Export::new(admin.swarms.store.clone(), wanted, Clock { now, unix_seconds });
+    let export = Export::new(admin.swarms.store.clone(), wanted, admin.swarms.clock());
     let gzip = takes_gzip(&request.head.headers);
     let body = Exporting::new(export, gzip, turn);
     let mut reply = Response::new(Either::Right(body));

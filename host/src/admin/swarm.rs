@@ -83,7 +83,7 @@ pub async fn swarm(admin: &Admin, request: Request) -> Reply {
     let Some(counts) = store.counts(info_hash) else {
         return line(StatusCode::NOT_FOUND, "there is no such swarm");
     };
-    let now = u32::try_from(admin.start.elapsed().as_secs()).unwrap_or(u32::MAX);
+    let now = admin.swarms.clock().now;
     json(StatusCode::OK, &look(store, (info_hash, counts), now, shown).await)
 }
 

@@ -1,22 +1,35 @@
 //! The swarms, as the admin API reads them.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use karuta_swarm::Memory;
 use tokio::sync::Semaphore;
 
 use super::top::Tops;
+use crate::export::Clock;
 
 /// The swarms, and what is kept of looking at all of them.
 pub struct Swarms {
     pub store: Arc<Memory>,
+    /// The start of the store's clock.
+    start: Instant,
     /// One export at a time.
     pub exports: Arc<Semaphore>,
     pub tops: Tops,
 }
 
 impl Swarms {
-    pub fn new(store: Arc<Memory>) -> Self {
-        Self { store, exports: Arc::new(Semaphore::new(1)), tops: Tops::default() }
+    pub fn new(store: Arc<Memory>, start: Instant) -> Self {
+        Self { store, start, exports: Arc::new(Semaphore::new(1)), tops: Tops::default() }
+    }
+
+    /// Returns the time.
+    pub fn clock(&self) -> Clock {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock {
+            now: u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX),
+            unix_seconds: since_1970.as_secs(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use karuta_bittorrent::{Counts, InfoHash};
@@ -110,7 +110,7 @@ pub async fn top(admin: &Admin, request: Request) -> Reply {
     let fresh = ranking.take().filter(|known| known.at.elapsed() < FRESH);
     let known = match fresh {
         Some(known) => known,
-        None => rank(store).await,
+        None => rank(store, admin.swarms.clock().unix_seconds).await,
     };
     let listed = known.lists[measure as usize].iter().take(count);
     let torrents = listed.filter_map(|(_, info_hash)| {
@@ -126,7 +126,7 @@ pub async fn top(admin: &Admin, request: Request) -> Reply {
 }
 
 /// Looks at all torrents, part by part. Other requests come between.
-async fn rank(store: &impl Store) -> Ranking {
+async fn rank(store: &impl Store, unix_seconds: u64) -> Ranking {
     let mut greatest = Measure::ALL.map(|_| Greatest(BinaryHeap::new()));
     let mut torrents = Vec::new();
     let mut part = 0;
@@ -145,9 +145,7 @@ async fn rank(store: &impl Store) -> Ranking {
         std::thread::yield_now();
         tokio::task::yield_now().await;
     }
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let lists = greatest.map(Greatest::sorted);
-    Ranking { at: Instant::now(), unix_seconds: since_1970.as_secs(), lists }
+    Ranking { at: Instant::now(), unix_seconds, lists: greatest.map(Greatest::sorted) }
 }
 
 fn wanted(query: &str) -> Result<(Measure, usize), String> {

@@ -238,9 +238,8 @@ fn write(
     file: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), String>,
 ) -> Result<(), String> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let text = |error: io::Error| error.to_string();
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = crate::file::folder(file);
     // What others may do stays as it is, or is up to the umask, as for any new file.
     let known = fs::metadata(file).map(|known| known.permissions()).ok();
     let new = Permissions::from_mode(0o666);

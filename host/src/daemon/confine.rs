@@ -10,6 +10,7 @@ use nix::unistd::geteuid;
 use super::error::{Error, system};
 use crate::config::{Config, LogFile, RunAs};
 use crate::confine::{self, WRITABLE, Wall};
+use crate::file;
 use crate::log;
 use crate::state_dir::StateDir;
 
@@ -85,8 +86,7 @@ fn writable(config: &Config) -> Vec<PathBuf> {
     let state = wanted.into_iter().flatten().filter_map(|path| StateDir::open(path).ok());
     let log = config.log.file.as_ref().map(|file| file.path.as_path());
     // Where the log rotates, and socket files are removed at the end.
-    let beside = log.into_iter().chain(config.admin.sockets()).filter_map(Path::parent);
-    let beside = beside.map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+    let beside = log.into_iter().chain(config.admin.sockets()).map(file::folder);
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(beside.map(Path::to_owned))

@@ -241,7 +241,7 @@ impl Tracker {
             reload: reload_tx,
             explain: explain_tx,
             snapshot: ask_snapshot,
-            swarms: Swarms::new(store.clone()),
+            swarms: Swarms::new(store.clone(), start),
             recent: Recent::default(),
             landlock: wall.name(),
         };

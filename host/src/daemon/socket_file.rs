@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::error::{Error, system};
 use crate::config::Config;
+use crate::file;
 
 /// A socket file that this process listens on. Dropping it removes the file.
 pub struct SocketFile {
@@ -122,14 +123,12 @@ pub fn group(config: &Config) -> Result<Option<u32>, Error> {
 fn make_room(path: &Path, address: &SockAddr) -> io::Result<()> {
     let found = match metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return match folder {
-                Some(folder) if !folder.is_dir() => {
-                    let message = format!("there is no folder {}", folder.display());
-                    Err(io::Error::new(ErrorKind::NotFound, message))
-                }
-                _ => Ok(()),
-            };
+            let folder = file::folder(path);
+            if folder.is_dir() {
+                return Ok(());
+            }
+            let message = format!("there is no folder {}", folder.display());
+            return Err(io::Error::new(ErrorKind::NotFound, message));
         }
         found => found?,
     };

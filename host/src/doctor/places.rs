@@ -6,6 +6,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::finding::{Finding, Level};
 use crate::config::Config;
+use crate::file;
 
 pub fn examine(config: &Config) -> Vec<Finding> {
     let log = config.log.file.iter().map(|file| ("log file", file.path.as_path()));
@@ -13,7 +14,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     for path in config.admin.sockets() {
         let mut found = folder("socket file", path);
         // Systemd may make the folder, and root the file.
-        if found.level == Level::Wrong && (config.run_as.is_some() || !exists(path)) {
+        if found.level == Level::Wrong && (config.run_as.is_some() || !file::folder(path).is_dir())
+        {
             found.level = Level::Look;
         }
         findings.push(found);
@@ -21,14 +23,9 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn exists(path: &Path) -> bool {
-    path.parent().is_some_and(Path::is_dir)
-}
-
 /// Examines the folder of a file that the tracker makes.
 fn folder(subject: &'static str, path: &Path) -> Finding {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = file::folder(path);
     if !folder.is_dir() {
         return Finding::wrong(
             subject,
