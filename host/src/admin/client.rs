@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use url::{Host, Position, Url};
 
-use super::{Question, Refusal, Report, SnapshotReport};
+use super::{Imported, Question, Refusal, Report, SnapshotReport};
 use crate::config::Secret;
 use crate::tls::Trust;
 
@@ -84,6 +84,18 @@ impl Client {
             }
             to.flush().map_err(|error| error.to_string())
         })
+    }
+
+    /// Sends lines of torrents to a path, as [`crate::import`] reads them.
+    pub fn import(&self, path: &str, lines: Vec<u8>) -> Result<Imported, String> {
+        let (status, body) = self.ask(Method::POST, path, lines)?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                Err(String::from_utf8_lossy(&body).trim().to_owned())
+            }
+            _ => Err(self.refused(status, &body)),
+        }
     }
 
     /// Makes the daemon reload its configuration.
@@ -187,7 +199,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, self.place.host())
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, super::body_of(path));
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
             request = request.header(AUTHORIZATION, bearer);

@@ -15,6 +15,7 @@ mod explain;
 mod export;
 mod exporting;
 mod health;
+mod import;
 mod reload;
 mod remote;
 mod reply;
@@ -35,6 +36,7 @@ pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
+pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};
 pub use self::remote::{Remote, Unknown};
 pub use self::serve::{HANDSHAKES, HEAD, Sockets};
@@ -48,7 +50,7 @@ use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 12] = [
+static ENDPOINTS: [Endpoint; 13] = [
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -57,17 +59,25 @@ static ENDPOINTS: [Endpoint; 12] = [
     look("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
     look(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
     get("/api/export", Some(Right::Peers), export::export),
+    take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
 
+const JSON: &str = "application/json";
+/// Lines, in a format that the query names.
+const LINES: &str = "application/octet-stream";
+
 /// What is asked for at a path.
 struct Endpoint {
     /// One that ends with `/` is the beginning of longer ones.
     path: &'static str,
     method: Method,
+    /// What the body of a `POST` is: something that a web page cannot send to another origin without
+    /// asking first.
+    body: &'static str,
     /// What the caller must be allowed; `None`: anyone may ask.
     right: Option<Right>,
     handler: Handler,
@@ -77,7 +87,7 @@ struct Endpoint {
 enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
-    /// It may take its time. The body of a `POST` is JSON.
+    /// It may take its time.
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
     /// As above. It changes something, and is audited.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
@@ -136,9 +146,10 @@ impl Admin {
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
             Handler::Ask(_) | Handler::Change(_)
-                if *wanted == Method::POST && !request.is_json() =>
+                if *wanted == Method::POST && !request.is(endpoint.body) =>
             {
-                line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
+                let expected = format!("expected {}", endpoint.body);
+                line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &expected)
             }
             Handler::Ask(ask) => ask(self, request).await,
             Handler::Change(change) => {
@@ -149,12 +160,18 @@ impl Admin {
     }
 }
 
+/// Returns the content type of the body that a path, with its query, expects.
+fn body_of(path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default();
+    ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)).map_or(JSON, |endpoint| endpoint.body)
+}
+
 const fn get(
     path: &'static str,
     right: Option<Right>,
     show: fn(&Admin, &Request) -> Reply,
 ) -> Endpoint {
-    Endpoint { path, method: Method::GET, right, handler: Handler::Show(show) }
+    Endpoint { path, method: Method::GET, body: JSON, right, handler: Handler::Show(show) }
 }
 
 const fn look(
@@ -162,7 +179,13 @@ const fn look(
     right: Right,
     ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::GET, right: Some(right), handler: Handler::Ask(ask) }
+    Endpoint {
+        path,
+        method: Method::GET,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Ask(ask),
+    }
 }
 
 const fn ask(
@@ -170,7 +193,13 @@ const fn ask(
     right: Right,
     ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Ask(ask) }
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Ask(ask),
+    }
 }
 
 const fn change(
@@ -178,7 +207,23 @@ const fn change(
     right: Right,
     change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Change(change) }
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Change(change),
+    }
+}
+
+/// As [`change`], with lines as the body.
+const fn take(
+    path: &'static str,
+    right: Right,
+    take: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    let handler = Handler::Change(take);
+    Endpoint { path, method: Method::POST, body: LINES, right: Some(right), handler }
 }
 
 fn only(method: &Method) -> Reply {

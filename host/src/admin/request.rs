@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -35,12 +36,11 @@ pub struct Request {
 const BODY: Duration = Duration::from_secs(10);
 
 impl Request {
-    /// Returns whether the body is JSON, which a web page cannot send to another origin without
-    /// asking first.
-    pub fn is_json(&self) -> bool {
-        let kind = self.head.headers.get(CONTENT_TYPE);
-        let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
-        kind.to_ascii_lowercase().starts_with(b"application/json")
+    /// Returns whether the body is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        let given = self.head.headers.get(CONTENT_TYPE);
+        let given = given.map(HeaderValue::as_bytes).unwrap_or_default();
+        given.to_ascii_lowercase().starts_with(kind.as_bytes())
     }
 
     /// Reads the body, of at most `most` bytes.
@@ -50,12 +50,21 @@ impl Request {
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
         let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
-        let body = match timeout(BODY, Limited::new(self.body, most).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(wrong(error.to_string())),
-            Err(_) => return Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
-        };
+        let body = self.bytes(most).await?;
         let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
         serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Reads the body as it is, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The answer that says what is wrong with the body.
+    pub async fn bytes(self, most: usize) -> Result<Bytes, Reply> {
+        match timeout(BODY, Limited::new(self.body, most).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) => Err(line(StatusCode::BAD_REQUEST, &error.to_string())),
+            Err(_) => Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+        }
     }
 }

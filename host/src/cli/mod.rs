@@ -92,6 +92,11 @@ enum Command {
     Swarm(swarms::Swarm),
     /// Write all torrents with their counts, in a format that others read.
     Export(swarms::Export),
+    /// Enter torrents that another tracker, or this one, exported.
+    ///
+    /// Counts of downloads are raised to those of the file, never added up, so importing a file again
+    /// changes nothing. Peers are entered with their ages.
+    Import(swarms::Import),
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -167,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Top(wanted) => return done_there(swarms::top(wanted)),
         Command::Swarm(wanted) => return done_there(swarms::swarm(wanted)),
         Command::Export(wanted) => return done_there(swarms::export(wanted)),
+        Command::Import(wanted) => return done_there(swarms::import(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
