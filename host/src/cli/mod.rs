@@ -1,5 +1,6 @@
 //! The command line.
 
+mod decisions;
 mod swarms;
 
 use std::fs::File;
@@ -92,6 +93,12 @@ enum Command {
     Swarm(swarms::Swarm),
     /// Write all torrents with their counts, in a format that others read.
     Export(swarms::Export),
+    /// Show the last requests that were refused, by whom and why.
+    Refused(decisions::Refused),
+    /// Show whom a policy in shadow mode would shut out, and why.
+    Shadow(decisions::Shadow),
+    /// Show decisions as they are made, a JSON object on each line.
+    Tap(decisions::Tap),
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -167,6 +174,9 @@ pub fn main() -> ExitCode {
         Command::Top(wanted) => return done_there(swarms::top(wanted)),
         Command::Swarm(wanted) => return done_there(swarms::swarm(wanted)),
         Command::Export(wanted) => return done_there(swarms::export(wanted)),
+        Command::Refused(wanted) => return done_there(decisions::refused(wanted)),
+        Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
+        Command::Tap(wanted) => return done_there(decisions::tap(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
