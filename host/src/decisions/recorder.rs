@@ -46,6 +46,11 @@ impl Feed {
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
+
+    /// Only the worker calls this.
+    fn count_dropped(&self) {
+        self.dropped.store(self.dropped() + 1, Relaxed);
+    }
 }
 
 impl Recorder {
@@ -92,6 +97,20 @@ impl Recorder {
         if outcome == Outcome::Ok && !is_shadowed && wanted == Wanted::default() {
             return;
         }
+        let Self { feed, held, generation, .. } = self;
+        // The reader only swaps a buffer under the lock, but it may be interrupted there.
+        let mut waiting = feed.waiting.try_lock();
+        let out = match &mut waiting {
+            Some(waiting) => {
+                waiting.append(held);
+                &mut **waiting
+            }
+            None => held,
+        };
+        let before = out.len();
+        if before >= MOST {
+            return feed.count_dropped();
+        }
         let credential = credential();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seen = Seen {
@@ -99,12 +118,16 @@ impl Recorder {
             outcome,
             decided_by,
             credential: credential.as_deref(),
-            generation: self.generation,
+            generation: *generation,
             took: u64::try_from(exchange.now.elapsed().as_nanos()).unwrap_or(u64::MAX),
             unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             wanted,
         };
-        self.push(exchange, &seen);
+        record::write(out, exchange, &seen);
+        if out.len() > MOST {
+            out.truncate(before);
+            feed.count_dropped();
+        }
     }
 
     fn wanted(
@@ -129,45 +152,9 @@ impl Recorder {
         if !self.held.is_empty()
             && let Some(mut waiting) = self.feed.waiting.try_lock()
         {
-            append(&mut waiting, &mut self.held);
+            waiting.append(&mut self.held);
         }
     }
-
-    fn push(&mut self, exchange: &Exchange, seen: &Seen) {
-        let Self { feed, held, .. } = self;
-        // The reader only swaps a buffer under the lock, but it may be interrupted there.
-        let is_kept = match feed.waiting.try_lock() {
-            Some(mut waiting) => {
-                append(&mut waiting, held);
-                write(&mut waiting, exchange, seen)
-            }
-            None => write(held, exchange, seen),
-        };
-        if !is_kept {
-            // No other thread writes.
-            feed.dropped.store(feed.dropped.load(Relaxed) + 1, Relaxed);
-        }
-    }
-}
-
-fn append(waiting: &mut Vec<u8>, held: &mut Vec<u8>) {
-    if !held.is_empty() {
-        waiting.append(held);
-    }
-}
-
-/// Appends a decision if there is room.
-fn write(out: &mut Vec<u8>, exchange: &Exchange, seen: &Seen) -> bool {
-    let before = out.len();
-    if before >= MOST {
-        return false;
-    }
-    record::write(out, exchange, seen);
-    let fits = out.len() <= MOST;
-    if !fits {
-        out.truncate(before);
-    }
-    fits
 }
 
 #[cfg(test)]

@@ -151,10 +151,9 @@ impl Chain {
     pub fn credential<'a>(&self, exchange: &'a Exchange) -> Option<Cow<'a, str>> {
         let decided =
             |link: &&Link| Some(&link.policy.plugin().name) == exchange.answer.decided_by.as_ref();
-        let rules = |link: &Link| link.policy.plugin().identity.credential.clone();
         let links = self.links.iter().find(decided).into_iter().chain(&self.links);
-        let rules = links.map(rules).find(|rules| !rules.is_empty())?;
-        exchange.request.credential(&rules)
+        let mut rules = links.map(|link| &*link.policy.plugin().identity.credential);
+        exchange.request.credential(rules.find(|rules| !rules.is_empty())?)
     }
 
     /// Queues the outcome of an announce for observers.
