@@ -34,7 +34,9 @@ struct Wanted {
 
 #[derive(Serialize)]
 struct Answer<'a> {
-    /// How many refusals agree with the query, of the last 1000.
+    /// When the oldest of the last 1000 refusals was made.
+    since: Option<String>,
+    /// How many of them agree with the query.
     matching: usize,
     /// How many decisions are not among them, since the start: they came too fast.
     lost: u64,
@@ -81,6 +83,7 @@ pub fn refused(admin: &Admin, request: &Request) -> Reply {
     let entries = admin.decisions.refusals();
     let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
     let answer = Answer {
+        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
         matching: matching.len(),
         lost: admin.decisions.lost(),
         groups: groups(&matching),

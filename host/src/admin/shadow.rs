@@ -11,7 +11,7 @@ use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
 use crate::config::Mode;
-use crate::decisions::{Entry, Shown, prefix};
+use crate::decisions::{Entry, Shown, prefix, time};
 
 /// The beginning of the path, before the name of a policy.
 pub const PATH: &str = "/api/shadow/";
@@ -27,6 +27,8 @@ struct Answer<'a> {
     counts: BTreeMap<&'static str, u64>,
     /// How many differences are looked at here: the last ones.
     differences: usize,
+    /// When the oldest of them was made.
+    since: Option<String>,
     by_reason: Vec<Reason<'a>>,
     by_client: Vec<Client>,
     by_torrent: Vec<Torrent>,
@@ -77,6 +79,7 @@ pub fn shadow(admin: &Admin, request: &Request) -> Reply {
         policy: name,
         counts: admin.metrics.shadow_counts(name).into(),
         differences: entries.len(),
+        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
         by_reason: by_reason(name, &entries),
         by_client: ranked(entries.iter().map(|entry| prefix(entry.decision.client)))
             .into_iter()

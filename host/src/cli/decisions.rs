@@ -86,6 +86,7 @@ pub fn refused(wanted: Refused) -> Result<(), Failure> {
         println!("nothing was refused");
         return Ok(());
     }
+    println!("since {}", text(&answer["since"]));
     println!("{:>7}  {:<24} TEXT", "COUNT", "DECIDED BY");
     for group in items(&answer["groups"]) {
         println!(
@@ -133,7 +134,11 @@ pub fn shadow(Shadow { policy, remote, json }: Shadow) -> Result<(), Failure> {
         println!("\nno client would have been answered otherwise");
         return Ok(());
     }
-    println!("\nof the last {} that would have been answered otherwise:", answer["differences"]);
+    println!(
+        "\nof the last {} that would have been answered otherwise, since {}:",
+        answer["differences"],
+        text(&answer["since"])
+    );
     println!("{:>7}  {:<8} REASON", "COUNT", "WOULD");
     for group in items(&answer["by_reason"]) {
         let [count, would, reason] = ["count", "would", "reason"].map(|key| text(&group[key]));
