@@ -25,7 +25,7 @@ pub struct Refused {
     #[arg(long)]
     text: Option<String>,
     /// How many refusals to show, 1 to 1000. The groups are of all.
-    #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     n: u16,
     #[command(flatten)]
     remote: Remote,
@@ -60,7 +60,7 @@ pub struct Tap {
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
     /// Stop after so many [default: 100000, or 10 minutes].
-    #[arg(short, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     n: Option<u64>,
     #[command(flatten)]
     remote: Remote,

@@ -248,6 +248,24 @@ fn what_a_dead_url_does_not_take_waits_on_disk_even_over_a_restart() {
 }
 
 #[test]
+fn a_url_that_never_answers_is_in_nobodys_way() {
+    let server = Server::with("");
+    server.behave(|_, _| std::thread::park());
+    let daemon = start(&format!("{{ to: url, url: '{}' }}", server.url("/")));
+    let client = Client::connect(daemon.udp);
+    let denied = Announce::of('a').client("-XL0001-");
+    denied.udp(&client).unwrap_err();
+    eventually("it is asked", || server.requests().len() == 1);
+    for _ in 0..100 {
+        denied.udp(&client).unwrap_err();
+    }
+    let folder = daemon.stop();
+    server.answer("");
+    let _daemon = Daemon::start_in(folder);
+    eventually("nothing is lost", || got(&server).len() == 101);
+}
+
+#[test]
 fn mistakes_are_shown_at_their_places() {
     for (log, place) in [
         ("{ to: file }", "config.yaml:2:15: decision_log: missing key `path`, for `to: file`"),

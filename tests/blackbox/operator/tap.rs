@@ -106,7 +106,7 @@ fn wrong_questions_and_too_many_taps_are_refused() {
 fn the_command_prints_a_line_for_each_decision() {
     let daemon = Daemon::start(POLICIES);
     let admin = daemon.admin.to_string();
-    let arguments = ["tap", "--outcome", "rejected", "-n", "1", "--admin", &admin];
+    let arguments = ["tap", "--outcome", "rejected", "--n", "1", "--admin", &admin];
     let command = karuta(&arguments, daemon.folder.path()).stdout(Stdio::piped()).spawn();
     let mut command = command.unwrap();
     eventually("it has seen one", || {
