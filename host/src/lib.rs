@@ -10,6 +10,7 @@ pub mod config;
 mod confine;
 pub mod daemon;
 pub mod data;
+pub mod decisions;
 mod doctor;
 pub mod exchange;
 pub mod export;

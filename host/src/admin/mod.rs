@@ -16,17 +16,21 @@ mod export;
 mod exporting;
 mod health;
 mod import;
+mod refused;
 mod reload;
 mod remote;
 mod reply;
 mod request;
 mod serve;
+mod shadow;
 mod snapshot;
 mod stall;
 mod stats;
 mod status;
 mod swarm;
 mod swarms;
+mod tap;
+mod tapping;
 mod top;
 
 use self::reply::{Changed, Pending, Reply, line};
@@ -44,13 +48,15 @@ pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::swarms::Swarms;
+pub use self::tap::TapQuestion;
 
 use crate::config::Right;
+use crate::decisions::Decisions;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 13] = [
+static ENDPOINTS: &[Endpoint] = &[
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -61,6 +67,9 @@ static ENDPOINTS: [Endpoint; 13] = [
     get("/api/export", Some(Right::Peers), export::export),
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
+    get("/api/refused", Some(Right::Read), refused::refused),
+    get(shadow::PATH, Some(Right::Read), shadow::shadow),
+    ask("/api/tap", Right::Peers, |admin, asked| Box::pin(tap::tap(admin, asked))),
     change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
@@ -101,6 +110,7 @@ pub struct Admin {
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
+    pub decisions: Arc<Decisions>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
     /// The policies in use.
