@@ -18,6 +18,7 @@ mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod history;
 mod jwk;
 mod jwt;
 pub mod limits;

@@ -1,32 +1,24 @@
 //! A request: its head, and reading its body within bounds.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use crate::text;
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
-    Network(IpAddr),
-    /// A process that may write to a socket file.
-    Process {
-        uid: u32,
-    },
-}
 
 /// A request whose body has not been read.
 pub struct Request {
     pub peer: Peer,
+    /// Who makes it, as far as that is known: a token's name once the request has been judged.
+    pub caller: Caller,
     pub head: Parts,
     pub body: Incoming,
 }
@@ -43,19 +35,50 @@ impl Request {
         kind.to_ascii_lowercase().starts_with(b"application/json")
     }
 
+    /// As [`Self::json`]; an empty body stands for the default.
+    pub async fn json_or_nothing<T: DeserializeOwned + Default>(
+        self,
+        most: usize,
+    ) -> Result<T, Reply> {
+        match self.body.is_end_stream() {
+            true => Ok(T::default()),
+            false => self.json(most).await,
+        }
+    }
+
+    /// Returns whether the body is a form of a web page.
+    pub fn is_form(&self) -> bool {
+        let kind = self.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let form = b"application/x-www-form-urlencoded";
+        kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(form))
+    }
+
     /// Reads the body, of at most `most` bytes.
     ///
     /// # Errors
     ///
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
-        let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
+        let text = self.text(most).await?;
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Reads the body as text, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The answer that says what is wrong with the body.
+    pub async fn text(self, most: usize) -> Result<String, Reply> {
         let body = match timeout(BODY, Limited::new(self.body, most).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => return Err(wrong(error.to_string())),
             Err(_) => return Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
         };
         let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
-        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+        Ok(text.to_owned())
     }
+}
+
+fn wrong(reason: String) -> Reply {
+    line(StatusCode::BAD_REQUEST, &reason)
 }

@@ -11,6 +11,7 @@ mod position;
 mod problem;
 mod run_as;
 mod schema;
+mod shown;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use self::{
         OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms, Tracker,
         Transport, Udp, When,
     },
+    shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},
@@ -60,6 +62,15 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 /// As for [`load`].
 pub fn load_without_secrets(path: &Path) -> Result<Config, Error> {
     parse_without_secrets(&read_text(path)?, path)
+}
+
+/// Returns the digest of the file `path`, as [`Source::digest`] does, whatever is in it.
+///
+/// # Errors
+///
+/// If the file cannot be read.
+pub fn digest(path: &Path) -> Result<[u8; 32], Error> {
+    Ok(Source::new(path, &read_text(path)?).digest())
 }
 
 /// Reads the text of a YAML file.

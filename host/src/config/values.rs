@@ -14,7 +14,7 @@ use hex::FromHex;
 use ipnet::IpNet;
 use karuta_bittorrent::canonical_socket;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 use url::{Host, Url};
@@ -30,6 +30,8 @@ const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
+/// What is written in place of a secret.
+pub(super) const HIDDEN: &str = "***";
 /// Repeated below, where serde requires a literal.
 pub(super) const SECRET: &str = "{ file: PATH }, { env: NAME } or { credential: NAME }";
 
@@ -70,6 +72,68 @@ fn from_text<'de, D: Deserializer<'de>, T>(
 /// Parses a number with a unit, such as 30s.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, "duration", DURATION, parse_duration)
+}
+
+pub(super) fn write_duration<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&show_duration(*duration))
+}
+
+pub(super) fn write_some_duration<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(show_duration).serialize(serializer)
+}
+
+/// Writes what is switched off as `false`.
+pub(super) fn write_unless_false<S: Serializer, T: Serialize>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => value.serialize(serializer),
+        None => serializer.serialize_bool(false),
+    }
+}
+
+/// Writes a URL, and hides what may be a secret in it.
+pub(super) fn write_url<S: Serializer>(
+    url: &Option<Url>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let hidden = url.clone().map(|mut url| {
+        if url.query().is_some() {
+            url.set_query(Some(HIDDEN));
+        }
+        // Only a URL without a host cannot have a user.
+        if !url.username().is_empty() || url.password().is_some() {
+            let _ = url.set_username(HIDDEN);
+            let _ = url.set_password(None);
+        }
+        String::from(url)
+    });
+    hidden.serialize(serializer)
+}
+
+pub(super) fn write_urls<S: Serializer>(urls: &[Url], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(urls.iter().map(Url::as_str))
+}
+
+pub(super) fn write_networks<S: Serializer>(
+    networks: &[IpNet],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(IpNet::to_string))
+}
+
+pub(super) fn write_sha256<S: Serializer>(
+    digest: &Option<[u8; 32]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    digest.map(hex::encode).serialize(serializer)
 }
 
 /// Parses what may be switched off with `false`.
@@ -267,14 +331,31 @@ impl CredentialRule {
     }
 }
 
+impl Serialize for CredentialRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (place, name) = match self {
+            Self::Query(name) => ("query", name),
+            Self::Path(name) => ("path", name),
+            Self::Header(name) => ("header", name),
+        };
+        serializer.collect_str(&format_args!("{place}:{name}"))
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
 impl<'de> Deserialize<'de> for CredentialRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "credential rule", CREDENTIAL, Self::parse)
     }
 }
 
-/// A secret from a file, the environment or the service manager. It has no `Display` and no `Serialize`, and its `Debug`
-/// hides it.
+/// A secret from a file, the environment or the service manager. It has no `Display`, and its `Debug`
+/// and its `Serialize` hide it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     origin: Origin,
