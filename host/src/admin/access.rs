@@ -113,8 +113,9 @@ impl Access {
         }
     }
 
-    /// Judges a request that needs a right, or none; `is_secure` if addresses speak HTTPS. Requests must not come from a web page of
-    /// another origin. They need a token, except over a socket file.
+    /// Judges a request that needs a right, or none; `is_secure` if addresses speak HTTPS. Requests must
+    /// not come from a web page of another origin. They need a token or a session, except over a socket
+    /// file.
     ///
     /// # Errors
     ///

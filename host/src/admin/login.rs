@@ -41,16 +41,7 @@ pub async fn login(admin: &Admin, request: Request) -> Reply {
         return line(StatusCode::CONFLICT, "there are no tokens");
     }
     let is_form = request.is_form();
-    let shown = match is_form {
-        true => request.text(BODY).await.and_then(|text| {
-            let mut pairs = form_urlencoded::parse(text.as_bytes());
-            let token = pairs.find(|(key, _)| key == "token");
-            let missing = || line(StatusCode::BAD_REQUEST, "missing field `token`");
-            token.map(|(_, token)| token.into_owned()).ok_or_else(missing)
-        }),
-        false => request.json::<Shown>(BODY).await.map(|shown| shown.token),
-    };
-    let shown = match shown {
+    let shown = match shown(request).await {
         Ok(shown) => shown,
         Err(reply) => return reply,
     };
@@ -75,6 +66,23 @@ pub async fn logout(admin: &Admin, request: Request) -> Reply {
     }
     let reply = answer(request.is_form(), &serde_json::json!({}));
     with_cookie(reply, &sessions::cookie(None, admin.tls.is_some()))
+}
+
+/// Reads the token in the body.
+///
+/// # Errors
+///
+/// The answer that says what is wrong with the body.
+async fn shown(request: Request) -> Result<String, Reply> {
+    if !request.is_form() {
+        return Ok(request.json::<Shown>(BODY).await?.token);
+    }
+    let text = request.text(BODY).await?;
+    let token = form_urlencoded::parse(text.as_bytes()).find(|(key, _)| key == "token");
+    match token {
+        Some((_, token)) => Ok(token.into_owned()),
+        None => Err(line(StatusCode::BAD_REQUEST, "missing field `token`")),
+    }
 }
 
 fn answer(is_form: bool, value: &impl Serialize) -> Reply {

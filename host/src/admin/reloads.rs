@@ -150,8 +150,10 @@ mod tests {
 
     #[test]
     fn the_last_reloads_are_kept_and_the_file_that_serves_is_known() {
-        let text = |text| Arc::new(crate::config::parse(text, "config.yaml".as_ref()).unwrap());
-        let [first, second] = [text("landlock: true"), text("landlock: false")];
+        let [first, second] = [1, 2].map(|port| {
+            let text = format!("udp: [{{ listen: '127.0.0.1:{port}' }}]");
+            Arc::new(crate::config::parse(&text, "config.yaml".as_ref()).unwrap())
+        });
         let reloads = Reloads::new(first.clone());
         assert_eq!((reloads.serving(), reloads.last()), (first.source.digest(), None));
         let waiting = Report { needs_restart: vec!["landlock".into()], ..Report::default() };

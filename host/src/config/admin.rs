@@ -49,7 +49,7 @@ pub struct AdminToken {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// Look at metrics, status and swarms.
+    /// Look at metrics, status, swarms, the configuration and the log.
     Read,
     /// See the addresses of peers, and export all torrents.
     Peers,

@@ -99,7 +99,7 @@ pub(super) fn write_unless_false<S: Serializer, T: Serialize>(
     }
 }
 
-/// Writes a URL, and hides what may be a secret in it.
+/// Writes a URL, and hides its query, which may be a secret. It has no user.
 pub(super) fn write_url<S: Serializer>(
     url: &Option<Url>,
     serializer: S,
@@ -107,11 +107,6 @@ pub(super) fn write_url<S: Serializer>(
     let hidden = url.clone().map(|mut url| {
         if url.query().is_some() {
             url.set_query(Some(HIDDEN));
-        }
-        // Only a URL without a host cannot have a user.
-        if !url.username().is_empty() || url.password().is_some() {
-            let _ = url.set_username(HIDDEN);
-            let _ = url.set_password(None);
         }
         String::from(url)
     });

@@ -1,6 +1,6 @@
 //! A number in 3 bytes.
 
-/// An `f32` without its last byte: 5 digits of precision.
+/// An `f32` without its last byte: whole numbers up to 65 536, and 4 digits of others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packed([u8; 3]);
 
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn short_numbers_stay_as_they_are() {
-        for value in [0.0, 1.0, 99_999.0, 0.5, 0.000_25, 12.345, 1e6, 2e9, 123_450_000.0] {
+        for value in [0.0, 1.0, 65_535.0, 0.5, 0.000_25, 12.345, 1e6, 2e9, 123_450_000.0] {
             assert_eq!(Packed::of(value).get(), Some(value), "{value}");
         }
         for none in [f64::NAN, f64::INFINITY, 1e300] {

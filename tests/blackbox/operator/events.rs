@@ -51,8 +51,8 @@ impl Events {
                 Some(("data", value)) => data = serde_json::from_str(value).ok(),
                 _ => {}
             }
-            if let (true, Some(data)) = (line.is_empty(), data.take()) {
-                return Some((name, id, data));
+            if line.is_empty() && data.is_some() {
+                return Some((name, id, data?));
             }
         }
     }
