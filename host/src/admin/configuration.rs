@@ -18,6 +18,8 @@ pub struct ConfigurationFile {
 /// What was found in the file: its digest, or why it cannot be read.
 struct Read {
     at: Instant,
+    /// The digest of what served then.
+    serving: [u8; 32],
     found: Result<[u8; 32], String>,
 }
 
@@ -46,14 +48,18 @@ impl ConfigurationFile {
         self.path.display().to_string()
     }
 
-    fn digest(&self, now: Instant) -> Result<[u8; 32], String> {
+    /// Returns the digest of the file. After a reload it is read at once, for what was found before is
+    /// older than what serves.
+    fn digest(&self, serving: [u8; 32], now: Instant) -> Result<[u8; 32], String> {
         let mut read = self.read.lock();
-        let fresh = read.as_ref().filter(|read| now.saturating_duration_since(read.at) < EVERY);
-        if let Some(fresh) = fresh {
+        let is_fresh = |read: &&Read| {
+            read.serving == serving && now.saturating_duration_since(read.at) < EVERY
+        };
+        if let Some(fresh) = read.as_ref().filter(is_fresh) {
             return fresh.found.clone();
         }
         let found = config::digest(&self.path).map_err(|error| error.to_string());
-        *read = Some(Read { at: now, found: found.clone() });
+        *read = Some(Read { at: now, serving, found: found.clone() });
         found
     }
 }
@@ -61,7 +67,7 @@ impl ConfigurationFile {
 impl Configuration {
     pub fn of(admin: &Admin) -> Self {
         let serving = admin.reloads.serving();
-        let on_disk = admin.configuration.digest(Instant::now());
+        let on_disk = admin.configuration.digest(serving, Instant::now());
         Self {
             path: admin.configuration.path(),
             sha256_serving: hex::encode(serving),
@@ -77,17 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_read_once_a_second() {
+    fn the_file_is_read_once_a_second_and_after_a_reload() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
         let file = ConfigurationFile::new(path.clone());
         let start = Instant::now();
-        assert!(file.digest(start).unwrap_err().contains("no such file"));
+        let at = |serving: u8, now| file.digest([serving; 32], now);
+        assert!(at(0, start).unwrap_err().contains("no such file"));
         std::fs::write(&path, "landlock: true").unwrap();
-        assert!(file.digest(start + EVERY / 2).is_err());
-        let digest = file.digest(start + EVERY).unwrap();
+        assert!(at(0, start + EVERY / 2).is_err());
+        let digest = at(0, start + EVERY).unwrap();
         std::fs::write(&path, "landlock: false").unwrap();
-        assert_eq!(file.digest(start + EVERY), Ok(digest));
-        assert_ne!(file.digest(start + 2 * EVERY), Ok(digest));
+        assert_eq!(at(0, start + EVERY), Ok(digest));
+        assert_ne!(at(0, start + 2 * EVERY), Ok(digest));
+        std::fs::write(&path, "landlock: true").unwrap();
+        assert_eq!(at(1, start + 2 * EVERY), Ok(digest), "a reload has read it since");
     }
 }
