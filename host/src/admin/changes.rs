@@ -6,6 +6,7 @@ use super::facts::Facts;
 use super::health::{Health, Word};
 use super::reloads::Attempt;
 use crate::metrics::ShownCertificate;
+use crate::text::cut;
 
 /// What is compared.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -102,7 +103,8 @@ impl Looked {
             let text = first.map_or_else(|| word.to_owned(), |first| format!("{word}: {first}"));
             changes.push(("health", text));
         }
-        changes
+        // Reasons may contain what policies and servers say.
+        changes.into_iter().map(|(kind, text)| (kind, cut(text))).collect()
     }
 }
 

@@ -1,11 +1,11 @@
 //! What runs, with all that is known about it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
+use nix::unistd::gethostname;
 use serde::Serialize;
 
 use super::Admin;
@@ -153,9 +153,10 @@ impl Facts {
     }
 }
 
+/// Asks the kernel, for /proc/sys is hidden from a hardened service.
 fn host_name() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    let name = gethostname().ok()?.to_string_lossy().into_owned();
+    Some(name).filter(|name| !name.is_empty())
 }
 
 impl ListenerStatus {

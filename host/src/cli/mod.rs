@@ -92,7 +92,7 @@ enum Command {
     Swarm(swarms::Swarm),
     /// Write all torrents with their counts, in a format that others read.
     Export(swarms::Export),
-    /// Show the running daemon's listeners and policies.
+    /// Show whether all is well, and the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
         remote: Remote,
