@@ -19,6 +19,7 @@ mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod history;
 mod import;
 mod jwk;
 mod jwt;

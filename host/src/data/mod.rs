@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
 pub use self::open::{Fetch, Opening, open};
-pub use self::source::{Content, DataSource, Taker};
+pub use self::source::{Content, DataSource, News, Taker};
 
 /// The sources of one policy, ordered by name.
 pub type Sources = Arc<[Arc<DataSource>]>;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ pub struct DataSource {
     current: ArcSwapOption<Version>,
     /// When the newest good version was read, or last confirmed to be current.
     read: Mutex<Instant>,
+    news: Mutex<News>,
     /// Whether the newest good version comes from disk.
     kept: AtomicBool,
     /// Wakes the thread that fetches.
@@ -27,6 +28,17 @@ pub struct DataSource {
     number: AtomicU64,
     errors: AtomicU64,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
+}
+
+/// What operators ask about a source.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct News {
+    /// When the newest good version came or expired; before the first one, when the source was opened.
+    pub changed: SystemTime,
+    /// Why the last attempt to read a version failed, if it did.
+    pub error: Option<String>,
+    /// When the URL is fetched next.
+    pub next: Option<Instant>,
 }
 
 struct Wake {
@@ -81,6 +93,7 @@ impl DataSource {
             definition,
             current: ArcSwapOption::empty(),
             read: Mutex::new(Instant::now()),
+            news: Mutex::new(News { changed: SystemTime::now(), error: None, next: None }),
             kept: AtomicBool::new(false),
             wake: Mutex::default(),
             number: AtomicU64::new(0),
@@ -169,6 +182,15 @@ impl DataSource {
         self.current().as_ref().map_or(0, |version| version.content.entries())
     }
 
+    pub fn news(&self) -> News {
+        self.news.lock().clone()
+    }
+
+    /// Sets when the URL is fetched next.
+    pub(super) fn set_next(&self, next: Instant) {
+        self.news.lock().next = Some(next);
+    }
+
     /// Returns how many versions could not be used.
     pub fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
@@ -182,6 +204,7 @@ impl DataSource {
     /// Sets the time at which the newest good version was confirmed to `age` ago.
     pub(super) fn renew(&self, age: Duration) {
         *self.read.lock() = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.news.lock().error = None;
     }
 
     /// Marks the newest good version as one from disk.
@@ -203,17 +226,19 @@ impl DataSource {
     pub(super) fn forget(&self) {
         if self.current.swap(None).is_some() {
             self.number.fetch_add(1, Ordering::Release);
+            self.news.lock().changed = SystemTime::now();
         }
     }
 
     /// Counts a version that could not be read or used.
-    pub(super) fn count_error(&self) {
+    pub(super) fn count_error(&self, reason: &str) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        self.news.lock().error = Some(reason.to_owned());
     }
 
     /// Counts and logs a new version that is unusable.
     pub(super) fn refuse(&self, reason: &str) {
-        self.count_error();
+        self.count_error(reason);
         self.log_refusal(reason);
     }
 
@@ -238,6 +263,8 @@ impl DataSource {
         self.current.store(Some(Arc::new(version)));
         // After the content: a reader that sees the number never finds older content.
         self.number.store(number, Ordering::Release);
+        let mut news = self.news.lock();
+        (news.changed, news.error) = (SystemTime::now(), None);
         Ok(())
     }
 }
