@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     decision_log::DecisionLog,
+    export,
     problem::{Problem, problem},
     schema::{Config, DataSource, Policy, Tracker},
     tls::Tls,
@@ -108,7 +109,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     policies(config)?;
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
-    config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)
+    config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)?;
+    export::check(&config.export)
 }
 
 fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
@@ -560,6 +562,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     if let Some(log) = &mut config.decision_log {
         log.resolve(folder)?;
     }
+    export::resolve(&mut config.export, folder)?;
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod decision_log;
+mod export;
 mod hint;
 mod log;
 mod position;
@@ -33,6 +34,7 @@ pub use self::{
         DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,
         Sample,
     },
+    export::Export,
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{

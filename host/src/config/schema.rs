@@ -11,6 +11,7 @@ use url::Url;
 use super::{
     admin::Admin,
     decision_log::DecisionLog,
+    export::Export,
     log::Log,
     run_as::RunAs,
     source::Source,
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: Log,
     /// If `None`, decisions are not logged.
     pub decision_log: Option<DecisionLog>,
+    /// Files with all torrents; none if the key is missing.
+    pub export: Vec<Export>,
     /// Where state is kept. If `None`, `$STATE_DIRECTORY`, or else the user's state folder.
     pub state_dir: Option<PathBuf>,
     /// If `None`, the daemon stays the user that it was started as.
@@ -56,6 +59,7 @@ impl Default for Config {
             admin: Admin::default(),
             log: Log::default(),
             decision_log: None,
+            export: Vec::new(),
             state_dir: None,
             run_as: None,
             landlock: true,

@@ -9,6 +9,7 @@ mod crew;
 mod error;
 mod expiry;
 mod explain;
+mod exports;
 mod listeners;
 mod loaded;
 mod reload;
@@ -38,6 +39,7 @@ use self::confine::confine;
 use self::crew::Crew;
 pub use self::error::Error;
 use self::error::{seconds, system};
+use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
@@ -238,6 +240,8 @@ impl Tracker {
             self;
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
+        let exports = Exports::start(store.clone(), metrics.clone(), start)?;
+        exports.orders().adopt(&config, &wall);
         let access = Arc::new(Access::new(&config.admin));
         let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
@@ -280,6 +284,7 @@ impl Tracker {
             wall,
             access,
             reloads,
+            exports: exports.orders(),
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;
@@ -304,6 +309,7 @@ impl Tracker {
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
                 reader.end();
+                exports.end();
                 // Nobody announces any more.
                 if let Some(writing) = snapshots {
                     writing.end();

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::confine::granted;
+use super::confine::{exported, granted};
+use super::exports::Orders;
 use super::loaded::{Loaded, Loader, refused, warn};
 use super::socket_file;
 use super::worker::Adopt;
@@ -47,6 +48,7 @@ pub struct Reloader {
     pub access: Arc<Access>,
     /// What has become of reloads.
     pub reloads: Arc<Reloads>,
+    pub exports: Orders,
 }
 
 impl Reloader {
@@ -133,6 +135,8 @@ impl Reloader {
         if !needs_tokens(&self.started, &loaded.config) {
             report.tokens = self.access.adopt(&loaded.config.admin);
         }
+        report.exports = earlier.config.export != loaded.config.export;
+        self.exports.adopt(&loaded.config, &self.wall);
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.metrics.configured(loaded.config.source.hash());
@@ -225,6 +229,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("state_dir", started.state_dir != is.state_dir),
         ("run_as", started.run_as != is.run_as),
         ("landlock", started.landlock != is.landlock),
+        ("export", !exported(is).all(|folder| wall.permits(folder))),
         ("policies[].allow.folders", !granted(is).all(|folder| wall.permits(folder))),
     ];
     let changed = keys.into_iter().filter(|(_, changed)| *changed);

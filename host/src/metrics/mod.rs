@@ -19,6 +19,7 @@ mod labels;
 mod admin;
 mod connections;
 mod decisions;
+mod exports;
 mod kernel;
 pub mod plugin;
 mod policies;
@@ -32,6 +33,7 @@ mod tls;
 pub use self::admin::Denied;
 pub use self::connections::{ConnectionState, Connections, Presence};
 pub use self::decisions::Lost;
+pub use self::exports::ExportSeries;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
@@ -56,6 +58,7 @@ pub struct Metrics {
     admin: admin::Admin,
     decisions: decisions::Decisions,
     snapshots: Snapshots,
+    exports: Mutex<Vec<Arc<ExportSeries>>>,
 }
 
 /// The counters of one worker thread.
@@ -187,6 +190,7 @@ impl Metrics {
             admin: admin::Admin::default(),
             decisions: decisions::Decisions::default(),
             snapshots: Snapshots::default(),
+            exports: Mutex::default(),
         }
     }
 

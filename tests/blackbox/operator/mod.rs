@@ -11,6 +11,7 @@ mod doctor;
 mod events;
 mod examples;
 mod explain;
+mod exports;
 mod health;
 mod journal;
 mod lifecycle;
