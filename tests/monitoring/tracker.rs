@@ -15,6 +15,7 @@ http:
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
 admin: { listen: '127.0.0.1:0' }
+export: [{ format: txt, path: all.txt, every: 1h }]
 policies:
 - name: traps
   plugin: PLUGINS/test-hostile.wasm
@@ -97,10 +98,14 @@ impl Tracker {
     pub fn page(&self) -> String {
         self.load();
         self.change();
-        // One call in 64 is measured, and observers are told later.
-        let late = ["karuta_policy_duration_seconds", "hook=\"observe\",verdict=\"ok\""];
+        // One call in 64 is measured, observers are told later, and exports are made by another thread.
+        let late = [
+            "karuta_policy_duration_seconds",
+            "hook=\"observe\",verdict=\"ok\"",
+            "karuta_export_timestamp_seconds",
+        ];
         let mut page = String::new();
-        eventually("a call is measured, and the observer is told", || {
+        eventually("a call is measured, the observer is told, and all is exported", || {
             self.load();
             page = self.daemon.admin_page("/metrics");
             late.iter().all(|series| page.contains(series))

@@ -24,10 +24,17 @@ pub struct ExportSeries {
 
 #[derive(Default)]
 struct Last {
-    /// The newest file, and its size in bytes; `None`: this process has written none.
-    written: Option<(SystemTime, u64)>,
+    /// The newest file; `None`: this process has written none.
+    written: Option<Written>,
     /// Why the last attempt failed.
     error: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Written {
+    at: Instant,
+    time: SystemTime,
+    bytes: u64,
 }
 
 impl ExportSeries {
@@ -44,7 +51,8 @@ impl ExportSeries {
 
     /// Records a new file.
     pub fn written(&self, bytes: u64) {
-        *self.last.lock() = Last { written: Some((SystemTime::now(), bytes)), error: None };
+        let written = Written { at: Instant::now(), time: SystemTime::now(), bytes };
+        *self.last.lock() = Last { written: Some(written), error: None };
     }
 
     /// Records an attempt that failed. Returns whether the one before it did not.
@@ -55,8 +63,7 @@ impl ExportSeries {
 
     /// Returns the age of the newest file, if there is one.
     pub fn age(&self) -> Option<Duration> {
-        let (written, _) = self.last.lock().written?;
-        Some(written.elapsed().unwrap_or_default())
+        self.last.lock().written.map(|written| written.at.elapsed())
     }
 
     /// Returns for how long there should have been a new one.
@@ -66,7 +73,7 @@ impl ExportSeries {
 
     /// Returns the size of the newest file in bytes, if there is one.
     pub fn bytes(&self) -> Option<u64> {
-        self.last.lock().written.map(|(_, bytes)| bytes)
+        self.last.lock().written.map(|written| written.bytes)
     }
 
     pub fn error(&self) -> Option<String> {
@@ -94,8 +101,8 @@ impl Metrics {
             values.collect::<Vec<_>>()
         };
         let timestamp = |export: &ExportSeries| {
-            let (written, _) = export.last.lock().written?;
-            Some(written.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+            let Written { time, .. } = export.last.lock().written?;
+            Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
         };
         [
             gauge(
