@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod policy;
 mod probe;
 mod process;
+pub mod public;
 mod service;
 mod snapshot;
 mod state_dir;

@@ -15,6 +15,7 @@ http:
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
 admin: { listen: '127.0.0.1:0' }
+swarms: { full_scrape: { formats: [ben] } }
 export: [{ format: txt, path: all.txt, every: 1h }]
 policies:
 - name: traps
@@ -62,6 +63,7 @@ impl Tracker {
         Announce::of('a').client("-SH").http(http).expect("only the shadow refuses");
         Announce::of('a').with("trap").http(http).expect("the next policy decides");
         get(http, "/announce?port=x", &[]);
+        get(http, "/scrape", &[]);
         let mut secured = tls::Client::new(&self.authority).open(self.https(), "localhost");
         let query = Announce::of('c').query();
         secured
@@ -103,6 +105,7 @@ impl Tracker {
             "karuta_policy_duration_seconds",
             "hook=\"observe\",verdict=\"ok\"",
             "karuta_export_timestamp_seconds",
+            "karuta_full_scrape_size_bytes",
         ];
         let mut page = String::new();
         eventually("a call is measured, the observer is told, and all is exported", || {

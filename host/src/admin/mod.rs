@@ -70,6 +70,7 @@ use crate::config::Right;
 use crate::decisions::Decisions;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::public::PublicStats;
 use crate::tls::Handshakes;
 
 /// All endpoints. A path has one method.
@@ -153,6 +154,8 @@ pub struct Admin {
     pub landlock: &'static str,
     pub swarms: Swarms,
     pub recent: Recent,
+    /// The page of statistics for everyone, if there is one.
+    pub public: Option<Arc<PublicStats>>,
     pub history: Arc<Mutex<History>>,
     pub events: Events,
 }

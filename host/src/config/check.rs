@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     decision_log::DecisionLog,
-    export,
+    export::{self, FullScrape},
     problem::{Problem, problem},
-    schema::{Config, DataSource, Policy, Tracker},
+    schema::{Config, DataSource, Http, Policy, Tracker},
     tls::Tls,
     values::{CredentialRule, is_header_name, is_local, is_name, show_duration, unreadable},
 };
@@ -54,6 +54,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             format!("{every} is too short, expected at least 10s"),
         );
     }
+    config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;
@@ -94,6 +95,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         }
         let budget = udp.error_budget;
         prefixes(&format!("{path}.error_budget"), budget.ipv4_prefix, budget.ipv6_prefix)?;
+    }
+    if let Some(path) = &config.stats.public {
+        stats(path, &config.http)?;
     }
     config.admin.check()?;
     if let Some(tls) = &config.admin.tls {
@@ -319,6 +323,30 @@ fn routes(path: &str, lists: &[(&str, &Vec<String>)]) -> Result<(), Problem> {
                 return problem(path, message);
             }
             seen.insert(route, path);
+        }
+    }
+    Ok(())
+}
+
+/// Checks the path of public statistics, which no route may take.
+fn stats(path: &str, listeners: &[Http]) -> Result<(), Problem> {
+    const KEY: &str = "stats.public";
+    let expected = match parameters(path) {
+        Ok(names) if names.is_empty() => None,
+        Ok(_) => Some("one without parameters"),
+        Err(expected) => Some(expected),
+    };
+    if let Some(expected) = expected {
+        return problem(KEY, format!("invalid path `{path}`, expected {expected}"));
+    }
+    for (at, http) in listeners.iter().enumerate() {
+        for route in http.announce.iter().chain(&http.scrape) {
+            let mut router = matchit::Router::new();
+            if router.insert(route.as_str(), ()).is_ok() && router.at(path).is_ok() {
+                let message =
+                    format!("`{path}` is of the route `{route}` of http[{at}], expected another");
+                return problem(KEY, message);
+            }
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Exports to files.
+//! Exports to files, and full scrapes.
 
 use std::{
     collections::HashMap,
@@ -36,6 +36,54 @@ pub struct Export {
     pub peers: bool,
 }
 
+/// What a scrape without an info-hash is answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullScrape {
+    /// The first is for those who ask for none; at least one, each once.
+    pub formats: Vec<Format>,
+    /// How long after a document the next one is made, and how often a client may have one; at least
+    /// a minute.
+    #[serde(
+        default = "min_interval",
+        deserialize_with = "values::duration",
+        serialize_with = "values::write_duration"
+    )]
+    pub min_interval: Duration,
+    /// Whether the addresses of a network count as one client: 24 bits of IPv4, 48 of IPv6.
+    #[serde(default = "per_prefix")]
+    pub per_prefix: bool,
+}
+
+fn min_interval() -> Duration {
+    Duration::from_mins(5)
+}
+
+fn per_prefix() -> bool {
+    true
+}
+
+impl FullScrape {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.min_interval < MIN_FULL_SCRAPE {
+            let message =
+                format!("{} is too short, expected at least 1m", show_duration(self.min_interval));
+            return problem("swarms.full_scrape.min_interval", message);
+        }
+        if self.formats.is_empty() {
+            return problem("swarms.full_scrape.formats", "empty, expected at least one");
+        }
+        for (at, format) in self.formats.iter().enumerate() {
+            if self.formats[..at].contains(format) {
+                let message = format!("`{}` is there already", format.name());
+                return problem(format!("swarms.full_scrape.formats[{at}]"), message);
+            }
+        }
+        Ok(())
+    }
+}
+
+const MIN_FULL_SCRAPE: Duration = Duration::from_mins(1);
 const MIN_EVERY: Duration = Duration::from_secs(10);
 /// Each has series in the metrics.
 const MOST: usize = 32;

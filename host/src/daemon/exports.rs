@@ -1,4 +1,5 @@
-//! Exports: files with all torrents, written again and again while the daemon serves.
+//! Exports: files with all torrents and the documents of full scrapes, made again and again while the
+//! daemon serves.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use karuta_swarm::Memory;
 use super::error::{Error, system};
 use crate::config::{self, Config};
 use crate::confine::Wall;
-use crate::export::{Clock, Export, Wanted};
+use crate::export::{Clock, Export, Prefix, Wanted};
 use crate::file::{self, Gentle};
 use crate::metrics::{ExportSeries, Metrics};
 use crate::process;
+use crate::public::FullScrape;
 
 /// The thread that exports.
 pub struct Exports {
@@ -35,7 +37,11 @@ struct Exporter {
     /// When the clock of the store began.
     start: Instant,
     stopping: Arc<AtomicBool>,
+    /// Files.
     jobs: Vec<Job>,
+    full_scrape: Option<Arc<FullScrape>>,
+    /// When the next documents of the full scrape are made; `None`: never.
+    scrape_next: Option<Instant>,
 }
 
 struct Job {
@@ -50,12 +56,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Exports {
     /// Starts the thread, and its first exports.
-    pub fn start(store: Arc<Memory>, metrics: Arc<Metrics>, start: Instant) -> Result<Self, Error> {
+    pub fn start(
+        store: Arc<Memory>,
+        metrics: Arc<Metrics>,
+        full_scrape: Option<Arc<FullScrape>>,
+        start: Instant,
+    ) -> Result<Self, Error> {
         let (orders, waiting) = channel();
         let (at_work, ended) = channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let exporter =
-            Exporter { store, metrics, start, stopping: stopping.clone(), jobs: Vec::new() };
+        let exporter = Exporter {
+            store,
+            metrics,
+            start,
+            stopping: stopping.clone(),
+            jobs: Vec::new(),
+            scrape_next: full_scrape.is_some().then(Instant::now),
+            full_scrape,
+        };
         let work = move || {
             // Workers come first.
             process::lower_priority(process::BEHIND);
@@ -94,13 +112,14 @@ impl Exporter {
     fn work(mut self, orders: &Receiver<Vec<config::Export>>) {
         while !self.stopping.load(Relaxed) {
             let now = Instant::now();
-            let next = self.jobs.iter().map(|job| job.next).min();
+            let next = self.jobs.iter().map(|job| job.next).chain(self.scrape_next).min();
             let order = match next {
                 Some(next) => orders.recv_timeout(next.saturating_duration_since(now)),
                 None => orders.recv().map_err(RecvTimeoutError::from),
             };
             match order {
                 Ok(wanted) => self.adopt(wanted),
+                Err(RecvTimeoutError::Timeout) if self.scrape_next == next => self.publish(),
                 Err(RecvTimeoutError::Timeout) => self.export(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -138,6 +157,29 @@ impl Exporter {
             }
         }
         self.jobs[at].next = Instant::now() + self.jobs[at].wanted.every;
+    }
+
+    /// Makes the documents of the full scrape.
+    fn publish(&mut self) {
+        let Some(full_scrape) = &self.full_scrape else { return };
+        for format in full_scrape.formats() {
+            let wanted = Wanted { format, min_peers: 0, prefix: Prefix::default(), peers: false };
+            let clock = Clock::since(self.start);
+            let mut export = Export::new(self.store.clone(), wanted, clock);
+            // It has grown a little since the last time.
+            let expected = full_scrape.size(format);
+            let mut document = Vec::with_capacity(expected + expected / 16);
+            loop {
+                match self.advance(&mut export, &mut document) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => return,
+                }
+            }
+            document.shrink_to_fit();
+            full_scrape.publish(format, document.into());
+        }
+        self.scrape_next = Some(Instant::now() + full_scrape.min_interval());
     }
 
     /// Writes a file, and returns its size in bytes.

@@ -218,6 +218,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
         ("admin.tls", started.admin.tls != is.admin.tls),
         ("admin.tokens", needs_tokens(started, is)),
+        ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),

@@ -24,6 +24,7 @@ mod kernel;
 pub mod plugin;
 mod policies;
 mod process;
+mod public;
 mod reloads;
 mod render;
 mod requests;
@@ -39,6 +40,7 @@ pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
 };
 pub use self::policies::PolicyCounts;
+pub use self::public::{Document, Handed};
 pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
@@ -59,6 +61,7 @@ pub struct Metrics {
     decisions: decisions::Decisions,
     snapshots: Snapshots,
     exports: Mutex<Vec<Arc<ExportSeries>>>,
+    public: public::Public,
 }
 
 /// The counters of one worker thread.
@@ -191,6 +194,7 @@ impl Metrics {
             decisions: decisions::Decisions::default(),
             snapshots: Snapshots::default(),
             exports: Mutex::default(),
+            public: public::Public::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "tracker",
     "http",
     "udp",
@@ -21,6 +21,7 @@ const KEYS: [&str; 12] = [
     "log",
     "decision_log",
     "export",
+    "stats",
     "state_dir",
     "run_as",
     "landlock",

@@ -21,6 +21,7 @@ mod log_levels;
 mod looked_up;
 mod privileges;
 mod probe;
+mod public;
 mod refused_plugins;
 mod reload;
 mod renewals;
