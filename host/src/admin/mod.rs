@@ -24,6 +24,7 @@ mod health;
 mod import;
 mod log;
 mod login;
+mod networks;
 mod refused;
 mod reload;
 mod reloads;

@@ -17,11 +17,19 @@ pub struct Swarms {
     /// One export at a time.
     pub exports: Arc<Semaphore>,
     pub tops: Tops,
+    /// One look at all peers at a time.
+    pub networks: Semaphore,
 }
 
 impl Swarms {
     pub fn new(store: Arc<Memory>, start: Instant) -> Self {
-        Self { store, start, exports: Arc::new(Semaphore::new(1)), tops: Tops::default() }
+        Self {
+            store,
+            start,
+            exports: Arc::new(Semaphore::new(1)),
+            tops: Tops::default(),
+            networks: Semaphore::new(1),
+        }
     }
 
     /// Returns the time.

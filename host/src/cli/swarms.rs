@@ -30,10 +30,14 @@ pub struct Stats {
 
 #[derive(Args)]
 pub struct Top {
-    /// What torrents are ranked by.
-    #[arg(long, default_value = "peers", value_parser = ["peers", "seeders", "leechers", "downloads"])]
+    /// What torrents are ranked by; or `network`, for the networks with the most peers.
+    #[arg(
+        long,
+        default_value = "peers",
+        value_parser = ["peers", "seeders", "leechers", "downloads", "network"]
+    )]
     by: String,
-    /// How many torrents to show, 1 to 1000.
+    /// How many to show, 1 to 1000.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     n: u16,
     #[command(flatten)]
@@ -174,6 +178,17 @@ pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
     let top = connect(remote)?.get(&format!("/api/top?by={by}&n={n}"))?;
     if json {
         println!("{top:#}");
+        return Ok(());
+    }
+    if by == "network" {
+        println!("{:<40} {:>10}", "NETWORK", "PEERS");
+        for one in top["networks"].as_array().into_iter().flatten() {
+            println!("{:<40} {:>10}", text(&one["network"]), one["peers"].to_string());
+        }
+        println!("of {} peers", top["peers"]);
+        if top["error"] != 0 {
+            println!("there are very many networks: counts may be too low by {}", top["error"]);
+        }
         return Ok(());
     }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
