@@ -11,6 +11,8 @@ mod confine;
 pub mod daemon;
 pub mod data;
 mod doctor;
+mod edits;
+mod entry;
 pub mod exchange;
 pub mod export;
 mod fetch;

@@ -15,6 +15,7 @@ mod explain;
 mod export;
 mod exporting;
 mod health;
+mod lists;
 mod reload;
 mod remote;
 mod reply;
@@ -47,8 +48,8 @@ use crate::config::Right;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
-/// All endpoints. A path has one method.
-static ENDPOINTS: [Endpoint; 12] = [
+/// All endpoints.
+static ENDPOINTS: [Endpoint; 16] = [
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -57,6 +58,10 @@ static ENDPOINTS: [Endpoint; 12] = [
     look("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
     look(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
     get("/api/export", Some(Right::Peers), export::export),
+    get(lists::ALL, Some(Right::Read), lists::all),
+    look(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::read(admin, asked))),
+    change(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::change(admin, asked))),
+    delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
@@ -79,7 +84,7 @@ enum Handler {
     Show(fn(&Admin, &Request) -> Reply),
     /// It may take its time. The body of a `POST` is JSON.
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
-    /// As above. It changes something, and is audited.
+    /// As above. It changes something, and is audited. The caller is among the extensions.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
@@ -115,9 +120,16 @@ impl Endpoint {
 }
 
 impl Admin {
-    async fn answer(&self, request: Request) -> Reply {
+    async fn answer(&self, mut request: Request) -> Reply {
         let path = request.head.uri.path();
-        let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
+        let method = match &request.head.method {
+            &Method::HEAD => &Method::GET,
+            other => other,
+        };
+        let there: Vec<_> = ENDPOINTS.iter().filter(|endpoint| endpoint.is_at(path)).collect();
+        let wanted = there.iter().find(|endpoint| endpoint.method == *method);
+        // What is allowed is said to those who may ask for the first one.
+        let Some(endpoint) = wanted.or(there.first()) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
         let judged = self.access.judge(endpoint.right, &request, self.tls.is_some());
@@ -128,21 +140,20 @@ impl Admin {
                 return denial.reply();
             }
         };
-        let wanted = &endpoint.method;
-        let is_head = request.head.method == Method::HEAD && *wanted == Method::GET;
-        if request.head.method != *wanted && !is_head {
-            return only(wanted);
+        if wanted.is_none() {
+            return only(&there);
         }
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
             Handler::Ask(_) | Handler::Change(_)
-                if *wanted == Method::POST && !request.is_json() =>
+                if endpoint.method != Method::GET && !request.is_json() =>
             {
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
             }
             Handler::Ask(ask) => ask(self, request).await,
             Handler::Change(change) => {
-                let under_way = self.audit.begin(caller, endpoint.path);
+                let under_way = self.audit.begin(caller.clone(), endpoint.path);
+                request.head.extensions.insert(caller);
                 under_way.end(change(self, request).await)
             }
         }
@@ -181,9 +192,19 @@ const fn change(
     Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Change(change) }
 }
 
-fn only(method: &Method) -> Reply {
-    let mut reply = line(StatusCode::METHOD_NOT_ALLOWED, &format!("only {method}"));
-    let allow = HeaderValue::from_str(method.as_str());
+const fn delete(
+    path: &'static str,
+    right: Right,
+    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    Endpoint { path, method: Method::DELETE, right: Some(right), handler: Handler::Change(change) }
+}
+
+fn only(there: &[&Endpoint]) -> Reply {
+    let methods: Vec<_> = there.iter().map(|endpoint| endpoint.method.as_str()).collect();
+    let methods = methods.join(", ");
+    let mut reply = line(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods}"));
+    let allow = HeaderValue::from_str(&methods);
     reply.headers_mut().extend(allow.ok().map(|allow| (ALLOW, allow)));
     reply
 }

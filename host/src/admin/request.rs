@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -34,6 +35,17 @@ pub struct Request {
 /// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
 
+/// Why there is no body.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error("the body took too long")]
+    Late,
+    #[error("length limit exceeded")]
+    TooLarge,
+    #[error("{0}")]
+    Broken(String),
+}
+
 impl Request {
     /// Returns whether the body is JSON, which a web page cannot send to another origin without
     /// asking first.
@@ -47,14 +59,27 @@ impl Request {
     ///
     /// # Errors
     ///
+    /// It is larger, or does not come.
+    pub async fn body(self, most: usize) -> Result<Bytes, Unread> {
+        match timeout(BODY, Limited::new(self.body, most).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+            Ok(Err(error)) => Err(Unread::Broken(error.to_string())),
+            Err(_) => Err(Unread::Late),
+        }
+    }
+
+    /// Reads a body of JSON, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
         let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
-        let body = match timeout(BODY, Limited::new(self.body, most).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(wrong(error.to_string())),
-            Err(_) => return Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
-        };
+        let body = self.body(most).await.map_err(|unread| match unread {
+            Unread::Late => line(StatusCode::REQUEST_TIMEOUT, &unread.to_string()),
+            Unread::TooLarge | Unread::Broken(_) => wrong(unread.to_string()),
+        })?;
         let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
         serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
     }

@@ -78,6 +78,9 @@ struct DataStatus<'a> {
     version: u64,
     entries: usize,
     age_seconds: Option<u64>,
+    /// Edits that the file or the URL does not say; `None`: it cannot be edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edits: Option<usize>,
 }
 
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
@@ -133,6 +136,7 @@ impl<'a> DataStatus<'a> {
             name: &source.definition().name,
             version: source.number(),
             entries: source.entries(),
+            edits: source.edit_count(),
             age_seconds: source.age().map(|age| age.as_secs()),
         }
     }

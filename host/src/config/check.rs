@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     problem::{Problem, problem},
-    schema::{Config, DataSource, Policy, Tracker},
+    schema::{Config, DataFormat, DataSource, EditMode, Policy, Tracker},
     tls::Tls,
     values::{CredentialRule, is_header_name, is_local, is_name, show_duration, unreadable},
 };
@@ -415,6 +415,9 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
     }
     if source.max_size == 0 {
         return problem(format!("{path}.max_size"), "0B is too small, expected more than 0B");
+    }
+    if source.edits != EditMode::Off && source.format == DataFormat::Raw {
+        return problem(format!("{path}.edits"), "only valid for lists, not for `raw` data");
     }
     let url = match (&source.file, &source.url) {
         (Some(_), None) => return only_of_urls(path, source),

@@ -30,9 +30,9 @@ pub use self::{
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{
-        Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode, NumWant,
-        OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms, Tracker,
-        Transport, Udp, When,
+        Allow, Config, DataFormat, DataSource, EditMode, ErrorBudget, Event, Folder, Http, Mode,
+        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
+        Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},

@@ -407,6 +407,20 @@ pub struct DataSource {
     /// How long after its fetch the data is valid; no limit by default.
     #[serde(default, deserialize_with = "values::some_duration")]
     pub max_age: Option<Duration>,
+    /// Whether entries can be added and removed while the tracker runs; not for `Raw`.
+    #[serde(default)]
+    pub edits: EditMode,
+}
+
+/// Whether a list can be edited, and how long edits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EditMode {
+    #[default]
+    Off,
+    /// Until the list says the same.
+    On,
+    /// Until the list is read anew, or the configuration.
+    UntilReload,
 }
 
 /// The format of a data source. All except `Raw` are texts, one entry per line.

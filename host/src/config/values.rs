@@ -19,6 +19,7 @@ use serde::{
 };
 use url::{Host, Url};
 
+use super::schema::EditMode;
 use crate::file::{self, Unread};
 use crate::text;
 
@@ -90,6 +91,31 @@ pub(super) fn unless_false<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         }
     }
     deserializer.deserialize_any(UnlessFalse(PhantomData))
+}
+
+impl<'de> Deserialize<'de> for EditMode {
+    /// Parses `true`, `false` or `until-reload`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfEdits;
+        impl Visitor<'_> for OfEdits {
+            type Value = EditMode;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or until-reload")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<EditMode, E> {
+                Ok(if on { EditMode::On } else { EditMode::Off })
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<EditMode, E> {
+                match text {
+                    "until-reload" => Ok(EditMode::UntilReload),
+                    _ => Err(E::custom(format!(
+                        "unknown value `{text}`, expected true, false or until-reload"
+                    ))),
+                }
+            }
+        }
+        deserializer.deserialize_any(OfEdits)
+    }
 }
 
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(

@@ -8,7 +8,7 @@ use nix::sys::prctl;
 use nix::unistd::geteuid;
 
 use super::error::{Error, system};
-use crate::config::{Config, LogFile, RunAs};
+use crate::config::{Config, EditMode, LogFile, RunAs};
 use crate::confine::{self, WRITABLE, Wall};
 use crate::file;
 use crate::log;
@@ -86,12 +86,20 @@ fn writable(config: &Config) -> Vec<PathBuf> {
     let state = wanted.into_iter().flatten().filter_map(|path| StateDir::open(path).ok());
     let log = config.log.file.as_ref().map(|file| file.path.as_path());
     // Where the log rotates, and socket files are removed at the end.
-    let beside = log.into_iter().chain(config.admin.sockets()).map(file::folder);
+    let beside = log.into_iter().chain(config.admin.sockets()).chain(edited(config));
+    let beside = beside.map(file::folder);
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(beside.map(Path::to_owned))
         .chain(granted(config).map(Path::to_owned))
         .collect()
+}
+
+/// Returns the files of lists that can be edited, into which edits may be written.
+fn edited(config: &Config) -> impl Iterator<Item = &Path> {
+    let sources = config.policies.iter().flat_map(|policy| policy.data.values());
+    let edited = sources.filter(|source| source.edits != EditMode::Off);
+    edited.filter_map(|source| source.file.as_deref())
 }
 
 /// Returns the folders that policies may write to.

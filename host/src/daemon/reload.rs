@@ -115,6 +115,7 @@ impl Reloader {
         if !needs_tokens(&self.started, &loaded.config) {
             report.tokens = self.access.adopt(&loaded.config.admin);
         }
+        loaded.data().iter().for_each(|source| source.end_edits());
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.metrics.configured(loaded.config.source.hash());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{DataFormat, Secret};
+use crate::config::{DataFormat, EditMode, Secret};
 
 /// How often a URL is fetched by default, and how long that may take.
 pub const EVERY: Duration = Duration::from_mins(5);
@@ -25,6 +25,7 @@ pub struct Definition {
     pub max_size: u64,
     /// Whether it is an error if there is no data at the start.
     pub required: bool,
+    pub edits: EditMode,
 }
 
 /// Where the data comes from.

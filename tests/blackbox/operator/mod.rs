@@ -10,6 +10,7 @@ mod examples;
 mod explain;
 mod journal;
 mod lifecycle;
+mod lists;
 mod log;
 mod log_file;
 mod log_levels;
