@@ -11,6 +11,7 @@ mod confine;
 pub mod daemon;
 pub mod data;
 mod doctor;
+mod doors;
 mod edits;
 mod entry;
 pub mod exchange;

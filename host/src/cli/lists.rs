@@ -21,8 +21,10 @@ pub enum Command {
     Remove(Edit),
     /// Print all entries of a list, or what lists there are.
     Show {
-        #[command(flatten)]
-        list: Option<List>,
+        #[arg(requires = "data")]
+        policy: Option<String>,
+        /// The name of the list in the policy's `data`.
+        data: Option<String>,
         #[command(flatten)]
         remote: Remote,
         /// Print JSON. Not for the entries of a list.
@@ -74,8 +76,9 @@ pub struct One {
 pub struct Edit {
     #[command(flatten)]
     list: List,
-    /// The entries; `-` reads them from standard input, as in the file of a list.
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The entries; `-` reads them from standard input, as in the file of a list. Write `--` before
+    /// one that begins with `-`.
+    #[arg(required = true)]
     entries: Vec<String>,
     /// How long it holds, such as 30d. Without it, until the file says the same.
     #[arg(long, value_name = "DURATION")]
@@ -102,10 +105,11 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Add(wish) => edit(wish, "add")?,
         Command::Remove(wish) => edit(wish, "remove")?,
-        Command::Show { list: Some(list), remote, .. } => {
-            connect(remote)?.download(&list.path(), &mut io::stdout().lock())?;
+        Command::Show { policy: Some(policy), data: Some(data), remote, .. } => {
+            let path = List { policy, data }.path();
+            connect(remote)?.download(&path, &mut io::stdout().lock())?;
         }
-        Command::Show { list: None, remote, json } => all(&connect(remote)?, json)?,
+        Command::Show { remote, json, .. } => all(&connect(remote)?, json)?,
         Command::Contains { list, entries, remote, json } => {
             return contains(&connect(remote)?, &list, &entries, json);
         }

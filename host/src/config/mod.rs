@@ -30,13 +30,13 @@ pub use self::{
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{
-        Allow, Config, DataFormat, DataSource, EditMode, ErrorBudget, Event, Folder, Http, Mode,
+        Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Fifo, Folder, Http, Mode,
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
         Tracker, Transport, Udp, When,
     },
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
-    values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},
+    values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;

@@ -14,7 +14,7 @@ use super::{
     run_as::RunAs,
     source::Source,
     tls::Tls,
-    values::{self, CredentialRule, Secret},
+    values::{self, CredentialRule, EditMode, Secret},
 };
 
 /// A complete configuration that has been checked.
@@ -410,17 +410,18 @@ pub struct DataSource {
     /// Whether entries can be added and removed while the tracker runs; not for `Raw`.
     #[serde(default)]
     pub edits: EditMode,
+    /// Only of info-hashes that can be edited.
+    #[serde(default)]
+    pub fifo: Option<Fifo>,
 }
 
-/// Whether a list can be edited, and how long edits hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EditMode {
-    #[default]
-    Off,
-    /// Until the list says the same.
-    On,
-    /// Until the list is read anew, or the configuration.
-    UntilReload,
+/// Named pipes whose lines edit a list. They are made when they are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fifo {
+    pub add: Option<PathBuf>,
+    /// Not the same as `add`.
+    pub delete: Option<PathBuf>,
 }
 
 /// The format of a data source. All except `Raw` are texts, one entry per line.

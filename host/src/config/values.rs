@@ -19,7 +19,6 @@ use serde::{
 };
 use url::{Host, Url};
 
-use super::schema::EditMode;
 use crate::file::{self, Unread};
 use crate::text;
 
@@ -91,6 +90,17 @@ pub(super) fn unless_false<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         }
     }
     deserializer.deserialize_any(UnlessFalse(PhantomData))
+}
+
+/// Whether a list can be edited, and how long edits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EditMode {
+    #[default]
+    Off,
+    /// Until the list says the same.
+    On,
+    /// Until the list is read anew, or the configuration.
+    UntilReload,
 }
 
 impl<'de> Deserialize<'de> for EditMode {

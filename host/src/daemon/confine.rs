@@ -95,11 +95,16 @@ fn writable(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns the files of lists that can be edited, into which edits may be written.
+/// Returns the files of lists that can be edited, into which edits may be written, and their fifos.
 fn edited(config: &Config) -> impl Iterator<Item = &Path> {
     let sources = config.policies.iter().flat_map(|policy| policy.data.values());
     let edited = sources.filter(|source| source.edits != EditMode::Off);
-    edited.filter_map(|source| source.file.as_deref())
+    edited.flat_map(|source| {
+        let fifo = source.fifo.as_ref();
+        let add = fifo.and_then(|fifo| fifo.add.as_deref());
+        let delete = fifo.and_then(|fifo| fifo.delete.as_deref());
+        [source.file.as_deref(), add, delete].into_iter().flatten()
+    })
 }
 
 /// Returns the folders that policies may write to.

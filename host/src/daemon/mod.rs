@@ -49,6 +49,7 @@ use crate::admin::{Access, Admin, Audit, HANDSHAKES, HEAD, Listener, Recent, Swa
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
+use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
@@ -214,6 +215,8 @@ impl Tracker {
         snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
+        let mut doors = Doors::default();
+        doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, reloads) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
@@ -259,6 +262,7 @@ impl Tracker {
             certificates,
             wall,
             access,
+            doors,
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;

@@ -16,6 +16,7 @@ use super::worker::Adopt;
 use crate::admin::{Access, Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::confine::Wall;
+use crate::doors::Doors;
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
 use crate::policy::{Change, LoadError};
@@ -43,6 +44,7 @@ pub struct Reloader {
     pub wall: Wall,
     /// The tokens of the admin API.
     pub access: Arc<Access>,
+    pub doors: Doors,
 }
 
 impl Reloader {
@@ -116,6 +118,7 @@ impl Reloader {
             report.tokens = self.access.adopt(&loaded.config.admin);
         }
         loaded.data().iter().for_each(|source| source.end_edits());
+        self.doors.adopt(loaded.fifos());
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.metrics.configured(loaded.config.source.hash());
