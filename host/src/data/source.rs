@@ -185,11 +185,18 @@ impl DataSource {
 
     /// Returns the number of entries of the newest good version, with edits.
     pub fn entries(&self) -> usize {
-        let read = self.current().as_ref().map_or(0, |version| version.content.entries());
-        match self.overlay() {
-            Some(overlay) => (read + overlay.added()).saturating_sub(overlay.removed()),
-            None => read,
-        }
+        let current = self.current();
+        let content = current.as_ref().map(|version| &version.content);
+        let read = content.map_or(0, Content::entries);
+        let Some(overlay) = self.overlay() else { return read };
+        // An edit may give a range that is listed another value.
+        let replaced = match content {
+            Some(Content::Addresses(set)) => {
+                overlay.ranges().filter(|range| set.value(range).is_some()).count()
+            }
+            _ => 0,
+        };
+        (read + overlay.added()).saturating_sub(overlay.removed() + replaced)
     }
 
     /// Returns the number of edits that the data does not say; `None`: it cannot be edited.

@@ -73,6 +73,11 @@ impl Overlay {
         }
     }
 
+    /// Returns the added ranges, in no order.
+    pub fn ranges(&self) -> impl Iterator<Item = &IpNet> {
+        self.ranges.iter().filter(|(_, value)| value.is_some()).map(|(range, _)| range)
+    }
+
     /// Returns the added entries, in no order.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         let hashes = self.info_hashes.iter().filter(|(_, is_listed)| **is_listed);
