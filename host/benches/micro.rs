@@ -132,7 +132,7 @@ fn policies(criterion: &mut Criterion) {
 }
 
 fn admit(chain: &mut Chain, exchange: &mut Box<Exchange>) {
-    exchange.begin(exchange.now);
+    exchange.begin(exchange.now, false);
     exchange.answer.reset(1800, 900, WANT);
     chain.announce(black_box(std::slice::from_mut(exchange)));
     assert_eq!(exchange.answer.ruling, Ruling::Open);

@@ -115,7 +115,7 @@ impl Asked {
         request.target.make().over_http(self.uri.clone(), headers);
         let (query, parameters) = request.target.make().query();
         request.announce = query::announce(query, parameters).expect("an announce");
-        exchange.begin(exchange.now);
+        exchange.begin(exchange.now, false);
         exchange.answer.reset(1800, 900, 50);
         if let Some(judge) = &self.judge {
             let request = &exchange.request;

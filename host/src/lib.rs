@@ -10,6 +10,7 @@ pub mod config;
 mod confine;
 pub mod daemon;
 pub mod data;
+pub mod decisions;
 mod doctor;
 mod doors;
 mod edits;
@@ -21,6 +22,7 @@ mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod import;
 mod jwk;
 mod jwt;
 pub mod limits;

@@ -13,8 +13,10 @@ use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::decisions::{Recorder, SWARM_LIMITS, TRACKER_LIMITS};
 use crate::exchange::{Answer, Exchange, Ruling};
 use crate::limits::Limiter;
+use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
 
 /// The failure reason for rate-limited clients.
@@ -27,6 +29,7 @@ const SAMPLE: usize = 256;
 pub struct Tracker<S> {
     store: Arc<S>,
     chain: RefCell<Chain>,
+    recorder: RefCell<Recorder>,
     rng: RefCell<SmallRng>,
     /// The info-hashes of the batch; a buffer.
     expected: RefCell<Vec<InfoHash>>,
@@ -41,6 +44,8 @@ pub struct Rules {
     pub settings: Settings,
     pub limits: Option<Arc<Limiter>>,
     pub links: Vec<NewLink>,
+    /// The number of this version.
+    pub generation: u64,
 }
 
 /// The settings for answers.
@@ -108,10 +113,11 @@ impl BorrowMut<Box<Exchange>> for Passage {
 
 impl<S: Store> Tracker<S> {
     /// Creates a worker's tracker. `start` is the same for all workers of a store.
-    pub fn new(store: Arc<S>, rules: Rules, start: Instant) -> Self {
+    pub fn new(store: Arc<S>, rules: Rules, recorder: Recorder, start: Instant) -> Self {
         let tracker = Self {
             store,
             chain: RefCell::default(),
+            recorder: RefCell::new(recorder),
             rng: RefCell::new(SmallRng::from_os_rng()),
             expected: RefCell::default(),
             limits: RefCell::default(),
@@ -127,25 +133,37 @@ impl<S: Store> Tracker<S> {
         self.settings.set(rules.settings);
         *self.limits.borrow_mut() = rules.limits;
         self.chain.borrow_mut().adopt(rules.links);
+        self.recorder.borrow_mut().adopt(rules.generation);
     }
 
-    /// Refreshes the policies' data between requests.
+    /// Refreshes the policies' data between requests, and hands over noted decisions.
     pub fn freshen(&self) {
         self.chain.borrow_mut().freshen();
+        self.recorder.borrow_mut().hand_over();
     }
 
     /// Takes announces that came together through limits, policies and swarms: each step for all of
     /// them, so that they share what it fetches into the processor's caches. Within a step, they
     /// keep their order.
     pub fn announce(&self, batch: &mut [Passage], now: Instant) {
+        let watched = self.recorder.borrow().is_watched();
         for passage in &mut *batch {
             passage.peers.clear();
-            self.begin(&mut passage.exchange, passage.carries.peers, now);
+            self.begin(&mut passage.exchange, passage.carries.peers, now, watched);
         }
         self.chain.borrow_mut().announce(batch);
         self.expect(batch);
         for passage in &mut *batch {
+            // What refuses it now, if no policy has.
+            let limit = match passage.exchange.answer.ruling {
+                Ruling::Open | Ruling::Accepted => SWARM_LIMITS,
+                Ruling::Rejected | Ruling::Dropped => TRACKER_LIMITS,
+            };
             passage.result = self.enter(passage, now);
+            let exchange = &passage.exchange;
+            if watched || passage.result.is_err() || exchange.trace.is_used() {
+                self.note(exchange, Action::Announce, limit);
+            }
         }
         let chain = self.chain.borrow();
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
@@ -218,14 +236,25 @@ impl<S: Store> Tracker<S> {
         now: Instant,
     ) -> Result<(), Refused> {
         counts.clear();
-        self.begin(exchange, 0, now);
-        obey(exchange.answer.ruling)?;
+        let watched = self.recorder.borrow().is_watched();
+        self.begin(exchange, 0, now, watched);
+        if let Err(refused) = obey(exchange.answer.ruling) {
+            if let Some(first) = info_hashes.first() {
+                exchange.request.announce.info_hash = *first;
+            }
+            self.note(exchange, Action::Scrape, TRACKER_LIMITS);
+            return Err(refused);
+        }
         self.store.expect(info_hashes);
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);
             self.chain.borrow_mut().scrape(exchange);
-            obey(exchange.answer.ruling)?;
+            let obeyed = obey(exchange.answer.ruling);
+            if watched || obeyed.is_err() || exchange.trace.is_used() {
+                self.note(exchange, Action::Scrape, TRACKER_LIMITS);
+            }
+            obeyed?;
             let known = match exchange.answer.hidden {
                 true => None,
                 false => self.store.counts(*info_hash),
@@ -236,8 +265,8 @@ impl<S: Store> Tracker<S> {
     }
 
     /// Begins a request, and refuses it if its client has made too many.
-    fn begin(&self, exchange: &mut Exchange, carries: u32, now: Instant) {
-        exchange.begin(now);
+    fn begin(&self, exchange: &mut Exchange, carries: u32, now: Instant, watched: bool) {
+        exchange.begin(now, watched);
         self.reset(exchange, carries);
         let limits = self.limits.borrow();
         if limits.as_ref().is_some_and(|limits| !limits.admit(exchange.request.client, now)) {
@@ -251,6 +280,15 @@ impl<S: Store> Tracker<S> {
             self.settings.get();
         let wanted = exchange.request.announce.num_want.unwrap_or(default_num_want);
         exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
+        exchange.trace.clear();
+    }
+
+    /// Notes what became of a request. `limit` is what has refused it if no policy has.
+    #[cold]
+    fn note(&self, exchange: &Exchange, action: Action, limit: &'static str) {
+        let chain = self.chain.borrow();
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.note(exchange, action, limit, || chain.credential(exchange));
     }
 
     fn seconds(&self, now: Instant) -> u32 {

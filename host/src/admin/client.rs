@@ -1,7 +1,7 @@
 //! The command line's client for the admin API of a running daemon.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use url::{Host, Position, Url};
 
-use super::{Question, Refusal, Report, SnapshotReport};
+use super::{Imported, Question, Refusal, Report, SnapshotReport, TapQuestion};
 use crate::config::Secret;
 use crate::tls::Trust;
 
@@ -66,9 +66,37 @@ impl Client {
 
     /// Writes the answer to a path as it comes, however large it is.
     pub fn download(&self, path: &str, to: &mut dyn Write) -> Result<(), String> {
+        self.follow(Method::GET, path, Vec::new(), &mut |bytes| to.write_all(bytes))?;
+        to.flush().map_err(|error| error.to_string())
+    }
+
+    /// Writes decisions as they are made, a line for each.
+    pub fn tap(&self, question: &TapQuestion, to: &mut dyn Write) -> Result<(), String> {
+        let question = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        let mut begins = true;
+        self.follow(Method::POST, "/api/tap", question, &mut |bytes| {
+            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                // Empty lines are signs of life.
+                if !(begins && line == b"\n") {
+                    to.write_all(line)?;
+                }
+                begins = line.ends_with(b"\n");
+            }
+            to.flush()
+        })
+    }
+
+    /// Passes on the answer to a request as it comes.
+    fn follow(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), String> {
         let stalled = |_| self.failed(&format_args!("nothing more within {} s", STALL.as_secs()));
         runtime()?.block_on(async {
-            let begun = timeout(PATIENCE, self.send(Method::GET, path, Vec::new())).await;
+            let begun = timeout(PATIENCE, self.send(method, path, body)).await;
             let mut answer = begun.map_err(stalled)??;
             let status = answer.status();
             if status != StatusCode::OK {
@@ -79,10 +107,10 @@ impl Client {
             while let Some(frame) = timeout(STALL, answer.frame()).await.map_err(stalled)? {
                 let frame = frame.map_err(|error| self.failed(&error))?;
                 if let Some(data) = frame.data_ref() {
-                    to.write_all(data).map_err(|error| error.to_string())?;
+                    take(data).map_err(|error| error.to_string())?;
                 }
             }
-            to.flush().map_err(|error| error.to_string())
+            Ok(())
         })
     }
 
@@ -97,6 +125,18 @@ impl Client {
         let (status, body) = self.ask(method, path, body.to_string().into_bytes())?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
+    /// Sends lines of torrents to a path, as [`crate::import`] reads them.
+    pub fn import(&self, path: &str, lines: Vec<u8>) -> Result<Imported, String> {
+        let (status, body) = self.ask(Method::POST, path, lines)?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                Err(String::from_utf8_lossy(&body).trim().to_owned())
+            }
             _ => Err(self.refused(status, &body)),
         }
     }
@@ -202,7 +242,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, self.place.host())
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, super::body_of(path));
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
             request = request.header(AUTHORIZATION, bearer);

@@ -24,7 +24,7 @@ pub fn export(admin: &Admin, request: &Request) -> Reply {
     let mut export = Export::new(admin.swarms.store.clone(), wanted, admin.swarms.clock());
     let gzip = takes_gzip(&request.head.headers);
     let body = Exporting::new(move |part| export.next(part), gzip, Some(turn));
-    let mut reply = Response::new(Either::Right(body));
+    let mut reply = Response::new(Either::Right(Either::Left(body)));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(wanted.format.content_type()));
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));

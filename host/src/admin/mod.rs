@@ -15,18 +15,23 @@ mod explain;
 mod export;
 mod exporting;
 mod health;
+mod import;
 mod lists;
+mod refused;
 mod reload;
 mod remote;
 mod reply;
 mod request;
 mod serve;
+mod shadow;
 mod snapshot;
 mod stall;
 mod stats;
 mod status;
 mod swarm;
 mod swarms;
+mod tap;
+mod tapping;
 mod top;
 
 use self::reply::{Changed, Pending, Reply, line};
@@ -36,6 +41,7 @@ pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::explain::{Answers, AskExplain, Question};
+pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};
 pub use self::remote::{Remote, Unknown};
 pub use self::serve::{HANDSHAKES, HEAD, Sockets};
@@ -43,13 +49,15 @@ pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::swarms::Swarms;
+pub use self::tap::TapQuestion;
 
 use crate::config::Right;
+use crate::decisions::Decisions;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
 /// All endpoints.
-static ENDPOINTS: [Endpoint; 16] = [
+static ENDPOINTS: &[Endpoint] = &[
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -62,17 +70,28 @@ static ENDPOINTS: [Endpoint; 16] = [
     look(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::read(admin, asked))),
     change(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::change(admin, asked))),
     delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
+    take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
+    get("/api/refused", Some(Right::Read), refused::refused),
+    get(shadow::PATH, Some(Right::Read), shadow::shadow),
+    ask("/api/tap", Right::Peers, |admin, asked| Box::pin(tap::tap(admin, asked))),
     change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
+
+const JSON: &str = "application/json";
+/// Lines, in a format that the query names.
+const LINES: &str = "application/octet-stream";
 
 /// What is asked for at a path.
 struct Endpoint {
     /// One that ends with `/` is the beginning of longer ones.
     path: &'static str,
     method: Method,
+    /// What the body of a `POST` is: something that a web page cannot send to another origin without
+    /// asking first.
+    body: &'static str,
     /// What the caller must be allowed; `None`: anyone may ask.
     right: Option<Right>,
     handler: Handler,
@@ -82,7 +101,7 @@ struct Endpoint {
 enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
-    /// It may take its time. The body of a `POST` is JSON.
+    /// It may take its time.
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
     /// As above. It changes something, and is audited. The caller is among the extensions.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
@@ -96,6 +115,7 @@ pub struct Admin {
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
+    pub decisions: Arc<Decisions>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
     /// The policies in use.
@@ -146,9 +166,10 @@ impl Admin {
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
             Handler::Ask(_) | Handler::Change(_)
-                if endpoint.method != Method::GET && !request.is_json() =>
+                if endpoint.method != Method::GET && !request.is(endpoint.body) =>
             {
-                line(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
+                let expected = format!("expected {}", endpoint.body);
+                line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &expected)
             }
             Handler::Ask(ask) => ask(self, request).await,
             Handler::Change(change) => {
@@ -160,12 +181,18 @@ impl Admin {
     }
 }
 
+/// Returns the content type of the body that a path, with its query, expects.
+fn body_of(path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default();
+    ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)).map_or(JSON, |endpoint| endpoint.body)
+}
+
 const fn get(
     path: &'static str,
     right: Option<Right>,
     show: fn(&Admin, &Request) -> Reply,
 ) -> Endpoint {
-    Endpoint { path, method: Method::GET, right, handler: Handler::Show(show) }
+    Endpoint { path, method: Method::GET, body: JSON, right, handler: Handler::Show(show) }
 }
 
 const fn look(
@@ -173,7 +200,13 @@ const fn look(
     right: Right,
     ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::GET, right: Some(right), handler: Handler::Ask(ask) }
+    Endpoint {
+        path,
+        method: Method::GET,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Ask(ask),
+    }
 }
 
 const fn ask(
@@ -181,7 +214,13 @@ const fn ask(
     right: Right,
     ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Ask(ask) }
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Ask(ask),
+    }
 }
 
 const fn change(
@@ -189,7 +228,23 @@ const fn change(
     right: Right,
     change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::POST, right: Some(right), handler: Handler::Change(change) }
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: JSON,
+        right: Some(right),
+        handler: Handler::Change(change),
+    }
+}
+
+/// As [`change`], with lines as the body.
+const fn take(
+    path: &'static str,
+    right: Right,
+    take: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    let handler = Handler::Change(take);
+    Endpoint { path, method: Method::POST, body: LINES, right: Some(right), handler }
 }
 
 const fn delete(
@@ -197,7 +252,8 @@ const fn delete(
     right: Right,
     change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
 ) -> Endpoint {
-    Endpoint { path, method: Method::DELETE, right: Some(right), handler: Handler::Change(change) }
+    let handler = Handler::Change(change);
+    Endpoint { path, method: Method::DELETE, body: JSON, right: Some(right), handler }
 }
 
 fn only(there: &[&Endpoint]) -> Reply {

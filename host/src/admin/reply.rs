@@ -9,11 +9,12 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::exporting::Exporting;
+use super::tapping::Tapping;
 
 pub type Reply = Response<Body>;
 
 /// The body of an answer: whole, or written while it is read.
-pub type Body = Either<Full<Bytes>, Exporting>;
+pub type Body = Either<Full<Bytes>, Either<Exporting, Tapping>>;
 
 /// An answer that is being made.
 pub type Pending<'a, R = Reply> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;

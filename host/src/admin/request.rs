@@ -47,12 +47,11 @@ pub enum Unread {
 }
 
 impl Request {
-    /// Returns whether the body is JSON, which a web page cannot send to another origin without
-    /// asking first.
-    pub fn is_json(&self) -> bool {
-        let kind = self.head.headers.get(CONTENT_TYPE);
-        let kind = kind.map(HeaderValue::as_bytes).unwrap_or_default();
-        kind.to_ascii_lowercase().starts_with(b"application/json")
+    /// Returns whether the body is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        let given = self.head.headers.get(CONTENT_TYPE);
+        let given = given.map(HeaderValue::as_bytes).unwrap_or_default();
+        given.to_ascii_lowercase().starts_with(kind.as_bytes())
     }
 
     /// Reads the body, of at most `most` bytes.
@@ -76,11 +75,22 @@ impl Request {
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
         let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
-        let body = self.body(most).await.map_err(|unread| match unread {
-            Unread::Late => line(StatusCode::REQUEST_TIMEOUT, &unread.to_string()),
-            Unread::TooLarge | Unread::Broken(_) => wrong(unread.to_string()),
-        })?;
+        let body = self.bytes(most).await?;
         let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
         serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Reads the body as it is, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The answer that says what is wrong with the body.
+    pub async fn bytes(self, most: usize) -> Result<Bytes, Reply> {
+        self.body(most).await.map_err(|unread| match unread {
+            Unread::Late => line(StatusCode::REQUEST_TIMEOUT, &unread.to_string()),
+            Unread::TooLarge | Unread::Broken(_) => {
+                line(StatusCode::BAD_REQUEST, &unread.to_string())
+            }
+        })
     }
 }

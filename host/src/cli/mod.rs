@@ -1,5 +1,6 @@
 //! The command line.
 
+mod decisions;
 mod lists;
 mod swarms;
 
@@ -96,6 +97,17 @@ enum Command {
     /// Read and edit lists of the running daemon's policies.
     #[command(subcommand)]
     List(lists::Command),
+    /// Enter torrents that another tracker, or this one, exported.
+    ///
+    /// Counts of downloads are raised to those of the file, never added up, so importing a file again
+    /// changes nothing. Peers are entered with their ages.
+    Import(swarms::Import),
+    /// Show the last requests that were refused, by whom and why.
+    Refused(decisions::Refused),
+    /// Show whom a policy in shadow mode would shut out, and why.
+    Shadow(decisions::Shadow),
+    /// Show decisions as they are made, a JSON object on each line.
+    Tap(decisions::Tap),
     /// Show the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -174,6 +186,10 @@ pub fn main() -> ExitCode {
         Command::List(command) => {
             return lists::run(command).unwrap_or_else(|failure| done_there(Err(failure)));
         }
+        Command::Import(wanted) => return done_there(swarms::import(wanted)),
+        Command::Refused(wanted) => return done_there(decisions::refused(wanted)),
+        Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
+        Command::Tap(wanted) => return done_there(decisions::tap(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }

@@ -1,7 +1,7 @@
-//! Commands that read swarms: `stats`, `top`, `swarm` and `export`.
+//! Commands about swarms: `stats`, `top`, `swarm`, `export` and `import`.
 
-use std::fs::{self, Permissions};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,8 +12,9 @@ use serde_json::Value;
 use tempfile::Builder;
 
 use super::{Failure, connect, text};
-use crate::admin::Remote;
+use crate::admin::{Imported, Remote};
 use crate::export::{Format, Prefix};
+use crate::import;
 use crate::text::Escaped;
 
 #[derive(Args)]
@@ -76,6 +77,23 @@ pub struct Export {
     #[command(flatten)]
     remote: Remote,
 }
+
+#[derive(Args)]
+pub struct Import {
+    #[arg(long)]
+    format: import::Format,
+    /// The file to read.
+    #[arg(value_name = "FILE")]
+    from: PathBuf,
+    /// Leave out lines that cannot be read. Without this, one of them is enough to import nothing.
+    #[arg(long)]
+    skip_bad: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// About how many bytes of a file are sent at once.
+const BATCH: usize = 1 << 20;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -254,5 +272,82 @@ fn write(
     drop(buffer);
     next.as_file().sync_all().map_err(text)?;
     next.persist(file).map_err(|error| error.error.to_string())?;
+    Ok(())
+}
+
+pub fn import(wanted: Import) -> Result<(), Failure> {
+    let Import { format, from, skip_bad, remote } = wanted;
+    let failed = |reason: String| format!("{}: {reason}", from.display());
+    if !skip_bad {
+        check(format, &from).map_err(failed)?;
+    }
+    let client = connect(remote)?;
+    let path = format!("/api/import?format={}&skip_bad={}", format.name(), u8::from(skip_bad));
+    let mut all = Imported::default();
+    let mut send = |lines: &mut Vec<u8>| -> Result<(), String> {
+        let sent = client.import(&path, std::mem::take(lines))?;
+        all.torrents += sent.torrents;
+        all.skipped += sent.skipped;
+        all.peers.entered += sent.peers.entered;
+        all.peers.expired += sent.peers.expired;
+        all.peers.refused += sent.peers.refused;
+        Ok(())
+    };
+    let mut batch = Vec::new();
+    for_each_line(&from, |line| {
+        if !batch.is_empty() && batch.len() + line.len() > BATCH {
+            send(&mut batch)?;
+        }
+        batch.extend_from_slice(line);
+        Ok(())
+    })
+    .and_then(|()| send(&mut batch))
+    .map_err(failed)?;
+    let Imported { torrents, skipped, peers } = all;
+    println!("imported {torrents} torrents and {} peers", peers.entered);
+    for (count, reason) in [
+        (skipped, "lines could not be read"),
+        (peers.expired, "peers have been silent for too long"),
+        (peers.refused, "peers were refused by limits"),
+    ] {
+        if count > 0 {
+            println!("{count} {reason}");
+        }
+    }
+    Ok(())
+}
+
+/// Returns an error that names the first line that cannot be read.
+fn check(format: import::Format, file: &Path) -> Result<(), String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (mut number, mut pieces) = (0, Vec::new());
+    for_each_line(file, |line| {
+        number += 1;
+        pieces.clear();
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let read = format.read(line, now, &mut pieces);
+        read.map_err(|reason| format!("line {number}: {reason}; nothing was imported"))
+    })
+}
+
+/// Reads a file line by line. Each line keeps its line break.
+fn for_each_line(
+    file: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let mut file = BufReader::new(File::open(file).map_err(text)?);
+    let mut line = Vec::new();
+    let most = import::LONGEST as u64;
+    while file.by_ref().take(most).read_until(b'\n', &mut line).map_err(text)? > 0 {
+        if line.len() as u64 == most {
+            return Err(format!("a line is longer than {} MiB", most >> 20));
+        }
+        take(&line)?;
+        line.clear();
+    }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    decision_log::DecisionLog,
     problem::{Problem, problem},
     schema::{Config, DataFormat, DataSource, Fifo, Policy, Tracker},
     tls::Tls,
@@ -108,7 +109,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     }
     policies(config)?;
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
-    config.log.check(is_policy)
+    config.log.check(is_policy)?;
+    config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)
 }
 
 fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
@@ -508,6 +510,9 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
         }
     }
     config.admin.fetch_secrets(folder)?;
+    if let Some(log) = &mut config.decision_log {
+        log.fetch_secrets(folder)?;
+    }
     for (at, policy) in config.policies.iter_mut().enumerate() {
         for (name, source) in &mut policy.data {
             for (header, value) in &mut source.headers {
@@ -571,6 +576,9 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         }
     }
     config.log.resolve(folder)?;
+    if let Some(log) = &mut config.decision_log {
+        log.resolve(folder)?;
+    }
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }

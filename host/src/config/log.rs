@@ -53,11 +53,11 @@ pub struct LogFile {
     pub keep: u32,
 }
 
-fn max_size() -> u64 {
+pub(super) fn max_size() -> u64 {
     64 << 20
 }
 
-fn keep() -> u32 {
+pub(super) fn keep() -> u32 {
     7
 }
 
@@ -81,42 +81,55 @@ impl Log {
                 return problem(path, message);
             }
         }
-        let Some(LogFile { max_size, keep, .. }) = self.file else { return Ok(()) };
-        if (1..MIN_SIZE).contains(&max_size) {
-            return problem(
-                "log.file.max_size",
-                "too small, expected at least 64KiB, or 0B for no rotation",
-            );
+        match self.file {
+            Some(LogFile { max_size, keep, .. }) => check_rotation("log.file", max_size, keep),
+            None => Ok(()),
         }
-        if !(1..=MAX_KEEP).contains(&keep) {
-            let message = format!("{keep} is out of range, expected 1 to {MAX_KEEP}");
-            return problem("log.file.keep", message);
-        }
-        Ok(())
     }
 
     /// Makes the path relative to `folder`, and checks that a log file can be there.
     pub(super) fn resolve(&mut self, folder: &Path) -> Result<(), Problem> {
-        let Some(LogFile { path, .. }) = &mut self.file else { return Ok(()) };
-        *path = folder.join(&*path);
-        let key = "log.file.path";
-        let parent = match (path.parent(), path.file_name()) {
-            (Some(parent), Some(_)) if parent == Path::new("") => Path::new("."),
-            (Some(parent), Some(_)) => parent,
-            _ => return problem(key, format!("not a file: `{}`", path.display())),
-        };
-        if !parent.is_dir() {
-            return problem(key, format!("not a folder: `{}`", parent.display()));
+        match &mut self.file {
+            Some(LogFile { path, .. }) => resolve_file("log.file.path", path, folder),
+            None => Ok(()),
         }
-        match fs::symlink_metadata(&*path) {
-            Ok(found) if !found.is_file() => {
-                problem(key, format!("not a regular file: `{}`", path.display()))
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                problem(key, values::unreadable(path, &error))
-            }
-            _ => Ok(()),
+    }
+}
+
+/// Checks when a file is rotated; `path` is that of both keys.
+pub(super) fn check_rotation(path: &str, max_size: u64, keep: u32) -> Result<(), Problem> {
+    if (1..MIN_SIZE).contains(&max_size) {
+        return problem(
+            format!("{path}.max_size"),
+            "too small, expected at least 64KiB, or 0B for no rotation",
+        );
+    }
+    if !(1..=MAX_KEEP).contains(&keep) {
+        let message = format!("{keep} is out of range, expected 1 to {MAX_KEEP}");
+        return problem(format!("{path}.keep"), message);
+    }
+    Ok(())
+}
+
+/// Makes the path of a file relative to `folder`, and checks that lines can be appended there.
+pub(super) fn resolve_file(key: &str, path: &mut PathBuf, folder: &Path) -> Result<(), Problem> {
+    *path = folder.join(&*path);
+    let parent = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(_)) if parent == Path::new("") => Path::new("."),
+        (Some(parent), Some(_)) => parent,
+        _ => return problem(key, format!("not a file: `{}`", path.display())),
+    };
+    if !parent.is_dir() {
+        return problem(key, format!("not a folder: `{}`", parent.display()));
+    }
+    match fs::symlink_metadata(&*path) {
+        Ok(found) if !found.is_file() => {
+            problem(key, format!("not a regular file: `{}`", path.display()))
         }
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            problem(key, values::unreadable(path, &error))
+        }
+        _ => Ok(()),
     }
 }
 

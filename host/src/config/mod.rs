@@ -5,6 +5,7 @@
 
 mod admin;
 mod check;
+mod decision_log;
 mod hint;
 mod log;
 mod position;
@@ -27,6 +28,10 @@ use serde_yaml::Value;
 
 pub use self::{
     admin::{Admin, OWNER, Right},
+    decision_log::{
+        DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,
+        Sample,
+    },
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{

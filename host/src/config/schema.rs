@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     admin::Admin,
+    decision_log::DecisionLog,
     log::Log,
     run_as::RunAs,
     source::Source,
@@ -31,6 +32,8 @@ pub struct Config {
     pub policies: Vec<Policy>,
     pub admin: Admin,
     pub log: Log,
+    /// If `None`, decisions are not logged.
+    pub decision_log: Option<DecisionLog>,
     /// Where state is kept. If `None`, `$STATE_DIRECTORY`, or else the user's state folder.
     pub state_dir: Option<PathBuf>,
     /// If `None`, the daemon stays the user that it was started as.
@@ -52,6 +55,7 @@ impl Default for Config {
             policies: Vec::new(),
             admin: Admin::default(),
             log: Log::default(),
+            decision_log: None,
             state_dir: None,
             run_as: None,
             landlock: true,

@@ -158,6 +158,9 @@ fn the_default_configuration_has_every_key() {
         "admin.tokens[0]",
         "log",
         "log.file",
+        "decision_log",
+        "decision_log.rotate",
+        "decision_log.mask",
         "run_as",
     ] {
         let mut wrong = value.clone();

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     marker::PhantomData,
     net::SocketAddr,
+    num::NonZeroU32,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -28,6 +29,8 @@ const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 
 const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
 const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
+const RATE: &str = "a number from 1 to 1000000 for each second, such as 1000/s";
+const SHARE: &str = "one in a number such as 1/1000";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
 /// Repeated below, where serde requires a literal.
@@ -38,6 +41,7 @@ pub(super) const SECRET: &str = "{ file: PATH }, { env: NAME } or { credential: 
 const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const MAX_RATE: u32 = 1_000_000;
 const MAX_SECRET: u64 = 64 * 1024;
 
 /// Parses a text with `parse`; `what` and `expected` go into the error.
@@ -189,6 +193,23 @@ pub(super) fn size_in_memory<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<usize, D::Error> {
     from_text(deserializer, "size", SIZE, |text| parse_size(text)?.try_into().ok())
+}
+
+/// Parses a number for each second, such as `1000/s`.
+pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    let parse = |text: &str| {
+        let number: NonZeroU32 = text.strip_suffix("/s")?.parse().ok()?;
+        (number.get() <= MAX_RATE).then_some(number)
+    };
+    from_text(deserializer, "rate", RATE, parse)
+}
+
+/// Parses a share such as `1/1000`.
+pub(super) fn share<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<NonZeroU32>, D::Error> {
+    let parse = |text: &str| text.strip_prefix("1/")?.parse().ok();
+    from_text(deserializer, "share", SHARE, parse).map(Some)
 }
 
 pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

@@ -8,7 +8,7 @@ use nix::sys::prctl;
 use nix::unistd::geteuid;
 
 use super::error::{Error, system};
-use crate::config::{Config, EditMode, LogFile, RunAs};
+use crate::config::{Config, DecisionLog, EditMode, LogFile, RunAs};
 use crate::confine::{self, WRITABLE, Wall};
 use crate::file;
 use crate::log;
@@ -60,8 +60,8 @@ fn become_user(config: &Config, run_as: &RunAs, file: &Path) -> Result<(), Error
         confine::make_folder(folder, ids.user, ids.group)
             .map_err(|error| failed(&format!("cannot make {}", folder.display()), error))?;
     }
-    if let Some(LogFile { path, .. }) = &config.log.file {
-        log::create_for(path, ids.user, ids.group)
+    for LogFile { path, .. } in log_files(config) {
+        log::create_for(&path, ids.user, ids.group)
             .map_err(|error| failed(&format!("cannot make {}", path.display()), error))?;
     }
     confine::become_user(name, ids.user, ids.group)
@@ -71,6 +71,12 @@ fn become_user(config: &Config, run_as: &RunAs, file: &Path) -> Result<(), Error
         tracing::warn!(%file, %error, user = name, "cannot read the configuration any more; reloads will be refused");
     }
     Ok(())
+}
+
+/// Returns the files of the log and of the log of decisions.
+fn log_files(config: &Config) -> impl Iterator<Item = LogFile> {
+    let decisions = config.decision_log.as_ref().and_then(DecisionLog::file);
+    config.log.file.clone().into_iter().chain(decisions)
 }
 
 fn snapshots(config: &Config) -> Option<&PathBuf> {
@@ -84,10 +90,10 @@ fn writable(config: &Config) -> Vec<PathBuf> {
         [Some(config.state_dir.as_deref()), snapshots(config).map(|path| Some(path.as_path()))];
     // One that cannot be used is refused later, or done without.
     let state = wanted.into_iter().flatten().filter_map(|path| StateDir::open(path).ok());
-    let log = config.log.file.as_ref().map(|file| file.path.as_path());
-    // Where the log rotates, and socket files are removed at the end.
-    let beside = log.into_iter().chain(config.admin.sockets()).chain(edited(config));
-    let beside = beside.map(file::folder);
+    let logs: Vec<_> = log_files(config).map(|file| file.path).collect();
+    let logs = logs.iter().map(PathBuf::as_path);
+    // Where logs rotate, and socket files are removed at the end.
+    let beside = logs.chain(config.admin.sockets()).chain(edited(config)).map(file::folder);
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(beside.map(Path::to_owned))

@@ -57,6 +57,7 @@ impl Crew {
                 pulse,
                 store: tracker.store.clone(),
                 rules,
+                recorder: tracker.decisions.recorder(),
                 series: tracker.metrics.worker(),
                 metrics: tracker.metrics.clone(),
                 start: tracker.start,

@@ -36,6 +36,8 @@ pub struct HttpListener {
     pub tls: Option<Arc<tls::Listener>>,
     /// The most handshakes at once of one worker.
     pub handshakes: usize,
+    /// Its position in [`Listeners::list`].
+    pub number: u16,
 }
 
 /// A UDP listener, shared by all workers.
@@ -48,6 +50,8 @@ pub struct UdpListener {
     /// The key of the connection ids.
     pub secret: Arc<[u8]>,
     pub error_budget: Option<Arc<Limiter>>,
+    /// Its position in [`Listeners::list`].
+    pub number: u16,
 }
 
 impl Listeners {
@@ -68,7 +72,9 @@ impl Listeners {
         {
             let (settings, listen) = (settings.clone(), site.listen);
             let handshakes = handshakes(&room, workers);
-            http.push(Arc::new(HttpListener { settings, listen, routes, room, tls, handshakes }));
+            let number = http.len() as u16;
+            let listener = HttpListener { settings, listen, routes, room, tls, handshakes, number };
+            http.push(Arc::new(listener));
         }
         let mut udp = Vec::new();
         let mut own_secret = None;
@@ -82,6 +88,7 @@ impl Listeners {
                 },
             };
             let error_budget = error_budget(settings);
+            let number = (http.len() + udp.len()) as u16;
             let (settings, listen) = (settings.clone(), site.listen);
             udp.push(Arc::new(UdpListener {
                 settings,
@@ -90,6 +97,7 @@ impl Listeners {
                 receive_buffer: AtomicUsize::new(BUFFER),
                 secret,
                 error_budget,
+                number,
             }));
         }
         let addresses = addresses.admin.iter().map(|site| site.listen.address.to_string());

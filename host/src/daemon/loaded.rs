@@ -9,6 +9,7 @@ use super::error::{Error, seconds};
 use crate::admin;
 use crate::config::{self, Config};
 use crate::data;
+use crate::decisions::{Decisions, Scene};
 use crate::frontend::RouteTable;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
@@ -82,9 +83,10 @@ impl Loaded {
             max_num_want: tracker.num_want.max,
         };
         let limits = Limiter::new(&tracker.limits).map(Arc::new);
+        let generation = metrics.generation() + 1;
         let rules = &|worker| {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
-            Ok(Rules { settings, limits: limits.clone(), links })
+            Ok(Rules { settings, limits: limits.clone(), links, generation })
         };
         // An interpreter takes milliseconds to start, and there may be many workers.
         thread::scope(|scope| {
@@ -103,6 +105,23 @@ impl Loaded {
                 Err(_) => (0..workers).map(rules).collect(),
             }
         })
+    }
+
+    /// Says what is decided by from a generation on.
+    pub fn enter(&self, generation: u64, decisions: &Decisions) {
+        let config = format!("{:012x}", self.config.source.hash());
+        let policies = &self.generation.policies;
+        let digest = |policy: &Arc<Policy>| {
+            let plugin = policy.plugin();
+            let digest = &hex::encode(plugin.identity.digest)[..12];
+            (plugin.name.to_string(), digest.to_owned())
+        };
+        let scene = Scene { config, digests: policies.iter().map(digest).collect() };
+        decisions.enter(generation, scene, |name| {
+            policies
+                .iter()
+                .any(|policy| &*policy.plugin().name == name && policy.mode == config::Mode::Shadow)
+        });
     }
 
     /// Returns the data of all policies.

@@ -49,6 +49,7 @@ use crate::admin::{Access, Admin, Audit, HANDSHAKES, HEAD, Listener, Recent, Swa
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
+use crate::decisions::Decisions;
 use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
@@ -117,6 +118,7 @@ pub fn run(
     // Before there are threads and policies, which would keep what is given up.
     tracker.wall = confine(&tracker.config, &tracker.file)?;
     log::write(&tracker.config.log).map_err(Error::Log)?;
+    tracker.decisions.open_log(&tracker.config).map_err(Error::Log)?;
     let starting = tracker.manager.extend_timeout();
     let loader = tracker.loader(compiler, &routes)?;
     let shutdown = loader.policies.estate.shutdown.clone();
@@ -124,6 +126,7 @@ pub fn run(
     let listeners =
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
+    tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
     let Tracker { config, store, metrics, start, .. } = &tracker;
     metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
@@ -151,6 +154,7 @@ struct Tracker {
     certificates: Arc<Certificates>,
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
+    decisions: Arc<Decisions>,
     start: Instant,
     manager: Notifier,
     /// Down until the sockets are bound.
@@ -168,7 +172,8 @@ impl Tracker {
         });
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
-        Ok(Self { config, file, certificates, store, metrics, start, manager, wall: Wall::Off })
+        let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
+        Ok(Self { config, file, certificates, store, metrics, decisions, start, manager, wall })
     }
 
     fn workers(&self) -> usize {
@@ -199,6 +204,7 @@ impl Tracker {
         let serve = loaded.generation.serve(workers, &self.metrics);
         serve.map_err(|error| system("cannot start control instance", error))?;
         self.metrics.set_generation(1);
+        loaded.enter(1, &self.decisions);
         self.metrics.configured(self.config.source.hash());
         self.metrics.set_data(loaded.data());
         Ok(())
@@ -228,7 +234,10 @@ impl Tracker {
             let ask = move |reply| drop(orders.send(Order::Save(reply)));
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
-        let Self { config, file, certificates, store, metrics, start, manager, wall } = self;
+        let Self { config, file, certificates, store, metrics, decisions, start, manager, wall } =
+            self;
+        let reader =
+            decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
         let access = Arc::new(Access::new(&config.admin));
         let admin = Admin {
             access: access.clone(),
@@ -238,6 +247,7 @@ impl Tracker {
                 .as_ref()
                 .map(|tls| Handshakes::new(tls, HEAD, HANDSHAKES, metrics.clone())),
             metrics: metrics.clone(),
+            decisions: decisions.clone(),
             start,
             listeners: listeners.list(),
             policies: shown.clone(),
@@ -254,6 +264,7 @@ impl Tracker {
             file,
             loader,
             metrics,
+            decisions,
             manager: manager.clone(),
             workers: crew.adopt.clone(),
             shown,
@@ -286,6 +297,7 @@ impl Tracker {
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
+                reader.end();
                 // Nobody announces any more.
                 if let Some(writing) = snapshots {
                     writing.end();

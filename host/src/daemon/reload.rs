@@ -16,6 +16,7 @@ use super::worker::Adopt;
 use crate::admin::{Access, Refusal, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::confine::Wall;
+use crate::decisions::Decisions;
 use crate::doors::Doors;
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
@@ -32,6 +33,7 @@ pub struct Reloader {
     pub file: PathBuf,
     pub loader: Loader,
     pub metrics: Arc<Metrics>,
+    pub decisions: Arc<Decisions>,
     pub manager: Notifier,
     pub workers: Vec<UnboundedSender<Adopt>>,
     /// The policies in use, as the admin API shows them.
@@ -104,12 +106,17 @@ impl Reloader {
             let rules = loaded
                 .rules(&earlier.generation, self.workers.len(), &self.metrics)
                 .map_err(refuse)?;
-            self.publish(rules);
             report.generation += 1;
+            // Before the first worker decides by it.
+            loaded.enter(report.generation, &self.decisions);
+            self.publish(rules);
             self.metrics.set_generation(report.generation);
             log::set_levels(&loaded.config.log);
             *self.shown.lock() = loaded.shown();
             self.metrics.set_data(loaded.data());
+        } else {
+            // The file is another one, if only by its comments.
+            loaded.enter(report.generation, &self.decisions);
         }
         if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
             tracing::error!(%error, "cannot start control instance");
@@ -207,6 +214,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
         ("log.format", started.log.format != is.log.format),
         ("log.file", started.log.file != is.log.file),
+        ("decision_log", started.decision_log != is.decision_log),
         ("state_dir", started.state_dir != is.state_dir),
         ("run_as", started.run_as != is.run_as),
         ("landlock", started.landlock != is.landlock),

@@ -200,7 +200,7 @@ impl Snapshots {
         let lifetime = seconds(self.config.tracker.peer_lifetime);
         let about = (lifetime, self.config.swarms.keep_peer_ids, seconds(self.start.elapsed()));
         let (file, saved) = snapshot::write(file, &*self.store, about, policies)?;
-        self.folder.finish(&file)?;
+        self.folder.finish(file)?;
         Ok(saved)
     }
 }

@@ -17,6 +17,7 @@ use super::error::{Error, seconds, system};
 use super::listeners::{HttpListener, UdpListener};
 use crate::accept::Acceptor;
 use crate::config::Config;
+use crate::decisions::Recorder;
 use crate::frontend::gathering::Gathering;
 use crate::frontend::{Challenges, http, udp};
 use crate::metrics;
@@ -43,6 +44,7 @@ pub struct Worker {
     pub pulse: Pulse,
     pub store: Arc<Memory>,
     pub rules: Rules,
+    pub recorder: Recorder,
     pub series: Arc<metrics::Worker>,
     pub metrics: Arc<metrics::Metrics>,
     pub start: Instant,
@@ -88,6 +90,7 @@ impl Worker {
             pulse,
             store,
             rules,
+            recorder,
             series,
             metrics,
             start,
@@ -103,7 +106,7 @@ impl Worker {
         };
         let _ = started.send(Ok(()));
         series.runs_on(Handle::current().metrics());
-        let tracker = Rc::new(Tracker::new(store, rules, start));
+        let tracker = Rc::new(Tracker::new(store, rules, recorder, start));
         let gathering = Rc::new(Gathering::new(tracker.clone()));
         tokio::task::spawn_local(gathering.clone().serve());
         // Every connection and listener of this worker holds a receiver. When the last one is gone,
@@ -132,6 +135,7 @@ impl Worker {
                     max_scrape,
                     series: series.clone(),
                     connections: metrics.connections(shared.listen.address),
+                    number: shared.number,
                     pool: http::Pool::default(),
                 };
                 let acceptor = Acceptor::new(socket, shared.room.clone(), shared.transport());
@@ -146,6 +150,7 @@ impl Worker {
                     error_budget: shared.error_budget.clone(),
                     max_scrape,
                     series: series.clone(),
+                    number: shared.number,
                 };
                 tokio::task::spawn_local(listener.serve(socket, stopping.clone()));
             }

@@ -2,6 +2,7 @@
 
 mod rare;
 mod target;
+mod trace;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +16,7 @@ use karuta_swarm::Locality;
 use self::rare::Clear;
 pub use self::rare::Rare;
 pub use self::target::Target;
+pub use self::trace::{LONGEST_REASON, Step, Trace};
 use crate::config::CredentialRule;
 
 /// A request and its answer. Frontends fill it in, and the tracker and the policies work on it. It
@@ -27,6 +29,9 @@ pub struct Exchange {
     pub now: Instant,
     /// The changes requested by the running hook. They are kept only if the hook returns.
     pub(crate) draft: Draft,
+    /// Whether what policies say is noted in `trace`.
+    pub(crate) traced: bool,
+    pub(crate) trace: Rare<Trace>,
     /// The result of the last [`Exchange::look_up`]; empty: none.
     pub(crate) credential: String,
     /// Whether `credential` belongs to this request.
@@ -54,6 +59,8 @@ pub struct Request {
     pub overridden: bool,
     /// The matching route: an index into the configuration's table of routes.
     pub route: Option<u16>,
+    /// The listener: a position among those of the daemon.
+    pub listener: u16,
     pub target: Rare<Target>,
 }
 
@@ -141,6 +148,7 @@ impl Default for Exchange {
                 proxied: false,
                 overridden: false,
                 route: None,
+                listener: 0,
                 target: Rare::default(),
             },
             answer: Answer {
@@ -155,6 +163,8 @@ impl Default for Exchange {
             },
             now: Instant::now(),
             draft: Draft::default(),
+            traced: false,
+            trace: Rare::default(),
             credential: String::new(),
             looked_up: false,
             rules: None,
@@ -280,6 +290,30 @@ impl Draft {
         }
     }
 
+    /// Writes the names of what would change, as far as it is no text for the client.
+    fn names(&self, out: &mut String) {
+        let Self { any: _, interval, min_interval, num_want, locality, hidden, extras } = self;
+        let Extras { failure: _, retry, warning, first, mixed, attributes } = extras.read();
+        let named = [
+            ("interval", interval.is_some()),
+            ("min_interval", min_interval.is_some()),
+            ("num_want", num_want.is_some()),
+            ("label", locality.is_some()),
+            ("hidden", *hidden),
+            ("retry_in", retry.is_some()),
+            ("warning_message", warning.is_some()),
+            ("peers_first", !first.is_empty()),
+            ("peers_mixed", !mixed.is_empty()),
+            ("attributes", !attributes.is_empty()),
+        ];
+        let mut separator = "";
+        for (name, _) in named.iter().filter(|(_, changed)| *changed) {
+            out.push_str(separator);
+            out.push_str(name);
+            separator = ", ";
+        }
+    }
+
     /// Returns the approximate number of bytes beyond the struct's own size.
     pub fn bytes(&self) -> usize {
         self.extras.get().map_or(0, Extras::bytes)
@@ -287,10 +321,12 @@ impl Draft {
 }
 
 impl Exchange {
-    /// Begins a new request, which the frontend has filled in.
-    pub fn begin(&mut self, now: Instant) {
+    /// Begins a new request, which the frontend has filled in. `traced`: what policies say about it
+    /// is noted.
+    pub fn begin(&mut self, now: Instant, traced: bool) {
         self.now = now;
         self.looked_up = false;
+        self.traced = traced;
     }
 
     /// Looks up the credential by a policy's rules, once for each request and policy.

@@ -14,6 +14,10 @@ pub trait Clear {
 }
 
 impl<T: Clear + Default> Rare<T> {
+    pub fn is_used(&self) -> bool {
+        self.used
+    }
+
     /// Returns the value if it is used.
     pub fn get(&self) -> Option<&T> {
         self.value.as_deref().filter(|_| self.used)

@@ -55,6 +55,8 @@ pub struct Listener<S> {
     pub max_scrape: usize,
     pub series: Arc<metrics::Worker>,
     pub connections: Arc<Connections>,
+    /// Its position among those of the daemon.
+    pub number: u16,
     /// Buffers that no request is using.
     pub pool: Pool,
 }
@@ -296,6 +298,7 @@ impl<S: Store> Listener<S> {
         exchange.transport = self.transport();
         exchange.socket = socket;
         exchange.route = Some(found.route);
+        exchange.listener = self.number;
         exchange.target.make().over_http(parts.uri, parts.headers);
         exchange.client = client;
         exchange.address = client;

@@ -30,6 +30,8 @@ pub struct Listener<S> {
     pub error_budget: Option<Arc<Limiter>>,
     pub max_scrape: usize,
     pub series: Arc<metrics::Worker>,
+    /// Its position among those of the daemon.
+    pub number: u16,
 }
 
 /// The packets of one call, and their answers. Its buffers are reused.
@@ -191,7 +193,7 @@ impl<S: Store> Listener<S> {
         let passage = &mut passages[waiting.len()];
         let request = &mut passage.exchange.request;
         request.announce = wire::announce(packet, url)?;
-        fill(request, client);
+        fill(request, client, self.number);
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
             // The parameters of an unknown path are ignored.
@@ -242,7 +244,7 @@ impl<S: Store> Listener<S> {
         let Scrape { exchange, info_hashes: asked, counts } = scrape;
         asked.clear();
         asked.extend(info_hashes.take(most));
-        fill(&mut exchange.request, client);
+        fill(&mut exchange.request, client, self.number);
         match self.tracker.scrape(exchange, asked, counts, now.start) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
@@ -281,12 +283,13 @@ impl Turn {
 }
 
 /// Fills in the packet's source.
-fn fill(request: &mut Request, client: SocketAddr) {
+fn fill(request: &mut Request, client: SocketAddr, listener: u16) {
     request.transport = Transport::Udp;
     request.address = client.ip();
     request.client = client.ip();
     request.socket = client;
     request.route = None;
+    request.listener = listener;
     request.target.clear();
 }
 

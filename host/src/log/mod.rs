@@ -13,22 +13,26 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use self::fields::Fields;
-use self::file::LogFile;
+pub use self::file::LogFile;
 pub use self::file::create_for;
 use self::levels::Policies;
 use self::lines::Lines;
-use self::queue::{Output, Queue, Stream};
-use self::stderr::Reader;
+pub use self::queue::{Output, Queue, Stream, count};
+pub use self::stderr::{Reader, open as stderr};
 use crate::config::{Log, LogFormat};
 
 /// The lines that wait to be written.
-static QUEUE: Queue = Queue::new();
+static QUEUE: Queue = Queue::new("log");
+
+/// Lines of other kinds, each with a thread that writes them.
+static OTHERS: Mutex<Vec<&'static Queue>> = Mutex::new(Vec::new());
 
 /// Changes the levels while the daemon runs.
 static TARGETS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -70,8 +74,29 @@ pub fn write(log: &Log) -> io::Result<()> {
         Some(file) => write_to(LogFile::open(file, Reader::find()).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", file.path.display()))
         })?),
-        None => write_to(Stream(stderr::open()?)),
+        None => write_to(Stream(stderr()?)),
     }
+}
+
+/// Starts a thread that writes lines of another kind, and returns the queue before it.
+///
+/// # Errors
+///
+/// There can be no thread.
+pub fn write_beside(
+    name: &'static str,
+    output: impl Output + Send + 'static,
+) -> io::Result<&'static Queue> {
+    // It lasts as long as the process.
+    let queue: &'static Queue = Box::leak(Box::new(Queue::new(name)));
+    std::thread::Builder::new().name(name.into()).spawn(move || queue.work(output))?;
+    OTHERS.lock().push(queue);
+    Ok(queue)
+}
+
+/// Returns the queue of the log itself, for lines that are to stand between its own.
+pub fn own_queue() -> &'static Queue {
+    &QUEUE
 }
 
 fn write_to(output: impl Output + Send + 'static) -> io::Result<()> {
@@ -94,23 +119,29 @@ pub fn allows(policy: &str, level: tracing::Level) -> bool {
     POLICIES.load().as_ref().is_none_or(|policies| policies.allow(policy, level))
 }
 
-/// Opens the log file anew, if it has been renamed or removed.
+/// Opens log files anew, if they have been renamed or removed.
 pub fn reopen() {
     QUEUE.reopen();
+    OTHERS.lock().iter().for_each(|queue| queue.reopen());
 }
 
 /// Waits until everything logged so far is written, but at most for `patience`.
 pub fn flush(patience: Duration) {
     // The daemon may have failed before there was a log file.
-    let is_written = IS_WRITTEN.load(Relaxed)
-        || stderr::open().and_then(|stderr| write_to(Stream(stderr))).is_ok();
-    if is_written {
-        QUEUE.flush(patience);
+    let is_written =
+        IS_WRITTEN.load(Relaxed) || stderr().and_then(|stderr| write_to(Stream(stderr))).is_ok();
+    let others = OTHERS.lock().clone();
+    // What they have to say about it comes before the last lines of the log.
+    let queues = others.into_iter().chain(is_written.then_some(&QUEUE));
+    for queue in queues {
+        // A batch may be kept back.
+        queue.reopen();
+        queue.flush(patience);
     }
 }
 
 /// Returns the number of lines lost so far: they came faster than they were read, or could not be
 /// written.
 pub fn dropped() -> u64 {
-    QUEUE.dropped()
+    QUEUE.dropped() + QUEUE.unwritten()
 }

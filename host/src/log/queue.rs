@@ -14,9 +14,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Lines that wait to be written. Lines that do not fit are dropped and counted.
 pub struct Queue {
+    /// What the lines belong to.
+    name: &'static str,
     waiting: Mutex<Waiting>,
     changed: Condvar,
     dropped: AtomicU64,
+    unwritten: AtomicU64,
 }
 
 struct Waiting {
@@ -34,8 +37,13 @@ pub trait Output {
     /// Writes whole lines. Returns how many of them are lost.
     fn write(&mut self, lines: &[u8]) -> u64;
 
-    /// Opens what may have been replaced.
+    /// Opens what may have been replaced, and passes on what was kept back.
     fn reopen(&mut self);
+
+    /// Returns how long it can wait for lines, before it is called without any. `None`: for ever.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A stream that stays the same for ever.
@@ -58,14 +66,26 @@ pub fn count(lines: &[u8]) -> u64 {
 }
 
 impl Queue {
-    pub const fn new() -> Self {
+    /// Creates the queue of what `name` says, for messages about it.
+    pub const fn new(name: &'static str) -> Self {
         let waiting = Waiting { lines: Vec::new(), writing: false, dropped: 0, reopen: false };
-        Self { waiting: Mutex::new(waiting), changed: Condvar::new(), dropped: AtomicU64::new(0) }
+        Self {
+            name,
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+            dropped: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
+        }
     }
 
-    /// Returns the number of lines dropped so far.
+    /// Returns the number of lines so far that found no room.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// Returns the number of lines so far that could not be written.
+    pub fn unwritten(&self) -> u64 {
+        self.unwritten.load(Relaxed)
     }
 
     /// Queues a line of two parts; drops it if the queue is full. Never waits for the reader.
@@ -92,7 +112,8 @@ impl Queue {
         let mut lines = Vec::new();
         let mut lost = 0;
         loop {
-            let (dropped, reopen) = self.take(&mut lines);
+            let (dropped, reopen) = self.take(&mut lines, out.patience());
+            let name = self.name;
             if reopen {
                 out.reopen();
             }
@@ -101,31 +122,34 @@ impl Queue {
                 // later line.
                 tracing::warn!(
                     lines = dropped,
-                    "dropped log lines; they came faster than they are read"
+                    "dropped {name} lines; they came faster than they are read"
                 );
             }
             match out.write(&lines) {
                 0 if lost > 0 && !lines.is_empty() => {
-                    tracing::warn!(lines = lost, "lost log lines; they could not be written");
+                    tracing::warn!(lines = lost, "lost {name} lines; they could not be written");
                     lost = 0;
                 }
                 more => {
                     lost += more;
-                    self.dropped.fetch_add(more, Relaxed);
+                    self.unwritten.fetch_add(more, Relaxed);
                 }
             }
             lines.clear();
         }
     }
 
-    /// Waits for something to do, swaps queued lines into `lines`, and returns how many were dropped
-    /// and whether to reopen the output.
-    fn take(&self, lines: &mut Vec<u8>) -> (u64, bool) {
+    /// Waits for something to do, but no longer than `patience`. Swaps queued lines into `lines`, and
+    /// returns how many were dropped and whether to reopen the output.
+    fn take(&self, lines: &mut Vec<u8>, patience: Option<Duration>) -> (u64, bool) {
         let mut waiting = self.waiting.lock();
         waiting.writing = false;
         self.changed.notify_all();
         let idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.reopen;
-        self.changed.wait_while(&mut waiting, idle);
+        match patience {
+            Some(patience) => drop(self.changed.wait_while_for(&mut waiting, idle, patience)),
+            None => self.changed.wait_while(&mut waiting, idle),
+        }
         std::mem::swap(&mut waiting.lines, lines);
         waiting.writing = true;
         (std::mem::take(&mut waiting.dropped), std::mem::take(&mut waiting.reopen))
@@ -135,7 +159,8 @@ impl Queue {
     pub fn flush(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         let mut waiting = self.waiting.lock();
-        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        let busy =
+            |waiting: &mut Waiting| waiting.writing || waiting.reopen || !waiting.lines.is_empty();
         !self.changed.wait_while_until(&mut waiting, busy, end).timed_out()
     }
 }
@@ -176,7 +201,7 @@ mod tests {
 
     /// Returns a new queue, and the output of its thread.
     fn queue() -> (&'static Queue, Receiver<Vec<u8>>) {
-        let queue: &'static Queue = Box::leak(Box::new(Queue::new()));
+        let queue: &'static Queue = Box::leak(Box::new(Queue::new("log")));
         let (out, written) = sync_channel(0);
         std::thread::spawn(move || queue.work(Stream(Slow(out))));
         (queue, written)
@@ -215,6 +240,6 @@ mod tests {
         drop(written);
         queue.push("", b"one\ntwo\n");
         assert!(queue.flush(SOON));
-        assert_eq!(queue.dropped(), 2);
+        assert_eq!((queue.dropped(), queue.unwritten()), (0, 2));
     }
 }

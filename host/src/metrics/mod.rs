@@ -18,6 +18,7 @@ use crate::data;
 mod labels;
 mod admin;
 mod connections;
+mod decisions;
 mod kernel;
 pub mod plugin;
 mod process;
@@ -29,6 +30,7 @@ mod tls;
 
 pub use self::admin::Denied;
 pub use self::connections::{ConnectionState, Connections, Presence};
+pub use self::decisions::Lost;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
@@ -50,6 +52,7 @@ pub struct Metrics {
     data: Mutex<Vec<Arc<data::DataSource>>>,
     tls: tls::Tls,
     admin: admin::Admin,
+    decisions: decisions::Decisions,
     snapshots: Snapshots,
 }
 
@@ -180,6 +183,7 @@ impl Metrics {
             data: Mutex::default(),
             tls: tls::Tls::default(),
             admin: admin::Admin::default(),
+            decisions: decisions::Decisions::default(),
             snapshots: Snapshots::default(),
         }
     }

@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
 
+use super::gentle::Gentle;
 use super::unix_ms;
 use crate::state_dir::{Miss, StateDir};
 
@@ -110,7 +111,7 @@ impl Folder {
     /// # Errors
     ///
     /// There is too little space, or the file cannot be created.
-    pub fn begin(&self) -> io::Result<File> {
+    pub fn begin(&self) -> io::Result<Gentle> {
         let size = fs::metadata(self.path().join(CURRENT)).map_or(0, |found| found.len());
         let found = statvfs(self.path())?;
         let free = found.blocks_available().saturating_mul(found.fragment_size());
@@ -119,7 +120,9 @@ impl Folder {
             return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
         }
         self.give_up();
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path().join(NEXT))
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(self.path().join(NEXT)).map(Gentle::new)
     }
 
     /// Removes what is left of a snapshot that was not finished.
@@ -132,10 +135,8 @@ impl Folder {
     /// # Errors
     ///
     /// The file cannot be written or renamed.
-    pub fn finish(&self, file: &File) -> io::Result<()> {
-        file.sync_all()?;
-        // It will not be read soon; others' files should stay in memory instead.
-        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    pub fn finish(&self, mut file: Gentle) -> io::Result<()> {
+        file.sync()?;
         let [current, previous, next] =
             [CURRENT, PREVIOUS, NEXT].map(|name| self.path().join(name));
         match fs::rename(&current, previous) {

@@ -268,14 +268,14 @@ mod folder {
             let mut next = folder.begin().unwrap();
             next.write_all(format!("{number}").as_bytes()).unwrap();
             assert_eq!(content(), (number > 0).then(|| format!("{}", number - 1)));
-            folder.finish(&next).unwrap();
+            folder.finish(next).unwrap();
             assert_eq!(content(), Some(format!("{number}")));
         }
         // As if it had ended between the renames, and while it wrote.
         fs::remove_file(folder.path().join("current")).unwrap();
         assert_eq!(content().as_deref(), Some("1"));
         fs::write(folder.path().join("next"), "half").unwrap();
-        folder.finish(&folder.begin().unwrap()).unwrap();
+        folder.finish(folder.begin().unwrap()).unwrap();
         assert_eq!(content().as_deref(), Some(""));
     }
 
@@ -296,7 +296,7 @@ mod folder {
         use std::os::unix::fs::PermissionsExt;
         let keep = tempfile::tempdir().unwrap();
         let folder = open(&keep).unwrap();
-        folder.finish(&folder.begin().unwrap()).unwrap();
+        folder.finish(folder.begin().unwrap()).unwrap();
         let path = folder.path().join("current");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(folder.open().err().unwrap(), "the file is writable by other users");

@@ -11,7 +11,7 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "tracker",
     "http",
     "udp",
@@ -19,6 +19,7 @@ const KEYS: [&str; 10] = [
     "policies",
     "admin",
     "log",
+    "decision_log",
     "state_dir",
     "run_as",
     "landlock",

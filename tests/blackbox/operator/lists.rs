@@ -492,6 +492,8 @@ fn lines_of_fifos_edit_a_list() {
     };
     // opentracker crashes.
     write("delete.fifo", &format!("{}\n", hex('a')));
+    // What comes through two pipes has no order.
+    daemon.logs("list edited");
     write(
         "add.fifo",
         &format!("{} # ours\nnonsense\n{}:\n{}0\n", hex('a').to_uppercase(), hex('b'), hex('c')),

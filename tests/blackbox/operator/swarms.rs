@@ -206,3 +206,66 @@ fn the_command_writes_an_export_to_a_file_or_to_the_terminal() {
     let refused = command(&daemon, &["export", "--format", "txt", "--peers"]);
     assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
 }
+
+#[test]
+fn torrents_move_to_another_tracker_and_back() {
+    let (old, new) = (filled(), Daemon::start(""));
+    let moved = |format: &str, extra: &[&str]| {
+        let file = new.folder.path().join(format);
+        let out = file.to_str().unwrap();
+        let written =
+            command(&old, &[&["export", "--format", format, "--out", out], extra].concat());
+        assert!(written.status.success(), "{written:?}");
+        let read = command(&new, &["import", "--format", format, out]);
+        assert!(read.status.success(), "{read:?}");
+        String::from_utf8(read.stdout).unwrap()
+    };
+    assert_eq!(moved("statedump", &[]), "imported 3 torrents and 0 peers\n");
+    let upper = hex('c').to_uppercase();
+    assert_eq!(lines(&new, "format=txtp"), [format!("{upper}:0:0:1")]);
+    let printed = moved("ndjson", &["--peers"]);
+    assert_eq!(printed, "imported 3 torrents and 8 peers\n");
+    for query in ["format=txtp", "format=aquatic", "format=statedump"] {
+        assert_eq!(lines(&new, query), lines(&old, query), "{query}");
+    }
+    // Nothing is added up.
+    moved("txtp", &[]);
+    moved("ndjson", &["--peers"]);
+    assert_eq!(lines(&new, "format=txtp"), lines(&old, "format=txtp"));
+}
+
+#[test]
+fn a_file_with_a_wrong_line_is_not_imported() {
+    let daemon = Daemon::start("");
+    let [a, b] = ['a', 'b'].map(hex);
+    let file = daemon.folder.path().join("torrents");
+    std::fs::write(&file, format!("{a}:1:2:3\n\n{b}:1:2\n")).unwrap();
+    let import = |more: &[&str]| {
+        let all = [&["import", "--format", "txtp", file.to_str().unwrap()], more].concat();
+        command(&daemon, &all)
+    };
+    let refused = import(&[]);
+    let reason = "line 3: expected HASH:SEEDERS:LEECHERS:DOWNLOADS; nothing was imported";
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(reason), "{refused:?}");
+    assert_eq!(lines(&daemon, "format=txtp"), Vec::<String>::new());
+    let post = |query: &str, kind: &str, body: &str| {
+        let head = format!(
+            "POST /api/import?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(daemon.admin, head.as_bytes());
+        (answer.status, answer.body_text())
+    };
+    let lines_kind = "application/octet-stream";
+    let wrong = format!("{a}:1:2:3\n\n{b}:1:2\n");
+    assert_eq!(post("format=txtp", lines_kind, &wrong), (422, format!("{reason}\n")));
+    assert_eq!(post("format=txtp", "application/json", "").0, 415);
+    assert_eq!(post("format=ben", lines_kind, "").0, 400);
+    let skipped = import(&["--skip-bad"]);
+    assert_eq!(
+        String::from_utf8_lossy(&skipped.stdout),
+        "imported 1 torrents and 0 peers\n1 lines could not be read\n"
+    );
+    assert_eq!(lines(&daemon, "format=txtp"), [format!("{}:0:0:3", a.to_uppercase())]);
+}

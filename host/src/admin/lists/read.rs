@@ -148,7 +148,7 @@ fn edits(place: &Place) -> Reply {
 }
 
 fn stream(kind: &'static str, parts: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static) -> Reply {
-    let mut reply = Response::new(Either::Right(Exporting::new(parts, false, None)));
+    let mut reply = Response::new(Either::Right(Either::Left(Exporting::new(parts, false, None))));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }

@@ -9,7 +9,7 @@ use super::breaker::CircuitBreaker;
 use super::cache::VerdictCache;
 use super::policy::Policy;
 use super::shown::label;
-use crate::exchange::{Exchange, Ruling};
+use crate::exchange::{Exchange, Ruling, Step};
 use crate::metrics::{self, Cause, Hook, Would};
 use crate::policy::contract::Verdict;
 use crate::policy::instance::{Failure, Instance};
@@ -35,6 +35,8 @@ pub struct Link {
     data: u64,
     /// Whether data that the configuration requires is missing.
     lacks_data: bool,
+    /// Whether the last verdict was a remembered one.
+    remembered: bool,
     /// When the log last reported what a policy in shadow mode would have done.
     told: Option<Instant>,
     /// The causes that have been logged, one bit each.
@@ -70,6 +72,7 @@ impl Link {
             calls: 0,
             data: 0,
             lacks_data,
+            remembered: false,
             told: None,
             logged: 0,
             given_up: false,
@@ -94,9 +97,11 @@ impl Link {
                     draft.clone_from(known);
                 }
                 self.series.remembered(hook, label(verdict));
+                self.remembered = true;
                 return Ok(verdict);
             }
         }
+        self.remembered = false;
         let verdict = self.call(exchange, hook, |instance, exchange| {
             Some(ask(instance, exchange, hook)?.map(|verdict| (verdict, label(verdict))))
         })?;
@@ -197,8 +202,21 @@ impl Link {
         cause
     }
 
-    /// Counts what a policy in shadow mode would have done, and logs it at most once per `QUIET`.
-    pub fn note(&mut self, exchange: &Exchange, decision: Result<Verdict, Cause>) {
+    /// Notes what the policy said, for those who ask afterwards.
+    #[cold]
+    pub fn trace(&self, exchange: &mut Exchange, decision: Result<Verdict, Cause>) {
+        let said = decision.map_or(metrics::Verdict::Error, label);
+        exchange.trace.make().step(Step {
+            policy: self.policy.plugin().name.clone(),
+            said: said.name(),
+            failed: decision.is_err(),
+            remembered: self.remembered && decision.is_ok(),
+        });
+    }
+
+    /// Counts what a policy in shadow mode would have done, notes it unless it would pass, and logs
+    /// it at most once per `QUIET`.
+    pub fn note(&mut self, exchange: &mut Exchange, decision: Result<Verdict, Cause>) {
         let would = match decision {
             Ok(Verdict::Reject) => Would::Reject,
             Ok(Verdict::Drop) => Would::Drop,
@@ -207,6 +225,10 @@ impl Link {
             Err(_) => Would::Error,
         };
         self.series.shadow(would);
+        if would != Would::Pass {
+            let Exchange { trace, draft, .. } = exchange;
+            trace.make().shadow(self.policy.plugin().name.clone(), would.name(), draft);
+        }
         let quiet = self.told.is_some_and(|told| exchange.now.duration_since(told) < QUIET);
         if would == Would::Pass || quiet {
             return;

@@ -6,7 +6,7 @@ mod link;
 mod policy;
 pub mod shown;
 
-use std::borrow::BorrowMut;
+use std::borrow::{BorrowMut, Cow};
 
 use karuta_swarm::Candidate;
 
@@ -146,6 +146,16 @@ impl Chain {
         order.map(|order| complete(order, candidates.len()))
     }
 
+    /// Returns the credential that the policy saw which decided, or else the first that looks for
+    /// one.
+    pub fn credential<'a>(&self, exchange: &'a Exchange) -> Option<Cow<'a, str>> {
+        let decided =
+            |link: &&Link| Some(&link.policy.plugin().name) == exchange.answer.decided_by.as_ref();
+        let links = self.links.iter().find(decided).into_iter().chain(&self.links);
+        let mut rules = links.map(|link| &*link.policy.plugin().identity.credential);
+        exchange.request.credential(rules.find(|rules| !rules.is_empty())?)
+    }
+
     /// Queues the outcome of an announce for observers.
     pub fn observe(&self, exchange: &Exchange) {
         if !self.observes {
@@ -207,6 +217,8 @@ impl Member for Link {
         let decision = self.decide(exchange, hook);
         if self.policy.mode == Mode::Shadow {
             self.note(exchange, decision);
+        } else if exchange.traced || decision.is_err() {
+            self.trace(exchange, decision);
         }
         decision.ok()
     }

@@ -168,13 +168,13 @@ impl Trial {
         match question {
             Question::Announce(exchange)
             | Question::Scrape(exchange)
-            | Question::Rank(exchange, _) => exchange.begin(now),
+            | Question::Rank(exchange, _) => exchange.begin(now, false),
             Question::Observe(list) => {
                 self.last.clear();
                 let unix_ms = u64::try_from(self.plugin.clock.unix().as_millis());
                 let rules = &self.plugin.identity.credential;
                 self.ended.extend(list.iter_mut().map(|Ended { exchange, verdict }| {
-                    exchange.begin(now);
+                    exchange.begin(now, false);
                     let mut outcome = Outcome::new(exchange, rules, *verdict);
                     outcome.unix_ms = *unix_ms.as_ref().unwrap_or(&u64::MAX);
                     outcome

@@ -1,0 +1,208 @@
+//! `/api/refused`: the last requests that were refused, by whom and why.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use ipnet::IpNet;
+use karuta_bittorrent::InfoHash;
+use serde::Serialize;
+use url::form_urlencoded;
+
+use super::Admin;
+use super::reply::{Reply, json, line};
+use super::request::Request;
+use crate::config::Right;
+use crate::decisions::{Entry, Mask, Shown, prefix, time};
+use crate::text;
+
+/// How many refusals are listed unless the query says so, and the most of them.
+const SOME: usize = 200;
+const MOST: usize = 1000;
+/// The most groups of an answer.
+const GROUPS: usize = 100;
+
+/// What a query asks for.
+#[derive(Debug)]
+struct Wanted {
+    count: usize,
+    address: Option<IpNet>,
+    info_hash: Option<InfoHash>,
+    policy: Option<String>,
+    text: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// When the oldest of the last 1000 refusals was made.
+    since: Option<String>,
+    /// How many of them agree with the query.
+    matching: usize,
+    /// How many decisions are not among them, since the start: they came too fast.
+    lost: u64,
+    /// The commonest first.
+    groups: Vec<Group<'a>>,
+    /// The newest first.
+    refusals: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    decided_by: &'a str,
+    outcome: &'static str,
+    reason: &'a str,
+    count: usize,
+    /// When the newest was made.
+    last: String,
+}
+
+impl Admin {
+    /// Returns what the caller of a request may not see of decisions.
+    pub(super) fn mask(&self, request: &Request) -> Mask {
+        match self.access.judge(Some(Right::Peers), request, self.tls.is_some()) {
+            Ok(_) => Mask::NONE,
+            Err(_) => Mask::ALL,
+        }
+    }
+}
+
+/// Answers with the last refusals.
+pub fn refused(admin: &Admin, request: &Request) -> Reply {
+    let wanted = match wanted(request.head.uri.query().unwrap_or_default()) {
+        Ok(wanted) => wanted,
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
+    };
+    let mask = admin.mask(request);
+    // Or the rest of an address could be guessed, bit by bit.
+    let is_fine = |address: IpNet| address.prefix_len() > prefix(address.addr()).prefix_len();
+    if mask != Mask::NONE && wanted.address.is_some_and(is_fine) {
+        let reason =
+            "address: without the right `peers`, expected at most /24 of IPv4, or /48 of IPv6";
+        return line(StatusCode::FORBIDDEN, reason);
+    }
+    let entries = admin.decisions.refusals();
+    let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
+    let answer = Answer {
+        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
+        matching: matching.len(),
+        lost: admin.decisions.lost(),
+        groups: groups(&matching),
+        refusals: matching.iter().take(wanted.count).map(|entry| entry.shown(mask)).collect(),
+    };
+    json(StatusCode::OK, &answer)
+}
+
+impl Wanted {
+    fn admits(&self, entry: &Entry) -> bool {
+        let Self { count: _, address, info_hash, policy, text } = self;
+        let decision = &entry.decision;
+        let has_text = |text: &str| {
+            let reason = decision.reason.as_deref().unwrap_or_default().to_lowercase();
+            reason.contains(&text.to_lowercase())
+        };
+        address.is_none_or(|network| network.contains(&decision.client))
+            && info_hash.is_none_or(|hash| hash == decision.info_hash)
+            && policy.as_ref().is_none_or(|name| decision.decided_by.as_deref() == Some(name))
+            && text.as_deref().is_none_or(has_text)
+    }
+}
+
+/// Counts refusals by who decided and the text.
+fn groups<'a>(entries: &[&'a Arc<Entry>]) -> Vec<Group<'a>> {
+    let mut groups: HashMap<_, (usize, u64)> = HashMap::new();
+    for decision in entries.iter().map(|entry| &entry.decision) {
+        let [by, reason] = [&decision.decided_by, &decision.reason]
+            .map(|text| text.as_deref().unwrap_or_default());
+        let (count, last) = groups.entry((by, decision.outcome.name(), reason)).or_default();
+        *count += 1;
+        *last = decision.unix_ms.max(*last);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_unstable_by(|(one, (few, _)), (other, (many, _))| {
+        many.cmp(few).then_with(|| one.cmp(other))
+    });
+    groups.truncate(GROUPS);
+    let shown = |((decided_by, outcome, reason), (count, last))| Group {
+        decided_by,
+        outcome,
+        reason,
+        count,
+        last: time(last),
+    };
+    groups.into_iter().map(shown).collect()
+}
+
+fn wanted(query: &str) -> Result<Wanted, String> {
+    let mut wanted =
+        Wanted { count: SOME, address: None, info_hash: None, policy: None, text: None };
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        let wrong = |expected: &str| format!("{key}: expected {expected}");
+        match &*key {
+            "n" => {
+                let number = value.parse().ok().filter(|number| (1..=MOST).contains(number));
+                wanted.count = number.ok_or_else(|| wrong(&format!("1 to {MOST}")))?;
+            }
+            "address" => {
+                let network = text::network(&value);
+                wanted.address = Some(
+                    network
+                        .ok_or_else(|| wrong("an address or a range such as 198.51.100.0/24"))?,
+                );
+            }
+            "info_hash" => {
+                let hash = InfoHash::from_hex(&value);
+                wanted.info_hash = Some(hash.ok_or_else(|| wrong("40 hexadecimal digits"))?);
+            }
+            "policy" => wanted.policy = Some(value.into_owned()),
+            "text" => wanted.text = Some(value.into_owned()),
+            _ => return Err(format!("unknown parameter `{key}`")),
+        }
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decisions::entry;
+
+    #[test]
+    fn a_query_is_read_or_refused() {
+        let read = wanted("n=1000&address=198.51.100.7/24&policy=clients&text=a+b").unwrap();
+        assert_eq!((read.count, read.address), (1000, "198.51.100.0/24".parse().ok()));
+        assert_eq!((read.policy.as_deref(), read.text.as_deref()), (Some("clients"), Some("a b")));
+        for (query, reason) in [
+            ("n=0", "n: expected 1 to 1000"),
+            ("n=1001", "n: expected 1 to 1000"),
+            ("address=here", "address: expected an address or a range such as 198.51.100.0/24"),
+            ("info_hash=ab", "info_hash: expected 40 hexadecimal digits"),
+            ("all=1", "unknown parameter `all`"),
+        ] {
+            assert_eq!(wanted(query).unwrap_err(), reason, "{query}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_grouped_by_policy_and_text() {
+        let entries = [
+            entry("192.0.2.1", 1, "clients", "no"),
+            entry("192.0.2.2", 1, "jwt", "no"),
+            entry("192.0.2.3", 2, "clients", "no"),
+            entry("192.0.2.4", 2, "clients", "never"),
+        ];
+        let entries = entries.map(Arc::new);
+        let found: Vec<_> = groups(&entries.iter().collect::<Vec<_>>())
+            .iter()
+            .map(|group| (group.decided_by, group.reason, group.count))
+            .collect();
+        assert_eq!(found, [("clients", "no", 2), ("clients", "never", 1), ("jwt", "no", 1)]);
+        let admitted = |query: &str| {
+            let wanted = wanted(query).unwrap();
+            entries.iter().filter(|entry| wanted.admits(entry)).count()
+        };
+        assert_eq!(admitted("address=192.0.2.2/31"), 2);
+        assert_eq!(admitted(&("info_hash=".to_owned() + &"02".repeat(20))), 2);
+        assert_eq!(admitted("policy=jwt"), 1);
+        assert_eq!(admitted("text=NEV"), 1);
+    }
+}

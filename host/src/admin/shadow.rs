@@ -1,0 +1,127 @@
+//! `/api/shadow/POLICY`: whom a policy in shadow mode would shut out, and why.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::Admin;
+use super::reply::{Reply, json, line};
+use super::request::Request;
+use crate::config::Mode;
+use crate::decisions::{Entry, Shown, prefix, time};
+
+/// The beginning of the path, before the name of a policy.
+pub const PATH: &str = "/api/shadow/";
+
+/// The most groups of a list.
+const GROUPS: usize = 20;
+const EXAMPLES: usize = 20;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    policy: &'a str,
+    /// What it would have done since the start, by kind.
+    counts: BTreeMap<&'static str, u64>,
+    /// How many differences are looked at here: the last ones.
+    differences: usize,
+    /// When the oldest of them was made.
+    since: Option<String>,
+    by_reason: Vec<Reason<'a>>,
+    by_client: Vec<Client>,
+    by_torrent: Vec<Torrent>,
+    /// The newest first.
+    examples: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    would: &'static str,
+    reason: &'a str,
+    count: usize,
+}
+
+#[derive(Serialize)]
+struct Client {
+    prefix: String,
+    count: usize,
+}
+
+#[derive(Serialize)]
+struct Torrent {
+    info_hash: String,
+    count: usize,
+}
+
+/// Answers with the differences of a policy.
+pub fn shadow(admin: &Admin, request: &Request) -> Reply {
+    let name = request.head.uri.path().strip_prefix(PATH).unwrap_or_default();
+    let mode = {
+        let policies = admin.policies.lock();
+        policies.iter().find(|policy| policy.name == name).map(|policy| policy.mode)
+    };
+    match mode {
+        None => return line(StatusCode::NOT_FOUND, "there is no such policy"),
+        Some(mode) if mode != Mode::Shadow.name() => {
+            let reason = format!(
+                "the policy `{name}` is not in shadow mode but enforced; whom it refuses is in \
+                 /api/refused?policy={name}"
+            );
+            return line(StatusCode::CONFLICT, &reason);
+        }
+        Some(_) => {}
+    }
+    let entries = admin.decisions.differences(name);
+    let mask = admin.mask(request);
+    let answer = Answer {
+        policy: name,
+        counts: admin.metrics.shadow_counts(name).into(),
+        differences: entries.len(),
+        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
+        by_reason: by_reason(name, &entries),
+        by_client: ranked(entries.iter().map(|entry| prefix(entry.decision.client)))
+            .into_iter()
+            .map(|(prefix, count)| Client { prefix: prefix.to_string(), count })
+            .collect(),
+        by_torrent: ranked(entries.iter().map(|entry| entry.decision.info_hash))
+            .into_iter()
+            .map(|(hash, count)| Torrent { info_hash: hash.to_string(), count })
+            .collect(),
+        examples: entries.iter().take(EXAMPLES).map(|entry| entry.shown(mask)).collect(),
+    };
+    json(StatusCode::OK, &answer)
+}
+
+fn by_reason<'a>(policy: &str, entries: &'a [Arc<Entry>]) -> Vec<Reason<'a>> {
+    let said = entries.iter().filter_map(|entry| {
+        let shadow = entry.decision.shadows.iter().find(|shadow| &*shadow.policy == policy)?;
+        Some((shadow.would.name(), shadow.reason.as_deref().unwrap_or_default()))
+    });
+    let ranked = ranked(said).into_iter();
+    ranked.map(|((would, reason), count)| Reason { would, reason, count }).collect()
+}
+
+/// Counts values, and returns the commonest, the most first.
+fn ranked<T: Eq + Hash + Ord>(values: impl Iterator<Item = T>) -> Vec<(T, usize)> {
+    let mut counts = HashMap::new();
+    for value in values {
+        *counts.entry(value).or_insert(0) += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_unstable_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
+    counts.truncate(GROUPS);
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commonest_come_first() {
+        assert_eq!(ranked("cabcbc".chars()), [('c', 3), ('b', 2), ('a', 1)]);
+        assert_eq!(ranked(0..100).len(), GROUPS);
+    }
+}

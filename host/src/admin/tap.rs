@@ -1,0 +1,109 @@
+//! `/api/tap`: decisions as they are made.
+
+use http_body_util::Either;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use karuta_bittorrent::InfoHash;
+use serde::{Deserialize, Serialize};
+
+use super::Admin;
+use super::reply::{Reply, line};
+use super::request::Request;
+use super::tapping::Tapping;
+use crate::decisions::Filter;
+use crate::metrics::Outcome;
+use crate::text;
+
+/// The most lines of a tap.
+const MOST: u64 = 100_000;
+/// The maximum size of a question in bytes.
+const QUESTION: usize = 4096;
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// Which decisions are to be shown, and how many.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct TapQuestion {
+    /// The clients' addresses, such as 198.51.100.0/24.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// How many lines; the most by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
+}
+
+/// Answers with decisions for as long as the client reads, up to a limit.
+pub async fn tap(admin: &Admin, request: Request) -> Reply {
+    let question: TapQuestion = match request.json(QUESTION).await {
+        Ok(question) => question,
+        Err(reply) => return reply,
+    };
+    let count = question.n.unwrap_or(MOST);
+    if !(1..=MOST).contains(&count) {
+        return line(StatusCode::BAD_REQUEST, &format!("n: expected 1 to {MOST}"));
+    }
+    let filter = match filter(question) {
+        Ok(filter) => filter,
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Some(tap) = admin.decisions.tap(filter) else {
+        return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
+    };
+    let mut reply = Response::new(Either::Right(Either::Right(Tapping::new(tap, count))));
+    reply.headers_mut().insert(CONTENT_TYPE, NDJSON);
+    reply
+}
+
+fn filter(question: TapQuestion) -> Result<Filter, String> {
+    let TapQuestion { from, outcome, info_hash, policy, n: _ } = question;
+    let network = |from: String| {
+        text::network(&from)
+            .ok_or("from: expected an address or a range such as 198.51.100.0/24".to_owned())
+    };
+    let known = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped];
+    let named = |name: String| {
+        let found = known.into_iter().find(|outcome| outcome.name() == name);
+        found.ok_or("outcome: expected one of ok, rejected, dropped".to_owned())
+    };
+    let hash = |digits: String| {
+        InfoHash::from_hex(&digits).ok_or("info_hash: expected 40 hexadecimal digits".to_owned())
+    };
+    Ok(Filter {
+        from: from.map(network).transpose()?,
+        outcome: outcome.map(named).transpose()?,
+        info_hash: info_hash.map(hash).transpose()?,
+        policy,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_read_or_refused() {
+        let read = |text: &str| filter(serde_json::from_str(text).unwrap());
+        let hash = "ab".repeat(20);
+        let found = read(&format!(
+            r#"{{"from":"::ffff:192.0.2.1","outcome":"ok","info_hash":"{hash}","policy":"a"}}"#
+        ));
+        let expected = Filter {
+            from: "192.0.2.1/32".parse().ok(),
+            outcome: Some(Outcome::Ok),
+            info_hash: Some(InfoHash([0xab; 20])),
+            policy: Some("a".to_owned()),
+        };
+        assert_eq!(found, Ok(expected));
+        assert_eq!(read("{}"), Ok(Filter::default()));
+        for text in [r#"{"from":"here"}"#, r#"{"outcome":"invalid"}"#, r#"{"info_hash":"ab"}"#] {
+            assert!(read(text).unwrap_err().contains(": expected "), "{text}");
+        }
+    }
+}
