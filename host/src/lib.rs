@@ -22,6 +22,7 @@ mod file;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod history;
 mod import;
 mod jwk;
 mod jwt;

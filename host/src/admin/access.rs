@@ -2,17 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::audit::Caller;
+use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
-use super::request::{Peer, Request};
+use super::request::Request;
+use super::sessions::{self, Sessions};
 use crate::config::{self, OWNER, RateLimits, Right, Secret};
 use crate::limits::Limiter;
 use crate::metrics::Denied;
@@ -22,6 +24,9 @@ pub struct Access {
     tokens: ArcSwap<Vec<Token>>,
     /// Wrong tokens from each prefix.
     wrong: Option<Limiter>,
+    sessions: Sessions,
+    /// Grows whenever somebody may have lost a right.
+    version: AtomicU64,
 }
 
 #[derive(PartialEq, Eq)]
@@ -52,7 +57,16 @@ const WRONG: RateLimits = RateLimits { per_second: 10, burst: 0, ipv4_prefix: 24
 
 impl Access {
     pub fn new(admin: &config::Admin) -> Self {
-        Self { tokens: ArcSwap::from_pointee(tokens(admin)), wrong: Limiter::new(&WRONG) }
+        Self::of(tokens(admin))
+    }
+
+    fn of(tokens: Vec<Token>) -> Self {
+        Self {
+            tokens: ArcSwap::from_pointee(tokens),
+            wrong: Limiter::new(&WRONG),
+            sessions: Sessions::default(),
+            version: AtomicU64::new(0),
+        }
     }
 
     /// Changes the tokens. Returns whether they are others than before.
@@ -61,12 +75,47 @@ impl Access {
         let changed = **self.tokens.load() != new;
         if changed {
             self.tokens.store(Arc::new(new));
+            self.version.fetch_add(1, Relaxed);
         }
         changed
     }
 
-    /// Judges a request that needs a right, or none; `is_secure` if addresses speak HTTPS. Requests must not come from a web page of
-    /// another origin. They need a token, except over a socket file.
+    /// Returns a number that is another one whenever somebody may have lost a right.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Relaxed)
+    }
+
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.tokens.load().is_empty()
+    }
+
+    /// Begins a session with a token. Returns its id, the name of the token, and its rights.
+    ///
+    /// # Errors
+    ///
+    /// The token is wrong, or there were too many wrong ones.
+    pub(super) fn log_in(
+        &self,
+        shown: &[u8],
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<(String, String, Vec<Right>), Denial> {
+        let tokens = self.tokens.load();
+        let token = self.identify(&tokens, shown, from, now)?;
+        let id = self.sessions.begin(token.digest, now);
+        Ok((id, token.name.to_string(), token.may.clone()))
+    }
+
+    /// Ends a session.
+    pub(super) fn log_out(&self, id: &str) {
+        if self.sessions.end(id) {
+            self.version.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Judges a request that needs a right, or none; `is_secure` if addresses speak HTTPS. Requests must
+    /// not come from a web page of another origin. They need a token or a session, except over a socket
+    /// file.
     ///
     /// # Errors
     ///
@@ -100,9 +149,31 @@ impl Access {
             };
         }
         let Some(right) = right else { return Ok(Caller::Address(from)) };
-        let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let shown = shown.and_then(bearer).ok_or(Denial::Missing)?;
-        self.check(shown, right, from, Instant::now()).map(Caller::Token)
+        let now = Instant::now();
+        let Some(header) = headers.get(AUTHORIZATION) else {
+            // A browser names the origin of every request that changes something.
+            if request.head.method == Method::POST && !headers.contains_key(ORIGIN) {
+                return Err(Denial::Missing);
+            }
+            let id = sessions::id(headers).ok_or(Denial::Missing)?;
+            return self.check_session(id, right, now).map(Caller::Token);
+        };
+        let shown = bearer(header.as_bytes()).ok_or(Denial::Missing)?;
+        self.check(shown, right, from, now).map(Caller::Token)
+    }
+
+    /// Checks the token of a session for a right, and returns its name. The session ends with the
+    /// token.
+    fn check_session(&self, id: &str, right: Right, now: Instant) -> Result<String, Denial> {
+        let digest = self.sessions.token(id, now).ok_or(Denial::Missing)?;
+        let tokens = self.tokens.load();
+        match tokens.iter().find(|token| token.digest == digest) {
+            Some(token) => token.allows(right),
+            None => {
+                self.sessions.end(id);
+                Err(Denial::Missing)
+            }
+        }
     }
 
     /// Checks a token for a right, and returns its name. While there are too many wrong tokens from the prefix of `from`,
@@ -114,23 +185,43 @@ impl Access {
         from: IpAddr,
         now: Instant,
     ) -> Result<String, Denial> {
+        let tokens = self.tokens.load();
+        self.identify(&tokens, shown, from, now)?.allows(right)
+    }
+
+    /// Returns the token that is shown.
+    fn identify<'a>(
+        &self,
+        tokens: &'a [Token],
+        shown: &[u8],
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<&'a Token, Denial> {
         if self.wrong.as_ref().is_some_and(|wrong| wrong.is_exhausted(from, now)) {
             return Err(Denial::Limited);
         }
-        let tokens = self.tokens.load();
         let shown = digest(shown);
         // All are compared, however soon one fits.
         let fits = |token: &&Token| bool::from(token.digest.ct_eq(&shown));
         let fitting: Vec<_> = tokens.iter().filter(fits).collect();
         match fitting.first() {
-            Some(token) if token.may.contains(&right) => Ok(token.name.to_string()),
-            Some(token) => Err(Denial::Right(token.name.clone(), right)),
+            Some(token) => Ok(token),
             None => {
                 if let Some(wrong) = &self.wrong {
                     wrong.admit(from, now);
                 }
                 Err(Denial::Wrong)
             }
+        }
+    }
+}
+
+impl Token {
+    /// Returns the name, if the token is for this.
+    fn allows(&self, right: Right) -> Result<String, Denial> {
+        match self.may.contains(&right) {
+            true => Ok(self.name.to_string()),
+            false => Err(Denial::Right(self.name.clone(), right)),
         }
     }
 }
@@ -231,7 +322,7 @@ mod tests {
         };
         let tokens =
             vec![token(OWNER, b"short", &Right::ALL), token("reader", READER, &[Right::Read])];
-        Access { tokens: ArcSwap::from_pointee(tokens), wrong: Limiter::new(&WRONG) }
+        Access::of(tokens)
     }
 
     #[test]
@@ -271,6 +362,27 @@ mod tests {
         }
         assert_eq!(check(b"guess", "192.0.2.1", later), Err(Denial::Wrong));
         assert_eq!(check(READER, "192.0.2.77", later), Err(Denial::Limited));
+    }
+
+    #[test]
+    fn a_session_has_the_rights_of_its_token_and_ends_with_it() {
+        let access = access();
+        let (from, now) = (IpAddr::from([192, 0, 2, 1]), Instant::now());
+        assert_eq!(access.log_in(b"guess", from, now), Err(Denial::Wrong));
+        let (id, name, may) = access.log_in(READER, from, now).unwrap();
+        assert_eq!((&*name, may), ("reader", vec![Right::Read]));
+        let check = |right| access.check_session(&id, right, now);
+        assert_eq!(check(Right::Read), Ok("reader".into()));
+        assert_eq!(check(Right::Reload), Err(Denial::Right("reader".into(), Right::Reload)));
+        assert_eq!(access.check_session(&"0".repeat(32), Right::Read, now), Err(Denial::Missing));
+        let before = access.version();
+        assert!(access.adopt(&config::Admin::default()));
+        assert_ne!(access.version(), before);
+        assert_eq!(check(Right::Read), Err(Denial::Missing));
+        for _ in 0..10 {
+            let _ = access.log_in(b"guess", from, now);
+        }
+        assert_eq!(access.log_in(b"short", from, now), Err(Denial::Limited));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! `/api/audit`: who changed what over the admin API.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
@@ -10,24 +8,13 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Admin;
+use super::caller::Caller;
 use super::reply::{Changed, Reply, json};
 use super::request::Request;
 
 /// The last requests that changed something, each also a line of the log.
 #[derive(Default)]
 pub struct Audit(Mutex<VecDeque<Entry>>);
-
-/// Who makes a request.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Caller {
-    /// Of a name in the configuration.
-    Token(String),
-    /// The user of a process at a socket file.
-    Uid(u32),
-    /// Anyone at an address, where no token is needed.
-    Address(IpAddr),
-}
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Entry {
@@ -88,16 +75,6 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if let Some((who, what)) = self.request.take() {
             self.audit.add(who, what, "the client left before the end");
-        }
-    }
-}
-
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(name) => write!(f, "token {name}"),
-            Self::Uid(uid) => write!(f, "uid {uid}"),
-            Self::Address(address) => write!(f, "address {address}"),
         }
     }
 }

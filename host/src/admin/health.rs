@@ -1,10 +1,52 @@
-//! `/healthz` and `/readyz`: whether the tracker runs, and whether it decides as configured.
+//! `/healthz` and `/readyz`, and whether all is well: whether the tracker runs, decides as configured,
+//! and needs somebody to look at it.
 
 use hyper::StatusCode;
+use serde::Serialize;
 
 use super::Admin;
+use super::facts::{DataStatus, Facts, PolicyStatus};
 use super::reply::{Reply, line};
 use super::request::Request;
+
+/// How the tracker is, in a word, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Health {
+    pub word: Word,
+    /// The worst first; none if all is well.
+    pub reasons: Vec<Reason>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize)]
+pub enum Word {
+    #[default]
+    #[serde(rename = "serving")]
+    Serving,
+    /// It serves, and somebody should look at something.
+    #[serde(rename = "look")]
+    Look,
+    /// A policy that is enforced cannot decide.
+    #[serde(rename = "not ready")]
+    NotReady,
+}
+
+/// Why somebody should look.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Reason {
+    /// Where to look: `bar`, `policies`, `lists`, `reload`, `listeners` or `machine`.
+    pub panel: &'static str,
+    /// A plain sentence.
+    pub text: String,
+    /// What this alone would make of the health.
+    #[serde(skip)]
+    pub word: Word,
+}
+
+/// A certificate that ends this soon was not renewed in time, in seconds.
+const SOON: u64 = 14 * DAY;
+const DAY: u64 = 24 * 3600;
+/// A snapshot is old after this many times the time between two.
+const LATE: u64 = 3;
 
 /// Answers that the process runs.
 pub fn alive(_: &Admin, _: &Request) -> Reply {
@@ -22,15 +64,338 @@ pub fn ready(admin: &Admin, _: &Request) -> Reply {
 
 /// Returns why an enforced policy cannot decide, if any.
 fn hindrance(admin: &Admin) -> Option<String> {
-    let policies = admin.policies.lock();
+    let policies = PolicyStatus::all(admin);
     let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
     obeyed.find_map(|policy| {
         let name = &policy.name;
-        if admin.metrics.summary(name).failed {
+        if policy.state == "failed" {
             return Some(format!("the policy `{name}` has failed"));
         }
-        let missing = policy.data.iter().find(|source| source.is_missing())?;
-        let data = &missing.definition().name;
-        Some(format!("the policy `{name}` waits for its data `{data}`"))
+        let missing = policy.data.iter().find(|data| data.is_missing)?;
+        Some(format!("the policy `{name}` waits for its data `{}`", missing.name))
     })
+}
+
+impl Word {
+    /// Returns the name in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Look => "look",
+            Self::NotReady => "not ready",
+        }
+    }
+}
+
+impl Health {
+    /// Judges the facts, at a time in seconds since 1970.
+    pub fn of(facts: &Facts, now: u64) -> Self {
+        let mut reasons = Vec::new();
+        for policy in &facts.policies {
+            reasons.extend(of_policy(policy, now));
+        }
+        reasons.extend(of_reloads(facts));
+        reasons.extend(of_listeners(facts, now));
+        reasons.extend(of_snapshots(facts));
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.word));
+        let word = reasons.first().map_or(Word::Serving, |reason| reason.word);
+        Self { word, reasons }
+    }
+}
+
+fn look(panel: &'static str, text: String) -> Reason {
+    Reason { panel, text, word: Word::Look }
+}
+
+fn of_policy(policy: &PolicyStatus, now: u64) -> Vec<Reason> {
+    let word = if policy.mode == "enforce" { Word::NotReady } else { Word::Look };
+    let name = &policy.name;
+    let mut reasons = Vec::new();
+    if policy.state == "failed" {
+        let text = format!("the policy `{name}` has failed");
+        reasons.push(Reason { panel: "policies", text, word });
+    }
+    for DataStatus { name: data, is_missing, changed, error, .. } in &policy.data {
+        let why = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        if *is_missing {
+            let waits = duration(now.saturating_sub(*changed));
+            let text = format!("the policy `{name}` waits for its data `{data}`, {waits}{why}");
+            reasons.push(Reason { panel: "lists", text, word });
+        } else if error.is_some() {
+            let text = format!("the data `{data}` of `{name}` could not be read again{why}");
+            reasons.push(look("lists", text));
+        }
+    }
+    reasons
+}
+
+fn of_reloads(facts: &Facts) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let configuration = &facts.configuration;
+    if let Some(error) = &configuration.error {
+        reasons.push(look("reload", format!("the configuration cannot be read: {error}")));
+    }
+    if configuration.changed_on_disk {
+        reasons
+            .push(look("reload", format!("{} has changed and is not in use", configuration.path)));
+    }
+    let Some(last) = &facts.last_reload else { return reasons };
+    if let Some(refusal) = &last.refusal {
+        reasons.push(look("reload", format!("the last reload was refused: {refusal}")));
+    }
+    let waiting = last.report.as_ref().map(|report| report.needs_restart.join(", "));
+    if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
+        reasons.push(look("reload", format!("changes wait for a restart: {waiting}")));
+    }
+    reasons
+}
+
+fn of_listeners(facts: &Facts, now: u64) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for certificate in &facts.certificates {
+        let listener = &certificate.listener;
+        let text = match certificate.end.checked_sub(now) {
+            None => format!("the certificate of {listener} has ended"),
+            Some(left) if left < SOON => {
+                format!("the certificate of {listener} ends in {}", duration(left))
+            }
+            Some(_) => continue,
+        };
+        reasons.push(look("listeners", text));
+    }
+    for listener in &facts.listeners {
+        if let Some(drops @ 1..) = listener.recent_kernel_drops {
+            let address = &listener.listener.address;
+            let text =
+                format!("the kernel drops packets at {address}: {drops} within the last minute");
+            reasons.push(look("listeners", text));
+        }
+    }
+    reasons
+}
+
+fn of_snapshots(facts: &Facts) -> Vec<Reason> {
+    let Some(snapshot) = &facts.snapshot else { return Vec::new() };
+    if let Some(error) = &snapshot.error {
+        return vec![look("machine", format!("the last snapshot failed: {error}"))];
+    }
+    // The first one comes some time after the start.
+    let age =
+        snapshot.age_seconds.map_or(facts.uptime_seconds, |age| age.min(facts.uptime_seconds));
+    let Some(every) = snapshot.every_seconds.filter(|every| age > LATE * every) else {
+        return Vec::new();
+    };
+    let wanted = duration(every);
+    let text = match snapshot.age_seconds {
+        Some(age) => format!("the snapshot is {} old, {wanted} are wanted", duration(age)),
+        None => format!("there is no snapshot yet, one every {wanted} is wanted"),
+    };
+    vec![look("machine", text)]
+}
+
+/// Writes a number of seconds in the largest unit that it has two of.
+fn duration(seconds: u64) -> String {
+    let units = [(DAY, "days"), (3600, "h"), (60, "min")];
+    let unit = units.iter().find(|(size, _)| seconds >= 2 * size);
+    unit.map_or_else(|| format!("{seconds} s"), |(size, name)| format!("{} {name}", seconds / size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::configuration::Configuration;
+    use super::super::facts::{Listener, ListenerStatus, SnapshotStatus};
+    use super::super::reload::{Refusal, Report};
+    use super::super::reloads::{By, Reloads};
+    use super::*;
+    use crate::metrics::ShownCertificate;
+
+    const NOW: u64 = 1_000_000_000;
+
+    fn well() -> Facts {
+        let digest = "ab".repeat(32);
+        Facts {
+            version: "1",
+            host: None,
+            generation: 1,
+            uptime_seconds: 100 * DAY,
+            configuration: Configuration {
+                path: "config.yaml".into(),
+                sha256_serving: digest.clone(),
+                sha256_on_disk: Some(digest),
+                error: None,
+                changed_on_disk: false,
+            },
+            last_reload: None,
+            listeners: vec![ListenerStatus {
+                listener: Listener {
+                    transport: "udp",
+                    address: "[::]:6969".into(),
+                    receive_buffer: None,
+                },
+                connections: None,
+                kernel_drops: Some(1000),
+                recent_kernel_drops: Some(0),
+            }],
+            certificates: vec![ShownCertificate {
+                listener: "[::]:443".into(),
+                file: "a.pem".into(),
+                names: vec![],
+                end: NOW + SOON,
+                read: NOW,
+            }],
+            policies: vec![PolicyStatus {
+                name: "jwt".into(),
+                order: 1,
+                plugin: "jwt.wasm".into(),
+                digest: String::new(),
+                since: NOW,
+                mode: "enforce",
+                state: "ready",
+                instances: 2,
+                restarts: 0,
+                memory_bytes: 0,
+                data: vec![DataStatus {
+                    name: "jwks".into(),
+                    kind: "url",
+                    from: "https://a/".into(),
+                    format: "raw",
+                    version: 1,
+                    entries: 1,
+                    edits: None,
+                    age_seconds: Some(1),
+                    changed: NOW - 200,
+                    error: None,
+                    next_fetch_seconds: Some(1),
+                    is_missing: false,
+                }],
+            }],
+            snapshot: Some(SnapshotStatus {
+                age_seconds: Some(300),
+                every_seconds: Some(300),
+                bytes: None,
+                error: None,
+            }),
+            landlock: "on",
+        }
+    }
+
+    /// Judges facts that `worsen` has changed.
+    fn judged(worsen: impl FnOnce(&mut Facts)) -> (Word, Vec<String>) {
+        let mut facts = well();
+        worsen(&mut facts);
+        let Health { word, reasons } = Health::of(&facts, NOW);
+        (word, reasons.iter().map(|one| format!("{}: {}", one.panel, one.text)).collect())
+    }
+
+    fn last(result: Result<Report, Refusal>) -> Option<super::super::reloads::Attempt> {
+        let config = std::sync::Arc::new(crate::config::Config::default());
+        let reloads = Reloads::new(config.clone());
+        reloads.add(&By::Signal, 1, &config, None, &result);
+        reloads.last()
+    }
+
+    #[test]
+    fn nothing_is_said_if_all_is_well() {
+        assert_eq!(judged(|_| ()), (Word::Serving, vec![]));
+        let young = |facts: &mut Facts| {
+            facts.uptime_seconds = 10;
+            facts.snapshot.as_mut().unwrap().age_seconds = Some(DAY);
+        };
+        assert_eq!(judged(young).0, Word::Serving, "the old process wrote it");
+    }
+
+    #[test]
+    fn every_reason_names_its_panel() {
+        let data = |facts: &mut Facts, error: Option<&str>, is_missing| {
+            let data = &mut facts.policies[0].data[0];
+            (data.error, data.is_missing) = (error.map(str::to_owned), is_missing);
+        };
+        let refusal = Refusal { policy: None, stage: "configuration".into(), reason: "bad".into() };
+        let waiting = Report { needs_restart: vec!["udp".into()], ..Report::default() };
+        type Worsen = Box<dyn FnOnce(&mut Facts)>;
+        let cases: Vec<(Worsen, Word, &str)> = vec![
+            (
+                Box::new(|facts| facts.policies[0].state = "failed"),
+                Word::NotReady,
+                "policies: the policy `jwt` has failed",
+            ),
+            (
+                Box::new(move |facts| data(facts, Some("refused"), true)),
+                Word::NotReady,
+                "lists: the policy `jwt` waits for its data `jwks`, 3 min: refused",
+            ),
+            (
+                Box::new(move |facts| {
+                    facts.policies[0].mode = "shadow";
+                    data(facts, None, true);
+                }),
+                Word::Look,
+                "lists: the policy `jwt` waits for its data `jwks`, 3 min",
+            ),
+            (
+                Box::new(move |facts| data(facts, Some("line 2: no hash"), false)),
+                Word::Look,
+                "lists: the data `jwks` of `jwt` could not be read again: line 2: no hash",
+            ),
+            (
+                Box::new(|facts| facts.certificates[0].end = NOW + 6 * DAY + 5),
+                Word::Look,
+                "listeners: the certificate of [::]:443 ends in 6 days",
+            ),
+            (
+                Box::new(|facts| facts.certificates[0].end = NOW - 1),
+                Word::Look,
+                "listeners: the certificate of [::]:443 has ended",
+            ),
+            (
+                Box::new(|facts| facts.listeners[0].recent_kernel_drops = Some(7)),
+                Word::Look,
+                "listeners: the kernel drops packets at [::]:6969: 7 within the last minute",
+            ),
+            (
+                Box::new(|facts| facts.configuration.changed_on_disk = true),
+                Word::Look,
+                "reload: config.yaml has changed and is not in use",
+            ),
+            (
+                Box::new(|facts| facts.configuration.error = Some("gone".into())),
+                Word::Look,
+                "reload: the configuration cannot be read: gone",
+            ),
+            (
+                Box::new(|facts| facts.last_reload = last(Err(refusal))),
+                Word::Look,
+                "reload: the last reload was refused: bad",
+            ),
+            (
+                Box::new(|facts| facts.last_reload = last(Ok(waiting))),
+                Word::Look,
+                "reload: changes wait for a restart: udp",
+            ),
+            (
+                Box::new(|facts| facts.snapshot.as_mut().unwrap().age_seconds = Some(2400)),
+                Word::Look,
+                "machine: the snapshot is 40 min old, 5 min are wanted",
+            ),
+            (
+                Box::new(|facts| facts.snapshot.as_mut().unwrap().error = Some("full".into())),
+                Word::Look,
+                "machine: the last snapshot failed: full",
+            ),
+        ];
+        for (worsen, word, text) in cases {
+            assert_eq!(judged(worsen), (word, vec![text.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let (word, reasons) = judged(|facts| {
+            facts.configuration.changed_on_disk = true;
+            facts.policies[0].state = "failed";
+        });
+        assert_eq!(word, Word::NotReady);
+        assert!(reasons[0].starts_with("policies: "), "{reasons:?}");
+        assert_eq!(reasons.len(), 2);
+    }
 }

@@ -1,7 +1,7 @@
 //! The admin API: its endpoints, and which of them answers a request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -10,24 +10,37 @@ use tokio::sync::mpsc;
 
 mod access;
 mod audit;
+mod caller;
+mod changes;
 mod client;
+mod config;
+mod configuration;
+mod events;
 mod explain;
 mod export;
 mod exporting;
+mod facts;
 mod health;
 mod import;
 mod lists;
+mod log;
+mod login;
 mod refused;
 mod reload;
+mod reloads;
 mod remote;
 mod reply;
 mod request;
+mod sampler;
+mod series;
 mod serve;
+mod sessions;
 mod shadow;
 mod snapshot;
 mod stall;
 mod stats;
 mod status;
+mod streaming;
 mod swarm;
 mod swarms;
 mod tap;
@@ -40,19 +53,23 @@ use self::request::Request;
 pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::client::Client;
+pub use self::configuration::ConfigurationFile;
+pub use self::events::Events;
 pub use self::explain::{Answers, AskExplain, Question};
+pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};
+pub use self::reloads::{By, Reloads};
 pub use self::remote::{Remote, Unknown};
 pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
-pub use self::status::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::swarms::Swarms;
 pub use self::tap::TapQuestion;
 
 use crate::config::Right;
 use crate::decisions::Decisions;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::tls::Handshakes;
 
@@ -63,6 +80,8 @@ static ENDPOINTS: &[Endpoint] = &[
     get("/metrics", Some(Right::Read), status::metrics),
     get("/api/status", Some(Right::Read), status::status),
     get("/api/stats", Some(Right::Read), stats::stats),
+    get("/api/series", Some(Right::Read), series::series),
+    get("/api/events", Some(Right::Read), events::events),
     look("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
     look(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
     get("/api/export", Some(Right::Peers), export::export),
@@ -75,7 +94,12 @@ static ENDPOINTS: &[Endpoint] = &[
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
     ask("/api/tap", Right::Peers, |admin, asked| Box::pin(tap::tap(admin, asked))),
-    change("/api/reload", Right::Reload, |admin, _| Box::pin(reload::reload(admin))),
+    get("/api/config", Some(Right::Read), config::config),
+    get("/api/log", Some(Right::Read), log::log),
+    enter("/api/login", |admin, asked| Box::pin(login::login(admin, asked))),
+    enter("/api/logout", |admin, asked| Box::pin(login::logout(admin, asked))),
+    get("/api/reloads", Some(Right::Read), reloads::reloads),
+    change("/api/reload", Right::Reload, |admin, asked| Box::pin(reload::reload(admin, asked))),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
@@ -103,7 +127,9 @@ enum Handler {
     Show(fn(&Admin, &Request) -> Reply),
     /// It may take its time.
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
-    /// As above. It changes something, and is audited. The caller is among the extensions.
+    /// As above. The body may also be a form.
+    Enter(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    /// As above. It changes something, and is audited.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
@@ -120,14 +146,20 @@ pub struct Admin {
     pub listeners: Vec<Listener>,
     /// The policies in use.
     pub policies: Arc<Mutex<Vec<ShownPolicy>>>,
+    pub configuration: ConfigurationFile,
     pub reload: mpsc::Sender<AskReload>,
+    pub reloads: Arc<Reloads>,
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    /// The time between two snapshots; `None` if there are none.
+    pub snapshot_every: Option<Duration>,
     /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.
     pub landlock: &'static str,
     pub swarms: Swarms,
     pub recent: Recent,
+    pub history: Arc<Mutex<History>>,
+    pub events: Events,
 }
 
 impl Endpoint {
@@ -153,13 +185,13 @@ impl Admin {
             return line(StatusCode::NOT_FOUND, "not found");
         };
         let judged = self.access.judge(endpoint.right, &request, self.tls.is_some());
-        let caller = match judged {
-            Ok(caller) => caller,
+        match judged {
+            Ok(caller) => request.caller = caller,
             Err(denial) => {
                 self.metrics.denied(denial.reason());
                 return denial.reply();
             }
-        };
+        }
         if wanted.is_none() {
             return only(&there);
         }
@@ -171,10 +203,13 @@ impl Admin {
                 let expected = format!("expected {}", endpoint.body);
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &expected)
             }
-            Handler::Ask(ask) => ask(self, request).await,
+            Handler::Enter(_) if !request.is_form() && !request.is(JSON) => {
+                let expected = "expected application/json or application/x-www-form-urlencoded";
+                line(StatusCode::UNSUPPORTED_MEDIA_TYPE, expected)
+            }
+            Handler::Ask(ask) | Handler::Enter(ask) => ask(self, request).await,
             Handler::Change(change) => {
-                let under_way = self.audit.begin(caller.clone(), endpoint.path);
-                request.head.extensions.insert(caller);
+                let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
                 under_way.end(change(self, request).await)
             }
         }
@@ -221,6 +256,10 @@ const fn ask(
         right: Some(right),
         handler: Handler::Ask(ask),
     }
+}
+
+const fn enter(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
+    Endpoint { path, method: Method::POST, body: JSON, right: None, handler: Handler::Enter(ask) }
 }
 
 const fn change(

@@ -7,10 +7,28 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Admin;
+use super::caller::Caller;
 use super::reply::{Changed, STOPPING};
+use super::request::Request;
 
-/// A reload request, with a channel for the result.
-pub type AskReload = oneshot::Sender<Result<Report, Refusal>>;
+/// A reload request.
+pub struct AskReload {
+    pub by: Caller,
+    /// The digest that the file must have; `None`: whatever is in it.
+    pub expected: Option<[u8; 32]>,
+    pub reply: oneshot::Sender<Result<Report, Refusal>>,
+}
+
+/// The body of a request, which may be empty.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// The SHA-256 of the file that the caller has looked at, in hexadecimal digits.
+    expect: Option<String>,
+}
+
+/// The maximum size of a body, in bytes.
+const BODY: usize = 1024;
 
 /// The changes of a reload. Policies are listed by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -47,10 +65,23 @@ pub struct Refusal {
 }
 
 /// Answers when every worker has switched, or with the reason why nothing has changed.
-pub async fn reload(admin: &Admin) -> Changed {
+pub async fn reload(admin: &Admin, request: Request) -> Changed {
+    let by = request.caller.clone();
+    let expected = match request.json_or_nothing::<Wanted>(BODY).await {
+        Ok(Wanted { expect: None }) => None,
+        Ok(Wanted { expect: Some(digits) }) => {
+            let mut digest = [0; 32];
+            if hex::decode_to_slice(&digits, &mut digest).is_err() {
+                let reason = "`expect` is not a SHA-256, expected 64 hexadecimal digits";
+                return Changed::line(StatusCode::BAD_REQUEST, reason);
+            }
+            Some(digest)
+        }
+        Err(reply) => return Changed { reply, result: "wrong request".to_owned() },
+    };
     let (reply, result) = oneshot::channel();
     // If the receiver is gone, so is the reply.
-    let _ = admin.reload.send(reply).await;
+    let _ = admin.reload.send(AskReload { by, expected, reply }).await;
     match result.await {
         Ok(Ok(report)) => {
             let result = format!("generation {}: {report}", report.generation);

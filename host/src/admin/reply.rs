@@ -9,12 +9,13 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::exporting::Exporting;
+use super::streaming::Stream;
 use super::tapping::Tapping;
 
 pub type Reply = Response<Body>;
 
 /// The body of an answer: whole, or written while it is read.
-pub type Body = Either<Full<Bytes>, Either<Exporting, Tapping>>;
+pub type Body = Either<Full<Bytes>, Either<Exporting, Either<Stream, Tapping>>>;
 
 /// An answer that is being made.
 pub type Pending<'a, R = Reply> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
@@ -47,6 +48,14 @@ pub fn line(status: StatusCode, line: &str) -> Reply {
 
 pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     match serde_json::to_vec_pretty(value) {
+        Ok(body) => reply(status, JSON, body),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Answers with JSON in one line, for what is large and made for programs.
+pub fn compact(status: StatusCode, value: &impl Serialize) -> Reply {
+    match serde_json::to_vec(value) {
         Ok(body) => reply(status, JSON, body),
         Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }

@@ -1,33 +1,25 @@
 //! A request: its head, and reading its body within bounds.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use crate::text;
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
-    Network(IpAddr),
-    /// A process that may write to a socket file.
-    Process {
-        uid: u32,
-    },
-}
 
 /// A request whose body has not been read.
 pub struct Request {
     pub peer: Peer,
+    /// Who makes it, as far as that is known: a token's name once the request has been judged.
+    pub caller: Caller,
     pub head: Parts,
     pub body: Incoming,
 }
@@ -54,6 +46,22 @@ impl Request {
         given.to_ascii_lowercase().starts_with(kind.as_bytes())
     }
 
+    /// As [`Self::json`]; an empty body stands for the default.
+    pub async fn json_or_nothing<T: DeserializeOwned + Default>(
+        self,
+        most: usize,
+    ) -> Result<T, Reply> {
+        match self.body.is_end_stream() {
+            true => Ok(T::default()),
+            false => self.json(most).await,
+        }
+    }
+
+    /// Returns whether the body is a form of a web page.
+    pub fn is_form(&self) -> bool {
+        self.is("application/x-www-form-urlencoded")
+    }
+
     /// Reads the body, of at most `most` bytes.
     ///
     /// # Errors
@@ -74,10 +82,19 @@ impl Request {
     ///
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
-        let wrong = |reason: String| line(StatusCode::BAD_REQUEST, &reason);
+        let text = self.text(most).await?;
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Reads the body as text, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The answer that says what is wrong with the body.
+    pub async fn text(self, most: usize) -> Result<String, Reply> {
         let body = self.bytes(most).await?;
         let text = text::decode(&body).map_err(|error| wrong(error.to_string()))?;
-        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+        Ok(text.to_owned())
     }
 
     /// Reads the body as it is, of at most `most` bytes.
@@ -93,4 +110,8 @@ impl Request {
             }
         })
     }
+}
+
+fn wrong(reason: String) -> Reply {
+    line(StatusCode::BAD_REQUEST, &reason)
 }

@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::Admin;
-use super::request::{Peer, Request};
+use super::caller::Peer;
+use super::request::Request;
 use super::stall::Stalling;
 use crate::accept::Acceptor;
 
@@ -38,8 +39,7 @@ impl Admin {
     /// Serves for as long as the runtime does. Each connection has its own task.
     pub fn serve(self, sockets: Sockets) {
         let admin = Arc::new(self);
-        let followed = admin.clone();
-        tokio::spawn(async move { followed.recent.follow(&followed.metrics).await });
+        tokio::spawn(admin.clone().sample());
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         for socket in sockets.addresses {
             let acceptor = Acceptor::new(socket, room.clone(), "admin");
@@ -88,7 +88,11 @@ impl Admin {
     async fn connection<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T, peer: Peer) {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (head, body) = request.into_parts();
-            async move { Ok::<_, Infallible>(self.answer(Request { head, body, peer }).await) }
+            async move {
+                Ok::<_, Infallible>(
+                    self.answer(Request { peer, caller: peer.into(), head, body }).await,
+                )
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::StatusCode;
 use karuta_bittorrent::Transport;
@@ -14,11 +14,19 @@ use serde::Serialize;
 use super::Admin;
 use super::reply::{Reply, json};
 use super::request::Request;
-use crate::metrics::{Action, Metrics, Outcome, Requests};
+use crate::metrics::{Action, Outcome, Requests};
 
-/// The requests of the last minute, second by second.
+/// The last minute, second by second, the newest first.
 #[derive(Default)]
-pub struct Recent(Mutex<VecDeque<(Instant, Requests)>>);
+pub struct Recent(Mutex<VecDeque<Sample>>);
+
+/// The counters at a time.
+pub struct Sample {
+    pub at: Instant,
+    pub requests: Requests,
+    /// What the kernel had dropped of each UDP listener, by its address.
+    pub drops: Vec<(String, u64)>,
+}
 
 /// How many samples are kept: one more than the seconds that the longest rate is of.
 const SAMPLES: usize = 61;
@@ -71,23 +79,25 @@ struct Latency {
 }
 
 impl Recent {
-    /// Takes a sample each second, until it is dropped.
-    pub async fn follow(&self, metrics: &Metrics) {
-        let mut seconds = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            seconds.tick().await;
-            let mut samples = self.0.lock();
-            samples.truncate(SAMPLES - 1);
-            samples.push_front((Instant::now(), metrics.request_counts()));
-        }
+    /// Adds what is seen in a second.
+    pub fn add(&self, sample: Sample) {
+        let mut samples = self.0.lock();
+        samples.truncate(SAMPLES - 1);
+        samples.push_front(sample);
+    }
+
+    /// Returns what the kernel had dropped of each UDP listener about a minute ago.
+    pub fn drops_before(&self) -> Vec<(String, u64)> {
+        self.0.lock().back().map(|sample| sample.drops.clone()).unwrap_or_default()
     }
 
     /// Returns the requests of about the last seconds, and of how many they are.
     fn last(&self, seconds: usize, (now, requests): (Instant, Requests)) -> (Requests, f64) {
         let samples = self.0.lock();
         let before = samples.get(seconds).or_else(|| samples.back());
-        before.map_or((Requests::default(), 0.0), |(at, before)| {
-            (requests - *before, now.saturating_duration_since(*at).as_secs_f64())
+        before.map_or((Requests::default(), 0.0), |before| {
+            let seconds = now.saturating_duration_since(before.at).as_secs_f64();
+            (requests - before.requests, seconds)
         })
     }
 }
@@ -143,7 +153,7 @@ fn kind(
 }
 
 /// Returns the memory that the process takes, in bytes.
-fn resident() -> Option<u64> {
+pub fn resident() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     let size = sysconf(SysconfVar::PAGE_SIZE).ok()??;
@@ -158,9 +168,12 @@ impl From<Population> for Family {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use karuta_bittorrent::Family;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn a_rate_is_of_the_time_that_has_passed() {
@@ -170,7 +183,7 @@ mod tests {
         let start = Instant::now();
         for second in 0..30 {
             let at = start + Duration::from_secs(second);
-            recent.0.lock().push_front((at, metrics.request_counts()));
+            recent.add(Sample { at, requests: metrics.request_counts(), drops: Vec::new() });
             for _ in 0..second {
                 let took = Duration::from_micros(1);
                 worker.request(Transport::Udp, Action::Announce, Family::Ipv4, Outcome::Ok, took);

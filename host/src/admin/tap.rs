@@ -56,7 +56,8 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
     let Some(tap) = admin.decisions.tap(filter) else {
         return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
     };
-    let mut reply = Response::new(Either::Right(Either::Right(Tapping::new(tap, count))));
+    let mut reply =
+        Response::new(Either::Right(Either::Right(Either::Right(Tapping::new(tap, count)))));
     reply.headers_mut().insert(CONTENT_TYPE, NDJSON);
     reply
 }

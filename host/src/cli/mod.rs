@@ -108,7 +108,7 @@ enum Command {
     Shadow(decisions::Shadow),
     /// Show decisions as they are made, a JSON object on each line.
     Tap(decisions::Tap),
-    /// Show the running daemon's listeners and policies.
+    /// Show whether all is well, and the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
         remote: Remote,
@@ -392,13 +392,33 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
     Ok(())
 }
 
+/// Says how long ago a time in seconds since 1970 is; `None` if it is not over.
+fn ago(time: u64) -> Option<String> {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time))?;
+    let passed = SystemTime::now().duration_since(time).ok()?;
+    Some(format!("{} s ago ", passed.as_secs()))
+}
+
 fn status(client: &Client, json: bool) -> Result<(), Failure> {
     let status = client.get("/api/status")?;
     if json {
         println!("{status:#}");
         return Ok(());
     }
+    println!("{}", text(&status["health"]["word"]));
+    for reason in status["health"]["reasons"].as_array().into_iter().flatten() {
+        println!("  {}: {}", text(&reason["panel"]), text(&reason["text"]));
+    }
     println!("generation {}, up {} s", status["generation"], status["uptime_seconds"]);
+    let configuration = &status["configuration"];
+    let digest: String = text(&configuration["sha256_serving"]).chars().take(12).collect();
+    println!("configuration {} {digest}", text(&configuration["path"]));
+    if let Some(outcome) = status["last_reload"]["outcome"].as_str() {
+        let ago = status["last_reload"]["time"].as_u64().and_then(ago).unwrap_or_default();
+        let by = text(&status["last_reload"]["by"]);
+        println!("last reload {ago}by {by}: {}", Escaped(outcome));
+    }
+    println!("landlock {}", text(&status["landlock"]));
     if let Some(age) = status["snapshot"]["age_seconds"].as_u64() {
         println!("snapshot {age} s old");
     }

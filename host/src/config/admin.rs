@@ -8,7 +8,7 @@ use std::{
 
 use karuta_bittorrent::canonical_socket;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, SeqAccess, Visitor},
 };
 
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The admin API.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     pub listen: AdminListen,
@@ -34,7 +34,7 @@ pub struct Admin {
 }
 
 /// A bearer token that allows some things.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
     /// Of 1 to 40 of `a` to `z`, `0` to `9` and `-`, and not [`OWNER`].
@@ -46,10 +46,10 @@ pub struct AdminToken {
 }
 
 /// What the caller of an endpoint must be allowed to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// Look at metrics, status and swarms.
+    /// Look at metrics, status, swarms, the configuration and the log.
     Read,
     /// See the addresses of peers, and export all torrents.
     Peers,
@@ -283,6 +283,24 @@ impl<'de> Deserialize<'de> for AdminPlace {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+impl Serialize for AdminPlace {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Address(address) => serializer.collect_str(address),
+            Self::Socket(path) => serializer.collect_str(&format_args!("{UNIX}{}", path.display())),
+        }
+    }
+}
+
+impl Serialize for AdminListen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &*self.places {
+            [one] if !self.is_list => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, path::Path, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The log of decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionLog {
     pub to: DecisionsTo,
@@ -21,7 +21,7 @@ pub struct DecisionLog {
     #[serde(default)]
     pub rotate: Rotate,
     /// For `to: url`: with `https`, or with `http` to this machine or if `insecure`.
-    #[serde(default, deserialize_with = "values::url")]
+    #[serde(default, deserialize_with = "values::url", serialize_with = "values::write_url")]
     pub url: Option<Url>,
     /// Headers of its requests, by lower-case name.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub struct DecisionLog {
     pub limit: NonZeroU32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecisionsTo {
     Stderr,
@@ -50,7 +50,7 @@ pub enum DecisionsTo {
 }
 
 /// When the file is rotated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotate {
     /// The size in bytes at which it is rotated; 0 for never.
@@ -67,7 +67,7 @@ impl Default for Rotate {
 }
 
 /// A kind of decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecisionKind {
     /// The client got a failure.
@@ -81,23 +81,23 @@ pub enum DecisionKind {
 }
 
 /// How many of the other decisions are logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// One in so many of those that nobody refuses; `None`: none of them.
-    #[serde(deserialize_with = "values::share")]
+    #[serde(deserialize_with = "values::share", serialize_with = "values::write_share")]
     pub ok: Option<NonZeroU32>,
 }
 
 /// What is not shown of clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionMask {
     pub client: MaskClient,
     pub credential: MaskCredential,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum MaskClient {
     /// Its network: 24 bits of an IPv4 address, 48 of an IPv6 address.
     #[default]
@@ -107,7 +107,7 @@ pub enum MaskClient {
     Whole,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskCredential {
     /// A keyed hash.

@@ -12,6 +12,7 @@ mod position;
 mod problem;
 mod run_as;
 mod schema;
+mod shown;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use self::{
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
         Tracker, Transport, Udp, When,
     },
+    shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
@@ -65,6 +67,15 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 /// As for [`load`].
 pub fn load_without_secrets(path: &Path) -> Result<Config, Error> {
     parse_without_secrets(&read_text(path)?, path)
+}
+
+/// Returns the digest of the file `path`, as [`Source::digest`] does, whatever is in it.
+///
+/// # Errors
+///
+/// If the file cannot be read.
+pub fn digest(path: &Path) -> Result<[u8; 32], Error> {
+    Ok(Source::new(path, &read_text(path)?).digest())
 }
 
 /// Reads the text of a YAML file.

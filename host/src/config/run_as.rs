@@ -3,12 +3,12 @@
 use std::fmt::Display;
 
 use nix::unistd::{Group, User};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, problem};
 
 /// The user that the daemon becomes once it listens.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunAs {
     pub user: String,

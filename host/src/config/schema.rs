@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use ipnet::IpNet;
 use karuta_bittorrent as bittorrent;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use url::Url;
 
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A complete configuration that has been checked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub tracker: Tracker,
@@ -65,20 +65,20 @@ impl Default for Config {
 }
 
 /// The answers to announces and scrapes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracker {
     /// The `interval` of an answer, unless a policy changes it.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub announce_interval: Duration,
     /// The `min interval` of an answer, unless a policy changes it.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub min_announce_interval: Duration,
     /// The most that a policy may set either interval to.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub max_interval: Duration,
     /// How long after its last announce a peer is forgotten; more than `max_interval`.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub peer_lifetime: Duration,
     pub num_want: NumWant,
     /// The most info-hashes in a scrape, 1 to 10 000.
@@ -107,7 +107,7 @@ impl Default for Tracker {
 }
 
 /// The number of peers in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NumWant {
     /// If the client does not ask for a number.
@@ -123,7 +123,7 @@ impl Default for NumWant {
 }
 
 /// A token bucket for each prefix of client addresses, before any policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimits {
     /// Requests that a prefix may make per second; 0 for no limit.
@@ -143,7 +143,7 @@ impl Default for RateLimits {
 }
 
 /// An HTTP listener.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Port 0 selects any free port.
@@ -157,10 +157,10 @@ pub struct Http {
     /// Routes of scrapes; none disables scrapes.
     pub scrape: Vec<String>,
     /// How long an idle connection is kept open.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub keep_alive: Duration,
     /// How long a client may take to send the head of a request.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub header_timeout: Duration,
     /// The maximum size of a request's head in bytes, 8 KiB to 1 MiB.
     #[serde(deserialize_with = "values::size_in_memory")]
@@ -198,18 +198,18 @@ impl Default for Http {
 }
 
 /// How a trusted proxy passes on the client's address.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RealIp {
     /// The header's name, in lower case.
     pub header: String,
     /// The trusted proxies; never empty, and without bits after the prefix.
-    #[serde(deserialize_with = "values::networks")]
+    #[serde(deserialize_with = "values::networks", serialize_with = "values::write_networks")]
     pub trusted: Vec<IpNet>,
 }
 
 /// A UDP listener.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Udp {
     /// Port 0 selects any free port.
@@ -222,7 +222,7 @@ pub struct Udp {
     /// The key of connection ids. If `None`, a secret that is kept in the state folder.
     pub connection_id_secret: Option<Secret>,
     /// How long a connection id is valid.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub connection_id_lifetime: Duration,
     pub error_budget: ErrorBudget,
 }
@@ -241,7 +241,7 @@ impl Default for Udp {
 }
 
 /// How many wrong connection ids from one prefix are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorBudget {
     /// 0 to answer none.
@@ -259,28 +259,31 @@ impl Default for ErrorBudget {
 }
 
 /// What is kept in swarms.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Swarms {
     pub limits: SwarmLimits,
     /// Whether dictionary answers contain `peer id` (BEP 3), which costs memory.
     pub keep_peer_ids: bool,
     /// How long the download count of a torrent is kept after its last peer; 0 for not at all.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub keep_downloads: Duration,
     /// `None`: there are none.
-    #[serde(deserialize_with = "values::unless_false")]
+    #[serde(
+        deserialize_with = "values::unless_false",
+        serialize_with = "values::write_unless_false"
+    )]
     pub snapshot: Option<Snapshot>,
 }
 
 /// How swarms are kept over a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Snapshot {
     /// The folder of the snapshots. If `None`, one in the state folder.
     pub path: Option<PathBuf>,
     /// How long after a snapshot the next one begins; at least 10 seconds.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub every: Duration,
 }
 
@@ -302,7 +305,7 @@ impl Default for Swarms {
 }
 
 /// Limits on swarms and peers; 0 for no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwarmLimits {
     pub torrents: usize,
@@ -311,7 +314,7 @@ pub struct SwarmLimits {
 }
 
 /// One policy of the chain.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Unique, of 1 to 40 of `a` to `z`, `0` to `9` and `-`.
@@ -319,7 +322,7 @@ pub struct Policy {
     /// The component; the file existed when the configuration was read.
     pub plugin: PathBuf,
     /// The digest that the component must have.
-    #[serde(default, deserialize_with = "values::sha256")]
+    #[serde(default, deserialize_with = "values::sha256", serialize_with = "values::write_sha256")]
     pub sha256: Option<[u8; 32]>,
     #[serde(default)]
     pub mode: Mode,
@@ -337,7 +340,11 @@ pub struct Policy {
     #[serde(default)]
     pub data: BTreeMap<String, DataSource>,
     /// How often a control instance with a tick is called.
-    #[serde(default = "default_tick", deserialize_with = "values::duration")]
+    #[serde(
+        default = "default_tick",
+        deserialize_with = "values::duration",
+        serialize_with = "values::write_duration"
+    )]
     pub tick: Duration,
     #[serde(default)]
     pub limits: PolicyLimits,
@@ -350,11 +357,11 @@ pub struct Policy {
 
 /// What a policy may access outside the sandbox. Only its control instance may, except for
 /// `random`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Allow {
     /// What it may request over HTTP: by origin, and by path prefix in whole segments.
-    #[serde(deserialize_with = "values::urls")]
+    #[serde(deserialize_with = "values::urls", serialize_with = "values::write_urls")]
     pub http: Vec<Url>,
     /// Environment variables.
     pub env: Vec<String>,
@@ -370,7 +377,7 @@ impl Default for Allow {
 }
 
 /// A folder that a policy may use.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
     /// It existed when the configuration was read.
@@ -382,13 +389,13 @@ pub struct Folder {
 }
 
 /// A file or a URL that is reread while the tracker runs.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
     /// Either this or `url`. If it is `required`, the file existed when the configuration was read.
     pub file: Option<PathBuf>,
     /// With `https`, or with `http` to this machine or if `insecure`.
-    #[serde(default, deserialize_with = "values::url")]
+    #[serde(default, deserialize_with = "values::url", serialize_with = "values::write_url")]
     pub url: Option<Url>,
     pub format: DataFormat,
     /// In bytes, at least 1.
@@ -397,10 +404,18 @@ pub struct DataSource {
     #[serde(default)]
     pub required: bool,
     /// How long after the last fetch of the URL the next begins; 5 minutes by default.
-    #[serde(default, deserialize_with = "values::some_duration")]
+    #[serde(
+        default,
+        deserialize_with = "values::some_duration",
+        serialize_with = "values::write_some_duration"
+    )]
     pub every: Option<Duration>,
     /// The limit for a whole fetch; 10 seconds by default.
-    #[serde(default, deserialize_with = "values::some_duration")]
+    #[serde(
+        default,
+        deserialize_with = "values::some_duration",
+        serialize_with = "values::write_some_duration"
+    )]
     pub timeout: Option<Duration>,
     /// Headers of the request, by lower-case name.
     #[serde(default)]
@@ -409,7 +424,11 @@ pub struct DataSource {
     #[serde(default)]
     pub insecure: bool,
     /// How long after its fetch the data is valid; no limit by default.
-    #[serde(default, deserialize_with = "values::some_duration")]
+    #[serde(
+        default,
+        deserialize_with = "values::some_duration",
+        serialize_with = "values::write_some_duration"
+    )]
     pub max_age: Option<Duration>,
     /// Whether entries can be added and removed while the tracker runs; not for `Raw`.
     #[serde(default)]
@@ -420,7 +439,7 @@ pub struct DataSource {
 }
 
 /// Named pipes whose lines edit a list. They are made when they are missing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fifo {
     pub add: Option<PathBuf>,
@@ -429,7 +448,7 @@ pub struct Fifo {
 }
 
 /// The format of a data source. All except `Raw` are texts, one entry per line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataFormat {
     /// Any bytes that the plugin understands.
@@ -455,7 +474,7 @@ impl DataFormat {
 }
 
 /// Whether a policy's verdicts are enforced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     #[default]
@@ -476,7 +495,7 @@ impl Mode {
 }
 
 /// Which requests a policy is called for; an empty list means all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
     pub transports: Vec<Transport>,
@@ -485,7 +504,7 @@ pub struct When {
     pub routes: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
     Http,
@@ -494,7 +513,7 @@ pub enum Transport {
 }
 
 /// The event of an announce; `Paused` is from BEP 21.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
     None,
@@ -527,7 +546,7 @@ impl From<Event> for bittorrent::Event {
 }
 
 /// What happens to a request if the policy fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
     /// The client gets a failure.
@@ -540,7 +559,7 @@ pub enum OnError {
 }
 
 /// The limits of a policy, for each of its instances unless stated otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyLimits {
     /// Linear memory in bytes, 64 KiB to 4 GiB.
@@ -550,16 +569,16 @@ pub struct PolicyLimits {
     #[serde(deserialize_with = "values::size")]
     pub storage: u64,
     /// Processor time of one call for a request.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub deadline: Duration,
     /// Processor time of `init`.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub init: Duration,
     /// Processor time of one `on-data`.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub data: Duration,
     /// Processor time of one call of its control instance.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "values::write_duration")]
     pub control: Duration,
 }
 

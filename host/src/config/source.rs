@@ -61,10 +61,15 @@ impl Source {
         Self { file: file.to_owned(), text: text.into() }
     }
 
+    /// Returns the SHA-256 of the text: of the file, unless that begins with a byte order mark.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.text.as_bytes()).into()
+    }
+
     /// Returns the first 48 bits of the SHA-256 of the text, as a number.
     pub fn hash(&self) -> u64 {
-        let digest = Sha256::digest(self.text.as_bytes());
-        digest[..6].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+        self.digest()[..6].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 
     /// Makes an error about the value at `path` (`policies[0].config.allow[2]`), at its position,
@@ -86,6 +91,16 @@ impl Source {
                 format!("{file}:{line}:{column}")
             }
         }
+    }
+
+    /// Returns the line of each value that the text has at one of these paths, or of its key.
+    pub(super) fn lines(&self, paths: &[String]) -> Vec<Option<usize>> {
+        let tree = self.tree();
+        let line = |path: &String| {
+            let walk = tree.as_ref()?.walk(path);
+            walk.rest.is_empty().then_some(walk.node.position.line)
+        };
+        paths.iter().map(line).collect()
     }
 
     /// Makes an error from the text with which the plugin of `policies[policy]` refused its

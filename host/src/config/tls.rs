@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
@@ -16,7 +16,7 @@ pub struct Tls {
 }
 
 /// The files of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
     /// The certificate and those of its issuers, in PEM.
@@ -72,6 +72,24 @@ impl<'de> Deserialize<'de> for Tls {
             }
         }
         deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+impl Serialize for Tls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &*self.certificates {
+            [one] if !self.is_list => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for TlsVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        })
     }
 }
 

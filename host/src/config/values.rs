@@ -15,7 +15,7 @@ use hex::FromHex;
 use ipnet::IpNet;
 use karuta_bittorrent::canonical_socket;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 use url::{Host, Url};
@@ -33,6 +33,8 @@ const RATE: &str = "a number from 1 to 1000000 for each second, such as 1000/s";
 const SHARE: &str = "one in a number such as 1/1000";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
+/// What is written in place of a secret.
+pub(super) const HIDDEN: &str = "***";
 /// Repeated below, where serde requires a literal.
 pub(super) const SECRET: &str = "{ file: PATH }, { env: NAME } or { credential: NAME }";
 
@@ -76,6 +78,71 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
     from_text(deserializer, "duration", DURATION, parse_duration)
 }
 
+pub(super) fn write_duration<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&show_duration(*duration))
+}
+
+pub(super) fn write_some_duration<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(show_duration).serialize(serializer)
+}
+
+/// Writes what is switched off as `false`.
+pub(super) fn write_unless_false<S: Serializer, T: Serialize>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => value.serialize(serializer),
+        None => serializer.serialize_bool(false),
+    }
+}
+
+/// Writes a URL, and hides its query, which may be a secret. It has no user.
+pub(super) fn write_url<S: Serializer>(
+    url: &Option<Url>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let hidden = url.clone().map(|mut url| {
+        if url.query().is_some() {
+            url.set_query(Some(HIDDEN));
+        }
+        String::from(url)
+    });
+    hidden.serialize(serializer)
+}
+
+/// Writes one in so many, as [`share`] reads it.
+pub(super) fn write_share<S: Serializer>(
+    share: &Option<NonZeroU32>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    share.map(|many| format!("1/{many}")).serialize(serializer)
+}
+
+pub(super) fn write_urls<S: Serializer>(urls: &[Url], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(urls.iter().map(Url::as_str))
+}
+
+pub(super) fn write_networks<S: Serializer>(
+    networks: &[IpNet],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(IpNet::to_string))
+}
+
+pub(super) fn write_sha256<S: Serializer>(
+    digest: &Option<[u8; 32]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    digest.map(hex::encode).serialize(serializer)
+}
+
 /// Parses what may be switched off with `false`.
 pub(super) fn unless_false<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -105,6 +172,16 @@ pub enum EditMode {
     On,
     /// Until the list is read anew, or the configuration.
     UntilReload,
+}
+
+impl Serialize for EditMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_bool(false),
+            Self::On => serializer.serialize_bool(true),
+            Self::UntilReload => serializer.serialize_str("until-reload"),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for EditMode {
@@ -324,14 +401,31 @@ impl CredentialRule {
     }
 }
 
+impl Serialize for CredentialRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (place, name) = match self {
+            Self::Query(name) => ("query", name),
+            Self::Path(name) => ("path", name),
+            Self::Header(name) => ("header", name),
+        };
+        serializer.collect_str(&format_args!("{place}:{name}"))
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
 impl<'de> Deserialize<'de> for CredentialRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "credential rule", CREDENTIAL, Self::parse)
     }
 }
 
-/// A secret from a file, the environment or the service manager. It has no `Display` and no `Serialize`, and its `Debug`
-/// hides it.
+/// A secret from a file, the environment or the service manager. It has no `Display`, and its `Debug`
+/// and its `Serialize` hide it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     origin: Origin,

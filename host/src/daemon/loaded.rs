@@ -152,6 +152,8 @@ impl Loaded {
                 data: plugin.data.clone(),
                 digest: hex::encode(plugin.identity.digest),
                 mode: policy.mode.name(),
+                plugin: plugin.file.clone(),
+                since: plugin.since,
             }
         };
         self.generation.policies.iter().map(show).collect()

@@ -45,7 +45,10 @@ use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
-use crate::admin::{Access, Admin, Audit, HANDSHAKES, HEAD, Listener, Recent, Swarms};
+use crate::admin::{
+    Access, Admin, Audit, ConfigurationFile, Events, HANDSHAKES, HEAD, Listener, Recent, Reloads,
+    Swarms,
+};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
@@ -224,7 +227,7 @@ impl Tracker {
         let mut doors = Doors::default();
         doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
-        let (reload_tx, reloads) = mpsc::channel(WAITING);
+        let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
         explain::start(questions, current.clone(), listeners.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
@@ -239,6 +242,7 @@ impl Tracker {
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
         let access = Arc::new(Access::new(&config.admin));
+        let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
             access: access.clone(),
             audit: Audit::default(),
@@ -251,11 +255,16 @@ impl Tracker {
             start,
             listeners: listeners.list(),
             policies: shown.clone(),
+            configuration: ConfigurationFile::new(file.clone()),
             reload: reload_tx,
+            reloads: reloads.clone(),
             explain: explain_tx,
             snapshot: ask_snapshot,
+            snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             recent: Recent::default(),
+            history: Arc::default(),
+            events: Events::default(),
             landlock: wall.name(),
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
@@ -274,6 +283,7 @@ impl Tracker {
             wall,
             access,
             doors,
+            reloads,
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;
@@ -292,7 +302,7 @@ impl Tracker {
             if let Some(watchdog) = watchdog {
                 tokio::spawn(watchdog.run());
             }
-            signals.obey(reloader, reloads).await;
+            signals.obey(reloader, asked).await;
             tracing::info!("stopping");
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {

@@ -13,7 +13,7 @@ use super::confine::granted;
 use super::loaded::{Loaded, Loader, refused, warn};
 use super::socket_file;
 use super::worker::Adopt;
-use crate::admin::{Access, Refusal, Report, ShownPolicy};
+use crate::admin::{Access, By, Refusal, Reloads, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::decisions::Decisions;
@@ -47,15 +47,21 @@ pub struct Reloader {
     /// The tokens of the admin API.
     pub access: Arc<Access>,
     pub doors: Doors,
+    /// What has become of reloads.
+    pub reloads: Arc<Reloads>,
 }
 
 impl Reloader {
     /// Reads the configuration again and switches to it. Returns when every worker has switched. If
-    /// the configuration is refused, nothing changes.
-    pub fn reload(&mut self) -> Result<Report, Refusal> {
+    /// the configuration is refused, or the digest of its file is not the `expected` one, nothing
+    /// changes.
+    pub fn reload(&mut self, by: &By, expected: Option<[u8; 32]>) -> Result<Report, Refusal> {
         self.manager.reloading();
         let reloading = self.manager.extend_timeout();
-        let result = self.try_reload();
+        let found = config::digest(&self.file).ok();
+        let result = self.try_reload(expected);
+        let serving = &self.current.load().config;
+        self.reloads.add(by, self.metrics.generation(), serving, found, &result);
         drop(reloading);
         self.manager.ready();
         match &result {
@@ -75,12 +81,17 @@ impl Reloader {
         result
     }
 
-    fn try_reload(&mut self) -> Result<Report, Refusal> {
+    fn try_reload(&mut self, expected: Option<[u8; 32]>) -> Result<Report, Refusal> {
         let wrong = |stage: &str| {
             let stage = stage.to_owned();
             |error: config::Error| Refusal { policy: None, stage, reason: error.to_string() }
         };
         let config = config::load(&self.file).map(Arc::new).map_err(wrong("configuration"))?;
+        let digest = config.source.digest();
+        if expected.is_some_and(|expected| expected != digest) {
+            let reason = format!("the file has changed, its SHA-256 is {}", hex::encode(digest));
+            return Err(Refusal { policy: None, stage: "expect".to_owned(), reason });
+        }
         socket_file::group(&config).map_err(|error| Refusal {
             policy: None,
             stage: "configuration".to_owned(),

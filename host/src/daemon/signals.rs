@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::error::{Error, system};
 use super::reload::Reloader;
 use super::watch::Plugins;
-use crate::admin::AskReload;
+use crate::admin::{AskReload, By};
 use crate::log;
 use crate::watch::POLL;
 
@@ -48,27 +48,27 @@ impl Signals {
         let mut look = tokio::time::interval(POLL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let reloader = Arc::new(Mutex::new(reloader));
-        let reload = || {
+        let reload = |by: By, expected: Option<[u8; 32]>| {
             let reloader = reloader.clone();
-            tokio::task::spawn_blocking(move || reloader.lock().reload())
+            tokio::task::spawn_blocking(move || reloader.lock().reload(&by, expected))
         };
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hangup.recv() => {
-                    reload();
+                    reload(By::Signal, None);
                 }
                 _ = self.rotated.recv() => log::reopen(),
                 _ = look.tick() => {
                     // While a reload is running there is nothing to compare with.
                     let serving = reloader.try_lock().map(|reloader| reloader.current.load_full());
                     if serving.is_some_and(|loaded| plugins.have_changed(&loaded.generation)) {
-                        reload();
+                        reload(By::Watch, None);
                     }
                 }
-                Some(reply) = asked.recv() => {
-                    let result = reload();
+                Some(AskReload { by, expected, reply }) = asked.recv() => {
+                    let result = reload(By::Caller(by), expected);
                     tokio::spawn(async move {
                         if let Ok(result) = result.await {
                             let _ = reply.send(result);

@@ -1,6 +1,7 @@
 //! The definition of a data source in the configuration.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::{DataFormat, EditMode, Secret};
+use crate::fetch::Shown;
 
 /// How often a URL is fetched by default, and how long that may take.
 pub const EVERY: Duration = Duration::from_mins(5);
@@ -33,6 +35,25 @@ pub struct Definition {
 pub enum Origin {
     File(PathBuf),
     Url(Remote),
+}
+
+impl Origin {
+    /// Returns the key of the configuration that names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Url(_) => "url",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Url(remote) => write!(f, "{}", Shown(&remote.url)),
+        }
+    }
 }
 
 /// A URL, and how it is fetched.

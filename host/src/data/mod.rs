@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
 pub use self::fold::Folded;
 pub use self::open::{Fetch, Opening, open};
-pub use self::source::{Content, DataSource, Taker};
+pub use self::source::{Content, DataSource, News, Taker};
 pub use self::walk::Walk;
 
 /// The sources of one policy, ordered by name.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -21,19 +21,29 @@ pub struct DataSource {
     current: ArcSwapOption<Version>,
     /// When the newest good version was read, or last confirmed to be current.
     read: Mutex<Instant>,
+    news: Mutex<News>,
     /// Whether the newest good version comes from disk.
     kept: AtomicBool,
     /// Wakes the thread that fetches.
     wake: Mutex<Option<Wake>>,
     number: AtomicU64,
     errors: AtomicU64,
-    /// Why the last new version could not be used, until one can be.
-    error: Mutex<Option<String>>,
     /// What is changed of a list besides its data, if it can be.
     edits: Option<Arc<Edits>>,
     /// Held while edits are written into the file.
     pub(super) folding: Mutex<()>,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
+}
+
+/// What operators ask about a source.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct News {
+    /// When the newest good version came or expired; before the first one, when the source was opened.
+    pub changed: SystemTime,
+    /// Why the last attempt to read a version failed, if it did.
+    pub error: Option<String>,
+    /// When the URL is fetched next.
+    pub next: Option<Instant>,
 }
 
 struct Wake {
@@ -88,11 +98,11 @@ impl DataSource {
             definition,
             current: ArcSwapOption::empty(),
             read: Mutex::new(Instant::now()),
+            news: Mutex::new(News { changed: SystemTime::now(), error: None, next: None }),
             kept: AtomicBool::new(false),
             wake: Mutex::default(),
             number: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            error: Mutex::default(),
             edits,
             folding: Mutex::default(),
             takers: Mutex::default(),
@@ -205,9 +215,13 @@ impl DataSource {
         Some(overlay.added() + overlay.removed())
     }
 
-    /// Returns why the last new version could not be used, until one can be.
-    pub fn error(&self) -> Option<String> {
-        self.error.lock().clone()
+    pub fn news(&self) -> News {
+        self.news.lock().clone()
+    }
+
+    /// Sets when the URL is fetched next.
+    pub(super) fn set_next(&self, next: Instant) {
+        self.news.lock().next = Some(next);
     }
 
     /// Returns how many versions could not be used.
@@ -223,6 +237,7 @@ impl DataSource {
     /// Sets the time at which the newest good version was confirmed to `age` ago.
     pub(super) fn renew(&self, age: Duration) {
         *self.read.lock() = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.news.lock().error = None;
     }
 
     /// Marks the newest good version as one from disk.
@@ -245,23 +260,24 @@ impl DataSource {
         if self.current.swap(None).is_some() {
             let number = self.number.load(Ordering::Relaxed) + 1;
             self.publish(number);
+            self.news.lock().changed = SystemTime::now();
         }
     }
 
     /// Counts a version that could not be read or used.
-    pub(super) fn count_error(&self) {
+    pub(super) fn count_error(&self, reason: &str) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        self.news.lock().error = Some(reason.to_owned());
     }
 
     /// Counts and logs a new version that is unusable.
     pub(super) fn refuse(&self, reason: &str) {
-        self.count_error();
+        self.count_error(reason);
         self.log_refusal(reason);
     }
 
     pub(super) fn log_refusal(&self, reason: &str) {
         let Definition { policy, name: data, .. } = &self.definition;
-        *self.error.lock() = Some(reason.to_owned());
         tracing::error!(%policy, %data, reason, "cannot use new data; keeping last good version");
     }
 
@@ -278,12 +294,13 @@ impl DataSource {
         tracing::info!(%policy, %data, number, entries = version.content.entries(), "read new data");
         *self.read.lock() = Instant::now();
         self.kept.store(false, Ordering::Relaxed);
-        *self.error.lock() = None;
         let is_first = self.current.swap(Some(Arc::new(version))).is_none();
         if !is_first {
             self.end_edits();
         }
         self.publish(number);
+        let mut news = self.news.lock();
+        (news.changed, news.error) = (SystemTime::now(), None);
         Ok(())
     }
 

@@ -111,10 +111,10 @@ impl Fetcher {
             self.next = Instant::now() + self.remote.every;
             return Ok(());
         };
-        source.count_error();
+        let (Failure::Unfetched(reason) | Failure::Refused(reason)) = &failure;
+        source.count_error(reason);
         self.failures = self.failures.saturating_add(1);
         self.next = Instant::now() + pause(self.failures, self.remote.every, rand::random());
-        let (Failure::Unfetched(reason) | Failure::Refused(reason)) = &failure;
         // A remote server may be unavailable for days.
         if self.told.len() < MOST_TOLD && self.told.insert(pattern(reason)) {
             match &failure {
@@ -218,6 +218,7 @@ impl Fetcher {
                 self.validators.clear();
                 continue;
             }
+            held.set_next(self.next);
             drop(held);
             let wait = self.next.saturating_duration_since(Instant::now());
             let expiry_first = expires.filter(|expires| *expires < wait);

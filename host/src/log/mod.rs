@@ -2,6 +2,7 @@
 
 mod fields;
 mod file;
+mod last;
 mod levels;
 mod lines;
 mod queue;
@@ -22,6 +23,8 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::fields::Fields;
 pub use self::file::LogFile;
 pub use self::file::create_for;
+pub use self::last::MOST as MOST_LAST;
+use self::last::{Keep, Last, LastLine};
 use self::levels::Policies;
 use self::lines::Lines;
 pub use self::queue::{Output, Queue, Stream, count};
@@ -33,6 +36,9 @@ static QUEUE: Queue = Queue::new("log");
 
 /// Lines of other kinds, each with a thread that writes them.
 static OTHERS: Mutex<Vec<&'static Queue>> = Mutex::new(Vec::new());
+
+/// The last lines.
+static LAST: Last = Last::new();
 
 /// Changes the levels while the daemon runs.
 static TARGETS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -55,7 +61,7 @@ pub fn start(log: &Log) {
         LogFormat::Text => lines.fmt_fields(Fields).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    tracing_subscriber::registry().with(targets).with(lines).init();
+    tracing_subscriber::registry().with(targets).with(lines).with(Keep(&LAST)).init();
     POLICIES.store(Some(Policies::of(log).into()));
     let _ = TARGETS.set(handle);
     std::panic::set_hook(Box::new(|panic| {
@@ -138,6 +144,11 @@ pub fn flush(patience: Duration) {
         queue.reopen();
         queue.flush(patience);
     }
+}
+
+/// Returns the last lines of a level or a more severe one, oldest first: at most [`MOST_LAST`].
+pub fn last(count: usize, level: tracing::Level) -> Vec<LastLine> {
+    LAST.lines(count, level)
 }
 
 /// Returns the number of lines lost so far: they came faster than they were read, or could not be

@@ -41,15 +41,25 @@ impl Metrics {
         connections
     }
 
-    pub(super) fn connection_families(&self) -> [MetricFamily; 1] {
-        let mut by_listener: BTreeMap<SocketAddr, [u64; ConnectionState::ALL.len()]> =
-            BTreeMap::new();
+    /// Returns the open connections of each listener.
+    pub fn open_connections(&self) -> Vec<(SocketAddr, u64)> {
+        let by_state = self.connections_by_state();
+        by_state.into_iter().map(|(listener, states)| (listener, states.iter().sum())).collect()
+    }
+
+    fn connections_by_state(&self) -> BTreeMap<SocketAddr, [u64; ConnectionState::ALL.len()]> {
+        let mut by_listener = BTreeMap::<_, [u64; ConnectionState::ALL.len()]>::new();
         for one in self.connections.lock().iter() {
             let sums = by_listener.entry(one.listener).or_default();
             for (sum, cell) in sums.iter_mut().zip(&one.states) {
                 *sum += cell.get();
             }
         }
+        by_listener
+    }
+
+    pub(super) fn connection_families(&self) -> [MetricFamily; 1] {
+        let by_listener = self.connections_by_state();
         let listeners: Vec<_> =
             by_listener.iter().map(|(listener, sums)| (listener.to_string(), sums)).collect();
         let samples = listeners.iter().flat_map(|(listener, sums)| {

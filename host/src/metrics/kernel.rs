@@ -35,27 +35,42 @@ impl super::Metrics {
     pub fn set_udp_sockets(&self, sockets: Vec<UdpSockets>) {
         *self.kernel.udp.lock() = sockets;
     }
+
+    /// Returns the packets that the kernel has dropped of each UDP listener; none if it does not show
+    /// its sockets.
+    pub fn kernel_drops(&self) -> Vec<(SocketAddr, u64)> {
+        self.kernel.drops()
+    }
 }
 
 impl Kernel {
-    pub(super) fn families(&self) -> Vec<MetricFamily> {
+    /// Returns the packets dropped of each UDP listener; none if the kernel does not show its sockets.
+    fn drops(&self) -> Vec<(SocketAddr, u64)> {
         let udp = self.udp.lock();
-        let names: Vec<_> = udp.iter().map(|one| one.listener.to_string()).collect();
-        let label = |at: usize| vec![("listener", &*names[at])];
-        let buffers = udp.iter().enumerate();
-        let buffers = buffers.map(|(at, one)| (label(at), one.receive_buffer as f64)).collect();
-        let mut drops = vec![0; udp.len()];
+        let mut drops: Vec<_> = udp.iter().map(|one| (one.listener, 0)).collect();
         let mut found = 0;
         for table in UDP.iter().filter_map(|path| open(path)) {
             each_socket(table, |inode, dropped| {
                 if let Some(at) = udp.iter().position(|one| one.inodes.contains(&inode)) {
-                    drops[at] += dropped;
+                    drops[at].1 += dropped;
                     found += 1;
                 }
             });
         }
-        let drops = drops.iter().enumerate().filter(|_| found > 0);
-        let drops = drops.map(|(at, count)| (label(at), *count as f64)).collect();
+        if found > 0 { drops } else { Vec::new() }
+    }
+
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
+        let drops = self.drops();
+        let drops: Vec<_> = drops.iter().map(|(at, count)| (at.to_string(), *count)).collect();
+        let drops = drops.iter().map(|(at, count)| (vec![("listener", &**at)], *count as f64));
+        let drops = drops.collect();
+        let udp = self.udp.lock();
+        let names: Vec<_> = udp.iter().map(|one| one.listener.to_string()).collect();
+        let buffers = names.iter().zip(&*udp);
+        let buffers =
+            buffers.map(|(name, one)| (vec![("listener", &**name)], one.receive_buffer as f64));
+        let buffers = buffers.collect();
         let overflows =
             open(NETSTAT).and_then(|file| statistic(file, "TcpExt:", "ListenOverflows"));
         vec![

@@ -21,6 +21,7 @@ mod connections;
 mod decisions;
 mod kernel;
 pub mod plugin;
+mod policies;
 mod process;
 mod reloads;
 mod render;
@@ -35,6 +36,7 @@ pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
 };
+pub use self::policies::PolicyCounts;
 pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};

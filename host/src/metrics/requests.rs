@@ -14,9 +14,13 @@ const BUCKETS: usize = BOUNDS.len() + 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Requests {
     counts: [[[u64; OUTCOMES]; ACTIONS]; TRANSPORTS.len()],
-    /// Of all requests, by how long they took: one for each of [`BOUNDS`], and one for the rest.
-    buckets: [u64; BUCKETS],
+    /// Of all requests, by how long they took.
+    buckets: Buckets,
 }
+
+/// How many took how long: one for each of [`BOUNDS`], and one for the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Buckets(pub [u64; BUCKETS]);
 
 impl Metrics {
     /// Adds up the requests since the start.
@@ -29,7 +33,7 @@ impl Metrics {
                         for (family, _) in FAMILIES {
                             let index = request_index(transport, *action, family, *outcome);
                             let Some(histogram) = worker.requests.get(index) else { continue };
-                            for (sum, cell) in all.buckets.iter_mut().zip(&histogram.buckets) {
+                            for (sum, cell) in all.buckets.0.iter_mut().zip(&histogram.buckets) {
                                 *sum += cell.get();
                                 all.counts[transport as usize][*action as usize]
                                     [*outcome as usize] += cell.get();
@@ -53,13 +57,26 @@ impl Requests {
         self.counts[transport as usize][action as usize][outcome as usize]
     }
 
+    /// Returns the number of one transport and outcome, whatever was asked.
+    pub fn ended(&self, transport: Transport, outcome: Outcome) -> u64 {
+        let actions = Action::ALL.iter();
+        actions.map(|action| self.count(transport, *action, outcome)).sum()
+    }
+
     /// Returns how long the request took that is slower than a `share` of all, in seconds, to the
     /// precision of the buckets. `None`: there were none.
     pub fn quantile(&self, share: f64) -> Option<f64> {
-        let all: u64 = self.buckets.iter().sum();
+        self.buckets.quantile(share)
+    }
+}
+
+impl Buckets {
+    /// As [`Requests::quantile`].
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let all: u64 = self.0.iter().sum();
         let mut left = share * all as f64;
         let mut lower = 0.0;
-        for (count, bound) in self.buckets.iter().zip(BOUNDS) {
+        for (count, bound) in self.0.iter().zip(BOUNDS) {
             let (count, upper) = (*count as f64, bound as f64 / 1e9);
             if count > 0.0 && left <= count {
                 // As if those of a bucket were spread evenly.
@@ -81,7 +98,16 @@ impl Sub for Requests {
         for (count, before) in counts.zip(earlier.counts.iter().flatten().flatten()) {
             *count = count.saturating_sub(*before);
         }
-        for (count, before) in self.buckets.iter_mut().zip(earlier.buckets) {
+        self.buckets = self.buckets - earlier.buckets;
+        self
+    }
+}
+
+impl Sub for Buckets {
+    type Output = Self;
+
+    fn sub(mut self, earlier: Self) -> Self {
+        for (count, before) in self.0.iter_mut().zip(earlier.0) {
             *count = count.saturating_sub(before);
         }
         self

@@ -49,9 +49,14 @@ impl Snapshots {
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
     }
 
+    /// Returns when the swarms were as in the newest one, in milliseconds since 1970, if there is one.
+    pub fn created(&self) -> Option<u64> {
+        Some(self.created.load(Relaxed)).filter(|created| *created > 0)
+    }
+
     /// Returns the age of the newest one, if there is one.
     pub fn age(&self) -> Option<Duration> {
-        let created = Some(self.created.load(Relaxed)).filter(|created| *created > 0)?;
+        let created = self.created()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(now.saturating_sub(Duration::from_millis(created)))
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use prometheus::proto::MetricFamily;
+use serde::Serialize;
 
 use super::Metrics;
 use super::render::{counter, gauge};
@@ -35,18 +36,29 @@ pub(super) struct Tls {
 }
 
 /// A certificate in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ShownCertificate {
     /// The address of its listener.
     pub listener: String,
     pub file: String,
+    /// DNS names, in order.
+    pub names: Vec<String>,
     /// When it ends, in seconds since 1970.
+    #[serde(rename = "not_after")]
     pub end: u64,
+    /// When it was read, in seconds since 1970.
+    pub read: u64,
 }
 
 impl Metrics {
     /// Sets the certificates in use.
     pub fn set_certificates(&self, certificates: Vec<ShownCertificate>) {
         *self.tls.certificates.lock() = certificates;
+    }
+
+    /// Returns the certificates in use.
+    pub fn certificates(&self) -> Vec<ShownCertificate> {
+        self.tls.certificates.lock().clone()
     }
 
     pub fn handshake(&self, outcome: Handshake) {

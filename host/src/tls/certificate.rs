@@ -23,6 +23,7 @@ pub struct Certificate {
     pub key: Arc<CertifiedKey>,
     /// DNS names in lower case.
     names: HashSet<String>,
+    read: SystemTime,
     begin: Time,
     end: Time,
     /// The position of the first certificate that was not issued by the next one.
@@ -99,7 +100,8 @@ impl Certificate {
             }
             error => Problem::Key(format!("cannot be used: {error}")),
         })?;
-        Ok(Self { key: Arc::new(key), names, begin, end, disorder })
+        let read = SystemTime::now();
+        Ok(Self { key: Arc::new(key), names, read, begin, end, disorder })
     }
 
     /// Returns whether it is for a host, whose name is in lower case.
@@ -108,6 +110,18 @@ impl Certificate {
             || host
                 .split_once('.')
                 .is_some_and(|(_, rest)| self.names.contains(&format!("*.{rest}")))
+    }
+
+    /// Returns the hosts that it is for, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.names.iter().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Returns when it was read, in seconds since 1970.
+    pub fn read(&self) -> u64 {
+        self.read.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
     /// Returns when it ends, in seconds since 1970.

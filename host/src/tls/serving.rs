@@ -98,7 +98,9 @@ impl Certificates {
             shown.extend(pairs.map(|(files, certificate)| metrics::ShownCertificate {
                 listener: listener.address.to_string(),
                 file: files.certificate.display().to_string(),
+                names: certificate.names(),
                 end: certificate.end(),
+                read: certificate.read(),
             }));
         }
         shown

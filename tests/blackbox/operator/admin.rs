@@ -158,20 +158,27 @@ policies:
     assert_eq!(
         status["listeners"],
         json!([
-            { "transport": "http", "address": port(daemon.http) },
-            { "transport": "udp", "address": port(daemon.udp), "receive_buffer": null },
+            { "transport": "http", "address": port(daemon.http), "connections": 0 },
+            {
+                "transport": "udp", "address": port(daemon.udp), "receive_buffer": null,
+                "kernel_drops": 0, "recent_kernel_drops": 0,
+            },
             { "transport": "admin", "address": daemon.admin.to_string() },
         ])
     );
     let policies = status["policies"].as_array_mut().unwrap();
-    for (policy, name) in policies.iter_mut().zip(["clients", "spread"]) {
+    let names = [("clients", "client-approval"), ("spread", "interval-variation")];
+    for (order, (policy, (name, plugin))) in (1..).zip(policies.iter_mut().zip(names)) {
+        assert!(policy["since"].take().is_u64());
+        let file = policy["plugin"].take();
+        assert!(file.as_str().unwrap().ends_with(&format!("{plugin}.wasm")), "{file}");
         assert!(policy["memory_bytes"].take().as_u64() > Some(0));
         let digest = policy["digest"].take();
         assert_eq!(digest.as_str().map(str::len), Some(64));
         assert_eq!(
             *policy,
             json!({
-                "name": name, "digest": null, "mode": "enforce", "state": "ready",
+                "name": name, "order": order, "plugin": null, "since": null, "digest": null, "mode": "enforce", "state": "ready",
                 "instances": 2, "restarts": 0, "memory_bytes": null, "data": [],
             })
         );

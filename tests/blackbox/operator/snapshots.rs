@@ -132,7 +132,9 @@ fn the_first_start_says_that_there_is_nothing_yet() {
     daemon.logs("no snapshot; starting with empty swarms");
     let status: serde_json::Value =
         serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
-    let nothing = serde_json::json!({ "age_seconds": null, "bytes": null, "error": null });
+    let nothing = serde_json::json!({
+        "age_seconds": null, "every_seconds": 300, "bytes": null, "error": null,
+    });
     assert_eq!(status["snapshot"], nothing);
 }
 

@@ -10,7 +10,6 @@ use tokio::task::spawn_blocking;
 
 use super::{Fault, Place};
 use crate::admin::Admin;
-use crate::admin::audit::Caller;
 use crate::admin::reply::Changed;
 use crate::admin::request::{Request, Unread};
 use crate::config::{DataFormat, parse_duration};
@@ -77,8 +76,7 @@ pub async fn withdraw(admin: &Admin, request: Request) -> Changed {
 }
 
 fn caller(request: &Request) -> Arc<str> {
-    let caller = request.head.extensions.get::<Caller>();
-    caller.map(Caller::to_string).unwrap_or_default().into()
+    request.caller.to_string().into()
 }
 
 /// Answers with a fault, which is audited with the name of the list.

@@ -89,7 +89,7 @@ impl<'a> Shown<'a> {
             age_seconds: source.age().map(|age| age.as_secs()),
             edits: source.edit_count(),
             errors: source.errors(),
-            error: source.error().or_else(|| edits?.error()),
+            error: source.news().error.or_else(|| edits?.error()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -31,6 +32,8 @@ pub struct Plugin {
     pub file: PathBuf,
     /// The file's stamp when it was read.
     pub stamp: Stamp,
+    /// When it was loaded.
+    pub since: SystemTime,
     pub identity: Identity,
     pub tracker: TrackerView,
     pub data: data::Sources,
@@ -122,6 +125,7 @@ impl Plugin {
             data,
             file,
             stamp,
+            since: SystemTime::now(),
             identity,
             tracker: tracker.clone(),
             code,

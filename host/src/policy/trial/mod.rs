@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use karuta_bittorrent::{Counts, InfoHash};
 use serde_json::Value;
@@ -162,6 +162,7 @@ impl Component {
         Ok(Plugin {
             file: PathBuf::new(),
             stamp: Stamp::default(),
+            since: SystemTime::UNIX_EPOCH,
             identity: Identity {
                 digest: self.digest,
                 config: setting.config.to_string(),

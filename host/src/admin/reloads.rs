@@ -1,0 +1,182 @@
+//! `/api/reloads`: what was applied or refused since the start.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::Admin;
+use super::caller::Caller;
+use super::reload::{Refusal, Report};
+use super::reply::{Reply, json};
+use super::request::Request;
+use crate::config::Config;
+
+/// The reloads since the start, and what serves.
+pub struct Reloads {
+    serving: Mutex<Serving>,
+    /// The newest first.
+    attempts: Mutex<VecDeque<Attempt>>,
+}
+
+/// The configuration that serves.
+struct Serving {
+    config: Arc<Config>,
+    /// Of its file.
+    digest: [u8; 32],
+    /// What has changed since the start, and waits for a restart.
+    needs_restart: Vec<String>,
+}
+
+/// Who asks for a reload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum By {
+    /// SIGHUP.
+    Signal,
+    /// The file of a watched plugin has changed.
+    Watch,
+    Caller(Caller),
+}
+
+/// A reload that has ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Attempt {
+    /// In seconds since 1970.
+    pub time: u64,
+    pub by: String,
+    /// The generation that has served since.
+    pub generation: u64,
+    /// `applied`, `unchanged` or `refused`.
+    pub outcome: &'static str,
+    /// SHA-256 of the file; `None`: it could not be read.
+    pub sha256: Option<String>,
+    pub report: Option<Report>,
+    #[serde(flatten)]
+    pub refusal: Option<Refusal>,
+}
+
+/// The most reloads that are kept.
+const MOST: usize = 100;
+
+/// Answers with all that are kept, the newest first.
+pub fn reloads(admin: &Admin, _: &Request) -> Reply {
+    json(StatusCode::OK, &*admin.reloads.attempts.lock())
+}
+
+impl Reloads {
+    /// The process has started with this configuration.
+    pub fn new(config: Arc<Config>) -> Self {
+        let digest = config.source.digest();
+        let serving = Serving { config, digest, needs_restart: Vec::new() };
+        Self { serving: Mutex::new(serving), attempts: Mutex::default() }
+    }
+
+    /// Adds one that has ended: of the configuration that serves now, if it was accepted, or else of
+    /// the file with this digest.
+    pub fn add(
+        &self,
+        by: &By,
+        generation: u64,
+        serving: &Arc<Config>,
+        refused: Option<[u8; 32]>,
+        result: &Result<Report, Refusal>,
+    ) {
+        let outcome = match result {
+            Ok(report) if report.has_changes() => "applied",
+            Ok(_) => "unchanged",
+            Err(_) => "refused",
+        };
+        let digest = match result {
+            Err(_) => refused,
+            Ok(report) => {
+                let digest = serving.source.digest();
+                let (config, needs_restart) = (serving.clone(), report.needs_restart.clone());
+                *self.serving.lock() = Serving { config, digest, needs_restart };
+                Some(digest)
+            }
+        };
+        let attempt = Attempt {
+            time: unix_seconds(SystemTime::now()),
+            by: by.to_string(),
+            generation,
+            outcome,
+            sha256: digest.map(hex::encode),
+            report: result.as_ref().ok().cloned(),
+            refusal: result.as_ref().err().cloned(),
+        };
+        let mut attempts = self.attempts.lock();
+        attempts.truncate(MOST - 1);
+        attempts.push_front(attempt);
+    }
+
+    /// Returns the digest of the file that serves.
+    pub fn serving(&self) -> [u8; 32] {
+        self.serving.lock().digest
+    }
+
+    /// Returns the configuration that serves, with keys whose values serve only after a restart.
+    pub fn config(&self) -> (Arc<Config>, Vec<String>) {
+        let serving = self.serving.lock();
+        (serving.config.clone(), serving.needs_restart.clone())
+    }
+
+    pub fn last(&self) -> Option<Attempt> {
+        self.attempts.lock().front().cloned()
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal => f.write_str("SIGHUP"),
+            Self::Watch => f.write_str("a watched plugin"),
+            Self::Caller(caller) => caller.fmt(f),
+        }
+    }
+}
+
+/// Returns a time in seconds since 1970.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_reloads_are_kept_and_the_file_that_serves_is_known() {
+        let [first, second] = [1, 2].map(|port| {
+            let text = format!("udp: [{{ listen: '127.0.0.1:{port}' }}]");
+            Arc::new(crate::config::parse(&text, "config.yaml".as_ref()).unwrap())
+        });
+        let reloads = Reloads::new(first.clone());
+        assert_eq!((reloads.serving(), reloads.last()), (first.source.digest(), None));
+        let waiting = Report { needs_restart: vec!["landlock".into()], ..Report::default() };
+        for generation in 0..=MOST as u64 {
+            reloads.add(&By::Signal, generation, &second, None, &Ok(waiting.clone()));
+        }
+        assert_eq!(reloads.attempts.lock().len(), MOST);
+        assert_eq!(reloads.last().unwrap().generation, MOST as u64);
+        assert_eq!(reloads.last().unwrap().outcome, "unchanged");
+        let refusal =
+            Refusal { policy: Some("jwt".into()), stage: "init".into(), reason: "no key".into() };
+        let by = By::Caller(Caller::Token("deployer".into()));
+        reloads.add(&by, 7, &second, Some([3; 32]), &Err(refusal));
+        assert_eq!(reloads.serving(), second.source.digest(), "what was refused does not serve");
+        assert_eq!(reloads.config(), (second, vec!["landlock".to_owned()]));
+        let last = serde_json::to_value(reloads.last()).unwrap();
+        for (key, value) in [
+            ("by", "token deployer"),
+            ("outcome", "refused"),
+            ("policy", "jwt"),
+            ("reason", "no key"),
+        ] {
+            assert_eq!(last[key], value);
+        }
+    }
+}
