@@ -43,7 +43,7 @@ pub struct Reason {
 }
 
 /// A certificate that ends this soon was not renewed in time, in seconds.
-const SOON: u64 = 14 * DAY;
+pub const SOON: u64 = 14 * DAY;
 const DAY: u64 = 24 * 3600;
 /// A snapshot is old after this many times the time between two.
 const LATE: u64 = 3;
