@@ -27,7 +27,7 @@ policies:
 - name: torrents
   plugin: PLUGINS/torrent-approval.wasm
   config: { deny_from: deny }
-  data: { deny: { file: denied.txt, format: info-hashes } }
+  data: { deny: { file: denied.txt, format: info-hashes, edits: true } }
 - { name: books, plugin: PLUGINS/test-control.wasm, config: {} }
 - { name: tally, plugin: PLUGINS/test-tally.wasm }
 ";

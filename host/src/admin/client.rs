@@ -114,6 +114,21 @@ impl Client {
         })
     }
 
+    /// Changes what is at a path, and returns the answer.
+    pub fn change(
+        &self,
+        method: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, String> {
+        let method = method.parse().map_err(|_| format!("invalid method {method}"))?;
+        let (status, body) = self.ask(method, path, body.to_string().into_bytes())?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
     /// Sends lines of torrents to a path, as [`crate::import`] reads them.
     pub fn import(&self, path: &str, lines: Vec<u8>) -> Result<Imported, String> {
         let (status, body) = self.ask(Method::POST, path, lines)?;
@@ -241,7 +256,10 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> String {
-        self.with_tried(format!("{status}: {}", String::from_utf8_lossy(body).trim()))
+        let fault: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let detail = fault.as_ref().and_then(|fault| fault["detail"].as_str());
+        let said = String::from_utf8_lossy(body);
+        self.with_tried(format!("{status}: {}", detail.unwrap_or(said.trim())))
     }
 
     fn with_tried(&self, error: String) -> String {

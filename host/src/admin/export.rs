@@ -21,9 +21,9 @@ pub fn export(admin: &Admin, request: &Request) -> Reply {
     let Ok(turn) = admin.swarms.exports.clone().try_acquire_owned() else {
         return line(StatusCode::TOO_MANY_REQUESTS, "another export is under way");
     };
-    let export = Export::new(admin.swarms.store.clone(), wanted, admin.swarms.clock());
+    let mut export = Export::new(admin.swarms.store.clone(), wanted, admin.swarms.clock());
     let gzip = takes_gzip(&request.head.headers);
-    let body = Exporting::new(export, gzip, turn);
+    let body = Exporting::new(move |part| export.next(part), gzip, Some(turn));
     let mut reply = Response::new(Either::Right(Either::Left(body)));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(wanted.format.content_type()));

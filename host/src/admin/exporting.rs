@@ -10,43 +10,46 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Body, Frame};
-use karuta_swarm::Memory;
 use tokio::sync::OwnedSemaphorePermit;
-
-use crate::export::Export;
 
 /// The body of an export.
 pub struct Exporting {
-    /// `None`: nothing is left.
-    export: Option<Export<Memory>>,
+    /// Writes the next part, and returns whether more may follow. `None`: nothing is left.
+    parts: Option<Parts>,
     /// `None`: the bytes are sent as they are.
     gzip: Option<GzEncoder<Vec<u8>>>,
     /// When it is cut off.
     end: Instant,
-    _turn: OwnedSemaphorePermit,
+    _turn: Option<OwnedSemaphorePermit>,
 }
+
+type Parts = Box<dyn FnMut(&mut Vec<u8>) -> bool + Send>;
 
 /// How long an export may take, so that a slow reader does not keep others waiting for ever.
 const LONGEST: Duration = Duration::from_secs(600);
 
 impl Exporting {
     /// `turn` is given back at the end, or when the reader is gone.
-    pub fn new(export: Export<Memory>, gzip: bool, turn: OwnedSemaphorePermit) -> Self {
+    pub fn new(
+        parts: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static,
+        gzip: bool,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
-        Self { export: Some(export), gzip, end: Instant::now() + LONGEST, _turn: turn }
+        Self { parts: Some(Box::new(parts)), gzip, end: Instant::now() + LONGEST, _turn: turn }
     }
 
     /// Does the next part of the work. `None`: nothing is left.
     fn advance(&mut self) -> Option<Vec<u8>> {
-        let export = self.export.as_mut()?;
+        let parts = self.parts.as_mut()?;
         let mut chunk = Vec::new();
-        if !export.next(&mut chunk) {
-            self.export = None;
+        if !parts(&mut chunk) {
+            self.parts = None;
         }
         // Writing into memory does not fail.
         if let Some(gzip) = &mut self.gzip {
             let _ = gzip.write_all(&chunk);
-            if self.export.is_none() {
+            if self.parts.is_none() {
                 let _ = gzip.try_finish();
             }
             chunk = std::mem::take(gzip.get_mut());

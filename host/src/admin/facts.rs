@@ -140,6 +140,9 @@ pub struct DataStatus {
     /// 0: there is no data yet.
     pub version: u64,
     pub entries: usize,
+    /// Edits that the file or the URL does not say; `None`: it cannot be edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edits: Option<usize>,
     pub age_seconds: Option<u64>,
     /// When the version came or expired; before the first one, when the source was opened.
     pub changed: u64,
@@ -272,6 +275,7 @@ impl DataStatus {
             format: definition.format.name(),
             version: source.number(),
             entries: source.entries(),
+            edits: source.edit_count(),
             age_seconds: source.age().map(|age| age.as_secs()),
             changed: unix_seconds(changed),
             error,

@@ -43,7 +43,7 @@ pub struct Reason {
 }
 
 /// A certificate that ends this soon was not renewed in time, in seconds.
-const SOON: u64 = 14 * DAY;
+pub const SOON: u64 = 14 * DAY;
 const DAY: u64 = 24 * 3600;
 /// A snapshot or an export is old after this many times the time between two.
 const LATE: u64 = 3;
@@ -276,6 +276,7 @@ mod tests {
                     format: "raw",
                     version: 1,
                     entries: 1,
+                    edits: None,
                     age_seconds: Some(1),
                     changed: NOW - 200,
                     error: None,

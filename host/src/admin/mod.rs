@@ -22,9 +22,11 @@ mod exporting;
 mod facts;
 mod health;
 mod import;
+mod lists;
 mod log;
 mod login;
 mod networks;
+mod page;
 mod refused;
 mod reload;
 mod reloads;
@@ -74,8 +76,14 @@ use crate::metrics::Metrics;
 use crate::public::PublicStats;
 use crate::tls::Handshakes;
 
-/// All endpoints. A path has one method.
+/// All endpoints.
 static ENDPOINTS: &[Endpoint] = &[
+    site("/", |admin, asked| Box::pin(page::page(admin, asked))),
+    get(page::FOLDER, None, page::asset),
+    form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
+    form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
+    form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
+    form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -86,6 +94,10 @@ static ENDPOINTS: &[Endpoint] = &[
     look("/api/top", Right::Read, |admin, asked| Box::pin(top::top(admin, asked))),
     look(swarm::PATH, Right::Read, |admin, asked| Box::pin(swarm::swarm(admin, asked))),
     get("/api/export", Some(Right::Peers), export::export),
+    get(lists::ALL, Some(Right::Read), lists::all),
+    look(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::read(admin, asked))),
+    change(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::change(admin, asked))),
+    delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     get("/api/refused", Some(Right::Read), refused::refused),
@@ -102,12 +114,13 @@ static ENDPOINTS: &[Endpoint] = &[
 ];
 
 const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Lines, in a format that the query names.
 const LINES: &str = "application/octet-stream";
 
 /// What is asked for at a path.
 struct Endpoint {
-    /// One that ends with `/` is the beginning of longer ones.
+    /// One that ends with `/` is the beginning of longer ones, except for `/` itself.
     path: &'static str,
     method: Method,
     /// What the body of a `POST` is: something that a web page cannot send to another origin without
@@ -126,7 +139,9 @@ enum Handler {
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
     /// As above. The body may also be a form.
     Enter(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
-    /// As above. It changes something, and is audited.
+    /// As above, but the body is a form of our page.
+    Form(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    /// As for `Ask`. It changes something, and is audited.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
@@ -163,7 +178,7 @@ pub struct Admin {
 
 impl Endpoint {
     fn is_at(&self, path: &str) -> bool {
-        match self.path.ends_with('/') {
+        match self.path.ends_with('/') && self.path != "/" {
             true => path.starts_with(self.path),
             false => path == self.path,
         }
@@ -173,26 +188,34 @@ impl Endpoint {
 impl Admin {
     async fn answer(&self, mut request: Request) -> Reply {
         let path = request.head.uri.path();
-        let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
+        let method = match &request.head.method {
+            &Method::HEAD => &Method::GET,
+            other => other,
+        };
+        let there: Vec<_> = ENDPOINTS.iter().filter(|endpoint| endpoint.is_at(path)).collect();
+        let wanted = there.iter().find(|endpoint| endpoint.method == *method);
+        // What is allowed is said to those who may ask for the first one.
+        let Some(endpoint) = wanted.or(there.first()) else {
             return line(StatusCode::NOT_FOUND, "not found");
         };
         let judged = self.access.judge(endpoint.right, &request, self.tls.is_some());
         match judged {
             Ok(caller) => request.caller = caller,
             Err(denial) => {
+                if let Handler::Form(_) = endpoint.handler {
+                    return page::refused(self, &denial);
+                }
                 self.metrics.denied(denial.reason());
                 return denial.reply();
             }
         }
-        let wanted = &endpoint.method;
-        let is_head = request.head.method == Method::HEAD && *wanted == Method::GET;
-        if request.head.method != *wanted && !is_head {
-            return only(wanted);
+        if wanted.is_none() {
+            return only(&there);
         }
         match endpoint.handler {
             Handler::Show(show) => show(self, &request),
             Handler::Ask(_) | Handler::Change(_)
-                if *wanted == Method::POST && !request.is(endpoint.body) =>
+                if endpoint.method != Method::GET && !request.is(endpoint.body) =>
             {
                 let expected = format!("expected {}", endpoint.body);
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &expected)
@@ -201,7 +224,12 @@ impl Admin {
                 let expected = "expected application/json or application/x-www-form-urlencoded";
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, expected)
             }
-            Handler::Ask(ask) | Handler::Enter(ask) => ask(self, request).await,
+            Handler::Form(_) if !request.is_own_form() => {
+                line(StatusCode::FORBIDDEN, "expected a form of this page")
+            }
+            Handler::Ask(ask) | Handler::Enter(ask) | Handler::Form(ask) => {
+                ask(self, request).await
+            }
             Handler::Change(change) => {
                 let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
                 under_way.end(change(self, request).await)
@@ -256,6 +284,25 @@ const fn enter(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pendin
     Endpoint { path, method: Method::POST, body: JSON, right: None, handler: Handler::Enter(ask) }
 }
 
+/// The page. Who asks for it need not be known yet: it has a form for that.
+const fn site(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
+    Endpoint { path, method: Method::GET, body: JSON, right: None, handler: Handler::Ask(ask) }
+}
+
+const fn form(
+    path: &'static str,
+    right: Right,
+    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+) -> Endpoint {
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: FORM,
+        right: Some(right),
+        handler: Handler::Form(ask),
+    }
+}
+
 const fn change(
     path: &'static str,
     right: Right,
@@ -280,9 +327,20 @@ const fn take(
     Endpoint { path, method: Method::POST, body: LINES, right: Some(right), handler }
 }
 
-fn only(method: &Method) -> Reply {
-    let mut reply = line(StatusCode::METHOD_NOT_ALLOWED, &format!("only {method}"));
-    let allow = HeaderValue::from_str(method.as_str());
+const fn delete(
+    path: &'static str,
+    right: Right,
+    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+) -> Endpoint {
+    let handler = Handler::Change(change);
+    Endpoint { path, method: Method::DELETE, body: JSON, right: Some(right), handler }
+}
+
+fn only(there: &[&Endpoint]) -> Reply {
+    let methods: Vec<_> = there.iter().map(|endpoint| endpoint.method.as_str()).collect();
+    let methods = methods.join(", ");
+    let mut reply = line(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods}"));
+    let allow = HeaderValue::from_str(&methods);
     reply.headers_mut().extend(allow.ok().map(|allow| (ALLOW, allow)));
     reply
 }

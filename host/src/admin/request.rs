@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -26,6 +26,17 @@ pub struct Request {
 
 /// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
+
+/// Why there is no body.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error("the body took too long")]
+    Late,
+    #[error("length limit exceeded")]
+    TooLarge,
+    #[error("{0}")]
+    Broken(String),
+}
 
 impl Request {
     /// Returns whether the body is of this kind.
@@ -51,7 +62,27 @@ impl Request {
         self.is("application/x-www-form-urlencoded")
     }
 
+    /// Returns whether the body is a form of our own page: a browser says where a form comes from, and
+    /// other origins are refused.
+    pub fn is_own_form(&self) -> bool {
+        self.is_form() && self.head.headers.contains_key(ORIGIN)
+    }
+
     /// Reads the body, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// It is larger, or does not come.
+    pub async fn body(self, most: usize) -> Result<Bytes, Unread> {
+        match timeout(BODY, Limited::new(self.body, most).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+            Ok(Err(error)) => Err(Unread::Broken(error.to_string())),
+            Err(_) => Err(Unread::Late),
+        }
+    }
+
+    /// Reads a body of JSON, of at most `most` bytes.
     ///
     /// # Errors
     ///
@@ -78,11 +109,12 @@ impl Request {
     ///
     /// The answer that says what is wrong with the body.
     pub async fn bytes(self, most: usize) -> Result<Bytes, Reply> {
-        match timeout(BODY, Limited::new(self.body, most).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) => Err(line(StatusCode::BAD_REQUEST, &error.to_string())),
-            Err(_) => Err(line(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
-        }
+        self.body(most).await.map_err(|unread| match unread {
+            Unread::Late => line(StatusCode::REQUEST_TIMEOUT, &unread.to_string()),
+            Unread::TooLarge | Unread::Broken(_) => {
+                line(StatusCode::BAD_REQUEST, &unread.to_string())
+            }
+        })
     }
 }
 

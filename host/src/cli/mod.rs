@@ -1,6 +1,7 @@
 //! The command line.
 
 mod decisions;
+mod lists;
 mod swarms;
 
 use std::fs::File;
@@ -93,6 +94,9 @@ enum Command {
     Swarm(swarms::Swarm),
     /// Write all torrents with their counts, in a format that others read.
     Export(swarms::Export),
+    /// Read and edit lists of the running daemon's policies.
+    #[command(subcommand)]
+    List(lists::Command),
     /// Enter torrents that another tracker, or this one, exported.
     ///
     /// Counts of downloads are raised to those of the file, never added up, so importing a file again
@@ -179,6 +183,9 @@ pub fn main() -> ExitCode {
         Command::Top(wanted) => return done_there(swarms::top(wanted)),
         Command::Swarm(wanted) => return done_there(swarms::swarm(wanted)),
         Command::Export(wanted) => return done_there(swarms::export(wanted)),
+        Command::List(command) => {
+            return lists::run(command).unwrap_or_else(|failure| done_there(Err(failure)));
+        }
         Command::Import(wanted) => return done_there(swarms::import(wanted)),
         Command::Refused(wanted) => return done_there(decisions::refused(wanted)),
         Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
@@ -458,12 +465,15 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
         );
         for data in policy["data"].as_array().into_iter().flatten() {
             let (name, version) = (text(&data["name"]), &data["version"]);
+            let edits = data["edits"].as_u64().filter(|edits| *edits > 0);
+            let edits = edits.map(|edits| format!(", {edits} edits not in the file"));
+            let edits = edits.unwrap_or_default();
             match data["age_seconds"].as_u64() {
                 Some(age) => println!(
-                    "  {name}: version {version}, {} entries, read {age} s ago",
+                    "  {name}: version {version}, {} entries, read {age} s ago{edits}",
                     data["entries"]
                 ),
-                None => println!("  {name}: nothing yet"),
+                None => println!("  {name}: nothing yet{edits}"),
             }
         }
     }

@@ -55,6 +55,8 @@ pub enum Right {
     Peers,
     /// Ask how a request would be answered.
     Explain,
+    /// Read and edit lists.
+    Lists,
     /// Reload, and write snapshots.
     Reload,
 }
@@ -87,7 +89,7 @@ const MAX_PATH: usize = 107;
 pub(super) const MIN_TOKEN: usize = 16;
 
 impl Right {
-    pub const ALL: [Self; 4] = [Self::Read, Self::Peers, Self::Explain, Self::Reload];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Peers, Self::Explain, Self::Lists, Self::Reload];
 
     /// Returns the name in the configuration.
     #[must_use]
@@ -96,6 +98,7 @@ impl Right {
             Self::Read => "read",
             Self::Peers => "peers",
             Self::Explain => "explain",
+            Self::Lists => "lists",
             Self::Reload => "reload",
         }
     }

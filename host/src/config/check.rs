@@ -12,9 +12,11 @@ use super::{
     decision_log::DecisionLog,
     export::{self, FullScrape},
     problem::{Problem, problem},
-    schema::{Config, DataSource, Http, Policy, Tracker},
+    schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
     tls::Tls,
-    values::{CredentialRule, is_header_name, is_local, is_name, show_duration, unreadable},
+    values::{
+        CredentialRule, EditMode, is_header_name, is_local, is_name, show_duration, unreadable,
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -448,6 +450,21 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
     if source.max_size == 0 {
         return problem(format!("{path}.max_size"), "0B is too small, expected more than 0B");
     }
+    if source.edits != EditMode::Off && source.format == DataFormat::Raw {
+        return problem(format!("{path}.edits"), "only valid for lists, not for `raw` data");
+    }
+    if let Some(Fifo { add, delete }) = &source.fifo {
+        let path = format!("{path}.fifo");
+        if source.edits == EditMode::Off || source.format != DataFormat::InfoHashes {
+            return problem(path, "only valid for `info-hashes` with `edits`");
+        }
+        if add.is_none() && delete.is_none() {
+            return problem(path, "expected `add`, `delete`, or both");
+        }
+        if add == delete {
+            return problem(path + ".delete", "the same as `add`, expected another path");
+        }
+    }
     let url = match (&source.file, &source.url) {
         (Some(_), None) => return only_of_urls(path, source),
         (None, Some(url)) => url,
@@ -576,6 +593,8 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         }
         for (name, source) in &mut policy.data {
             let path = format!("policies[{at}].data.{name}");
+            let fifos = source.fifo.iter_mut().flat_map(|fifo| [&mut fifo.add, &mut fifo.delete]);
+            fifos.flatten().for_each(|fifo| *fifo = folder.join(&*fifo));
             if let Some(file) = &mut source.file {
                 *file = folder.join(&*file);
                 if source.required

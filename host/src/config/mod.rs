@@ -38,14 +38,14 @@ pub use self::{
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{
-        Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Folder, Http, Mode, NumWant,
-        OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits, Swarms,
-        Tracker, Transport, Udp, When,
+        Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Fifo, Folder, Http, Mode,
+        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits,
+        Swarms, Tracker, Transport, Udp, When,
     },
     shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
-    values::{CredentialRule, Secret, canonical_url, duration, is_local, parse_duration},
+    values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;

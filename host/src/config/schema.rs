@@ -16,7 +16,7 @@ use super::{
     run_as::RunAs,
     source::Source,
     tls::Tls,
-    values::{self, CredentialRule, Secret},
+    values::{self, CredentialRule, EditMode, Secret},
 };
 
 /// A complete configuration that has been checked.
@@ -448,6 +448,21 @@ pub struct DataSource {
         serialize_with = "values::write_some_duration"
     )]
     pub max_age: Option<Duration>,
+    /// Whether entries can be added and removed while the tracker runs; not for `Raw`.
+    #[serde(default)]
+    pub edits: EditMode,
+    /// Only of info-hashes that can be edited.
+    #[serde(default)]
+    pub fifo: Option<Fifo>,
+}
+
+/// Named pipes whose lines edit a list. They are made when they are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fifo {
+    pub add: Option<PathBuf>,
+    /// Not the same as `add`.
+    pub delete: Option<PathBuf>,
 }
 
 /// The format of a data source. All except `Raw` are texts, one entry per line.

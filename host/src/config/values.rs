@@ -165,6 +165,52 @@ pub(super) fn unless_false<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_any(UnlessFalse(PhantomData))
 }
 
+/// Whether a list can be edited, and how long edits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EditMode {
+    #[default]
+    Off,
+    /// Until the list says the same.
+    On,
+    /// Until the list is read anew, or the configuration.
+    UntilReload,
+}
+
+impl Serialize for EditMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_bool(false),
+            Self::On => serializer.serialize_bool(true),
+            Self::UntilReload => serializer.serialize_str("until-reload"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EditMode {
+    /// Parses `true`, `false` or `until-reload`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfEdits;
+        impl Visitor<'_> for OfEdits {
+            type Value = EditMode;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or until-reload")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<EditMode, E> {
+                Ok(if on { EditMode::On } else { EditMode::Off })
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<EditMode, E> {
+                match text {
+                    "until-reload" => Ok(EditMode::UntilReload),
+                    _ => Err(E::custom(format!(
+                        "unknown value `{text}`, expected true, false or until-reload"
+                    ))),
+                }
+            }
+        }
+        deserializer.deserialize_any(OfEdits)
+    }
+}
+
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {

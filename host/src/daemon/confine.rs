@@ -8,7 +8,7 @@ use nix::sys::prctl;
 use nix::unistd::geteuid;
 
 use super::error::{Error, system};
-use crate::config::{Config, DecisionLog, LogFile, RunAs};
+use crate::config::{Config, DecisionLog, EditMode, LogFile, RunAs};
 use crate::confine::{self, WRITABLE, Wall};
 use crate::file;
 use crate::log;
@@ -93,13 +93,25 @@ fn writable(config: &Config) -> Vec<PathBuf> {
     let logs: Vec<_> = log_files(config).map(|file| file.path).collect();
     let logs = logs.iter().map(PathBuf::as_path);
     // Where logs rotate, and socket files are removed at the end.
-    let beside = logs.chain(config.admin.sockets()).map(file::folder);
+    let beside = logs.chain(config.admin.sockets()).chain(edited(config)).map(file::folder);
     let own = WRITABLE.iter().map(PathBuf::from);
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(beside.map(Path::to_owned))
         .chain(granted(config).map(Path::to_owned))
         .chain(exported(config).map(Path::to_owned))
         .collect()
+}
+
+/// Returns the files of lists that can be edited, into which edits may be written, and their fifos.
+fn edited(config: &Config) -> impl Iterator<Item = &Path> {
+    let sources = config.policies.iter().flat_map(|policy| policy.data.values());
+    let edited = sources.filter(|source| source.edits != EditMode::Off);
+    edited.flat_map(|source| {
+        let fifo = source.fifo.as_ref();
+        let add = fifo.and_then(|fifo| fifo.add.as_deref());
+        let delete = fifo.and_then(|fifo| fifo.delete.as_deref());
+        [source.file.as_deref(), add, delete].into_iter().flatten()
+    })
 }
 
 /// Returns the folders that policies may write to.

@@ -130,6 +130,19 @@ impl Loaded {
         policies.flat_map(|policy| policy.plugin().data.iter().cloned()).collect()
     }
 
+    /// Returns the fifos of lists, each with its list.
+    pub fn fifos(&self) -> impl Iterator<Item = (&config::Fifo, Arc<data::DataSource>)> {
+        let policies = self.config.policies.iter().zip(&self.generation.policies);
+        policies.flat_map(|(config, policy)| {
+            let fifos =
+                config.data.iter().filter_map(|(name, source)| Some((name, source.fifo.as_ref()?)));
+            fifos.filter_map(|(name, fifo)| {
+                let mut data = policy.plugin().data.iter();
+                Some((fifo, data.find(|data| *data.definition().name == **name)?.clone()))
+            })
+        })
+    }
+
     /// Returns the policies as the admin API shows them.
     pub fn shown(&self) -> Vec<admin::ShownPolicy> {
         let show = |policy: &Arc<Policy>| {

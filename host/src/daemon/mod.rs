@@ -55,6 +55,7 @@ use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
 use crate::decisions::Decisions;
+use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
@@ -253,6 +254,8 @@ impl Tracker {
         snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
+        let mut doors = Doors::default();
+        doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
@@ -323,6 +326,7 @@ impl Tracker {
             certificates,
             wall,
             access,
+            doors,
             reloads,
             exports: exports.orders(),
         };

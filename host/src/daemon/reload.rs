@@ -18,6 +18,7 @@ use crate::admin::{Access, By, Refusal, Reloads, Report, ShownPolicy};
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::decisions::Decisions;
+use crate::doors::Doors;
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
 use crate::policy::{Change, LoadError};
@@ -46,6 +47,7 @@ pub struct Reloader {
     pub wall: Wall,
     /// The tokens of the admin API.
     pub access: Arc<Access>,
+    pub doors: Doors,
     /// What has become of reloads.
     pub reloads: Arc<Reloads>,
     pub exports: Orders,
@@ -137,6 +139,8 @@ impl Reloader {
         }
         report.exports = earlier.config.export != loaded.config.export;
         self.exports.adopt(&loaded.config, &self.wall);
+        loaded.data().iter().for_each(|source| source.end_edits());
+        self.doors.adopt(loaded.fifos());
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         self.metrics.configured(loaded.config.source.hash());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{DataFormat, Secret};
+use crate::config::{DataFormat, EditMode, Secret};
 use crate::fetch::Shown;
 
 /// How often a URL is fetched by default, and how long that may take.
@@ -27,6 +27,7 @@ pub struct Definition {
     pub max_size: u64,
     /// Whether it is an error if there is no data at the start.
     pub required: bool,
+    pub edits: EditMode,
 }
 
 /// Where the data comes from.

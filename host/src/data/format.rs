@@ -1,14 +1,9 @@
 //! The text formats: one entry per line. Skips blank lines, and comments that begin with a `#` at
 //! the start of a line or after a blank.
 
-use karuta_bittorrent::InfoHash;
-use serde::de::IgnoredAny;
-
 use super::set::{Addresses, InfoHashes, Strings};
-use crate::text::{self, Escaped};
-
-/// How many bytes of a line an error shows.
-const SHOWN: usize = 60;
+use crate::entry;
+use crate::text;
 
 /// Parses info-hashes: 40 hexadecimal digits of either case, or the 64 of a v2 hash.
 ///
@@ -18,8 +13,7 @@ const SHOWN: usize = 60;
 pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
     let mut hashes = Vec::with_capacity(bytes.len() / 41);
     entries(bytes, |entry| {
-        let InfoHash(hash) = InfoHash::from_hex(entry).ok_or("40 hexadecimal digits, or 64")?;
-        hashes.push(hash);
+        hashes.push(entry::info_hash(entry)?);
         Ok(())
     })?;
     Ok(InfoHashes::new(hashes))
@@ -31,29 +25,15 @@ pub fn info_hashes(bytes: &[u8]) -> Result<InfoHashes, String> {
 ///
 /// As [`info_hashes`].
 pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
-    const EXPECTED: &str = "an address or a range such as 192.0.2.0/24, optionally with a number";
     let mut ranges = Vec::new();
     entries(bytes, |entry| {
-        let mut words = entry.split_ascii_whitespace();
-        let network = words.next().and_then(text::network).ok_or(EXPECTED)?;
-        let value = match words.next() {
-            None => 0,
-            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                number.parse().map_err(|_| "a number of at most 64 bits")?
-            }
-            Some(_) => return Err(EXPECTED),
-        };
-        if words.next().is_some() {
-            return Err(EXPECTED);
-        }
-        ranges.push((network, value));
+        ranges.push(entry::range(entry)?);
         Ok(())
     })?;
     Ok(Addresses::new(ranges))
 }
 
-/// Parses texts. A text in the notation of another format is refused: look-ups in such a list would
-/// find nothing, so a block list would let everyone in.
+/// Parses texts.
 ///
 /// # Errors
 ///
@@ -61,40 +41,10 @@ pub fn addresses(bytes: &[u8]) -> Result<Addresses, String> {
 pub fn strings(bytes: &[u8]) -> Result<Strings, String> {
     let mut texts = Vec::new();
     entries(bytes, |entry| {
-        if let Some(otherwise) = disguise(entry) {
-            return Err(otherwise);
-        }
-        texts.push(Box::from(entry));
+        texts.push(Box::from(entry::string(entry)?));
         Ok(())
     })?;
     Ok(Strings::new(texts))
-}
-
-/// Returns what was expected in place of an entry that is not plain text.
-fn disguise(entry: &str) -> Option<&'static str> {
-    let bare = entry.trim_end_matches(',');
-    let quoted = |quote| bare.len() > 1 && bare.starts_with(quote) && bare.ends_with(quote);
-    let opens = entry.starts_with(['[', '{']);
-    let is_tag = entry.starts_with("<!") || entry.starts_with("<?") || entry.ends_with('>');
-    if entry.starts_with('<') && is_tag {
-        Some("a list, not HTML or XML")
-    } else if opens && (entry.ends_with(['[', '{', ',']) || is_json(entry)) {
-        Some("one text per line, not JSON")
-    } else if ['"', '\'', '`'].into_iter().any(quoted) {
-        Some("a text without quotes")
-    } else if bare.len() < entry.len() {
-        Some("a text without a comma after it")
-    } else if entry.starts_with("- ") || entry.starts_with("* ") {
-        Some("a text without a dash before it")
-    } else if !text::is_visible(entry) {
-        Some("visible characters")
-    } else {
-        None
-    }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Passes each entry to `take`, whose error is what was expected.
@@ -104,28 +54,19 @@ fn entries<'b>(
 ) -> Result<(), String> {
     let text = text::decode(bytes).map_err(|error| error.to_string())?;
     for (number, line) in (1..).zip(text::lines(text)) {
-        let entry = entry(line);
+        let entry = entry::bare(line);
         if entry.is_empty() {
             continue;
         }
-        take(entry).map_err(|expected| {
-            let shown = Escaped(&entry[..entry.floor_char_boundary(SHOWN)]);
-            format!("line {number}: `{shown}`, expected {expected}")
-        })?;
+        take(entry)
+            .map_err(|expected| format!("line {number}: {}", entry::wrong(entry, expected)))?;
     }
     Ok(())
 }
 
-/// Returns a line without its comment and surrounding blanks.
-fn entry(line: &str) -> &str {
-    let bytes = line.as_bytes();
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let comment = memchr::memchr_iter(b'#', bytes).find(|at| *at == 0 || blank(&bytes[at - 1]));
-    line[..comment.unwrap_or(line.len())].trim()
-}
-
 #[cfg(test)]
 mod tests {
+    use karuta_bittorrent::InfoHash;
     use proptest::prelude::*;
 
     use super::*;
@@ -188,7 +129,8 @@ mod tests {
         let text = "10.0.0.0/8\n10.1.2.3/16 7\n2001:db8::/32\t18446744073709551615 # most\n\
                     ::ffff:192.0.2.0/120 3\n::1";
         let set = addresses(text.as_bytes()).unwrap();
-        let find = |address: &str| set.find(address.parse().unwrap());
+        let find =
+            |address: &str| set.find(address.parse().unwrap(), |_| false).map(|(_, value)| value);
         assert_eq!(find("10.2.0.1"), Some(0));
         assert_eq!(find("10.1.255.255"), Some(7));
         assert_eq!(find("2001:db8::1"), Some(u64::MAX));

@@ -4,17 +4,22 @@
 
 mod definition;
 mod file;
+mod fold;
 mod format;
+mod look;
 mod open;
 mod set;
 mod source;
 mod url;
+mod walk;
 
 use std::sync::Arc;
 
 pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
+pub use self::fold::Folded;
 pub use self::open::{Fetch, Opening, open};
 pub use self::source::{Content, DataSource, News, Taker};
+pub use self::walk::Walk;
 
 /// The sources of one policy, ordered by name.
 pub type Sources = Arc<[Arc<DataSource>]>;

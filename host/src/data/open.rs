@@ -1,12 +1,14 @@
 //! Opens data sources, and starts their threads.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 
 use super::definition::{Definition, Origin};
 use super::source::DataSource;
 use super::{Sources, file, url};
+use crate::config::EditMode;
+use crate::edits::Journals;
 use crate::state_dir::StateDir;
 use crate::watch;
 
@@ -15,6 +17,8 @@ use crate::watch;
 pub struct Opening {
     /// Where fetched data is cached.
     pub kept: Option<Arc<StateDir>>,
+    /// Where edits of lists are kept; `None`: lists cannot be edited.
+    pub journals: Option<Arc<Journals>>,
     pub fetch: Fetch,
 }
 
@@ -30,10 +34,11 @@ pub enum Fetch {
 }
 
 impl Opening {
-    /// Caches fetched data in the state folder.
+    /// Caches fetched data in the state folder, and keeps the edits of lists there.
     pub fn new(state: Option<&StateDir>, fetch: Fetch) -> io::Result<Self> {
         let kept = state.map(|state| state.folder("data").map(Arc::new)).transpose()?;
-        Ok(Self { kept, fetch })
+        let journals = state.map(|state| Journals::new(state).map(Arc::new)).transpose()?;
+        Ok(Self { kept, journals, fetch })
     }
 }
 
@@ -62,7 +67,17 @@ pub fn open(
 /// A file that is unusable, or missing required data: no file or, if it is fetched now, no data
 /// from this or any earlier fetch.
 fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, String> {
-    let source = Arc::new(DataSource::new(definition));
+    let edits = match &opening.journals {
+        Some(journals) if definition.edits != EditMode::Off => {
+            Some(journals.edits(&definition.policy, &definition.name, definition.format)?)
+        }
+        _ => None,
+    };
+    let source = Arc::new(DataSource::new(definition, edits));
+    if let Some(edits) = source.edits() {
+        let weak: Weak<DataSource> = Arc::downgrade(&source);
+        edits.add_base(weak);
+    }
     let Definition { policy, name: data, required, max_size, .. } = source.definition();
     match &source.definition().origin {
         Origin::File(file) => {
@@ -117,6 +132,7 @@ mod tests {
             format,
             max_size: 1000,
             required,
+            edits: EditMode::Off,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Immutable sets, looked up by requests.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use ipnet::IpNet;
 use karuta_swarm::fetch;
 
@@ -78,6 +79,11 @@ impl InfoHashes {
         fetch::line(&raw const self.lines[home]);
     }
 
+    /// Returns the entries at a position, up to three. They are in no order.
+    pub fn at(&self, at: usize) -> Option<&[[u8; 20]]> {
+        self.lines.get(at).map(Line::entries)
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -114,103 +120,189 @@ impl Line {
     }
 }
 
-/// Address ranges with a value each, split into stretches that do not overlap: a stretch ends where
-/// the next begins, and has the value of the narrowest range around it.
+/// Address ranges with a value each. A look-up finds the narrowest range around an address.
 #[derive(Debug)]
 pub struct Addresses {
-    ipv4: Vec<(u128, Option<u64>)>,
-    ipv6: Vec<(u128, Option<u64>)>,
-    ranges: usize,
+    ipv4: Nested,
+    ipv6: Nested,
 }
+
+/// The ranges of one family: two are disjoint, or one contains the other. They are split into
+/// stretches that do not overlap: a stretch ends where the next begins, and belongs to the narrowest
+/// range around it.
+#[derive(Debug, Default)]
+struct Nested {
+    /// By first address and prefix length, so that a range comes before those within it.
+    ranges: Vec<Range>,
+    /// The first addresses of the stretches.
+    firsts: Vec<u128>,
+    /// The position of the range of each stretch, or [`NONE`].
+    holders: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    first: u128,
+    value: u64,
+    /// The position of the narrowest range around this one, or [`NONE`].
+    around: u32,
+    prefix: u8,
+}
+
+/// No range.
+const NONE: u32 = u32::MAX;
 
 impl Addresses {
     /// If a range is given twice, the last value counts.
     pub fn new(entries: Vec<(IpNet, u64)>) -> Self {
-        let mut ipv4 = BTreeMap::new();
-        let mut ipv6 = BTreeMap::new();
+        let [mut ipv4, mut ipv6] = [(); 2].map(|()| BTreeMap::new());
         for (network, value) in entries {
-            match network {
-                IpNet::V4(range) => {
-                    let (first, last) = (range.network().to_bits(), range.broadcast().to_bits());
-                    ipv4.insert((first.into(), range.prefix_len()), (last.into(), value));
-                }
-                IpNet::V6(range) => {
-                    let (first, last) = (range.network().to_bits(), range.broadcast().to_bits());
-                    ipv6.insert((first, range.prefix_len()), (last, value));
-                }
-            }
+            let (first, last) = bounds(&network);
+            let ranges = if network.addr().is_ipv4() { &mut ipv4 } else { &mut ipv6 };
+            ranges.insert((first, network.prefix_len()), (last, value));
         }
-        let ranges = ipv4.len() + ipv6.len();
-        Self { ipv4: stretches(ipv4), ipv6: stretches(ipv6), ranges }
+        Self { ipv4: Nested::new(ipv4), ipv6: Nested::new(ipv6) }
     }
 
-    /// Returns the value of the longest prefix that contains an address. A range contains only
-    /// addresses of its own family.
-    pub fn find(&self, address: IpAddr) -> Option<u64> {
-        let (stretches, address) = match address {
+    /// Returns the longest prefix that contains an address and is not passed over, with its value. A
+    /// range contains only addresses of its own family.
+    pub fn find(&self, address: IpAddr, pass: impl Fn(&IpNet) -> bool) -> Option<(IpNet, u64)> {
+        let (nested, bits) = match address {
             IpAddr::V4(address) => (&self.ipv4, address.to_bits().into()),
             IpAddr::V6(address) => (&self.ipv6, address.to_bits()),
         };
-        let end = stretches.partition_point(|(first, _)| *first <= address);
-        stretches[..end].last()?.1
+        let end = nested.firsts.partition_point(|first| *first <= bits);
+        let mut at = *nested.holders.get(end.checked_sub(1)?)?;
+        loop {
+            let range = nested.ranges.get(at as usize)?;
+            let network = range.network(address.is_ipv4())?;
+            if !pass(&network) {
+                return Some((network, range.value));
+            }
+            at = range.around;
+        }
+    }
+
+    /// Returns the value of exactly this range.
+    pub fn value(&self, network: &IpNet) -> Option<u64> {
+        let nested = if network.addr().is_ipv4() { &self.ipv4 } else { &self.ipv6 };
+        let wanted = (bounds(network).0, network.prefix_len());
+        let at = nested.ranges.binary_search_by_key(&wanted, |range| (range.first, range.prefix));
+        Some(nested.ranges.get(at.ok()?)?.value)
+    }
+
+    /// Returns a range by its position.
+    pub fn at(&self, at: usize) -> Option<(IpNet, u64)> {
+        let (range, is_ipv4) = match self.ipv4.ranges.get(at) {
+            Some(range) => (range, true),
+            None => (self.ipv6.ranges.get(at - self.ipv4.ranges.len())?, false),
+        };
+        Some((range.network(is_ipv4)?, range.value))
     }
 
     /// Returns the number of distinct ranges.
     pub fn len(&self) -> usize {
-        self.ranges
+        self.ipv4.ranges.len() + self.ipv6.ranges.len()
     }
 }
 
-/// From first address and prefix length to last address and value. Two ranges are disjoint, or one
-/// contains the other and comes before it.
+/// Returns the first and the last address of a range.
+fn bounds(network: &IpNet) -> (u128, u128) {
+    match network {
+        IpNet::V4(range) => (range.network().to_bits().into(), range.broadcast().to_bits().into()),
+        IpNet::V6(range) => (range.network().to_bits(), range.broadcast().to_bits()),
+    }
+}
+
+/// From first address and prefix length to last address and value.
 type Ranges = BTreeMap<(u128, u8), (u128, u64)>;
 
-fn stretches(ranges: Ranges) -> Vec<(u128, Option<u64>)> {
-    let mut stretches = Vec::new();
-    let mut open: Vec<(u128, u64)> = Vec::new();
-    let mut begin = |first: u128, value: Option<u64>| {
-        // If two begin at the same address, the later one is narrower.
-        match stretches.last_mut() {
-            Some((at, old)) if *at == first => *old = value,
-            _ => stretches.push((first, value)),
+impl Nested {
+    fn new(given: Ranges) -> Self {
+        let mut nested = Self { ranges: Vec::with_capacity(given.len()), ..Self::default() };
+        // The ranges around the current one, each with its last address.
+        let mut open: Vec<(u128, u32)> = Vec::new();
+        for (at, ((first, prefix), (last, value))) in (0..).zip(given) {
+            while let Some((end, _)) = open.pop_if(|(end, _)| *end < first) {
+                // A range that ends with the last address is never closed, because nothing follows.
+                nested.begin(end + 1, open.last().map_or(NONE, |(_, around)| *around));
+            }
+            let around = open.last().map_or(NONE, |(_, around)| *around);
+            nested.ranges.push(Range { first, value, around, prefix });
+            nested.begin(first, at);
+            open.push((last, at));
         }
-    };
-    for ((first, _), (last, value)) in ranges {
-        while let Some((end, _)) = open.pop_if(|(end, _)| *end < first) {
-            // A range that ends with the last address is never closed, because nothing follows it.
-            begin(end + 1, open.last().map(|(_, value)| *value));
+        while let Some((end, _)) = open.pop() {
+            if let Some(next) = end.checked_add(1) {
+                nested.begin(next, open.last().map_or(NONE, |(_, around)| *around));
+            }
         }
-        begin(first, Some(value));
-        open.push((last, value));
+        nested
     }
-    while let Some((end, _)) = open.pop() {
-        if let Some(next) = end.checked_add(1) {
-            begin(next, open.last().map(|(_, value)| *value));
+
+    /// Begins a stretch. If two begin at the same address, the later one is narrower.
+    fn begin(&mut self, first: u128, holder: u32) {
+        match (self.firsts.last(), self.holders.last_mut()) {
+            (Some(last), Some(old)) if *last == first => *old = holder,
+            _ => {
+                self.firsts.push(first);
+                self.holders.push(holder);
+            }
         }
     }
-    stretches
 }
 
-/// A set of texts.
+impl Range {
+    fn network(&self, is_ipv4: bool) -> Option<IpNet> {
+        let address = match is_ipv4 {
+            true => Ipv4Addr::from_bits(u32::try_from(self.first).ok()?).into(),
+            false => Ipv6Addr::from_bits(self.first).into(),
+        };
+        IpNet::new(address, self.prefix).ok()
+    }
+}
+
+/// A set of texts, in order.
 #[derive(Debug)]
-pub struct Strings(HashSet<Box<str>>);
+pub struct Strings {
+    texts: Vec<Box<str>>,
+    /// Positions in `texts`.
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
 
 impl Strings {
-    pub fn new(entries: Vec<Box<str>>) -> Self {
-        Self(entries.into_iter().collect())
+    pub fn new(mut texts: Vec<Box<str>>) -> Self {
+        texts.sort_unstable();
+        texts.dedup();
+        let hasher = RandomState::default();
+        let mut index = HashTable::with_capacity(texts.len());
+        for (at, text) in (0..).zip(&texts) {
+            let hash = |at: &u32| texts.get(*at as usize).map_or(0, |text| hasher.hash_one(text));
+            index.insert_unique(hasher.hash_one(text), at, hash);
+        }
+        Self { texts, index, hasher }
     }
 
     pub fn contains(&self, text: &str) -> bool {
-        self.0.contains(text)
+        let is_same = |at: &u32| self.texts.get(*at as usize).is_some_and(|known| **known == *text);
+        self.index.find(self.hasher.hash_one(text), is_same).is_some()
+    }
+
+    /// Returns a text by its position.
+    pub fn at(&self, at: usize) -> Option<&str> {
+        self.texts.get(at).map(|text| &**text)
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.texts.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -220,7 +312,7 @@ mod tests {
     fn empty_sets_hold_nothing() {
         assert!(!InfoHashes::new(Vec::new()).contains(&[0; 20]));
         assert!(!InfoHashes::new(Vec::new()).contains(&[0xff; 20]));
-        assert_eq!(Addresses::new(Vec::new()).find("::".parse().unwrap()), None);
+        assert_eq!(Addresses::new(Vec::new()).find("::".parse().unwrap(), |_| false), None);
         assert!(!Strings::new(Vec::new()).contains(""));
     }
 
@@ -295,8 +387,8 @@ mod tests {
             ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", false),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(ipv4.find(address).is_some(), is_ipv4, "{address}");
-            assert_eq!(ipv6.find(address).is_some(), !is_ipv4, "{address}");
+            assert_eq!(ipv4.find(address, |_| false).is_some(), is_ipv4, "{address}");
+            assert_eq!(ipv6.find(address, |_| false).is_some(), !is_ipv4, "{address}");
         }
     }
 
@@ -338,18 +430,35 @@ mod tests {
         }
 
         #[test]
-        fn the_longest_prefix_holds(
+        fn the_longest_prefix_that_is_not_passed_over_holds(
             given in vec((range(), 0..5_u64), 0..30),
+            passed in vec(range(), 0..9),
             asked in vec(range(), 1..50),
         ) {
             let set = Addresses::new(given.clone());
-            let edges = asked.iter().chain(given.iter().map(|(range, _)| range))
+            let given: BTreeMap<IpNet, u64> = given.into_iter().collect();
+            let edges = asked.iter().chain(given.keys())
                 .flat_map(|range| [range.network(), range.broadcast()]);
+            let holds = |range: &IpNet| !passed.contains(range);
             for address in edges {
-                let longest = given.iter().filter(|(range, _)| range.contains(&address))
+                let around = given.iter().filter(|(range, _)| range.contains(&address));
+                let longest = around.filter(|(range, _)| holds(range))
                     .max_by_key(|(range, _)| range.prefix_len());
-                prop_assert_eq!(set.find(address), longest.map(|(_, value)| *value), "{}", address);
+                let found = set.find(address, |range| !holds(range));
+                prop_assert_eq!(found, longest.map(|(range, value)| (*range, *value)));
             }
+            let all: BTreeMap<_, _> = (0..).map_while(|at| set.at(at)).collect();
+            prop_assert_eq!(set.len(), all.len());
+            prop_assert!(asked.iter().all(|range| set.value(range) == given.get(range).copied()));
+            prop_assert_eq!(all, given);
+        }
+
+        #[test]
+        fn texts_are_those_given(given in vec("[a-c]{0,3}", 0..30), asked in vec("[a-c]{0,3}", 0..30)) {
+            let model: BTreeSet<_> = given.iter().map(String::as_str).collect();
+            let set = Strings::new(given.iter().map(|text| Box::from(text.as_str())).collect());
+            prop_assert!(asked.iter().all(|text| set.contains(text) == model.contains(&**text)));
+            prop_assert!((0..).map_while(|at| set.at(at)).eq(model));
         }
     }
 }

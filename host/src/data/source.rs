@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use super::definition::Definition;
 use super::format;
 use super::set::{Addresses, InfoHashes, Strings};
-use crate::config::DataFormat;
+use crate::config::{DataFormat, EditMode};
+use crate::edits::Edits;
 
 /// A source, kept up to date by its own thread as long as it is in use.
 pub struct DataSource {
@@ -27,6 +28,10 @@ pub struct DataSource {
     wake: Mutex<Option<Wake>>,
     number: AtomicU64,
     errors: AtomicU64,
+    /// What is changed of a list besides its data, if it can be.
+    edits: Option<Arc<Edits>>,
+    /// Held while edits are written into the file.
+    pub(super) folding: Mutex<()>,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
 }
 
@@ -83,12 +88,12 @@ impl DataSource {
     ///
     /// The number of the first wrong line.
     pub fn given(definition: Definition, bytes: &[u8]) -> Result<Arc<Self>, String> {
-        let source = Self::new(definition);
+        let source = Self::new(definition, None);
         source.take(bytes)?;
         Ok(Arc::new(source))
     }
 
-    pub(super) fn new(definition: Definition) -> Self {
+    pub(super) fn new(definition: Definition, edits: Option<Arc<Edits>>) -> Self {
         Self {
             definition,
             current: ArcSwapOption::empty(),
@@ -98,6 +103,8 @@ impl DataSource {
             wake: Mutex::default(),
             number: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            edits,
+            folding: Mutex::default(),
             takers: Mutex::default(),
         }
     }
@@ -167,9 +174,18 @@ impl DataSource {
     }
 
     /// Returns the number of the newest good version, or 0 if there has been none. It also grows
-    /// when a version expires.
+    /// when a version expires. That of a list which can be edited also grows with each change, and
+    /// never falls.
     pub fn number(&self) -> u64 {
-        self.number.load(Ordering::Acquire)
+        match &self.edits {
+            Some(edits) => edits.version(),
+            None => self.number.load(Ordering::Acquire),
+        }
+    }
+
+    /// Returns the edits of the list, if it can be edited.
+    pub fn edits(&self) -> Option<&Arc<Edits>> {
+        self.edits.as_ref()
     }
 
     /// Returns the time since the newest good version was read.
@@ -177,9 +193,26 @@ impl DataSource {
         self.current().as_ref().map(|_| self.read.lock().elapsed())
     }
 
-    /// Returns the number of entries of the newest good version.
+    /// Returns the number of entries of the newest good version, with edits.
     pub fn entries(&self) -> usize {
-        self.current().as_ref().map_or(0, |version| version.content.entries())
+        let current = self.current();
+        let content = current.as_ref().map(|version| &version.content);
+        let read = content.map_or(0, Content::entries);
+        let Some(overlay) = self.overlay() else { return read };
+        // An edit may give a range that is listed another value.
+        let replaced = match content {
+            Some(Content::Addresses(set)) => {
+                overlay.ranges().filter(|range| set.value(range).is_some()).count()
+            }
+            _ => 0,
+        };
+        (read + overlay.added()).saturating_sub(overlay.removed() + replaced)
+    }
+
+    /// Returns the number of edits that the data does not say; `None`: it cannot be edited.
+    pub fn edit_count(&self) -> Option<usize> {
+        let overlay = self.edits.as_ref()?.overlay();
+        Some(overlay.added() + overlay.removed())
     }
 
     pub fn news(&self) -> News {
@@ -225,7 +258,8 @@ impl DataSource {
     /// Drops the current version without a replacement.
     pub(super) fn forget(&self) {
         if self.current.swap(None).is_some() {
-            self.number.fetch_add(1, Ordering::Release);
+            let number = self.number.load(Ordering::Relaxed) + 1;
+            self.publish(number);
             self.news.lock().changed = SystemTime::now();
         }
     }
@@ -250,7 +284,7 @@ impl DataSource {
     /// Installs a new version if it is good. Must only be called by one thread at a time.
     pub(super) fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let content = Content::parse(self.definition.format, bytes)?;
-        let number = self.number() + 1;
+        let number = self.number.load(Ordering::Relaxed) + 1;
         if let Content::Raw(bytes) = &content {
             let takers: Vec<_> = self.takers.lock().iter().filter_map(Weak::upgrade).collect();
             takers.iter().try_for_each(|one| one.try_on(&self.definition.name, number, bytes))?;
@@ -260,12 +294,33 @@ impl DataSource {
         tracing::info!(%policy, %data, number, entries = version.content.entries(), "read new data");
         *self.read.lock() = Instant::now();
         self.kept.store(false, Ordering::Relaxed);
-        self.current.store(Some(Arc::new(version)));
-        // After the content: a reader that sees the number never finds older content.
-        self.number.store(number, Ordering::Release);
+        let is_first = self.current.swap(Some(Arc::new(version))).is_none();
+        if !is_first {
+            self.end_edits();
+        }
+        self.publish(number);
         let mut news = self.news.lock();
         (news.changed, news.error) = (SystemTime::now(), None);
         Ok(())
+    }
+
+    /// Publishes the number of a new version. After the content: a reader that sees the number never
+    /// finds older content.
+    fn publish(&self, number: u64) {
+        self.number.store(number, Ordering::Release);
+        if let Some(edits) = &self.edits {
+            edits.rebase();
+        }
+    }
+
+    /// Ends the edits that hold until the list is read anew, or the configuration.
+    pub fn end_edits(&self) {
+        if let Some(edits) = &self.edits
+            && self.definition.edits == EditMode::UntilReload
+            && !edits.overlay().is_empty()
+        {
+            edits.withdraw(Arc::from("reload"), Box::new(|_| {}));
+        }
     }
 }
 

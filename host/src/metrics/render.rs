@@ -214,22 +214,30 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     ]
 }
 
-fn data(metrics: &Metrics) -> [MetricFamily; 3] {
+fn data(metrics: &Metrics) -> [MetricFamily; 5] {
     let sources = metrics.data.lock();
     fn labels(source: &DataSource) -> Labels<'_> {
         let Definition { policy, name, .. } = source.definition();
         vec![("policy", policy), ("data", name)]
     }
-    let [mut ages, mut entries, mut errors] = [const { Vec::new() }; 3];
+    let [mut ages, mut entries, mut errors, mut edits, mut unwritten] = [const { Vec::new() }; 5];
     for source in &*sources {
         ages.extend(source.age().map(|age| (labels(source), age.as_secs_f64())));
         entries.push((labels(source), source.entries() as f64));
         errors.push((labels(source), source.errors() as f64));
+        edits.extend(source.edit_count().map(|count| (labels(source), count as f64)));
+        unwritten.extend(source.edits().map(|edits| (labels(source), edits.errors() as f64)));
     }
     [
         gauge("karuta_data_age_seconds", "Time since the version in use was read.", ages),
         gauge("karuta_data_entries", "Entries of the version in use.", entries),
         counter("karuta_data_errors_total", "New versions of the data that were refused.", errors),
+        gauge("karuta_list_edits", "Edits of the list that its data does not say.", edits),
+        counter(
+            "karuta_list_journal_errors_total",
+            "Times when the journal of the edits could not be written.",
+            unwritten,
+        ),
     ]
 }
 

@@ -15,6 +15,7 @@ mod exports;
 mod health;
 mod journal;
 mod lifecycle;
+mod lists;
 mod log;
 mod log_file;
 mod log_levels;

@@ -1,9 +1,11 @@
 //! `karuta:policy/sets`: lookups in the policy's data sources. A handle is a source's position
 //! among those of the policy.
 
+use std::sync::Arc;
+
 use wasmtime::component::HasData;
 
-use crate::data::{Content, Sources};
+use crate::data::{DataSource, Sources};
 use crate::policy::contract::bindings::imports::sets::{Address, Host, InfoHash};
 use crate::policy::contract::values;
 
@@ -17,12 +19,8 @@ impl HasData for View<'static> {
 }
 
 impl View<'_> {
-    /// Looks into the newest good version. Returns `None` if there is no such set, or if it has no
-    /// data yet.
-    fn look<T>(&self, set: u32, look: impl FnOnce(&Content) -> Option<T>) -> Option<T> {
-        let source = self.sources.get(usize::try_from(set).ok()?)?;
-        let current = source.current();
-        look(&current.as_ref()?.content)
+    fn set(&self, set: u32) -> Option<&DataSource> {
+        self.sources.get(usize::try_from(set).ok()?).map(|source| &**source)
     }
 }
 
@@ -38,34 +36,24 @@ impl Host for View<'_> {
     }
 
     fn has_info_hash(&mut self, set: u32, info_hash: InfoHash) -> bool {
-        let found = self.look(set, |content| match content {
-            Content::InfoHashes(set) => Some(set.contains(&values::from_info_hash(info_hash).0)),
-            _ => None,
-        });
-        found.unwrap_or(false)
+        let info_hash = values::from_info_hash(info_hash).0;
+        self.set(set).is_some_and(|set| set.has_info_hash(&info_hash))
     }
 
     fn has_string(&mut self, set: u32, value: String) -> bool {
-        let found = self.look(set, |content| match content {
-            Content::Strings(set) => Some(set.contains(&value)),
-            _ => None,
-        });
-        found.unwrap_or(false)
+        self.set(set).is_some_and(|set| set.has_string(&value))
     }
 
     fn match_address(&mut self, set: u32, address: Address) -> Option<u64> {
-        self.look(set, |content| match content {
-            Content::Addresses(set) => set.find(values::ip(address)),
-            _ => None,
-        })
+        self.set(set)?.find_address(values::ip(address)).map(|(_, value)| value)
     }
 
     fn size(&mut self, set: u32) -> u64 {
-        self.look(set, |content| Some(content.entries() as u64)).unwrap_or(0)
+        self.set(set).map_or(0, |set| set.entries() as u64)
     }
 
     fn sources(&mut self) -> Vec<(String, String)> {
-        let name = |source: &std::sync::Arc<crate::data::DataSource>| {
+        let name = |source: &Arc<DataSource>| {
             let definition = source.definition();
             (definition.name.to_string(), definition.format.name().to_owned())
         };

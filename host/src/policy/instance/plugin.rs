@@ -217,6 +217,7 @@ fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition
         format: key.format,
         max_size: key.max_size,
         required: key.required,
+        edits: key.edits,
     };
     policy.data.iter().map(define).collect()
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 pub use self::ask::{Ended, Question, Said};
 use self::web::Web;
 pub use self::web::{Answers, Asked, Reply};
-use crate::config::{Allow, CredentialRule, DataFormat, PolicyLimits};
+use crate::config::{Allow, CredentialRule, DataFormat, EditMode, PolicyLimits};
 use crate::data::{self, Taker as _};
 use crate::metrics::plugin::Registry;
 use crate::metrics::{CONTROL, Hook, Metrics};
@@ -145,6 +145,7 @@ impl Component {
                 format: given.format,
                 max_size: u64::MAX,
                 required: true,
+                edits: EditMode::Off,
             };
             let failed = |reason| format!("{source}: {reason}");
             data::DataSource::given(definition, &given.bytes).map_err(failed)

@@ -1,0 +1,392 @@
+//! Edits against a model, and journals that are damaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::journal::Record;
+use super::plan::Plan;
+use super::*;
+use crate::entry::Entry;
+
+/// A list of which the test says what it holds; `None`: it has not been read.
+#[derive(Default)]
+struct Given(Mutex<Option<BTreeSet<Key>>>);
+
+impl Base for Given {
+    fn value(&self, key: &Key) -> Option<Option<u64>> {
+        self.0.lock().as_ref().map(|listed| listed.contains(key).then_some(0))
+    }
+}
+
+/// A state folder with a list of texts.
+struct List {
+    folder: TempDir,
+    given: Arc<Given>,
+    edits: Option<Arc<Edits>>,
+}
+
+fn key(number: u8) -> Key {
+    Key::Text(format!("entry-{number}").into())
+}
+
+fn entry(number: u8) -> Entry {
+    Entry { key: key(number), value: 0 }
+}
+
+fn change(add: &[u8], remove: &[u8]) -> Change {
+    Change {
+        add: add.iter().copied().map(entry).collect(),
+        remove: remove.iter().copied().map(key).collect(),
+        ttl: None,
+        if_version: None,
+        who: "test".into(),
+        note: Some("ticket 41".into()),
+    }
+}
+
+impl List {
+    fn new(listed: &[u8]) -> Self {
+        let given = Given(Mutex::new(Some(listed.iter().copied().map(key).collect())));
+        let folder = tempfile::tempdir().unwrap();
+        let mut list = Self { folder, given: Arc::new(given), edits: None };
+        list.restart().unwrap();
+        list
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        self.edits = None;
+        let state = StateDir::open(Some(self.folder.path())).unwrap();
+        // The thread of the last one may still be at its end.
+        let journals = Journals::new(&state).unwrap();
+        let edits = journals.edits(&"p".into(), &"d".into(), DataFormat::Strings)?;
+        let base: Weak<Given> = Arc::downgrade(&self.given);
+        edits.add_base(base);
+        edits.rebase();
+        self.edits = Some(edits);
+        Ok(())
+    }
+
+    fn edits(&self) -> &Edits {
+        self.edits.as_ref().unwrap()
+    }
+
+    fn ask(&self, change: Change) -> Result<Outcome, Refused> {
+        let (done, finished) = channel();
+        self.edits().change(change, Box::new(move |result| drop(done.send(result))));
+        finished.recv().unwrap()
+    }
+
+    fn holds(&self, number: u8) -> bool {
+        let edited = self.edits().overlay().edit(&key(number));
+        edited.unwrap_or_else(|| self.given.value(&key(number)).flatten()).is_some()
+    }
+
+    fn listed(&self) -> Vec<u8> {
+        (0..10).filter(|number| self.holds(*number)).collect()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("lists/p.d.log")
+    }
+
+    fn files(&self) -> Vec<String> {
+        let files = fs::read_dir(self.folder.path().join("lists")).unwrap();
+        let mut names: Vec<_> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn an_edit_beats_the_list_until_it_says_the_same() {
+    let list = List::new(&[1, 2]);
+    let version = list.edits().version();
+    let did = list.ask(change(&[1, 3], &[2, 4])).unwrap();
+    assert_eq!(did, Outcome { version: version + 1, added: 1, removed: 1, unchanged: 2 });
+    assert_eq!(list.listed(), [1, 3]);
+    let again = list.ask(change(&[1, 3], &[2, 4])).unwrap();
+    assert_eq!(again, Outcome { added: 0, removed: 0, unchanged: 4, ..did });
+    // Back to what the list says.
+    assert_eq!(list.ask(change(&[2], &[])).unwrap().added, 1);
+    assert_eq!(list.edits().all().len(), 1);
+    *list.given.0.lock() = Some([3, 5].map(key).into());
+    list.edits().rebase();
+    assert!(list.edits().overlay().is_empty(), "absorbed");
+    assert_eq!(list.edits().version(), version + 3);
+    *list.given.0.lock() = Some([5].map(key).into());
+    list.edits().rebase();
+    assert_eq!(list.listed(), [5], "the list has the last word by now");
+}
+
+#[test]
+fn another_version_is_refused() {
+    let list = List::new(&[]);
+    let at = |if_version| Change { if_version: Some(if_version), ..change(&[1], &[]) };
+    let version = list.edits().version();
+    assert_eq!(list.ask(at(version - 1)), Err(Refused::Version(version)));
+    assert_eq!(list.ask(at(version)).unwrap().version, version + 1);
+    assert_eq!(list.ask(at(version)), Err(Refused::Version(version + 1)));
+}
+
+#[test]
+fn while_the_list_has_not_been_read_everything_is_an_edit() {
+    let list = List::new(&[]);
+    *list.given.0.lock() = None;
+    assert_eq!(list.ask(change(&[], &[1])).unwrap().removed, 1);
+    *list.given.0.lock() = Some([1, 2].map(key).into());
+    list.edits().rebase();
+    assert_eq!(list.listed(), [2]);
+}
+
+#[test]
+fn an_edit_with_a_term_ends_by_itself() {
+    let mut list = List::new(&[1]);
+    let ttl = Some(Duration::from_millis(1));
+    let version = list.ask(Change { ttl, ..change(&[2], &[1]) }).unwrap().version;
+    while !list.edits().overlay().is_empty() || list.edits().version() == version {
+        std::thread::yield_now();
+    }
+    assert_eq!(list.listed(), [1]);
+    assert_eq!(list.edits().ended(&key(2)).unwrap().says, Some(0));
+    assert_eq!(list.edits().version(), version + 1);
+    let hour = Some(Duration::from_hours(1));
+    list.ask(Change { ttl: hour, ..change(&[2], &[]) }).unwrap();
+    let until = list.edits().edit(&key(2)).unwrap().until;
+    list.restart().unwrap();
+    assert_eq!(list.edits().edit(&key(2)).unwrap().until, until);
+    // Without a term, it is another edit.
+    assert_eq!(list.ask(change(&[2], &[])).unwrap().added, 1);
+    assert_eq!(list.edits().edit(&key(2)).unwrap().until, None);
+}
+
+#[test]
+fn edits_are_kept_with_what_is_known_of_them() {
+    let mut list = List::new(&[1]);
+    list.ask(change(&[2], &[1])).unwrap();
+    let before: BTreeMap<_, _> =
+        list.edits().all().into_iter().map(|(key, edit)| (key, edit.since)).collect();
+    let version = list.edits().version();
+    for _ in 0..3 {
+        list.restart().unwrap();
+        let all = list.edits().all();
+        assert!(all.iter().all(|(_, edit)| &*edit.who == "test"));
+        assert!(all.iter().all(|(_, edit)| edit.note.as_deref() == Some("ticket 41")));
+        let since = all.into_iter().map(|(key, edit)| (key, edit.since)).collect();
+        assert_eq!(before, since);
+    }
+    assert_eq!(list.edits().version(), version + 3, "it never falls");
+    let mode = fs::metadata(list.journal()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(list.journal()).unwrap().lines().count(), 3, "compacted");
+}
+
+#[test]
+fn a_torn_last_line_is_dropped() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    list.ask(change(&[2], &[])).unwrap();
+    let whole = fs::read(list.journal()).unwrap();
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for length in last..whole.len() {
+        fs::write(list.journal(), &whole[..length]).unwrap();
+        list.restart().unwrap();
+        assert_eq!(list.listed(), [1], "{length}");
+        assert_eq!(list.files(), ["p.d.log"]);
+    }
+}
+
+#[test]
+fn damage_in_the_middle_costs_what_is_after_it_and_keeps_the_file() {
+    for at in [0, 20, 100, 200] {
+        let mut list = List::new(&[]);
+        for number in 1..6 {
+            list.ask(change(&[number], &[])).unwrap();
+        }
+        let version = list.edits().version();
+        let mut bytes = fs::read(list.journal()).unwrap();
+        bytes[at] ^= 0x11;
+        fs::write(list.journal(), &bytes).unwrap();
+        list.restart().unwrap();
+        let kept = list.listed();
+        assert!(kept.len() < 5 && kept.iter().copied().eq(1..=kept.len() as u8), "{at}: {kept:?}");
+        assert!(list.edits().version() > version, "no version comes twice");
+        let files = list.files();
+        assert!(files[1].starts_with("p.d.log.damaged-"), "{files:?}");
+        assert_eq!(fs::read(list.folder.path().join("lists").join(&files[1])).unwrap(), bytes);
+        list.ask(change(&[9], &[])).unwrap();
+        list.restart().unwrap();
+        assert_eq!(list.listed().last(), Some(&9));
+    }
+}
+
+#[test]
+fn a_journal_of_another_list_is_refused() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    list.edits = None;
+    let state = StateDir::open(Some(list.folder.path())).unwrap();
+    let open = |format| {
+        let journals = Journals::new(&state).unwrap();
+        journals.edits(&"p".into(), &"d".into(), format).map(|_| ())
+    };
+    let reason = open(DataFormat::InfoHashes).unwrap_err();
+    assert!(reason.contains("edits of a list in the format `strings`; remove it"), "{reason}");
+    fs::set_permissions(list.journal(), Permissions::from_mode(0o666)).unwrap();
+    let reason = open(DataFormat::Strings).unwrap_err();
+    assert!(reason.ends_with("the file is writable by other users"), "{reason}");
+}
+
+#[test]
+fn one_tracker_uses_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateDir::open(Some(folder.path())).unwrap();
+    let [first, second] = [(); 2].map(|()| Journals::new(&state).unwrap());
+    let open = |journals: &Journals| {
+        journals.edits(&"p".into(), &"d".into(), DataFormat::Strings).map(|_| ())
+    };
+    open(&first).unwrap();
+    let reason = open(&second).unwrap_err();
+    assert!(reason.ends_with("another tracker uses the folder"), "{reason}");
+    drop(first);
+    open(&second).unwrap();
+}
+
+/// What may happen to a list.
+#[derive(Clone, Debug)]
+enum Event {
+    Change { add: Vec<u8>, remove: Vec<u8>, ttl: Option<u64> },
+    Withdraw,
+    Replace(BTreeSet<u8>),
+    Pass(u64),
+    Compact,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let some = || vec(0..8_u8, 0..4);
+    prop_oneof![
+        4 => (some(), some(), prop::option::of(1..50_u64)).prop_map(|(add, remove, ttl)| {
+            let remove = remove.into_iter().filter(|number| !add.contains(number)).collect();
+            Event::Change { add, remove, ttl }
+        }),
+        1 => Just(Event::Withdraw),
+        2 => prop::collection::btree_set(0..8_u8, 0..8).prop_map(Event::Replace),
+        2 => (1..60_u64).prop_map(Event::Pass),
+        1 => Just(Event::Compact),
+    ]
+}
+
+/// The same by the rules alone: what the list says, and what edits say, until when.
+#[derive(Default)]
+struct Model {
+    base: BTreeSet<u8>,
+    edits: BTreeMap<u8, (bool, Option<u64>)>,
+}
+
+impl Model {
+    fn holds(&self, number: u8) -> bool {
+        let edit = self.edits.get(&number).map(|(is_listed, _)| *is_listed);
+        edit.unwrap_or_else(|| self.base.contains(&number))
+    }
+
+    fn say(&mut self, number: u8, is_listed: bool, until: Option<u64>) {
+        if self.base.contains(&number) == is_listed {
+            self.edits.remove(&number);
+        } else {
+            self.edits.insert(number, (is_listed, until));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn edits_are_those_of_the_model(events in vec(event(), 1..30)) {
+        let given = Arc::new(Given(Mutex::new(Some(BTreeSet::new()))));
+        let bases: [Arc<dyn Base>; 1] = [given.clone()];
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
+        let open = |now| Journal::open(folder.clone(), "j".into(), DataFormat::Strings, now).unwrap();
+        let mut now = 1000;
+        let (mut journal, found) = open(now);
+        let (mut book, mut version) = (found.book, found.version);
+        let mut model = Model::default();
+        for event in events {
+            let mut plan = Plan::new(&book, &bases, version, now);
+            model.edits.retain(|_, (_, until)| until.is_none_or(|until| until > now));
+            match &event {
+                Event::Change { add, remove, ttl } => {
+                    let ttl = ttl.map(Duration::from_millis);
+                    plan.change(Change { ttl, ..change(add, remove) }).unwrap();
+                    let until = ttl.map(|ttl| now + ttl.as_millis() as u64);
+                    add.iter().for_each(|number| model.say(*number, true, until));
+                    remove.iter().for_each(|number| model.say(*number, false, until));
+                }
+                Event::Withdraw => {
+                    plan.withdraw("test".into());
+                    model.edits.clear();
+                }
+                Event::Replace(listed) => {
+                    *given.0.lock() = Some(listed.iter().copied().map(key).collect());
+                    plan.rebase();
+                    model.base.clone_from(listed);
+                    model.edits.retain(|number, (is_listed, _)| listed.contains(number) != *is_listed);
+                }
+                Event::Pass(milliseconds) => now += milliseconds,
+                Event::Compact => {}
+            }
+            let Plan { staged, records, version: next, .. } = plan;
+            prop_assert!(records.is_empty() == (next == version));
+            if !records.is_empty() {
+                journal.append(&records, &book, version).unwrap();
+            }
+            version = next;
+            for (key, edit) in staged {
+                book.set(&key, edit, now);
+            }
+            if matches!(event, Event::Compact) {
+                // A restart.
+                let found;
+                (journal, found) = open(now);
+                prop_assert_eq!(found.version, version);
+                book = found.book;
+                model.edits.retain(|_, (_, until)| until.is_none_or(|until| until > now));
+            }
+            for number in 0..8 {
+                let edit = book.get(&key(number)).map(|edit| edit.says.is_some());
+                let base = given.value(&key(number)).flatten().is_some();
+                prop_assert_eq!(edit.unwrap_or(base), model.holds(number));
+            }
+            prop_assert_eq!(book.len(), model.edits.len());
+        }
+    }
+
+    #[test]
+    fn no_journal_panics(bytes: Vec<u8>, whole: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
+        let mut text = Vec::new();
+        if whole {
+            // Behind a good beginning.
+            let open = || Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1);
+            let (mut journal, found) = open().unwrap();
+            let record = Record { add: vec!["a".into()], ..Record::default() };
+            journal.append(&[record], &found.book, 0).unwrap();
+            text = fs::read(folder.path().join("j")).unwrap();
+        }
+        text.extend(bytes);
+        let path = folder.path().join("j");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        let (_, found) = Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1).unwrap();
+        prop_assert_eq!(found.book.len(), usize::from(whole));
+    }
+}
