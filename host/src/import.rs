@@ -97,7 +97,11 @@ fn fields<const N: usize>(line: &[u8]) -> Option<(InfoHash, [u32; N])> {
 fn pieces(torrent: Torrent, into: &mut Vec<Piece>) -> Result<(), String> {
     let Torrent { info_hash, downloaded: downloads, peers } = torrent;
     let info_hash = InfoHash::from_hex(&info_hash).ok_or("info_hash: expected 40 hex digits")?;
-    if peers.iter().any(|peer| peer.address.port() == 0 || peer.address.ip().is_unspecified()) {
+    let is_nowhere = |peer: &Peer| {
+        let address = canonical_socket(peer.address);
+        address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast()
+    };
+    if peers.iter().any(is_nowhere) {
         return Err("a peer has no address or no port".to_owned());
     }
     if peers.is_empty() {
@@ -205,6 +209,8 @@ mod tests {
         for peer in [
             r#"{"address":"10.0.0.1:0","role":"seeder","age_seconds":0}"#,
             r#"{"address":"0.0.0.0:1","role":"seeder","age_seconds":0}"#,
+            r#"{"address":"[::ffff:0.0.0.0]:1","role":"seeder","age_seconds":0}"#,
+            r#"{"address":"224.0.0.1:1","role":"seeder","age_seconds":0}"#,
             r#"{"address":"example.org:1","role":"seeder","age_seconds":0}"#,
             r#"{"address":"10.0.0.1:1","role":"king","age_seconds":0}"#,
             r#"{"address":"10.0.0.1:1","role":"seeder","age_seconds":-1}"#,

@@ -74,6 +74,7 @@ impl Access {
         let new = tokens(admin);
         let changed = **self.tokens.load() != new;
         if changed {
+            self.sessions.keep(|digest| new.iter().any(|token| token.digest == *digest));
             self.tokens.store(Arc::new(new));
             self.version.fetch_add(1, Relaxed);
         }
@@ -152,7 +153,8 @@ impl Access {
         let now = Instant::now();
         let Some(header) = headers.get(AUTHORIZATION) else {
             // A browser names the origin of every request that changes something.
-            if request.head.method == Method::POST && !headers.contains_key(ORIGIN) {
+            let looks = matches!(request.head.method, Method::GET | Method::HEAD);
+            if !looks && !headers.contains_key(ORIGIN) {
                 return Err(Denial::Missing);
             }
             let id = sessions::id(headers).ok_or(Denial::Missing)?;
@@ -176,8 +178,8 @@ impl Access {
         }
     }
 
-    /// Checks a token for a right, and returns its name. While there are too many wrong tokens from the prefix of `from`,
-    /// none is compared.
+    /// Checks a token for a right, and returns its name. While there are too many wrong tokens from
+    /// the prefix of `from`, none is compared.
     fn check(
         &self,
         shown: &[u8],

@@ -33,7 +33,7 @@ pub struct ImportedPeers {
     pub refused: u64,
 }
 
-/// How many pieces are entered before others have a turn.
+/// How many lines are read, or pieces entered, before others have a turn.
 const AT_ONCE: usize = 64;
 
 /// Enters the lines of the body, all or none.
@@ -41,6 +41,9 @@ pub async fn import(admin: &Admin, request: Request) -> Changed {
     let (format, skips) = match wanted(request.head.uri.query().unwrap_or_default()) {
         Ok(wanted) => wanted,
         Err(reason) => return Changed::line(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Ok(_turn) = admin.swarms.imports.try_acquire() else {
+        return Changed::line(StatusCode::TOO_MANY_REQUESTS, "another import is under way");
     };
     let body = match request.bytes(LONGEST).await {
         Ok(body) => body,
@@ -60,7 +63,7 @@ pub async fn import(admin: &Admin, request: Request) -> Changed {
                 return Changed::line(StatusCode::UNPROCESSABLE_ENTITY, &reason);
             }
         }
-        if pieces.len() % AT_ONCE == AT_ONCE - 1 {
+        if at % AT_ONCE == AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
     }

@@ -48,6 +48,11 @@ impl Sessions {
         sessions.find(|one| one.digest == digest).map(|one| one.token)
     }
 
+    /// Ends the sessions of all tokens but those with these digests.
+    pub fn keep(&self, is_kept: impl Fn(&[u8; 32]) -> bool) {
+        self.0.lock().retain(|one| is_kept(&one.token));
+    }
+
     /// Ends a session. Returns whether there was one.
     pub fn end(&self, id: &str) -> bool {
         let digest = digest(id);
@@ -95,6 +100,8 @@ mod tests {
         assert_eq!([sessions.end(&one), sessions.end(&one)], [true, false]);
         assert_eq!(sessions.token(&one, now), None);
         assert_eq!(sessions.token(&other, now), Some([2; 32]));
+        sessions.keep(|token| *token != [2; 32]);
+        assert_eq!(sessions.token(&other, now), None);
     }
 
     #[test]

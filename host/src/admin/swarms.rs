@@ -16,6 +16,8 @@ pub struct Swarms {
     start: Instant,
     /// One export at a time.
     pub exports: Arc<Semaphore>,
+    /// One import at a time, and one body of it in memory.
+    pub imports: Semaphore,
     pub tops: Tops,
     /// One look at all peers at a time.
     pub networks: Semaphore,
@@ -27,6 +29,7 @@ impl Swarms {
             store,
             start,
             exports: Arc::new(Semaphore::new(1)),
+            imports: Semaphore::new(1),
             tops: Tops::default(),
             networks: Semaphore::new(1),
         }

@@ -7,6 +7,7 @@ use karuta_bittorrent::InfoHash;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use super::caller::Peer;
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::tapping::Tapping;
@@ -41,6 +42,10 @@ pub struct TapQuestion {
 
 /// Answers with decisions for as long as the client reads, up to a limit.
 pub async fn tap(admin: &Admin, request: Request) -> Reply {
+    let access = match request.peer {
+        Peer::Network(_) => Some(admin.access.clone()),
+        Peer::Process { .. } => None,
+    };
     let question: TapQuestion = match request.json(QUESTION).await {
         Ok(question) => question,
         Err(reply) => return reply,
@@ -56,8 +61,8 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
     let Some(tap) = admin.decisions.tap(filter) else {
         return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
     };
-    let mut reply =
-        Response::new(Either::Right(Either::Right(Either::Right(Tapping::new(tap, count)))));
+    let tapping = Tapping::new(tap, count, access);
+    let mut reply = Response::new(Either::Right(Either::Right(Either::Right(tapping))));
     reply.headers_mut().insert(CONTENT_TYPE, NDJSON);
     reply
 }

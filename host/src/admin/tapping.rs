@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Interval, Sleep, interval, sleep};
 
+use super::access::Access;
 use crate::decisions::Tap;
 
 /// The body of a tap's answer.
@@ -18,6 +20,9 @@ pub struct Tapping {
     left: u64,
     end: Pin<Box<Sleep>>,
     sign: Interval,
+    /// Who may ask, and the version of it when this tap was allowed; `None` for a socket file, which
+    /// needs no token.
+    access: Option<(Arc<Access>, u64)>,
 }
 
 /// How long a tap stays open.
@@ -26,8 +31,15 @@ const LONGEST: Duration = Duration::from_secs(600);
 const SIGN: Duration = Duration::from_secs(15);
 
 impl Tapping {
-    pub fn new(tap: Tap, count: u64) -> Self {
-        Self { tap, left: count, end: Box::pin(sleep(LONGEST)), sign: interval(SIGN) }
+    pub fn new(tap: Tap, count: u64, access: Option<Arc<Access>>) -> Self {
+        let access = access.map(|access| (access.clone(), access.version()));
+        let end = Box::pin(sleep(LONGEST));
+        Self { tap, left: count, end, sign: interval(SIGN), access }
+    }
+
+    /// Returns whether somebody may have lost a right since it was opened.
+    fn is_outdated(&self) -> bool {
+        self.access.as_ref().is_some_and(|(access, version)| access.version() != *version)
     }
 }
 
@@ -39,7 +51,7 @@ impl Body for Tapping {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.left == 0 || self.end.as_mut().poll(context).is_ready() {
+        if self.left == 0 || self.is_outdated() || self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(line) = self.tap.lines.poll_recv(context) {

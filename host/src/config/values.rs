@@ -55,10 +55,22 @@ fn from_text<'de, D: Deserializer<'de>, T>(
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
+    from_shown(deserializer, what, expected, parse, str::to_owned)
+}
+
+/// As [`from_text`]; `show` writes a text that is not accepted into the error.
+fn from_shown<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    what: &'static str,
+    expected: &'static str,
+    parse: fn(&str) -> Option<T>,
+    show: fn(&str) -> String,
+) -> Result<T, D::Error> {
     struct Text<T> {
         what: &'static str,
         expected: &'static str,
         parse: fn(&str) -> Option<T>,
+        show: fn(&str) -> String,
         value: PhantomData<T>,
     }
     impl<T> Visitor<'_> for Text<T> {
@@ -68,11 +80,12 @@ fn from_text<'de, D: Deserializer<'de>, T>(
         }
         fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
             (self.parse)(text).ok_or_else(|| {
+                let text = (self.show)(text);
                 E::custom(format!("invalid {} `{text}`, expected {}", self.what, self.expected))
             })
         }
     }
-    deserializer.deserialize_str(Text { what, expected, parse, value: PhantomData })
+    deserializer.deserialize_str(Text { what, expected, parse, show, value: PhantomData })
 }
 
 /// Parses a number with a unit, such as 30s.
@@ -222,7 +235,17 @@ pub(super) fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<U
         let url = Url::parse(text).ok()?;
         (matches!(url.scheme(), "http" | "https") && url.fragment().is_none()).then_some(url)
     };
-    from_text(deserializer, "URL", URL, parse).map(Some)
+    from_shown(deserializer, "URL", URL, parse, without_secrets).map(Some)
+}
+
+/// Hides what of a URL may be secret, whether or not it is one: its user and its query.
+fn without_secrets(url: &str) -> String {
+    let (rest, query) = url.split_once('?').map_or((url, ""), |(rest, _)| (rest, "?***"));
+    match rest.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)))
+    {
+        Some((scheme, host)) => format!("{scheme}://***@{host}{query}"),
+        None => format!("{rest}{query}"),
+    }
 }
 
 pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {
@@ -236,7 +259,7 @@ pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url
                 let web = matches!(url.scheme(), "http" | "https");
                 (web && plain && no_user).then(|| canonical_url(url))
             };
-            from_text(deserializer, "URL", ALLOWED_URL, parse).map(Self)
+            from_shown(deserializer, "URL", ALLOWED_URL, parse, without_secrets).map(Self)
         }
     }
     let urls = Vec::<Item>::deserialize(deserializer)?;

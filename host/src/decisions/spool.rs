@@ -32,6 +32,9 @@ struct Waiting {
     last: u64,
 }
 
+/// The digits of a batch's number, in the name of its file.
+const DIGITS: usize = 16;
+
 /// A batch on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Batch {
@@ -44,12 +47,14 @@ pub struct Batch {
 
 impl Batch {
     fn name(self) -> String {
-        format!("{:016}.{}", self.number, self.lines)
+        format!("{:0DIGITS$}.{}", self.number, self.lines)
     }
 
     fn of_name(name: &str, bytes: u64) -> Option<Self> {
         let (number, lines) = name.split_once('.')?;
-        let batch = Self { number: number.parse().ok()?, lines: lines.parse().ok()?, bytes };
+        let lines: u32 = lines.parse().ok()?;
+        let number = number.parse().ok().filter(|_| number.len() == DIGITS)?;
+        let batch = Self { number, lines: lines.into(), bytes };
         (batch.name() == name).then_some(batch)
     }
 }
@@ -146,7 +151,9 @@ mod tests {
         spool.remove(batch);
         drop(spool);
         let inside = state.folder(FOLDER).unwrap();
-        fs::write(inside.path().join("notes.txt"), "mine").unwrap();
+        for name in ["notes.txt", "18446744073709551615.3", "0000000000000009.4294967296"] {
+            fs::write(inside.path().join(name), "mine").unwrap();
+        }
         let spool = Spool::open(&state, 1000).unwrap();
         spool.push(b"four", 4).unwrap();
         let rest = [2, 3, 4].map(|lines| {
