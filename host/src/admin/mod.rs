@@ -46,6 +46,7 @@ mod swarms;
 mod tap;
 mod tapping;
 mod top;
+mod torrust;
 
 use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
@@ -174,6 +175,11 @@ impl Endpoint {
 impl Admin {
     async fn answer(&self, mut request: Request) -> Reply {
         let path = request.head.uri.path();
+        if path.starts_with(torrust::PATH)
+            && let Some(door) = self.access.torrust()
+        {
+            return torrust::answer(self, request, &door).await;
+        }
         let method = match &request.head.method {
             &Method::HEAD => &Method::GET,
             other => other,

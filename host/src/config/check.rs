@@ -108,6 +108,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         );
     }
     policies(config)?;
+    if let Some(torrust) = &config.admin.torrust {
+        torrust.check(&config.policies)?;
+    }
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
     config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)

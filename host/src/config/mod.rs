@@ -17,6 +17,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod torrust;
 mod tree;
 mod values;
 mod warnings;
@@ -28,7 +29,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
-    admin::{Admin, OWNER, Right},
+    admin::{Admin, OWNER, Right, TORRUST},
     decision_log::{
         DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,
         Sample,
@@ -43,6 +44,7 @@ pub use self::{
     shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
+    torrust::{ListName, Torrust},
     values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
 };
 use crate::file::{self, Unread};
