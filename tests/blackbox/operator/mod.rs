@@ -31,4 +31,5 @@ mod snapshots;
 mod swarms;
 mod tap;
 mod tls;
+mod torrust;
 mod units;
