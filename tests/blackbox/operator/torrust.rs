@@ -117,7 +117,8 @@ fn a_site_looks_at_torrents() {
     for letter in ['a', 'b'] {
         assert_eq!(refusal(&daemon, letter, "k"), "");
     }
-    let of = |letter| json!({ "info_hash": hex(letter), "seeders": 0, "completed": 0, "leechers": 1 });
+    let of =
+        |letter| json!({ "info_hash": hex(letter), "seeders": 0, "completed": 0, "leechers": 1 });
     let mut alone = of('a');
     alone["peers"] = json!([]);
     assert_eq!(told(&daemon, "GET", &format!("torrent/{}", hex('a')), ""), alone);
