@@ -17,13 +17,13 @@ use super::request::Request;
 pub struct Audit(Mutex<VecDeque<Entry>>);
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-struct Entry {
+pub struct Entry {
     /// When it ended, in milliseconds since 1970.
-    unix_ms: u64,
+    pub unix_ms: u64,
     #[serde(flatten)]
-    who: Caller,
-    what: &'static str,
-    result: String,
+    pub who: Caller,
+    pub what: &'static str,
+    pub result: String,
 }
 
 /// A request under way. Dropping it notes that the client has not waited for the result.
@@ -46,6 +46,11 @@ impl Audit {
     /// Begins a request for `what`.
     pub(super) fn begin(&self, who: Caller, what: &'static str) -> UnderWay<'_> {
         UnderWay { audit: self, request: Some((who, what)) }
+    }
+
+    /// Returns the last entries, the newest first.
+    pub(super) fn newest(&self, most: usize) -> Vec<Entry> {
+        self.0.lock().iter().rev().take(most).cloned().collect()
     }
 
     fn add(&self, who: Caller, what: &'static str, result: &str) {

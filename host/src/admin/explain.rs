@@ -48,13 +48,23 @@ pub async fn explain(admin: &Admin, request: Request) -> Reply {
         Ok(question) => question,
         Err(refusal) => return refusal,
     };
+    match ask(admin, question).await {
+        Ok(answers) => json(StatusCode::OK, &answers),
+        Err((status, reason)) => line(status, &reason),
+    }
+}
+
+/// Asks the policies in use.
+///
+/// # Errors
+///
+/// What is wrong, in a line.
+pub async fn ask(admin: &Admin, question: Question) -> Result<Answers, (StatusCode, String)> {
+    let unavailable = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
     let (reply, answer) = oneshot::channel();
     if let Err(TrySendError::Full(_)) = admin.explain.try_send((question, reply)) {
-        return line(StatusCode::SERVICE_UNAVAILABLE, "too many questions are waiting");
+        return Err(unavailable("too many questions are waiting"));
     }
-    match answer.await {
-        Ok(Ok(answers)) => json(StatusCode::OK, &answers),
-        Ok(Err(reason)) => line(StatusCode::BAD_REQUEST, &reason),
-        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
-    }
+    let answer = answer.await.map_err(|_| unavailable(STOPPING))?;
+    answer.map_err(|reason| (StatusCode::BAD_REQUEST, reason))
 }

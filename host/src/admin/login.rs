@@ -9,6 +9,7 @@ use url::form_urlencoded;
 
 use super::Admin;
 use super::caller::Peer;
+use super::page;
 use super::reply::{Reply, json, line};
 use super::request::Request;
 use super::sessions;
@@ -49,6 +50,9 @@ pub async fn login(admin: &Admin, request: Request) -> Reply {
     let (id, token, may) = match admitted {
         Ok(admitted) => admitted,
         Err(denial) => {
+            if is_form {
+                return page::refused(admin, &denial);
+            }
             admin.metrics.denied(denial.reason());
             return denial.reply();
         }

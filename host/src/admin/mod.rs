@@ -25,6 +25,8 @@ mod import;
 mod lists;
 mod log;
 mod login;
+mod networks;
+mod page;
 mod refused;
 mod reload;
 mod reloads;
@@ -72,10 +74,17 @@ use crate::config::Right;
 use crate::decisions::Decisions;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::public::PublicStats;
 use crate::tls::Handshakes;
 
 /// All endpoints.
 static ENDPOINTS: &[Endpoint] = &[
+    site("/", |admin, asked| Box::pin(page::page(admin, asked))),
+    get(page::FOLDER, None, page::asset),
+    form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
+    form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
+    form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
+    form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
     get("/metrics", Some(Right::Read), status::metrics),
@@ -106,12 +115,13 @@ static ENDPOINTS: &[Endpoint] = &[
 ];
 
 const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Lines, in a format that the query names.
 const LINES: &str = "application/octet-stream";
 
 /// What is asked for at a path.
 struct Endpoint {
-    /// One that ends with `/` is the beginning of longer ones.
+    /// One that ends with `/` is the beginning of longer ones, except for `/` itself.
     path: &'static str,
     method: Method,
     /// What the body of a `POST` is: something that a web page cannot send to another origin without
@@ -130,7 +140,9 @@ enum Handler {
     Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
     /// As above. The body may also be a form.
     Enter(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
-    /// As above. It changes something, and is audited.
+    /// As above, but the body is a form of our page.
+    Form(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    /// As for `Ask`. It changes something, and is audited.
     Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
 }
 
@@ -159,13 +171,15 @@ pub struct Admin {
     pub landlock: &'static str,
     pub swarms: Swarms,
     pub recent: Recent,
+    /// The page of statistics for everyone, if there is one.
+    pub public: Option<Arc<PublicStats>>,
     pub history: Arc<Mutex<History>>,
     pub events: Events,
 }
 
 impl Endpoint {
     fn is_at(&self, path: &str) -> bool {
-        match self.path.ends_with('/') {
+        match self.path.ends_with('/') && self.path != "/" {
             true => path.starts_with(self.path),
             false => path == self.path,
         }
@@ -194,6 +208,9 @@ impl Admin {
         match judged {
             Ok(caller) => request.caller = caller,
             Err(denial) => {
+                if let Handler::Form(_) = endpoint.handler {
+                    return page::refused(self, &denial);
+                }
                 self.metrics.denied(denial.reason());
                 return denial.reply();
             }
@@ -213,7 +230,12 @@ impl Admin {
                 let expected = "expected application/json or application/x-www-form-urlencoded";
                 line(StatusCode::UNSUPPORTED_MEDIA_TYPE, expected)
             }
-            Handler::Ask(ask) | Handler::Enter(ask) => ask(self, request).await,
+            Handler::Form(_) if !request.is_own_form() => {
+                line(StatusCode::FORBIDDEN, "expected a form of this page")
+            }
+            Handler::Ask(ask) | Handler::Enter(ask) | Handler::Form(ask) => {
+                ask(self, request).await
+            }
             Handler::Change(change) => {
                 let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
                 under_way.end(change(self, request).await)
@@ -266,6 +288,25 @@ const fn ask(
 
 const fn enter(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
     Endpoint { path, method: Method::POST, body: JSON, right: None, handler: Handler::Enter(ask) }
+}
+
+/// The page. Who asks for it need not be known yet: it has a form for that.
+const fn site(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
+    Endpoint { path, method: Method::GET, body: JSON, right: None, handler: Handler::Ask(ask) }
+}
+
+const fn form(
+    path: &'static str,
+    right: Right,
+    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
+) -> Endpoint {
+    Endpoint {
+        path,
+        method: Method::POST,
+        body: FORM,
+        right: Some(right),
+        handler: Handler::Form(ask),
+    }
 }
 
 const fn change(

@@ -24,7 +24,7 @@ const GROUPS: usize = 100;
 
 /// What a query asks for.
 #[derive(Debug)]
-struct Wanted {
+pub struct Wanted {
     count: usize,
     address: Option<IpNet>,
     info_hash: Option<InfoHash>,
@@ -32,28 +32,30 @@ struct Wanted {
     text: Option<String>,
 }
 
+/// The last refusals.
 #[derive(Serialize)]
-struct Answer<'a> {
+pub struct Refusals<'a> {
     /// When the oldest of the last 1000 refusals was made.
-    since: Option<String>,
+    pub since: Option<String>,
     /// How many of them agree with the query.
-    matching: usize,
+    pub matching: usize,
     /// How many decisions are not among them, since the start: they came too fast.
-    lost: u64,
+    pub lost: u64,
     /// The commonest first.
-    groups: Vec<Group<'a>>,
+    pub groups: Vec<Group<'a>>,
     /// The newest first.
-    refusals: Vec<Shown<'a>>,
+    pub refusals: Vec<Shown<'a>>,
 }
 
+/// Refusals for the same reason.
 #[derive(Serialize)]
-struct Group<'a> {
-    decided_by: &'a str,
-    outcome: &'static str,
-    reason: &'a str,
-    count: usize,
+pub struct Group<'a> {
+    pub decided_by: &'a str,
+    pub outcome: &'static str,
+    pub reason: &'a str,
+    pub count: usize,
     /// When the newest was made.
-    last: String,
+    pub last: String,
 }
 
 impl Admin {
@@ -73,26 +75,44 @@ pub fn refused(admin: &Admin, request: &Request) -> Reply {
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
     let mask = admin.mask(request);
-    // Or the rest of an address could be guessed, bit by bit.
-    let is_fine = |address: IpNet| address.prefix_len() > prefix(address.addr()).prefix_len();
-    if mask != Mask::NONE && wanted.address.is_some_and(is_fine) {
-        let reason =
-            "address: without the right `peers`, expected at most /24 of IPv4, or /48 of IPv6";
+    if let Err(reason) = wanted.allow(mask) {
         return line(StatusCode::FORBIDDEN, reason);
     }
     let entries = admin.decisions.refusals();
-    let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
-    let answer = Answer {
-        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
-        matching: matching.len(),
-        lost: admin.decisions.lost(),
-        groups: groups(&matching),
-        refusals: matching.iter().take(wanted.count).map(|entry| entry.shown(mask)).collect(),
-    };
-    json(StatusCode::OK, &answer)
+    json(StatusCode::OK, &Refusals::of(admin, &entries, &wanted, mask))
+}
+
+impl<'a> Refusals<'a> {
+    /// Selects those that are wanted of all entries.
+    pub fn of(admin: &Admin, entries: &'a [Arc<Entry>], wanted: &Wanted, mask: Mask) -> Self {
+        let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
+        Self {
+            since: entries.last().map(|entry| time(entry.decision.unix_ms)),
+            matching: matching.len(),
+            lost: admin.decisions.lost(),
+            groups: groups(&matching),
+            refusals: matching.iter().take(wanted.count).map(|entry| entry.shown(mask)).collect(),
+        }
+    }
 }
 
 impl Wanted {
+    /// Allows what does not reveal what a mask hides.
+    ///
+    /// # Errors
+    ///
+    /// What is expected.
+    pub fn allow(&self, mask: Mask) -> Result<(), &'static str> {
+        // Or the rest of an address could be guessed, bit by bit.
+        let is_fine = |address: IpNet| address.prefix_len() > prefix(address.addr()).prefix_len();
+        match self.address.is_some_and(is_fine) && mask != Mask::NONE {
+            true => Err(
+                "address: without the right `peers`, expected at most /24 of IPv4, or /48 of IPv6",
+            ),
+            false => Ok(()),
+        }
+    }
+
     fn admits(&self, entry: &Entry) -> bool {
         let Self { count: _, address, info_hash, policy, text } = self;
         let decision = &entry.decision;
@@ -132,7 +152,12 @@ fn groups<'a>(entries: &[&'a Arc<Entry>]) -> Vec<Group<'a>> {
     groups.into_iter().map(shown).collect()
 }
 
-fn wanted(query: &str) -> Result<Wanted, String> {
+/// Reads a query.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn wanted(query: &str) -> Result<Wanted, String> {
     let mut wanted =
         Wanted { count: SOME, address: None, info_hash: None, policy: None, text: None };
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {

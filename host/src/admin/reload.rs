@@ -51,6 +51,9 @@ pub struct Report {
     /// The files of the certificates that are new.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// The exports to files have changed.
+    #[serde(default)]
+    pub exports: bool,
     /// Changed keys that only take effect at a restart.
     pub needs_restart: Vec<String>,
 }
@@ -67,18 +70,21 @@ pub struct Refusal {
 /// Answers when every worker has switched, or with the reason why nothing has changed.
 pub async fn reload(admin: &Admin, request: Request) -> Changed {
     let by = request.caller.clone();
-    let expected = match request.json_or_nothing::<Wanted>(BODY).await {
-        Ok(Wanted { expect: None }) => None,
-        Ok(Wanted { expect: Some(digits) }) => {
-            let mut digest = [0; 32];
-            if hex::decode_to_slice(&digits, &mut digest).is_err() {
-                let reason = "`expect` is not a SHA-256, expected 64 hexadecimal digits";
-                return Changed::line(StatusCode::BAD_REQUEST, reason);
-            }
-            Some(digest)
-        }
-        Err(reply) => return Changed { reply, result: "wrong request".to_owned() },
-    };
+    match request.json_or_nothing::<Wanted>(BODY).await {
+        Ok(Wanted { expect }) => apply(admin, by, expect).await,
+        Err(reply) => Changed { reply, result: "wrong request".to_owned() },
+    }
+}
+
+/// Reloads, if the file has the digest that is expected, in hexadecimal digits; `None`: whatever is in it.
+pub async fn apply(admin: &Admin, by: Caller, expect: Option<String>) -> Changed {
+    let mut expected = None;
+    if let Some(digits) = expect
+        && hex::decode_to_slice(&digits, expected.insert([0; 32])).is_err()
+    {
+        let reason = "`expect` is not a SHA-256, expected 64 hexadecimal digits";
+        return Changed::line(StatusCode::BAD_REQUEST, reason);
+    }
     let (reply, result) = oneshot::channel();
     // If the receiver is gone, so is the reply.
     let _ = admin.reload.send(AskReload { by, expected, reply }).await;
@@ -97,7 +103,7 @@ pub async fn reload(admin: &Admin, request: Request) -> Changed {
 impl Report {
     /// Returns whether anything has changed, apart from what waits for a restart.
     pub fn has_changes(&self) -> bool {
-        self.needs_generation() || self.tokens || !self.certificates.is_empty()
+        self.needs_generation() || self.tokens || self.exports || !self.certificates.is_empty()
     }
 
     /// Returns whether the workers need new rules.
@@ -132,6 +138,9 @@ impl fmt::Display for Report {
         }
         if !self.certificates.is_empty() {
             parts.push(format!("certificates {}", self.certificates.join(", ")));
+        }
+        if self.exports {
+            parts.push("exports changed".to_owned());
         }
         f.write_str(&parts.join("; "))
     }

@@ -124,6 +124,11 @@ impl Reloads {
         (serving.config.clone(), serving.needs_restart.clone())
     }
 
+    /// Returns all that are kept, the newest first.
+    pub fn all(&self) -> Vec<Attempt> {
+        self.attempts.lock().iter().cloned().collect()
+    }
+
     pub fn last(&self) -> Option<Attempt> {
         self.attempts.lock().front().cloned()
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -60,6 +60,12 @@ impl Request {
     /// Returns whether the body is a form of a web page.
     pub fn is_form(&self) -> bool {
         self.is("application/x-www-form-urlencoded")
+    }
+
+    /// Returns whether the body is a form of our own page: a browser says where a form comes from, and
+    /// other origins are refused.
+    pub fn is_own_form(&self) -> bool {
+        self.is_form() && self.head.headers.contains_key(ORIGIN)
     }
 
     /// Reads the body, of at most `most` bytes.

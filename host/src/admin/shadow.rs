@@ -11,7 +11,7 @@ use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
 use crate::config::Mode;
-use crate::decisions::{Entry, Shown, prefix, time};
+use crate::decisions::{Entry, Mask, Shown, prefix, time};
 
 /// The beginning of the path, before the name of a policy.
 pub const PATH: &str = "/api/shadow/";
@@ -20,39 +20,40 @@ pub const PATH: &str = "/api/shadow/";
 const GROUPS: usize = 20;
 const EXAMPLES: usize = 20;
 
+/// What a policy in shadow mode would have done otherwise.
 #[derive(Serialize)]
-struct Answer<'a> {
-    policy: &'a str,
+pub struct Differences<'a> {
+    pub policy: &'a str,
     /// What it would have done since the start, by kind.
-    counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<&'static str, u64>,
     /// How many differences are looked at here: the last ones.
-    differences: usize,
+    pub differences: usize,
     /// When the oldest of them was made.
-    since: Option<String>,
-    by_reason: Vec<Reason<'a>>,
-    by_client: Vec<Client>,
-    by_torrent: Vec<Torrent>,
+    pub since: Option<String>,
+    pub by_reason: Vec<Reason<'a>>,
+    pub by_client: Vec<Client>,
+    pub by_torrent: Vec<Torrent>,
     /// The newest first.
-    examples: Vec<Shown<'a>>,
+    pub examples: Vec<Shown<'a>>,
 }
 
 #[derive(Serialize)]
-struct Reason<'a> {
-    would: &'static str,
-    reason: &'a str,
-    count: usize,
+pub struct Reason<'a> {
+    pub would: &'static str,
+    pub reason: &'a str,
+    pub count: usize,
 }
 
 #[derive(Serialize)]
-struct Client {
-    prefix: String,
-    count: usize,
+pub struct Client {
+    pub prefix: String,
+    pub count: usize,
 }
 
 #[derive(Serialize)]
-struct Torrent {
-    info_hash: String,
-    count: usize,
+pub struct Torrent {
+    pub info_hash: String,
+    pub count: usize,
 }
 
 /// Answers with the differences of a policy.
@@ -75,23 +76,29 @@ pub fn shadow(admin: &Admin, request: &Request) -> Reply {
     }
     let entries = admin.decisions.differences(name);
     let mask = admin.mask(request);
-    let answer = Answer {
-        policy: name,
-        counts: admin.metrics.shadow_counts(name).into(),
-        differences: entries.len(),
-        since: entries.last().map(|entry| time(entry.decision.unix_ms)),
-        by_reason: by_reason(name, &entries),
-        by_client: ranked(entries.iter().map(|entry| prefix(entry.decision.client)))
-            .into_iter()
-            .map(|(prefix, count)| Client { prefix: prefix.to_string(), count })
-            .collect(),
-        by_torrent: ranked(entries.iter().map(|entry| entry.decision.info_hash))
-            .into_iter()
-            .map(|(hash, count)| Torrent { info_hash: hash.to_string(), count })
-            .collect(),
-        examples: entries.iter().take(EXAMPLES).map(|entry| entry.shown(mask)).collect(),
-    };
-    json(StatusCode::OK, &answer)
+    json(StatusCode::OK, &Differences::of(admin, name, &entries, mask))
+}
+
+impl<'a> Differences<'a> {
+    /// Looks at the last differences of a policy.
+    pub fn of(admin: &Admin, policy: &'a str, entries: &'a [Arc<Entry>], mask: Mask) -> Self {
+        Self {
+            policy,
+            counts: admin.metrics.shadow_counts(policy).into(),
+            differences: entries.len(),
+            since: entries.last().map(|entry| time(entry.decision.unix_ms)),
+            by_reason: by_reason(policy, entries),
+            by_client: ranked(entries.iter().map(|entry| prefix(entry.decision.client)))
+                .into_iter()
+                .map(|(prefix, count)| Client { prefix: prefix.to_string(), count })
+                .collect(),
+            by_torrent: ranked(entries.iter().map(|entry| entry.decision.info_hash))
+                .into_iter()
+                .map(|(hash, count)| Torrent { info_hash: hash.to_string(), count })
+                .collect(),
+            examples: entries.iter().take(EXAMPLES).map(|entry| entry.shown(mask)).collect(),
+        }
+    }
 }
 
 fn by_reason<'a>(policy: &str, entries: &'a [Arc<Entry>]) -> Vec<Reason<'a>> {

@@ -20,45 +20,45 @@ const PEERS: usize = 1000;
 
 /// What is known of a swarm.
 #[derive(Serialize)]
-struct Swarm {
-    info_hash: String,
-    complete: u32,
-    incomplete: u32,
+pub struct Swarm {
+    pub info_hash: String,
+    pub complete: u32,
+    pub incomplete: u32,
     /// Of `incomplete`: those that want no more (BEP 21).
-    partial_seeds: u32,
-    downloaded: u32,
-    ipv4: OfFamily,
-    ipv6: OfFamily,
+    pub partial_seeds: u32,
+    pub downloaded: u32,
+    pub ipv4: OfFamily,
+    pub ipv6: OfFamily,
     /// Peers with a label, which policies give to find near peers.
-    labelled: u64,
+    pub labelled: u64,
     /// How long ago peers announced, in seconds; `None`: there are none.
-    age_seconds: Option<Ages>,
+    pub age_seconds: Option<Ages>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peers: Option<Vec<Peer>>,
+    pub peers: Option<Vec<Peer>>,
 }
 
 /// The peers of one address family. Two peers of one client are both counted here, once above.
 #[derive(Default, Serialize)]
-struct OfFamily {
-    seeders: u64,
-    leechers: u64,
+pub struct OfFamily {
+    pub seeders: u64,
+    pub leechers: u64,
 }
 
 #[derive(Serialize)]
-struct Ages {
-    youngest: u32,
-    mean: u64,
-    oldest: u32,
+pub struct Ages {
+    pub youngest: u32,
+    pub mean: u64,
+    pub oldest: u32,
 }
 
 #[derive(Serialize)]
-struct Peer {
-    address: String,
-    role: &'static str,
-    age_seconds: u32,
+pub struct Peer {
+    pub address: String,
+    pub role: &'static str,
+    pub age_seconds: u32,
     /// In hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
+    pub label: Option<String>,
 }
 
 /// Answers with a swarm. Large ones are read piece by piece, and other requests come between.
@@ -79,12 +79,18 @@ pub async fn swarm(admin: &Admin, request: Request) -> Reply {
         admin.metrics.denied(denial.reason());
         return denial.reply();
     }
+    match find(admin, info_hash, shown).await {
+        Some(swarm) => json(StatusCode::OK, &swarm),
+        None => line(StatusCode::NOT_FOUND, "there is no such swarm"),
+    }
+}
+
+/// Looks at a swarm and up to `shown` of its peers; `None`: there is none.
+pub async fn find(admin: &Admin, info_hash: InfoHash, shown: Option<usize>) -> Option<Swarm> {
     let store = &*admin.swarms.store;
-    let Some(counts) = store.counts(info_hash) else {
-        return line(StatusCode::NOT_FOUND, "there is no such swarm");
-    };
+    let counts = store.counts(info_hash)?;
     let now = admin.swarms.clock().now;
-    json(StatusCode::OK, &look(store, (info_hash, counts), now, shown).await)
+    Some(look(store, (info_hash, counts), now, shown).await)
 }
 
 async fn look<S: Store>(
@@ -166,7 +172,7 @@ fn shown(query: &str) -> Result<Option<usize>, String> {
 }
 
 /// Reads an info-hash in hexadecimal digits, or escaped as it stands in the URL of an announce.
-fn info_hash(text: &str) -> Option<InfoHash> {
+pub fn info_hash(text: &str) -> Option<InfoHash> {
     let raw = || percent_decode_str(text).collect::<Vec<_>>().try_into().ok().map(InfoHash);
     InfoHash::from_hex(text).or_else(raw)
 }

@@ -114,49 +114,51 @@ impl Mask {
 /// Fields are only ever added. docs/decisions.md explains them.
 #[derive(Serialize)]
 pub struct Shown<'a> {
-    time: String,
-    id: String,
-    generation: u64,
+    pub time: String,
+    pub id: String,
+    pub generation: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<&'a str>,
-    transport: &'static str,
-    listener: &'a str,
-    action: &'static str,
-    client: String,
-    info_hash: String,
+    pub config: Option<&'a str>,
+    pub transport: &'static str,
+    pub listener: &'a str,
+    pub action: &'static str,
+    pub client: String,
+    pub info_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<&'static str>,
+    pub event: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<String>,
+    pub agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
-    outcome: &'static str,
+    pub credential: Option<String>,
+    pub outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    decided_by: Option<&'a str>,
+    pub decided_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    microseconds: f64,
+    pub reason: Option<&'a str>,
+    pub microseconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    policies: Vec<ShownStep<'a>>,
+    pub policies: Vec<ShownStep<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    shadow: Vec<ShownShadow<'a>>,
+    pub shadow: Vec<ShownShadow<'a>>,
 }
 
+/// What a policy said.
 #[derive(Serialize)]
-struct ShownStep<'a> {
-    policy: &'a str,
+pub struct ShownStep<'a> {
+    pub policy: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<&'a str>,
-    verdict: &'static str,
-    remembered: bool,
+    pub digest: Option<&'a str>,
+    pub verdict: &'static str,
+    pub remembered: bool,
 }
 
+/// What a policy in shadow mode would have done.
 #[derive(Serialize)]
-struct ShownShadow<'a> {
-    policy: &'a str,
-    would: &'static str,
+pub struct ShownShadow<'a> {
+    pub policy: &'a str,
+    pub would: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    pub reason: Option<&'a str>,
 }
 
 impl Decision {

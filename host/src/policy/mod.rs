@@ -17,7 +17,7 @@ pub use component::{
     try_out,
 };
 pub use contract::{VERSION, Verdict, WIT};
-pub use explain::{Explanation, Inquiry};
+pub use explain::{Explanation, Inquiry, Step};
 pub use generation::{Change, Generation, Loader, warm};
 pub use instance::{LoadCause, LoadError};
 pub use shared::estate::Estate;

@@ -291,7 +291,7 @@ fn unknown_paths_and_other_methods_are_refused() {
             assert!(answer.contains("\r\nallow: GET\r\n"), "{method} {path}: {answer}");
         }
     }
-    for path in ["/", "/announce", "/api", "/metrics/"] {
+    for path in ["/announce", "/api", "/metrics/", "/assets"] {
         assert!(ask("GET", path).starts_with("HTTP/1.1 404 "), "{path}");
     }
     let head = ask("HEAD", "/healthz");

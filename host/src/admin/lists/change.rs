@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::{Fault, Place};
+use super::{Fault, PATH, Place};
 use crate::admin::Admin;
 use crate::admin::reply::Changed;
 use crate::admin::request::{Request, Unread};
@@ -95,6 +96,20 @@ async fn edit(place: &Place, request: Request, who: Arc<str>) -> Result<Changed,
         Unread::Late => Fault::new(StatusCode::REQUEST_TIMEOUT, "body", unread.to_string()),
         Unread::Broken(_) => Fault::new(StatusCode::BAD_REQUEST, "body", unread.to_string()),
     })?;
+    apply(place, body, who).await
+}
+
+/// Changes the list of a name (`POLICY/DATA`), as the body of a request wishes.
+pub async fn change_by_name(admin: &Admin, name: &str, body: Bytes, who: Arc<str>) -> Changed {
+    let place = match Place::of(admin, &format!("{PATH}{name}")) {
+        Ok(place) => place,
+        Err(fault) => return refused(None, &fault),
+    };
+    let done = apply(&place, body, who).await;
+    done.unwrap_or_else(|fault| refused(Some(&place), &fault))
+}
+
+async fn apply(place: &Place, body: Bytes, who: Arc<str>) -> Result<Changed, Fault> {
     let format = place.source.definition().format;
     let read = spawn_blocking(move || read(&body, format, who));
     let change = read.await.map_err(|_| Fault::stopping())??;

@@ -14,8 +14,8 @@ use super::request::Request;
 use crate::config::EditMode;
 use crate::data::{DataSource, Definition, Origin};
 
-pub use self::change::{change, withdraw};
-pub use self::read::read;
+pub use self::change::{change, change_by_name, withdraw};
+pub use self::read::{Found, look, read};
 
 /// The path of all lists, and what precedes the policy and the name of one.
 pub const ALL: &str = "/api/lists";
@@ -89,6 +89,18 @@ pub fn all(admin: &Admin, _: &Request) -> Reply {
     let sources = policies.iter().flat_map(|policy| policy.data.iter());
     let lists = sources.filter(|source| !source.is_raw()).map(|source| Shown::of(source));
     json(StatusCode::OK, &lists.collect::<Vec<_>>())
+}
+
+/// Returns the names (`POLICY/DATA`) of the lists that can be edited.
+pub fn editable(admin: &Admin) -> Vec<String> {
+    let policies = admin.policies.lock();
+    let sources = policies.iter().flat_map(|policy| policy.data.iter());
+    let editable = sources.filter(|source| source.edits().is_some());
+    let name = |source: &Arc<DataSource>| {
+        let Definition { policy, name, .. } = source.definition();
+        format!("{policy}/{name}")
+    };
+    editable.map(name).collect()
 }
 
 impl<'a> Shown<'a> {

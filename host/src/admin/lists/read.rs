@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 use url::form_urlencoded;
 
-use super::{Fault, Place};
+use super::{Fault, PATH, Place};
 use crate::admin::Admin;
 use crate::admin::exporting::Exporting;
 use crate::admin::reply::{Reply, json};
@@ -17,26 +17,26 @@ use crate::entry::{Entry, Key};
 
 /// Whether an entry is listed, and who says so.
 #[derive(Serialize)]
-struct Found {
-    listed: bool,
+pub struct Found {
+    pub listed: bool,
     /// What lists it, if that is another entry: the range around an address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    entry: Option<String>,
+    pub entry: Option<String>,
     /// `file`, `edit`, or `expired`: an edit that has ended; `None`: nobody.
-    by: Option<&'static str>,
+    pub by: Option<&'static str>,
     #[serde(flatten)]
-    edit: Option<About>,
+    pub edit: Option<About>,
 }
 
 /// What is known of an edit.
 #[derive(Serialize)]
-struct About {
+pub struct About {
     /// Milliseconds since 1970.
-    since: u64,
+    pub since: u64,
     /// When it ends by itself, in milliseconds since 1970.
-    until: Option<u64>,
-    who: String,
-    note: Option<String>,
+    pub until: Option<u64>,
+    pub who: String,
+    pub note: Option<String>,
 }
 
 /// An edit in the list of all.
@@ -94,7 +94,21 @@ fn asked(query: &str) -> Result<Option<String>, Fault> {
     Ok(asked)
 }
 
+/// Says whether the list of a name (`POLICY/DATA`) has an entry.
+///
+/// # Errors
+///
+/// There is no such list, or it cannot have such an entry.
+pub fn look(admin: &Admin, name: &str, text: &str) -> Result<Found, String> {
+    let place = Place::of(admin, &format!("{PATH}{name}"));
+    place.and_then(|place| find(&place, text)).map_err(|fault| fault.detail)
+}
+
 fn contains(place: &Place, text: &str) -> Result<Reply, Fault> {
+    find(place, text).map(|found| json(StatusCode::OK, &found))
+}
+
+fn find(place: &Place, text: &str) -> Result<Found, Fault> {
     let entry = Entry::read(place.source.definition().format, text).map_err(|reason| {
         Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "entry", format!("contains: {reason}"))
     })?;
@@ -112,13 +126,12 @@ fn contains(place: &Place, text: &str) -> Result<Reply, Fault> {
             (ended.is_some().then_some("expired"), ended)
         }
     };
-    let found = Found {
+    Ok(Found {
         listed: found.is_some(),
         entry: other.map(Entry::to_string),
         by,
         edit: edit.map(About::of),
-    };
-    Ok(json(StatusCode::OK, &found))
+    })
 }
 
 /// Answers with all entries, each on a line.

@@ -1,0 +1,50 @@
+//! Machine and snapshot: what the process takes, and what a restart would keep.
+
+use std::fs;
+
+use askama::Template;
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::number;
+use super::viewer::Viewer;
+use crate::admin::facts::{Facts, SnapshotStatus};
+use crate::admin::stats;
+use crate::config::Right;
+
+#[derive(Template)]
+#[template(path = "machine.html")]
+pub struct Machine<'a> {
+    memory: Option<u64>,
+    of_policies: u64,
+    /// Open ones, and how many there may be.
+    files: Option<(u64, u64)>,
+    landlock: &'static str,
+    snapshot: Option<&'a SnapshotStatus>,
+    lacks: Option<&'static str>,
+}
+
+impl<'a> Machine<'a> {
+    pub fn of(facts: &'a Facts, viewer: &Viewer) -> Self {
+        Self {
+            memory: stats::resident(),
+            of_policies: facts.policies.iter().map(|policy| policy.memory_bytes).sum(),
+            files: files(),
+            landlock: facts.landlock,
+            snapshot: facts.snapshot.as_ref(),
+            lacks: viewer.lacks(&Right::Reload),
+        }
+    }
+}
+
+impl Machine<'_> {
+    /// Returns the memory that policies do not take.
+    fn rest(&self) -> Option<u64> {
+        self.memory.map(|all| all.saturating_sub(self.of_policies))
+    }
+}
+
+fn files() -> Option<(u64, u64)> {
+    let open = fs::read_dir("/proc/self/fd").ok()?.count();
+    let (most, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    Some((u64::try_from(open).ok()?, most))
+}

@@ -1,0 +1,321 @@
+//! The page: how the tracker is, and what may be done about it, complete without a script. A panel is a
+//! file with its template, and shows what an endpoint answers.
+
+use askama::Template;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, LOCATION};
+use url::form_urlencoded;
+
+use super::Admin;
+use super::access::Denial;
+use super::explain::Answers;
+use super::reply::{Reply, line, reply};
+use super::request::Request;
+use super::status::Status;
+use super::top::Measure;
+use crate::history::Span;
+
+mod assets;
+mod bar;
+mod edits;
+mod explain;
+mod listeners;
+mod lists;
+mod live;
+mod log;
+mod machine;
+mod now;
+mod number;
+mod policies;
+mod refused;
+mod reload;
+mod shadow;
+mod spark;
+mod swarms;
+mod viewer;
+
+pub use self::assets::{FOLDER, asset};
+
+use self::assets::{ASSETS, Assets};
+use self::bar::Bar;
+use self::live::Columns;
+use self::viewer::Viewer;
+
+/// The panels, each with its key, its anchor and its name.
+const PANELS: [(char, &str, &str); 12] = [
+    ('n', "now", "Now"),
+    ('p', "policies", "Policies"),
+    ('w', "shadow", "Shadow"),
+    ('e', "explain", "Explain"),
+    ('x', "refused", "Refused"),
+    ('s', "swarms", "Swarms"),
+    ('d', "lists", "Lists and data"),
+    ('i', "edits", "Edit a list"),
+    ('r', "reload", "Reload"),
+    ('l', "listeners", "Listeners"),
+    ('m', "machine", "Machine"),
+    ('a', "log", "Log and audit"),
+];
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    assets: &'static Assets,
+    bar: Bar,
+    now: now::Now,
+    policies: policies::Policies<'a>,
+    /// Left out if the page is only brought up to date.
+    explain: Option<explain::Explain>,
+    shadow: Option<shadow::Shadow<'a>>,
+    refused: Option<refused::Refused<'a>>,
+    swarms: Option<swarms::Swarms>,
+    lists: lists::Lists<'a>,
+    edits: Option<edits::Edits>,
+    reload: reload::Reload<'a>,
+    listeners: listeners::Listeners<'a>,
+    machine: machine::Machine<'a>,
+    log: log::Log,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct Login {
+    assets: &'static Assets,
+    /// Why nobody is logged in.
+    problem: Option<&'static str>,
+}
+
+/// What the page is asked for.
+#[derive(Default)]
+struct Asked {
+    swarms: swarms::Asked,
+    refused: refused::Filter,
+    explain: explain::Asked,
+    edits: edits::Asked,
+    /// Why the list was not changed.
+    fault: Option<String>,
+    /// The least severe lines of the log.
+    level: &'static str,
+    /// The panels that change by themselves are wanted, and no others.
+    is_brief: bool,
+}
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// The lines of the log that are shown unless others are asked for.
+const LEVEL: &str = "info";
+/// The maximum size of a form, in bytes.
+const FORM: usize = 64 * 1024;
+
+/// What every answer to a browser says: it loads nothing from elsewhere, runs no script but our own, and
+/// is in no frame. To its own origin it says where a form comes from, which the API asks for.
+const HEADERS: [(&str, &str); 4] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+
+/// Answers with the page, or with a form for a token.
+pub async fn page(admin: &Admin, request: Request) -> Reply {
+    let asked = Asked::of(request.head.uri.query().unwrap_or_default());
+    match Viewer::of(admin, &request) {
+        Ok(viewer) => show(admin, &viewer, asked, StatusCode::OK, None).await,
+        Err(denial) => refused(admin, &denial),
+    }
+}
+
+/// Answers with the page and what the policies would do with the request in a form.
+pub async fn explain(admin: &Admin, request: Request) -> Reply {
+    let viewer = match Viewer::of(admin, &request) {
+        Ok(viewer) => viewer,
+        Err(denial) => return refused(admin, &denial),
+    };
+    let form = match request.text(FORM).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let asked = Asked::of(&form);
+    let result = match asked.explain.question() {
+        Ok(question) => super::explain::ask(admin, question).await.map_err(|(_, why)| why),
+        Err(reason) => Err(reason),
+    };
+    let status = if result.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    show(admin, &viewer, asked, status, Some(result)).await
+}
+
+/// Reloads, if the file is the one that was looked at, and leads back to the page.
+pub async fn reload(admin: &Admin, request: Request) -> Reply {
+    let by = request.caller.clone();
+    let form = match request.text(FORM).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let mut fields = form_urlencoded::parse(form.as_bytes());
+    let expect = fields.find(|(name, value)| name == "expect" && !value.is_empty());
+    let expect = expect.map(|(_, digest)| digest.into_owned());
+    let under_way = admin.audit.begin(by.clone(), "/api/reload");
+    let reply = under_way.end(super::reload::apply(admin, by, expect).await);
+    // What was refused is among the reloads that the page shows.
+    match reply.status() {
+        StatusCode::OK | StatusCode::CONFLICT => see_other("/#reload"),
+        _ => reply,
+    }
+}
+
+/// Adds an entry to a list or removes it, and shows what the list says then.
+pub async fn change_list(admin: &Admin, request: Request) -> Reply {
+    let by = request.caller.clone();
+    let viewer = match Viewer::of(admin, &request) {
+        Ok(viewer) => viewer,
+        Err(denial) => return refused(admin, &denial),
+    };
+    let form = match request.text(FORM).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let mut asked = Asked::of(&form);
+    let fields = || form_urlencoded::parse(form.as_bytes());
+    let change = if fields().any(|field| field == ("change".into(), "remove".into())) {
+        "remove"
+    } else {
+        "add"
+    };
+    let under_way = admin.audit.begin(by.clone(), super::lists::PATH);
+    let body = asked.edits.wish(change).into();
+    let who = by.to_string().into();
+    let changed = super::lists::change_by_name(admin, &asked.edits.list, body, who).await;
+    let result = changed.result.clone();
+    let status = under_way.end(changed).status();
+    asked.fault = (status != StatusCode::OK).then_some(result);
+    show(admin, &viewer, asked, status, None).await
+}
+
+/// Writes a snapshot, and leads back to the page.
+pub async fn snapshot(admin: &Admin, request: Request) -> Reply {
+    let under_way = admin.audit.begin(request.caller.clone(), "/api/snapshot");
+    let reply = under_way.end(super::snapshot::save(admin).await);
+    match reply.status() {
+        // The page shows why.
+        StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR => see_other("/#machine"),
+        _ => reply,
+    }
+}
+
+async fn show(
+    admin: &Admin,
+    viewer: &Viewer,
+    asked: Asked,
+    status: StatusCode,
+    result: Option<Result<Answers, String>>,
+) -> Reply {
+    let now = admin.swarms.clock().unix_seconds;
+    let known = Status::of(admin);
+    let facts = &known.facts;
+    let recent = Columns::of(admin, Span::Minutes);
+    let is_whole = !asked.is_brief;
+    let (shadows, refusals) = match is_whole {
+        true => (shadow::entries(admin), admin.decisions.refusals()),
+        false => Default::default(),
+    };
+    let swarms = match is_whole {
+        true => Some(swarms::Swarms::of(admin, viewer, asked.swarms).await),
+        false => None,
+    };
+    let page = Page {
+        assets: &ASSETS,
+        bar: Bar::of(&known, viewer, recent.last_mark(), now),
+        now: now::Now::of(admin, &recent, is_whole),
+        policies: policies::Policies::of(admin, facts, &recent, now),
+        shadow: is_whole.then(|| shadow::Shadow::of(admin, viewer, &shadows)),
+        explain: is_whole.then(|| explain::Explain::of(viewer, asked.explain, result)),
+        refused: is_whole.then(|| refused::Refused::of(admin, viewer, asked.refused, &refusals)),
+        swarms,
+        lists: lists::Lists::of(facts, now),
+        edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.fault, now)),
+        reload: reload::Reload::of(admin, facts, viewer, now),
+        listeners: listeners::Listeners::of(facts, now),
+        machine: machine::Machine::of(facts, viewer),
+        log: log::Log::of(admin, asked.level, now),
+    };
+    html(status, &page)
+}
+
+fn html(status: StatusCode, page: &impl Template) -> Reply {
+    let mut reply = match page.render() {
+        Ok(text) => reply(status, HTML, text),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    with_headers(reply)
+}
+
+fn see_other(path: &'static str) -> Reply {
+    let mut reply = line(StatusCode::SEE_OTHER, path);
+    reply.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
+    reply
+}
+
+impl Asked {
+    /// Reads a query or a form. What is not known is left out, because a page is shown in any case.
+    fn of(text: &str) -> Self {
+        let mut asked = Self { level: LEVEL, ..Self::default() };
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            let value = value.into_owned();
+            match &*name {
+                "brief" => asked.is_brief = true,
+                "level" => {
+                    let known = log::LEVELS.into_iter().find(|level| *level == value);
+                    asked.level = known.unwrap_or(LEVEL);
+                }
+                "by" => asked.swarms.by = Measure::of_name(&value),
+                "address" => asked.refused.address = value,
+                "info_hash" => asked.refused.info_hash = value,
+                "policy" => asked.refused.policy = value,
+                "text" => asked.refused.text = value,
+                "list" => asked.edits.list = value,
+                "entry" => asked.edits.entry = value,
+                "note" => asked.edits.note = value,
+                "term" => asked.edits.term = value,
+                "hash" => asked.swarms.hash = value,
+                "url" => asked.explain.url = value,
+                "from" => asked.explain.from = value,
+                "headers" => asked.explain.headers = value,
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+/// Answers with a form for a token, or says which right is missing.
+pub fn refused(admin: &Admin, denial: &Denial) -> Reply {
+    // Who has not logged in yet has done nothing wrong.
+    if *denial != Denial::Missing {
+        admin.metrics.denied(denial.reason());
+    }
+    match denial {
+        Denial::Missing => login(StatusCode::OK, None),
+        Denial::Wrong => login(StatusCode::UNAUTHORIZED, Some("This token is not known.")),
+        Denial::Limited => {
+            let problem = "Too many wrong tokens. Wait a second.";
+            login(StatusCode::TOO_MANY_REQUESTS, Some(problem))
+        }
+        _ => denial.reply(),
+    }
+}
+
+fn login(status: StatusCode, problem: Option<&'static str>) -> Reply {
+    html(status, &Login { assets: &ASSETS, problem })
+}
+
+/// Adds the headers of answers to browsers.
+fn with_headers(mut reply: Reply) -> Reply {
+    for (name, value) in HEADERS {
+        reply.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    reply
+}
