@@ -212,8 +212,8 @@ mod tests {
         let requests = ["tcp4", "tcp6", "udp4", "udp6"].map(of).into_iter().flatten();
         let mut names: Vec<String> = requests.collect();
         names.extend(["torrents", "seeders", "completed", "leechers"].map(str::to_owned));
-        names.sort();
-        assert_eq!(read.keys().cloned().collect::<Vec<_>>(), names);
+        assert_eq!(read.len(), names.len());
+        assert!(names.iter().all(|name| read[name].is_u64()), "{written}");
         assert_eq!((&read["torrents"], &read["seeders"]), (&4.into(), &1.into()));
     }
 
