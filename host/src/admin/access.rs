@@ -8,15 +8,14 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::sessions::{self, Sessions};
-use super::torrust::Door;
-use crate::config::{self, OWNER, RateLimits, Right, Secret};
+use super::token::{Door, Token, digest, tokens};
+use crate::config::{self, RateLimits, Right};
 use crate::limits::Limiter;
 use crate::metrics::Denied;
 
@@ -30,14 +29,6 @@ pub struct Access {
     sessions: Sessions,
     /// Grows whenever somebody may have lost a right.
     version: AtomicU64,
-}
-
-#[derive(PartialEq, Eq)]
-pub(super) struct Token {
-    name: Arc<str>,
-    /// Tokens differ in length, digests do not.
-    digest: [u8; 32],
-    may: Vec<Right>,
 }
 
 /// Why a request is refused.
@@ -235,10 +226,6 @@ impl Access {
 }
 
 impl Token {
-    pub(super) fn new(name: &str, secret: &Secret, may: &[Right]) -> Self {
-        Self { name: name.into(), digest: digest(secret.expose()), may: may.to_owned() }
-    }
-
     /// Returns the name, if the token is for this.
     fn allows(&self, right: Right) -> Result<String, Denial> {
         match self.may.contains(&right) {
@@ -294,16 +281,6 @@ impl Denial {
     }
 }
 
-fn tokens(admin: &config::Admin) -> Vec<Token> {
-    let owner = admin.token.iter().map(|secret| Token::new(OWNER, secret, &Right::ALL));
-    let others = admin.tokens.iter().map(|one| Token::new(&one.name, &one.token, &one.may));
-    owner.chain(others).collect()
-}
-
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 /// Returns the token of an `Authorization` header. The scheme's name is case-insensitive (RFC 9110,
 /// 11.1), and more than one blank may follow it.
 pub(super) fn bearer(header: &[u8]) -> Option<&[u8]> {
@@ -328,6 +305,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::OWNER;
 
     const READER: &[u8] = b"the token of a reader";
 

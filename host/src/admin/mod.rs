@@ -47,6 +47,7 @@ mod swarm;
 mod swarms;
 mod tap;
 mod tapping;
+mod token;
 mod top;
 mod torrust;
 

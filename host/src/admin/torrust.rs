@@ -14,12 +14,13 @@ use tokio::task::spawn_blocking;
 use url::form_urlencoded;
 
 use super::Admin;
-use super::access::{Access, Denial, Token, bearer};
+use super::access::{Access, Denial, bearer};
 use super::caller::{Caller, Peer};
 use super::lists::{self, NO_JOURNAL};
 use super::reply::{Changed, Reply, STOPPING, line, reply};
 use super::request::Request;
-use crate::config::{self, TORRUST};
+use super::token::Door;
+use crate::config::TORRUST;
 use crate::data::{DataSource, Definition};
 use crate::doors::Way;
 use crate::doors::torrust::{Answer, Asked, Call, Edit, List, Look, Stats, Wish};
@@ -29,25 +30,12 @@ use crate::metrics::Action;
 
 pub use crate::doors::torrust::PATH;
 
-/// The door, if it is open.
-#[derive(PartialEq)]
-pub struct Door {
-    lists: config::Torrust,
-    token: Token,
-}
-
 /// The largest body of a call, in bytes.
 const BODY: usize = 64 << 10;
 /// How many torrents are fetched at once.
 const AHEAD: usize = 32;
 
 impl Door {
-    pub fn of(admin: &config::Admin) -> Option<Self> {
-        let lists = admin.torrust.clone()?;
-        let token = Token::new(TORRUST, &lists.token, &[]);
-        Some(Self { lists, token })
-    }
-
     /// Judges a request. It needs the token of the door, in a header or in the query, except over a
     /// socket file.
     fn judge(&self, access: &Access, request: &Request) -> Result<Caller, Denial> {

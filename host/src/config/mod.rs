@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod decision_log;
+mod doors;
 mod export;
 mod hint;
 mod log;

@@ -4,11 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{
-    problem::{Problem, problem},
-    schema::{DataFormat, Policy},
-    values::{EditMode, Secret},
-};
+use super::values::Secret;
 
 /// The calls of torrust-tracker's API, and the lists that they edit. At least one list.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -27,45 +23,6 @@ pub struct Torrust {
 pub struct ListName {
     pub policy: String,
     pub data: String,
-}
-
-impl Torrust {
-    /// Checks its lists.
-    pub(super) fn check(&self, policies: &[Policy]) -> Result<(), Problem> {
-        if self.whitelist.is_none() && self.keys.is_none() {
-            return problem("admin.torrust", "expected `whitelist`, `keys`, or both");
-        }
-        let lists = [
-            ("whitelist", &self.whitelist, DataFormat::InfoHashes),
-            ("keys", &self.keys, DataFormat::Strings),
-        ];
-        for (key, list, format) in lists {
-            if let Some(list) = list {
-                list.check(policies, format)
-                    .or_else(|message| problem(format!("admin.torrust.{key}"), message))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl ListName {
-    fn check(&self, policies: &[Policy], format: DataFormat) -> Result<(), String> {
-        let Self { policy, data } = self;
-        let policy = policies.iter().find(|known| known.name == *policy);
-        let policy = policy.ok_or_else(|| format!("there is no policy `{}`", self.policy))?;
-        let source = policy.data.get(data);
-        let source =
-            source.ok_or_else(|| format!("the policy `{}` has no data `{data}`", self.policy))?;
-        if source.format != format {
-            let (found, expected) = (source.format.name(), format.name());
-            return Err(format!("`{self}` has the format {found}, expected {expected}"));
-        }
-        if source.edits != EditMode::On {
-            return Err(format!("`{self}` cannot be edited for good, expected `edits: true`"));
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Display for ListName {
