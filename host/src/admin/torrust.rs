@@ -210,7 +210,7 @@ async fn look(admin: &Admin, door: &Door, look: Look) -> Reply {
             }
         }
         Look::Torrent(info_hash) => Answer::torrent(info_hash, store.counts(info_hash)),
-        Look::Torrents(Asked::These(these)) => Answer::torrents(counted(&**store, &these)),
+        Look::Torrents(Asked::These(these)) => Answer::torrents(counted(store, &these)),
         Look::Torrents(Asked::Page { offset, limit }) => {
             return walk(admin, move |store, all| {
                 let page = all.get(offset..).unwrap_or_default();
