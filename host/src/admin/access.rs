@@ -5,36 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::sessions::{self, Sessions};
-use crate::config::{self, OWNER, RateLimits, Right, Secret};
+use super::token::{Door, Token, digest, tokens};
+use crate::config::{self, RateLimits, Right};
 use crate::limits::Limiter;
 use crate::metrics::Denied;
 
 /// The tokens in use, which a reload may change.
 pub struct Access {
     tokens: ArcSwap<Vec<Token>>,
+    /// Has a token of its own, which is none of the others.
+    torrust: ArcSwapOption<Door>,
     /// Wrong tokens from each prefix.
     wrong: Option<Limiter>,
     sessions: Sessions,
     /// Grows whenever somebody may have lost a right.
     version: AtomicU64,
-}
-
-#[derive(PartialEq, Eq)]
-struct Token {
-    name: Arc<str>,
-    /// Tokens differ in length, digests do not.
-    digest: [u8; 32],
-    may: Vec<Right>,
 }
 
 /// Why a request is refused.
@@ -57,19 +51,22 @@ const WRONG: RateLimits = RateLimits { per_second: 10, burst: 0, ipv4_prefix: 24
 
 impl Access {
     pub fn new(admin: &config::Admin) -> Self {
-        Self::of(tokens(admin))
+        let access = Self::of(tokens(admin));
+        access.torrust.store(Door::of(admin).map(Arc::new));
+        access
     }
 
     fn of(tokens: Vec<Token>) -> Self {
         Self {
             tokens: ArcSwap::from_pointee(tokens),
+            torrust: ArcSwapOption::empty(),
             wrong: Limiter::new(&WRONG),
             sessions: Sessions::default(),
             version: AtomicU64::new(0),
         }
     }
 
-    /// Changes the tokens. Returns whether they are others than before.
+    /// Changes the tokens and the door. Returns whether they are others than before.
     pub fn adopt(&self, admin: &config::Admin) -> bool {
         let new = tokens(admin);
         let changed = **self.tokens.load() != new;
@@ -78,7 +75,15 @@ impl Access {
             self.tokens.store(Arc::new(new));
             self.version.fetch_add(1, Relaxed);
         }
-        changed
+        let torrust = Door::of(admin).map(Arc::new);
+        let other_door = *self.torrust.load() != torrust;
+        self.torrust.store(torrust);
+        changed || other_door
+    }
+
+    /// Returns the door for sites that are made for torrust-tracker, if it is open.
+    pub(super) fn torrust(&self) -> Option<Arc<Door>> {
+        self.torrust.load_full()
     }
 
     /// Returns a number that is another one whenever somebody may have lost a right.
@@ -191,8 +196,12 @@ impl Access {
         self.identify(&tokens, shown, from, now)?.allows(right)
     }
 
-    /// Returns the token that is shown.
-    fn identify<'a>(
+    /// Returns the one of these tokens that is shown.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or there were too many wrong ones.
+    pub(super) fn identify<'a>(
         &self,
         tokens: &'a [Token],
         shown: &[u8],
@@ -274,24 +283,9 @@ impl Denial {
     }
 }
 
-fn tokens(admin: &config::Admin) -> Vec<Token> {
-    let token = |name: &str, secret: &Secret, may: &[Right]| Token {
-        name: name.into(),
-        digest: digest(secret.expose()),
-        may: may.to_owned(),
-    };
-    let owner = admin.token.iter().map(|secret| token(OWNER, secret, &Right::ALL));
-    let others = admin.tokens.iter().map(|one| token(&one.name, &one.token, &one.may));
-    owner.chain(others).collect()
-}
-
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 /// Returns the token of an `Authorization` header. The scheme's name is case-insensitive (RFC 9110,
 /// 11.1), and more than one blank may follow it.
-fn bearer(header: &[u8]) -> Option<&[u8]> {
+pub(super) fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_first_chunk::<6>()?;
     let begins = scheme.eq_ignore_ascii_case(b"bearer") && token.starts_with(b" ");
     begins.then(|| token.trim_ascii())
@@ -313,6 +307,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::OWNER;
 
     const READER: &[u8] = b"the token of a reader";
 

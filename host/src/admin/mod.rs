@@ -47,7 +47,9 @@ mod swarm;
 mod swarms;
 mod tap;
 mod tapping;
+mod token;
 mod top;
+mod torrust;
 
 use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
@@ -188,6 +190,11 @@ impl Endpoint {
 impl Admin {
     async fn answer(&self, mut request: Request) -> Reply {
         let path = request.head.uri.path();
+        if path.starts_with(torrust::PATH)
+            && let Some(door) = self.access.torrust()
+        {
+            return torrust::answer(self, request, &door).await;
+        }
         let method = match &request.head.method {
             &Method::HEAD => &Method::GET,
             other => other,

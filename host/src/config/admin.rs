@@ -15,6 +15,7 @@ use serde::{
 use super::{
     problem::{Problem, problem},
     tls::Tls,
+    torrust::Torrust,
     values::{Secret, is_name},
 };
 
@@ -31,6 +32,7 @@ pub struct Admin {
     pub tokens: Vec<AdminToken>,
     /// If set, it speaks HTTPS on its addresses.
     pub tls: Option<Tls>,
+    pub torrust: Option<Torrust>,
 }
 
 /// A bearer token that allows some things.
@@ -63,6 +65,8 @@ pub enum Right {
 
 /// The name of `admin.token`.
 pub const OWNER: &str = "admin";
+/// The name of `admin.torrust.token`.
+pub const TORRUST: &str = "torrust";
 
 /// Where the admin API listens: never nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +192,9 @@ impl Admin {
             let earlier = self.tokens[..at].iter().position(|other| other.name == *name);
             let taken = match earlier {
                 _ if name == OWNER => Some("that of admin.token".to_owned()),
+                _ if name == TORRUST && self.torrust.is_some() => {
+                    Some("that of admin.torrust.token".to_owned())
+                }
                 other => other.map(|other| format!("the name of admin.tokens[{other}]")),
             };
             if let Some(taken) = taken {
@@ -209,8 +216,11 @@ impl Admin {
         }
         let mut known: Vec<(String, Secret)> = Vec::new();
         known.extend(self.token.clone().map(|token| ("admin.token".to_owned(), token)));
-        for (at, AdminToken { token, .. }) in self.tokens.iter_mut().enumerate() {
-            let path = format!("admin.tokens[{at}].token");
+        let tokens = self.tokens.iter_mut().enumerate();
+        let tokens = tokens.map(|(at, one)| (format!("admin.tokens[{at}].token"), &mut one.token));
+        let torrust = self.torrust.iter_mut();
+        let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &mut door.token));
+        for (path, token) in tokens.chain(torrust) {
             token.fetch_for_header(folder).or_else(|message| problem(&*path, message))?;
             if token.expose().len() < MIN_TOKEN {
                 let message = format!("too short, expected at least {MIN_TOKEN} bytes");

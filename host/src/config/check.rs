@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     decision_log::DecisionLog,
+    doors,
     export::{self, FullScrape},
     problem::{Problem, problem},
     schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
@@ -113,6 +114,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         );
     }
     policies(config)?;
+    if let Some(door) = &config.admin.torrust {
+        doors::torrust(door, &config.policies)?;
+    }
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
     config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)?;

@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod decision_log;
+mod doors;
 mod export;
 mod hint;
 mod log;
@@ -18,6 +19,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod torrust;
 mod tree;
 mod values;
 mod warnings;
@@ -29,7 +31,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
-    admin::{Admin, OWNER, Right},
+    admin::{Admin, OWNER, Right, TORRUST},
     decision_log::{
         DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,
         Sample,
@@ -45,6 +47,7 @@ pub use self::{
     shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
+    torrust::{ListName, Torrust},
     values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
 };
 use crate::file::{self, Unread};

@@ -118,6 +118,8 @@ fn the_default_configuration_has_every_key() {
         ("target/plugins/interval-variation.wasm", ""),
         ("connection-id.secret", "correct horse battery staple\n"),
         ("grafana.token", "a token that only reads\n"),
+        ("target/plugins/passkey.wasm", ""),
+        ("torrust.token", "a token of the site\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]
@@ -125,7 +127,7 @@ fn the_default_configuration_has_every_key() {
         .fold(switch_on(DEFAULT), |text, variable| text.replace(variable, "PATH"));
     let config = folder.parse(&text).unwrap();
     let names: Vec<&str> = config.policies.iter().map(|policy| policy.name.as_str()).collect();
-    assert_eq!(names, ["clients", "torrents", "spread"]);
+    assert_eq!(names, ["clients", "torrents", "members", "spread"]);
     assert!(config.policies[0].sha256.is_some());
     assert!(config.http[0].real_ip.is_some());
     assert_eq!(config.state_dir, Some(folder.0.join("state")));
@@ -156,6 +158,7 @@ fn the_default_configuration_has_every_key() {
         "policies[0].allow",
         "admin",
         "admin.tokens[0]",
+        "admin.torrust",
         "log",
         "log.file",
         "decision_log",

@@ -33,6 +33,8 @@ impl Config {
                 })
             })
         });
-        udp.chain(token).chain(tokens).chain(headers).collect()
+        let torrust = self.admin.torrust.iter();
+        let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &door.token));
+        udp.chain(token).chain(tokens).chain(torrust).chain(headers).collect()
     }
 }

@@ -19,6 +19,7 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
     let secrets = udp
         .chain(&config.admin.token)
         .chain(tokens)
+        .chain(config.admin.torrust.iter().map(|door| &door.token))
         .chain(data.flat_map(|data| data.headers.values()));
     let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();
     let tls = config.http.iter().map(|http| &http.tls).chain([&config.admin.tls]).flatten();

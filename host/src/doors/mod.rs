@@ -2,6 +2,7 @@
 
 mod fifo;
 mod lines;
+pub mod torrust;
 
 use std::path::PathBuf;
 use std::sync::Arc;

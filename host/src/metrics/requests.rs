@@ -1,10 +1,11 @@
 //! The requests of all workers, added up.
 
 use std::ops::Sub;
+use std::sync::Arc;
 
-use karuta_bittorrent::Transport;
+use karuta_bittorrent::{Family, Transport};
 
-use super::{Action, BOUNDS, FAMILIES, Metrics, Outcome, TRANSPORTS, request_index};
+use super::{Action, BOUNDS, FAMILIES, Metrics, Outcome, TRANSPORTS, Worker, request_index};
 
 const ACTIONS: usize = Action::ALL.len();
 const OUTCOMES: usize = Outcome::ALL.len();
@@ -44,6 +45,18 @@ impl Metrics {
             }
         }
         all
+    }
+
+    /// Adds up the requests of one kind and address family since the start.
+    pub fn requests_of(&self, transport: Transport, action: Action, family: Family) -> u64 {
+        let workers = self.workers.lock();
+        let of_worker = |worker: &Arc<Worker>| -> u64 {
+            let histograms = Outcome::ALL.iter().filter_map(|outcome| {
+                worker.requests.get(request_index(transport, action, family, *outcome))
+            });
+            histograms.flat_map(|histogram| &histogram.buckets).map(|cell| cell.get()).sum()
+        };
+        workers.iter().map(of_worker).sum()
     }
 }
 

@@ -18,7 +18,9 @@ use members::{Member, Members};
 #[serde(deny_unknown_fields)]
 struct Config {
     /// The raw data source with the members.
-    users_from: sets::Raw,
+    users_from: Option<sets::Raw>,
+    /// The strings that are passkeys of members without a number, who may do everything.
+    keys_from: Option<sets::Strings>,
     /// Whether a scrape needs a passkey.
     #[serde(default = "yes")]
     scrapes: bool,
@@ -43,20 +45,24 @@ impl Passkey {
     /// Returns the member whose passkey the request carries.
     fn member(&self) -> Result<Member, &'static str> {
         let passkey = request::credential().ok_or("missing passkey")?;
-        self.members.find(&passkey).ok_or("unknown passkey")
+        let listed = || self.config.keys_from?.contains(&passkey).then_some(Member::NAMELESS);
+        self.members.find(&passkey).or_else(listed).ok_or("unknown passkey")
     }
 }
 
 impl Policy for Passkey {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
+        if config.users_from.is_none() && config.keys_from.is_none() {
+            return Err(Error::new("expected `users_from`, `keys_from`, or both"));
+        }
         Ok(Self { config, members: Members::default() })
     }
 }
 
 impl DataSink for Passkey {
     fn on_data(&mut self, name: &str, _: u64, data: &[u8]) -> Result<(), Error> {
-        if name == self.config.users_from.name() {
+        if self.config.users_from.as_ref().is_some_and(|users| users.name() == name) {
             self.members = Members::read(data)?;
         }
         Ok(())
@@ -165,6 +171,30 @@ mod tests {
     }
 
     #[test]
+    fn a_listed_key_is_a_member_with_all_rights() {
+        testing::set_data("keys", Data::Strings(vec!["listed".into(), "banned".into()]));
+        let mut both = policy(r#"{"users_from": "users", "keys_from": "keys"}"#);
+        both.on_data("users", 1, USERS.as_bytes()).unwrap();
+        for (passkey, expected) in [
+            ("full", None),
+            ("listed", None),
+            ("banned", Some("account disabled")),
+            ("unknown", Some("unknown passkey")),
+        ] {
+            let request = Request { left: Some(1), ..showing(passkey) };
+            let answer = request.announce(&mut both);
+            assert_eq!(refusal(&answer), expected, "{passkey}");
+            assert_eq!(refusal(&request.scrape(&mut both)), expected, "{passkey}");
+        }
+        let answer = showing("listed").announce(&mut both);
+        assert!(answer.attributes.is_empty() && answer.remember.is_some());
+        let mut alone = policy(r#"{"keys_from": "keys"}"#);
+        assert_eq!(refusal(&showing("listed").announce(&mut alone)), None);
+        let answer = showing("full").announce(&mut alone);
+        assert_eq!(refusal(&answer), Some("unknown passkey"));
+    }
+
+    #[test]
     fn stopped_is_always_admitted() {
         let mut policy = members();
         for passkey in ["full", "seeder", "banned", "unknown"] {
@@ -236,7 +266,11 @@ mod tests {
         testing::set_data("users", Data::Raw);
         testing::set_data("texts", Data::Strings(Vec::new()));
         let cases = [
-            ("null", "missing key `users_from`"),
+            ("null", "expected `users_from`, `keys_from`, or both"),
+            (
+                r#"{"keys_from": "users"}"#,
+                "keys_from: the data source `users` has the format raw, expected strings",
+            ),
             (r#"{"users_from": ["users"]}"#, "users_from: found a list, expected a text"),
             (
                 r#"{"users_from": "members"}"#,
@@ -250,7 +284,10 @@ mod tests {
                 r#"{"users_from": "users", "scrapes": "hide"}"#,
                 "scrapes: found a text, expected true or false",
             ),
-            (r#"{"users": []}"#, "users: unknown key, expected one of users_from, scrapes"),
+            (
+                r#"{"users": []}"#,
+                "users: unknown key, expected one of users_from, keys_from, scrapes",
+            ),
         ];
         for (config, message) in cases {
             assert_eq!(testing::init::<Passkey>(config).err(), Some(message.into()));

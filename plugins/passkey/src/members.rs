@@ -11,6 +11,11 @@ pub struct Member {
     pub leech: bool,
 }
 
+impl Member {
+    /// One with all rights, of whom nothing else is known.
+    pub const NAMELESS: Self = Self { id: None, enabled: true, leech: true };
+}
+
 /// A line of the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -33,4 +33,5 @@ mod snapshots;
 mod swarms;
 mod tap;
 mod tls;
+mod torrust;
 mod units;

@@ -21,6 +21,9 @@ pub use self::read::{Found, look, read};
 pub const ALL: &str = "/api/lists";
 pub const PATH: &str = "/api/lists/";
 
+/// Why a list cannot be edited although `edits` is on.
+pub const NO_JOURNAL: &str = "there is no `state_dir` for the journal";
+
 /// A list, as the overview shows it.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -62,6 +65,22 @@ struct Fault {
 struct Place {
     source: Arc<DataSource>,
     rest: String,
+}
+
+/// Finds a list.
+///
+/// # Errors
+///
+/// Why there is none.
+pub fn find(admin: &Admin, policy: &str, data: &str) -> Result<Arc<DataSource>, &'static str> {
+    let policies = admin.policies.lock();
+    let policy = policies.iter().find(|known| known.name == policy);
+    let policy = policy.ok_or("there is no such policy")?;
+    match policy.data.iter().find(|source| *source.definition().name == *data) {
+        Some(source) if source.is_raw() => Err("it is raw data, not a list"),
+        Some(source) => Ok(source.clone()),
+        None => Err("the policy has no such data"),
+    }
 }
 
 /// Answers with all lists.
@@ -130,16 +149,8 @@ impl Place {
         let mut parts = path.strip_prefix(PATH).unwrap_or_default().splitn(3, '/');
         let mut next = || parts.next().unwrap_or_default();
         let (policy, data, rest) = (next(), next(), next());
-        let policies = admin.policies.lock();
-        let Some(found) = policies.iter().find(|known| known.name == policy) else {
-            return Err(Fault::unknown("there is no such policy"));
-        };
-        let source = found.data.iter().find(|source| *source.definition().name == *data);
-        match source {
-            Some(source) if source.is_raw() => Err(Fault::unknown("it is raw data, not a list")),
-            Some(source) => Ok(Self { source: source.clone(), rest: rest.to_owned() }),
-            None => Err(Fault::unknown("the policy has no such data")),
-        }
+        let source = find(admin, policy, data).map_err(Fault::unknown)?;
+        Ok(Self { source, rest: rest.to_owned() })
     }
 
     /// Returns the name of the list.
@@ -155,11 +166,7 @@ impl Place {
             None if self.source.definition().edits == EditMode::Off => {
                 Err(Fault::new(StatusCode::CONFLICT, "off", "`edits` is off for this list"))
             }
-            None => Err(Fault::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "journal",
-                "there is no `state_dir` for the journal",
-            )),
+            None => Err(Fault::new(StatusCode::INSUFFICIENT_STORAGE, "journal", NO_JOURNAL)),
         }
     }
 }
