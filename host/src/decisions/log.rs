@@ -44,7 +44,8 @@ pub struct Log {
     line: Vec<u8>,
 }
 
-/// So many in each second.
+/// So many in each second. Half of them are for those who were refused: a policy in shadow mode that
+/// would decide otherwise each time must not hide them.
 struct Limit {
     most: u32,
     left: u32,
@@ -111,7 +112,8 @@ impl Log {
 
     /// Queues the line of a decision, masked.
     pub fn write(&mut self, entry: &Entry, metrics: &Metrics) {
-        if !self.limit.admits(Instant::now()) {
+        let is_refused = entry.decision.outcome != Outcome::Ok;
+        if !self.limit.admits(is_refused, Instant::now()) {
             metrics.decisions_lost(Lost::Limit, 1);
             return;
         }
@@ -136,12 +138,13 @@ impl Log {
 }
 
 impl Limit {
-    fn admits(&mut self, now: Instant) -> bool {
+    fn admits(&mut self, is_refused: bool, now: Instant) -> bool {
         if now.saturating_duration_since(self.since).as_secs() > 0 {
             (self.left, self.since) = (self.most, now);
         }
-        let admits = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        let reserved = if is_refused { 0 } else { self.most / 2 };
+        let admits = self.left > reserved;
+        self.left -= u32::from(admits);
         admits
     }
 }
@@ -174,10 +177,14 @@ mod tests {
     fn so_many_lines_are_admitted_in_a_second() {
         let start = Instant::now();
         let mut limit = Limit { most: 3, left: 3, since: start };
-        let mut admitted = |after| {
+        let mut admitted = |after, is_refused| {
             let now = start + Duration::from_millis(after);
-            (0..10).filter(|_| limit.admits(now)).count()
+            (0..10).filter(|_| limit.admits(is_refused, now)).count()
         };
-        assert_eq!([0, 999, 1000, 1500, 2001].map(&mut admitted), [3, 0, 3, 0, 3]);
+        for (after, expected) in [(0, 3), (999, 0), (1000, 3), (1500, 0)] {
+            assert_eq!(admitted(after, true), expected);
+        }
+        assert_eq!([admitted(2500, false), admitted(2500, true)], [2, 1], "some are reserved");
+        assert_eq!([admitted(3500, true), admitted(3500, false)], [3, 0]);
     }
 }

@@ -16,7 +16,8 @@ use super::record::{self, Seen, named};
 use crate::exchange::{Exchange, Ruling};
 use crate::metrics::{Action, Outcome, Would};
 
-/// The most bytes of a worker's decisions that wait to be read.
+/// The most bytes of a worker's decisions that wait to be read. Half of them are for those who were
+/// refused.
 const MOST: usize = 256 * 1024;
 
 /// A worker's end.
@@ -108,7 +109,8 @@ impl Recorder {
             None => held,
         };
         let before = out.len();
-        if before >= MOST {
+        let most = if outcome == Outcome::Ok { MOST / 2 } else { MOST };
+        if before >= most {
             return feed.count_dropped();
         }
         let credential = credential();
@@ -124,7 +126,7 @@ impl Recorder {
             wanted,
         };
         record::write(out, exchange, &seen);
-        if out.len() > MOST {
+        if out.len() > most {
             out.truncate(before);
             feed.count_dropped();
         }

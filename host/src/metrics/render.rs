@@ -157,13 +157,6 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
                     durations.push((labels("false"), sum));
                 }
             }
-            for would in Would::ALL {
-                let count: u64 =
-                    threads.iter().map(|thread| thread.shadow[*would as usize].get()).sum();
-                if count > 0 {
-                    shadow.push((vec![("policy", name), ("would", would.name())], count as f64));
-                }
-            }
             for cause in Cause::ALL {
                 let at = error_index(*hook, *cause);
                 let mut count: u64 = threads.iter().map(|thread| thread.errors[at].get()).sum();
@@ -173,6 +166,13 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
                         vec![("policy", name), ("hook", hook.name()), ("cause", cause.name())];
                     errors.push((labels, count as f64));
                 }
+            }
+        }
+        for would in Would::ALL {
+            let count: u64 =
+                threads.iter().map(|thread| thread.shadow[*would as usize].get()).sum();
+            if count > 0 {
+                shadow.push((vec![("policy", name), ("would", would.name())], count as f64));
             }
         }
         let bytes: u64 = threads.iter().map(|thread| thread.memory.load(Relaxed)).sum();

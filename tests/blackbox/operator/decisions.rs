@@ -151,6 +151,9 @@ fn differences_of_a_shadow_policy_are_grouped() {
     assert_eq!((examples.len(), &examples[0]["client"]), (3, &"::1".into()));
     assert_eq!((&examples[0]["outcome"], &examples[0]["agent"]), (&"ok".into(), &"-SH0001".into()));
     assert_eq!(examples[0]["shadow"][0]["would"], "reject");
+    let metrics = get(daemon.admin, "/metrics", &[]).body_text();
+    let counted = metrics.lines().filter(|line| line.starts_with("karuta_policy_shadow_total{"));
+    assert_eq!(counted.count(), 2, "{metrics}");
     assert_eq!(get(daemon.admin, "/api/shadow/other", &[]).status, 404);
     let enforced = get(daemon.admin, "/api/shadow/clients", &[]);
     assert_eq!(enforced.status, 409);

@@ -82,7 +82,7 @@ struct Page<'a> {
 struct Login {
     assets: &'static Assets,
     /// Why nobody is logged in.
-    problem: Option<&'static str>,
+    problem: Option<String>,
 }
 
 /// What the page is asked for.
@@ -299,16 +299,21 @@ pub fn refused(admin: &Admin, denial: &Denial) -> Reply {
     }
     match denial {
         Denial::Missing => login(StatusCode::OK, None),
-        Denial::Wrong => login(StatusCode::UNAUTHORIZED, Some("This token is not known.")),
+        Denial::Wrong => login(StatusCode::UNAUTHORIZED, Some("This token is not known.".into())),
         Denial::Limited => {
             let problem = "Too many wrong tokens. Wait a second.";
-            login(StatusCode::TOO_MANY_REQUESTS, Some(problem))
+            login(StatusCode::TOO_MANY_REQUESTS, Some(problem.into()))
+        }
+        Denial::Right(token, right) => {
+            let right = right.name();
+            let problem = format!("The token {token} lacks the right {right}. Show another one.");
+            login(StatusCode::FORBIDDEN, Some(problem))
         }
         _ => denial.reply(),
     }
 }
 
-fn login(status: StatusCode, problem: Option<&'static str>) -> Reply {
+fn login(status: StatusCode, problem: Option<String>) -> Reply {
     html(status, &Login { assets: &ASSETS, problem })
 }
 
