@@ -41,7 +41,10 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
     let hash = "61".repeat(20);
-    let url = format!("http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx", daemon.admin);
+    let url = format!(
+        "http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx&list=torrents%2Fdenied&entry={hash}",
+        daemon.admin
+    );
     for theme in ["light", "dark"] {
         browser.prefer(theme);
         for (name, width, scale) in SIZES {
@@ -73,7 +76,7 @@ fn every_panel_has_its_picture() {
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
     let hash = "61".repeat(20);
-    let url = format!("http://{}/?hash={hash}", daemon.admin);
+    let url = format!("http://{}/?hash={hash}&list=torrents%2Fdenied&entry={hash}", daemon.admin);
     browser.show(&url);
     let points = "return document.querySelector('#now .line').getAttribute('points').length";
     eventually("there is a line", || browser.run(points).as_f64() > Some(20.0));

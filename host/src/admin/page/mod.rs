@@ -92,8 +92,8 @@ struct Asked {
     refused: refused::Filter,
     explain: explain::Asked,
     edits: edits::Asked,
-    /// Why the list was not changed.
-    fault: Option<String>,
+    /// What a form has changed of the list.
+    done: edits::Done,
     /// The least severe lines of the log.
     level: &'static str,
     /// The panels that change by themselves are wanted, and no others.
@@ -166,7 +166,8 @@ pub async fn reload(admin: &Admin, request: Request) -> Reply {
     }
 }
 
-/// Adds an entry to a list or removes it, and shows what the list says then.
+/// Adds an entry to a list or removes it, or writes its edits into its file, and shows what the list says
+/// then.
 pub async fn change_list(admin: &Admin, request: Request) -> Reply {
     let by = request.caller.clone();
     let viewer = match Viewer::of(admin, &request) {
@@ -178,19 +179,10 @@ pub async fn change_list(admin: &Admin, request: Request) -> Reply {
         Err(refusal) => return refusal,
     };
     let mut asked = Asked::of(&form);
-    let fields = || form_urlencoded::parse(form.as_bytes());
-    let change = if fields().any(|field| field == ("change".into(), "remove".into())) {
-        "remove"
-    } else {
-        "add"
-    };
-    let under_way = admin.audit.begin(by.clone(), super::lists::PATH);
-    let body = asked.edits.wish(change).into();
-    let who = by.to_string().into();
-    let changed = super::lists::change_by_name(admin, &asked.edits.list, body, who).await;
-    let result = changed.result.clone();
-    let status = under_way.end(changed).status();
-    asked.fault = (status != StatusCode::OK).then_some(result);
+    let now = admin.swarms.clock().unix_seconds;
+    asked.done = asked.edits.change(admin, &form, by, now).await;
+    let is_done = asked.done.fault.is_none();
+    let status = if is_done { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     show(admin, &viewer, asked, status, None).await
 }
 
@@ -235,7 +227,7 @@ async fn show(
         refused: is_whole.then(|| refused::Refused::of(admin, viewer, asked.refused, &refusals)),
         swarms,
         lists: lists::Lists::of(facts, now),
-        edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.fault, now)),
+        edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
         machine: machine::Machine::of(facts, viewer),
