@@ -94,15 +94,12 @@ struct Asked {
     edits: edits::Asked,
     /// What a form has changed of the list.
     done: edits::Done,
-    /// The least severe lines of the log.
-    level: &'static str,
+    log: log::Asked,
     /// The panels that change by themselves are wanted, and no others.
     is_brief: bool,
 }
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// The lines of the log that are shown unless others are asked for.
-const LEVEL: &str = "info";
 /// The maximum size of a form, in bytes.
 const FORM: usize = 64 * 1024;
 
@@ -231,7 +228,7 @@ async fn show(
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
         machine: machine::Machine::of(facts, viewer),
-        log: log::Log::of(admin, asked.level, now),
+        log: log::Log::of(admin, asked.log, now),
     };
     html(status, &page)
 }
@@ -254,15 +251,13 @@ fn see_other(path: &'static str) -> Reply {
 impl Asked {
     /// Reads a query or a form. What is not known is left out, because a page is shown in any case.
     fn of(text: &str) -> Self {
-        let mut asked = Self { level: LEVEL, ..Self::default() };
+        let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             let value = value.into_owned();
             match &*name {
                 "brief" => asked.is_brief = true,
-                "level" => {
-                    let known = log::LEVELS.into_iter().find(|level| *level == value);
-                    asked.level = known.unwrap_or(LEVEL);
-                }
+                "level" => asked.log.level = log::Asked::level_of(&value),
+                "target" => asked.log.target = value,
                 "by" => asked.swarms.by = Measure::of_name(&value),
                 "address" => asked.refused.address = value,
                 "info_hash" => asked.refused.info_hash = value,
