@@ -274,6 +274,7 @@ mod tests {
                 every_seconds: Some(300),
                 bytes: None,
                 error: None,
+                restored_peers: None,
             }),
             landlock: "on",
         }

@@ -227,7 +227,7 @@ async fn show(
         edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
-        machine: machine::Machine::of(facts, viewer),
+        machine: machine::Machine::of(facts, viewer, &recent),
         log: log::Log::of(admin, asked.log, now),
     };
     html(status, &page)
