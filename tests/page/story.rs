@@ -91,7 +91,8 @@ fn old_numbers_do_not_look_new() {
     let points = "return document.querySelector('#now .line').getAttribute('points').length";
     eventually("there is a line", || browser.run(points).as_f64() > Some(0.0));
     let is_old = "return document.querySelector('#now').matches('.old') \
-                  && document.querySelector('#policies').matches('.old')";
+                  && document.querySelector('#policies').matches('.old') \
+                  && document.querySelector('#totals').matches('.old')";
     assert_eq!(browser.run(is_old), false);
     daemon.signal("STOP");
     browser.says("#lost", "no news since ");

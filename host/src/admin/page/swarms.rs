@@ -88,6 +88,15 @@ impl Swarms {
     }
 }
 
+/// Returns what stands for a family in the names of series.
+fn series(family: &str) -> &'static str {
+    match family {
+        "IPv4" => "ipv4",
+        "IPv6" => "ipv6",
+        _ => "*",
+    }
+}
+
 fn lists_of_torrents(admin: &Admin) -> Vec<String> {
     let editable = editable(admin).into_iter().filter(|list| list.is_of_torrents);
     editable.map(|list| list.name).collect()

@@ -110,6 +110,9 @@ function tick() {
   if (lost) note.textContent = `no news since ${clock(seen)} UTC`;
   if (lost !== isLost) say(lost ? "No news from the tracker." : "There is news again.");
   isLost = lost;
+  const age = now - Number(one("#now").dataset.seen);
+  one("#totals").classList.toggle("old", age > OLD); // the stream brings them, as all of Now
+  one("#totals-age").textContent = age > OLD ? `, ${Math.round(age / 1000)} s old` : "";
   for (const wide of all(".scroll, .said-text")) {
     const spills = wide.scrollWidth > wide.clientWidth || wide.scrollHeight > wide.clientHeight + 1;
     if (spills) wide.tabIndex = 0; // for those who scroll by keys
