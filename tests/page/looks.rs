@@ -87,6 +87,7 @@ fn every_panel_has_its_picture() {
         for (size, width, scale) in SIZES {
             browser.size(width, scale);
             browser.show(&url);
+            browser.run("document.querySelector('#policy-1').open = true");
             browser.stretch(width, scale);
             let panels =
                 browser.run("return [...document.querySelectorAll('.panel[id]')].map(p => p.id)");

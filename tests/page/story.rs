@@ -102,3 +102,24 @@ fn old_numbers_do_not_look_new() {
     eventually("there is news", || browser.run(is_old) == false);
     assert_eq!(browser.run("return document.querySelector('#lost').hidden"), true);
 }
+
+#[test]
+fn rejections_are_shown_as_they_are_made() {
+    let Some(browser) = Browser::open() else { return };
+    let daemon = tracker::start(90);
+    browser.show(&format!("http://{}/?text=unapproved", daemon.admin));
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    tracker::announce(&daemon);
+    browser.says("#live-rows", "unapproved client");
+    browser.says("#live-rows", "-UT3550");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Live");
+    browser.assert_quiet();
+    browser.tab_to("#refused-address");
+    browser.keys("nowhere");
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-said", "from: expected an address");
+}

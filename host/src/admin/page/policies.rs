@@ -144,7 +144,7 @@ fn unfolded(text: &str) -> std::str::Split<'_, &'static str> {
 impl Drawn {
     fn line(&self) -> String {
         let name = format!("{} {}", self.shown.name, self.shown.unit);
-        spark::line(name.trim_end(), self.shown.written, &self.line)
+        spark::line(name.trim_end(), "10 minutes", self.shown.written, &self.line)
     }
 }
 

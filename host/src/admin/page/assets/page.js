@@ -45,7 +45,7 @@ const say = (text) => { one("#news").textContent = text; };
 
 /* What only works with a script is hidden without one. */
 function reveal() {
-  for (const hidden of all("button[data-copy][hidden], #show-keys[hidden]")) hidden.hidden = false;
+  for (const hidden of all("button[data-copy][hidden], #show-keys[hidden], #live[hidden]")) hidden.hidden = false;
 }
 
 /* Makes one tree like another, and leaves alone what is alike: focus, selection and what is unfolded. */
@@ -149,6 +149,8 @@ function go(panel) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (button?.id === "show-keys") one("#keys").showModal();
+  if (button?.id === "live-switch" && !window.goLive) await load(document.body.dataset.liveScript, "script", "src");
+  if (button?.id === "live-switch") window.goLive(button);
   if (!button?.dataset.copy) return;
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
