@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod policy;
 mod probe;
 mod process;
+pub mod public;
 mod service;
 mod snapshot;
 mod state_dir;

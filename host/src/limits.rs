@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
@@ -42,15 +42,26 @@ impl Limiter {
         let rate = limits.per_second.min(1_000_000);
         let cost = 1_000_000_u64.checked_div(rate.into())?;
         let burst = if limits.burst == 0 { rate } else { limits.burst };
-        Some(Self {
-            ipv4_prefix: limits.ipv4_prefix,
-            ipv6_prefix: limits.ipv6_prefix,
+        let prefixes = (limits.ipv4_prefix, limits.ipv6_prefix);
+        Some(Self::with(cost, cost * u64::from(burst), prefixes))
+    }
+
+    /// Creates a limiter of one request in an `interval` for each prefix.
+    pub fn once_in(interval: Duration, ipv4_prefix: u8, ipv6_prefix: u8) -> Self {
+        let cost = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX / 4);
+        Self::with(cost, cost, (ipv4_prefix, ipv6_prefix))
+    }
+
+    fn with(cost: u64, burst: u64, (ipv4_prefix, ipv6_prefix): (u8, u8)) -> Self {
+        Self {
+            ipv4_prefix,
+            ipv6_prefix,
             cost,
-            burst: cost * u64::from(burst),
+            burst,
             start: Instant::now(),
             key: rand::random(),
             sets: std::iter::repeat_with(Mutex::default).take(SETS).collect(),
-        })
+        }
     }
 
     /// Returns whether [`Self::admit`] would find no token, without taking one.
@@ -66,6 +77,11 @@ impl Limiter {
 
     /// Takes a token from the bucket of the address's prefix; returns `false` if there is none.
     pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
+        self.admit_or_wait(address, now).is_ok()
+    }
+
+    /// As [`Self::admit`]. The error is how long there will be no token.
+    pub fn admit_or_wait(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let prefix = self.prefix(address);
         let now = self.micros(now);
         let mut set = self.sets[prefix as usize % SETS].lock();
@@ -76,11 +92,13 @@ impl Limiter {
             quiet
         });
         let full_at = set[at].full_at.max(now) + self.cost;
-        if full_at - now > self.burst {
-            return false;
+        match (full_at - now).checked_sub(self.burst) {
+            None | Some(0) => {
+                set[at].full_at = full_at;
+                Ok(())
+            }
+            Some(missing) => Err(Duration::from_micros(missing)),
         }
-        set[at].full_at = full_at;
-        true
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -109,8 +127,6 @@ fn mask(width: u32, prefix: u8) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn limiter(per_second: u32, burst: u32) -> Limiter {

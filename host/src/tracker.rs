@@ -3,7 +3,7 @@
 
 use std::borrow::{Borrow, BorrowMut};
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -268,11 +268,15 @@ impl<S: Store> Tracker<S> {
     fn begin(&self, exchange: &mut Exchange, carries: u32, now: Instant, watched: bool) {
         exchange.begin(now, watched);
         self.reset(exchange, carries);
-        let limits = self.limits.borrow();
-        if limits.as_ref().is_some_and(|limits| !limits.admit(exchange.request.client, now)) {
+        if !self.admits(exchange.request.client, now) {
             exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
         }
+    }
+
+    /// Returns whether a client has not made too many requests; if so, this is one more.
+    pub fn admits(&self, client: IpAddr, now: Instant) -> bool {
+        self.limits.borrow().as_ref().is_none_or(|limits| limits.admit(client, now))
     }
 
     fn reset(&self, exchange: &mut Exchange, carries: u32) {

@@ -15,6 +15,8 @@ http:
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
 admin: { listen: '127.0.0.1:0' }
+swarms: { full_scrape: { formats: [ben] } }
+export: [{ format: txt, path: all.txt, every: 1h }]
 policies:
 - name: traps
   plugin: PLUGINS/test-hostile.wasm
@@ -61,6 +63,7 @@ impl Tracker {
         Announce::of('a').client("-SH").http(http).expect("only the shadow refuses");
         Announce::of('a').with("trap").http(http).expect("the next policy decides");
         get(http, "/announce?port=x", &[]);
+        get(http, "/scrape", &[]);
         let mut secured = tls::Client::new(&self.authority).open(self.https(), "localhost");
         let query = Announce::of('c').query();
         secured
@@ -97,10 +100,15 @@ impl Tracker {
     pub fn page(&self) -> String {
         self.load();
         self.change();
-        // One call in 64 is measured, and observers are told later.
-        let late = ["karuta_policy_duration_seconds", "hook=\"observe\",verdict=\"ok\""];
+        // One call in 64 is measured, observers are told later, and exports are made by another thread.
+        let late = [
+            "karuta_policy_duration_seconds",
+            "hook=\"observe\",verdict=\"ok\"",
+            "karuta_export_timestamp_seconds",
+            "karuta_full_scrape_size_bytes",
+        ];
         let mut page = String::new();
-        eventually("a call is measured, and the observer is told", || {
+        eventually("a call is measured, the observer is told, and all is exported", || {
             self.load();
             page = self.daemon.admin_page("/metrics");
             late.iter().all(|series| page.contains(series))

@@ -12,7 +12,7 @@ use super::Admin;
 use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
 use crate::data;
-use crate::metrics::ShownCertificate;
+use crate::metrics::{ExportSeries, ShownCertificate};
 
 /// A listener with the address or the socket file that it is bound to.
 #[derive(Clone, Serialize)]
@@ -62,6 +62,7 @@ pub struct Facts {
     pub policies: Vec<PolicyStatus>,
     /// `None`: there are none.
     pub snapshot: Option<SnapshotStatus>,
+    pub exports: Vec<ExportStatus>,
     /// `on`, `off` or `unavailable`.
     pub landlock: &'static str,
 }
@@ -93,6 +94,22 @@ pub struct SnapshotStatus {
     pub error: Option<String>,
     /// At the start; `None`: nothing was restored.
     pub restored_peers: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub struct ExportStatus {
+    pub path: String,
+    pub format: &'static str,
+    /// Of the file that this process wrote last; `None`: it has written none.
+    pub age_seconds: Option<u64>,
+    pub bytes: Option<u64>,
+    /// The time between two.
+    pub every_seconds: u64,
+    /// For how long there should have been a new one.
+    #[serde(skip)]
+    pub waiting_seconds: u64,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +170,12 @@ impl Facts {
             certificates: admin.metrics.certificates(),
             policies: PolicyStatus::all(admin),
             snapshot: SnapshotStatus::of(admin),
+            exports: admin
+                .metrics
+                .exports()
+                .iter()
+                .map(|export| ExportStatus::of(export))
+                .collect(),
             landlock: admin.landlock,
         }
     }
@@ -226,6 +249,20 @@ impl SnapshotStatus {
             error,
             restored_peers: snapshots.restored_peers(),
         })
+    }
+}
+
+impl ExportStatus {
+    fn of(export: &ExportSeries) -> Self {
+        Self {
+            path: export.path.clone(),
+            format: export.format,
+            age_seconds: export.age().map(|age| age.as_secs()),
+            bytes: export.bytes(),
+            every_seconds: export.every.as_secs(),
+            waiting_seconds: export.waiting().as_secs(),
+            error: export.error(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::Admin;
-use super::facts::{DataStatus, Facts, PolicyStatus};
+use super::facts::{DataStatus, ExportStatus, Facts, PolicyStatus};
 use super::reply::{Reply, line};
 use super::request::Request;
 
@@ -45,7 +45,7 @@ pub struct Reason {
 /// A certificate that ends this soon was not renewed in time, in seconds.
 pub const SOON: u64 = 14 * DAY;
 const DAY: u64 = 24 * 3600;
-/// A snapshot is old after this many times the time between two.
+/// A snapshot or an export is old after this many times the time between two.
 const LATE: u64 = 3;
 
 /// Answers that the process runs.
@@ -97,6 +97,7 @@ impl Health {
         reasons.extend(of_reloads(facts));
         reasons.extend(of_listeners(facts, now));
         reasons.extend(of_snapshots(facts));
+        reasons.extend(facts.exports.iter().filter_map(of_export));
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.word));
         let word = reasons.first().map_or(Word::Serving, |reason| reason.word);
         Self { word, reasons }
@@ -193,6 +194,20 @@ fn of_snapshots(facts: &Facts) -> Vec<Reason> {
     vec![look("machine", text)]
 }
 
+fn of_export(export: &ExportStatus) -> Option<Reason> {
+    let ExportStatus { path, age_seconds, every_seconds, waiting_seconds, error, .. } = export;
+    let text = match (error, age_seconds) {
+        (Some(error), _) => format!("the last export to {path} failed: {error}"),
+        _ if *waiting_seconds <= LATE * every_seconds => return None,
+        (None, Some(age)) => {
+            let (age, wanted) = (duration(*age), duration(*every_seconds));
+            format!("the export to {path} is {age} old, {wanted} are wanted")
+        }
+        (None, None) => format!("there is no export to {path} yet"),
+    };
+    Some(look("machine", text))
+}
+
 /// Writes a number of seconds in the largest unit that it has two of.
 fn duration(seconds: u64) -> String {
     let units = [(DAY, "days"), (3600, "h"), (60, "min")];
@@ -276,6 +291,15 @@ mod tests {
                 error: None,
                 restored_peers: None,
             }),
+            exports: vec![ExportStatus {
+                path: "all.txt".into(),
+                format: "txt",
+                age_seconds: Some(300),
+                bytes: Some(1),
+                every_seconds: 300,
+                waiting_seconds: 300,
+                error: None,
+            }],
             landlock: "on",
         }
     }
@@ -382,6 +406,27 @@ mod tests {
                 Box::new(|facts| facts.snapshot.as_mut().unwrap().error = Some("full".into())),
                 Word::Look,
                 "machine: the last snapshot failed: full",
+            ),
+            (
+                Box::new(|facts| facts.exports[0].error = Some("full".into())),
+                Word::Look,
+                "machine: the last export to all.txt failed: full",
+            ),
+            (
+                Box::new(|facts| {
+                    let export = &mut facts.exports[0];
+                    (export.age_seconds, export.waiting_seconds) = (Some(2400), 2400);
+                }),
+                Word::Look,
+                "machine: the export to all.txt is 40 min old, 5 min are wanted",
+            ),
+            (
+                Box::new(|facts| {
+                    let export = &mut facts.exports[0];
+                    (export.age_seconds, export.waiting_seconds) = (None, 2400);
+                }),
+                Word::Look,
+                "machine: there is no export to all.txt yet",
             ),
         ];
         for (worsen, word, text) in cases {

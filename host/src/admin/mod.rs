@@ -25,6 +25,7 @@ mod import;
 mod lists;
 mod log;
 mod login;
+mod networks;
 mod page;
 mod refused;
 mod reload;
@@ -72,6 +73,7 @@ use crate::config::Right;
 use crate::decisions::Decisions;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::public::PublicStats;
 use crate::tls::Handshakes;
 
 /// All endpoints.
@@ -168,6 +170,8 @@ pub struct Admin {
     pub landlock: &'static str,
     pub swarms: Swarms,
     pub recent: Recent,
+    /// The page of statistics for everyone, if there is one.
+    pub public: Option<Arc<PublicStats>>,
     pub history: Arc<Mutex<History>>,
     pub events: Events,
 }

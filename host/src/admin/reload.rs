@@ -51,6 +51,9 @@ pub struct Report {
     /// The files of the certificates that are new.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// The exports to files have changed.
+    #[serde(default)]
+    pub exports: bool,
     /// Changed keys that only take effect at a restart.
     pub needs_restart: Vec<String>,
 }
@@ -100,7 +103,7 @@ pub async fn apply(admin: &Admin, by: Caller, expect: Option<String>) -> Changed
 impl Report {
     /// Returns whether anything has changed, apart from what waits for a restart.
     pub fn has_changes(&self) -> bool {
-        self.needs_generation() || self.tokens || !self.certificates.is_empty()
+        self.needs_generation() || self.tokens || self.exports || !self.certificates.is_empty()
     }
 
     /// Returns whether the workers need new rules.
@@ -135,6 +138,9 @@ impl fmt::Display for Report {
         }
         if !self.certificates.is_empty() {
             parts.push(format!("certificates {}", self.certificates.join(", ")));
+        }
+        if self.exports {
+            parts.push("exports changed".to_owned());
         }
         f.write_str(&parts.join("; "))
     }

@@ -12,7 +12,7 @@ use super::Admin;
 use super::changes::Looked;
 use super::facts::Facts;
 use super::reloads::unix_seconds;
-use super::stats::{Sample, resident};
+use super::stats::{self, Sample, resident};
 use super::status::Status;
 use crate::history::{Fold, Point};
 use crate::metrics::{Outcome, PolicyCounts, Requests, TRANSPORTS};
@@ -50,6 +50,9 @@ impl Admin {
         let drops: Vec<_> = drops.collect();
         let dropped = drops.iter().map(|(_, drops)| drops).sum();
         self.recent.add(Sample { at, requests, drops });
+        if let Some(page) = &self.public {
+            page.publish(stats::public(self));
+        }
         let names = facts.policies.iter().map(|policy| &policy.name);
         let counts = names.map(|name| (name.clone(), self.metrics.policy_counts(name)));
         let now = Before {

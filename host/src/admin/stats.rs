@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use karuta_bittorrent::Transport;
 use karuta_swarm::Population;
@@ -31,16 +32,29 @@ pub struct Sample {
 /// How many samples are kept: one more than the seconds that the longest rate is of.
 const SAMPLES: usize = 61;
 
+/// The requests since the start, and of the last 10 and 60 seconds, with how many seconds those are.
+struct Recently {
+    all: Requests,
+    last: [(Requests, f64); 2],
+}
+
 #[derive(Serialize)]
 struct Stats {
+    #[serde(flatten)]
+    totals: Totals,
+    /// Of the last minute; `None`: there were no requests.
+    latency_seconds: Option<Latency>,
+    memory_bytes: Option<u64>,
+}
+
+/// What everyone may know, if the configuration says so.
+#[derive(Serialize)]
+struct Totals {
     uptime_seconds: u64,
     swarms: u64,
     peers: Peers,
     /// By transport and action.
     requests: BTreeMap<&'static str, BTreeMap<&'static str, Kind>>,
-    /// Of the last minute; `None`: there were no requests.
-    latency_seconds: Option<Latency>,
-    memory_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +74,7 @@ struct Kind {
     /// Since the start, as are those of `by_outcome`.
     total: u64,
     per_second: Rates,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     by_outcome: BTreeMap<&'static str, u64>,
 }
 
@@ -104,51 +119,72 @@ impl Recent {
 
 /// Answers with all numbers.
 pub fn stats(admin: &Admin, _: &Request) -> Reply {
-    let totals = admin.metrics.totals();
-    let now = (Instant::now(), admin.metrics.request_counts());
-    let [ten, sixty] = [10, 60].map(|seconds| admin.recent.last(seconds, now));
-    let kinds = |transport| {
-        let of_udp = |action: &&Action| **action != Action::Connect || transport == Transport::Udp;
-        let actions = Action::ALL.iter().filter(of_udp);
-        actions
-            .map(|action| (action.name(), kind(transport, *action, [&ten, &sixty], &now.1)))
-            .collect()
-    };
+    let recent = Recently::of(admin);
+    let [_, sixty] = &recent.last;
     let latency = sixty.0.quantile(0.5).zip(sixty.0.quantile(0.99));
     let stats = Stats {
-        uptime_seconds: admin.start.elapsed().as_secs(),
-        swarms: totals.swarms,
-        peers: Peers { ipv4: totals.ipv4.into(), ipv6: totals.ipv6.into() },
-        requests: [
-            ("udp", kinds(Transport::Udp)),
-            ("http", kinds(Transport::Http)),
-            ("https", kinds(Transport::Https)),
-        ]
-        .into(),
+        totals: Totals::of(admin, &recent, Outcome::ALL),
         latency_seconds: latency.map(|(p50, p99)| Latency { p50, p99 }),
         memory_bytes: resident(),
     };
     json(StatusCode::OK, &stats)
 }
 
-fn kind(
-    transport: Transport,
-    action: Action,
-    recent: [&(Requests, f64); 2],
-    all: &Requests,
-) -> Kind {
-    let rate = |(requests, seconds): &(Requests, f64)| {
-        let rate = requests.total(transport, action) as f64 / seconds.max(1.0);
-        (rate * 10.0).round() / 10.0
-    };
-    let [ten, sixty] = recent.map(rate);
-    let outcomes = Outcome::ALL.iter();
-    Kind {
-        total: all.total(transport, action),
-        per_second: Rates { ten, sixty },
-        by_outcome: outcomes
-            .map(|outcome| (outcome.name(), all.count(transport, action, *outcome)))
-            .collect(),
+/// Returns the numbers for everyone, as JSON.
+pub fn public(admin: &Admin) -> Bytes {
+    let totals = Totals::of(admin, &Recently::of(admin), &[]);
+    // Numbers and fixed names can always be written.
+    serde_json::to_vec(&totals).unwrap_or_default().into()
+}
+
+impl Recently {
+    fn of(admin: &Admin) -> Self {
+        let all = admin.metrics.request_counts();
+        let now = (Instant::now(), all);
+        Self { last: [10, 60].map(|seconds| admin.recent.last(seconds, now)), all }
+    }
+}
+
+impl Totals {
+    /// Looks at everything; of requests, counts those of `outcomes`.
+    fn of(admin: &Admin, recent: &Recently, outcomes: &[Outcome]) -> Self {
+        let totals = admin.metrics.totals();
+        let kinds = |transport| {
+            let of_udp =
+                |action: &&Action| **action != Action::Connect || transport == Transport::Udp;
+            let actions = Action::ALL.iter().filter(of_udp);
+            let kind =
+                |action: &Action| (action.name(), Kind::of(transport, *action, recent, outcomes));
+            actions.map(kind).collect()
+        };
+        Self {
+            uptime_seconds: admin.start.elapsed().as_secs(),
+            swarms: totals.swarms,
+            peers: Peers { ipv4: totals.ipv4.into(), ipv6: totals.ipv6.into() },
+            requests: [
+                ("udp", kinds(Transport::Udp)),
+                ("http", kinds(Transport::Http)),
+                ("https", kinds(Transport::Https)),
+            ]
+            .into(),
+        }
+    }
+}
+
+impl Kind {
+    fn of(transport: Transport, action: Action, recent: &Recently, outcomes: &[Outcome]) -> Self {
+        let rate = |(requests, seconds): &(Requests, f64)| {
+            let rate = requests.total(transport, action) as f64 / seconds.max(1.0);
+            (rate * 10.0).round() / 10.0
+        };
+        let [ten, sixty] = recent.last.each_ref().map(rate);
+        let count =
+            |outcome: &Outcome| (outcome.name(), recent.all.count(transport, action, *outcome));
+        Self {
+            total: recent.all.total(transport, action),
+            per_second: Rates { ten, sixty },
+            by_outcome: outcomes.iter().map(count).collect(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The swarms, as the admin API reads them.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use karuta_swarm::Memory;
 use tokio::sync::Semaphore;
@@ -17,19 +17,23 @@ pub struct Swarms {
     /// One export at a time.
     pub exports: Arc<Semaphore>,
     pub tops: Tops,
+    /// One look at all peers at a time.
+    pub networks: Semaphore,
 }
 
 impl Swarms {
     pub fn new(store: Arc<Memory>, start: Instant) -> Self {
-        Self { store, start, exports: Arc::new(Semaphore::new(1)), tops: Tops::default() }
+        Self {
+            store,
+            start,
+            exports: Arc::new(Semaphore::new(1)),
+            tops: Tops::default(),
+            networks: Semaphore::new(1),
+        }
     }
 
     /// Returns the time.
     pub fn clock(&self) -> Clock {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock {
-            now: u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX),
-            unix_seconds: since_1970.as_secs(),
-        }
+        Clock::since(self.start)
     }
 }

@@ -1,4 +1,5 @@
-//! `/api/top`: the torrents with the most peers, seeders, leechers or downloads.
+//! `/api/top`: the torrents with the most peers, seeders, leechers or downloads, or the networks with the
+//! most peers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use url::form_urlencoded;
 
 use super::Admin;
+use super::networks::networks;
 use super::reply::{Reply, json, line};
 use super::request::Request;
 
@@ -40,6 +42,13 @@ pub enum Measure {
     Seeders,
     Leechers,
     Downloads,
+}
+
+/// What is ranked.
+#[derive(Clone, Copy)]
+enum By {
+    Torrents(Measure),
+    Network,
 }
 
 /// The greatest of many values; the least of them is on top.
@@ -140,7 +149,8 @@ impl Sizes {
 /// Answers with the top torrents.
 pub async fn top(admin: &Admin, request: Request) -> Reply {
     let (measure, count) = match wanted(request.head.uri.query().unwrap_or_default()) {
-        Ok(wanted) => wanted,
+        Ok((By::Torrents(measure), count)) => (measure, count),
+        Ok((By::Network, count)) => return networks(admin, &request, count).await,
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
     json(StatusCode::OK, &ranked(admin, measure, count).await)
@@ -197,14 +207,16 @@ async fn rank(store: &impl Store, unix_seconds: u64) -> Ranking {
     Ranking { at: Instant::now(), unix_seconds, lists: greatest.map(Greatest::sorted), sizes }
 }
 
-fn wanted(query: &str) -> Result<(Measure, usize), String> {
-    let (mut measure, mut count) = (Measure::Peers, SOME);
+fn wanted(query: &str) -> Result<(By, usize), String> {
+    let (mut by, mut count) = (By::Torrents(Measure::Peers), SOME);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
+            "by" if value == "network" => by = By::Network,
             "by" => {
                 let names = Measure::ALL.map(Measure::name).join(", ");
-                measure = Measure::of_name(&value)
-                    .ok_or_else(|| format!("by: expected one of {names}"))?;
+                let named = Measure::of_name(&value);
+                let named = named.ok_or_else(|| format!("by: expected one of {names}, network"))?;
+                by = By::Torrents(named);
             }
             "n" => {
                 let number = value.parse().ok().filter(|number| (1..=MOST).contains(number));
@@ -213,7 +225,7 @@ fn wanted(query: &str) -> Result<(Measure, usize), String> {
             _ => return Err(format!("unknown parameter `{key}`")),
         }
     }
-    Ok((measure, count))
+    Ok((by, count))
 }
 
 #[cfg(test)]
@@ -253,9 +265,15 @@ mod tests {
 
     #[test]
     fn a_query_is_read_or_refused() {
-        let read = |query| wanted(query).map(|(measure, count)| (measure.name(), count));
+        let read = |query| {
+            wanted(query).map(|(by, count)| match by {
+                By::Torrents(measure) => (measure.name(), count),
+                By::Network => ("network", count),
+            })
+        };
         assert_eq!(read(""), Ok(("peers", 10)));
         assert_eq!(read("by=downloads&n=1000"), Ok(("downloads", 1000)));
+        assert_eq!(read("by=network"), Ok(("network", 10)));
         for query in ["by=size", "n=0", "n=1001", "n=x", "all"] {
             assert!(read(query).is_err(), "{query}");
         }

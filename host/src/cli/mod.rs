@@ -425,6 +425,14 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     if let Some(error) = status["snapshot"]["error"].as_str() {
         println!("snapshot failed: {}", Escaped(error));
     }
+    for export in status["exports"].as_array().into_iter().flatten() {
+        let path = text(&export["path"]);
+        match (export["error"].as_str(), export["age_seconds"].as_u64()) {
+            (Some(error), _) => println!("export {path} failed: {}", Escaped(error)),
+            (None, Some(age)) => println!("export {path} {age} s old"),
+            (None, None) => println!("export {path} is not written yet"),
+        }
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
         let buffer = &listener["receive_buffer"];

@@ -1,19 +1,18 @@
 //! Commands about swarms: `stats`, `top`, `swarm`, `export` and `import`.
 
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::Value;
-use tempfile::Builder;
 
 use super::{Failure, connect, text};
 use crate::admin::{Imported, Remote};
 use crate::export::{Format, Prefix};
+use crate::file;
 use crate::import;
 use crate::text::Escaped;
 
@@ -31,10 +30,14 @@ pub struct Stats {
 
 #[derive(Args)]
 pub struct Top {
-    /// What torrents are ranked by.
-    #[arg(long, default_value = "peers", value_parser = ["peers", "seeders", "leechers", "downloads"])]
+    /// What torrents are ranked by; or `network`, for the networks with the most peers.
+    #[arg(
+        long,
+        default_value = "peers",
+        value_parser = ["peers", "seeders", "leechers", "downloads", "network"]
+    )]
     by: String,
-    /// How many torrents to show, 1 to 1000.
+    /// How many to show, 1 to 1000.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     n: u16,
     #[command(flatten)]
@@ -177,6 +180,17 @@ pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
         println!("{top:#}");
         return Ok(());
     }
+    if by == "network" {
+        println!("{:<40} {:>10}", "NETWORK", "PEERS");
+        for one in top["networks"].as_array().into_iter().flatten() {
+            println!("{:<40} {:>10}", text(&one["network"]), one["peers"].to_string());
+        }
+        println!("of {} peers", top["peers"]);
+        if top["error"] != 0 {
+            println!("there are very many networks: counts may be too low by {}", top["error"]);
+        }
+        return Ok(());
+    }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let age = since_1970.saturating_sub(top["as_of"].as_u64().unwrap_or(since_1970));
     if top["torrents"].as_array().is_none_or(Vec::is_empty) {
@@ -244,34 +258,14 @@ pub fn export(wanted: Export) -> Result<(), Failure> {
     match out {
         None => client.download(&path, &mut io::stdout().lock())?,
         Some(file) => {
-            let written = write(&file, |to| client.download(&path, to));
+            let written = file::replace(&file, |to| {
+                let mut buffer = BufWriter::new(to);
+                client.download(&path, &mut buffer).map_err(io::Error::other)?;
+                buffer.flush()
+            });
             written.map_err(|error| format!("{}: {error}", file.display()))?;
         }
     }
-    Ok(())
-}
-
-/// Writes a file beside the one of that name, and replaces it when it is whole.
-fn write(
-    file: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> Result<(), String>,
-) -> Result<(), String> {
-    let text = |error: io::Error| error.to_string();
-    let folder = crate::file::folder(file);
-    // What others may do stays as it is, or is up to the umask, as for any new file.
-    let known = fs::metadata(file).map(|known| known.permissions()).ok();
-    let new = Permissions::from_mode(0o666);
-    let next = Builder::new().permissions(new).tempfile_in(folder);
-    let mut next = next.map_err(|error| format!("{}: {}", folder.display(), error.kind()))?;
-    if let Some(known) = known {
-        next.as_file().set_permissions(known).map_err(text)?;
-    }
-    let mut buffer = BufWriter::new(next.as_file_mut());
-    fill(&mut buffer)?;
-    buffer.flush().map_err(text)?;
-    drop(buffer);
-    next.as_file().sync_all().map_err(text)?;
-    next.persist(file).map_err(|error| error.error.to_string())?;
     Ok(())
 }
 

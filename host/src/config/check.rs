@@ -10,8 +10,9 @@ use std::{
 
 use super::{
     decision_log::DecisionLog,
+    export::{self, FullScrape},
     problem::{Problem, problem},
-    schema::{Config, DataFormat, DataSource, Fifo, Policy, Tracker},
+    schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
     tls::Tls,
     values::{
         CredentialRule, EditMode, is_header_name, is_local, is_name, show_duration, unreadable,
@@ -55,6 +56,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             format!("{every} is too short, expected at least 10s"),
         );
     }
+    config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;
@@ -96,6 +98,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         let budget = udp.error_budget;
         prefixes(&format!("{path}.error_budget"), budget.ipv4_prefix, budget.ipv6_prefix)?;
     }
+    if let Some(path) = &config.stats.public {
+        stats(path, &config.http)?;
+    }
     config.admin.check()?;
     if let Some(tls) = &config.admin.tls {
         certificates("admin", tls)?;
@@ -110,7 +115,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     policies(config)?;
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
-    config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)
+    config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)?;
+    export::check(&config.export)
 }
 
 fn certificates(listener: &str, tls: &Tls) -> Result<(), Problem> {
@@ -319,6 +325,30 @@ fn routes(path: &str, lists: &[(&str, &Vec<String>)]) -> Result<(), Problem> {
                 return problem(path, message);
             }
             seen.insert(route, path);
+        }
+    }
+    Ok(())
+}
+
+/// Checks the path of public statistics, which no route may take.
+fn stats(path: &str, listeners: &[Http]) -> Result<(), Problem> {
+    const KEY: &str = "stats.public";
+    let expected = match parameters(path) {
+        Ok(names) if names.is_empty() => None,
+        Ok(_) => Some("one without parameters"),
+        Err(expected) => Some(expected),
+    };
+    if let Some(expected) = expected {
+        return problem(KEY, format!("invalid path `{path}`, expected {expected}"));
+    }
+    for (at, http) in listeners.iter().enumerate() {
+        for route in http.announce.iter().chain(&http.scrape) {
+            let mut router = matchit::Router::new();
+            if router.insert(route.as_str(), ()).is_ok() && router.at(path).is_ok() {
+                let message =
+                    format!("`{path}` is of the route `{route}` of http[{at}], expected another");
+                return problem(KEY, message);
+            }
         }
     }
     Ok(())
@@ -579,6 +609,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     if let Some(log) = &mut config.decision_log {
         log.resolve(folder)?;
     }
+    export::resolve(&mut config.export, folder)?;
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod decision_log;
+mod export;
 mod hint;
 mod log;
 mod position;
@@ -33,12 +34,13 @@ pub use self::{
         DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,
         Sample,
     },
+    export::{Export, FullScrape},
     log::{Log, LogFile, LogFormat, LogLevel},
     run_as::RunAs,
     schema::{
         Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Fifo, Folder, Http, Mode,
-        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, SwarmLimits, Swarms,
-        Tracker, Transport, Udp, When,
+        NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits,
+        Swarms, Tracker, Transport, Udp, When,
     },
     shown::{Origin, ShownConfig},
     source::{Error, Source},

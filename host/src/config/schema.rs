@@ -11,6 +11,7 @@ use url::Url;
 use super::{
     admin::Admin,
     decision_log::DecisionLog,
+    export::{Export, FullScrape},
     log::Log,
     run_as::RunAs,
     source::Source,
@@ -34,6 +35,9 @@ pub struct Config {
     pub log: Log,
     /// If `None`, decisions are not logged.
     pub decision_log: Option<DecisionLog>,
+    /// Files with all torrents; none if the key is missing.
+    pub export: Vec<Export>,
+    pub stats: Stats,
     /// Where state is kept. If `None`, `$STATE_DIRECTORY`, or else the user's state folder.
     pub state_dir: Option<PathBuf>,
     /// If `None`, the daemon stays the user that it was started as.
@@ -56,6 +60,8 @@ impl Default for Config {
             admin: Admin::default(),
             log: Log::default(),
             decision_log: None,
+            export: Vec::new(),
+            stats: Stats::default(),
             state_dir: None,
             run_as: None,
             landlock: true,
@@ -274,6 +280,8 @@ pub struct Swarms {
         serialize_with = "values::write_unless_false"
     )]
     pub snapshot: Option<Snapshot>,
+    /// If `None`, a scrape without an info-hash is refused.
+    pub full_scrape: Option<FullScrape>,
 }
 
 /// How swarms are kept over a restart.
@@ -300,8 +308,18 @@ impl Default for Swarms {
             keep_peer_ids: false,
             keep_downloads: Duration::from_hours(24),
             snapshot: Some(Snapshot::default()),
+            full_scrape: None,
         }
     }
+}
+
+/// What everyone may know of the tracker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stats {
+    /// The path on all HTTP listeners at which totals are served; no route of theirs. If `None`, they
+    /// are not.
+    pub public: Option<String>,
 }
 
 /// Limits on swarms and peers; 0 for no limit.

@@ -161,6 +161,8 @@ fn the_default_configuration_has_every_key() {
         "decision_log",
         "decision_log.rotate",
         "decision_log.mask",
+        "swarms.full_scrape",
+        "export[0]",
         "run_as",
     ] {
         let mut wrong = value.clone();

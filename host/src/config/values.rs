@@ -20,6 +20,7 @@ use serde::{
 };
 use url::{Host, Url};
 
+use crate::export::Prefix;
 use crate::file::{self, Unread};
 use crate::text;
 
@@ -31,6 +32,7 @@ const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
 const RATE: &str = "a number from 1 to 1000000 for each second, such as 1000/s";
 const SHARE: &str = "one in a number such as 1/1000";
+const PREFIX: &str = "the first hexadecimal digits of info-hashes, at most 40";
 const SHA256: &str = "64 hexadecimal digits";
 const CREDENTIAL: &str = "query:NAME, path:NAME or header:NAME";
 /// What is written in place of a secret.
@@ -287,6 +289,17 @@ pub(super) fn share<'de, D: Deserializer<'de>>(
 ) -> Result<Option<NonZeroU32>, D::Error> {
     let parse = |text: &str| text.strip_prefix("1/")?.parse().ok();
     from_text(deserializer, "share", SHARE, parse).map(Some)
+}
+
+pub(super) fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prefix, D::Error> {
+    from_text(deserializer, "prefix", PREFIX, |text| text.parse().ok())
+}
+
+pub(super) fn write_prefix<S: Serializer>(
+    prefix: &Prefix,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(prefix)
 }
 
 pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

@@ -98,6 +98,7 @@ fn writable(config: &Config) -> Vec<PathBuf> {
     own.chain(state.map(|state| state.path().to_owned()))
         .chain(beside.map(Path::to_owned))
         .chain(granted(config).map(Path::to_owned))
+        .chain(exported(config).map(Path::to_owned))
         .collect()
 }
 
@@ -117,4 +118,9 @@ fn edited(config: &Config) -> impl Iterator<Item = &Path> {
 pub fn granted(config: &Config) -> impl Iterator<Item = &Path> {
     let folders = config.policies.iter().flat_map(|policy| &policy.allow.folders);
     folders.filter(|folder| folder.write).map(|folder| folder.path.as_path())
+}
+
+/// Returns the folders of exports.
+pub fn exported(config: &Config) -> impl Iterator<Item = &Path> {
+    config.export.iter().map(|export| file::folder(&export.path))
 }

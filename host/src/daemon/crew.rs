@@ -60,6 +60,7 @@ impl Crew {
                 recorder: tracker.decisions.recorder(),
                 series: tracker.metrics.worker(),
                 metrics: tracker.metrics.clone(),
+                public: tracker.public.clone(),
                 start: tracker.start,
                 orders,
                 stopping: stopping.clone(),

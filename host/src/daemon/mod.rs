@@ -9,6 +9,7 @@ mod crew;
 mod error;
 mod expiry;
 mod explain;
+mod exports;
 mod listeners;
 mod loaded;
 mod reload;
@@ -38,6 +39,7 @@ use self::confine::confine;
 use self::crew::Crew;
 pub use self::error::Error;
 use self::error::{seconds, system};
+use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
@@ -57,6 +59,7 @@ use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
+use crate::public::Public;
 use crate::service::{Inheritance, Notifier, Watchdog};
 use crate::state_dir::StateDir;
 use crate::tls::{Certificates, Handshakes};
@@ -72,7 +75,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
     let warnings = certificates.warnings().into_iter().chain(config.warnings());
     let warnings =
         warnings.map(|(key, said)| config.source.error(&key, format!("warning: {said}")));
-    let warnings = warnings.collect();
+    let warnings: Vec<_> = warnings.collect();
     let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
     let loader = Loader {
@@ -84,7 +87,21 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
         swarms: Arc::new(Memory::new(options(&config))),
         routes: ListenerRoutes::read(&config)?.table,
     };
-    loader.load(Arc::new(config)).map(|_| warnings)
+    let config = Arc::new(config);
+    let loaded = loader.load(config.clone())?;
+    let unasked = unasked(&loaded)
+        .map(|said| config.source.error("swarms.full_scrape", format!("warning: {said}")));
+    Ok(Vec::into_iter(warnings).chain(unasked).collect())
+}
+
+/// Returns what is unusual about full scrapes beside policies that decide on scrapes.
+fn unasked(loaded: &Loaded) -> Option<String> {
+    loaded.config.swarms.full_scrape.as_ref()?;
+    let policies = loaded.generation.policies.iter().map(|policy| policy.plugin());
+    let names = policies.filter(|plugin| plugin.code.hooks.scrape.is_some());
+    let names: Vec<_> = names.map(|plugin| format!("`{}`", plugin.name)).collect();
+    let said = "policies that decide on scrapes are not asked about full ones";
+    (!names.is_empty()).then(|| format!("{said}: {}", names.join(", ")))
 }
 
 /// Compiles the plugins of all policies into the state folder, for the next start. Calls `done` with
@@ -158,6 +175,7 @@ struct Tracker {
     store: Arc<Memory>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
+    public: Public,
     start: Instant,
     manager: Notifier,
     /// Down until the sockets are bound.
@@ -176,7 +194,19 @@ impl Tracker {
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
         let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
-        Ok(Self { config, file, certificates, store, metrics, decisions, start, manager, wall })
+        let public = Public::new(&config, &metrics);
+        Ok(Self {
+            config,
+            file,
+            certificates,
+            store,
+            metrics,
+            decisions,
+            public,
+            start,
+            manager,
+            wall,
+        })
     }
 
     fn workers(&self) -> usize {
@@ -237,10 +267,23 @@ impl Tracker {
             let ask = move |reply| drop(orders.send(Order::Save(reply)));
             Box::new(ask) as Box<dyn Fn(_) + Send + Sync>
         });
-        let Self { config, file, certificates, store, metrics, decisions, start, manager, wall } =
-            self;
+        let Self {
+            config,
+            file,
+            certificates,
+            store,
+            metrics,
+            decisions,
+            public,
+            start,
+            manager,
+            wall,
+        } = self;
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
+        let full_scrape = public.full_scrape.clone();
+        let exports = Exports::start(store.clone(), metrics.clone(), full_scrape, start)?;
+        exports.orders().adopt(&config, &wall);
         let access = Arc::new(Access::new(&config.admin));
         let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
@@ -263,6 +306,7 @@ impl Tracker {
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             recent: Recent::default(),
+            public: public.stats,
             history: Arc::default(),
             events: Events::default(),
             landlock: wall.name(),
@@ -284,6 +328,7 @@ impl Tracker {
             access,
             doors,
             reloads,
+            exports: exports.orders(),
         };
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;
@@ -308,6 +353,7 @@ impl Tracker {
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
                 reader.end();
+                exports.end();
                 // Nobody announces any more.
                 if let Some(writing) = snapshots {
                     writing.end();

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::confine::granted;
+use super::confine::{exported, granted};
+use super::exports::Orders;
 use super::loaded::{Loaded, Loader, refused, warn};
 use super::socket_file;
 use super::worker::Adopt;
@@ -49,6 +50,7 @@ pub struct Reloader {
     pub doors: Doors,
     /// What has become of reloads.
     pub reloads: Arc<Reloads>,
+    pub exports: Orders,
 }
 
 impl Reloader {
@@ -135,6 +137,8 @@ impl Reloader {
         if !needs_tokens(&self.started, &loaded.config) {
             report.tokens = self.access.adopt(&loaded.config.admin);
         }
+        report.exports = earlier.config.export != loaded.config.export;
+        self.exports.adopt(&loaded.config, &self.wall);
         loaded.data().iter().for_each(|source| source.end_edits());
         self.doors.adopt(loaded.fifos());
         warn(&loaded.config);
@@ -218,6 +222,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
         ("admin.tls", started.admin.tls != is.admin.tls),
         ("admin.tokens", needs_tokens(started, is)),
+        ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),
@@ -229,6 +234,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("state_dir", started.state_dir != is.state_dir),
         ("run_as", started.run_as != is.run_as),
         ("landlock", started.landlock != is.landlock),
+        ("export", !exported(is).all(|folder| wall.permits(folder))),
         ("policies[].allow.folders", !granted(is).all(|folder| wall.permits(folder))),
     ];
     let changed = keys.into_iter().filter(|(_, changed)| *changed);

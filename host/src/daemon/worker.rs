@@ -22,6 +22,7 @@ use crate::frontend::gathering::Gathering;
 use crate::frontend::{Challenges, http, udp};
 use crate::metrics;
 use crate::policy;
+use crate::public::Public;
 use crate::service::Pulse;
 use crate::tls::Handshakes;
 use crate::tracker::{Rules, Tracker};
@@ -47,6 +48,7 @@ pub struct Worker {
     pub recorder: Recorder,
     pub series: Arc<metrics::Worker>,
     pub metrics: Arc<metrics::Metrics>,
+    pub public: Public,
     pub start: Instant,
     pub orders: mpsc::UnboundedReceiver<Adopt>,
     pub stopping: watch::Receiver<bool>,
@@ -93,6 +95,7 @@ impl Worker {
             recorder,
             series,
             metrics,
+            public,
             start,
             mut orders,
             mut stopping,
@@ -133,6 +136,7 @@ impl Worker {
                     header_timeout: timeout,
                     max_request: shared.settings.max_request,
                     max_scrape,
+                    public: public.clone(),
                     series: series.clone(),
                     connections: metrics.connections(shared.listen.address),
                     number: shared.number,

@@ -1,4 +1,4 @@
-//! The folders of the log file and of socket files, where files come and go.
+//! The folders of the log file, of exports and of socket files, where files come and go.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use crate::file;
 pub fn examine(config: &Config) -> Vec<Finding> {
     let log = config.log.file.iter().map(|file| ("log file", file.path.as_path()));
     let mut findings: Vec<_> = log.map(|(subject, path)| folder(subject, path)).collect();
+    findings.extend(config.export.iter().map(|export| folder("export", &export.path)));
     for path in config.admin.sockets() {
         let mut found = folder("socket file", path);
         // Systemd may make the folder, and root the file.

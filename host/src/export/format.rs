@@ -6,9 +6,11 @@ use clap::ValueEnum;
 use karuta_bittorrent::{Counts, InfoHash};
 use karuta_swarm::{Role, SavedPeer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde::{Deserialize, Serialize};
 
 /// A format. Those before `aquatic` are opentracker's, with its names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// The bencoded answer to a scrape of everything, sorted by info-hash (BEP 48).
     Ben,

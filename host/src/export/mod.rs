@@ -3,6 +3,7 @@
 mod format;
 mod walk;
 
+use std::fmt;
 use std::str::FromStr;
 
 use karuta_bittorrent::InfoHash;
@@ -44,6 +45,12 @@ impl FromStr for Prefix {
     }
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.bytes)[..self.digits])
+    }
+}
+
 impl Prefix {
     /// Returns whether an info-hash begins with it.
     pub fn covers(&self, info_hash: InfoHash) -> bool {
@@ -64,6 +71,9 @@ mod tests {
         let covers = |text: &str| text.parse::<Prefix>().map(|prefix| prefix.covers(info_hash));
         for text in ["", "a", "AB", "ab1", "ab1234567890abcdef00ab1234567890abcdef00"] {
             assert_eq!(covers(text), Ok(true), "{text}");
+        }
+        for text in ["", "a", "0ab", "00"] {
+            assert_eq!(text.parse().as_ref().map(Prefix::to_string), Ok(text.to_owned()));
         }
         for text in ["b", "ac", "ab2", "ab1234567890abcdef00ab1234567890abcdef01"] {
             assert_eq!(covers(text), Ok(false), "{text}");

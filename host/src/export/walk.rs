@@ -1,6 +1,7 @@
 //! A walk over all torrents that writes them piece by piece, so that nobody waits for it.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use karuta_bittorrent::InfoHash;
 use karuta_swarm::{Piece, SavedPeer, Seconds, Store};
@@ -44,6 +45,17 @@ const CHUNK: usize = 32 * 1024;
 const AT_ONCE: usize = 1024;
 /// How many torrents are fetched at once.
 const AHEAD: usize = 32;
+
+impl Clock {
+    /// Returns the time of a store whose clock began at `start`.
+    pub fn since(start: Instant) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            now: u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX),
+            unix_seconds: since_1970.as_secs(),
+        }
+    }
+}
 
 impl<S: Store> Export<S> {
     pub fn new(store: Arc<S>, wanted: Wanted, clock: Clock) -> Self {

@@ -32,12 +32,15 @@ enum Phase {
     Arriving(Option<Instant>),
     /// A request is being answered.
     Working,
+    /// A long answer is being sent since the last bytes of it could be, until `end`. Afterwards, it is
+    /// as if the connection were idle.
+    Sending { last: Instant, end: Instant },
 }
 
 /// How long a connection may stay in a phase.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Between two requests.
+    /// Between two requests, and between two pieces of a long answer.
     pub keep_alive: Duration,
     /// From the first byte of a request to the end of its header.
     pub header: Duration,
@@ -60,8 +63,24 @@ impl Activity {
         self.0.presence.turn(ConnectionState::Idle);
     }
 
+    /// A long answer is being sent, which the client must have read at `end`.
+    pub fn sending(&self, now: Instant, end: Instant) {
+        self.0.phase.set(Phase::Sending { last: now, end });
+    }
+
+    /// Notes that the client has taken some bytes.
+    fn sent(&self) {
+        if let Phase::Sending { end, .. } = self.0.phase.get() {
+            self.0.phase.set(Phase::Sending { last: Instant::now(), end });
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(self.0.phase.get(), Phase::Sending { .. })
+    }
+
     fn arriving(&self) {
-        if let Phase::Idle(_) = self.0.phase.get() {
+        if let Phase::Idle(_) | Phase::Sending { .. } = self.0.phase.get() {
             self.0.phase.set(Phase::Arriving(None));
             self.0.presence.turn(ConnectionState::Reading);
         }
@@ -81,6 +100,7 @@ impl Activity {
                 self.0.phase.set(Phase::Arriving(Some(since)));
                 since + timeouts.header
             }
+            Phase::Sending { last, end } => end.min(last + timeouts.keep_alive),
             Phase::Working => Instant::now() + timeouts.header,
         }
     }
@@ -94,7 +114,7 @@ impl Activity {
 ///
 /// A client that leaves does not wait for answers. The requests that it sent before still count,
 /// above all a `stopped`, but a failed write would end reading. What can still be read then has
-/// already arrived.
+/// already arrived. Nothing is read after a long answer that cannot be written.
 pub struct Watched<T> {
     stream: T,
     activity: Activity,
@@ -135,11 +155,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         if !self.is_gone {
             match Pin::new(&mut self.stream).poll_write(context, bytes) {
-                Poll::Ready(Err(error)) => {
+                Poll::Ready(Err(error)) if !self.activity.is_sending() => {
                     tracing::debug!(%error, "cannot write to client that has gone; reading the rest");
                     self.is_gone = true;
                 }
-                result => return result,
+                result => {
+                    if matches!(result, Poll::Ready(Ok(_))) {
+                        self.activity.sent();
+                    }
+                    return result;
+                }
             }
         }
         Poll::Ready(Ok(bytes.len()))
@@ -151,5 +176,34 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_long_answer_may_take_as_long_as_its_reader_takes_some_of_it_up_to_an_end() {
+        let metrics = Metrics::new(Default::default);
+        let activity = Activity::new(&metrics.connections(([127, 0, 0, 1], 1).into()));
+        let (seconds, now) = (Duration::from_secs, Instant::now());
+        let timeouts = Timeouts { keep_alive: seconds(30), header: seconds(5) };
+        let early = now - seconds(20);
+        activity.sending(early, now + seconds(60));
+        assert_eq!(activity.deadline(timeouts), early + seconds(30));
+        activity.sent();
+        assert!(activity.deadline(timeouts) >= now + seconds(30), "some was taken");
+        activity.sending(now, now + seconds(10));
+        activity.sent();
+        assert_eq!(activity.deadline(timeouts), now + seconds(10));
+        activity.idle(early);
+        activity.sent();
+        assert_eq!(
+            activity.deadline(timeouts),
+            early + seconds(30),
+            "of short ones, nothing is noted"
+        );
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -26,13 +25,15 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use super::Routes;
+use super::body::Body;
 use super::challenges::Challenges;
 use super::connection::{Activity, Timeouts, Watched};
 use super::gathering::{Gathering, Seat};
-use super::real_ip;
+use super::{public, real_ip};
 use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, ConnectionState, Connections, Outcome, Presence};
+use crate::public::{FullScrape, Public};
 use crate::tls::Handshakes;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
@@ -53,6 +54,8 @@ pub struct Listener<S> {
     /// The maximum size of a request, in bytes.
     pub max_request: usize,
     pub max_scrape: usize,
+    /// What it serves to everyone.
+    pub public: Public,
     pub series: Arc<metrics::Worker>,
     pub connections: Arc<Connections>,
     /// Its position among those of the daemon.
@@ -82,7 +85,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The response, and its labels in the metrics. Without a response, the connection closes.
 struct Reply {
-    response: Option<Response<Full<Bytes>>>,
+    response: Option<Response<Body>>,
     counted: Option<(Action, Family, Outcome)>,
 }
 
@@ -212,7 +215,7 @@ impl<S: Store> Listener<S> {
         socket: SocketAddr,
         activity: &Activity,
         seat: &Rc<Seat>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Closed>> {
+    ) -> impl Future<Output = Result<Response<Body>, Closed>> {
         activity.working();
         let start = Instant::now();
         let mut scratch = self.pool.0.borrow_mut().pop().unwrap_or_default();
@@ -231,7 +234,12 @@ impl<S: Store> Listener<S> {
             };
             self.pool.0.borrow_mut().push(scratch);
             let end = Instant::now();
-            activity.idle(end.into());
+            match &reply.response {
+                Some(response) if response.body().is_long() => {
+                    activity.sending(end.into(), (end + self.patience()).into());
+                }
+                _ => activity.idle(end.into()),
+            }
             if let Some((action, family, outcome)) = reply.counted {
                 self.series.request(self.transport(), action, family, outcome, end - start);
             }
@@ -249,7 +257,13 @@ impl<S: Store> Listener<S> {
     ) -> Begun {
         let (action, outcome) = match self.enter(request, socket, scratch) {
             Err(reply) => return Begun::Done(reply),
-            Ok(Action::Scrape) => (Action::Scrape, self.scrape(scratch, now)),
+            Ok(Action::Scrape) => match (self.read_scrape(scratch), &self.public.full_scrape) {
+                (Err(Invalid::NoInfoHash), Some(full)) => {
+                    return Begun::Done(Box::new(self.full_scrape(full, scratch, now)));
+                }
+                (Err(error), _) => (Action::Scrape, fail(error, &mut scratch.body)),
+                (Ok(()), _) => (Action::Scrape, self.scrape(scratch, now)),
+            },
             Ok(_) => match self.announce(scratch) {
                 Ok(()) => return Begun::Announce,
                 Err(error) => (Action::Announce, fail(error, &mut scratch.body)),
@@ -273,16 +287,24 @@ impl<S: Store> Listener<S> {
         {
             return Err(Reply::unlisted(StatusCode::OK, answer.into()).into());
         }
+        if let Some(stats) = &self.public.stats
+            && parts.uri.path() == stats.path()
+        {
+            return Err(match parts.method {
+                Method::GET => {
+                    let response = public::stats(stats, parts.uri.query().unwrap_or_default());
+                    Reply { response: Some(response), counted: None }
+                }
+                _ => Reply::only_get(),
+            }
+            .into());
+        }
         let Some(found) = self.routes.find(parts.uri.path(), &mut exchange.target.make().path)
         else {
             return Err(Reply::plain(StatusCode::NOT_FOUND).into());
         };
         if parts.method != Method::GET {
-            let mut reply = Reply::plain(StatusCode::METHOD_NOT_ALLOWED);
-            if let Some(response) = &mut reply.response {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-            }
-            return Err(reply.into());
+            return Err(Reply::only_get().into());
         }
         let client = real_ip::client(&parts.headers, self.real_ip.as_ref(), socket.ip());
         let (client, proxied) = match client {
@@ -340,12 +362,36 @@ impl<S: Store> Listener<S> {
         Ok(())
     }
 
+    /// Reads the info-hashes of a scrape.
+    fn read_scrape(&self, scratch: &mut Scratch) -> Result<(), Invalid> {
+        let Scratch { passage: Passage { exchange, .. }, info_hashes, .. } = scratch;
+        let (query, parameters) = exchange.request.target.make().query();
+        query::scrape(query, parameters, self.max_scrape, info_hashes)
+    }
+
+    fn full_scrape(&self, full: &FullScrape, scratch: &mut Scratch, now: Instant) -> Reply {
+        let request = &mut scratch.passage.exchange.request;
+        let client = request.client;
+        let (response, outcome) = match self.tracker.admits(client, now) {
+            true => {
+                let (query, _) = request.target.make().query();
+                public::full_scrape(full, query, client, now)
+            }
+            false => (public::too_many(Duration::from_mins(1)), Outcome::Rejected),
+        };
+        request.target.make().take_headers();
+        let counted = Some((Action::Scrape, Family::of(client), outcome));
+        Reply { response: Some(response), counted }
+    }
+
+    /// Returns how long a client may take to read a long answer.
+    fn patience(&self) -> Duration {
+        let full_scrape = self.public.full_scrape.as_ref();
+        full_scrape.map_or(self.keep_alive, |full| full.min_interval())
+    }
+
     fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { passage: Passage { exchange, .. }, info_hashes, counts, body } = scratch;
-        let (query, parameters) = exchange.request.target.make().query();
-        if let Err(error) = query::scrape(query, parameters, self.max_scrape, info_hashes) {
-            return fail(error, body);
-        }
         match self.tracker.scrape(exchange, info_hashes, counts, now) {
             Ok(()) => {
                 let files = info_hashes.iter().copied().zip(counts.iter().copied());
@@ -385,9 +431,17 @@ impl Reply {
         Self::unlisted(status, Bytes::from_static(reason.as_bytes()))
     }
 
+    fn only_get() -> Self {
+        let mut reply = Self::plain(StatusCode::METHOD_NOT_ALLOWED);
+        if let Some(response) = &mut reply.response {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        reply
+    }
+
     /// Returns a reply to a request that is neither an announce nor a scrape.
     fn unlisted(status: StatusCode, body: Bytes) -> Self {
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, TEXT);
         Self { response: Some(response), counted: None }
@@ -400,10 +454,10 @@ impl Reply {
 struct Closed;
 
 /// Returns a response with a body. It reuses the memory of the request's headers.
-fn text(body: &[u8], mut headers: HeaderMap) -> Response<Full<Bytes>> {
+fn text(body: &[u8], mut headers: HeaderMap) -> Response<Body> {
     headers.clear();
     headers.insert(CONTENT_TYPE, TEXT);
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body)));
+    let mut response = Response::new(Bytes::copy_from_slice(body).into());
     *response.headers_mut() = headers;
     response
 }

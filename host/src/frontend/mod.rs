@@ -1,10 +1,12 @@
 //! Turns bytes into requests, and answers into bytes.
 
 mod batch;
+mod body;
 mod challenges;
 mod connection;
 pub mod gathering;
 pub mod http;
+mod public;
 pub(crate) mod real_ip;
 mod routes;
 pub mod sockets;

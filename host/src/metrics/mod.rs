@@ -19,10 +19,12 @@ mod labels;
 mod admin;
 mod connections;
 mod decisions;
+mod exports;
 mod kernel;
 pub mod plugin;
 mod policies;
 mod process;
+mod public;
 mod reloads;
 mod render;
 mod requests;
@@ -32,11 +34,13 @@ mod tls;
 pub use self::admin::Denied;
 pub use self::connections::{ConnectionState, Connections, Presence};
 pub use self::decisions::Lost;
+pub use self::exports::ExportSeries;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
 };
 pub use self::policies::PolicyCounts;
+pub use self::public::{Document, Handed};
 pub use self::requests::Requests;
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
@@ -56,6 +60,8 @@ pub struct Metrics {
     admin: admin::Admin,
     decisions: decisions::Decisions,
     snapshots: Snapshots,
+    exports: Mutex<Vec<Arc<ExportSeries>>>,
+    public: public::Public,
 }
 
 /// The counters of one worker thread.
@@ -187,6 +193,8 @@ impl Metrics {
             admin: admin::Admin::default(),
             decisions: decisions::Decisions::default(),
             snapshots: Snapshots::default(),
+            exports: Mutex::default(),
+            public: public::Public::default(),
         }
     }
 

@@ -45,6 +45,8 @@ pub fn text(metrics: &Metrics) -> String {
     families.push(metrics.decisions.family());
     families.extend(metrics.tls.families());
     families.extend(metrics.snapshots.families());
+    families.extend(metrics.export_families());
+    families.extend(metrics.public.families());
     families.extend(metrics.process_families());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();

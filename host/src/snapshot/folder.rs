@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
 
-use super::gentle::Gentle;
 use super::unix_ms;
+use crate::file::Gentle;
 use crate::state_dir::{Miss, StateDir};
 
 const CURRENT: &str = "current";

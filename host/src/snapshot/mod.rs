@@ -12,7 +12,6 @@
 //! | end | numbers of blocks (4 bytes), swarms, IPv4 peers and IPv6 peers (8 bytes each) |
 
 mod folder;
-mod gentle;
 mod read;
 mod restore;
 mod write;

@@ -80,6 +80,17 @@ fn a_token_allows_what_it_is_for() {
 }
 
 #[test]
+fn networks_are_shown_to_those_who_may_see_peers() {
+    let daemon = start("'127.0.0.1:0'", TOKENS);
+    let status = |path: &str, name: &str| {
+        ask(&daemon, "GET", path, &format!("the token of {name}, in full")).status
+    };
+    assert_eq!(status("/api/top", "grafana"), 200);
+    assert_eq!(status("/api/top?by=network", "grafana"), 403);
+    assert_eq!(status("/api/top?by=network", "admin"), 200);
+}
+
+#[test]
 fn tokens_and_rights_change_at_a_reload() {
     let daemon = start("'127.0.0.1:0'", TOKENS);
     let folder = daemon.folder.path();

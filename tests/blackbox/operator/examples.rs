@@ -11,7 +11,7 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "tracker",
     "http",
     "udp",
@@ -20,6 +20,8 @@ const KEYS: [&str; 11] = [
     "admin",
     "log",
     "decision_log",
+    "export",
+    "stats",
     "state_dir",
     "run_as",
     "landlock",
@@ -165,7 +167,8 @@ fn configurations_in_the_documentation_are_accepted() {
                 .replace("target/plugins/", "PLUGINS/")
                 .replace("/etc/letsencrypt/", "letsencrypt/")
                 .replace("user: karuta", "user: daemon")
-                .replace("/var/log/karuta/", "");
+                .replace("/var/log/karuta/", "")
+                .replace("/srv/www/", "");
             if !["http:", "udp:"].iter().any(|key| yaml.lines().any(|line| line.starts_with(key))) {
                 yaml.push_str("http: [{}]\n");
             }

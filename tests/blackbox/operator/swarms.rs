@@ -109,6 +109,22 @@ fn the_top_torrents_are_listed_by_each_measure() {
 }
 
 #[test]
+fn the_top_networks_are_listed_by_their_peers() {
+    let daemon = filled();
+    let top = json(&daemon, "/api/top?by=network");
+    assert_eq!((&top["peers"], &top["error"]), (&8.into(), &0.into()));
+    let networks = top["networks"].as_array().unwrap().iter();
+    let networks: Vec<_> = networks
+        .map(|one| (one["network"].as_str().unwrap(), one["peers"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(networks, [("127.0.0.0/24", 7), ("::/48", 1)]);
+    assert_eq!(json(&daemon, "/api/top?by=network&n=1")["networks"].as_array().unwrap().len(), 1);
+    let printed = command(&daemon, &["top", "--by", "network"]);
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(printed.contains("127.0.0.0/24") && printed.ends_with("of 8 peers\n"), "{printed}");
+}
+
+#[test]
 fn one_swarm_is_shown_with_some_of_its_peers() {
     let daemon = filled();
     let swarm = json(&daemon, &format!("/api/swarms/{}", hex('b')));

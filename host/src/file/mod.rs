@@ -1,11 +1,16 @@
-//! Regular files, opened without blocking and read whole up to a limit.
+//! Regular files, opened without blocking and read whole up to a limit, or replaced as a whole.
 
-use std::fs::{File, Metadata, OpenOptions};
+mod gentle;
+
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use tempfile::Builder;
+
+pub use self::gentle::Gentle;
 
 /// Why a file was not read, as a message for operators.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +85,29 @@ pub fn read_from(
     Ok((bytes.len() as u64 <= max_size).then_some(bytes))
 }
 
+/// Writes a file beside the one of that name, which it replaces when it is whole and on the disk. What
+/// others may do stays as it is; a new file has the permissions that the umask leaves.
+///
+/// # Errors
+///
+/// It cannot be written, or `fill` has failed. The old file stays.
+pub fn replace(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let folder = folder(path);
+    let known = fs::metadata(path).map(|known| known.permissions()).ok();
+    let next = Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder);
+    let next = next.map_err(|error| {
+        let kind = error.kind();
+        io::Error::new(kind, format!("{}: {kind}", folder.display()))
+    })?;
+    if let Some(known) = known {
+        next.as_file().set_permissions(known)?;
+    }
+    fill(next.as_file())?;
+    next.as_file().sync_all()?;
+    next.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use nix::sys::stat::Mode;
@@ -100,6 +128,29 @@ mod tests {
             let said = read(path, 9).unwrap_err().to_string();
             assert_eq!(said, format!("not a file: `{}`", path.display()));
         }
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let fill = |text: &'static str| {
+            move |mut file: &File| io::Write::write_all(&mut file, text.as_bytes())
+        };
+        replace(&path, fill("one")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let failed = replace(&path, |file| {
+            fill("tw")(file)?;
+            Err(io::Error::other("broken"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "broken");
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace(&path, fill("two")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        let said = replace(&folder.path().join("none/file"), fill("")).unwrap_err().to_string();
+        assert!(said.ends_with("none: entity not found"), "{said}");
     }
 
     #[test]
