@@ -3,7 +3,7 @@
 use std::fs;
 
 use karuta_tests::announce::Announce;
-use karuta_tests::eventually;
+use karuta_tests::{Daemon, eventually};
 
 use crate::browser::{Browser, ENTER};
 use crate::tracker;
@@ -122,4 +122,22 @@ fn rejections_are_shown_as_they_are_made() {
     browser.tab_to("#live-switch");
     browser.keys(&ENTER.to_string());
     browser.says("#live-said", "from: expected an address");
+}
+
+#[test]
+fn what_a_policy_says_and_how_it_fails_is_shown() {
+    let Some(browser) = Browser::open() else { return };
+    let rules = "plugin: PLUGINS/test-hostile.wasm, config: { rules: [{ on: announce,";
+    let daemon = Daemon::start(&format!(
+        "policies:\n  - {{ name: speaks, {rules} do: log, text: hello }}] }} }}\n  \
+         - {{ name: traps, on_error: reject, {rules} do: trap }}] }} }}\n"
+    ));
+    Announce::of('a').http(daemon.http).expect_err("the policy failed");
+    daemon.logs("policy failed");
+    browser.show(&format!("http://{}/", daemon.admin));
+    browser.run("document.querySelectorAll('#policies details').forEach(one => one.open = true)");
+    browser.says("#policy-1", "hello");
+    browser.says("#policy-2", "How it failed");
+    browser.says("#policy-2", "wasm backtrace");
+    browser.assert_quiet();
 }
