@@ -5,7 +5,7 @@ use std::fs;
 use karuta_tests::announce::{Announce, escape};
 use karuta_tests::{Daemon, eventually, folder};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, ENTER};
 
 /// Markup, a quote that would end an attribute, and marks that change the direction of writing.
 const EVIL: &str = "<img src=x onerror=document.title='owned'>\" autofocus onfocus='alert(1)' \u{202e}txet\u{2066}";
@@ -63,6 +63,11 @@ policies:
         }
     }
     browser.says("#refused", "<b>\"'&\\x01\\x7f");
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    agent.http(daemon.http).expect_err("not let in");
+    browser.says("#live-rows", "<b>\"'&\\x01\\x7f");
     browser.says("#lists", "<img src=x onerror=alert(2)>.txt");
     browser.assert_quiet();
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use karuta_tests::{eventually, target};
 use serde_json::Value;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, ENTER};
 use crate::{missing, tracker};
 
 /// The widths that are looked at: of a phone, of a screen, and of a screen at 200 %.
@@ -41,7 +41,10 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
     let hash = "61".repeat(20);
-    let url = format!("http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx", daemon.admin);
+    let url = format!(
+        "http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx&list=torrents%2Fdenied&entry={hash}",
+        daemon.admin
+    );
     for theme in ["light", "dark"] {
         browser.prefer(theme);
         for (name, width, scale) in SIZES {
@@ -54,6 +57,27 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
             assert!(found.is_empty(), "{theme}, {name}: {found:#?}");
             browser.assert_narrow(&format!("{theme}, {name}"));
         }
+    }
+    // What only an action brings.
+    browser.size(320, 1.0);
+    browser.tab_to("#edits [value=add]");
+    browser.keys(&ENTER.to_string());
+    browser.says("#edits", "Undo: remove it");
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    tracker::announce(&daemon);
+    browser.says("#live-rows", "-UT3550");
+    browser.run(&axe);
+    let found = browser.run_to_end("return (await axe.run()).violations");
+    let found: Vec<_> = found.as_array().expect("a list").iter().map(short).collect();
+    assert!(found.is_empty(), "after actions: {found:#?}");
+    browser.assert_narrow("after actions");
+    browser.stretch(320, 1.0);
+    for panel in ["edits", "refused"] {
+        let picture = STANDARD.decode(browser.picture(&format!("#{panel}"))).expect("base64");
+        fs::create_dir_all(folder().join("pictures")).expect("a folder");
+        fs::write(folder().join(format!("pictures/{panel}-used.png")), picture).expect("kept");
     }
     browser.assert_quiet();
 }
@@ -73,7 +97,7 @@ fn every_panel_has_its_picture() {
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
     let hash = "61".repeat(20);
-    let url = format!("http://{}/?hash={hash}", daemon.admin);
+    let url = format!("http://{}/?hash={hash}&list=torrents%2Fdenied&entry={hash}", daemon.admin);
     browser.show(&url);
     let points = "return document.querySelector('#now .line').getAttribute('points').length";
     eventually("there is a line", || browser.run(points).as_f64() > Some(20.0));
@@ -84,6 +108,7 @@ fn every_panel_has_its_picture() {
         for (size, width, scale) in SIZES {
             browser.size(width, scale);
             browser.show(&url);
+            browser.run("document.querySelector('#policy-1').open = true");
             browser.stretch(width, scale);
             let panels =
                 browser.run("return [...document.querySelectorAll('.panel[id]')].map(p => p.id)");

@@ -89,6 +89,7 @@ fn a_reader_sees_networks_and_which_right_is_missing() {
     browser.show(&format!("http://{}/?hash={}", daemon.admin, "61".repeat(20)));
     browser.says("#swarms", "127.0.0.0/24");
     browser.says("#refused", "127.0.0.0/24");
+    browser.says("#refused", "needs the right peers");
     for (panel, right) in [
         ("#explain", "explain"),
         ("#edits", "lists"),

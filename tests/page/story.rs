@@ -3,7 +3,7 @@
 use std::fs;
 
 use karuta_tests::announce::Announce;
-use karuta_tests::eventually;
+use karuta_tests::{Daemon, eventually};
 
 use crate::browser::{Browser, ENTER};
 use crate::tracker;
@@ -91,7 +91,8 @@ fn old_numbers_do_not_look_new() {
     let points = "return document.querySelector('#now .line').getAttribute('points').length";
     eventually("there is a line", || browser.run(points).as_f64() > Some(0.0));
     let is_old = "return document.querySelector('#now').matches('.old') \
-                  && document.querySelector('#policies').matches('.old')";
+                  && document.querySelector('#policies').matches('.old') \
+                  && document.querySelector('#totals').matches('.old')";
     assert_eq!(browser.run(is_old), false);
     daemon.signal("STOP");
     browser.says("#lost", "no news since ");
@@ -100,4 +101,43 @@ fn old_numbers_do_not_look_new() {
     daemon.signal("CONT");
     eventually("there is news", || browser.run(is_old) == false);
     assert_eq!(browser.run("return document.querySelector('#lost').hidden"), true);
+}
+
+#[test]
+fn rejections_are_shown_as_they_are_made() {
+    let Some(browser) = Browser::open() else { return };
+    let daemon = tracker::start(90);
+    browser.show(&format!("http://{}/?text=unapproved", daemon.admin));
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    tracker::announce(&daemon);
+    browser.says("#live-rows", "unapproved client");
+    browser.says("#live-rows", "-UT3550");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Live");
+    browser.assert_quiet();
+    browser.tab_to("#refused-address");
+    browser.keys("nowhere");
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-said", "from: expected an address");
+}
+
+#[test]
+fn what_a_policy_says_and_how_it_fails_is_shown() {
+    let Some(browser) = Browser::open() else { return };
+    let rules = "plugin: PLUGINS/test-hostile.wasm, config: { rules: [{ on: announce,";
+    let daemon = Daemon::start(&format!(
+        "policies:\n  - {{ name: speaks, {rules} do: log, text: hello }}] }} }}\n  \
+         - {{ name: traps, on_error: reject, {rules} do: trap }}] }} }}\n"
+    ));
+    Announce::of('a').http(daemon.http).expect_err("the policy failed");
+    daemon.logs("policy failed");
+    browser.show(&format!("http://{}/", daemon.admin));
+    browser.run("document.querySelectorAll('#policies details').forEach(one => one.open = true)");
+    browser.says("#policy-1", "hello");
+    browser.says("#policy-2", "How it failed");
+    browser.says("#policy-2", "wasm backtrace");
+    browser.assert_quiet();
 }

@@ -92,6 +92,8 @@ pub struct SnapshotStatus {
     pub bytes: Option<u64>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// At the start; `None`: nothing was restored.
+    pub restored_peers: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -245,6 +247,7 @@ impl SnapshotStatus {
             every_seconds: admin.snapshot_every.map(|every| every.as_secs()),
             bytes: Some(snapshots.bytes()).filter(|bytes| *bytes > 0),
             error,
+            restored_peers: snapshots.restored_peers(),
         })
     }
 }

@@ -289,6 +289,7 @@ mod tests {
                 every_seconds: Some(300),
                 bytes: None,
                 error: None,
+                restored_peers: None,
             }),
             exports: vec![ExportStatus {
                 path: "all.txt".into(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use ipnet::IpNet;
@@ -21,6 +22,10 @@ const SOME: usize = 200;
 const MOST: usize = 1000;
 /// The most groups of an answer.
 const GROUPS: usize = 100;
+/// The most minutes that are counted one by one.
+const MINUTES: usize = 60;
+/// In milliseconds.
+const MINUTE: u64 = 60_000;
 
 /// What a query asks for.
 #[derive(Debug)]
@@ -56,6 +61,23 @@ pub struct Group<'a> {
     pub count: usize,
     /// When the newest was made.
     pub last: String,
+    /// How many were made in each of the last minutes, the oldest first.
+    pub minutes: Vec<u32>,
+}
+
+/// What is known of a group while refusals are counted.
+struct Tally {
+    count: usize,
+    last: u64,
+    minutes: Vec<u32>,
+}
+
+/// The last minutes up to now.
+#[derive(Clone, Copy)]
+struct Minutes {
+    /// Milliseconds since 1970.
+    now: u64,
+    count: usize,
 }
 
 impl Admin {
@@ -86,11 +108,14 @@ impl<'a> Refusals<'a> {
     /// Selects those that are wanted of all entries.
     pub fn of(admin: &Admin, entries: &'a [Arc<Entry>], wanted: &Wanted, mask: Mask) -> Self {
         let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let minutes = Minutes::since(entries.last().map(|entry| entry.decision.unix_ms), now);
         Self {
             since: entries.last().map(|entry| time(entry.decision.unix_ms)),
             matching: matching.len(),
             lost: admin.decisions.lost(),
-            groups: groups(&matching),
+            groups: groups(&matching, minutes),
             refusals: matching.iter().take(wanted.count).map(|entry| entry.shown(mask)).collect(),
         }
     }
@@ -127,27 +152,51 @@ impl Wanted {
     }
 }
 
+impl Minutes {
+    /// Returns those since the `oldest` refusal, but no more than the last [`MINUTES`].
+    fn since(oldest: Option<u64>, now: u64) -> Self {
+        let before = now.saturating_sub(oldest.unwrap_or(now)) / MINUTE;
+        let count = usize::try_from(before).unwrap_or(MINUTES).saturating_add(1).min(MINUTES);
+        Self { now, count }
+    }
+
+    /// Returns which of them a time is in.
+    fn position(self, unix_ms: u64) -> Option<usize> {
+        let ago = usize::try_from(self.now.saturating_sub(unix_ms) / MINUTE).ok()?;
+        self.count.checked_sub(ago + 1)
+    }
+}
+
 /// Counts refusals by who decided and the text.
-fn groups<'a>(entries: &[&'a Arc<Entry>]) -> Vec<Group<'a>> {
-    let mut groups: HashMap<_, (usize, u64)> = HashMap::new();
+fn groups<'a>(entries: &[&'a Arc<Entry>], minutes: Minutes) -> Vec<Group<'a>> {
+    let mut groups: HashMap<_, Tally> = HashMap::new();
     for decision in entries.iter().map(|entry| &entry.decision) {
         let [by, reason] = [&decision.decided_by, &decision.reason]
             .map(|text| text.as_deref().unwrap_or_default());
-        let (count, last) = groups.entry((by, decision.outcome.name(), reason)).or_default();
-        *count += 1;
-        *last = decision.unix_ms.max(*last);
+        let tally = groups.entry((by, decision.outcome.name(), reason)).or_insert_with(|| Tally {
+            count: 0,
+            last: 0,
+            minutes: vec![0; minutes.count],
+        });
+        tally.count += 1;
+        tally.last = decision.unix_ms.max(tally.last);
+        let minute = minutes.position(decision.unix_ms);
+        if let Some(count) = minute.and_then(|minute| tally.minutes.get_mut(minute)) {
+            *count += 1;
+        }
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_unstable_by(|(one, (few, _)), (other, (many, _))| {
-        many.cmp(few).then_with(|| one.cmp(other))
+    groups.sort_unstable_by(|(one, few), (other, many)| {
+        many.count.cmp(&few.count).then_with(|| one.cmp(other))
     });
     groups.truncate(GROUPS);
-    let shown = |((decided_by, outcome, reason), (count, last))| Group {
+    let shown = |((decided_by, outcome, reason), tally): (_, Tally)| Group {
         decided_by,
         outcome,
         reason,
-        count,
-        last: time(last),
+        count: tally.count,
+        last: time(tally.last),
+        minutes: tally.minutes,
     };
     groups.into_iter().map(shown).collect()
 }
@@ -216,11 +265,16 @@ mod tests {
             entry("192.0.2.4", 2, "clients", "never"),
         ];
         let entries = entries.map(Arc::new);
-        let found: Vec<_> = groups(&entries.iter().collect::<Vec<_>>())
-            .iter()
-            .map(|group| (group.decided_by, group.reason, group.count))
-            .collect();
+        let oldest = entries[0].decision.unix_ms;
+        let minutes = Minutes::since(Some(oldest), oldest + 2 * MINUTE);
+        let groups = groups(&entries.iter().collect::<Vec<_>>(), minutes);
+        assert_eq!(groups[0].minutes, [2, 0, 0]);
+        let found: Vec<_> =
+            groups.iter().map(|group| (group.decided_by, group.reason, group.count)).collect();
         assert_eq!(found, [("clients", "no", 2), ("clients", "never", 1), ("jwt", "no", 1)]);
+        let long = Minutes::since(Some(0), oldest);
+        assert_eq!((long.count, long.position(0), long.position(oldest)), (60, None, Some(59)));
+        assert_eq!(Minutes::since(None, oldest).count, 1);
         let admitted = |query: &str| {
             let wanted = wanted(query).unwrap();
             entries.iter().filter(|entry| wanted.admits(entry)).count()

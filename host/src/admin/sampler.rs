@@ -21,8 +21,8 @@ use crate::metrics::{Outcome, PolicyCounts, Requests, TRANSPORTS};
 struct Before {
     at: Instant,
     requests: Requests,
-    /// Of the workers, in seconds.
-    busy: f64,
+    /// Of each worker, in seconds.
+    busy: Vec<f64>,
     drops: u64,
     policies: BTreeMap<String, PolicyCounts>,
     looked: Looked,
@@ -58,7 +58,7 @@ impl Admin {
         let now = Before {
             at,
             requests,
-            busy: self.metrics.busy_seconds().0,
+            busy: self.metrics.busy_seconds(),
             drops: dropped,
             policies: counts.collect(),
             looked: Looked::at(&facts, &health, self.metrics.snapshots().created()),
@@ -101,8 +101,13 @@ impl Admin {
             point(format!("peers.{name}.leechers"), leechers as f64);
         }
         point("swarms".into(), totals.swarms as f64);
-        let (_, workers) = self.metrics.busy_seconds();
-        point("busy".into(), (now.busy - before.busy) / seconds / workers.max(1) as f64);
+        let busy = now.busy.iter().zip(&before.busy).map(|(now, before)| (now - before).max(0.0));
+        let busy: Vec<f64> = busy.collect();
+        let all_busy = busy.iter().sum::<f64>();
+        point("busy".into(), all_busy / seconds / busy.len().max(1) as f64);
+        for (worker, busy) in busy.iter().enumerate() {
+            point(format!("workers.{worker}.busy"), busy / seconds);
+        }
         point("kernel_drops".into(), rate(now.drops, before.drops));
         point("memory_bytes".into(), resident().map_or(f64::NAN, |bytes| bytes as f64));
         let connections = facts.listeners.iter().filter_map(|listener| listener.connections);
@@ -127,6 +132,8 @@ impl Admin {
                 let quantile = since.quantile(share).unwrap_or(f64::NAN);
                 point(format!("policies.{name}.{what}"), quantile);
             }
+            let share = since.spent().map_or(f64::NAN, |spent| (spent / all_busy).min(1.0));
+            point(format!("policies.{name}.busy"), share);
             point(format!("policies.{name}.memory_bytes"), policy.memory_bytes as f64);
         }
         points

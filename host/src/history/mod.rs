@@ -199,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn six_hours_with_ten_policies_take_less_than_a_mebibyte() {
+    fn six_hours_with_ten_policies_and_four_workers_take_less_than_a_mebibyte() {
         let mut history = History::default();
-        let names = (0..30 + 10 * 8).map(|number| format!("policies.name-{number}.remembered"));
+        let names = (0..24 + 10 * 9 + 4).map(|number| format!("policies.name-{number}.remembered"));
         let points: Vec<_> = names.map(|name| point(&name, 12_345.678, Fold::Mean)).collect();
         for second in 0..6 * 3600 + 100 {
             history.add(second, &points, vec![]);

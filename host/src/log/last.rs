@@ -49,16 +49,24 @@ impl Last {
         lines.push_back(line);
     }
 
-    /// Returns the last lines of a level or a more severe one, oldest first.
-    pub fn lines(&self, count: usize, level: Level) -> Vec<LastLine> {
-        let is_wanted =
-            |line: &&LastLine| line.level.parse().is_ok_and(|known: Level| known <= level);
+    /// Returns the last lines of a level or a more severe one, oldest first; if a target is given, only
+    /// lines of it and of the parts below it.
+    pub fn lines(&self, count: usize, level: Level, target: Option<&str>) -> Vec<LastLine> {
+        let is_wanted = |line: &&LastLine| {
+            line.level.parse().is_ok_and(|known: Level| known <= level)
+                && target.is_none_or(|target| is_of(line.target, target))
+        };
         let lines = self.0.lock();
         let mut wanted: Vec<_> =
             lines.iter().rev().filter(is_wanted).take(count).cloned().collect();
         wanted.reverse();
         wanted
     }
+}
+
+/// Returns whether a target is another one or a part of it.
+fn is_of(target: &str, whole: &str) -> bool {
+    target.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 impl<S: Subscriber> Layer<S> for Keep {
@@ -99,13 +107,18 @@ mod tests {
             tracing::error!(target: "plugin", reason = "two\nlines", "cannot count");
             tracing::warn!("{}", "long".repeat(TEXT));
         });
-        assert_eq!(last.lines(2 * MOST, Level::TRACE).len(), MOST);
-        let lines = last.lines(10, Level::INFO);
+        assert_eq!(last.lines(2 * MOST, Level::TRACE, None).len(), MOST);
+        let lines = last.lines(10, Level::INFO, None);
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].level, lines[0].target), ("error", "plugin"));
         assert!(!lines[0].text.contains('\n'), "{}", lines[0].text);
         assert!(lines[0].text.starts_with("cannot count reason="), "{}", lines[0].text);
         assert_eq!(lines[1].text.len(), TEXT);
-        assert_eq!(last.lines(1, Level::TRACE)[0].level, "warn");
+        assert_eq!(last.lines(1, Level::TRACE, None)[0].level, "warn");
+        let of = |target| last.lines(10, Level::INFO, Some(target)).len();
+        let own = module_path!();
+        assert_eq!([of("plugin"), of("plug"), of(own)], [1, 0, 1]);
+        let (whole, _) = own.split_once("::").unwrap();
+        assert_eq!(of(whole), 1);
     }
 }

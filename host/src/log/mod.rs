@@ -146,9 +146,10 @@ pub fn flush(patience: Duration) {
     }
 }
 
-/// Returns the last lines of a level or a more severe one, oldest first: at most [`MOST_LAST`].
-pub fn last(count: usize, level: tracing::Level) -> Vec<LastLine> {
-    LAST.lines(count, level)
+/// Returns the last lines of a level or a more severe one, oldest first: at most [`MOST_LAST`]. If a
+/// target is given, only lines of it and of the parts below it.
+pub fn last(count: usize, level: tracing::Level, target: Option<&str>) -> Vec<LastLine> {
+    LAST.lines(count, level, target)
 }
 
 /// Returns the number of lines lost so far: they came faster than they were read, or could not be

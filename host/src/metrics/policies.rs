@@ -19,6 +19,8 @@ pub struct PolicyCounts {
     pub shadow: u64,
     /// Of the calls that were measured, by how long they took.
     buckets: requests::Buckets,
+    /// How long the calls took that were measured.
+    nanoseconds: u64,
 }
 
 /// The hooks that decide.
@@ -35,14 +37,12 @@ impl Metrics {
         sum
     }
 
-    /// Returns for how long the workers together have been busy since the start, in seconds, and how
-    /// many workers there are.
-    pub fn busy_seconds(&self) -> (f64, usize) {
+    /// Returns for how long each worker has been busy since the start, in seconds.
+    pub fn busy_seconds(&self) -> Vec<f64> {
         let workers = self.workers.lock();
         let runtimes = workers.iter().filter_map(|worker| worker.runtime.get());
         // The runtime of a worker has one thread.
-        let busy = runtimes.map(|runtime| runtime.worker_total_busy_duration(0).as_secs_f64());
-        busy.fold((0.0, 0), |(sum, count), busy| (sum + busy, count + 1))
+        runtimes.map(|runtime| runtime.worker_total_busy_duration(0).as_secs_f64()).collect()
     }
 }
 
@@ -63,6 +63,7 @@ impl PolicyCounts {
                     for (sum, cell) in self.buckets.0.iter_mut().zip(&durations.buckets) {
                         *sum += cell.get();
                     }
+                    self.nanoseconds += durations.nanoseconds.get();
                 }
             }
         }
@@ -75,6 +76,18 @@ impl PolicyCounts {
     /// seconds. `None`: none was.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         self.buckets.quantile(share)
+    }
+
+    /// Estimates how long all calls took, in seconds: each as long as those that were measured, in the
+    /// mean. `None`: there were calls, and none was measured.
+    pub fn spent(&self) -> Option<f64> {
+        let calls = self.decisions.saturating_sub(self.remembered);
+        let measured: u64 = self.buckets.0.iter().sum();
+        match (calls, measured) {
+            (0, _) => Some(0.0),
+            (_, 0) => None,
+            _ => Some(self.nanoseconds as f64 / 1e9 / measured as f64 * calls as f64),
+        }
     }
 }
 
@@ -90,6 +103,7 @@ impl Sub for PolicyCounts {
             errors: self.errors.saturating_sub(earlier.errors),
             shadow: self.shadow.saturating_sub(earlier.shadow),
             buckets: self.buckets - earlier.buckets,
+            nanoseconds: self.nanoseconds.saturating_sub(earlier.nanoseconds),
         }
     }
 }
@@ -123,5 +137,9 @@ mod tests {
         assert!((2.5e-6..5e-6).contains(&p50), "{p50}");
         assert_eq!(counts - counts, PolicyCounts::default());
         assert_eq!((counts - counts).quantile(0.5), None);
+        // Both calls took as long as the measured ones.
+        assert_eq!(counts.spent(), Some(6e-6));
+        assert_eq!((counts - counts).spent(), Some(0.0));
+        assert_eq!(PolicyCounts { decisions: 1, ..PolicyCounts::default() }.spent(), None);
     }
 }

@@ -54,6 +54,12 @@ impl Snapshots {
         Some(self.created.load(Relaxed)).filter(|created| *created > 0)
     }
 
+    /// Returns how many peers this process began with; `None`: it has restored nothing.
+    pub fn restored_peers(&self) -> Option<u64> {
+        let Totals { ipv4, ipv6, .. } = (*self.restored.lock())?;
+        Some([ipv4, ipv6].iter().map(|family| family.seeders + family.leechers).sum())
+    }
+
     /// Returns the age of the newest one, if there is one.
     pub fn age(&self) -> Option<Duration> {
         let created = self.created()?;

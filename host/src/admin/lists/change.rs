@@ -109,6 +109,15 @@ pub async fn change_by_name(admin: &Admin, name: &str, body: Bytes, who: Arc<str
     done.unwrap_or_else(|fault| refused(Some(&place), &fault))
 }
 
+/// Writes the edits of the list of a name (`POLICY/DATA`) into its file.
+pub async fn fold_by_name(admin: &Admin, name: &str) -> Changed {
+    let place = match Place::of(admin, &format!("{PATH}{name}")) {
+        Ok(place) => place,
+        Err(fault) => return refused(None, &fault),
+    };
+    fold(&place).await.unwrap_or_else(|fault| refused(Some(&place), &fault))
+}
+
 async fn apply(place: &Place, body: Bytes, who: Arc<str>) -> Result<Changed, Fault> {
     let format = place.source.definition().format;
     let read = spawn_blocking(move || read(&body, format, who));

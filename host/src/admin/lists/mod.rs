@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::Admin;
 use super::reply::{Reply, json};
 use super::request::Request;
-use crate::config::EditMode;
+use crate::config::{DataFormat, EditMode};
 use crate::data::{DataSource, Definition, Origin};
 
-pub use self::change::{change, change_by_name, withdraw};
-pub use self::read::{Found, look, read};
+pub use self::change::{change, change_by_name, fold_by_name, withdraw};
+pub use self::read::{Found, info_hash, look, read};
 
 /// The path of all lists, and what precedes the policy and the name of one.
 pub const ALL: &str = "/api/lists";
@@ -42,6 +42,17 @@ struct Shown<'a> {
     errors: u64,
     /// Why the last new version was refused, or why the journal of the edits cannot be written.
     error: Option<String>,
+}
+
+/// A list that can be edited.
+pub struct Editable {
+    /// `POLICY/DATA`.
+    pub name: String,
+    pub is_of_torrents: bool,
+    /// Edits that the file or the URL does not say.
+    pub edits: usize,
+    /// The file that edits can be written into; `None`: the list is at a URL.
+    pub file: Option<String>,
 }
 
 /// Why a request was not granted.
@@ -91,16 +102,27 @@ pub fn all(admin: &Admin, _: &Request) -> Reply {
     json(StatusCode::OK, &lists.collect::<Vec<_>>())
 }
 
-/// Returns the names (`POLICY/DATA`) of the lists that can be edited.
-pub fn editable(admin: &Admin) -> Vec<String> {
+/// Returns the lists that can be edited.
+pub fn editable(admin: &Admin) -> Vec<Editable> {
     let policies = admin.policies.lock();
     let sources = policies.iter().flat_map(|policy| policy.data.iter());
     let editable = sources.filter(|source| source.edits().is_some());
-    let name = |source: &Arc<DataSource>| {
-        let Definition { policy, name, .. } = source.definition();
-        format!("{policy}/{name}")
-    };
-    editable.map(name).collect()
+    editable.map(|source| Editable::of(source)).collect()
+}
+
+impl Editable {
+    fn of(source: &DataSource) -> Self {
+        let Definition { policy, name, origin, format, .. } = source.definition();
+        Self {
+            name: format!("{policy}/{name}"),
+            is_of_torrents: *format == DataFormat::InfoHashes,
+            edits: source.edit_count().unwrap_or_default(),
+            file: match origin {
+                Origin::File(path) => Some(path.display().to_string()),
+                Origin::Url(_) => None,
+            },
+        }
+    }
 }
 
 impl<'a> Shown<'a> {

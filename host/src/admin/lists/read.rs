@@ -3,6 +3,7 @@
 use http_body_util::Either;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use karuta_bittorrent::InfoHash;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use url::form_urlencoded;
@@ -102,6 +103,16 @@ fn asked(query: &str) -> Result<Option<String>, Fault> {
 pub fn look(admin: &Admin, name: &str, text: &str) -> Result<Found, String> {
     let place = Place::of(admin, &format!("{PATH}{name}"));
     place.and_then(|place| find(&place, text)).map_err(|fault| fault.detail)
+}
+
+/// Returns the info-hash that an entry of the list of a name (`POLICY/DATA`) stands for; `None`: it is no
+/// list of torrents, or cannot have such an entry.
+pub fn info_hash(admin: &Admin, name: &str, text: &str) -> Option<InfoHash> {
+    let place = Place::of(admin, &format!("{PATH}{name}")).ok()?;
+    match Entry::read(place.source.definition().format, text).ok()?.key {
+        Key::InfoHash(hash) => Some(InfoHash(hash)),
+        Key::Range(_) | Key::Text(_) => None,
+    }
 }
 
 fn contains(place: &Place, text: &str) -> Result<Reply, Fault> {

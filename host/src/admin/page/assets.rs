@@ -1,4 +1,5 @@
-//! What the page loads: a style sheet, a script, an icon, and charts when one is opened. A name contains
+//! What the page loads: a style sheet, a script, an icon, and more when it is needed: charts, and a
+//! script for what is live. A name contains
 //! the digest of the file, so that it may be kept for ever.
 
 use std::sync::LazyLock;
@@ -20,6 +21,7 @@ pub const FOLDER: &str = "/assets/";
 pub struct Assets {
     pub style: String,
     pub script: String,
+    pub live_script: String,
     pub icon: String,
     pub chart_style: String,
     pub chart_script: String,
@@ -32,7 +34,7 @@ struct Asset {
 }
 
 /// Each with its name before and after the digest, and its type.
-static FILES: LazyLock<[Asset; 5]> = LazyLock::new(|| {
+static FILES: LazyLock<[Asset; 6]> = LazyLock::new(|| {
     let asset = |name: &str, ending: &str, kind, bytes: &'static [u8]| {
         let digest = hex::encode(&Sha256::digest(bytes)[..8]);
         Asset { path: format!("{FOLDER}{name}.{digest}.{ending}"), kind, bytes }
@@ -43,6 +45,7 @@ static FILES: LazyLock<[Asset; 5]> = LazyLock::new(|| {
     [
         asset("page", "css", css, include_bytes!("assets/page.css")),
         asset("page", "js", js, include_bytes!("assets/page.js")),
+        asset("live", "js", js, include_bytes!("assets/live.js")),
         asset("icon", "svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
         asset("uplot", "css", css, chart_style),
         asset("uplot", "js", js, chart_script),
@@ -50,9 +53,9 @@ static FILES: LazyLock<[Asset; 5]> = LazyLock::new(|| {
 });
 
 pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    let [style, script, icon, chart_style, chart_script] =
+    let [style, script, live_script, icon, chart_style, chart_script] =
         FILES.each_ref().map(|asset| asset.path.clone());
-    Assets { style, script, icon, chart_style, chart_script }
+    Assets { style, script, live_script, icon, chart_style, chart_script }
 });
 
 /// Answers with an asset.

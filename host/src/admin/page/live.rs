@@ -33,6 +33,11 @@ impl Columns {
         &self.0.times
     }
 
+    /// Returns whether there is a series of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.series.contains_key(name)
+    }
+
     /// Returns what changed last.
     pub fn last_mark(&self) -> Option<Mark> {
         self.0.marks.last().cloned()

@@ -16,8 +16,16 @@ pub struct Log {
     changes: Vec<Mark>,
     audit: Vec<Entry>,
     lines: Vec<log::LastLine>,
-    level: &'static str,
+    asked: Asked,
     now: u64,
+}
+
+/// Which lines of the log are shown.
+pub struct Asked {
+    /// The least severe level.
+    pub level: &'static str,
+    /// Only lines of this target; empty: all.
+    pub target: String,
 }
 
 /// How many changes and entries of the audit are shown.
@@ -26,25 +34,41 @@ const SOME: usize = 20;
 const LINES: usize = 100;
 
 /// The levels that one may ask for.
-pub const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+
+/// The level that is shown unless another one is asked for.
+const LEVEL: &str = "info";
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { level: LEVEL, target: String::new() }
+    }
+}
+
+impl Asked {
+    /// Returns a level by its name, and the usual one if there is none.
+    pub fn level_of(name: &str) -> &'static str {
+        LEVELS.into_iter().find(|level| *level == name).unwrap_or(LEVEL)
+    }
+}
 
 impl Log {
-    /// Shows lines of a level or a more severe one.
-    pub fn of(admin: &Admin, level: &'static str, now: u64) -> Self {
+    pub fn of(admin: &Admin, asked: Asked, now: u64) -> Self {
         let marks = admin.history.lock().series(Span::Hours, Some(&[])).marks;
-        let lines = log::last(LINES, level.parse().unwrap_or(Level::TRACE));
+        let target = Some(asked.target.trim()).filter(|target| !target.is_empty());
+        let lines = log::last(LINES, asked.level.parse().unwrap_or(Level::TRACE), target);
         Self {
             changes: marks.into_iter().rev().take(SOME).collect(),
             audit: admin.audit.newest(SOME),
             lines: lines.into_iter().rev().collect(),
-            level,
+            asked,
             now,
         }
     }
 
     /// Returns whether lines down to a level are shown.
     fn is_of(&self, level: &str) -> bool {
-        self.level == level
+        self.asked.level == level
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use askama::Template;
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::live::{Columns, Figure};
 use super::number;
 use super::viewer::Viewer;
 use crate::admin::facts::{Facts, SnapshotStatus};
@@ -19,17 +20,25 @@ pub struct Machine<'a> {
     /// Open ones, and how many there may be.
     files: Option<(u64, u64)>,
     landlock: &'static str,
+    /// The share of its time that each worker did not wait, in the last second.
+    busy: Vec<(String, Option<f64>)>,
     snapshot: Option<&'a SnapshotStatus>,
     lacks: Option<&'static str>,
 }
 
 impl<'a> Machine<'a> {
-    pub fn of(facts: &'a Facts, viewer: &Viewer) -> Self {
+    pub fn of(facts: &'a Facts, viewer: &Viewer, recent: &Columns) -> Self {
+        let workers = (0..).map(|worker| format!("workers.{worker}.busy"));
+        let busy = workers.take_while(|of| recent.has(of)).map(|of| {
+            let now = recent.now(Figure { of: &of, per: "" });
+            (of, now)
+        });
         Self {
             memory: stats::resident(),
             of_policies: facts.policies.iter().map(|policy| policy.memory_bytes).sum(),
             files: files(),
             landlock: facts.landlock,
+            busy: busy.collect(),
             snapshot: facts.snapshot.as_ref(),
             lacks: viewer.lacks(&Right::Reload),
         }

@@ -92,17 +92,14 @@ struct Asked {
     refused: refused::Filter,
     explain: explain::Asked,
     edits: edits::Asked,
-    /// Why the list was not changed.
-    fault: Option<String>,
-    /// The least severe lines of the log.
-    level: &'static str,
+    /// What a form has changed of the list.
+    done: edits::Done,
+    log: log::Asked,
     /// The panels that change by themselves are wanted, and no others.
     is_brief: bool,
 }
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// The lines of the log that are shown unless others are asked for.
-const LEVEL: &str = "info";
 /// The maximum size of a form, in bytes.
 const FORM: usize = 64 * 1024;
 
@@ -166,7 +163,8 @@ pub async fn reload(admin: &Admin, request: Request) -> Reply {
     }
 }
 
-/// Adds an entry to a list or removes it, and shows what the list says then.
+/// Adds an entry to a list or removes it, or writes its edits into its file, and shows what the list says
+/// then.
 pub async fn change_list(admin: &Admin, request: Request) -> Reply {
     let by = request.caller.clone();
     let viewer = match Viewer::of(admin, &request) {
@@ -178,19 +176,10 @@ pub async fn change_list(admin: &Admin, request: Request) -> Reply {
         Err(refusal) => return refusal,
     };
     let mut asked = Asked::of(&form);
-    let fields = || form_urlencoded::parse(form.as_bytes());
-    let change = if fields().any(|field| field == ("change".into(), "remove".into())) {
-        "remove"
-    } else {
-        "add"
-    };
-    let under_way = admin.audit.begin(by.clone(), super::lists::PATH);
-    let body = asked.edits.wish(change).into();
-    let who = by.to_string().into();
-    let changed = super::lists::change_by_name(admin, &asked.edits.list, body, who).await;
-    let result = changed.result.clone();
-    let status = under_way.end(changed).status();
-    asked.fault = (status != StatusCode::OK).then_some(result);
+    let now = admin.swarms.clock().unix_seconds;
+    asked.done = asked.edits.change(admin, &form, by, now).await;
+    let is_done = asked.done.fault.is_none();
+    let status = if is_done { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     show(admin, &viewer, asked, status, None).await
 }
 
@@ -235,11 +224,11 @@ async fn show(
         refused: is_whole.then(|| refused::Refused::of(admin, viewer, asked.refused, &refusals)),
         swarms,
         lists: lists::Lists::of(facts, now),
-        edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.fault, now)),
+        edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
-        machine: machine::Machine::of(facts, viewer),
-        log: log::Log::of(admin, asked.level, now),
+        machine: machine::Machine::of(facts, viewer, &recent),
+        log: log::Log::of(admin, asked.log, now),
     };
     html(status, &page)
 }
@@ -262,15 +251,13 @@ fn see_other(path: &'static str) -> Reply {
 impl Asked {
     /// Reads a query or a form. What is not known is left out, because a page is shown in any case.
     fn of(text: &str) -> Self {
-        let mut asked = Self { level: LEVEL, ..Self::default() };
+        let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             let value = value.into_owned();
             match &*name {
                 "brief" => asked.is_brief = true,
-                "level" => {
-                    let known = log::LEVELS.into_iter().find(|level| *level == value);
-                    asked.level = known.unwrap_or(LEVEL);
-                }
+                "level" => asked.log.level = log::Asked::level_of(&value),
+                "target" => asked.log.target = value,
                 "by" => asked.swarms.by = Measure::of_name(&value),
                 "address" => asked.refused.address = value,
                 "info_hash" => asked.refused.info_hash = value,

@@ -111,7 +111,7 @@ impl Tile {
     }
 
     fn line(&self) -> String {
-        spark::line(self.name, self.written, &self.line)
+        spark::line(self.name, "10 minutes", self.written, &self.line)
     }
 }
 

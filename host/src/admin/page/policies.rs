@@ -23,14 +23,23 @@ pub struct Policies<'a> {
 struct Link<'a> {
     policy: &'a PolicyStatus,
     figures: Vec<Shown>,
+    /// The last 10 minutes.
+    series: Vec<Drawn>,
     /// What became of what it was asked, within 10 minutes.
     passed: f64,
     refused: f64,
     failed: f64,
     /// Its key `config`, without secrets.
     config: String,
-    /// The newest first.
+    /// How it failed. These two: the newest first.
+    failures: Vec<log::LastLine>,
     lines: Vec<log::LastLine>,
+}
+
+/// A number of the last second with a line.
+struct Drawn {
+    shown: Shown,
+    line: Vec<f64>,
 }
 
 /// A number of the last second.
@@ -43,29 +52,41 @@ struct Shown {
     now: Option<f64>,
 }
 
-/// How many lines of its log are shown.
+/// How many lines of its log are shown, and how many of its failures.
 const LINES: usize = 20;
+const FAILURES: usize = 5;
+/// What is drawn of a policy: its name and unit, the series, and how it is written.
+const DRAWN: [(&str, &str, &str, &str); 5] = [
+    ("asked", "/s", "calls", "rate"),
+    ("refused", "/s", "refused", "rate"),
+    ("errors", "/s", "errors", "rate"),
+    ("p99", "", "p99", "seconds"),
+    ("of the workers’ busy time", "", "busy", "percent"),
+];
 
 impl<'a> Policies<'a> {
     pub fn of(admin: &Admin, facts: &'a Facts, recent: &Columns, now: u64) -> Self {
         let (config, _) = admin.reloads.config();
         let shown = ShownConfig::of(&config).map(|shown| shown.config).unwrap_or_default();
-        let lines = log::last(log::MOST_LAST, Level::TRACE);
+        let own = log::last(log::MOST_LAST, Level::TRACE, Some("plugin"));
+        let failures = log::last(log::MOST_LAST, Level::WARN, Some("karuta"));
         let link = |policy: &'a PolicyStatus| {
             let name = &policy.name;
             let sum = |what: &str| recent.sum(&format!("policies.{name}.{what}"));
             let (calls, refused, failed) = (sum("calls"), sum("refused"), sum("errors"));
-            let mark = format!("policy={name}");
-            let of_policy = lines.iter().rev().filter(|line| {
-                line.target == "plugin" && line.text.split(' ').any(|word| word == mark)
-            });
+            // What a plugin says comes before the field, which only the host writes.
+            let mark = format!(" policy=\"{name}\"");
+            let of_policy = own.iter().rev().filter(|line| line.text.ends_with(&mark));
+            let failed_lines = failures.iter().rev().filter(|line| is_about(&line.text, name));
             Link {
                 policy,
                 figures: figures(policy, recent),
+                series: series(policy, recent),
                 passed: (calls - refused).max(0.0),
                 refused,
                 failed,
                 config: config_of(&shown, name),
+                failures: failed_lines.take(FAILURES).cloned().collect(),
                 lines: of_policy.take(LINES).cloned().collect(),
             }
         };
@@ -96,6 +117,35 @@ fn figures(policy: &PolicyStatus, recent: &Columns) -> Vec<Shown> {
         Shown { name: what, unit, of, per, written, now }
     });
     shown.collect()
+}
+
+fn series(policy: &PolicyStatus, recent: &Columns) -> Vec<Drawn> {
+    let drawn = DRAWN.map(|(name, unit, of, written)| {
+        let of = format!("policies.{}.{of}", policy.name);
+        let figure = Figure { of: &of, per: "" };
+        let (now, line) = (recent.now(figure), recent.line(figure));
+        let shown = Shown { name, unit, per: String::new(), written, now, of };
+        Drawn { shown, line }
+    });
+    drawn.into()
+}
+
+/// Returns whether a line of the host is about a policy.
+fn is_about(text: &str, policy: &str) -> bool {
+    let named = text.split_once(" policy=\"").and_then(|(_, rest)| rest.strip_prefix(policy));
+    named.is_some_and(|rest| rest.starts_with('"'))
+}
+
+/// Returns a line of the log as the lines that its values had, such as a backtrace.
+fn unfolded(text: &str) -> std::str::Split<'_, &'static str> {
+    text.split("\\n")
+}
+
+impl Drawn {
+    fn line(&self) -> String {
+        let name = format!("{} {}", self.shown.name, self.shown.unit);
+        spark::line(name.trim_end(), "10 minutes", self.shown.written, &self.line)
+    }
 }
 
 impl Shown {
@@ -146,4 +196,17 @@ fn config_of(shown: &Value, name: &str) -> String {
     let policies = shown["policies"].as_array().into_iter().flatten();
     let config = policies.filter(|policy| policy["name"] == name).map(|policy| &policy["config"]);
     config.map(|config| format!("{config:#}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_about_the_policy_in_its_field() {
+        let text = r#"policy failed policy="jwt" cause="trap" detail="a policy=\"b\"\n  0: c""#;
+        assert!(is_about(text, "jwt"));
+        assert!(!is_about(text, "jw") && !is_about(text, "b") && !is_about("started", "jwt"));
+        assert_eq!(unfolded(text).last(), Some("  0: c\""));
+    }
 }

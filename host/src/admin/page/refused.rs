@@ -7,9 +7,10 @@ use url::form_urlencoded;
 
 use super::explain::link;
 use super::number;
+use super::spark;
 use super::viewer::Viewer;
 use crate::admin::Admin;
-use crate::admin::refused::{Refusals, wanted};
+use crate::admin::refused::{Group, Refusals, wanted};
 use crate::config::Right;
 use crate::decisions::Entry;
 
@@ -43,6 +44,13 @@ impl<'a> Refused<'a> {
 }
 
 impl Refused<'_> {
+    /// Draws how often there was a refusal like these.
+    fn trend(group: &Group<'_>) -> String {
+        let minutes: Vec<_> = group.minutes.iter().copied().map(f64::from).collect();
+        let span = format!("{} minutes", minutes.len());
+        spark::line("refusals a minute", &span, "count", &minutes)
+    }
+
     fn is_filtered(&self) -> bool {
         !self.filter.query().is_empty()
     }

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use askama::Template;
+use url::form_urlencoded;
 
 use super::number::{self, Moment};
 use super::spark;
 use super::viewer::Viewer;
 use crate::admin::Admin;
+use crate::admin::lists::editable;
 use crate::admin::swarm::{self, Swarm};
 use crate::admin::top::{self, Measure, Ranked, Size};
 use crate::config::Right;
@@ -34,6 +36,8 @@ pub struct Swarms {
     ranking: Option<Ranked>,
     as_of: Moment,
     names: [&'static str; 4],
+    /// The lists of torrents that can be edited.
+    lists: Vec<String>,
 }
 
 /// Up to this many swarms are ranked when the page is opened. It takes some milliseconds.
@@ -62,6 +66,7 @@ impl Swarms {
             as_of: Moment(ranking.as_ref().map_or(0, |ranking| ranking.as_of)),
             ranking,
             names: Measure::ALL.map(Measure::name),
+            lists: lists_of_torrents(admin),
         }
     }
 
@@ -81,6 +86,27 @@ impl Swarms {
         let name = format!("{} of at most {most}", size.swarms);
         spark::bar(&name, &[(size.swarms, "accept"), (most - size.swarms, "none")])
     }
+}
+
+/// Returns what stands for a family in the names of series.
+fn series(family: &str) -> &'static str {
+    match family {
+        "IPv4" => "ipv4",
+        "IPv6" => "ipv6",
+        _ => "*",
+    }
+}
+
+fn lists_of_torrents(admin: &Admin) -> Vec<String> {
+    let editable = editable(admin).into_iter().filter(|list| list.is_of_torrents);
+    editable.map(|list| list.name).collect()
+}
+
+/// Returns where the form to edit a list has a torrent in it.
+fn edit(list: &str, info_hash: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("list", list).append_pair("entry", info_hash);
+    format!("/?{}#edits", query.finish())
 }
 
 /// Writes how many peers a swarm of a size has.

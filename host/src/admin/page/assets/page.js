@@ -45,7 +45,7 @@ const say = (text) => { one("#news").textContent = text; };
 
 /* What only works with a script is hidden without one. */
 function reveal() {
-  for (const hidden of all("button[data-copy][hidden], #show-keys[hidden]")) hidden.hidden = false;
+  for (const hidden of all("button[data-copy][hidden], #show-keys[hidden], #live[hidden]")) hidden.hidden = false;
 }
 
 /* Makes one tree like another, and leaves alone what is alike: focus, selection and what is unfolded. */
@@ -110,6 +110,9 @@ function tick() {
   if (lost) note.textContent = `no news since ${clock(seen)} UTC`;
   if (lost !== isLost) say(lost ? "No news from the tracker." : "There is news again.");
   isLost = lost;
+  const age = now - Number(one("#now").dataset.seen);
+  one("#totals").classList.toggle("old", age > OLD); // the stream brings them, as all of Now
+  one("#totals-age").textContent = age > OLD ? `, ${Math.round(age / 1000)} s old` : "";
   for (const wide of all(".scroll, .said-text")) {
     const spills = wide.scrollWidth > wide.clientWidth || wide.scrollHeight > wide.clientHeight + 1;
     if (spills) wide.tabIndex = 0; // for those who scroll by keys
@@ -146,6 +149,8 @@ function go(panel) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (button?.id === "show-keys") one("#keys").showModal();
+  if (button?.id === "live-switch" && !window.goLive) await load(document.body.dataset.liveScript, "script", "src");
+  if (button?.id === "live-switch") window.goLive(button);
   if (!button?.dataset.copy) return;
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
