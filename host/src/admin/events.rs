@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Either;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use parking_lot::Mutex;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Admin;
 use super::caller::Peer;
-use super::reply::{Reply, line};
+use super::reply::{Reply, line, written};
 use super::request::Request;
 use super::streaming::{Stream, text};
 use crate::history::{Mark, Sample};
@@ -60,7 +59,7 @@ pub fn events(admin: &Admin, request: &Request) -> Reply {
     }
     let missed = (last.unwrap_or(newest), newest);
     let stream = Stream::new(missed, admin.history.clone(), events);
-    let mut reply = Response::new(Either::Right(Either::Right(Either::Left(stream))));
+    let mut reply = Response::new(written(stream));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,14 +1,13 @@
 //! `/api/export`: all torrents, written while they are read.
 
 use clap::ValueEnum;
-use http_body_util::Either;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::Admin;
 use super::exporting::Exporting;
-use super::reply::{Reply, line};
+use super::reply::{Reply, line, written};
 use super::request::Request;
 use crate::export::{Export, Format, Wanted};
 
@@ -24,7 +23,7 @@ pub fn export(admin: &Admin, request: &Request) -> Reply {
     let mut export = Export::new(admin.swarms.store.clone(), wanted, admin.swarms.clock());
     let gzip = takes_gzip(&request.head.headers);
     let body = Exporting::new(move |part| export.next(part), gzip, Some(turn));
-    let mut reply = Response::new(Either::Right(Either::Left(body)));
+    let mut reply = Response::new(written(body));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(wanted.format.content_type()));
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));

@@ -1,21 +1,22 @@
 //! Answers: JSON, or a line of text.
 
+use std::error::Error;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::exporting::Exporting;
-use super::streaming::Stream;
-use super::tapping::Tapping;
-
 pub type Reply = Response<Body>;
 
 /// The body of an answer: whole, or written while it is read.
-pub type Body = Either<Full<Bytes>, Either<Exporting, Either<Stream, Tapping>>>;
+pub type Body = UnsyncBoxBody<Bytes, Broken>;
+
+/// Why a body ends before its end.
+pub type Broken = Box<dyn Error + Send + Sync>;
 
 /// An answer that is being made.
 pub type Pending<'a, R = Reply> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
@@ -62,10 +63,17 @@ pub fn compact(status: StatusCode, value: &impl Serialize) -> Reply {
 }
 
 pub fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Either::Left(Full::new(body.into())));
+    let mut reply = Response::new(written(Full::new(body.into())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply
+}
+
+/// Returns a body that is written while it is read.
+pub fn written(
+    body: impl hyper::body::Body<Data = Bytes, Error: Into<Broken>> + Send + 'static,
+) -> Body {
+    body.map_err(Into::into).boxed_unsync()
 }
 
 /// What is said if the thread that would know has ended, with [`StatusCode::SERVICE_UNAVAILABLE`].

@@ -1,6 +1,5 @@
 //! `/api/tap`: decisions as they are made.
 
-use http_body_util::Either;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use karuta_bittorrent::InfoHash;
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Admin;
 use super::caller::Peer;
-use super::reply::{Reply, line};
+use super::reply::{Reply, line, written};
 use super::request::Request;
 use super::tapping::Tapping;
 use crate::decisions::Filter;
@@ -62,7 +61,7 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
         return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
     };
     let tapping = Tapping::new(tap, count, access);
-    let mut reply = Response::new(Either::Right(Either::Right(Either::Right(tapping))));
+    let mut reply = Response::new(written(tapping));
     reply.headers_mut().insert(CONTENT_TYPE, NDJSON);
     reply
 }

@@ -1,6 +1,5 @@
 //! Looks at a list.
 
-use http_body_util::Either;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use karuta_bittorrent::InfoHash;
@@ -11,7 +10,7 @@ use url::form_urlencoded;
 use super::{Fault, PATH, Place};
 use crate::admin::Admin;
 use crate::admin::exporting::Exporting;
-use crate::admin::reply::{Reply, json};
+use crate::admin::reply::{Reply, json, written};
 use crate::admin::request::Request;
 use crate::edits::Edit;
 use crate::entry::{Entry, Key};
@@ -172,7 +171,7 @@ fn edits(place: &Place) -> Reply {
 }
 
 fn stream(kind: &'static str, parts: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static) -> Reply {
-    let mut reply = Response::new(Either::Right(Either::Left(Exporting::new(parts, false, None))));
+    let mut reply = Response::new(written(Exporting::new(parts, false, None)));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }
