@@ -313,6 +313,13 @@ impl DataSource {
         }
     }
 
+    /// Has edits be made and written from now on: the list is in use.
+    pub fn keep_edits(&self) {
+        if let Some(edits) = &self.edits {
+            edits.keep();
+        }
+    }
+
     /// Ends the edits that hold until the list is read anew, or the configuration.
     pub fn end_edits(&self) {
         if let Some(edits) = &self.edits

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use super::book::Book;
 use super::journal::{Journal, Record};
 use super::plan::{Change, Outcome, Plan, Refused};
-use super::{Done, Edits, unix_ms};
+use super::{Done, Edits, Heir, unix_ms};
 
 /// What the thread is told to do.
 pub enum Order {
     Change(Change, Done),
     Withdraw(Arc<str>, Done),
+    /// The list is in use from now on.
+    Keep,
     Rebase(Sender<()>),
 }
 
@@ -76,6 +78,17 @@ impl Keeper {
     }
 
     fn carry_out(&mut self, edits: &Edits, batch: Vec<Order>) {
+        if batch.iter().any(|order| matches!(order, Order::Keep)) {
+            self.keep(edits);
+        }
+        let heir = edits.heir.lock();
+        let hindrance = match &*heir {
+            _ if !edits.kept.load(Ordering::Acquire) => Some("the list is not in use yet"),
+            Heir::None => None,
+            Heir::Prepared(heir) if heir.strong_count() == 0 => None,
+            Heir::Prepared(_) | Heir::Kept => Some("the list is getting another format"),
+        };
+        let refused = || hindrance.map(|reason| Refused::Unwritten(reason.to_owned()));
         let bases: Vec<_> = edits.bases.lock().iter().filter_map(Weak::upgrade).collect();
         let now = unix_ms();
         let book = edits.book.read();
@@ -87,8 +100,13 @@ impl Keeper {
         }
         for order in batch {
             match order {
-                Order::Change(change, reply) => done.push((reply, plan.change(change))),
-                Order::Withdraw(who, reply) => done.push((reply, Ok(plan.withdraw(who)))),
+                Order::Change(change, reply) => {
+                    done.push((reply, refused().map_or_else(|| plan.change(change), Err)));
+                }
+                Order::Withdraw(who, reply) => {
+                    done.push((reply, refused().map_or_else(|| Ok(plan.withdraw(who)), Err)));
+                }
+                Order::Keep => {}
                 Order::Rebase(reply) => {
                     plan.rebase();
                     rebased.push(reply);
@@ -99,7 +117,10 @@ impl Keeper {
             self.unsettled = bases.len() > 1;
         }
         let before = edits.version();
-        let written = self.write(edits, &plan.records, &book);
+        let written = match hindrance {
+            Some(_) => Ok(()),
+            None => self.write(edits, &plan.records, &book),
+        };
         if let Err(reason) = written {
             // What happens by itself happens all the same.
             plan = Plan::new(&book, &bases, before, now);
@@ -130,6 +151,20 @@ impl Keeper {
         done.into_iter().for_each(|(reply, result)| reply(result));
         for reply in rebased {
             let _ = reply.send(());
+        }
+    }
+
+    fn keep(&mut self, edits: &Edits) {
+        if edits.kept.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(before) = edits.before.upgrade() {
+            *before.heir.lock() = Heir::Kept;
+            edits.version.fetch_max(before.version() + 1, Ordering::AcqRel);
+        }
+        if let Err(error) = self.journal.rewrite(&edits.book.read(), edits.version()) {
+            let Edits { policy, data, .. } = edits;
+            tracing::error!(%policy, %data, %error, "cannot write journal of edits");
         }
     }
 

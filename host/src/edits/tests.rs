@@ -70,6 +70,7 @@ impl List {
         let edits = journals.edits(&"p".into(), &"d".into(), DataFormat::Strings)?;
         let base: Weak<Given> = Arc::downgrade(&self.given);
         edits.add_base(base);
+        edits.keep();
         edits.rebase();
         self.edits = Some(edits);
         Ok(())
@@ -230,6 +231,49 @@ fn damage_in_the_middle_costs_what_is_after_it_and_keeps_the_file() {
 }
 
 #[test]
+fn a_damaged_journal_stays_until_a_new_one_can_be_written() {
+    let mut list = List::new(&[]);
+    for number in 1..4 {
+        list.ask(change(&[number], &[])).unwrap();
+    }
+    let mut bytes = fs::read(list.journal()).unwrap();
+    let last = bytes.len() - 9;
+    bytes[last] ^= 0x11;
+    fs::write(list.journal(), &bytes).unwrap();
+    // Nothing can be written.
+    let hindrance = list.folder.path().join("lists/p.d.log.new");
+    fs::create_dir(&hindrance).unwrap();
+    for _ in 0..2 {
+        list.restart().unwrap();
+        assert_eq!(list.listed(), [1, 2]);
+        assert!(matches!(list.ask(change(&[9], &[])), Err(Refused::Unwritten(_))));
+        assert_eq!(fs::read(list.journal()).unwrap(), bytes);
+    }
+    fs::remove_dir(&hindrance).unwrap();
+    list.restart().unwrap();
+    list.ask(change(&[9], &[])).unwrap();
+    let files = list.files();
+    assert_eq!(fs::read(list.folder.path().join("lists").join(&files[1])).unwrap(), bytes);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1, 2, 9]);
+}
+
+#[test]
+fn edits_end_with_the_last_list_that_uses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateDir::open(Some(folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    let edits = in_format(&journals, DataFormat::Strings).unwrap();
+    edits.keep();
+    edits.rebase();
+    let version = edits.version();
+    let weak = Arc::downgrade(&edits);
+    drop(edits);
+    gone(&weak);
+    assert_eq!(in_format(&journals, DataFormat::Strings).unwrap().version(), version);
+}
+
+#[test]
 fn a_journal_of_another_list_is_refused() {
     let mut list = List::new(&[]);
     list.ask(change(&[1], &[])).unwrap();
@@ -244,6 +288,72 @@ fn a_journal_of_another_list_is_refused() {
     fs::set_permissions(list.journal(), Permissions::from_mode(0o666)).unwrap();
     let reason = open(DataFormat::Strings).unwrap_err();
     assert!(reason.ends_with("the file is writable by other users"), "{reason}");
+}
+
+/// Waits for the thread, which may still be at the end of its work.
+fn gone(edits: &Weak<Edits>) {
+    while edits.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Prepares the list in another format, or uses it.
+fn in_format(journals: &Journals, format: DataFormat) -> Result<Arc<Edits>, String> {
+    journals.edits(&"p".into(), &"d".into(), format)
+}
+
+#[test]
+fn another_format_that_is_not_used_after_all_changes_nothing() {
+    let mut list = List::new(&[]);
+    let state = StateDir::open(Some(list.folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    let edits = in_format(&journals, DataFormat::Strings).unwrap();
+    edits.keep();
+    edits.rebase();
+    list.edits = Some(edits);
+    let before = fs::read(list.journal()).unwrap();
+    let prepared = in_format(&journals, DataFormat::InfoHashes).unwrap();
+    prepared.rebase();
+    assert_eq!(fs::read(list.journal()).unwrap(), before);
+    let refused = list.ask(change(&[1], &[])).unwrap_err();
+    assert_eq!(refused, Refused::Unwritten("the list is getting another format".into()));
+    let weak = Arc::downgrade(&prepared);
+    drop(prepared);
+    gone(&weak);
+    list.ask(change(&[1], &[])).unwrap();
+    let again = in_format(&journals, DataFormat::Strings).unwrap();
+    assert!(Arc::ptr_eq(&again, list.edits.as_ref().unwrap()));
+    let reason = in_format(&journals, DataFormat::InfoHashes).err().unwrap();
+    assert_eq!(reason, "it has edits in the format `strings`; withdraw them first");
+    drop((again, journals));
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1]);
+}
+
+#[test]
+fn a_list_without_edits_gets_another_format_and_its_version_does_not_fall() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    list.ask(change(&[], &[1])).unwrap();
+    let version = list.edits().version();
+    list.edits = None;
+    let state = StateDir::open(Some(list.folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    // At a start, and at a reload.
+    let [hashes, texts] = [DataFormat::InfoHashes, DataFormat::Strings].map(|format| {
+        let edits = in_format(&journals, format).unwrap();
+        edits.keep();
+        edits.rebase();
+        edits
+    });
+    assert!(texts.version() > hashes.version() && hashes.version() > version);
+    hashes.rebase();
+    drop(hashes);
+    list.edits = Some(texts);
+    list.ask(change(&[2], &[])).unwrap();
+    drop(journals);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [2]);
 }
 
 #[test]
@@ -314,7 +424,11 @@ proptest! {
         let bases: [Arc<dyn Base>; 1] = [given.clone()];
         let folder = tempfile::tempdir().unwrap();
         let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
-        let open = |now| Journal::open(folder.clone(), "j".into(), DataFormat::Strings, now).unwrap();
+        let open = |now| {
+            let mut journal = Journal::new(folder.clone(), "j".into(), DataFormat::Strings);
+            let found = journal.open(now).unwrap();
+            (journal, found)
+        };
         let mut now = 1000;
         let (mut journal, found) = open(now);
         let (mut book, mut version) = (found.book, found.version);
@@ -373,11 +487,12 @@ proptest! {
     fn no_journal_panics(bytes: Vec<u8>, whole: bool) {
         let folder = tempfile::tempdir().unwrap();
         let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
+        let open = || Journal::new(folder.clone(), "j".into(), DataFormat::Strings);
         let mut text = Vec::new();
         if whole {
             // Behind a good beginning.
-            let open = || Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1);
-            let (mut journal, found) = open().unwrap();
+            let mut journal = open();
+            let found = journal.open(1).unwrap();
             let record = Record { add: vec!["a".into()], ..Record::default() };
             journal.append(&[record], &found.book, 0).unwrap();
             text = fs::read(folder.path().join("j")).unwrap();
@@ -386,7 +501,7 @@ proptest! {
         let path = folder.path().join("j");
         fs::write(&path, text).unwrap();
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-        let (_, found) = Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1).unwrap();
+        let found = open().open(1).unwrap();
         prop_assert_eq!(found.book.len(), usize::from(whole));
     }
 }
