@@ -326,7 +326,7 @@ impl DataSource {
             && self.definition.edits == EditMode::UntilReload
             && !edits.overlay().is_empty()
         {
-            edits.withdraw(Arc::from("reload"), Box::new(|_| {}));
+            edits.end();
         }
     }
 }

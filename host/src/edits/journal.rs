@@ -4,10 +4,10 @@
 //! which list it is. A change is one line, so that it is there as a whole or not at all; lines need
 //! no padding, and an operator can read them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -175,9 +175,8 @@ impl Journal {
     ///
     /// Why they cannot be written. None of them is there then.
     pub fn append(&mut self, records: &[Record], book: &Book, version: u64) -> io::Result<()> {
-        if self.records > self.most {
-            self.file = None;
-        }
+        let path = self.path();
+        self.file.take_if(|file| self.records > self.most || !is_at(file, &path));
         if self.file.is_none() {
             self.rewrite(book, version)?;
         }
@@ -185,6 +184,10 @@ impl Journal {
         records.iter().try_for_each(|record| write_line(&mut lines, record))?;
         let Some(file) = &mut self.file else { return Err(io::Error::other("no file")) };
         match file.write_all(&lines).and_then(|()| file.sync_data()) {
+            Ok(()) if !is_at(file, &path) => {
+                self.file = None;
+                Err(io::Error::other("it was moved or replaced meanwhile"))
+            }
             Ok(()) => {
                 self.length += lines.len() as u64;
                 self.records += records.len();
@@ -284,6 +287,13 @@ impl Found {
         self.version = self.version.max(version);
         Ok(())
     }
+}
+
+/// Returns whether an open file is the one at a path, which the next start reads.
+fn is_at(open: &File, path: &Path) -> bool {
+    let id = |file: Metadata| (file.dev(), file.ino());
+    let (open, found) = (open.metadata().ok(), fs::symlink_metadata(path).ok());
+    open.is_some() && open.map(id) == found.map(id)
 }
 
 /// Returns the newest version of the lines that are left.

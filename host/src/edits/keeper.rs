@@ -16,6 +16,8 @@ use super::{Done, Edits, Heir, unix_ms};
 pub enum Order {
     Change(Change, Done),
     Withdraw(Arc<str>, Done),
+    /// All edits end, sooner or later.
+    End,
     /// The list is in use from now on.
     Keep,
     Rebase(Sender<()>),
@@ -27,8 +29,11 @@ pub struct Keeper {
     journal: Journal,
     /// When it last wrote.
     wrote: Option<Instant>,
-    /// Whether a list went by another version of the list as well, when it was last read.
+    /// Whether a list went by another version of the list as well, when it was last read, or it
+    /// could not be written which edits ended by that.
     unsettled: bool,
+    /// Whether all edits should have ended, and that could not be written.
+    ends: bool,
 }
 
 /// The least time between two writes. A change that comes alone is written at once.
@@ -40,7 +45,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     pub fn new(edits: Weak<Edits>, journal: Journal) -> Self {
-        Self { edits, journal, wrote: None, unsettled: false }
+        Self { edits, journal, wrote: None, unsettled: false, ends: false }
     }
 
     /// Works until the edits are not used any more.
@@ -73,7 +78,7 @@ impl Keeper {
         let Some(edits) = self.edits.upgrade() else { return Duration::ZERO };
         let end = edits.book.read().next_end();
         let end = end.map(|end| Duration::from_millis(end.saturating_sub(unix_ms())));
-        let longest = if self.unsettled { SETTLE } else { SLEEP };
+        let longest = if self.unsettled || self.ends { SETTLE } else { SLEEP };
         end.unwrap_or(longest).min(longest)
     }
 
@@ -98,6 +103,10 @@ impl Keeper {
         if self.unsettled {
             plan.settle();
         }
+        let end = || Arc::from("reload");
+        if self.ends {
+            plan.withdraw(end());
+        }
         for order in batch {
             match order {
                 Order::Change(change, reply) => {
@@ -106,6 +115,10 @@ impl Keeper {
                 Order::Withdraw(who, reply) => {
                     done.push((reply, refused().map_or_else(|| Ok(plan.withdraw(who)), Err)));
                 }
+                Order::End => {
+                    self.ends = true;
+                    plan.withdraw(end());
+                }
                 Order::Keep => {}
                 Order::Rebase(reply) => {
                     plan.rebase();
@@ -113,14 +126,14 @@ impl Keeper {
                 }
             }
         }
-        if self.unsettled || !rebased.is_empty() {
-            self.unsettled = bases.len() > 1;
-        }
+        let settles = self.unsettled || !rebased.is_empty();
         let before = edits.version();
         let written = match hindrance {
             Some(_) => Ok(()),
             None => self.write(edits, &plan.records, &book),
         };
+        self.unsettled = settles && (written.is_err() || bases.len() > 1);
+        self.ends &= written.is_err();
         if let Err(reason) = written {
             // What happens by itself happens all the same.
             plan = Plan::new(&book, &bases, before, now);

@@ -244,6 +244,11 @@ impl Edits {
         let _ = self.orders.send(Order::Withdraw(who, done));
     }
 
+    /// Ends all edits as soon as that can be written.
+    pub fn end(&self) {
+        let _ = self.orders.send(Order::End);
+    }
+
     /// Says that a list has been read anew. Returns when its version has grown, and edits that it
     /// says too have ended.
     pub fn rebase(&self) {

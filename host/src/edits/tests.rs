@@ -259,6 +259,86 @@ fn a_damaged_journal_stays_until_a_new_one_can_be_written() {
 }
 
 #[test]
+fn a_journal_that_is_moved_or_replaced_is_written_anew() {
+    let mut list = List::new(&[]);
+    let away = list.folder.path().join("away");
+    let replace: [&dyn Fn(PathBuf); 3] = [
+        &|path| fs::remove_file(path).unwrap(),
+        &|path| fs::rename(path, &away).unwrap(),
+        &|path| {
+            fs::copy(&path, &away).unwrap();
+            fs::rename(&away, path).unwrap();
+        },
+    ];
+    for (number, replace) in (1..).zip(replace) {
+        replace(list.journal());
+        list.ask(change(&[number], &[])).unwrap();
+    }
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1, 2, 3]);
+}
+
+/// Lets the journal be written, or not.
+fn hinder(list: &List, hinders: bool) {
+    let path = list.folder.path().join("lists/p.d.log.new");
+    if hinders {
+        fs::create_dir(path).unwrap();
+        fs::remove_file(list.journal()).unwrap();
+    } else {
+        fs::remove_dir(path).unwrap();
+    }
+}
+
+#[test]
+fn edits_that_a_list_says_too_end_when_that_can_be_written() {
+    let list = List::new(&[]);
+    list.ask(change(&[1, 2], &[])).unwrap();
+    hinder(&list, true);
+    *list.given.0.lock() = Some([1].map(key).into());
+    list.edits().rebase();
+    assert_eq!(list.edits().all().len(), 2);
+    hinder(&list, false);
+    list.ask(change(&[3], &[])).unwrap();
+    assert_eq!(list.edits().edit(&key(1)), None);
+    assert_eq!(list.listed(), [1, 2, 3]);
+}
+
+#[test]
+fn edits_until_a_reload_end_when_that_can_be_written() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    hinder(&list, true);
+    list.edits().end();
+    assert!(matches!(list.ask(change(&[2], &[])), Err(Refused::Unwritten(_))));
+    assert_eq!(list.listed(), [1]);
+    hinder(&list, false);
+    list.ask(change(&[3], &[])).unwrap();
+    assert_eq!(list.listed(), [3]);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [3]);
+}
+
+#[test]
+fn an_edit_whose_term_is_over_does_not_come_back_with_an_earlier_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
+    let open = || Journal::new(folder.clone(), "j".into(), DataFormat::Strings);
+    let (mut journal, mut book) = (open(), Book::default());
+    let bases: [Arc<dyn Base>; 0] = [];
+    for (now, add) in [(1000, &[1][..]), (3000, &[])] {
+        let mut plan = Plan::new(&book, &bases, 0, now);
+        let ttl = Some(Duration::from_secs(1));
+        plan.change(Change { ttl, ..change(add, &[]) }).unwrap();
+        let Plan { staged, records, version, .. } = plan;
+        journal.append(&records, &book, version).unwrap();
+        for (key, edit) in staged {
+            book.set(&key, edit, now);
+        }
+    }
+    assert_eq!(open().open(1500).unwrap().book.len(), 0);
+}
+
+#[test]
 fn edits_end_with_the_last_list_that_uses_them() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateDir::open(Some(folder.path())).unwrap();
