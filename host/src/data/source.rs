@@ -1,5 +1,6 @@
 //! A policy's data source: its definition, and its newest good version.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -33,6 +34,8 @@ pub struct DataSource {
     /// Held while edits are written into the file.
     pub(super) folding: Mutex<()>,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
+    /// Why other ways to edit the list are not open, by their names.
+    door_faults: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// What operators ask about a source.
@@ -106,6 +109,7 @@ impl DataSource {
             edits,
             folding: Mutex::default(),
             takers: Mutex::default(),
+            door_faults: Mutex::default(),
         }
     }
 
@@ -217,6 +221,20 @@ impl DataSource {
 
     pub fn news(&self) -> News {
         self.news.lock().clone()
+    }
+
+    /// Says whether another way to edit the list is open, and why not.
+    pub fn set_door_fault(&self, door: &'static str, fault: Option<&str>) {
+        let mut faults = self.door_faults.lock();
+        match fault {
+            Some(fault) => drop(faults.insert(door, fault.to_owned())),
+            None => drop(faults.remove(door)),
+        }
+    }
+
+    /// Returns why other ways to edit the list are not open.
+    pub fn door_faults(&self) -> Vec<String> {
+        self.door_faults.lock().values().cloned().collect()
     }
 
     /// Sets when the URL is fetched next.
