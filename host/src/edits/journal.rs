@@ -225,9 +225,12 @@ impl Journal {
                 let aside = self.folder.path().join(aside);
                 match fs::hard_link(&path, &aside) {
                     Ok(()) => {}
-                    // Of an earlier attempt.
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    // From an earlier attempt; or there is nothing any more.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::AlreadyExists | ErrorKind::NotFound
+                        ) => {}
                     // Not every file system has links.
                     Err(_) => drop(fs::copy(&path, &aside)?),
                 }

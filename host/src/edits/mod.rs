@@ -4,6 +4,8 @@
 mod book;
 mod journal;
 mod keeper;
+#[cfg(test)]
+mod model;
 mod overlay;
 mod plan;
 #[cfg(test)]
