@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::file;
 
@@ -52,6 +52,16 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Returns whether the content has been the same for a while, by the time of its last change.
+    pub fn is_still(&self, now: SystemTime) -> bool {
+        let (seconds, nanoseconds) = self.modified;
+        let part = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+        let since_1970 = u64::try_from(seconds).map_or(Duration::ZERO, Duration::from_secs) + part;
+        // The clock may have been set back since.
+        let age = now.duration_since(UNIX_EPOCH + since_1970);
+        age.map_or_else(|until| until.duration() > STILL, |age| age >= STILL)
     }
 }
 
@@ -176,6 +186,15 @@ mod tests {
         assert!(due(Some(stamp(4)), 2250));
         assert!(!due(Some(stamp(1)), 2500), "it is as it was");
         assert!(!due(Some(stamp(4)), 2750));
+    }
+
+    #[test]
+    fn a_file_is_still_some_time_after_its_last_change() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        let modified = |modified| Stamp { modified, ..stamp(1) }.is_still(now);
+        assert!(modified((0, 0)) && modified((999, 400_000_000)));
+        assert!(!modified((999, 600_000_000)) && !modified((1000, 0)) && !modified((1000, 1)));
+        assert!(modified((2000, 0)), "the clock was set back");
     }
 
     #[test]

@@ -150,6 +150,9 @@ pub struct DataStatus {
     pub changed: u64,
     /// Why the last attempt to read a version failed, if it did.
     pub error: Option<String>,
+    /// Why fifos that should edit it cannot be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fifo_errors: Vec<String>,
     /// Until the URL is fetched again.
     pub next_fetch_seconds: Option<u64>,
     /// The policy needs it, and there is none.
@@ -282,6 +285,7 @@ impl DataStatus {
             age_seconds: source.age().map(|age| age.as_secs()),
             changed: unix_seconds(changed),
             error,
+            fifo_errors: source.door_faults(),
             next_fetch_seconds: next.map(|next| next.as_secs()),
             is_missing: source.is_missing(),
         }

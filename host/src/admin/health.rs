@@ -116,7 +116,11 @@ fn of_policy(policy: &PolicyStatus, now: u64) -> Vec<Reason> {
         let text = format!("the policy `{name}` has failed");
         reasons.push(Reason { panel: "policies", text, word });
     }
-    for DataStatus { name: data, is_missing, changed, error, .. } in &policy.data {
+    for DataStatus { name: data, is_missing, changed, error, fifo_errors, .. } in &policy.data {
+        for error in fifo_errors {
+            let text = format!("a fifo of the data `{data}` of `{name}` cannot be opened: {error}");
+            reasons.push(look("lists", text));
+        }
         let why = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         if *is_missing {
             let waits = duration(now.saturating_sub(*changed));
@@ -280,6 +284,7 @@ mod tests {
                     age_seconds: Some(1),
                     changed: NOW - 200,
                     error: None,
+                    fifo_errors: vec![],
                     next_fetch_seconds: Some(1),
                     is_missing: false,
                 }],
@@ -361,6 +366,13 @@ mod tests {
                 Box::new(move |facts| data(facts, Some("line 2: no hash"), false)),
                 Word::Look,
                 "lists: the data `jwks` of `jwt` could not be read again: line 2: no hash",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.policies[0].data[0].fifo_errors = vec!["add: no such folder".into()];
+                }),
+                Word::Look,
+                "lists: a fifo of the data `jwks` of `jwt` cannot be opened: add: no such folder",
             ),
             (
                 Box::new(|facts| facts.certificates[0].end = NOW + 6 * DAY + 5),

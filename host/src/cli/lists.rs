@@ -174,7 +174,7 @@ fn edit(wish: Edit, key: &str) -> Result<(), Failure> {
     let Edit { list, entries, ttl, note, mut if_version, remote, json } = wish;
     let entries = all_entries(entries)?;
     let client = connect(remote)?;
-    let (mut rest, mut sum) = (&*entries, Value::Null);
+    let (mut rest, mut sent, mut sum) = (&*entries, 0, Value::Null);
     while !rest.is_empty() || sum.is_null() {
         let (part, later) = rest.split_at(part(rest));
         rest = later;
@@ -184,7 +184,10 @@ fn edit(wish: Edit, key: &str) -> Result<(), Failure> {
         for (key, value) in wishes.into_iter().filter(|(_, value)| !value.is_null()) {
             body[key] = value;
         }
-        let mut did = client.change("POST", &list.path(), &body)?;
+        let mut did = client
+            .change("POST", &list.path(), &body)
+            .map_err(|error| after(error, key, sent, &sum))?;
+        sent += part.len();
         for key in ["added", "removed", "unchanged"] {
             did[key] = json!(
                 did[key].as_u64().unwrap_or_default() + sum[key].as_u64().unwrap_or_default()
@@ -196,6 +199,20 @@ fn edit(wish: Edit, key: &str) -> Result<(), Failure> {
     }
     print(&sum, json, || println!("{}", shown(&sum)));
     Ok(())
+}
+
+/// Returns an error as one of all entries, of which the first have been `sent` and done.
+fn after(error: String, key: &str, sent: usize, done: &Value) -> String {
+    if sent == 0 {
+        return error;
+    }
+    // The tracker counts within a part.
+    let start = format!("{key}[");
+    let counted = error.split_once(&start).and_then(|(before, rest)| {
+        let (index, rest) = rest.split_once(']')?;
+        Some(format!("{before}{start}{}]{rest}", index.parse::<usize>().ok()? + sent))
+    });
+    format!("{}\nthe first {sent} entries are done: {}", counted.unwrap_or(error), shown(done))
 }
 
 /// Returns how many entries are sent at a time.
@@ -298,4 +315,23 @@ fn all(client: &Client, json: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_later_part_counts_all_entries_and_says_what_is_done() {
+        let error = || "422: add[7]: `add[1]`, expected 40 digits".to_owned();
+        assert_eq!(after(error(), "add", 0, &Value::Null), error());
+        let done = json!({ "added": 3, "unchanged": 49_997, "version": 9, "entries": 60_000 });
+        assert_eq!(
+            after(error(), "add", 50_000, &done),
+            "422: add[50007]: `add[1]`, expected 40 digits\n\
+             the first 50000 entries are done: \
+             3 added, 0 removed, 49997 unchanged: version 9, 60000 entries"
+        );
+        assert!(after("507: full".into(), "add", 5, &done).starts_with("507: full\nthe first 5 "));
+    }
 }

@@ -388,6 +388,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
     let known: HashSet<&str> =
         declared.iter().filter_map(|route| parameters(route).ok()).flatten().collect();
     let mut names: HashMap<&str, usize> = HashMap::new();
+    let mut fifos: HashMap<&Path, String> = HashMap::new();
     for (at, policy) in config.policies.iter().enumerate() {
         let path = format!("policies[{at}]");
         let name = policy.name.as_str();
@@ -422,7 +423,15 @@ fn policies(config: &Config) -> Result<(), Problem> {
             }
         }
         for (name, source) in &policy.data {
-            data_source(&format!("{path}.data.{name}"), name, source)?;
+            let path = format!("{path}.data.{name}");
+            data_source(&path, name, source)?;
+            for (way, fifo) in source.fifo.iter().flat_map(Fifo::paths) {
+                let path = format!("{path}.fifo.{way}");
+                if let Some(other) = fifos.insert(fifo, path.clone()) {
+                    let message = format!("the same as `{other}`, expected another path");
+                    return problem(path, message);
+                }
+            }
         }
         policy_limits(&format!("{path}.limits"), policy)?;
         if policy.tick < MIN_TICK {
@@ -457,16 +466,13 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
     if source.edits != EditMode::Off && source.format == DataFormat::Raw {
         return problem(format!("{path}.edits"), "only valid for lists, not for `raw` data");
     }
-    if let Some(Fifo { add, delete }) = &source.fifo {
+    if let Some(fifo) = &source.fifo {
         let path = format!("{path}.fifo");
         if source.edits == EditMode::Off || source.format != DataFormat::InfoHashes {
             return problem(path, "only valid for `info-hashes` with `edits`");
         }
-        if add.is_none() && delete.is_none() {
+        if fifo.paths().next().is_none() {
             return problem(path, "expected `add`, `delete`, or both");
-        }
-        if add == delete {
-            return problem(path + ".delete", "the same as `add`, expected another path");
         }
     }
     let url = match (&source.file, &source.url) {

@@ -1,6 +1,11 @@
 //! The keys of the configuration, with their defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use karuta_bittorrent as bittorrent;
@@ -461,8 +466,16 @@ pub struct DataSource {
 #[serde(deny_unknown_fields)]
 pub struct Fifo {
     pub add: Option<PathBuf>,
-    /// Not the same as `add`.
+    /// A pipe is of one list, and of one way.
     pub delete: Option<PathBuf>,
+}
+
+impl Fifo {
+    /// Returns the paths, each with its key.
+    pub fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let paths = [("add", &self.add), ("delete", &self.delete)];
+        paths.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)))
+    }
 }
 
 /// The format of a data source. All except `Raw` are texts, one entry per line.

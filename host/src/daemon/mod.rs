@@ -254,6 +254,7 @@ impl Tracker {
         snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
+        loaded.data().iter().for_each(|source| source.keep_edits());
         let mut doors = Doors::default();
         doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));

@@ -139,7 +139,10 @@ impl Reloader {
         }
         report.exports = earlier.config.export != loaded.config.export;
         self.exports.adopt(&loaded.config, &self.wall);
-        loaded.data().iter().for_each(|source| source.end_edits());
+        for source in loaded.data() {
+            source.keep_edits();
+            source.end_edits();
+        }
         self.doors.adopt(loaded.fifos());
         warn(&loaded.config);
         report.certificates = self.certificates.adopt(&certificates, &self.metrics);

@@ -1,9 +1,10 @@
 //! Writes the edits of a list into its file.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::time::SystemTime;
 
 use tempfile::Builder;
 
@@ -38,21 +39,37 @@ impl DataSource {
             return Err("the list is fetched from a URL, and not ours to write".to_owned());
         };
         let _one_at_a_time = self.folding.lock();
-        let (stamp, bytes) = match watch::read(path, self.definition().max_size) {
+        if path.is_symlink() {
+            return Err(format!("`{}` is a symbolic link, expected a file", path.display()));
+        }
+        let max_size = self.definition().max_size;
+        let changed = || format!("`{}` was just changed", path.display());
+        let (stamp, bytes) = match watch::read(path, max_size) {
+            // Its writer may not be at the end.
+            Ok((stamp, _)) if !stamp.is_still(SystemTime::now()) => return Err(changed()),
             Ok((stamp, bytes)) => (Some(stamp), bytes),
             Err(watch::Unread::Gone) => (None, Vec::new()),
             Err(unread) => return Err(unread.reason(path)),
         };
         let old = text::decode(&bytes).map_err(|error| error.to_string())?;
         let (new, folded) = self.folded(old, edits);
+        if folded.edits > 0 && new.len() as u64 > max_size {
+            let (size, path) = (new.len(), path.display());
+            return Err(format!(
+                "`{path}` would have {size} bytes, more than `max_size` ({max_size})"
+            ));
+        }
         if folded.edits > 0 {
-            let unchanged = || match watch::read(path, self.definition().max_size) {
+            let unchanged = || match watch::read(path, max_size) {
                 Ok((now, _)) => Some(now) == stamp,
                 Err(watch::Unread::Gone) => stamp.is_none(),
                 Err(_) => false,
             };
-            replace(path, &new, unchanged)
-                .map_err(|reason| format!("{}: {reason}", path.display()))?;
+            match replace(path, &new, unchanged) {
+                Ok(true) => {}
+                Ok(false) => return Err(changed()),
+                Err(error) => return Err(format!("cannot write `{}`: {error}", path.display())),
+            }
         }
         Ok(folded)
     }
@@ -85,18 +102,121 @@ impl DataSource {
     }
 }
 
-/// Replaces a file, unless it has changed meanwhile.
-fn replace(path: &Path, text: &str, is_unchanged: impl FnOnce() -> bool) -> Result<(), String> {
-    let failed = |error: std::io::Error| error.to_string();
-    let mode = std::fs::metadata(path).map_or(0o644, |known| known.permissions().mode());
+/// Replaces a file by one of the same mode and owner, unless it has changed meanwhile. Returns
+/// whether it has not.
+fn replace(path: &Path, text: &str, is_unchanged: impl FnOnce() -> bool) -> io::Result<bool> {
+    let known = fs::metadata(path).ok();
+    let mode = known.as_ref().map_or(0o644, |known| known.permissions().mode());
     let permissions = Permissions::from_mode(mode & 0o7777);
-    let fresh = Builder::new().permissions(permissions).tempfile_in(file::folder(path));
-    let mut fresh = fresh.map_err(failed)?;
-    fresh.write_all(text.as_bytes()).map_err(failed)?;
-    fresh.as_file().sync_all().map_err(failed)?;
-    if !is_unchanged() {
-        return Err("the file has just been changed".to_owned());
+    let folder = file::folder(path);
+    let mut fresh = Builder::new().permissions(permissions.clone()).tempfile_in(folder)?;
+    fresh.write_all(text.as_bytes())?;
+    let made = fresh.as_file().metadata()?;
+    if let Some(known) = known
+        && (known.uid(), known.gid()) != (made.uid(), made.gid())
+    {
+        fchown(fresh.as_file(), Some(known.uid()), Some(known.gid()))?;
+        // Another owner may take bits of it away.
+        fresh.as_file().set_permissions(permissions)?;
     }
-    fresh.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    fresh.as_file().sync_all()?;
+    if !is_unchanged() {
+        return Ok(false);
+    }
+    fresh.persist(path)?;
+    File::open(folder)?.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::channel;
+    use std::sync::{Arc, Weak};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{DataFormat, EditMode};
+    use crate::data::Definition;
+    use crate::edits::{Change, Journals};
+    use crate::state_dir::StateDir;
+
+    const LIST: &str = "# ours\nold\ngone\n";
+
+    /// Folds a list of at most `max_size` bytes, from which `gone` was removed, and to which `new`
+    /// was added. `prepare` may change its file before. Returns the text and the mode of the file.
+    fn fold(max_size: u64, prepare: impl FnOnce(&Path)) -> (Result<Folded, String>, String, u32) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        fs::write(&path, LIST).unwrap();
+        age(&path);
+        let state = StateDir::open(Some(&folder.path().join("state"))).unwrap();
+        let definition = Definition {
+            policy: "p".into(),
+            name: "d".into(),
+            origin: Origin::File(path.clone()),
+            format: DataFormat::Strings,
+            max_size,
+            required: false,
+            edits: EditMode::On,
+        };
+        let journals = Journals::new(&state).unwrap();
+        let edits = journals.edits(&"p".into(), &"d".into(), DataFormat::Strings).unwrap();
+        let source = Arc::new(DataSource::new(definition, Some(edits.clone())));
+        let base: Weak<DataSource> = Arc::downgrade(&source);
+        edits.add_base(base);
+        edits.keep();
+        source.take(LIST.as_bytes()).unwrap();
+        let read = |text| Entry::read(DataFormat::Strings, text).unwrap();
+        let (add, remove) = (vec![read("new")], vec![read("gone").key]);
+        let (ttl, if_version, note) = (None, None, None);
+        let (done, finished) = channel();
+        let change = Change { add, remove, ttl, if_version, who: "test".into(), note };
+        edits.change(change, Box::new(move |result| drop(done.send(result))));
+        finished.recv().unwrap().unwrap();
+        prepare(&path);
+        let folded = source.fold();
+        (folded, fs::read_to_string(&path).unwrap(), fs::metadata(&path).unwrap().mode() & 0o777)
+    }
+
+    /// Makes a file one that was changed a minute ago.
+    fn age(path: &Path) {
+        let then = SystemTime::now() - Duration::from_mins(1);
+        File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn a_fold_keeps_other_lines_and_the_mode() {
+        let (folded, text, mode) = fold(1000, |path| {
+            fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
+        });
+        assert_eq!(folded, Ok(Folded { edits: 2, left: 0 }));
+        assert_eq!((&*text, mode), ("# ours\nold\nnew\n", 0o640));
+    }
+
+    #[test]
+    fn a_file_that_is_still_written_is_not_folded() {
+        let (folded, text, _) = fold(1000, |path| fs::write(path, "half").unwrap());
+        assert!(folded.unwrap_err().ends_with("was just changed"));
+        assert_eq!(text, "half");
+    }
+
+    #[test]
+    fn a_fold_makes_no_file_that_cannot_be_read() {
+        let (folded, text, _) = fold(15, |path| {
+            fs::write(path, "# our\nold\ngo\n").unwrap();
+            age(path);
+        });
+        assert!(folded.unwrap_err().ends_with("would have 17 bytes, more than `max_size` (15)"));
+        assert_eq!(text, "# our\nold\ngo\n");
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_replaced() {
+        let (folded, ..) = fold(1000, |path| {
+            fs::rename(path, path.with_extension("elsewhere")).unwrap();
+            symlink(path.with_extension("elsewhere"), path).unwrap();
+        });
+        assert!(folded.unwrap_err().ends_with("is a symbolic link, expected a file"));
+    }
 }

@@ -117,6 +117,7 @@ mod tests {
             let source = Arc::new(DataSource::new(definition, Some(edits.clone())));
             let base: Weak<DataSource> = Arc::downgrade(&source);
             edits.add_base(base);
+            edits.keep();
             source.take(text.as_bytes()).unwrap();
             Self { _folder: folder, source, edits }
         }

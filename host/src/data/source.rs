@@ -1,5 +1,6 @@
 //! A policy's data source: its definition, and its newest good version.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -33,6 +34,8 @@ pub struct DataSource {
     /// Held while edits are written into the file.
     pub(super) folding: Mutex<()>,
     takers: Mutex<Vec<Weak<dyn Taker>>>,
+    /// Why other ways to edit the list are not open, by their names.
+    door_faults: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// What operators ask about a source.
@@ -106,6 +109,7 @@ impl DataSource {
             edits,
             folding: Mutex::default(),
             takers: Mutex::default(),
+            door_faults: Mutex::default(),
         }
     }
 
@@ -219,6 +223,20 @@ impl DataSource {
         self.news.lock().clone()
     }
 
+    /// Says whether another way to edit the list is open, and why not.
+    pub fn set_door_fault(&self, door: &'static str, fault: Option<&str>) {
+        let mut faults = self.door_faults.lock();
+        match fault {
+            Some(fault) => drop(faults.insert(door, fault.to_owned())),
+            None => drop(faults.remove(door)),
+        }
+    }
+
+    /// Returns why other ways to edit the list are not open.
+    pub fn door_faults(&self) -> Vec<String> {
+        self.door_faults.lock().values().cloned().collect()
+    }
+
     /// Sets when the URL is fetched next.
     pub(super) fn set_next(&self, next: Instant) {
         self.news.lock().next = Some(next);
@@ -313,13 +331,20 @@ impl DataSource {
         }
     }
 
+    /// Has edits be made and written from now on: the list is in use.
+    pub fn keep_edits(&self) {
+        if let Some(edits) = &self.edits {
+            edits.keep();
+        }
+    }
+
     /// Ends the edits that hold until the list is read anew, or the configuration.
     pub fn end_edits(&self) {
         if let Some(edits) = &self.edits
             && self.definition.edits == EditMode::UntilReload
             && !edits.overlay().is_empty()
         {
-            edits.withdraw(Arc::from("reload"), Box::new(|_| {}));
+            edits.end();
         }
     }
 }

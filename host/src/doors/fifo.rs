@@ -1,14 +1,15 @@
 //! Named pipes whose lines edit a list.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,32 +19,160 @@ use nix::unistd::{Uid, mkfifo};
 use super::Way;
 use super::lines::Lines;
 use crate::data::DataSource;
-use crate::edits::{Change, Refused};
+use crate::edits::Change;
 use crate::entry::{Entry, Key};
 
 /// The thread that reads a pipe, until this is dropped.
-pub struct Follower(Arc<AtomicBool>);
+pub struct Follower {
+    path: PathBuf,
+    way: Way,
+    list: Arc<ArcSwap<DataSource>>,
+    /// The thread ends when this is closed.
+    alive: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
 
-/// How often it is looked whether the thread is still wanted, in milliseconds.
-const LOOK: u16 = 250;
+/// How long nothing comes before it is looked whether the path is still that pipe, in milliseconds.
+/// A line that was begun ends then.
+const QUIET: u16 = 1000;
 /// How many bytes are read at a time, and so how many entries are edited at once.
 const PART: usize = 64 * 1024;
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        drop(self.alive.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Follower {
-    /// Makes the pipe if it is missing, and starts to read it.
-    pub fn start(list: &Arc<DataSource>, path: &Path, way: Way) -> io::Result<Self> {
-        let pipe = open(path)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (list, stopped) = (Arc::downgrade(list), stop.clone());
+    /// Makes the pipe if it is missing, and starts to read it. As long as it cannot be opened, that
+    /// is tried again and again.
+    ///
+    /// # Errors
+    ///
+    /// There can be no thread.
+    pub fn start(list: Arc<DataSource>, path: PathBuf, way: Way) -> io::Result<Self> {
+        let list = Arc::new(ArcSwap::new(list));
+        let (ended, alive) = io::pipe()?;
+        let mut pipe =
+            Pipe { path: path.clone(), way, list: list.clone(), file: None, fault: None };
+        // Who knows that it has started can write.
+        pipe.look();
         let thread = thread::Builder::new().name("fifo".into());
-        thread.spawn(move || follow(pipe, &list, way, &stopped))?;
-        Ok(Self(stop))
+        let thread = thread.spawn(move || pipe.follow(&ended))?;
+        Ok(Self { path, way, list, alive: Some(alive), thread: Some(thread) })
+    }
+
+    pub fn is_of(&self, path: &Path, way: Way) -> bool {
+        (&*self.path, self.way) == (path, way)
+    }
+
+    /// Has further lines edit this list.
+    pub fn aim(&self, list: Arc<DataSource>) {
+        self.list.store(list);
+    }
+}
+
+/// What the thread has.
+struct Pipe {
+    path: PathBuf,
+    way: Way,
+    list: Arc<ArcSwap<DataSource>>,
+    file: Option<File>,
+    /// Why the path cannot be opened.
+    fault: Option<String>,
+}
+
+/// What the thread has waited for.
+enum Ready {
+    End,
+    Pipe,
+    Nothing,
+    Interrupted,
+}
+
+impl Pipe {
+    fn follow(mut self, ended: &PipeReader) {
+        let (mut lines, mut bytes) = (Lines::default(), vec![0; PART]);
+        loop {
+            let ready = self.wait(ended);
+            let read = match (ready, &mut self.file) {
+                (Ready::End, _) => break,
+                (Ready::Interrupted, _) => continue,
+                (Ready::Pipe, Some(file)) => file.read(&mut bytes),
+                (Ready::Pipe | Ready::Nothing, _) => Ok(0),
+            };
+            let mut hashes = Vec::new();
+            let wrong = match read {
+                Ok(0) => {
+                    self.look();
+                    lines.end(|hash| hashes.push(hash))
+                }
+                Ok(read) => {
+                    let read = bytes.get(..read).unwrap_or_default();
+                    lines.take(read, |hash| hashes.push(hash))
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    self.file = None;
+                    self.fail(&error);
+                    0
+                }
+            };
+            let way = self.way.name();
+            if wrong > 0 {
+                tracing::warn!(lines = wrong, way, "lines without an info-hash change nothing");
+            }
+            if !hashes.is_empty() {
+                edit(&self.list.load_full(), hashes, self.way);
+            }
+        }
+        self.list.load().set_door_fault(self.way.name(), None);
+    }
+
+    /// Waits until there is something to read, or not for a while.
+    fn wait(&self, ended: &PipeReader) -> Ready {
+        let mut waits = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        waits.extend(self.file.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)));
+        if poll(&mut waits, PollTimeout::from(QUIET)).is_err() {
+            return Ready::Interrupted;
+        }
+        let is_ready = |at: usize| waits.get(at).and_then(PollFd::any).unwrap_or_default();
+        match (is_ready(0), is_ready(1)) {
+            (true, _) => Ready::End,
+            (false, true) => Ready::Pipe,
+            (false, false) => Ready::Nothing,
+        }
+    }
+
+    /// Opens what is at the path, unless that is open. What is open stays if nothing can be opened.
+    fn look(&mut self) {
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let found = fs::symlink_metadata(&self.path).ok().map(id);
+        let known = self.file.as_ref().and_then(|file| file.metadata().ok()).map(id);
+        if found.is_none() || found != known {
+            match open(&self.path) {
+                Ok(file) => (self.file, self.fault) = (Some(file), None),
+                Err(error) => self.fail(&error),
+            }
+        }
+        // It may be another list by now.
+        self.list.load().set_door_fault(self.way.name(), self.fault.as_deref());
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        let fault = format!("{}: {error}", self.path.display());
+        if self.fault.as_ref() != Some(&fault) {
+            tracing::error!(%error, path = %self.path.display(), "cannot open fifo; it edits nothing");
+            self.fault = Some(fault);
+        }
     }
 }
 
@@ -66,39 +195,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(pipe)
 }
 
-fn follow(mut pipe: File, list: &Weak<DataSource>, way: Way, stopped: &AtomicBool) {
-    let (mut lines, mut bytes) = (Lines::default(), vec![0; PART]);
-    while !stopped.load(Ordering::Relaxed) {
-        let mut wait = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut wait, PollTimeout::from(LOOK)), Ok(1..)) {
-            continue;
-        }
-        let read = match pipe.read(&mut bytes) {
-            Ok(read) => read,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
-                continue;
-            }
-            Err(error) => return tracing::error!(%error, "cannot read fifo; it edits nothing"),
-        };
-        let mut hashes = Vec::new();
-        let wrong = lines.take(bytes.get(..read).unwrap_or_default(), |hash| hashes.push(hash));
-        if wrong > 0 {
-            tracing::warn!(
-                lines = wrong,
-                way = way.name(),
-                "lines without an info-hash change nothing"
-            );
-        }
-        let Some(list) = list.upgrade() else { return };
-        if !hashes.is_empty() {
-            edit(&list, hashes, way);
-        }
-    }
-}
-
-fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way) {
+/// Edits a list, and returns when that is on the disk: until then, the writers wait.
+pub(super) fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way) {
     let Some(edits) = list.edits() else { return };
     let keys = hashes.into_iter().map(Key::InfoHash);
     let (add, remove) = match way {
@@ -109,13 +207,11 @@ fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way) {
     let who = Arc::from(way.name());
     let change = Change { add, remove, ttl, if_version, who, note };
     let definition = list.definition();
-    let (policy, data) = (definition.policy.clone(), definition.name.clone());
-    let way = way.name();
-    let done = move |done: Result<_, Refused>| match done {
-        Ok(done) => tracing::info!(target: "audit", %policy, %data, way, ?done, "list edited"),
-        Err(refused) => {
-            tracing::error!(%policy, %data, way, ?refused, "lines of a fifo are lost");
-        }
-    };
-    edits.change(change, Box::new(done));
+    let (policy, data, way) = (&definition.policy, &definition.name, way.name());
+    let (done, finished) = channel();
+    edits.change(change, Box::new(move |result| drop(done.send(result))));
+    match finished.recv() {
+        Ok(Ok(done)) => tracing::info!(target: "audit", %policy, %data, way, ?done, "list edited"),
+        refused => tracing::error!(%policy, %data, way, ?refused, "lines of a fifo are lost"),
+    }
 }

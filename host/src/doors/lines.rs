@@ -43,6 +43,11 @@ impl Lines {
         }
         wrong
     }
+
+    /// Ends a line that was begun, likewise.
+    pub fn end(&mut self, found: impl FnMut([u8; 20])) -> usize {
+        self.take(b"\n", found)
+    }
 }
 
 fn info_hash(line: &[u8]) -> Option<[u8; 20]> {
@@ -82,6 +87,17 @@ mod tests {
             assert_eq!(read(&[text.as_bytes()]), expected, "{}", &text[..text.len().min(60)]);
         }
         assert_eq!(read(&[&hash.as_bytes()[..7], &hash.as_bytes()[7..], b"\n"]), (1, 0));
+    }
+
+    #[test]
+    fn a_line_that_was_begun_can_be_ended() {
+        let (hash, mut lines) = ("aF".repeat(20), Lines::default());
+        for (text, expected) in [(&*hash, (1, 0)), (&hash[1..], (0, 1)), ("", (0, 0))] {
+            lines.take(text.as_bytes(), |_| unreachable!());
+            let mut found = 0;
+            let wrong = lines.end(|_| found += 1);
+            assert_eq!((found, wrong), expected, "{text}");
+        }
     }
 
     proptest! {

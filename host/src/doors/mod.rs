@@ -4,7 +4,6 @@ mod fifo;
 mod lines;
 pub mod torrust;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::fifo::Follower;
@@ -13,15 +12,7 @@ use crate::data::DataSource;
 
 /// The doors that are open.
 #[derive(Default)]
-pub struct Doors(Vec<Door>);
-
-struct Door {
-    list: Arc<DataSource>,
-    path: PathBuf,
-    way: Way,
-    /// Ends when it is dropped; `None`: it could not be opened.
-    follower: Option<Follower>,
-}
+pub struct Doors(Vec<Follower>);
 
 /// What is done with what comes in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,36 +23,27 @@ pub enum Way {
 
 impl Doors {
     /// Opens the doors of these lists, closes those that are not wanted any more, and keeps the
-    /// others. One that cannot be opened is logged, and tried again the next time.
+    /// others, even if they lead to another list now.
     pub fn adopt<'c>(&mut self, wanted: impl Iterator<Item = (&'c config::Fifo, Arc<DataSource>)>) {
-        let mut before = std::mem::take(&mut self.0);
-        for (fifo, list) in wanted {
-            let ways = [(&fifo.add, Way::Add), (&fifo.delete, Way::Delete)];
-            for (path, way) in
-                ways.into_iter().filter_map(|(path, way)| Some((path.as_ref()?, way)))
-            {
-                let is_same = |door: &Door| {
-                    door.follower.is_some()
-                        && (&door.path, door.way) == (path, way)
-                        && Arc::ptr_eq(&door.list, &list)
-                };
-                let door = match before.iter().position(is_same) {
-                    Some(at) => before.swap_remove(at),
-                    None => Door::open(list.clone(), path.clone(), way),
-                };
-                self.0.push(door);
+        let ways = |(fifo, list): (&'c config::Fifo, Arc<DataSource>)| {
+            let ways = [(fifo.add.as_ref(), Way::Add), (fifo.delete.as_ref(), Way::Delete)];
+            ways.into_iter().filter_map(move |(path, way)| Some((path?, way, list.clone())))
+        };
+        let wanted: Vec<_> = wanted.flat_map(ways).collect();
+        // One pipe is never read by two.
+        self.0.retain(|door| wanted.iter().any(|(path, way, _)| door.is_of(path, *way)));
+        for (path, way, list) in wanted {
+            if let Some(door) = self.0.iter().find(|door| door.is_of(path, way)) {
+                door.aim(list);
+                continue;
+            }
+            match Follower::start(list, path.clone(), way) {
+                Ok(door) => self.0.push(door),
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "cannot follow fifo; it edits nothing");
+                }
             }
         }
-    }
-}
-
-impl Door {
-    fn open(list: Arc<DataSource>, path: PathBuf, way: Way) -> Self {
-        let follower = Follower::start(&list, &path, way);
-        let follower = follower.inspect_err(|error| {
-            tracing::error!(%error, path = %path.display(), "cannot open fifo; it edits nothing");
-        });
-        Self { list, path, way, follower: follower.ok() }
     }
 }
 
@@ -71,5 +53,124 @@ impl Way {
             Self::Add => "fifo add",
             Self::Delete => "fifo delete",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+    use std::path::Path;
+    use std::thread::yield_now;
+
+    use super::*;
+    use crate::config::{DataFormat, EditMode};
+    use crate::data::{Definition, Opening, Origin, open};
+    use crate::edits::Journals;
+    use crate::state_dir::StateDir;
+
+    /// A folder with lists and a pipe.
+    struct Place {
+        folder: tempfile::TempDir,
+        opening: Opening,
+        fifo: config::Fifo,
+        doors: Doors,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let state = StateDir::open(Some(&folder.path().join("state"))).unwrap();
+            let journals = Some(Arc::new(Journals::new(&state).unwrap()));
+            let fifo = config::Fifo { add: Some(folder.path().join("fifo")), delete: None };
+            let opening = Opening { journals, ..Opening::default() };
+            Self { folder, opening, fifo, doors: Doors::default() }
+        }
+
+        fn pipe(&self) -> &Path {
+            self.fifo.add.as_deref().unwrap()
+        }
+
+        /// Leads the pipe to another list of the same name.
+        fn lead(&mut self, max_size: u64) -> Arc<DataSource> {
+            let definition = Definition {
+                policy: "p".into(),
+                name: "d".into(),
+                origin: Origin::File(self.folder.path().join("list")),
+                format: DataFormat::InfoHashes,
+                max_size,
+                required: false,
+                edits: EditMode::On,
+            };
+            let list = open(&[definition], &self.opening, &[]).unwrap()[0].clone();
+            list.keep_edits();
+            self.doors.adopt([(&self.fifo, list.clone())].into_iter());
+            list
+        }
+
+        fn write(&self, byte: u8) {
+            let mut pipe = OpenOptions::new().write(true).open(self.pipe()).unwrap();
+            writeln!(pipe, "{}", hex::encode([byte; 20])).unwrap();
+        }
+    }
+
+    fn wait(mut holds: impl FnMut() -> bool) {
+        while !holds() {
+            yield_now();
+        }
+    }
+
+    #[test]
+    fn lines_are_kept_when_the_list_becomes_another() {
+        let mut place = Place::new();
+        let mut list = place.lead(1);
+        for byte in 0..50 {
+            place.write(byte);
+            list = place.lead(u64::from(byte) + 2);
+        }
+        wait(|| (0..50).all(|byte| list.has_info_hash(&[byte; 20])));
+    }
+
+    #[test]
+    fn nothing_more_is_read_before_a_change_is_made() {
+        let mut place = Place::new();
+        let list = place.lead(1);
+        for byte in 0..50 {
+            fifo::edit(&list, vec![[byte; 20]], Way::Add);
+            assert!(list.has_info_hash(&[byte; 20]));
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_is_removed_is_made_anew() {
+        let mut place = Place::new();
+        let list = place.lead(1);
+        place.write(1);
+        wait(|| list.has_info_hash(&[1; 20]));
+        fs::remove_file(place.pipe()).unwrap();
+        wait(|| place.pipe().exists());
+        place.write(2);
+        wait(|| list.has_info_hash(&[2; 20]));
+    }
+
+    #[test]
+    fn a_pipe_that_cannot_be_opened_is_tried_again() {
+        let mut place = Place::new();
+        fs::write(place.pipe(), "").unwrap();
+        let list = place.lead(1);
+        assert!(list.door_faults()[0].ends_with("it is not a fifo"), "{:?}", list.door_faults());
+        fs::remove_file(place.pipe()).unwrap();
+        wait(|| list.door_faults().is_empty());
+        place.write(1);
+        wait(|| list.has_info_hash(&[1; 20]));
+    }
+
+    #[test]
+    fn a_last_line_without_a_break_counts() {
+        let mut place = Place::new();
+        let list = place.lead(1);
+        let mut pipe = OpenOptions::new().write(true).open(place.pipe()).unwrap();
+        pipe.write_all(hex::encode([1; 20]).as_bytes()).unwrap();
+        wait(|| list.has_info_hash(&[1; 20]));
     }
 }

@@ -4,9 +4,10 @@
 //! which list it is. A change is one line, so that it is there as a whole or not at all; lines need
 //! no padding, and an operator can read them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ struct Head {
     /// The version of this notation: 1.
     journal: u32,
     /// Of the list.
-    format: String,
+    format: DataFormat,
     version: u64,
 }
 
@@ -57,6 +58,8 @@ pub struct Journal {
     format: DataFormat,
     /// `None`: it has to be written anew before the next change.
     file: Option<File>,
+    /// The name under which a damaged journal stays when it is written anew.
+    aside: Option<String>,
     /// Of what is written, in bytes and in records.
     length: u64,
     records: usize,
@@ -70,6 +73,7 @@ pub struct Found {
     pub book: Book,
     /// Of the list, 0 if it never had one.
     pub version: u64,
+    format: Option<DataFormat>,
     /// What is wrong in the middle of it.
     damage: Option<String>,
 }
@@ -82,45 +86,52 @@ const CHUNK: usize = 4 << 20;
 const RECORDS: usize = 10_000;
 
 impl Journal {
-    /// Reads a journal, and writes it anew without what is over. What is damaged is set aside, after
-    /// the edits before the damage were read.
+    pub fn new(folder: Arc<StateDir>, name: String, format: DataFormat) -> Self {
+        Self { folder, name, format, file: None, aside: None, length: 0, records: 0, most: RECORDS }
+    }
+
+    pub fn format(&self) -> DataFormat {
+        self.format
+    }
+
+    /// Reads what is in force. Of a damaged journal, that is what is before the damage. Nothing is
+    /// written.
     ///
     /// # Errors
     ///
     /// It holds edits of a list in another format, or cannot be read.
-    pub fn open(
-        folder: Arc<StateDir>,
-        name: String,
-        format: DataFormat,
-        now: u64,
-    ) -> Result<(Self, Found), String> {
-        let mut journal =
-            Self { folder, name, format, file: None, length: 0, records: 0, most: RECORDS };
-        let mut found = journal.read()?;
+    pub fn open(&mut self, now: u64) -> Result<Found, String> {
+        let mut found = self.read()?;
+        let over: Vec<Key> = found.book.over(now).cloned().collect();
+        over.iter().for_each(|key| found.book.set(key, None, now));
+        if let Some(other) = found.format.filter(|other| *other != self.format)
+            && found.book.len() > 0
+        {
+            return Err(format!(
+                "{} holds edits of a list in the format `{}`; remove it to drop them",
+                self.path().display(),
+                other.name()
+            ));
+        }
         if let Some(damage) = &found.damage {
-            let aside = format!("{}.damaged-{now}", journal.name);
-            let path = |name| journal.folder.path().join(name);
-            let moved = fs::rename(path(&journal.name), path(&aside));
-            let moved = moved.map_or_else(|error| error.to_string(), |()| "renamed".to_owned());
+            let aside = format!("{}.damaged-{now}", self.name);
             tracing::error!(
                 file = aside,
-                moved,
                 damage,
                 edits = found.book.len(),
                 "journal of edits is damaged; taking those before the damage"
             );
+            self.aside = Some(aside);
         }
-        let over: Vec<Key> = found.book.over(now).cloned().collect();
-        over.iter().for_each(|key| found.book.set(key, None, now));
-        if let Err(error) = journal.rewrite(&found.book, found.version) {
-            let path = journal.folder.path().join(&journal.name);
-            tracing::error!(%error, path = %path.display(), "cannot write journal of edits");
-        }
-        Ok((journal, found))
+        Ok(found)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
     }
 
     fn read(&self) -> Result<Found, String> {
-        let path = self.folder.path().join(&self.name);
+        let path = self.path();
         let file = match self.folder.open_own(&self.name) {
             Ok(file) => file,
             Err(Miss::Absent) => return Ok(Found::default()),
@@ -143,20 +154,12 @@ impl Journal {
                 break;
             };
             let taken = match number {
-                1 => self.begin(whole).map(|version| found.version = version),
-                _ => found.take(self.format, whole),
+                1 => found.begin(whole),
+                _ => found.take(whole),
             };
             match taken {
                 Ok(()) => {}
-                // It has no edits.
-                Err(Wrong::Format(_)) if reader.fill_buf().is_ok_and(<[u8]>::is_empty) => break,
-                Err(Wrong::Format(format)) => {
-                    return Err(format!(
-                        "{} holds edits of a list in the format `{format}`; remove it to drop them",
-                        path.display()
-                    ));
-                }
-                Err(Wrong::Damage(reason)) => {
+                Err(reason) => {
                     found.damage = Some(format!("line {number}: {reason}"));
                     found.version = later_version(&mut reader).max(found.version);
                     break;
@@ -166,29 +169,25 @@ impl Journal {
         Ok(found)
     }
 
-    /// Reads the first line.
-    fn begin(&self, line: &[u8]) -> Result<u64, Wrong> {
-        let head: Head = checked(line)?;
-        match head {
-            Head { journal: 1, format, version } if format == self.format.name() => Ok(version),
-            Head { journal: 1, format, .. } => Err(Wrong::Format(format)),
-            Head { journal, .. } => Err(Wrong::Damage(format!("version {journal} of journals"))),
-        }
-    }
-
     /// Writes changes, and returns when they are on the disk.
     ///
     /// # Errors
     ///
     /// Why they cannot be written. None of them is there then.
     pub fn append(&mut self, records: &[Record], book: &Book, version: u64) -> io::Result<()> {
-        if self.file.is_none() || self.records > self.most {
+        let path = self.path();
+        self.file.take_if(|file| self.records > self.most || !is_at(file, &path));
+        if self.file.is_none() {
             self.rewrite(book, version)?;
         }
         let mut lines = Vec::new();
         records.iter().try_for_each(|record| write_line(&mut lines, record))?;
         let Some(file) = &mut self.file else { return Err(io::Error::other("no file")) };
         match file.write_all(&lines).and_then(|()| file.sync_data()) {
+            Ok(()) if !is_at(file, &path) => {
+                self.file = None;
+                Err(io::Error::other("it was moved or replaced meanwhile"))
+            }
             Ok(()) => {
                 self.length += lines.len() as u64;
                 self.records += records.len();
@@ -204,9 +203,14 @@ impl Journal {
     }
 
     /// Replaces the file with one that has only what is in force.
-    fn rewrite(&mut self, book: &Book, version: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written. It is as before then.
+    pub fn rewrite(&mut self, book: &Book, version: u64) -> io::Result<()> {
+        let path = self.path();
         let fresh = self.folder.path().join(format!("{}{UNFINISHED}", self.name));
-        let head = Head { journal: 1, format: self.format.name().to_owned(), version };
+        let head = Head { journal: 1, format: self.format, version };
         let mut lines = Vec::new();
         write_line(&mut lines, &head)?;
         let records = records(book, version);
@@ -217,7 +221,21 @@ impl Journal {
                 OpenOptions::new().append(true).create_new(true).mode(0o600).open(&fresh)?;
             file.write_all(&lines)?;
             file.sync_all()?;
-            fs::rename(&fresh, self.folder.path().join(&self.name))?;
+            if let Some(aside) = &self.aside {
+                let aside = self.folder.path().join(aside);
+                match fs::hard_link(&path, &aside) {
+                    Ok(()) => {}
+                    // From an earlier attempt; or there is nothing any more.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::AlreadyExists | ErrorKind::NotFound
+                        ) => {}
+                    // Not every file system has links.
+                    Err(_) => drop(fs::copy(&path, &aside)?),
+                }
+            }
+            fs::rename(&fresh, &path)?;
             File::open(self.folder.path())?.sync_all()?;
             Ok(file)
         };
@@ -226,6 +244,7 @@ impl Journal {
             let _ = fs::remove_file(&fresh);
         }
         self.file = Some(written?);
+        self.aside = None;
         self.length = lines.len() as u64;
         self.most = records.len() * 2 + RECORDS;
         self.records = records.len();
@@ -233,19 +252,28 @@ impl Journal {
     }
 }
 
-/// Why a line cannot be used.
-enum Wrong {
-    Damage(String),
-    /// The list has another format.
-    Format(String),
-}
-
 impl Found {
-    fn take(&mut self, format: DataFormat, line: &[u8]) -> Result<(), Wrong> {
+    /// No edits of a list of this version.
+    pub fn none(version: u64) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    /// Takes the first line.
+    fn begin(&mut self, line: &[u8]) -> Result<(), String> {
+        let Head { journal, format, version } = checked(line)?;
+        if journal != 1 {
+            return Err(format!("version {journal} of journals"));
+        }
+        (self.format, self.version) = (Some(format), version);
+        Ok(())
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), String> {
+        let Some(format) = self.format else { return Err("no first line".to_owned()) };
         let Record { version, at, until, who, note, add, remove, forget } = checked(line)?;
         let read = |texts: Vec<String>| {
             let entries = texts.iter().map(|text| Entry::read(format, text));
-            entries.collect::<Result<Vec<_>, _>>().map_err(Wrong::Damage)
+            entries.collect::<Result<Vec<_>, _>>()
         };
         let (add, remove, forget) = (read(add)?, read(remove)?, read(forget)?);
         let (who, note): (Arc<str>, _) = (who.into(), note.map(Arc::from));
@@ -262,6 +290,13 @@ impl Found {
         self.version = self.version.max(version);
         Ok(())
     }
+}
+
+/// Returns whether an open file is the one at a path, which the next start reads.
+fn is_at(open: &File, path: &Path) -> bool {
+    let id = |file: Metadata| (file.dev(), file.ino());
+    let (open, found) = (open.metadata().ok(), fs::symlink_metadata(path).ok());
+    open.is_some() && open.map(id) == found.map(id)
 }
 
 /// Returns the newest version of the lines that are left.
@@ -316,14 +351,14 @@ fn write_line(to: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-fn checked<'l, T: Deserialize<'l>>(line: &'l [u8]) -> Result<T, Wrong> {
+fn checked<'l, T: Deserialize<'l>>(line: &'l [u8]) -> Result<T, String> {
     let parts = line.split_first_chunk::<9>();
     let sum = parts.and_then(|(sum, _)| str::from_utf8(sum.strip_suffix(b" ")?).ok());
     let sum = sum.and_then(|sum| u32::from_str_radix(sum, 16).ok());
     match (sum, parts) {
         (Some(sum), Some((_, json))) if crc32c::crc32c(json) == sum => {
-            serde_json::from_slice(json).map_err(|error| Wrong::Damage(error.to_string()))
+            serde_json::from_slice(json).map_err(|error| error.to_string())
         }
-        _ => Err(Wrong::Damage("wrong checksum".to_owned())),
+        _ => Err("wrong checksum".to_owned()),
     }
 }

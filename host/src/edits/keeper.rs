@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use super::book::Book;
 use super::journal::{Journal, Record};
 use super::plan::{Change, Outcome, Plan, Refused};
-use super::{Done, Edits, unix_ms};
+use super::{Done, Edits, Heir, unix_ms};
 
 /// What the thread is told to do.
 pub enum Order {
     Change(Change, Done),
     Withdraw(Arc<str>, Done),
+    /// All edits end, sooner or later.
+    End,
+    /// The list is in use from now on.
+    Keep,
     Rebase(Sender<()>),
 }
 
@@ -25,8 +29,11 @@ pub struct Keeper {
     journal: Journal,
     /// When it last wrote.
     wrote: Option<Instant>,
-    /// Whether a list went by another version of the list as well, when it was last read.
+    /// Whether a list went by another version of the list as well, when it was last read, or it
+    /// could not be written which edits ended by that.
     unsettled: bool,
+    /// Whether all edits should have ended, and that could not be written.
+    ends: bool,
 }
 
 /// The least time between two writes. A change that comes alone is written at once.
@@ -38,7 +45,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     pub fn new(edits: Weak<Edits>, journal: Journal) -> Self {
-        Self { edits, journal, wrote: None, unsettled: false }
+        Self { edits, journal, wrote: None, unsettled: false, ends: false }
     }
 
     /// Works until the edits are not used any more.
@@ -71,11 +78,22 @@ impl Keeper {
         let Some(edits) = self.edits.upgrade() else { return Duration::ZERO };
         let end = edits.book.read().next_end();
         let end = end.map(|end| Duration::from_millis(end.saturating_sub(unix_ms())));
-        let longest = if self.unsettled { SETTLE } else { SLEEP };
+        let longest = if self.unsettled || self.ends { SETTLE } else { SLEEP };
         end.unwrap_or(longest).min(longest)
     }
 
     fn carry_out(&mut self, edits: &Edits, batch: Vec<Order>) {
+        if batch.iter().any(|order| matches!(order, Order::Keep)) {
+            self.keep(edits);
+        }
+        let heir = edits.heir.lock();
+        let hindrance = match &*heir {
+            _ if !edits.kept.load(Ordering::Acquire) => Some("the list is not in use yet"),
+            Heir::None => None,
+            Heir::Prepared(heir) if heir.strong_count() == 0 => None,
+            Heir::Prepared(_) | Heir::Kept => Some("the list is getting another format"),
+        };
+        let refused = || hindrance.map(|reason| Refused::Unwritten(reason.to_owned()));
         let bases: Vec<_> = edits.bases.lock().iter().filter_map(Weak::upgrade).collect();
         let now = unix_ms();
         let book = edits.book.read();
@@ -85,21 +103,37 @@ impl Keeper {
         if self.unsettled {
             plan.settle();
         }
+        let end = || Arc::from("reload");
+        if self.ends {
+            plan.withdraw(end());
+        }
         for order in batch {
             match order {
-                Order::Change(change, reply) => done.push((reply, plan.change(change))),
-                Order::Withdraw(who, reply) => done.push((reply, Ok(plan.withdraw(who)))),
+                Order::Change(change, reply) => {
+                    done.push((reply, refused().map_or_else(|| plan.change(change), Err)));
+                }
+                Order::Withdraw(who, reply) => {
+                    done.push((reply, refused().map_or_else(|| Ok(plan.withdraw(who)), Err)));
+                }
+                Order::End => {
+                    self.ends = true;
+                    plan.withdraw(end());
+                }
+                Order::Keep => {}
                 Order::Rebase(reply) => {
                     plan.rebase();
                     rebased.push(reply);
                 }
             }
         }
-        if self.unsettled || !rebased.is_empty() {
-            self.unsettled = bases.len() > 1;
-        }
+        let settles = self.unsettled || !rebased.is_empty();
         let before = edits.version();
-        let written = self.write(edits, &plan.records, &book);
+        let written = match hindrance {
+            Some(_) => Ok(()),
+            None => self.write(edits, &plan.records, &book),
+        };
+        self.unsettled = settles && (written.is_err() || bases.len() > 1);
+        self.ends &= written.is_err();
         if let Err(reason) = written {
             // What happens by itself happens all the same.
             plan = Plan::new(&book, &bases, before, now);
@@ -130,6 +164,20 @@ impl Keeper {
         done.into_iter().for_each(|(reply, result)| reply(result));
         for reply in rebased {
             let _ = reply.send(());
+        }
+    }
+
+    fn keep(&mut self, edits: &Edits) {
+        if edits.kept.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(before) = edits.before.upgrade() {
+            *before.heir.lock() = Heir::Kept;
+            edits.version.fetch_max(before.version() + 1, Ordering::AcqRel);
+        }
+        if let Err(error) = self.journal.rewrite(&edits.book.read(), edits.version()) {
+            let Edits { policy, data, .. } = edits;
+            tracing::error!(%policy, %data, %error, "cannot write journal of edits");
         }
     }
 

@@ -4,15 +4,17 @@
 mod book;
 mod journal;
 mod keeper;
+#[cfg(test)]
+mod model;
 mod overlay;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +23,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 
 use self::book::Book;
-use self::journal::Journal;
+use self::journal::{Found, Journal};
 use self::keeper::{Keeper, Order};
 use crate::config::DataFormat;
 use crate::entry::Key;
@@ -37,13 +39,17 @@ pub struct Journals {
     open: Mutex<Open>,
 }
 
+/// The names of a policy, and of a list of it.
+type Name = (Arc<str>, Arc<str>);
+
 /// What is in use of a folder.
 #[derive(Default)]
 struct Open {
     /// Keeps other trackers out, from the first list on.
     lock: Option<File>,
-    /// By policy and name. They stay open: a list may come back.
-    lists: HashMap<(Arc<str>, Arc<str>), Arc<Edits>>,
+    /// By policy and name, as long as a list has them. While a reload changes the format, there are
+    /// two.
+    lists: HashMap<Name, Vec<Weak<Edits>>>,
 }
 
 /// The edits of one list.
@@ -54,11 +60,28 @@ pub struct Edits {
     overlay: ArcSwap<Overlay>,
     version: AtomicU64,
     book: RwLock<Book>,
+    /// Whether the list is in use: before, nothing is written.
+    kept: AtomicBool,
+    /// Those in another format, whose place these take when they are kept.
+    before: Weak<Edits>,
+    heir: Mutex<Heir>,
     /// The lists that are edited: one, or during a reload two.
     bases: Mutex<Vec<Weak<dyn Base>>>,
     orders: Sender<Order>,
     errors: AtomicU64,
     error: Mutex<Option<String>>,
+}
+
+/// What takes the place of edits, in another format. As long as there is something, nothing is
+/// changed or written.
+#[derive(Default)]
+enum Heir {
+    #[default]
+    None,
+    /// If these are kept. They may be dropped instead.
+    Prepared(Weak<Edits>),
+    /// For good.
+    Kept,
 }
 
 /// Takes what has become of a change.
@@ -74,7 +97,8 @@ impl Journals {
         Ok(Self { folder: Arc::new(state.folder("lists")?), open: Mutex::default() })
     }
 
-    /// Returns the edits of a list.
+    /// Returns the edits of a list. New ones are not written and cannot be changed before they are
+    /// [kept](Edits::keep): a reload may still be refused.
     ///
     /// # Errors
     ///
@@ -95,43 +119,70 @@ impl Journals {
             }
             *lock = Some(new);
         }
-        let name = (policy.clone(), data.clone());
-        if let Some(known) = lists.get(&name).filter(|known| known.format == format) {
-            return Ok(known.clone());
-        }
-        let file = format!("{policy}.{data}.log");
-        if let Some(known) = lists.get(&name) {
-            if !known.overlay().is_empty() {
-                let known = known.format.name();
-                return Err(format!("it has edits in the format `{known}`; withdraw them first"));
+        let all = lists.entry((policy.clone(), data.clone())).or_default();
+        all.retain(|edits| edits.strong_count() > 0);
+        let live: Vec<Arc<Edits>> = all.iter().filter_map(Weak::upgrade).collect();
+        let is_kept = |edits: &&Arc<Edits>| {
+            edits.kept.load(Ordering::Acquire) && !matches!(*edits.heir.lock(), Heir::Kept)
+        };
+        let mut journal = Journal::new(self.folder.clone(), format!("{policy}.{data}.log"), format);
+        let edits = match live.iter().find(is_kept) {
+            Some(known) if known.format == format => {
+                // What has been prepared in another format will not be used.
+                *known.heir.lock() = Heir::None;
+                return Ok(known.clone());
             }
-            let path = self.folder.path().join(&file);
-            fs::remove_file(path).map_err(|error| error.to_string())?;
-        }
-        let edits = Edits::open(&self.folder, file, (policy, data), format)?;
-        lists.insert(name, edits.clone());
+            Some(known) => {
+                // Nothing is changed meanwhile.
+                let mut heir = known.heir.lock();
+                if !known.overlay().is_empty() {
+                    let known = known.format.name();
+                    return Err(format!(
+                        "it has edits in the format `{known}`; withdraw them first"
+                    ));
+                }
+                let found = Found::none(known.version());
+                let edits = Edits::new(policy, data, journal, found, Arc::downgrade(known))?;
+                *heir = Heir::Prepared(Arc::downgrade(&edits));
+                edits
+            }
+            None => {
+                let is_same = |edits: &&Arc<Edits>| {
+                    edits.format == format && !edits.kept.load(Ordering::Acquire)
+                };
+                if let Some(known) = live.iter().find(is_same) {
+                    return Ok(known.clone());
+                }
+                let found = journal.open(unix_ms())?;
+                Edits::new(policy, data, journal, found, Weak::new())?
+            }
+        };
+        all.push(Arc::downgrade(&edits));
         Ok(edits)
     }
 }
 
 impl Edits {
-    fn open(
-        folder: &Arc<StateDir>,
-        file: String,
-        (policy, data): (&Arc<str>, &Arc<str>),
-        format: DataFormat,
+    fn new(
+        policy: &Arc<str>,
+        data: &Arc<str>,
+        journal: Journal,
+        found: Found,
+        before: Weak<Self>,
     ) -> Result<Arc<Self>, String> {
-        let (journal, found) = Journal::open(folder.clone(), file, format, unix_ms())?;
         let mut overlay = Overlay::default();
         found.book.iter().for_each(|(key, edit)| overlay.set(key, edit.says));
         let (orders, waiting) = channel();
         let edits = Arc::new(Self {
-            format,
+            format: journal.format(),
             policy: policy.clone(),
             data: data.clone(),
             overlay: ArcSwap::from_pointee(overlay),
             version: AtomicU64::new(found.version),
             book: RwLock::new(found.book),
+            kept: AtomicBool::new(false),
+            before,
+            heir: Mutex::default(),
             bases: Mutex::default(),
             orders,
             errors: AtomicU64::new(0),
@@ -183,9 +234,21 @@ impl Edits {
         let _ = self.orders.send(Order::Change(change, done));
     }
 
+    /// Says that the list is in use: from now on, changes are made and written.
+    pub fn keep(&self) {
+        if !self.kept.load(Ordering::Acquire) {
+            let _ = self.orders.send(Order::Keep);
+        }
+    }
+
     /// Ends all edits, likewise.
     pub fn withdraw(&self, who: Arc<str>, done: Done) {
         let _ = self.orders.send(Order::Withdraw(who, done));
+    }
+
+    /// Ends all edits as soon as that can be written.
+    pub fn end(&self) {
+        let _ = self.orders.send(Order::End);
     }
 
     /// Says that a list has been read anew. Returns when its version has grown, and edits that it

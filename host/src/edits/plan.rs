@@ -67,8 +67,9 @@ impl<'a> Plan<'a> {
         let mut plan = Self { book, bases, now, version, staged, records };
         plan.staged.extend(book.over(now).map(|key| (key.clone(), None)));
         if !plan.staged.is_empty() {
-            // Their records say when they end.
-            plan.record("".into(), None, None);
+            // The clock may be set back, and they have ended for good.
+            let forget = plan.staged.keys().map(Key::to_string).collect();
+            plan.record("".into(), None, Some(Record { forget, ..Record::default() }));
         }
         plan
     }

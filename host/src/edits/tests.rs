@@ -1,4 +1,4 @@
-//! Edits against a model, and journals that are damaged.
+//! Edits of a list, and journals that are damaged, moved, or of another format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -8,18 +8,15 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use proptest::collection::vec;
-use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::journal::Record;
 use super::plan::Plan;
 use super::*;
 use crate::entry::Entry;
 
 /// A list of which the test says what it holds; `None`: it has not been read.
 #[derive(Default)]
-struct Given(Mutex<Option<BTreeSet<Key>>>);
+pub struct Given(pub Mutex<Option<BTreeSet<Key>>>);
 
 impl Base for Given {
     fn value(&self, key: &Key) -> Option<Option<u64>> {
@@ -34,7 +31,7 @@ struct List {
     edits: Option<Arc<Edits>>,
 }
 
-fn key(number: u8) -> Key {
+pub fn key(number: u8) -> Key {
     Key::Text(format!("entry-{number}").into())
 }
 
@@ -42,7 +39,7 @@ fn entry(number: u8) -> Entry {
     Entry { key: key(number), value: 0 }
 }
 
-fn change(add: &[u8], remove: &[u8]) -> Change {
+pub fn change(add: &[u8], remove: &[u8]) -> Change {
     Change {
         add: add.iter().copied().map(entry).collect(),
         remove: remove.iter().copied().map(key).collect(),
@@ -70,6 +67,7 @@ impl List {
         let edits = journals.edits(&"p".into(), &"d".into(), DataFormat::Strings)?;
         let base: Weak<Given> = Arc::downgrade(&self.given);
         edits.add_base(base);
+        edits.keep();
         edits.rebase();
         self.edits = Some(edits);
         Ok(())
@@ -230,6 +228,129 @@ fn damage_in_the_middle_costs_what_is_after_it_and_keeps_the_file() {
 }
 
 #[test]
+fn a_damaged_journal_stays_until_a_new_one_can_be_written() {
+    let mut list = List::new(&[]);
+    for number in 1..4 {
+        list.ask(change(&[number], &[])).unwrap();
+    }
+    let mut bytes = fs::read(list.journal()).unwrap();
+    let last = bytes.len() - 9;
+    bytes[last] ^= 0x11;
+    fs::write(list.journal(), &bytes).unwrap();
+    // Nothing can be written.
+    let hindrance = list.folder.path().join("lists/p.d.log.new");
+    fs::create_dir(&hindrance).unwrap();
+    for _ in 0..2 {
+        list.restart().unwrap();
+        assert_eq!(list.listed(), [1, 2]);
+        assert!(matches!(list.ask(change(&[9], &[])), Err(Refused::Unwritten(_))));
+        assert_eq!(fs::read(list.journal()).unwrap(), bytes);
+    }
+    fs::remove_dir(&hindrance).unwrap();
+    list.restart().unwrap();
+    list.ask(change(&[9], &[])).unwrap();
+    let files = list.files();
+    assert_eq!(fs::read(list.folder.path().join("lists").join(&files[1])).unwrap(), bytes);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1, 2, 9]);
+}
+
+#[test]
+fn a_journal_that_is_moved_or_replaced_is_written_anew() {
+    let mut list = List::new(&[]);
+    let away = list.folder.path().join("away");
+    let replace: [&dyn Fn(PathBuf); 3] = [
+        &|path| fs::remove_file(path).unwrap(),
+        &|path| fs::rename(path, &away).unwrap(),
+        &|path| {
+            fs::copy(&path, &away).unwrap();
+            fs::rename(&away, path).unwrap();
+        },
+    ];
+    for (number, replace) in (1..).zip(replace) {
+        replace(list.journal());
+        list.ask(change(&[number], &[])).unwrap();
+    }
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1, 2, 3]);
+}
+
+/// Lets the journal be written, or not.
+fn hinder(list: &List, hinders: bool) {
+    let path = list.folder.path().join("lists/p.d.log.new");
+    if hinders {
+        fs::create_dir(path).unwrap();
+        fs::remove_file(list.journal()).unwrap();
+    } else {
+        fs::remove_dir(path).unwrap();
+    }
+}
+
+#[test]
+fn edits_that_a_list_says_too_end_when_that_can_be_written() {
+    let list = List::new(&[]);
+    list.ask(change(&[1, 2], &[])).unwrap();
+    hinder(&list, true);
+    *list.given.0.lock() = Some([1].map(key).into());
+    list.edits().rebase();
+    assert_eq!(list.edits().all().len(), 2);
+    hinder(&list, false);
+    list.ask(change(&[3], &[])).unwrap();
+    assert_eq!(list.edits().edit(&key(1)), None);
+    assert_eq!(list.listed(), [1, 2, 3]);
+}
+
+#[test]
+fn edits_until_a_reload_end_when_that_can_be_written() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    hinder(&list, true);
+    list.edits().end();
+    assert!(matches!(list.ask(change(&[2], &[])), Err(Refused::Unwritten(_))));
+    assert_eq!(list.listed(), [1]);
+    hinder(&list, false);
+    list.ask(change(&[3], &[])).unwrap();
+    assert_eq!(list.listed(), [3]);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [3]);
+}
+
+#[test]
+fn an_edit_whose_term_is_over_does_not_come_back_with_an_earlier_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
+    let open = || Journal::new(folder.clone(), "j".into(), DataFormat::Strings);
+    let (mut journal, mut book) = (open(), Book::default());
+    let bases: [Arc<dyn Base>; 0] = [];
+    for (now, add) in [(1000, &[1][..]), (3000, &[])] {
+        let mut plan = Plan::new(&book, &bases, 0, now);
+        let ttl = Some(Duration::from_secs(1));
+        plan.change(Change { ttl, ..change(add, &[]) }).unwrap();
+        let Plan { staged, records, version, .. } = plan;
+        journal.append(&records, &book, version).unwrap();
+        for (key, edit) in staged {
+            book.set(&key, edit, now);
+        }
+    }
+    assert_eq!(open().open(1500).unwrap().book.len(), 0);
+}
+
+#[test]
+fn edits_end_with_the_last_list_that_uses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateDir::open(Some(folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    let edits = in_format(&journals, DataFormat::Strings).unwrap();
+    edits.keep();
+    edits.rebase();
+    let version = edits.version();
+    let weak = Arc::downgrade(&edits);
+    drop(edits);
+    gone(&weak);
+    assert_eq!(in_format(&journals, DataFormat::Strings).unwrap().version(), version);
+}
+
+#[test]
 fn a_journal_of_another_list_is_refused() {
     let mut list = List::new(&[]);
     list.ask(change(&[1], &[])).unwrap();
@@ -246,6 +367,72 @@ fn a_journal_of_another_list_is_refused() {
     assert!(reason.ends_with("the file is writable by other users"), "{reason}");
 }
 
+/// Waits for the thread, which may still be at the end of its work.
+fn gone(edits: &Weak<Edits>) {
+    while edits.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Prepares the list in another format, or uses it.
+fn in_format(journals: &Journals, format: DataFormat) -> Result<Arc<Edits>, String> {
+    journals.edits(&"p".into(), &"d".into(), format)
+}
+
+#[test]
+fn another_format_that_is_not_used_after_all_changes_nothing() {
+    let mut list = List::new(&[]);
+    let state = StateDir::open(Some(list.folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    let edits = in_format(&journals, DataFormat::Strings).unwrap();
+    edits.keep();
+    edits.rebase();
+    list.edits = Some(edits);
+    let before = fs::read(list.journal()).unwrap();
+    let prepared = in_format(&journals, DataFormat::InfoHashes).unwrap();
+    prepared.rebase();
+    assert_eq!(fs::read(list.journal()).unwrap(), before);
+    let refused = list.ask(change(&[1], &[])).unwrap_err();
+    assert_eq!(refused, Refused::Unwritten("the list is getting another format".into()));
+    let weak = Arc::downgrade(&prepared);
+    drop(prepared);
+    gone(&weak);
+    list.ask(change(&[1], &[])).unwrap();
+    let again = in_format(&journals, DataFormat::Strings).unwrap();
+    assert!(Arc::ptr_eq(&again, list.edits.as_ref().unwrap()));
+    let reason = in_format(&journals, DataFormat::InfoHashes).err().unwrap();
+    assert_eq!(reason, "it has edits in the format `strings`; withdraw them first");
+    drop((again, journals));
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [1]);
+}
+
+#[test]
+fn a_list_without_edits_gets_another_format_and_its_version_does_not_fall() {
+    let mut list = List::new(&[]);
+    list.ask(change(&[1], &[])).unwrap();
+    list.ask(change(&[], &[1])).unwrap();
+    let version = list.edits().version();
+    list.edits = None;
+    let state = StateDir::open(Some(list.folder.path())).unwrap();
+    let journals = Journals::new(&state).unwrap();
+    // At a start, and at a reload.
+    let [hashes, texts] = [DataFormat::InfoHashes, DataFormat::Strings].map(|format| {
+        let edits = in_format(&journals, format).unwrap();
+        edits.keep();
+        edits.rebase();
+        edits
+    });
+    assert!(texts.version() > hashes.version() && hashes.version() > version);
+    hashes.rebase();
+    drop(hashes);
+    list.edits = Some(texts);
+    list.ask(change(&[2], &[])).unwrap();
+    drop(journals);
+    list.restart().unwrap();
+    assert_eq!(list.listed(), [2]);
+}
+
 #[test]
 fn one_tracker_uses_the_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -259,134 +446,4 @@ fn one_tracker_uses_the_folder() {
     assert!(reason.ends_with("another tracker uses the folder"), "{reason}");
     drop(first);
     open(&second).unwrap();
-}
-
-/// What may happen to a list.
-#[derive(Clone, Debug)]
-enum Event {
-    Change { add: Vec<u8>, remove: Vec<u8>, ttl: Option<u64> },
-    Withdraw,
-    Replace(BTreeSet<u8>),
-    Pass(u64),
-    Compact,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let some = || vec(0..8_u8, 0..4);
-    prop_oneof![
-        4 => (some(), some(), prop::option::of(1..50_u64)).prop_map(|(add, remove, ttl)| {
-            let remove = remove.into_iter().filter(|number| !add.contains(number)).collect();
-            Event::Change { add, remove, ttl }
-        }),
-        1 => Just(Event::Withdraw),
-        2 => prop::collection::btree_set(0..8_u8, 0..8).prop_map(Event::Replace),
-        2 => (1..60_u64).prop_map(Event::Pass),
-        1 => Just(Event::Compact),
-    ]
-}
-
-/// The same by the rules alone: what the list says, and what edits say, until when.
-#[derive(Default)]
-struct Model {
-    base: BTreeSet<u8>,
-    edits: BTreeMap<u8, (bool, Option<u64>)>,
-}
-
-impl Model {
-    fn holds(&self, number: u8) -> bool {
-        let edit = self.edits.get(&number).map(|(is_listed, _)| *is_listed);
-        edit.unwrap_or_else(|| self.base.contains(&number))
-    }
-
-    fn say(&mut self, number: u8, is_listed: bool, until: Option<u64>) {
-        if self.base.contains(&number) == is_listed {
-            self.edits.remove(&number);
-        } else {
-            self.edits.insert(number, (is_listed, until));
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn edits_are_those_of_the_model(events in vec(event(), 1..30)) {
-        let given = Arc::new(Given(Mutex::new(Some(BTreeSet::new()))));
-        let bases: [Arc<dyn Base>; 1] = [given.clone()];
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
-        let open = |now| Journal::open(folder.clone(), "j".into(), DataFormat::Strings, now).unwrap();
-        let mut now = 1000;
-        let (mut journal, found) = open(now);
-        let (mut book, mut version) = (found.book, found.version);
-        let mut model = Model::default();
-        for event in events {
-            let mut plan = Plan::new(&book, &bases, version, now);
-            model.edits.retain(|_, (_, until)| until.is_none_or(|until| until > now));
-            match &event {
-                Event::Change { add, remove, ttl } => {
-                    let ttl = ttl.map(Duration::from_millis);
-                    plan.change(Change { ttl, ..change(add, remove) }).unwrap();
-                    let until = ttl.map(|ttl| now + ttl.as_millis() as u64);
-                    add.iter().for_each(|number| model.say(*number, true, until));
-                    remove.iter().for_each(|number| model.say(*number, false, until));
-                }
-                Event::Withdraw => {
-                    plan.withdraw("test".into());
-                    model.edits.clear();
-                }
-                Event::Replace(listed) => {
-                    *given.0.lock() = Some(listed.iter().copied().map(key).collect());
-                    plan.rebase();
-                    model.base.clone_from(listed);
-                    model.edits.retain(|number, (is_listed, _)| listed.contains(number) != *is_listed);
-                }
-                Event::Pass(milliseconds) => now += milliseconds,
-                Event::Compact => {}
-            }
-            let Plan { staged, records, version: next, .. } = plan;
-            prop_assert!(records.is_empty() == (next == version));
-            if !records.is_empty() {
-                journal.append(&records, &book, version).unwrap();
-            }
-            version = next;
-            for (key, edit) in staged {
-                book.set(&key, edit, now);
-            }
-            if matches!(event, Event::Compact) {
-                // A restart.
-                let found;
-                (journal, found) = open(now);
-                prop_assert_eq!(found.version, version);
-                book = found.book;
-                model.edits.retain(|_, (_, until)| until.is_none_or(|until| until > now));
-            }
-            for number in 0..8 {
-                let edit = book.get(&key(number)).map(|edit| edit.says.is_some());
-                let base = given.value(&key(number)).flatten().is_some();
-                prop_assert_eq!(edit.unwrap_or(base), model.holds(number));
-            }
-            prop_assert_eq!(book.len(), model.edits.len());
-        }
-    }
-
-    #[test]
-    fn no_journal_panics(bytes: Vec<u8>, whole: bool) {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Arc::new(StateDir::open(Some(folder.path())).unwrap());
-        let mut text = Vec::new();
-        if whole {
-            // Behind a good beginning.
-            let open = || Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1);
-            let (mut journal, found) = open().unwrap();
-            let record = Record { add: vec!["a".into()], ..Record::default() };
-            journal.append(&[record], &found.book, 0).unwrap();
-            text = fs::read(folder.path().join("j")).unwrap();
-        }
-        text.extend(bytes);
-        let path = folder.path().join("j");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-        let (_, found) = Journal::open(folder.clone(), "j".into(), DataFormat::Strings, 1).unwrap();
-        prop_assert_eq!(found.book.len(), usize::from(whole));
-    }
 }

@@ -143,6 +143,20 @@ fn a_reload_keeps_edits_even_if_the_list_becomes_another() {
 }
 
 #[test]
+fn a_refused_reload_with_another_format_leaves_the_edits_alone() {
+    let daemon = with("a");
+    let path = daemon.folder.path();
+    let other =
+        EDITED.replace("approved.txt, format: info-hashes", "approved.txt, format: strings");
+    write_config(path, &format!("{LISTENERS}{other}"));
+    assert_eq!(ask(daemon.admin, "POST", "/api/reload", "").0, 409);
+    edit(&daemon, &json!({ "add": [hex('b')] }));
+    write_config(path, &format!("{LISTENERS}{EDITED}"));
+    let daemon = daemon.restart();
+    assert_eq!(admitted(&daemon), "ab");
+}
+
+#[test]
 fn edits_until_a_reload_end_with_the_next_version_of_the_file() {
     let until = EDITED.replace("edits: true", "edits: until-reload");
     let daemon = Daemon::start(&until);
@@ -395,7 +409,12 @@ fn the_command_edits_shows_and_folds() {
     let sum = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!(say("digest", &[]).split(' ').next(), sum.split(' ').next());
 
-    let folded = say("fold", &[]);
+    let mut folded = String::new();
+    eventually("the file is still", || {
+        let output = command(&daemon, &["fold", "torrents", "approved"]);
+        folded = String::from_utf8(output.stdout).unwrap();
+        output.status.success()
+    });
     assert_eq!(folded, "wrote 2 edits into the file\n1 edits have a term, and stay edits\n");
     let file = fs::read_to_string(daemon.folder.path().join("approved.txt")).unwrap();
     assert_eq!(file, format!("{a} # ours\n{c}\n"));

@@ -72,7 +72,7 @@ pub async fn read(admin: &Admin, request: Request) -> Reply {
         (_, Err(fault)) => Err(fault),
         ("", Ok(Some(text))) => contains(&place, &text),
         ("", Ok(None)) => Ok(all(&place)),
-        ("edits", Ok(None)) => place.editable().map(|()| edits(&place)),
+        ("edits", Ok(None)) => edits(&place).await,
         ("digest", Ok(None)) => digest(&place).await,
         _ => Err(Fault::unknown("expected nothing more, or `edits` or `digest`")),
     };
@@ -151,11 +151,18 @@ fn all(place: &Place) -> Reply {
 }
 
 /// Answers with all edits, in the order of their entries.
-fn edits(place: &Place) -> Reply {
-    let mut edits = place.source.edits().map(|edits| edits.all()).unwrap_or_default();
-    edits.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+async fn edits(place: &Place) -> Result<Reply, Fault> {
+    place.editable()?;
+    let source = place.source.clone();
+    // There may be a million of them.
+    let all = spawn_blocking(move || {
+        let mut all = source.edits().map(|edits| edits.all()).unwrap_or_default();
+        all.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        all
+    });
+    let mut edits = all.await.map_err(|_| Fault::stopping())?;
     let mut before = "[";
-    stream("application/json", move |part| {
+    let parts = move |part: &mut Vec<u8>| {
         for _ in 0..PART {
             let Some((key, edit)) = edits.pop() else { break };
             part.extend_from_slice(before.as_bytes());
@@ -167,7 +174,8 @@ fn edits(place: &Place) -> Reply {
             part.extend_from_slice(if before == "[" { b"[]\n" } else { b"]\n" });
         }
         !edits.is_empty()
-    })
+    };
+    Ok(stream("application/json", parts))
 }
 
 fn stream(kind: &'static str, parts: impl FnMut(&mut Vec<u8>) -> bool + Send + 'static) -> Reply {
