@@ -19,7 +19,10 @@ fn work(mut watch: Watch, source: &Weak<DataSource>) {
         let Some(source) = source.upgrade() else { return };
         let found = match watch.look() {
             Ok(Some(found)) => found,
-            Ok(None) => continue,
+            Ok(None) => {
+                source.set_gone(!watch.path().exists());
+                continue;
+            }
             Err(reason) => {
                 source.refuse(&reason);
                 continue;

@@ -48,7 +48,15 @@ impl DataSource {
             // Its writer may not be at the end.
             Ok((stamp, _)) if !stamp.is_still(SystemTime::now()) => return Err(changed()),
             Ok((stamp, bytes)) => (Some(stamp), bytes),
-            Err(watch::Unread::Gone) => (None, Vec::new()),
+            Err(watch::Unread::Gone) => match self.current().as_ref() {
+                Some(version) if version.content.entries() > 0 => {
+                    let (path, entries) = (path.display(), version.content.entries());
+                    return Err(format!(
+                        "`{path}` is gone, and {entries} entries of it are in use"
+                    ));
+                }
+                _ => (None, Vec::new()),
+            },
             Err(unread) => return Err(unread.reason(path)),
         };
         let old = text::decode(&bytes).map_err(|error| error.to_string())?;

@@ -16,6 +16,9 @@ use super::set::{Addresses, InfoHashes, Strings};
 use crate::config::{DataFormat, EditMode};
 use crate::edits::Edits;
 
+/// The error of a file that is no longer there.
+const GONE: &str = "the file is gone; its last version stays in use";
+
 /// A source, kept up to date by its own thread as long as it is in use.
 pub struct DataSource {
     definition: Definition,
@@ -286,6 +289,20 @@ impl DataSource {
     pub(super) fn count_error(&self, reason: &str) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         self.news.lock().error = Some(reason.to_owned());
+    }
+
+    /// Says whether the file of the version that is in use is no longer there.
+    pub(super) fn set_gone(&self, is_gone: bool) {
+        let error = &mut self.news.lock().error;
+        match error.as_deref() {
+            None if is_gone && self.current().is_some() => {
+                let Definition { policy, name: data, .. } = &self.definition;
+                tracing::warn!(%policy, %data, "file is gone; keeping last good version");
+                *error = Some(GONE.to_owned());
+            }
+            Some(GONE) if !is_gone => *error = None,
+            _ => {}
+        }
     }
 
     /// Counts and logs a new version that is unusable.

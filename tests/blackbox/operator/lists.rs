@@ -594,3 +594,22 @@ fn a_large_file_is_replaced_while_edits_arrive() {
         assert!(others.len() as u64 >= MANY - number - 1);
     }
 }
+
+#[test]
+fn a_file_that_is_gone_is_seen_and_not_replaced() {
+    let daemon = with("ab");
+    let file = daemon.folder.path().join("approved.txt");
+    let away = daemon.folder.path().join("away.txt");
+    fs::rename(&file, &away).unwrap();
+    let error = || {
+        let status: Value = serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
+        status["policies"][0]["data"][0]["error"].clone()
+    };
+    eventually("the missing file is seen", || error().is_string());
+    edit(&daemon, &json!({ "add": [hex('c')] }));
+    let (status, answer) = ask(daemon.admin, "POST", &format!("{LIST}/fold"), "");
+    assert_eq!(status, 409, "{answer}");
+    assert!(!file.exists() && admitted(&daemon) == "abc", "{answer}");
+    fs::rename(&away, &file).unwrap();
+    eventually("the file is back", || error().is_null());
+}

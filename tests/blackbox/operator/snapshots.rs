@@ -134,6 +134,7 @@ fn the_first_start_says_that_there_is_nothing_yet() {
         serde_json::from_str(&daemon.admin_page("/api/status")).unwrap();
     let nothing = serde_json::json!({
         "age_seconds": null, "every_seconds": 300, "bytes": null, "error": null,
+        "restored_peers": null,
     });
     assert_eq!(status["snapshot"], nothing);
 }
