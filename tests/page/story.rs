@@ -96,6 +96,7 @@ fn old_numbers_do_not_look_new() {
     assert_eq!(browser.run(is_old), false);
     daemon.signal("STOP");
     browser.says("#lost", "no news since ");
+    browser.says("#word", "? no news");
     assert_eq!(browser.run(is_old), true);
     browser.says("#now .head", " s old");
     daemon.signal("CONT");

@@ -233,7 +233,7 @@ mod tests {
             prop_assert_eq!(first.event, EVENTS[event]);
             prop_assert_eq!(&first.agent, b"-TR4050-");
             let text = first.reason.as_deref().unwrap_or_default();
-            prop_assert!(reason.starts_with(text) && text.len() > reason.len().min(LONGEST_REASON) - 4.min(reason.len()));
+            prop_assert!(reason.starts_with(text) && text.len() + 4 > reason.len().min(LONGEST_REASON));
             let expected = Some(&*credential).filter(|text| (1..=LONGEST_CREDENTIAL).contains(&text.len()));
             prop_assert_eq!(first.credential.as_deref(), expected);
             prop_assert_eq!(&*first.steps[0].policy, &*policy);

@@ -105,9 +105,9 @@ function tick() {
   const now = Date.now();
   const lost = now - seen > OLD;
   const note = one("#lost");
-  note.hidden = !lost;
-  note.className = "age";
+  Object.assign(note, { hidden: !lost, className: "age" });
   if (lost) note.textContent = `no news since ${clock(seen)} UTC`;
+  if (lost) Object.assign(one("#word"), { className: "word", textContent: "? no news" });
   if (lost !== isLost) say(lost ? "No news from the tracker." : "There is news again.");
   isLost = lost;
   const age = now - Number(one("#now").dataset.seen);
