@@ -42,12 +42,15 @@ impl Public {
     pub(super) fn families(&self) -> [MetricFamily; 2] {
         let mut requests = Vec::new();
         for document in Document::ALL {
-            for handed in Handed::ALL {
-                let count = self.handed[*document as usize][*handed as usize].load(Relaxed);
-                if count > 0 {
+            let counts = &self.handed[*document as usize];
+            let counts =
+                Handed::ALL.iter().map(|handed| (handed, counts[*handed as usize].load(Relaxed)));
+            // All outcomes appear with the first request.
+            if counts.clone().any(|(_, count)| count > 0) {
+                requests.extend(counts.map(|(handed, count)| {
                     let labels = vec![("document", document.name()), ("outcome", handed.name())];
-                    requests.push((labels, count as f64));
-                }
+                    (labels, count as f64)
+                }));
             }
         }
         let sizes = self.sizes.lock();
