@@ -138,13 +138,13 @@ enum Handler {
     /// At once, without the body.
     Show(fn(&Admin, &Request) -> Reply),
     /// It may take its time.
-    Ask(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    Ask(Ask),
     /// As above. The body may also be a form.
-    Enter(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    Enter(Ask),
     /// As above, but the body is a form of our page.
-    Form(for<'a> fn(&'a Admin, Request) -> Pending<'a>),
+    Form(Ask),
     /// As for `Ask`. It changes something, and is audited.
-    Change(for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>),
+    Change(Change),
 }
 
 /// The admin API's state.
@@ -251,6 +251,9 @@ fn body_of(path: &str) -> &'static str {
     ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)).map_or(JSON, |endpoint| endpoint.body)
 }
 
+type Ask = for<'a> fn(&'a Admin, Request) -> Pending<'a>;
+type Change = for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>;
+
 const fn get(
     path: &'static str,
     right: Option<Right>,
@@ -259,86 +262,47 @@ const fn get(
     Endpoint { path, method: Method::GET, body: JSON, right, handler: Handler::Show(show) }
 }
 
-const fn look(
-    path: &'static str,
-    right: Right,
-    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
-) -> Endpoint {
-    Endpoint {
-        path,
-        method: Method::GET,
-        body: JSON,
-        right: Some(right),
-        handler: Handler::Ask(ask),
-    }
-}
-
-const fn ask(
-    path: &'static str,
-    right: Right,
-    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
-) -> Endpoint {
-    Endpoint {
-        path,
-        method: Method::POST,
-        body: JSON,
-        right: Some(right),
-        handler: Handler::Ask(ask),
-    }
-}
-
-const fn enter(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
-    Endpoint { path, method: Method::POST, body: JSON, right: None, handler: Handler::Enter(ask) }
-}
-
 /// The page. Who asks for it need not be known yet: it has a form for that.
-const fn site(path: &'static str, ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>) -> Endpoint {
+const fn site(path: &'static str, ask: Ask) -> Endpoint {
     Endpoint { path, method: Method::GET, body: JSON, right: None, handler: Handler::Ask(ask) }
 }
 
-const fn form(
-    path: &'static str,
-    right: Right,
-    ask: for<'a> fn(&'a Admin, Request) -> Pending<'a>,
-) -> Endpoint {
-    Endpoint {
-        path,
-        method: Method::POST,
-        body: FORM,
-        right: Some(right),
-        handler: Handler::Form(ask),
-    }
+const fn look(path: &'static str, right: Right, ask: Ask) -> Endpoint {
+    let handler = Handler::Ask(ask);
+    Endpoint { path, method: Method::GET, body: JSON, right: Some(right), handler }
 }
 
-const fn change(
-    path: &'static str,
-    right: Right,
-    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
-) -> Endpoint {
-    Endpoint {
-        path,
-        method: Method::POST,
-        body: JSON,
-        right: Some(right),
-        handler: Handler::Change(change),
-    }
+const fn ask(path: &'static str, right: Right, ask: Ask) -> Endpoint {
+    post(path, JSON, Some(right), Handler::Ask(ask))
+}
+
+const fn enter(path: &'static str, ask: Ask) -> Endpoint {
+    post(path, JSON, None, Handler::Enter(ask))
+}
+
+const fn form(path: &'static str, right: Right, ask: Ask) -> Endpoint {
+    post(path, FORM, Some(right), Handler::Form(ask))
+}
+
+const fn change(path: &'static str, right: Right, change: Change) -> Endpoint {
+    post(path, JSON, Some(right), Handler::Change(change))
 }
 
 /// As [`change`], with lines as the body.
-const fn take(
-    path: &'static str,
-    right: Right,
-    take: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
-) -> Endpoint {
-    let handler = Handler::Change(take);
-    Endpoint { path, method: Method::POST, body: LINES, right: Some(right), handler }
+const fn take(path: &'static str, right: Right, take: Change) -> Endpoint {
+    post(path, LINES, Some(right), Handler::Change(take))
 }
 
-const fn delete(
+const fn post(
     path: &'static str,
-    right: Right,
-    change: for<'a> fn(&'a Admin, Request) -> Pending<'a, Changed>,
+    body: &'static str,
+    right: Option<Right>,
+    handler: Handler,
 ) -> Endpoint {
+    Endpoint { path, method: Method::POST, body, right, handler }
+}
+
+const fn delete(path: &'static str, right: Right, change: Change) -> Endpoint {
     let handler = Handler::Change(change);
     Endpoint { path, method: Method::DELETE, body: JSON, right: Some(right), handler }
 }
