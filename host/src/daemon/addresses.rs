@@ -2,7 +2,7 @@
 
 use std::io;
 
-use socket2::Type;
+use socket2::{Socket, Type};
 
 use super::error::{Error, system};
 use crate::config::Config;
@@ -25,20 +25,22 @@ pub struct Site {
     pub transport: &'static str,
     pub kind: Type,
     pub inherited: Vec<Inherited>,
+    /// The first socket, unless the service manager has passed one.
+    pub claimed: Option<Socket>,
 }
 
 impl Addresses {
-    /// Checks that every address is free, unless the service manager has passed its sockets, and
-    /// determines ports.
+    /// Claims every address, unless the service manager has passed its sockets, and determines
+    /// ports.
     ///
     /// # Errors
     ///
     /// An address cannot be used, or a socket unit has one that no listener wants.
-    pub fn settle(config: &Config, mut inheritance: Inheritance) -> Result<Self, Error> {
+    pub fn claim(config: &Config, mut inheritance: Inheritance) -> Result<Self, Error> {
         let mut site = |transport, kind, address, only_v6| {
             let listen = sockets::usable(Listen { address, only_v6 });
             let inherited = inheritance.take(transport, kind, listen.address, listen.only_v6);
-            Site { listen, transport, kind, inherited }
+            Site { listen, transport, kind, inherited, claimed: None }
         };
         let http = config.http.iter();
         let http = http.map(|one| site("http", Type::STREAM, one.listen, one.only_v6)).collect();
@@ -50,7 +52,7 @@ impl Addresses {
         addresses.refuse_unwanted(config)?;
         let Self { http, udp, admin, leaving } = &mut addresses;
         for site in http.iter_mut().chain(udp).chain(admin) {
-            site.settle(leaving)?;
+            site.claim(leaving)?;
         }
         Ok(addresses)
     }
@@ -75,14 +77,15 @@ impl Addresses {
 }
 
 impl Site {
-    /// Determines the port, and checks that no other program has it.
-    fn settle(&mut self, leaving: &[Inherited]) -> Result<(), Error> {
+    /// Binds the first socket, which determines the port, if no other program has it.
+    fn claim(&mut self, leaving: &[Inherited]) -> Result<(), Error> {
         let port = self.listen.address.port();
-        // The check would meet our own socket.
+        // The claim would meet our own socket.
         let is_ours = leaving.iter().any(|one| one.kind == self.kind && one.address.port() == port);
         if self.inherited.is_empty() && !is_ours {
-            let settled = sockets::settle(self.listen, self.kind);
-            self.listen = settled.map_err(|error| cannot_listen(self.listen, error))?;
+            let claimed = sockets::claim(self.listen, self.kind);
+            let (listen, socket) = claimed.map_err(|error| cannot_listen(self.listen, error))?;
+            (self.listen, self.claimed) = (listen, Some(socket));
         }
         Ok(())
     }

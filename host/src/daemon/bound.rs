@@ -14,7 +14,7 @@ use super::addresses::{Addresses, Site, cannot_listen};
 use super::error::Error;
 use super::listeners::{HttpListener, Listeners, UdpListener};
 use super::socket_file::SocketFile;
-use crate::frontend::sockets::{self, Listen};
+use crate::frontend::sockets;
 use crate::metrics::UdpSockets;
 use crate::service::{self, Inherited, Notifier};
 
@@ -132,7 +132,7 @@ impl Site {
         let failed = |error| cannot_listen(listen, error);
         let mut sockets = Vec::new();
         while sockets.len() + self.inherited.len() < workers {
-            match keeper.bind(self.transport, listener, listen, kind) {
+            match keeper.bind(self, listener) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if !self.inherited.is_empty() && is_refused(&error) => {
                     let (address, sockets) = (self.listen.address, self.inherited.len());
@@ -159,17 +159,18 @@ impl Site {
                 "an address of the admin API needs one socket; closing the others"
             );
         }
-        match self.inherited.drain(..).next() {
+        let inherited = self.inherited.drain(..).next();
+        match inherited {
             Some(Inherited { socket, .. }) => Ok(socket),
             None => {
-                let bound = keeper.bind(self.transport, listener, self.listen, self.kind);
+                let bound = keeper.bind(self, listener);
                 bound.map_err(|error| cannot_listen(self.listen, error))
             }
         }
     }
 }
 
-/// Binds new sockets, and gives them to the service manager.
+/// Has new sockets, and gives them to the service manager.
 struct Keeper<'a> {
     /// The names of the sockets that the manager has.
     names: HashSet<String>,
@@ -177,19 +178,18 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    fn bind(
-        &mut self,
-        transport: &str,
-        listener: usize,
-        listen: Listen,
-        kind: Type,
-    ) -> io::Result<Socket> {
-        let socket = sockets::bind(listen, kind)?;
+    /// Returns the socket that has claimed the address, or another one beside it.
+    fn bind(&mut self, site: &mut Site, listener: usize) -> io::Result<Socket> {
+        let socket = match site.claimed.take() {
+            Some(claimed) => sockets::share(&claimed).map(|()| claimed)?,
+            None => sockets::bind(site.listen, site.kind)?,
+        };
+        let name = |number| Inherited::name(site.transport, listener, number);
         let mut number = 0;
-        while !self.names.insert(Inherited::name(transport, listener, number)) {
+        while !self.names.insert(name(number)) {
             number += 1;
         }
-        self.manager.keep(&Inherited::name(transport, listener, number), &socket);
+        self.manager.keep(&name(number), &socket);
         Ok(socket)
     }
 

@@ -131,7 +131,7 @@ pub fn run(
     let routes = ListenerRoutes::read(&tracker.config)?;
     let workers = tracker.workers();
     confine::check(&tracker.config)?;
-    let mut addresses = Addresses::settle(&tracker.config, inheritance)?;
+    let mut addresses = Addresses::claim(&tracker.config, inheritance)?;
     // What comes from now on waits in the sockets.
     let files = SocketFile::listen_all(&tracker.config)?;
     let sockets = addresses.bind(workers, files, &tracker.manager)?;

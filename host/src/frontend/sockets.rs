@@ -36,22 +36,26 @@ pub fn usable(listen: Listen) -> Listen {
     }
 }
 
-/// Checks that an address is free, and determines its port.
+/// Binds a socket to an address that no other socket has, and determines its port.
 ///
 /// The workers' sockets share addresses by SO_REUSEPORT, which would also share them with another
-/// tracker. So each address is first bound without it.
-pub fn settle(listen: Listen, kind: Type) -> io::Result<Listen> {
+/// tracker. So the first one is bound without it, and shares its address later.
+pub fn claim(listen: Listen, kind: Type) -> io::Result<(Listen, Socket)> {
     let socket = socket(listen, kind)?;
     if kind == Type::STREAM {
         // Connections that linger from an earlier process are not another tracker.
         socket.set_reuse_address(true)?;
+    } else {
+        report_addresses(&socket, listen.address)?;
+        request_buffers(&socket);
     }
     socket.bind(&listen.address.into())?;
+    socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
-        socket.listen(1)?;
+        socket.listen(BACKLOG)?;
     }
     let address = socket.local_addr()?.as_socket().unwrap_or(listen.address);
-    Ok(Listen { address, ..listen })
+    Ok((Listen { address, ..listen }, socket))
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -63,6 +67,11 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 fn is_any(listen: Listen) -> bool {
     listen.address.is_ipv6() && listen.address.ip().is_unspecified() && !listen.only_v6
+}
+
+/// Lets other sockets of this user share the address of a claimed one.
+pub fn share(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
 }
 
 /// Binds a socket that shares its address with the other workers', and listens.
@@ -133,4 +142,23 @@ fn socket(listen: Listen, kind: Type) -> io::Result<Socket> {
         socket.set_only_v6(listen.only_v6)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shared_only_by_who_has_claimed_it() {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let any = Listen { address: ([127, 0, 0, 1], 0).into(), only_v6: false };
+            let (listen, first) = claim(any, kind).unwrap();
+            assert_ne!(listen.address.port(), 0);
+            assert!(bind(listen, kind).is_err(), "it is not shared yet");
+            share(&first).unwrap();
+            let second = bind(listen, kind).unwrap();
+            assert_eq!(second.local_addr().unwrap().as_socket(), Some(listen.address));
+            assert!(claim(listen, kind).is_err(), "another tracker claims it in vain");
+        }
+    }
 }
