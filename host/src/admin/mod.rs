@@ -59,7 +59,7 @@ pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::configuration::ConfigurationFile;
 pub use self::events::Events;
-pub use self::explain::{Answers, AskExplain, Question};
+pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};

@@ -9,9 +9,9 @@ use url::form_urlencoded;
 
 use super::number;
 use super::viewer::Viewer;
-use crate::admin::explain::{Answers, Question};
+use crate::admin::explain::{Answer, Answers, Question};
 use crate::config::Right;
-use crate::decisions::Shown;
+use crate::decisions::{SWARM_LIMITS, Shown, TRACKER_LIMITS};
 use crate::policy::{Explanation, Step};
 
 /// What is in the form.
@@ -36,6 +36,17 @@ pub struct Explain {
 impl Explain {
     pub fn of(viewer: &Viewer, asked: Asked, result: Option<Result<Answers, String>>) -> Self {
         Self { asked, result, lacks: viewer.lacks(&Right::Explain) }
+    }
+
+    /// Returns the limit that would refuse a request that the policies allow, and what it would say.
+    fn refused_by<'a>(&'a self, answer: &'a Answer) -> Option<(&'static str, &'a str)> {
+        let answers = self.result.as_ref()?.as_ref().ok()?;
+        let tracker = answers.tracker_limits.as_ref().and_then(|limits| limits.refusal.as_deref());
+        let swarms = answer.swarms_limits.as_ref().and_then(|limits| limits.refusal.as_deref());
+        let first = tracker.map(|reason| (TRACKER_LIMITS, reason));
+        let last = swarms.map(|reason| (SWARM_LIMITS, reason));
+        let is_allowed = answer.by_policies.outcome == "ok";
+        first.or(last).filter(|_| is_allowed)
     }
 
     /// Returns the command that asks the same.
