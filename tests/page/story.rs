@@ -105,7 +105,7 @@ fn old_numbers_do_not_look_new() {
 }
 
 #[test]
-fn rejections_are_shown_as_they_are_made() {
+fn refusals_are_shown_as_they_are_made() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(90);
     browser.show(&format!("http://{}/?text=unapproved", daemon.admin));

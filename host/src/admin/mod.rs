@@ -69,7 +69,7 @@ pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
-pub use self::tap::TapQuestion;
+pub use self::tap::{Outcomes, TapQuestion};
 
 use crate::config::Right;
 use crate::decisions::Decisions;
