@@ -9,10 +9,10 @@ use url::form_urlencoded;
 use super::Admin;
 use super::access::Denial;
 use super::explain::Answers;
+use super::ranking::Measure;
 use super::reply::{Reply, line, reply};
 use super::request::Request;
 use super::status::Status;
-use super::top::Measure;
 use crate::history::Span;
 
 mod assets;
