@@ -153,7 +153,7 @@ enum Handler {
 pub struct Admin {
     /// Who may use it.
     pub access: Arc<Access>,
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -240,7 +240,7 @@ impl Admin {
                 ask(self, request).await
             }
             Handler::Change(change) => {
-                let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
+                let under_way = self.audit.begin(request.caller.clone(), request.head.uri.path());
                 under_way.end(change(self, request).await)
             }
         }

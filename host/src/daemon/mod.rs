@@ -255,7 +255,9 @@ impl Tracker {
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
         loaded.data().iter().for_each(|source| source.keep_edits());
-        let mut doors = Doors::default();
+        let audit = Arc::<Audit>::default();
+        let noted = audit.clone();
+        let mut doors = Doors::new(move |way, list, result| noted.fifo(way, list, result));
         doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
@@ -289,7 +291,7 @@ impl Tracker {
         let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
             access: access.clone(),
-            audit: Audit::default(),
+            audit,
             tls: certificates
                 .admin
                 .as_ref()

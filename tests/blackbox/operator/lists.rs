@@ -512,7 +512,7 @@ fn lines_of_fifos_edit_a_list() {
     // opentracker crashes.
     write("delete.fifo", &format!("{}\n", hex('a')));
     // What comes through two pipes has no order.
-    daemon.logs("list edited");
+    daemon.logs("fifo delete");
     write(
         "add.fifo",
         &format!("{} # ours\nnonsense\n{}:\n{}0\n", hex('a').to_uppercase(), hex('b'), hex('c')),
@@ -523,6 +523,11 @@ fn lines_of_fifos_edit_a_list() {
     daemon.logs("lines without an info-hash change nothing");
     // Another pipe takes its place.
     let other = fifos.replace("add.fifo", "other.fifo");
+    let audit = ask(daemon.admin, "GET", "/api/audit", "").1;
+    let edits: Vec<_> = audit.as_array().unwrap().iter().map(|one| &one["fifo"]).collect();
+    assert_eq!(edits, ["delete", "add", "delete"], "{audit}");
+    assert_eq!(audit[1]["what"], LIST);
+    assert!(audit[1]["result"].as_str().unwrap().starts_with("added 2, removed 0, version "));
     write_config(
         daemon.folder.path(),
         &format!("{LISTENERS}{}", EDITED.replace("edits: true", &other)),
