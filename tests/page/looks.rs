@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use karuta_tests::{eventually, target};
+use karuta_tests::{eventually, get, target};
 use serde_json::Value;
 
 use crate::browser::{Browser, ENTER};
@@ -40,6 +40,8 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
     let (Some(browser), Some(axe)) = (Browser::open(), axe()) else { return };
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
+    // So that its findings are shown.
+    get(daemon.admin, "/api/doctor", &[]);
     let hash = "61".repeat(20);
     let url = format!(
         "http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx&list=torrents%2Fdenied&entry={hash}",

@@ -15,6 +15,7 @@ mod changes;
 mod client;
 mod config;
 mod configuration;
+mod doctor;
 mod events;
 mod explain;
 mod export;
@@ -60,6 +61,7 @@ pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::configuration::ConfigurationFile;
+pub use self::doctor::Doctor;
 pub use self::events::Events;
 pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
@@ -87,6 +89,7 @@ static ENDPOINTS: &[Endpoint] = &[
     form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
     form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
     form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
+    form("/doctor", Right::Read, |admin, asked| Box::pin(page::doctor(admin, asked))),
     form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
@@ -103,6 +106,7 @@ static ENDPOINTS: &[Endpoint] = &[
     change(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::change(admin, asked))),
     delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
+    look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
@@ -168,6 +172,8 @@ pub struct Admin {
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    /// What can be wrong around the tracker.
+    pub doctor: Doctor,
     /// The time between two snapshots; `None` if there are none.
     pub snapshot_every: Option<Duration>,
     /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.

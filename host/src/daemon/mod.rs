@@ -48,13 +48,14 @@ use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
 use crate::admin::{
-    Access, Admin, Audit, ConfigurationFile, Events, HANDSHAKES, HEAD, Listener, Recent, Reloads,
-    Swarms,
+    Access, Admin, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener, Recent,
+    Reloads, Swarms,
 };
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
 use crate::decisions::Decisions;
+use crate::doctor::examine_around;
 use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
@@ -306,6 +307,10 @@ impl Tracker {
             reloads: reloads.clone(),
             explain: explain_tx,
             snapshot: ask_snapshot,
+            doctor: {
+                let current = current.clone();
+                Doctor::new(move || examine_around(&current.load().config))
+            },
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             recent: Recent::default(),

@@ -10,7 +10,7 @@ use super::Admin;
 use super::access::Denial;
 use super::explain::Answers;
 use super::ranking::Measure;
-use super::reply::{Reply, line, reply};
+use super::reply::{Reply, STOPPING, line, reply};
 use super::request::Request;
 use super::status::Status;
 use crate::history::Span;
@@ -192,6 +192,14 @@ pub async fn snapshot(admin: &Admin, request: Request) -> Reply {
         StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR => see_other("/#machine"),
         _ => reply,
     }
+/// Looks for what is wrong around the tracker, and leads back to the page.
+pub async fn doctor(admin: &Admin, _: Request) -> Reply {
+    match super::doctor::examine(admin).await {
+        Some(_) => see_other("/#doctor"),
+        None => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
 }
 
 async fn show(
@@ -227,7 +235,7 @@ async fn show(
         edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
-        machine: machine::Machine::of(facts, viewer, &recent),
+        machine: machine::Machine::of(admin, facts, viewer, &recent, now),
         log: log::Log::of(admin, asked.log, now),
     };
     html(status, &page)
