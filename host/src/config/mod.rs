@@ -48,7 +48,7 @@ pub use self::{
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
-    values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
+    values::{CredentialRule, EditMode, Secret, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;
