@@ -620,6 +620,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         log.resolve(folder)?;
     }
     export::resolve(&mut config.export, folder)?;
+    written::check(config)?;
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }

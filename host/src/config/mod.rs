@@ -23,6 +23,7 @@ mod torrust;
 mod tree;
 mod values;
 mod warnings;
+mod written;
 
 use std::path::Path;
 
