@@ -41,7 +41,7 @@ struct Link<'a> {
 /// A number of the last second with a line.
 struct Drawn {
     shown: Shown,
-    line: Vec<f64>,
+    line: Vec<Option<f64>>,
 }
 
 /// A number of the last second.
