@@ -320,6 +320,7 @@ fn wrong_questions_are_refused_with_a_reason() {
     let json = "Content-Type: application/json\r\n";
     assert_eq!(post("", "{}"), 415);
     assert_eq!(post(json, "{}"), 400);
+    assert_eq!(post(json, "[\"http://a/announce\", null, {}]"), 400, "an array is no question");
     assert_eq!(post(json, "{\"url\": \"http://a/announce\", \"nonsense\": 1}"), 400);
     assert_eq!(post(&format!("{json}Origin: http://evil.example\r\n"), "{}"), 403);
 }
