@@ -126,6 +126,46 @@ fn refusals_are_shown_as_they_are_made() {
 }
 
 #[test]
+fn drops_are_shown_live_and_limits_beside_the_policies() {
+    let Some(browser) = Browser::open() else { return };
+    let daemon = Daemon::start(
+        "tracker: { limits: { per_second: 1000 } }
+swarms: { limits: { torrents: 1 } }
+policies:
+  - name: wall
+    plugin: PLUGINS/test-hostile.wasm
+    config: { rules: [{ on: announce, do: drop, query: wall }] }
+",
+    );
+    browser.show(&format!("http://{}/", daemon.admin));
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    let dropped = Announce::of('a').client("-TR4050-").with("wall=");
+    assert_eq!(dropped.get(daemon.http, &[]).status, 0);
+    browser.says("#live-rows", "-TR4050");
+    browser.says("#live-rows", "dropped");
+
+    Announce::of('a').http(daemon.http).expect("let in");
+    browser.tab_to("#explain-url");
+    browser.keys(&format!("/announce?{}", Announce::of('b').query()));
+    browser.tab_to("#explain .main");
+    browser.keys(&ENTER.to_string());
+    browser.says("#explain .verdict", "ok");
+    browser.says("#explain", "but now rejected by swarms.limits: torrent limit reached");
+    browser.says("#explain", "1000 a second and 1000 at once for 127.0.0.1/32");
+    browser.says("#explain", "1 of 1 torrents");
+    browser.says("#explain .command", "karuta explain 'http://tracker/announce?");
+    browser.tab_to("#explain-url");
+    browser.run("document.querySelector('#explain-url').value = 'nonsense'");
+    browser.tab_to("#explain .main");
+    browser.keys(&ENTER.to_string());
+    browser.says("#explain .said", "not a URL");
+    assert_eq!(browser.run("return document.querySelectorAll('#explain .command').length"), 0);
+    browser.assert_quiet();
+}
+
+#[test]
 fn what_a_policy_says_and_how_it_fails_is_shown() {
     let Some(browser) = Browser::open() else { return };
     let rules = "plugin: PLUGINS/test-hostile.wasm, config: { rules: [{ on: announce,";
