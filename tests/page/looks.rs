@@ -98,11 +98,12 @@ fn every_panel_has_its_picture() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
+    get(daemon.admin, "/api/doctor", &[]);
     let hash = "61".repeat(20);
     let url = format!("http://{}/?hash={hash}&list=torrents%2Fdenied&entry={hash}", daemon.admin);
     browser.show(&url);
-    let points = "return document.querySelector('#now .line').getAttribute('points').length";
-    eventually("there is a line", || browser.run(points).as_f64() > Some(20.0));
+    let line = "return document.querySelector('#now .line').getAttribute('d').length";
+    eventually("there is a line", || browser.run(line).as_f64() > Some(30.0));
     let pictures = folder().join("pictures");
     fs::create_dir_all(&pictures).expect("a folder");
     for theme in ["light", "dark"] {

@@ -88,8 +88,8 @@ fn old_numbers_do_not_look_new() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(90);
     browser.show(&format!("http://{}/", daemon.admin));
-    let points = "return document.querySelector('#now .line').getAttribute('points').length";
-    eventually("there is a line", || browser.run(points).as_f64() > Some(0.0));
+    let line = "return document.querySelector('#now .line').getAttribute('d').length";
+    eventually("there is a line", || browser.run(line).as_f64() > Some(0.0));
     let is_old = "return document.querySelector('#now').matches('.old') \
                   && document.querySelector('#policies').matches('.old') \
                   && document.querySelector('#totals').matches('.old')";
@@ -156,13 +156,13 @@ policies:
     browser.says("#explain", "1000 a second and 1000 at once for 127.0.0.1/32");
     browser.says("#explain", "1 of 1 torrents");
     browser.says("#explain .command", "karuta explain 'http://tracker/announce?");
+    browser.assert_quiet();
     browser.tab_to("#explain-url");
     browser.run("document.querySelector('#explain-url').value = 'nonsense'");
     browser.tab_to("#explain .main");
     browser.keys(&ENTER.to_string());
     browser.says("#explain .said", "not a URL");
     assert_eq!(browser.run("return document.querySelectorAll('#explain .command').length"), 0);
-    browser.assert_quiet();
 }
 
 #[test]
