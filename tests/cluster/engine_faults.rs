@@ -167,7 +167,8 @@ fn other_parts_do_not_wait_for_a_dead_primary() {
     eventually("the part is lost", || scene.nodes.iter().all(|node| lost(node) == 0.0));
     let [from, to] = [0, 1].map(|node| scene.nodes[node].udp);
     let others = 1..crate::PARTS;
-    let probes: Vec<_> = others.map(|part| karuta_tests::nodes::Probe::start(part, from, to)).collect();
+    let probes: Vec<_> =
+        others.map(|part| karuta_tests::nodes::Probe::start(part, from, to)).collect();
     (0..2).for_each(|_| scene.goes_on());
     for lag in lags(probes) {
         assert!(lag < Duration::from_secs(5), "a part was late by {lag:?}");

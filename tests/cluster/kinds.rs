@@ -12,11 +12,8 @@ use crate::alone;
 
 /// Starts two nodes on both families, each with two workers and with more YAML.
 fn two(single: &Single, more: &str) -> [Daemon; 2] {
-    let yaml = format!(
-        "tracker: {{ workers: 2 }}\n{}{}{more}",
-        karuta_tests::LISTENERS,
-        single.share("")
-    );
+    let yaml =
+        format!("tracker: {{ workers: 2 }}\n{}{}{more}", karuta_tests::LISTENERS, single.share(""));
     [&yaml, &yaml].map(|yaml| Daemon::start_in(folder(yaml)))
 }
 

@@ -4,6 +4,7 @@
 //! `cargo test --release --test cluster -- --nocapture` prints figures.
 
 mod engine_faults;
+mod infra;
 mod kinds;
 mod node_faults;
 mod refusals;

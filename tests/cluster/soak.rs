@@ -54,7 +54,8 @@ fn soak(time: Duration, every: Duration) {
     eprintln!("the faults are those of the seed {random}");
     let mut next = |end: usize| {
         // The generator of Numerical Recipes.
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % end
     };
     let mut last = 0;
@@ -144,6 +145,7 @@ fn resident(node: &Daemon) -> u64 {
     let path = format!("/proc/{}/status", node.pid());
     let status = std::fs::read_to_string(path).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kibibytes =
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kibibytes.unwrap_or_default() << 10
 }

@@ -50,10 +50,7 @@ impl Client {
     }
 
     /// Sends a command. The outer error is that of the connection.
-    pub fn exchange<A: AsRef<[u8]>>(
-        &mut self,
-        command: &[A],
-    ) -> io::Result<Result<Value, String>> {
+    pub fn exchange<A: AsRef<[u8]>>(&mut self, command: &[A]) -> io::Result<Result<Value, String>> {
         let mut bytes = Vec::new();
         write(&mut bytes, command);
         self.send(&bytes)?;
