@@ -4,7 +4,6 @@
 //! `cargo test --release --test cluster -- --nocapture` prints figures.
 
 mod engine_faults;
-mod infra;
 mod kinds;
 mod node_faults;
 mod refusals;
