@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use karuta_swarm::{Memory, Options, Store};
+use karuta_swarm::{Options, Shared, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -84,7 +84,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
             estate: Estate::default(),
             opening: data::Opening::default(),
         },
-        swarms: Arc::new(Memory::new(options(&config))),
+        swarms: Arc::new(Shared::alone(options(&config))),
         routes: ListenerRoutes::read(&config)?.table,
     };
     let config = Arc::new(config);
@@ -172,7 +172,7 @@ struct Tracker {
     /// Its file, which a reload reads again.
     file: PathBuf,
     certificates: Arc<Certificates>,
-    store: Arc<Memory>,
+    store: Arc<Shared>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
     public: Public,
@@ -186,7 +186,7 @@ impl Tracker {
     fn new(config: Config, file: PathBuf) -> Result<Self, Error> {
         let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
-        let store = Arc::new(Memory::new(options(&config)));
+        let store = Arc::new(Shared::alone(options(&config)));
         let metrics = Metrics::new({
             let store = store.clone();
             move || store.totals()

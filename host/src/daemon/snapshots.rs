@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use karuta_swarm::{Memory, Store};
+use karuta_swarm::{Shared, Store};
 
 use super::error::{Error, seconds, system};
 use super::loaded::Loaded;
@@ -24,7 +24,7 @@ pub struct Snapshots {
     folder: Folder,
     every: Duration,
     config: Arc<Config>,
-    store: Arc<Memory>,
+    store: Arc<Shared>,
     metrics: Arc<Metrics>,
     /// When the clock of the store began.
     start: Instant,
@@ -52,7 +52,7 @@ impl Snapshots {
     /// Another tracker uses the folder.
     pub fn open(
         config: &Arc<Config>,
-        store: &Arc<Memory>,
+        store: &Arc<Shared>,
         metrics: &Arc<Metrics>,
         start: Instant,
     ) -> Result<Option<Self>, Error> {

@@ -9,6 +9,7 @@ use super::live::{Columns, Figure};
 use super::number;
 use super::viewer::Viewer;
 use crate::admin::facts::{Facts, SnapshotStatus};
+use crate::admin::share::ShareStatus;
 use crate::admin::stats;
 use crate::config::Right;
 
@@ -23,6 +24,7 @@ pub struct Machine<'a> {
     /// The share of its time that each worker did not wait, in the last second.
     busy: Vec<(String, Option<f64>)>,
     snapshot: Option<&'a SnapshotStatus>,
+    share: Option<&'a ShareStatus>,
     lacks: Option<&'static str>,
 }
 
@@ -40,6 +42,7 @@ impl<'a> Machine<'a> {
             landlock: facts.landlock,
             busy: busy.collect(),
             snapshot: facts.snapshot.as_ref(),
+            share: facts.share.as_ref(),
             lacks: viewer.lacks(&Right::Reload),
         }
     }

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use karuta_bittorrent::{Event, Family, InfoHash, PeerId, Peers};
-use karuta_swarm::{Locality, Memory, Options, Order, Plan, PlanId, Store, Update};
+use karuta_swarm::{Locality, Memory, Options, Order, Plan, PlanId, PlanName, Store, Update};
 use nix::time::{ClockId, clock_gettime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -75,7 +75,7 @@ fn announce() {
     const ROUNDS: usize = 9;
     const ANNOUNCES: u32 = 20_000;
     let plan = Plan::new(&[26, 22, 16], Order::NearFirst, 10).expect("a plan");
-    let plan = Locality { label: 0, plan, id: PlanId::unused() };
+    let plan = Locality { label: 0, plan, id: PlanId::of(PlanName(*b"nearness")) };
     let mut rng = SmallRng::seed_from_u64(2);
     let mut given = Peers::default();
     for (name, locality) in [("any peers", None), ("near peers by a plan", Some(plan))] {

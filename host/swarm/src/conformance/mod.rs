@@ -16,8 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::{
-    Locality, Options, Order, Plan, PlanId, Population, Refusal, Role, Seconds, Store, Totals,
-    Update,
+    Locality, Options, Order, Plan, PlanId, PlanName, Population, Refusal, Role, Seconds, Store,
+    Totals, Update,
 };
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
@@ -131,6 +131,10 @@ impl<S: Store> Subject<S> {
     fn totals(&self) -> Totals {
         self.store.totals()
     }
+}
+
+fn plan_id(number: u8) -> PlanId {
+    PlanId::of(PlanName([number; 8]))
 }
 
 fn info_hash(torrent: u8) -> InfoHash {
