@@ -35,6 +35,7 @@ mod probe;
 mod process;
 pub mod public;
 mod service;
+mod share;
 mod snapshot;
 mod state_dir;
 mod text;

@@ -3,7 +3,6 @@
 
 mod client;
 mod https;
-mod nodes;
 mod opentracker;
 mod partial;
 mod quay;

@@ -1,7 +1,5 @@
 //! Shared swarms, as the status shows them.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use serde::Serialize;
 
 use super::Admin;

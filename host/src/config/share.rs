@@ -138,10 +138,8 @@ impl Share {
         const PATH: &str = "swarms.share";
         self.check_servers()?;
         if !is_name(&self.name) {
-            let message = format!(
-                "invalid name `{}`, expected 1 to 40 of a to z, 0 to 9 and -",
-                self.name
-            );
+            let message =
+                format!("invalid name `{}`, expected 1 to 40 of a to z, 0 to 9 and -", self.name);
             return problem(format!("{PATH}.name"), message);
         }
         if !(1..=MAX_PARTS).contains(&self.parts) {
@@ -149,10 +147,7 @@ impl Share {
             return problem(format!("{PATH}.parts"), message);
         }
         if !(MIN_QUEUE..=MAX_QUEUE).contains(&self.queue) {
-            return problem(
-                format!("{PATH}.queue"),
-                "out of range, expected 64KiB to 64GiB",
-            );
+            return problem(format!("{PATH}.queue"), "out of range, expected 64KiB to 64GiB");
         }
         let durations = [
             ("every", self.every, Duration::from_millis(5), Duration::from_secs(1)),
@@ -222,9 +217,7 @@ impl Share {
     /// Reads the password; a relative file is relative to `folder`.
     pub(super) fn fetch_secrets(&mut self, folder: &Path) -> Result<(), Problem> {
         let Some(password) = &mut self.password else { return Ok(()) };
-        password
-            .fetch_text(folder)
-            .or_else(|message| problem("swarms.share.password", message))
+        password.fetch_text(folder).or_else(|message| problem("swarms.share.password", message))
     }
 }
 

@@ -16,7 +16,8 @@ impl Config {
             Some((path, format!("every user can read `{file}`, expected a mode such as 0640")))
         }));
         if self.swarms.share.is_some() {
-            let alone = self.udp.iter().zip(0..).filter(|(udp, _)| udp.connection_id_secret.is_none());
+            let alone =
+                self.udp.iter().zip(0..).filter(|(udp, _)| udp.connection_id_secret.is_none());
             warnings.extend(alone.map(|(_, at)| {
                 let said = "missing, expected the same one on all nodes that share swarms: clients \
                             that move to another node must connect again";

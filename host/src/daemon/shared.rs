@@ -66,7 +66,8 @@ impl Prepared {
     ) -> Result<Started, Error> {
         let Self { settings, catch_up, parts, node, share } = self;
         let begin = Instant::now();
-        let ends = Ends { store: store.clone(), parts, node, share: share.clone(), start, restored };
+        let ends =
+            Ends { store: store.clone(), parts, node, share: share.clone(), start, restored };
         let failed = |error| system("swarms.share", error);
         let sharing = Sharing::start(settings, ends).map_err(failed)?;
         let until = match sharing.wait(catch_up).map_err(failed)? {

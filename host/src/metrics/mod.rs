@@ -38,8 +38,8 @@ pub use self::decisions::Lost;
 pub use self::exports::ExportSeries;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
-    Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome,
-    TRANSPORTS, Verdict, Would,
+    Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome, TRANSPORTS,
+    Verdict, Would,
 };
 pub use self::policies::PolicyCounts;
 pub use self::public::{Document, Handed};

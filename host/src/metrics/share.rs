@@ -7,8 +7,8 @@ use karuta_swarm::RefusedBatch;
 use parking_lot::Mutex;
 use prometheus::proto::MetricFamily;
 
-use super::render::{counter, gauge, histogram_of};
 use super::ShareError;
+use super::render::{counter, gauge, histogram_of};
 
 /// What is known of the shared swarms. The thread `share` writes it.
 pub struct Share {
@@ -175,7 +175,8 @@ impl Share {
     /// Returns which parts are cut off from the engine.
     pub fn cut_off(&self) -> Option<CutOff> {
         let parts = self.parts.iter().enumerate();
-        let off: Vec<_> = parts.filter_map(|(part, series)| Some((part, series.cut_off()?))).collect();
+        let off: Vec<_> =
+            parts.filter_map(|(part, series)| Some((part, series.cut_off()?))).collect();
         let (_, (since, reason)) = off.iter().min_by_key(|(_, (since, _))| *since)?;
         Some(CutOff {
             parts: off.iter().map(|(part, _)| *part).collect(),
@@ -344,7 +345,9 @@ mod tests {
         assert_eq!(share.cut_off(), None);
         let (append, read) = (Direction::Append, Direction::Read);
         assert!(share.parts[2].failed(read, "refused"));
-        assert!(!share.parts[2].failed(read, "timed out") && !share.parts[2].failed(append, "full"));
+        assert!(
+            !share.parts[2].failed(read, "timed out") && !share.parts[2].failed(append, "full")
+        );
         share.parts[1].failed(append, "refused");
         let off = share.cut_off().unwrap();
         assert_eq!((off.parts, &*off.reason), (vec![1, 2], "timed out"));

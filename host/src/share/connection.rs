@@ -160,8 +160,7 @@ impl Shared {
         let limit = self.timeout * STEPS;
         let connection = timeout(limit, self.way.connect(self.timeout)).await;
         let connection = connection.unwrap_or_else(|_| Err(timed_out()));
-        let unconnected =
-            |error| Failure { is_unconnected: true, ..self.way.failure(&error) };
+        let unconnected = |error| Failure { is_unconnected: true, ..self.way.failure(&error) };
         Ok(Current { connection: connection.map_err(unconnected)?, made: Instant::now() })
     }
 }
@@ -238,7 +237,9 @@ impl Way {
         let Failure { text, is_unconnected } = failure(error);
         match self {
             Self::Cluster(_) => Failure { text, is_unconnected },
-            Self::Single(_, server) => Failure { text: format!("{server}: {text}"), is_unconnected },
+            Self::Single(_, server) => {
+                Failure { text: format!("{server}: {text}"), is_unconnected }
+            }
         }
     }
 }

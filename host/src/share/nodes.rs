@@ -169,7 +169,10 @@ impl<E: Log + Table> Nodes<E> {
         let news = share.parts.iter().map(|part| part.failed(Direction::Read, &failure.text));
         if news.fold(false, |any, is_news| any | is_news) {
             let reason = &failure.text;
-            tracing::warn!(reason, "cannot reach the log of shared swarms; serving what is known here");
+            tracing::warn!(
+                reason,
+                "cannot reach the log of shared swarms; serving what is known here"
+            );
         }
         gate.cut_off();
     }
@@ -198,7 +201,7 @@ fn short(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use karuta_swarm::{Options, Sharing, Shared};
+    use karuta_swarm::{Options, Shared, Sharing};
 
     use super::super::progress::{Gate, Progress};
     use super::super::stand_in::StandIn;

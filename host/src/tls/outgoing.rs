@@ -30,7 +30,8 @@ impl ClientFiles {
         ca: Option<&Path>,
         own: Option<(&Path, &Path)>,
     ) -> Result<Self, (&'static str, String)> {
-        let read = |key, path: &Path| file::read(path, MAX).map_err(|error| (key, error.to_string()));
+        let read =
+            |key, path: &Path| file::read(path, MAX).map_err(|error| (key, error.to_string()));
         let mut files = Self::default();
         if let Some(ca) = ca {
             let bytes = read("ca", ca)?;

@@ -64,7 +64,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("the server starts");
-        shelter::note(&self.folder, process.id());
+        shelter::note(&self.folder, &process);
         self.process = Some(process);
     }
 

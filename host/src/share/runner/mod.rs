@@ -58,7 +58,7 @@ struct Sizes {
     entries: u64,
     bytes: u64,
     /// The mean, before that.
-    mean: u64,
+    mean: f64,
 }
 
 /// How far a log has been read.
@@ -219,9 +219,9 @@ impl<E: Log> Runner<E> {
         self.clock.set(Some(clock));
         self.is_in_doubt.set(false);
         let Sizes { entries, bytes, mean } = self.sizes.get();
-        let mean = bytes.checked_div(entries).unwrap_or(mean);
+        let mean = if entries > 0 { bytes as f64 / entries as f64 } else { mean };
         self.sizes.set(Sizes { mean, ..Sizes::default() });
-        self.series().log.store(end.entries.saturating_mul(mean), Relaxed);
+        self.series().log.store((end.entries as f64 * mean).round() as u64, Relaxed);
         let back = |by: Duration| end.now.saturating_sub(milliseconds(by));
         match position {
             None => {
@@ -240,8 +240,7 @@ impl<E: Log> Runner<E> {
                     "log of shared swarms ends before what was read; reading it again from there"
                 );
                 self.part.borrow_mut().failed();
-                *position =
-                    Position { after: EntryId::at(since), newest: None, looked: begin };
+                *position = Position { after: EntryId::at(since), newest: None, looked: begin };
             }
             Some(position) => position.looked = begin,
         }
@@ -251,8 +250,7 @@ impl<E: Log> Runner<E> {
         let now = self.clock.get().map_or(id.milliseconds, Clock::now);
         let age = now.saturating_sub(id.milliseconds);
         let seconds = Seconds::try_from(age / 1000).unwrap_or(Seconds::MAX);
-        let applied =
-            self.part.borrow_mut().apply(&self.common.store, batch, seconds, self.now());
+        let applied = self.part.borrow_mut().apply(&self.common.store, batch, seconds, self.now());
         match applied {
             Ok(applied) if !applied.is_own => {
                 self.series().applied.fetch_add(applied.records, Relaxed);
@@ -287,7 +285,11 @@ impl<E: Log> Runner<E> {
         });
         if self.series().failed(direction, &failure.text) {
             let (part, reason) = (self.number, &failure.text);
-            tracing::warn!(part, reason, "cut off from the log of shared swarms; serving what is known here");
+            tracing::warn!(
+                part,
+                reason,
+                "cut off from the log of shared swarms; serving what is known here"
+            );
         }
         self.part.borrow_mut().failed();
         self.is_in_doubt.set(true);

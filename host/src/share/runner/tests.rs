@@ -73,8 +73,7 @@ impl Node {
 
     fn knows(&self, leechers: u32, seeders: u32, completed: u32) -> bool {
         self.counts().is_some_and(|counts| {
-            (counts.incomplete, counts.complete, counts.completed)
-                == (leechers, seeders, completed)
+            (counts.leechers, counts.seeders, counts.completed) == (leechers, seeders, completed)
         })
     }
 
@@ -139,7 +138,7 @@ async fn what_may_be_lost_is_sent_again_and_counted_once() {
     assert_eq!((&*off.reason, off.parts), ("OOM command not allowed", vec![0]));
     *engine.failing.borrow_mut() = None;
     one.read().await.unwrap();
-    assert_eq!(one.send().await, Ok(Sent::Much));
+    while one.send().await.unwrap() != Sent::Nothing {}
     two.read().await.unwrap();
     assert!(two.knows(1, 1, 1), "{:?}", two.counts());
     assert!(one.series().is_connected() && one.series().again.load(Relaxed) > 0);
