@@ -20,6 +20,8 @@ const SOCKETS: usize = 4;
 const WINDOW: usize = 64;
 /// How long a living node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a thread sleeps when nothing has arrived.
+const REST: Duration = Duration::from_micros(200);
 /// How often a connection id is renewed.
 const RENEW: Duration = Duration::from_secs(50);
 
@@ -89,7 +91,8 @@ impl Heard {
         Duration::from_micros(found.copied().unwrap_or_default().into())
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what was answered at another time.
+    pub fn add(&mut self, other: Self) {
         self.announces += other.announces;
         self.unanswered += other.unanswered;
         self.wrong.extend(other.wrong);
@@ -230,7 +233,9 @@ impl<'a> Thread<'a> {
                 }
                 continue;
             }
-            line.receive(&mut heard);
+            if !line.receive(&mut heard) {
+                std::thread::sleep(REST);
+            }
             let now = Instant::now();
             let late = line.due.len();
             line.due.retain(|_, due| now < *due + PATIENCE);
@@ -307,7 +312,7 @@ impl Line {
         let socket = |_| {
             let client = udp::Client::connect_from(ADDRESS.into(), node);
             let (socket, id) = client.into_parts();
-            socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
+            socket.set_nonblocking(true).expect("it can be polled");
             (socket, id)
         };
         let sockets = (0..SOCKETS).map(socket).collect();
@@ -327,27 +332,23 @@ impl Line {
         self.sockets.clear();
     }
 
-    /// Takes what has arrived, and waits up to 1 ms for more.
-    fn receive(&mut self, heard: &mut Heard) {
+    /// Takes what has arrived. Returns whether there was anything.
+    fn receive(&mut self, heard: &mut Heard) -> bool {
         let mut packet = [0; 2048];
+        let before = heard.announces;
         for at in 0..self.sockets.len() {
-            let (socket, _) = &self.sockets[at];
-            // Only the first one waits.
-            let _ = socket.set_nonblocking(at > 0);
             loop {
                 match self.sockets[at].0.recv(&mut packet) {
-                    Ok(length) => {
-                        let (socket, _) = &self.sockets[at];
-                        let _ = socket.set_nonblocking(true);
-                        self.take(&packet[..length], heard);
-                    }
+                    Ok(length) => self.take(&packet[..length], heard),
                     Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                        return self.is_gone();
+                        self.is_gone();
+                        return true;
                     }
                     Err(_) => break,
                 }
             }
         }
+        heard.announces > before
     }
 
     fn take(&mut self, answer: &[u8], heard: &mut Heard) {

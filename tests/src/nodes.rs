@@ -86,20 +86,27 @@ pub fn differences(one: &Swarms, other: &Swarms) -> Vec<String> {
 /// Waits until nothing waits at any node and all know the same, and returns what they know.
 #[track_caller]
 pub fn become_equal(nodes: &[&Daemon]) -> Swarms {
-    eventually("all is sent", || nodes.iter().all(|node| waiting(node) == 0.0));
-    let mut all = Vec::new();
-    let mut differ = Vec::new();
+    settle(nodes).unwrap_or_else(|differ| {
+        let shown = &differ[..differ.len().min(10)];
+        panic!("{} differences, such as {shown:#?}", differ.len())
+    })
+}
+
+/// Waits until nothing waits at any node and all know the same, and returns what they know, or else
+/// in what they differ.
+pub fn settle(nodes: &[&Daemon]) -> Result<Swarms, Vec<String>> {
     let deadline = Instant::now() + crate::SOON;
     loop {
-        all.clear();
-        all.extend(nodes.iter().map(|node| swarms(node)));
-        differ.clear();
-        differ.extend(all[1..].iter().flat_map(|other| differences(&all[0], other)));
-        if differ.is_empty() {
-            return all.swap_remove(0);
+        let is_sent = nodes.iter().all(|node| waiting(node) == 0.0);
+        let mut all: Vec<_> = nodes.iter().map(|node| swarms(node)).collect();
+        let others = all[1..].iter();
+        let differ: Vec<_> = others.flat_map(|other| differences(&all[0], other)).collect();
+        if differ.is_empty() && is_sent {
+            return Ok(all.swap_remove(0));
         }
-        let shown = &differ[..differ.len().min(10)];
-        assert!(Instant::now() < deadline, "{} differences, such as {shown:#?}", differ.len());
+        if Instant::now() > deadline {
+            return Err(differ);
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -116,12 +116,19 @@ impl Cluster {
         members.iter().find(holds).expect("a primary").number
     }
 
-    /// Returns the number of a living replica of a primary.
+    /// Returns the number of a living replica of a primary, when there is one.
     pub fn replica_of(&self, primary: usize) -> usize {
-        let members = self.members(primary);
-        let id = &members.iter().find(|one| one.number == primary).expect("itself").id;
-        let is_its = |one: &&Member| one.primary == *id && self.servers[one.number].is_alive();
-        members.iter().find(is_its).expect("a replica").number
+        let mut found = None;
+        eventually("there is a replica", || {
+            let members = self.members(primary);
+            let own = members.iter().find(|one| one.number == primary);
+            let is_its = |one: &&Member| {
+                own.is_some_and(|own| one.primary == own.id) && self.servers[one.number].is_alive()
+            };
+            found = members.iter().find(is_its).map(|one| one.number);
+            found.is_some()
+        });
+        found.expect("it was found")
     }
 
     /// Has a replica take its primary's place, without loss. Returns the replica's number.

@@ -64,7 +64,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("the server starts");
-        shelter::note(&self.folder, &process);
+        shelter::note(&self.folder, process.id());
         self.process = Some(process);
     }
 

@@ -43,8 +43,8 @@ impl Drop for Shelter {
 }
 
 /// Notes in a folder of a shelter which process has to end with it.
-pub fn note(folder: &Path, process: &Child) {
-    fs::write(folder.join("pid"), process.id().to_string()).expect("the id is written");
+pub fn note(folder: &Path, process: u32) {
+    fs::write(folder.join("pid"), process.to_string()).expect("the id is written");
 }
 
 /// Forgets the process that was noted, before it is waited for and its id is another's.

@@ -3,6 +3,7 @@
 
 mod before;
 mod server;
+mod shared;
 mod sizes;
 mod table;
 mod tokens;
@@ -206,6 +207,9 @@ impl Bench {
             println!("{}", before::measure(self, before, folder.path())?);
         }
         let mut all = self.compare(folder.path(), &tokens)?;
+        if self.wants_case(shared::TITLE) {
+            println!("{}", shared::measure(self)?);
+        }
         if self.wants_case(sizes::TITLE) {
             all.extend(sizes::measure(self)?);
         }
