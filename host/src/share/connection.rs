@@ -9,7 +9,7 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind,
     IntoConnectionInfo as _, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::Mutex;
@@ -26,6 +26,8 @@ pub struct Link(Rc<Shared>);
 
 struct Shared {
     way: Way,
+    /// The way to one server, without authentication, and what would authenticate.
+    knock: Option<(Client, Cmd)>,
     timeout: Duration,
     current: RefCell<Option<Current>>,
     /// Held while the first connection, or the next after a lost one, is made.
@@ -73,8 +75,10 @@ impl Link {
     /// The crate refuses the settings.
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
         let way = Way::new(settings).map_err(|error| failure(&error))?;
+        let knock = knock(settings).map_err(|error| failure(&error))?;
         Ok(Self(Rc::new(Shared {
             way,
+            knock,
             timeout: settings.timeout,
             current: RefCell::default(),
             connecting: Mutex::default(),
@@ -159,73 +163,109 @@ impl Shared {
     async fn connect(&self) -> Result<Current, Failure> {
         let limit = self.timeout * STEPS;
         let connection = timeout(limit, self.way.connect(self.timeout)).await;
-        let connection = connection.unwrap_or_else(|_| Err(timed_out()));
-        let unconnected = |error| Failure { is_unconnected: true, ..self.way.failure(&error) };
-        Ok(Current { connection: connection.map_err(unconnected)?, made: Instant::now() })
+        let error = match connection.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(connection) => return Ok(Current { connection, made: Instant::now() }),
+            Err(error) => error,
+        };
+        let error = match &self.knock {
+            Some((client, authenticate)) if error.to_string().contains(UNAUTHENTICATED) => {
+                let words = timeout(limit, refusal(client, authenticate, self.timeout)).await;
+                words.ok().flatten().unwrap_or(error)
+            }
+            _ => error,
+        };
+        Err(Failure { is_unconnected: true, ..self.way.failure(&error) })
     }
+}
+
+/// In the crate's errors about authentication, which keep the engine's words to themselves.
+const UNAUTHENTICATED: &str = "AuthenticationFailed";
+
+/// Returns the engine's words if it refuses the user or the password.
+async fn refusal(client: &Client, authenticate: &Cmd, timeout: Duration) -> Option<RedisError> {
+    let config = connection_config(timeout);
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    authenticate.query_async::<Value>(&mut connection.ok()?).await.err()
+}
+
+/// Returns the way to the first server, without authentication, and what would authenticate.
+fn knock(settings: &Settings) -> RedisResult<Option<(Client, Cmd)>> {
+    let Settings { servers, user, password, .. } = settings;
+    let (Some(server), Some(password)) = (servers.first(), password) else { return Ok(None) };
+    let mut authenticate = redis::cmd("AUTH");
+    if let Some(user) = user {
+        authenticate.arg(user);
+    }
+    authenticate.arg(password.expose());
+    let client = client(settings, server, RedisConnectionInfo::default())?;
+    Ok(Some((client, authenticate)))
+}
+
+fn connection_config(timeout: Duration) -> AsyncConnectionConfig {
+    let config = AsyncConnectionConfig::new();
+    config.set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout))
+}
+
+/// Returns the way to one server.
+fn client(settings: &Settings, server: &Server, redis: RedisConnectionInfo) -> RedisResult<Client> {
+    // A server that is older than this command would complain, and a user may not be allowed it.
+    let redis = redis.set_skip_set_lib_name();
+    let info = address(settings, server).into_connection_info()?.set_redis_settings(redis);
+    match certificates(settings) {
+        Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    }
+}
+
+fn address(settings: &Settings, Server { host, port }: &Server) -> ConnectionAddr {
+    let (host, port) = (host.clone(), *port);
+    match settings.tls {
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        None => ConnectionAddr::Tcp(host, port),
+    }
+}
+
+fn certificates(settings: &Settings) -> Option<TlsCertificates> {
+    let files = settings.tls.clone()?;
+    let own = |(client_cert, client_key)| ClientTlsConfig { client_cert, client_key };
+    Some(TlsCertificates { client_tls: files.own.map(own), root_cert: files.issuers })
 }
 
 impl Way {
     fn new(settings: &Settings) -> RedisResult<Self> {
-        let Settings { servers, topology, user, password, tls, timeout, .. } = settings;
-        let certificates = tls.clone().map(|files| TlsCertificates {
-            client_tls: files
-                .own
-                .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
-            root_cert: files.issuers,
-        });
-        let address = |Server { host, port }: &Server| match tls {
-            Some(_) => ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: false,
-                tls_params: None,
-            },
-            None => ConnectionAddr::Tcp(host.clone(), *port),
-        };
-        match (topology, &**servers) {
-            (Topology::Single, [server, ..]) => {
-                let mut redis = RedisConnectionInfo::default().set_skip_set_lib_name();
-                if let Some(user) = user {
-                    redis = redis.set_username(user);
-                }
-                if let Some(password) = password {
-                    redis = redis.set_password(password.expose());
-                }
-                let info: ConnectionInfo =
-                    address(server).into_connection_info()?.set_redis_settings(redis);
-                let client = match certificates {
-                    Some(certificates) => Client::build_with_tls(info, certificates)?,
-                    None => Client::open(info)?,
-                };
-                Ok(Self::Single(client, server.clone()))
+        let Settings { servers, topology, user, password, timeout, .. } = settings;
+        if let (Topology::Single, [server, ..]) = (topology, &**servers) {
+            let mut redis = RedisConnectionInfo::default();
+            if let Some(user) = user {
+                redis = redis.set_username(user);
             }
-            _ => {
-                let mut builder = ClusterClientBuilder::new(servers.iter().map(address))
-                    .retries(1)
-                    .connection_timeout(*timeout)
-                    .response_timeout(*timeout);
-                if let Some(user) = user {
-                    builder = builder.username(user);
-                }
-                if let Some(password) = password {
-                    builder = builder.password(password.expose());
-                }
-                if let Some(certificates) = certificates {
-                    builder = builder.certs(certificates);
-                }
-                builder.build().map(Self::Cluster)
+            if let Some(password) = password {
+                redis = redis.set_password(password.expose());
             }
+            return Ok(Self::Single(client(settings, server, redis)?, server.clone()));
         }
+        let addresses = servers.iter().map(|server| address(settings, server));
+        let mut builder = ClusterClientBuilder::new(addresses)
+            .retries(1)
+            .connection_timeout(*timeout)
+            .response_timeout(*timeout);
+        if let Some(user) = user {
+            builder = builder.username(user);
+        }
+        if let Some(password) = password {
+            builder = builder.password(password.expose());
+        }
+        if let Some(certificates) = certificates(settings) {
+            builder = builder.certs(certificates);
+        }
+        builder.build().map(Self::Cluster)
     }
 
     async fn connect(&self, timeout: Duration) -> RedisResult<Connection> {
         match self {
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
             Self::Single(client, _) => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(timeout))
-                    .set_response_timeout(Some(timeout));
+                let config = connection_config(timeout);
                 let connection = client.get_multiplexed_async_connection_with_config(&config);
                 connection.await.map(Connection::Single)
             }
