@@ -13,12 +13,21 @@ use crate::{Scene, alone};
 fn a_node_that_was_killed_has_everything_when_it_is_back() {
     let Some(engine) = Engine::first() else { return };
     let mut scene = Scene::begin(&engine);
+    let records: u32 =
+        std::env::var("KARUTA_RECORDS").map_or(0, |count| count.parse().expect("a number"));
+    let announced = |scene: &Scene| scene.nodes[0].metric("karuta_share_applied_total");
+    while announced(&scene) < f64::from(records) {
+        scene.goes_on();
+    }
     scene.crowd.dies(2);
     let folder = scene.nodes.remove(2).kill();
     scene.goes_on();
     let start = Instant::now();
     scene.nodes.push(Daemon::start_in(folder));
-    eprintln!("ready after {:?}", start.elapsed());
+    eprintln!("ready after {:?}, with {} records", start.elapsed(), announced(&scene));
+    let log = scene.nodes[2].log();
+    let read = log.lines().filter(|line| line.contains("read the log of shared swarms"));
+    read.for_each(|line| eprintln!("{line}"));
     scene.crowd.lives(2, scene.nodes[2].udp);
     scene.goes_on();
     scene.ends_well();
