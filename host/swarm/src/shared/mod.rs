@@ -12,6 +12,8 @@
 
 mod batch;
 mod kept;
+#[cfg(test)]
+mod model;
 mod part;
 mod seen;
 mod stripes;
