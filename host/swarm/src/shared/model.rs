@@ -48,9 +48,10 @@ enum Step {
     Lose {
         entries: usize,
     },
-    /// A connection breaks.
+    /// A connection breaks. The node reads so many entries again.
     Break {
         node: usize,
+        entries: u64,
     },
     /// A node that has nothing to tell ends, and another begins in its place.
     Restart {
@@ -97,7 +98,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (0..NODES, 1..5_usize).prop_map(|(node, entries)| Step::Read { node, entries }),
         2 => (0..NODES).prop_map(|node| Step::Late { node }),
         2 => (1..6_usize).prop_map(|entries| Step::Lose { entries }),
-        2 => (0..NODES).prop_map(|node| Step::Break { node }),
+        2 => (0..NODES, 0..5_u64).prop_map(|(node, entries)| Step::Break { node, entries }),
         1 => (0..NODES).prop_map(|node| Step::Restart { node }),
         1 => Just(Step::Settle),
         3 => (1..4_u32).prop_map(|seconds| Step::Pass { seconds }),
@@ -130,6 +131,8 @@ struct Node {
     /// The number of the last entry that it has read.
     read: u64,
     is_broken: bool,
+    /// How many entries it reads again when it notices.
+    again: u64,
     late: Vec<Vec<u8>>,
     /// It has been there from the beginning.
     is_first: bool,
@@ -140,14 +143,20 @@ impl Node {
         let (store, mut parts) =
             Shared::sharing(options, Sharing { node: id, parts: 1, queue: 1 << 20 });
         let part = parts.remove(0);
-        Self { store, part, read: 0, is_broken: false, late: Vec::new(), is_first }
+        Self { store, part, read: 0, is_broken: false, again: 0, late: Vec::new(), is_first }
+    }
+
+    /// Notices that the connection has broken.
+    fn notice(&mut self) {
+        if std::mem::take(&mut self.is_broken) {
+            self.part.failed();
+            self.read = self.read.saturating_sub(std::mem::take(&mut self.again));
+        }
     }
 
     /// Reads some entries, and returns whether they were the last.
     fn read(&mut self, log: &Log, entries: usize, now: Seconds) -> bool {
-        if std::mem::take(&mut self.is_broken) {
-            self.part.failed();
-        }
+        self.notice();
         let read = self.read;
         let mut next = log.entries.iter().filter(|entry| entry.number > read);
         for entry in next.by_ref().take(entries) {
@@ -234,10 +243,8 @@ impl World {
 
     /// Returns whether there was something to send.
     fn send(&mut self, node: usize, outcome: Outcome) -> bool {
-        let Node { store, part, late, is_broken, .. } = &mut self.nodes[node];
-        if std::mem::take(is_broken) {
-            part.failed();
-        }
+        self.nodes[node].notice();
+        let Node { store, part, late, .. } = &mut self.nodes[node];
         let Some(mut batch) = part.next(store, self.now) else { return false };
         let Header { node: id, sequence, again, .. } =
             Batch::read(&batch, |_| true).unwrap().header;
@@ -330,7 +337,10 @@ impl World {
                 self.log.entries.truncate(keep);
                 self.nodes.iter_mut().for_each(|node| node.is_broken = true);
             }
-            Step::Break { node } => self.nodes[node].is_broken = true,
+            Step::Break { node, entries } => {
+                let node = &mut self.nodes[node];
+                (node.is_broken, node.again) = (true, entries);
+            }
             Step::Restart { node } => {
                 self.settle();
                 self.ids += 1;

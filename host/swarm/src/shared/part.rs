@@ -22,7 +22,7 @@ use crate::memory::{Count, When};
 /// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
 /// * [`at_end`](Self::at_end) whenever the log has been read to its end.
 /// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
-///   read. Nothing is sent then until the log has been read to its end: what comes back by then need
+///   read, before any of it is read again. Nothing is sent then until the log has been read to its end: what comes back by then need
 ///   not be sent again.
 #[derive(Debug)]
 pub struct Part {
@@ -171,7 +171,9 @@ impl Part {
         let batch = Batch::read(entry, |info_hash| part_of(info_hash, parts) == number)?;
         let is_own = batch.header.node == self.node;
         let is_new = !is_own && self.seen.insert(batch.header.node, batch.header.sequence);
-        if is_own && !self.kept.came_back(batch.header.sequence, now) {
+        let is_expected = !is_own || self.kept.came_back(batch.header.sequence, now);
+        // In doubt, a stretch of the log may be read once more.
+        if !is_expected && !self.is_in_doubt {
             self.collect(store, now);
             self.set_right(store, &batch, now);
         }
