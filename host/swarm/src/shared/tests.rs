@@ -62,6 +62,18 @@ fn announce(store: &Shared, update: Update) -> Counts {
     store.announce(&update, &mut rng, &mut Peers::default()).unwrap()
 }
 
+fn announce_all(store: &Shared, updates: impl IntoIterator<Item = Update>) {
+    for update in updates {
+        announce(store, update);
+    }
+}
+
+fn apply_all(store: &Shared, part: &mut Part, log: &[Vec<u8>]) {
+    for batch in log {
+        part.apply(store, batch, 0, 0).unwrap();
+    }
+}
+
 /// Appends all that waits.
 fn sent(store: &Shared, part: &mut Part, now: Seconds) -> Vec<Vec<u8>> {
     let mut log = Vec::new();
@@ -99,7 +111,7 @@ fn batches_grow_with_the_load_up_to_64_kib() {
     let (store, mut part) = node(options(), 1);
     announce(&store, update(1, 0, Event::None));
     let first = part.next(&store, 0).unwrap();
-    (0..5000).for_each(|peer| drop(announce(&store, update(1, peer, Event::None))));
+    announce_all(&store, (0..5000).map(|peer| update(1, peer, Event::None)));
     assert_eq!(part.next(&store, 0), None, "one is under way");
     assert_eq!(part.waiting(), Waiting { bytes: 5001 * 27, records: 5001 });
     part.appended(0);
@@ -207,7 +219,7 @@ fn of_entries_older_than_the_lifetime_only_downloads_are_taken() {
     let (store, mut part) = node(options(), 1);
     let (other, mut reader) = node(options(), 2);
     let begin = [update(1, 1, Event::Started), update(1, 2, Event::Started)];
-    begin.into_iter().for_each(|update| drop(announce(&store, update)));
+    announce_all(&store, begin);
     let log = sent(&store, &mut part, 0);
     reader.apply(&other, &log[0], 0, 0).unwrap();
     reader.at_end(&other, 0);
@@ -237,11 +249,11 @@ fn what_others_have_taken_is_taken_in_beyond_all_limits() {
     };
     let (store, mut part) = node(options(), 1);
     let at = |port: u16| Update { peer: ([10, 0, 0, 1], port).into(), ..update(1, 0, Event::None) };
-    (1..=3).for_each(|port| drop(announce(&store, at(port))));
+    announce_all(&store, (1..=3).map(at));
     announce(&store, update(2, 2, Event::None));
     let log = sent(&store, &mut part, 0);
     let (other, mut reader) = node(limits, 2);
-    log.iter().for_each(|batch| drop(reader.apply(&other, batch, 0, 0).unwrap()));
+    apply_all(&other, &mut reader, &log);
     let leechers = |leechers| Population { seeders: 0, leechers };
     let none = Population::default();
     assert_eq!(other.totals(), Totals { swarms: 2, ipv4: leechers(4), ipv6: none });
@@ -254,10 +266,10 @@ fn what_others_have_taken_is_taken_in_beyond_all_limits() {
     assert_eq!(refused(at(4)), Some(Refusal::Peers));
     assert_eq!(refused(update(3, 9, Event::None)), Some(Refusal::Torrents));
     // When they leave, the numbers are as if they had never been there.
-    (1..=3).for_each(|port| drop(announce(&store, Update { event: Event::Stopped, ..at(port) })));
+    announce_all(&store, (1..=3).map(|port| Update { event: Event::Stopped, ..at(port) }));
     announce(&store, update(2, 2, Event::Stopped));
     let log = sent(&store, &mut part, 0);
-    log.iter().for_each(|batch| drop(reader.apply(&other, batch, 0, 0).unwrap()));
+    apply_all(&other, &mut reader, &log);
     assert_eq!(other.totals(), Totals::default());
     assert_eq!(refused(at(4)), None);
     assert_eq!(refused(at(5)), Some(Refusal::Peers));
@@ -266,9 +278,7 @@ fn what_others_have_taken_is_taken_in_beyond_all_limits() {
 #[test]
 fn the_log_goes_on_where_a_snapshot_ends() {
     let (store, mut part) = node(options(), 1);
-    for update in [update(1, 1, Event::Started), update(1, 2, Event::Started)] {
-        announce(&store, update);
-    }
+    announce_all(&store, [update(1, 1, Event::Started), update(1, 2, Event::Started)]);
     let mut log = sent(&store, &mut part, 0);
     announce(&store, update(1, 1, Event::Completed));
     let snapshot = Piece {
@@ -329,7 +339,7 @@ fn records_of_a_peer_are_in_order_whichever_worker_has_taken_its_announces() {
     let (other, mut readers) = Shared::sharing(options(), sharing);
     for ((part, log), reader) in parts.iter_mut().zip(&mut log).zip(&mut readers) {
         log.extend(sent(&store, part, 0));
-        log.iter().for_each(|batch| drop(reader.apply(&other, batch, 0, 0).unwrap()));
+        apply_all(&other, reader, log);
     }
     let all = |store: &Shared| {
         let of = |torrent| {
