@@ -12,9 +12,13 @@
 
 mod batch;
 mod kept;
+#[cfg(test)]
+mod model;
 mod part;
 mod seen;
 mod stripes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -166,24 +170,5 @@ impl Store for Shared {
 
     fn totals(&self) -> Totals {
         self.memory.totals()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    mod alone {
-        use crate::Shared;
-
-        crate::conformance_suite!(Shared::alone);
-    }
-
-    mod sharing {
-        use crate::{Options, Shared, Sharing};
-
-        fn sharing(options: Options) -> Shared {
-            Shared::sharing(options, Sharing { node: 1, parts: 3, queue: 1 << 20 }).0
-        }
-
-        crate::conformance_suite!(sharing);
     }
 }
