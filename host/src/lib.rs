@@ -36,6 +36,7 @@ mod probe;
 mod process;
 pub mod public;
 mod service;
+mod share;
 mod snapshot;
 mod state_dir;
 mod text;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Admin;
 use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
+use super::share::ShareStatus;
 use crate::data;
 use crate::metrics::{ExportSeries, ShownCertificate};
 
@@ -63,6 +64,8 @@ pub struct Facts {
     /// `None`: there are none.
     pub snapshot: Option<SnapshotStatus>,
     pub exports: Vec<ExportStatus>,
+    /// `None`: the swarms are this process's own.
+    pub share: Option<ShareStatus>,
     /// `on`, `off` or `unavailable`.
     pub landlock: &'static str,
 }
@@ -179,6 +182,7 @@ impl Facts {
                 .iter()
                 .map(|export| ExportStatus::of(export))
                 .collect(),
+            share: ShareStatus::of(admin),
             landlock: admin.landlock,
         }
     }

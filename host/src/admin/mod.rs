@@ -41,6 +41,7 @@ mod series;
 mod serve;
 mod sessions;
 mod shadow;
+mod share;
 mod snapshot;
 mod stall;
 mod stats;

@@ -3,6 +3,7 @@
 mod decisions;
 mod explain;
 mod lists;
+mod share;
 mod swarms;
 
 use std::fs::File;
@@ -357,6 +358,9 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
             (None, Some(age)) => println!("export {path} {age} s old"),
             (None, None) => println!("export {path} is not written yet"),
         }
+    }
+    if let Some(shared) = share::lines(&status["share"]) {
+        println!("{shared}");
     }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));

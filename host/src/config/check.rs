@@ -14,6 +14,7 @@ use super::{
     export::{self, FullScrape},
     problem::{Problem, problem},
     schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
+    share::Share,
     tls::Tls,
     values::{CredentialRule, EditMode, is_header_name, is_name, show_duration, unreadable},
     written,
@@ -58,6 +59,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         );
     }
     config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
+    config.swarms.share.as_ref().map_or(Ok(()), Share::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;
@@ -550,6 +552,9 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
         }
     }
     config.admin.fetch_secrets(folder)?;
+    if let Some(share) = &mut config.swarms.share {
+        share.fetch_secrets(folder)?;
+    }
     if let Some(log) = &mut config.decision_log {
         log.fetch_secrets(folder)?;
     }
@@ -626,6 +631,9 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     }
     if let Some(state_dir) = &mut config.state_dir {
         *state_dir = folder.join(&*state_dir);
+    }
+    if let Some(share) = &mut config.swarms.share {
+        share.resolve(folder);
     }
     if let Some(path) = config.swarms.snapshot.as_mut().and_then(|one| one.path.as_mut()) {
         *path = folder.join(&*path);

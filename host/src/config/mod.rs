@@ -14,6 +14,7 @@ mod position;
 mod problem;
 mod run_as;
 mod schema;
+mod share;
 mod shown;
 mod source;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use self::{
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits,
         Swarms, Tracker, Transport, Udp, When,
     },
+    share::{Server, Share, ShareTls, Topology},
     shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},

@@ -20,6 +20,7 @@ use serde::{
 };
 use url::{Host, Url};
 
+use super::share::Server;
 use crate::export::Prefix;
 use crate::file::{self, Unread};
 use crate::text;
@@ -27,6 +28,7 @@ use crate::text;
 const DURATION: &str = "a number with a unit such as 30s, 5m, 1h";
 const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
 const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 for all addresses";
+const SERVER: &str = "a host with a port such as 10.0.0.1:6379 or [fd00::1]:6379";
 const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
 const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
@@ -319,6 +321,10 @@ pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Socke
     from_text(deserializer, "address", LISTEN, |text| text.parse().ok().map(canonical_socket))
 }
 
+pub(super) fn server<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Server, D::Error> {
+    from_text(deserializer, "address", SERVER, |text| text.parse().ok())
+}
+
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     struct Network(IpNet);
     impl<'de> Deserialize<'de> for Network {
@@ -568,6 +574,15 @@ impl Secret {
         }
         self.value = text.as_bytes().to_owned();
         Ok(())
+    }
+
+    /// Reads a value that is one line of text.
+    pub(super) fn fetch_text(&mut self, folder: &Path) -> Result<(), String> {
+        self.fetch(folder)?;
+        match std::str::from_utf8(&self.value) {
+            Ok(text) if !text.contains(char::is_control) => Ok(()),
+            _ => Err(format!("{} is not one line of text", self.origin(folder))),
+        }
     }
 
     fn origin(&self, folder: &Path) -> String {

@@ -13,6 +13,7 @@ mod exports;
 mod listeners;
 mod loaded;
 mod reload;
+mod shared;
 mod signals;
 mod snapshots;
 mod socket_file;
@@ -26,7 +27,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use karuta_swarm::{Memory, Options, Store};
+use futures_util::FutureExt;
+use karuta_swarm::{Options, Shared, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -43,6 +45,7 @@ use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
+use self::shared::{Prepared, Started};
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
@@ -72,6 +75,7 @@ const WAITING: usize = 16;
 /// accepted, but unusual.
 pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
     let certificates = certificates::load(&config)?;
+    let (store, _) = shared::store(&config, options(&config))?;
     socket_file::group(&config)?;
     let warnings = certificates.warnings().into_iter().chain(config.warnings());
     let warnings =
@@ -85,7 +89,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
             estate: Estate::default(),
             opening: data::Opening::default(),
         },
-        swarms: Arc::new(Memory::new(options(&config))),
+        swarms: Arc::new(store),
         routes: ListenerRoutes::read(&config)?.table,
     };
     let config = Arc::new(config);
@@ -148,13 +152,16 @@ pub fn run(
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
     tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
+    let prepared = tracker.prepared.take();
     let Tracker { config, store, metrics, start, .. } = &tracker;
     metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
-    if let Some(snapshots) = &snapshots {
-        snapshots.restore(&loaded.generation.kept());
-    }
+    let restored =
+        snapshots.as_ref().and_then(|snapshots| snapshots.restore(&loaded.generation.kept()));
+    // What comes meanwhile waits in the sockets.
+    let sharing = prepared.map(|prepared| prepared.start(config, store, *start, restored));
+    let sharing = sharing.transpose()?;
     let rules = loaded
         .rules(&Generation::default(), workers, metrics)
         .map_err(|error| refused(config, &error))?;
@@ -163,6 +170,7 @@ pub fn run(
     certificates::watch(&tracker.certificates, metrics)?;
     loaded::warn(config);
     drop(starting);
+    tracker.sharing = sharing;
     tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
 
@@ -173,7 +181,11 @@ struct Tracker {
     /// Its file, which a reload reads again.
     file: PathBuf,
     certificates: Arc<Certificates>,
-    store: Arc<Memory>,
+    store: Arc<Shared>,
+    /// Until swarms are shared, if they are to be.
+    prepared: Option<Prepared>,
+    /// From then on.
+    sharing: Option<Started>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
     public: Public,
@@ -187,11 +199,15 @@ impl Tracker {
     fn new(config: Config, file: PathBuf) -> Result<Self, Error> {
         let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
-        let store = Arc::new(Memory::new(options(&config)));
+        let (store, prepared) = shared::store(&config, options(&config))?;
+        let store = Arc::new(store);
         let metrics = Metrics::new({
             let store = store.clone();
             move || store.totals()
         });
+        if let Some(prepared) = &prepared {
+            prepared.show(&metrics);
+        }
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
         let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
@@ -201,6 +217,8 @@ impl Tracker {
             file,
             certificates,
             store,
+            prepared,
+            sharing: None,
             metrics,
             decisions,
             public,
@@ -276,6 +294,8 @@ impl Tracker {
             file,
             certificates,
             store,
+            prepared: _,
+            sharing,
             metrics,
             decisions,
             public,
@@ -347,19 +367,34 @@ impl Tracker {
                 let receive_buffer = receive_buffer.map(|buffer| buffer.granted);
                 tracing::info!(transport, %address, receive_buffer, "listening");
             }
-            tracing::info!(workers = crew.adopt.len(), policies = config.policies.len(), "ready");
-            manager.ready();
-            if manager.is_present() {
-                tokio::spawn(status.show(manager.clone()));
-            }
-            if let Some(watchdog) = watchdog {
-                tokio::spawn(watchdog.run());
+            let catching_up =
+                sharing.as_ref().and_then(|sharing| sharing.catch_up(manager.clone()));
+            let ready = {
+                let (workers, policies) = (crew.adopt.len(), config.policies.len());
+                let manager = manager.clone();
+                move || {
+                    tracing::info!(workers, policies, "ready");
+                    manager.ready();
+                    if manager.is_present() {
+                        tokio::spawn(status.show(manager));
+                    }
+                    if let Some(watchdog) = watchdog {
+                        tokio::spawn(watchdog.run());
+                    }
+                }
+            };
+            match catching_up {
+                None => ready(),
+                Some(catching_up) => drop(tokio::spawn(catching_up.map(|()| ready()))),
             }
             signals.obey(reloader, asked).await;
             tracing::info!("stopping");
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
+                if let Some(sharing) = sharing {
+                    sharing.end();
+                }
                 reader.end();
                 exports.end();
                 // Nobody announces any more.

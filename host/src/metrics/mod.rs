@@ -28,6 +28,7 @@ mod public;
 mod reloads;
 mod render;
 mod requests;
+mod share;
 mod snapshot;
 mod tls;
 
@@ -37,11 +38,13 @@ pub use self::decisions::Lost;
 pub use self::exports::ExportSeries;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
-    Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
+    Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome, TRANSPORTS,
+    Verdict, Would,
 };
 pub use self::policies::PolicyCounts;
 pub use self::public::{Document, Handed};
 pub use self::requests::Requests;
+pub use self::share::{CutOff, Direction, PartSeries, Share, ShownEngine, ShownNode};
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
@@ -62,6 +65,7 @@ pub struct Metrics {
     snapshots: Snapshots,
     exports: Mutex<Vec<Arc<ExportSeries>>>,
     public: public::Public,
+    share: OnceLock<Arc<Share>>,
 }
 
 /// The counters of one worker thread.
@@ -195,6 +199,7 @@ impl Metrics {
             snapshots: Snapshots::default(),
             exports: Mutex::default(),
             public: public::Public::default(),
+            share: OnceLock::new(),
         }
     }
 
@@ -255,6 +260,17 @@ impl Metrics {
 
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Begins to show what is known of shared swarms.
+    pub fn set_share(&self, share: Arc<Share>) {
+        // They are shared by one thread.
+        let _ = self.share.set(share);
+    }
+
+    /// Returns what is known of shared swarms; `None`: they are not shared.
+    pub fn share(&self) -> Option<&Arc<Share>> {
+        self.share.get()
     }
 
     /// Returns the swarms and peers of all torrents.

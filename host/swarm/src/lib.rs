@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
+mod announced;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod fetch;
 mod locality;
 mod memory;
 mod saved;
+mod shared;
 
-pub use locality::{InvalidPlan, Locality, Order, Plan, PlanId};
+pub use locality::{InvalidPlan, Locality, Order, Plan, PlanId, PlanName};
 pub use memory::{Memory, Options, Walk};
 pub use saved::{Codec, Malformed, PIECE, Piece, Restored, SavedPeer};
+pub use shared::{Applied, FORMAT, Part, RefusedBatch, Sent, Shared, Sharing, Waiting};
 
 /// Seconds since the daemon started: the only clock that a store knows.
 pub type Seconds = u32;

@@ -12,6 +12,7 @@ use super::viewer::Viewer;
 use crate::admin::Admin;
 use crate::admin::doctor::Examined;
 use crate::admin::facts::{Facts, SnapshotStatus};
+use crate::admin::share::ShareStatus;
 use crate::admin::stats;
 use crate::config::Right;
 use crate::finding::Level;
@@ -27,6 +28,7 @@ pub struct Machine<'a> {
     /// The share of its time that each worker did not wait, in the last second.
     busy: Vec<(String, Option<f64>)>,
     snapshot: Option<&'a SnapshotStatus>,
+    share: Option<&'a ShareStatus>,
     lacks: Option<&'static str>,
     /// What was wrong around the tracker when somebody last asked.
     examined: Option<Arc<Examined>>,
@@ -53,6 +55,7 @@ impl<'a> Machine<'a> {
             landlock: facts.landlock,
             busy: busy.collect(),
             snapshot: facts.snapshot.as_ref(),
+            share: facts.share.as_ref(),
             lacks: viewer.lacks(&Right::Reload),
             examined: admin.doctor.last(),
             now,

@@ -16,8 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::{
-    Locality, Options, Order, Plan, PlanId, Population, Refusal, Role, Seconds, Standing, Store,
-    Totals, Update, Usage,
+    Locality, Options, Order, Plan, PlanId, PlanName, Population, Refusal, Role, Seconds, Standing,
+    Store, Totals, Update, Usage,
 };
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
@@ -139,6 +139,10 @@ impl<S: Store> Subject<S> {
     fn totals(&self) -> Totals {
         self.store.totals()
     }
+}
+
+fn plan_id(number: u8) -> PlanId {
+    PlanId::of(PlanName([number; 8]))
 }
 
 fn info_hash(torrent: u8) -> InfoHash {

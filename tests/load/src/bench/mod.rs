@@ -4,6 +4,7 @@
 mod before;
 mod beside;
 mod server;
+mod shared;
 mod sizes;
 mod table;
 mod tokens;
@@ -216,6 +217,9 @@ impl Bench {
             println!("{}", beside::exported(self, core)?);
         }
         let mut all = self.compare(folder.path(), &tokens)?;
+        if self.wants_case(shared::TITLE) {
+            println!("{}", shared::measure(self)?);
+        }
         if self.wants_case(sizes::TITLE) {
             all.extend(sizes::measure(self)?);
         }

@@ -188,7 +188,7 @@ pub fn plot(case: &str, rows: &[Row]) -> String {
 }
 
 /// Returns the middle value, or the mean of the two middle ones.
-fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     match values {
         [] => f64::NAN,
