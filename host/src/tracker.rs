@@ -7,14 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use karuta_accounts::{Receipt, unix_seconds};
 use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::books::Books;
 use crate::decisions::{Recorder, SWARM_LIMITS, TRACKER_LIMITS};
-use crate::exchange::{Answer, Exchange, Ruling};
+use crate::exchange::{Account, Answer, Exchange, Ruling};
 use crate::limits::Limiter;
 use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
@@ -35,6 +37,8 @@ pub struct Tracker<S> {
     expected: RefCell<Vec<InfoHash>>,
     limits: RefCell<Option<Arc<Limiter>>>,
     settings: Cell<Settings>,
+    /// `None`: the tracker knows no members.
+    books: Option<Books>,
     /// The start of the store's clock.
     start: Instant,
 }
@@ -68,6 +72,8 @@ pub struct Passage {
     pub peers: Peers,
     /// The counts of the swarm after the announce, or why it is refused.
     pub result: Result<Counts, Refused>,
+    /// What its answer waits for, however it was decided; `None`: nothing.
+    pub receipt: Option<Receipt>,
 }
 
 /// Why a request is refused.
@@ -95,6 +101,7 @@ impl Default for Passage {
             carries: Carries { only: None, peers: 0 },
             peers: Peers::default(),
             result: Err(Refused::Dropped),
+            receipt: None,
         }
     }
 }
@@ -113,7 +120,13 @@ impl BorrowMut<Box<Exchange>> for Passage {
 
 impl<S: Store> Tracker<S> {
     /// Creates a worker's tracker. `start` is the same for all workers of a store.
-    pub fn new(store: Arc<S>, rules: Rules, recorder: Recorder, start: Instant) -> Self {
+    pub fn new(
+        store: Arc<S>,
+        rules: Rules,
+        recorder: Recorder,
+        books: Option<Books>,
+        start: Instant,
+    ) -> Self {
         let tracker = Self {
             store,
             chain: RefCell::default(),
@@ -122,6 +135,7 @@ impl<S: Store> Tracker<S> {
             expected: RefCell::default(),
             limits: RefCell::default(),
             settings: Cell::new(rules.settings),
+            books,
             start,
         };
         tracker.adopt(rules);
@@ -165,8 +179,18 @@ impl<S: Store> Tracker<S> {
                 self.note(exchange, Action::Announce, limit);
             }
         }
+        self.enter_books(batch);
         let chain = self.chain.borrow();
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
+    }
+
+    /// Enters announces of members in the books.
+    fn enter_books(&self, batch: &mut [Passage]) {
+        let Some(books) = &self.books else { return };
+        let now = unix_seconds();
+        for passage in batch {
+            passage.receipt = books.enter(&passage.exchange, passage.result.is_ok(), now);
+        }
     }
 
     /// Fetches the swarms of those of a batch that are not refused.
@@ -249,6 +273,9 @@ impl<S: Store> Tracker<S> {
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);
+            if let Some(books) = &self.books {
+                books.look_up_torrent(exchange);
+            }
             self.chain.borrow_mut().scrape(exchange);
             let obeyed = obey(exchange.answer.ruling);
             if watched || obeyed.is_err() || exchange.trace.is_used() {
@@ -271,6 +298,9 @@ impl<S: Store> Tracker<S> {
         if !self.admits(exchange.request.client, now) {
             exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
+            exchange.account = Account::default();
+        } else if let Some(books) = &self.books {
+            books.look_up(exchange);
         }
     }
 

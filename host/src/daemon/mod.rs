@@ -1,5 +1,6 @@
 //! Assembles, runs and shuts down the tracker.
 
+mod accounts;
 mod addresses;
 mod admin;
 mod bound;
@@ -51,6 +52,7 @@ use crate::admin::{
     Access, Admin, Audit, ConfigurationFile, Events, HANDSHAKES, HEAD, Listener, Recent, Reloads,
     Swarms,
 };
+use crate::books::Books;
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
@@ -147,7 +149,11 @@ pub fn run(
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
     tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
-    let Tracker { config, store, metrics, start, .. } = &tracker;
+    tracker.books = accounts::open(&tracker.config)?;
+    let Tracker { config, store, metrics, start, books, .. } = &tracker;
+    if let Some(books) = books {
+        metrics.set_accounts(books.accounts.clone());
+    }
     metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
@@ -173,6 +179,8 @@ struct Tracker {
     file: PathBuf,
     certificates: Arc<Certificates>,
     store: Arc<Memory>,
+    /// `None` until they are opened, and if there are none.
+    books: Option<Books>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
     public: Public,
@@ -200,6 +208,7 @@ impl Tracker {
             file,
             certificates,
             store,
+            books: None,
             metrics,
             decisions,
             public,
@@ -273,6 +282,7 @@ impl Tracker {
             file,
             certificates,
             store,
+            books,
             metrics,
             decisions,
             public,
@@ -280,6 +290,7 @@ impl Tracker {
             manager,
             wall,
         } = self;
+        let books = books.map(|books| books.accounts);
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
         let full_scrape = public.full_scrape.clone();
@@ -306,6 +317,7 @@ impl Tracker {
             snapshot: ask_snapshot,
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
+            accounts: books.clone(),
             recent: Recent::default(),
             public: public.stats,
             history: Arc::default(),
@@ -353,6 +365,9 @@ impl Tracker {
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
+                if let Some(books) = books {
+                    accounts::end(&books);
+                }
                 reader.end();
                 exports.end();
                 // Nobody announces any more.

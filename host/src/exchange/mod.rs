@@ -1,5 +1,6 @@
 //! A request on its way through the tracker, with the answer being built.
 
+mod account;
 mod rare;
 mod target;
 mod trace;
@@ -13,6 +14,7 @@ use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport};
 use karuta_swarm::Locality;
 
+pub use self::account::Account;
 use self::rare::Clear;
 pub use self::rare::Rare;
 pub use self::target::Target;
@@ -25,6 +27,7 @@ use crate::config::CredentialRule;
 pub struct Exchange {
     pub request: Request,
     pub answer: Answer,
+    pub account: Account,
     /// When the request arrived.
     pub now: Instant,
     /// The changes requested by the running hook. They are kept only if the hook returns.
@@ -161,6 +164,7 @@ impl Default for Exchange {
                 extras: Rare::default(),
                 decided_by: None,
             },
+            account: Account::default(),
             now: Instant::now(),
             draft: Draft::default(),
             traced: false,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use karuta_accounts::Accounts;
 use karuta_bittorrent::{Family, Transport};
 use karuta_swarm::Totals;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use crate::data;
 
 #[macro_use]
 mod labels;
+mod accounts;
 mod admin;
 mod connections;
 mod decisions;
@@ -62,6 +64,8 @@ pub struct Metrics {
     snapshots: Snapshots,
     exports: Mutex<Vec<Arc<ExportSeries>>>,
     public: public::Public,
+    /// Empty where there are none.
+    accounts: OnceLock<Arc<Accounts>>,
 }
 
 /// The counters of one worker thread.
@@ -195,6 +199,7 @@ impl Metrics {
             snapshots: Snapshots::default(),
             exports: Mutex::default(),
             public: public::Public::default(),
+            accounts: OnceLock::new(),
         }
     }
 

@@ -47,6 +47,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.extend(metrics.snapshots.families());
     families.extend(metrics.export_families());
     families.extend(metrics.public.families());
+    families.extend(metrics.account_families());
     families.extend(metrics.process_families());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
