@@ -21,7 +21,7 @@ impl Books {
         let directory = self.accounts.directory();
         let passkey = exchange.request.credential(&self.credential);
         let member = passkey.and_then(|passkey| directory.member(&passkey));
-        exchange.account = Account { member, ..Account::default() };
+        exchange.request.account = Account { member, ..Account::default() };
         self.look_up_torrent(exchange);
     }
 
@@ -29,7 +29,7 @@ impl Books {
     /// one.
     pub fn look_up_torrent(&self, exchange: &mut Exchange) {
         let directory = self.accounts.directory();
-        let account = &mut exchange.account;
+        let account = &mut exchange.request.account;
         account.torrent = directory.torrent(exchange.request.announce.info_hash);
         if let Some((member, torrent)) = account.pair() {
             account.has_token = directory.has_token(member, torrent);
@@ -40,7 +40,7 @@ impl Books {
     /// Enters an announce, whatever was decided on it: a member who may not download any more would
     /// otherwise download for nothing. Returns the receipt that its answer must wait for, if any.
     pub fn enter(&self, exchange: &Exchange, is_admitted: bool, at: u64) -> Option<Receipt> {
-        let account = &exchange.account;
+        let account = &exchange.request.account;
         let (member, torrent) = account.pair()?;
         let announce = &exchange.request.announce;
         let is_visible = account.member.is_some_and(|(_, member)| member.visible);
@@ -56,7 +56,7 @@ impl Books {
             },
             said: Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded },
             left: announce.left,
-            terms: account.terms(),
+            terms: exchange.answer.credit.unwrap_or_else(|| account.terms()),
             has_token: account.has_token,
             is_admitted,
             address: is_visible.then_some(address),

@@ -298,7 +298,7 @@ impl<S: Store> Tracker<S> {
         if !self.admits(exchange.request.client, now) {
             exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
-            exchange.account = Account::default();
+            exchange.request.account = Account::default();
         } else if let Some(books) = &self.books {
             books.look_up(exchange);
         }

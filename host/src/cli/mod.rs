@@ -365,6 +365,11 @@ fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failu
         let [action, transport, client] =
             ["action", "transport", "client"].map(|key| text(&explained[key]));
         println!("{action} of {} over {transport} from {client}", text(&answer["info_hash"]));
+        for who in ["member", "torrent"] {
+            if answer[who].is_u64() {
+                println!("  {who} {}", answer[who]);
+            }
+        }
         for step in answer["policies"].as_array().into_iter().flatten() {
             let said = match (&step["skipped"], &step["error"]) {
                 (serde_json::Value::String(reason), _) => format!("not asked: {reason}"),

@@ -15,6 +15,7 @@ use url::Url;
 use super::listeners::Listeners;
 use super::loaded::Loaded;
 use crate::admin::{Answers, AskExplain, Question};
+use crate::books::Books;
 use crate::exchange::Exchange;
 use crate::frontend::Routes;
 use crate::metrics::Action;
@@ -25,12 +26,14 @@ pub fn start(
     mut questions: mpsc::Receiver<AskExplain>,
     current: Arc<ArcSwap<Loaded>>,
     listeners: Listeners,
+    books: Option<Books>,
 ) -> io::Result<()> {
     let answer_all = move || {
         while let Some((question, reply)) = questions.blocking_recv() {
             // Questions whose sender has gone are skipped.
             if !reply.is_closed() {
-                let _ = reply.send(answer(&question, &current.load_full(), &listeners));
+                let _ =
+                    reply.send(answer(&question, &current.load_full(), &listeners, books.as_ref()));
             }
         }
     };
@@ -43,7 +46,12 @@ pub fn start(
 /// # Errors
 ///
 /// The question is not a valid request.
-fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result<Answers, String> {
+fn answer(
+    question: &Question,
+    loaded: &Loaded,
+    listeners: &Listeners,
+    books: Option<&Books>,
+) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
     let (transport, routes) = listener(&url, listeners)?;
     let tracker = &loaded.config.tracker;
@@ -88,6 +96,9 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
     let mut inquiry = Inquiry::open(&loaded.generation);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
+        if let Some(books) = books {
+            books.look_up(&mut exchange);
+        }
         exchange.answer.reset(
             super::error::seconds(tracker.announce_interval),
             super::error::seconds(tracker.min_announce_interval),

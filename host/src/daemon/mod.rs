@@ -269,7 +269,7 @@ impl Tracker {
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
-        explain::start(questions, current.clone(), listeners.clone())
+        explain::start(questions, current.clone(), listeners.clone(), self.books.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
         let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
         let ask_snapshot = snapshots.as_ref().map(|writing| {

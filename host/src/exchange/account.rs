@@ -29,3 +29,10 @@ impl Account {
         }
     }
 }
+
+/// What a policy has looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    pub member: bool,
+    pub torrent: bool,
+}

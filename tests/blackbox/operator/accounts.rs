@@ -210,6 +210,69 @@ fn members_are_changed_from_the_command_line() {
 }
 
 #[test]
+fn a_ban_holds_from_the_next_announce_on() {
+    let daemon = Daemon::start(&format!(
+        "{ACCOUNTS}policies: [{{ name: members, plugin: PLUGINS/passkey.wasm,
+         credential: ['query:passkey'], config: {{ accounts: true }} }}]\n"
+    ));
+    accounts(&daemon, &["torrent", "1", "--info-hash", &hex('a')]);
+    let passkeys = ["1", "2"].map(|id| accounts(&daemon, &["add", id]).trim().to_owned());
+    let refusal = |letter, passkey: &str| of(letter, passkey).http(daemon.http).err();
+    let is = |text: &str| Some(text.to_owned());
+    for _ in 0..3 {
+        // The second time, the verdict is remembered.
+        assert_eq!(refusal('a', &passkeys[0]), None);
+        assert_eq!(refusal('a', &passkeys[1]), None);
+        assert_eq!(refusal('b', &passkeys[1]), is("unregistered torrent"));
+        accounts(&daemon, &["ban", "1"]);
+        assert_eq!(refusal('a', &passkeys[0]), is("account disabled"));
+        assert_eq!(refusal('a', &passkeys[1]), None);
+        accounts(&daemon, &["unban", "1"]);
+    }
+    accounts(&daemon, &["set", "1", "--leech", "false"]);
+    assert_eq!(refusal('a', &passkeys[0]), is("leeching not allowed"));
+    accounts(&daemon, &["torrent", "1", "--status", "0"]);
+    assert_eq!(refusal('a', &passkeys[1]), is("torrent not approved"));
+    accounts(&daemon, &["torrent", "1", "--deleted", "true"]);
+    assert_eq!(refusal('a', &passkeys[1]), is("unregistered torrent"));
+    assert_eq!(refusal('a', "nobody-has-this-passkey"), is("unknown passkey"));
+    // A refused announce is counted: who may not download any more cannot download for nothing.
+    of('a', &passkeys[0]).moved(0, 9).http(daemon.http).unwrap_err();
+    of('a', &passkeys[0]).moved(0, 9).event("stopped").http(daemon.http).unwrap();
+    assert_eq!(credit(&daemon, 1), (0, 9));
+}
+
+#[test]
+fn a_policy_decides_what_is_credited() {
+    let daemon = Daemon::start(&format!(
+        "{ACCOUNTS}policies: [{{ name: tally, plugin: PLUGINS/test-tally.wasm }}]\n"
+    ));
+    accounts(&daemon, &["torrent", "12", "--info-hash", &hex('a')]);
+    let passkey = accounts(&daemon, &["add", "7"]).trim().to_owned();
+    accounts(&daemon, &["token", "7", "12"]);
+    let asking = of('a', &passkey).with("ask=account");
+    let warning =
+        |announce: Announce| announce.dictionary(daemon.http).text("warning message").unwrap();
+    let said = warning(asking.clone().event("started"));
+    assert_eq!(
+        said,
+        "Some((7, 0, Rights(ENABLED | LEECH | VISIBLE))) Some((12, Marks(APPROVED | TOKEN)))"
+    );
+    assert!(warning(asking.clone().moved(10, 10)).starts_with("Some((7, 1,"), "its peer is there");
+    asking.clone().moved(100, 100).event("stopped").http(daemon.http).unwrap();
+    assert_eq!(credit(&daemon, 7), (200, 50));
+    assert_eq!(warning(of('b', "nobody-has-this-passkey").with("ask=account")), "None None");
+    let url = format!("http://127.0.0.1:{}/announce?{}", daemon.http.port(), asking.query());
+    let admin = daemon.admin.to_string();
+    let explained = run(&["explain", &url, "--admin", &admin], daemon.folder.path());
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    for line in ["  member 7\n", "  torrent 12\n", "    credit: [200,50]\n"] {
+        assert!(explained.contains(line), "{explained}");
+    }
+    assert_eq!(credit(&daemon, 7), (200, 50), "an explanation has no effect");
+}
+
+#[test]
 fn many_are_imported_at_once() {
     let (daemon, _) = start();
     let lines = |members: std::ops::Range<u64>| -> String {

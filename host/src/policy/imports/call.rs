@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::exchange::Asked;
 use crate::policy::contract::bindings::imports::response::Scope;
 use crate::policy::shared::shutdown::Shutdown;
 
@@ -19,6 +20,8 @@ pub struct Call {
     pub overdue: bool,
     /// The scope and the duration for which the plugin wants its verdict to be remembered.
     pub remember: Option<(Scope, Duration)>,
+    /// What it has looked at, on which a remembered verdict depends, too.
+    pub asked: Asked,
 }
 
 #[derive(Clone, Copy)]
