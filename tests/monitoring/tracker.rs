@@ -17,6 +17,7 @@ udp: [{ listen: '127.0.0.1:0' }]
 admin: { listen: '127.0.0.1:0' }
 swarms: { full_scrape: { formats: [ben] } }
 export: [{ format: txt, path: all.txt, every: 1h }]
+accounts: {}
 policies:
 - name: traps
   plugin: PLUGINS/test-hostile.wasm

@@ -153,6 +153,8 @@ fn wrong<E: serde::de::Error>(found: &str, expected: &str) -> E {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -172,6 +174,15 @@ mod tests {
         assert_eq!(parse(&line), Change::Torrent(torrent));
         let token = TokenChange { exists: false, member: 1, torrent: 2 };
         assert_eq!(parse(r#"{"token": false, "member": 1, "torrent": 2}"#), Change::Token(token));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_refused(line: String, key in "member|torrent|token", value: u64) {
+            let _ = Change::parse(&line);
+            let _ = Change::parse(&format!("{{\"{key}\": {value}, \"passkey\": \"{line}\"}}"));
+            let _ = Change::parse(&format!("{{\"{key}\": {value}, \"info_hash\": \"{line}\"}}"));
+        }
     }
 
     #[test]

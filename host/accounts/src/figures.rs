@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 /// The counters; the ledger writes them, but for `dropped`.
 #[derive(Default)]
-pub struct Figures {
+pub struct Counters {
     written: AtomicU64,
     batches: AtomicU64,
     writing_nanoseconds: AtomicU64,
@@ -29,7 +29,7 @@ pub struct Failing {
 
 /// A look at the counters.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct Figures {
     /// Announces in the books.
     pub written: u64,
     pub batches: u64,
@@ -52,7 +52,7 @@ pub struct Snapshot {
     pub failing: Option<Failing>,
 }
 
-impl Figures {
+impl Counters {
     pub(crate) fn wrote(&self, announces: usize, took: Duration, bytes: u64) {
         self.written.fetch_add(announces as u64, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -95,9 +95,9 @@ impl Figures {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, waiting: usize) -> Snapshot {
+    pub(crate) fn figures(&self, waiting: usize) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Snapshot {
+        Figures {
             written: read(&self.written),
             batches: read(&self.batches),
             writing: Duration::from_nanos(read(&self.writing_nanoseconds)),

@@ -15,7 +15,7 @@ use crate::Options;
 use crate::change::Change;
 use crate::database::{Changed, Database, Entry, Limits, NotChanged, Place, Swept};
 use crate::directory::{Directory, Here};
-use crate::figures::Figures;
+use crate::figures::Counters;
 use crate::queue::{Inbox, Waiting};
 
 /// The most announces in a transaction.
@@ -40,7 +40,7 @@ pub struct Ledger {
     pub directory: Arc<Directory>,
     pub inbox: Inbox,
     pub orders: Receiver<Order>,
-    pub figures: Arc<Figures>,
+    pub counters: Arc<Counters>,
     pub options: Options,
     pub walk: Walk,
     /// What could not be written yet; first of all it is tried again.
@@ -120,16 +120,16 @@ impl Ledger {
                 for (pair, now) in written.turned {
                     self.directory.turn(pair, self.directory.present(pair), now);
                 }
-                self.figures.wrote(self.batch.len(), began.elapsed(), self.database.size());
-                self.figures.add_sessions(written.sessions);
-                self.figures.met(written.suspect, written.surplus);
+                self.counters.wrote(self.batch.len(), began.elapsed(), self.database.size());
+                self.counters.add_sessions(written.sessions);
+                self.counters.met(written.suspect, written.surplus);
                 self.batch.clear();
                 self.pause = None;
                 drop(waiting);
                 true
             }
             Err(error) => {
-                self.figures.failed(&error.to_string());
+                self.counters.failed(&error.to_string());
                 self.pause = Some(Instant::now() + PAUSE);
                 drop(waiting);
                 false
@@ -167,7 +167,7 @@ impl Ledger {
         }
         self.walk.next = Some(now + STEP);
         let lifetime = self.options.lifetime.as_secs();
-        let sessions = self.figures.sessions();
+        let sessions = self.counters.sessions();
         let most = (4 * sessions / lifetime.max(1)).clamp(*SESSIONS.start(), *SESSIONS.end());
         let keep = self.options.keep.as_secs() >> self.walk.halved;
         let (place, most) = (self.walk.place, u32::try_from(most).unwrap_or(u32::MAX));
@@ -175,14 +175,14 @@ impl Ledger {
         match swept {
             Ok(Swept { next, silent, forgotten }) => {
                 self.walk.place = next.unwrap_or_default();
-                self.figures.add_sessions(-i64::try_from(forgotten).unwrap_or(i64::MAX));
+                self.counters.add_sessions(-i64::try_from(forgotten).unwrap_or(i64::MAX));
                 self.silence(silent);
                 if next.is_none() {
-                    self.walk.adjust(self.figures.sessions() > self.options.max_sessions);
+                    self.walk.adjust(self.counters.sessions() > self.options.max_sessions);
                 }
             }
             Err(error) => {
-                self.figures.failed(&error.to_string());
+                self.counters.failed(&error.to_string());
                 self.pause = Some(now + PAUSE);
             }
         }

@@ -30,14 +30,14 @@ use tokio::sync::oneshot;
 pub use self::change::{Change, MemberChange, TokenChange, TorrentChange};
 pub use self::database::{Entry, NotChanged, OpenError, Page, ShownMember, ShownTorrent};
 pub use self::directory::Directory;
-pub use self::figures::{Failing, Snapshot};
+pub use self::figures::{Failing, Figures};
 pub use self::ledger::unix_seconds;
 pub use self::queue::Receipt;
 pub use self::records::{Member, Torrent};
 pub use self::rules::{Bytes, Terms};
 
 use self::database::{Database, Reader};
-use self::figures::Figures;
+use self::figures::Counters;
 use self::ledger::{Ledger, Order, Walk};
 use self::queue::Outlet;
 
@@ -65,7 +65,7 @@ pub struct Accounts {
     directory: Arc<Directory>,
     outlet: Outlet,
     orders: Sender<Order>,
-    figures: Arc<Figures>,
+    counters: Arc<Counters>,
     path: PathBuf,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
@@ -82,10 +82,10 @@ impl Accounts {
         let database = Database::open(path, options.max_size)?;
         let loaded = database.load().map_err(|error| failed(error.into()))?;
         let directory = Arc::new(Directory::from(loaded));
-        let figures = Arc::new(Figures::default());
+        let counters = Arc::new(Counters::default());
         let sessions = database.count_sessions().map_err(|error| failed(error.into()))?;
-        figures.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
-        figures.set_bytes(database.size());
+        counters.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
+        counters.set_bytes(database.size());
         let (outlet, inbox) = queue::queue();
         let (order, orders) = channel();
         let (at_work, ended) = channel();
@@ -94,7 +94,7 @@ impl Accounts {
             directory: directory.clone(),
             inbox,
             orders,
-            figures: figures.clone(),
+            counters: counters.clone(),
             options,
             walk: Walk::default(),
             batch: Vec::new(),
@@ -106,7 +106,7 @@ impl Accounts {
             .spawn(move || ledger.run(at_work))
             .map_err(|error| failed(error.into()))?;
         let (path, ended) = (path.to_owned(), Mutex::new(ended));
-        Ok(Self { directory, outlet, orders: order, figures, path, ended })
+        Ok(Self { directory, outlet, orders: order, counters, path, ended })
     }
 
     #[must_use]
@@ -123,7 +123,7 @@ impl Accounts {
             false => self.outlet.put_and_wait(entry).map(Some),
         };
         queued.unwrap_or_else(|queue::Full| {
-            self.figures.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             None
         })
     }
@@ -140,8 +140,8 @@ impl Accounts {
     }
 
     #[must_use]
-    pub fn figures(&self) -> Snapshot {
-        self.figures.snapshot(self.outlet.len())
+    pub fn figures(&self) -> Figures {
+        self.counters.figures(self.outlet.len())
     }
 
     /// Returns up to `most` members after an id, in the order of their ids.

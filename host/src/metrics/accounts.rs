@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use karuta_accounts::{Accounts, Snapshot};
+use karuta_accounts::{Accounts, Figures};
 use prometheus::proto::MetricFamily;
 
 use super::Metrics;
@@ -17,7 +17,7 @@ impl Metrics {
 
     pub(super) fn account_families(&self) -> Vec<MetricFamily> {
         let Some(accounts) = self.accounts.get() else { return Vec::new() };
-        let Snapshot {
+        let Figures {
             written,
             batches,
             writing,

@@ -11,7 +11,7 @@ use crate::policy::shared::shutdown::Shutdown;
 pub struct Call {
     pub deadline: Duration,
     /// The clocks at the first tick of the engine during the call.
-    pub account: Option<Account>,
+    pub first_tick: Option<Clocks>,
     /// The time that it has waited for anything outside.
     pub waited: Duration,
     /// Whether it began after the end of the process was announced.
@@ -24,8 +24,9 @@ pub struct Call {
     pub asked: Asked,
 }
 
+/// What the clocks show.
 #[derive(Clone, Copy)]
-pub struct Account {
+pub struct Clocks {
     /// The processor time of this thread.
     pub processor: Duration,
     pub wall: Instant,

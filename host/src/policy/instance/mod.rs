@@ -450,7 +450,7 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
         Some(_) => Cause::Trap,
         None => Cause::Host,
     };
-    let spent = state.call.account.map_or(Duration::ZERO, |account| account.wall.elapsed());
+    let spent = state.call.first_tick.map_or(Duration::ZERO, |clocks| clocks.wall.elapsed());
     // It contains function names, which the plugin chooses.
     Failure { cause, spent, detail: cut(format!("{error:#}")) }
 }
