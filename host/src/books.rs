@@ -1,9 +1,10 @@
 //! The books of a private tracker, as one worker uses them: whose request it is, and what it reports.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use karuta_accounts::{Accounts, Bytes, Entry, Receipt};
-use karuta_bittorrent::Event;
+use karuta_bittorrent::{Announce, Event};
 
 use crate::config::CredentialRule;
 use crate::exchange::{Account, Exchange};
@@ -34,6 +35,18 @@ impl Books {
         if let Some((member, torrent)) = account.pair() {
             account.has_token = directory.has_token(member, torrent);
             account.here = directory.here(member, torrent);
+        }
+    }
+
+    /// Notes where the peer of an announce is that is let in, and collects the other peers that its
+    /// member has there: nobody is given peers of their own.
+    pub fn meet(&self, exchange: &Exchange, now: u64, own: &mut Vec<SocketAddr>) {
+        own.clear();
+        if let Some(pair) = exchange.request.account.pair() {
+            let Announce { port, event, .. } = exchange.request.announce;
+            let peer = SocketAddr::new(exchange.request.address, port);
+            let leaves = event == Event::Stopped;
+            self.accounts.meet(pair, peer, leaves, now, |other| own.push(other));
         }
     }
 

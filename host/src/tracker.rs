@@ -39,6 +39,8 @@ pub struct Tracker<S> {
     settings: Cell<Settings>,
     /// `None`: the tracker knows no members.
     books: Option<Books>,
+    /// The other peers of the announce's member; a buffer.
+    own: RefCell<Vec<SocketAddr>>,
     /// The start of the store's clock.
     start: Instant,
 }
@@ -136,6 +138,7 @@ impl<S: Store> Tracker<S> {
             limits: RefCell::default(),
             settings: Cell::new(rules.settings),
             books,
+            own: RefCell::default(),
             start,
         };
         tracker.adopt(rules);
@@ -207,6 +210,10 @@ impl<S: Store> Tracker<S> {
     fn enter(&self, passage: &mut Passage, now: Instant) -> Result<Counts, Refused> {
         let Passage { exchange, carries, peers, .. } = passage;
         obey(exchange.answer.ruling)?;
+        let mut own = self.own.borrow_mut();
+        if let Some(books) = &self.books {
+            books.meet(exchange, unix_seconds(), &mut own);
+        }
         let Exchange { request, answer, .. } = &mut **exchange;
         let announce = &request.announce;
         let stopped = announce.event == Event::Stopped;
@@ -214,13 +221,14 @@ impl<S: Store> Tracker<S> {
         add_first(answer, *carries, wanted, peers);
         let left = wanted - peers.len();
         let ranks = left > 0 && self.chain.borrow().ranks();
+        let want = if ranks { (4 * left).min(SAMPLE).max(left) } else { left };
         let update = Update {
             info_hash: announce.info_hash,
             peer: SocketAddr::new(request.address, announce.port),
             peer_id: announce.peer_id,
             event: announce.event,
             seeder: announce.is_seeder(),
-            want: if ranks { (4 * left).min(SAMPLE).max(left) } else { left },
+            want: if want > 0 { want + own.len() } else { 0 },
             only: carries.only,
             locality: answer.locality,
             now: self.seconds(now),
@@ -233,6 +241,10 @@ impl<S: Store> Tracker<S> {
             answer.ruling = Ruling::Rejected;
             Refused::Rejected
         })?;
+        if !own.is_empty() {
+            let most = if ranks { want } else { wanted };
+            leave_out(peers, &own, most, rng);
+        }
         if ranks {
             self.rank(exchange, left, peers, update.now);
             peers.put_first(first);
@@ -338,6 +350,16 @@ fn obey(ruling: Ruling) -> Result<(), Refused> {
     }
 }
 
+/// Removes `own` from the peers, and then as many others as exceed `most`.
+fn leave_out(peers: &mut Peers, own: &[SocketAddr], most: usize, rng: &mut impl Rng) {
+    let others = peers.iter().enumerate().filter(|(_, peer)| !own.contains(peer));
+    let mut places: Vec<usize> = others.map(|(place, _)| place).collect();
+    while places.len() > most {
+        places.remove(rng.random_range(0..places.len()));
+    }
+    peers.pick(places.into_iter());
+}
+
 /// Puts the first peers of policies in front, as far as the transport can carry them.
 fn add_first(answer: &mut Answer, carries: Carries, wanted: usize, peers: &mut Peers) {
     let carried =
@@ -421,6 +443,21 @@ mod tests {
 
     fn common(answer: &[SocketAddr], with: &[SocketAddr]) -> usize {
         answer.iter().filter(|peer| with.contains(peer)).count()
+    }
+
+    #[test]
+    fn own_peers_are_left_out_and_no_more_than_wanted_stay() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (v4, v6) = (some(Family::Ipv4, 1, 5), some(Family::Ipv6, 1, 5));
+        let own = [v4[1], v6[2]];
+        for most in [20, 8, 7, 1, 0] {
+            let mut peers = Peers::default();
+            v4.iter().chain(&v6).for_each(|peer| peers.insert(usize::MAX / 18, *peer));
+            leave_out(&mut peers, &own, most, &mut rng);
+            let left: Vec<_> = peers.iter().collect();
+            assert_eq!(left.len(), most.min(8));
+            assert!(left.iter().all(|peer| !own.contains(peer)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::records::{Member, Torrent};
+use crate::records::{Hashes, Member, Torrent};
 use crate::table::Table;
 
 /// A member has 64 bytes here, and so has a torrent. It is changed by one thread.
@@ -70,7 +70,7 @@ impl Digests {
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub members: Vec<(u64, String, Member)>,
-    pub torrents: Vec<(u64, [Option<[u8; 20]>; 2], Torrent)>,
+    pub torrents: Vec<(u64, Hashes, Torrent)>,
     pub tokens: Vec<(u64, u64)>,
     pub here: Vec<((u64, u64), Here)>,
 }

@@ -16,10 +16,13 @@ use crate::change::Change;
 use crate::database::{Changed, Database, Entry, Limits, NotChanged, Place, Swept};
 use crate::directory::{Directory, Here};
 use crate::figures::Counters;
+use crate::presence::Presence;
 use crate::queue::{Inbox, Waiting};
 
 /// The most announces in a transaction.
 const BATCH: usize = 1000;
+/// The most transactions before orders have a turn: enough for all that the queue holds.
+const BATCHES: usize = 40;
 /// How often the walk over all sessions takes a step.
 const STEP: Duration = Duration::from_secs(1);
 /// The fewest and the most sessions that a step looks at.
@@ -38,6 +41,7 @@ pub enum Order {
 pub struct Ledger {
     pub database: Database,
     pub directory: Arc<Directory>,
+    pub presence: Arc<Presence>,
     pub inbox: Inbox,
     pub orders: Receiver<Order>,
     pub counters: Arc<Counters>,
@@ -55,6 +59,8 @@ pub struct Ledger {
 #[derive(Default)]
 pub struct Walk {
     place: Place,
+    /// The shard of the members' peers that is looked at next.
+    shard: usize,
     next: Option<Instant>,
     /// By how many halvings sessions are kept for a shorter time, because there are too many.
     halved: u32,
@@ -91,12 +97,12 @@ impl Ledger {
         drop(ended);
     }
 
-    /// Writes all that has come, as long as that is possible.
+    /// Writes what has come, as long as that is possible.
     fn write_all(&mut self) {
         if self.pause.is_some_and(|until| Instant::now() < until) {
             return;
         }
-        loop {
+        for _ in 0..BATCHES {
             self.inbox.fill(&mut self.batch, &mut self.waiting, BATCH);
             if self.batch.is_empty() || !self.write() {
                 return;
@@ -166,6 +172,8 @@ impl Ledger {
             return;
         }
         self.walk.next = Some(now + STEP);
+        self.presence.sweep(self.walk.shard, unix_seconds());
+        self.walk.shard = self.walk.shard.wrapping_add(1);
         let lifetime = self.options.lifetime.as_secs();
         let sessions = self.counters.sessions();
         let most = (4 * sessions / lifetime.max(1)).clamp(*SESSIONS.start(), *SESSIONS.end());

@@ -11,6 +11,7 @@ mod database;
 mod directory;
 mod figures;
 mod ledger;
+mod presence;
 mod queue;
 mod records;
 mod rules;
@@ -18,12 +19,15 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -39,6 +43,7 @@ pub use self::rules::{Bytes, Terms};
 use self::database::{Database, Reader};
 use self::figures::Counters;
 use self::ledger::{Ledger, Order, Walk};
+use self::presence::Presence;
 use self::queue::Outlet;
 
 /// What bounds the books.
@@ -63,6 +68,7 @@ pub struct Options {
 /// The books, with the thread that writes them.
 pub struct Accounts {
     directory: Arc<Directory>,
+    presence: Arc<Presence>,
     outlet: Outlet,
     orders: Sender<Order>,
     counters: Arc<Counters>,
@@ -86,12 +92,18 @@ impl Accounts {
         let sessions = database.count_sessions().map_err(|error| failed(error.into()))?;
         counters.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
         counters.set_bytes(database.size());
+        let presence = Arc::new(Presence::new(options.lifetime.as_secs()));
+        let now = unix_seconds();
+        for (pair, peer, at) in database.active().map_err(|error| failed(error.into()))? {
+            presence.enter(pair, peer, false, at.min(now), |_| {});
+        }
         let (outlet, inbox) = queue::queue();
         let (order, orders) = channel();
         let (at_work, ended) = channel();
         let ledger = Ledger {
             database,
             directory: directory.clone(),
+            presence: presence.clone(),
             inbox,
             orders,
             counters: counters.clone(),
@@ -106,7 +118,7 @@ impl Accounts {
             .spawn(move || ledger.run(at_work))
             .map_err(|error| failed(error.into()))?;
         let (path, ended) = (path.to_owned(), Mutex::new(ended));
-        Ok(Self { directory, outlet, orders: order, counters, path, ended })
+        Ok(Self { directory, presence, outlet, orders: order, counters, path, ended })
     }
 
     #[must_use]
@@ -126,6 +138,50 @@ impl Accounts {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             None
         })
+    }
+
+    /// Notes that a peer of a member is at a torrent, or leaves it, at a time in seconds since 1970.
+    /// Calls `other` with each other peer that the member has there.
+    pub fn meet(
+        &self,
+        (member, torrent): (u64, u64),
+        peer: SocketAddr,
+        leaves: bool,
+        now: u64,
+        other: impl FnMut(SocketAddr),
+    ) {
+        self.presence.enter((member, torrent), peer, leaves, now, other);
+    }
+
+    /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes
+    /// that have been made. Returns them, with the info-hashes of each.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn leaving(&self, changes: &[Change]) -> Result<Vec<(Vec<InfoHash>, SocketAddr)>, String> {
+        let (mut members, mut torrents) = (HashSet::new(), HashSet::new());
+        for change in changes {
+            match change {
+                Change::Member(MemberChange { id, enabled: Some(false), .. }) => {
+                    members.insert(*id)
+                }
+                Change::Torrent(TorrentChange { id, deleted: Some(true), .. }) => {
+                    torrents.insert(*id)
+                }
+                _ => false,
+            };
+        }
+        if members.is_empty() && torrents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gone = self
+            .presence
+            .take(|member, torrent| members.contains(&member) || torrents.contains(&torrent));
+        let reader = Reader::open(&self.path).map_err(|error| error.to_string())?;
+        let with_hashes = |(torrent, peer)| Ok((reader.hashes(torrent)?, peer));
+        let gone = gone.into_iter().map(with_hashes).collect::<rusqlite::Result<_>>();
+        gone.map_err(|error| error.to_string())
     }
 
     /// Makes changes, all of them or none. They are obeyed from the next announce on.

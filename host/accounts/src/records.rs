@@ -47,6 +47,9 @@ pub struct Torrent {
     pub version: u32,
 }
 
+/// The info-hashes of a torrent: of version 1, or else the only one; and of version 2.
+pub type Hashes = [Option<[u8; 20]>; 2];
+
 /// The status of a torrent that is approved.
 const APPROVED: u8 = 1;
 /// The highest status.

@@ -1,9 +1,14 @@
 //! `/api/accounts`: members and torrents of a private tracker, and changes of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::StatusCode;
 use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember};
+use karuta_bittorrent::{Event, InfoHash, PeerId, Peers};
+use karuta_swarm::{Store, Update};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -16,6 +21,8 @@ use super::request::Request;
 pub const ALL: &str = "/api/accounts";
 pub const PATH: &str = "/api/accounts/";
 
+/// How many peers are taken out before others have a turn.
+const AT_ONCE: usize = 64;
 /// The most bytes of changes in one request.
 const LONGEST: usize = 16 << 20;
 /// The members or torrents in an answer, if none are asked for, and at most.
@@ -139,8 +146,15 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
             Change::Token(_) => &mut changed.tokens,
         } += 1;
     }
-    match accounts.change(changes).await {
+    match accounts.change(changes.clone()).await {
         Ok(()) => {
+            let gone = accounts.clone();
+            let gone = tokio::task::spawn_blocking(move || gone.leaving(&changes)).await;
+            match gone {
+                Ok(Ok(gone)) => leave(admin, &gone).await,
+                Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
+                Err(_) => {}
+            }
             let ChangedAccounts { members, torrents, tokens } = changed;
             let result = format!("{members} members, {torrents} torrents, {tokens} tokens");
             Changed::json(StatusCode::OK, &changed, result)
@@ -152,6 +166,32 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
             Changed::line(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
         }
         Err(NotChanged::Stopping) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
+/// Takes peers out of their swarms.
+async fn leave(admin: &Admin, gone: &[(Vec<InfoHash>, SocketAddr)]) {
+    let now = admin.swarms.clock().now;
+    for some in gone.chunks(AT_ONCE) {
+        for (hashes, peer) in some {
+            for info_hash in hashes {
+                let update = Update {
+                    info_hash: *info_hash,
+                    peer: *peer,
+                    peer_id: PeerId::UNKNOWN,
+                    event: Event::Stopped,
+                    seeder: false,
+                    want: 0,
+                    only: None,
+                    locality: None,
+                    now,
+                };
+                let mut rng = SmallRng::seed_from_u64(0);
+                // A peer can always leave.
+                let _ = admin.swarms.store.announce(&update, &mut rng, &mut Peers::default());
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -243,6 +243,33 @@ fn a_ban_holds_from_the_next_announce_on() {
 }
 
 #[test]
+fn own_peers_are_not_given_and_those_of_a_banned_member_leave_at_once() {
+    let (daemon, first) = start();
+    let second = accounts(&daemon, &["add", "2"]).trim().to_owned();
+    let at = |letter, passkey: &str, port: u16| {
+        let reply =
+            of(letter, passkey).port(port).peer_id([port as u8; 20]).http(daemon.http).unwrap();
+        let mut ports: Vec<_> = reply.peers.iter().map(|peer| peer.port()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    assert_eq!(at('a', &first, 1), [0_u16; 0]);
+    assert_eq!(at('a', &first, 2), [0_u16; 0], "its own");
+    assert_eq!(at('a', &second, 3), [1, 2]);
+    assert_eq!(at('a', &first, 1), [3]);
+    at('b', &first, 1);
+    let few = of('a', &first).port(1).peer_id([1; 20]).want(1).http(daemon.http).unwrap();
+    assert_eq!(few.peers[0].port(), 3, "others take the place of its own");
+    let daemon = daemon.restart();
+    let count = |letter| Client::connect(daemon.udp).scrape(&[torrent(letter)]).unwrap()[0];
+    assert_eq!((count('a')[2], count('b')[2]), (3, 1));
+    accounts(&daemon, &["ban", "1"]);
+    assert_eq!((count('a')[2], count('b')[2]), (1, 0));
+    accounts(&daemon, &["torrent", "1", "--deleted", "true"]);
+    assert_eq!(count('a')[2], 0);
+}
+
+#[test]
 fn a_policy_decides_what_is_credited() {
     let daemon = Daemon::start(&format!(
         "{ACCOUNTS}policies: [{{ name: tally, plugin: PLUGINS/test-tally.wasm }}]\n"

@@ -5,13 +5,13 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use super::read::{self, MEMBER, TORRENT};
 use super::{Database, int};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
-use crate::records::{Member, Torrent};
+use crate::records::{Hashes, Member, Torrent};
 
 /// A change that was made, with what workers need to know of it.
 #[derive(Debug)]
 pub enum Changed {
     Member { id: u64, record: Member, passkeys: Option<(Option<String>, String)> },
-    Torrent { id: u64, record: Torrent, hashes: [[Option<[u8; 20]>; 2]; 2] },
+    Torrent { id: u64, record: Torrent, hashes: [Hashes; 2] },
     Token { pair: (u64, u64), exists: bool },
 }
 

@@ -6,6 +6,7 @@ mod read;
 mod sweep;
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub struct Database {
     /// Locked as long as this process has the books open.
     _lock: File,
 }
+
+/// A member and a torrent, where the member has a peer there, and when that was in seconds since 1970.
+type Active = ((u64, u64), SocketAddr, u64);
 
 /// Why the books cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +136,23 @@ impl Database {
     /// The file cannot be read.
     pub(crate) fn load(&self) -> rusqlite::Result<Loaded> {
         read::load(&self.connection)
+    }
+
+    /// Returns where members have peers, as far as that is written down.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn active(&self) -> rusqlite::Result<Vec<Active>> {
+        let sql = "SELECT member, torrent, address, seen_at FROM session \
+                   WHERE active = 1 AND address IS NOT NULL";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| {
+            let pair = (uint(row.get(0)?), uint(row.get(1)?));
+            Ok((pair, row.get::<_, String>(2)?.parse().ok(), uint(row.get(3)?)))
+        })?;
+        let known = rows.map(|row| row.map(|(pair, peer, at)| Some((pair, peer?, at))));
+        known.filter_map(Result::transpose).collect()
     }
 
     /// Returns the number of sessions.

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, Row, params};
+use karuta_bittorrent::InfoHash;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{PATIENCE, int, uint};
 use crate::directory::{Here, Loaded};
-use crate::records::{Member, Torrent};
+use crate::records::{Hashes, Member, Torrent};
 
 /// The columns that [`member`] and [`torrent`] read.
 pub const MEMBER: &str =
@@ -120,7 +121,7 @@ pub fn torrent(row: &Row) -> rusqlite::Result<Torrent> {
 }
 
 /// Reads both info-hashes of a row.
-pub fn hashes(row: &Row) -> rusqlite::Result<[Option<[u8; 20]>; 2]> {
+pub fn hashes(row: &Row) -> rusqlite::Result<Hashes> {
     Ok([row.get("info_hash")?, row.get("info_hash_v2")?])
 }
 
@@ -235,6 +236,17 @@ impl Reader {
     pub fn torrent(&self, id: u64) -> rusqlite::Result<Option<ShownTorrent>> {
         let found = self.torrents(id.saturating_sub(1), 1)?;
         Ok(found.into_iter().next().filter(|torrent| torrent.id == id))
+    }
+
+    /// Returns the info-hashes of a torrent; none if there is no such torrent.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn hashes(&self, torrent: u64) -> rusqlite::Result<Vec<InfoHash>> {
+        let sql = "SELECT info_hash, info_hash_v2 FROM torrent WHERE id = ?1";
+        let found = self.0.prepare_cached(sql)?.query_one([int(torrent)], hashes).optional()?;
+        Ok(found.into_iter().flatten().flatten().map(InfoHash).collect())
     }
 
     /// Returns what a member has at torrents.
