@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::records::{Hashes, Member, Torrent};
+use crate::records::{Member, Torrent};
 use crate::table::Table;
 
 /// A member has 64 bytes here, and so has a torrent. It is changed by one thread.
@@ -46,11 +46,11 @@ impl Here {
 
 /// The first 16 bytes of a keyed hash, so that passkeys are not in memory, and nobody can choose two
 /// with one hash.
-type Digest = [u8; 16];
+pub(crate) type Digest = [u8; 16];
 
 /// A hash with a key of its own.
 #[derive(Clone, Copy)]
-struct Digests(u64, u64);
+pub(crate) struct Digests(u64, u64);
 
 impl Default for Digests {
     fn default() -> Self {
@@ -59,7 +59,7 @@ impl Default for Digests {
 }
 
 impl Digests {
-    fn of(self, passkey: &str) -> Digest {
+    pub fn of(self, passkey: &str) -> Digest {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
         hasher.write(passkey.as_bytes());
         hasher.finish128().as_bytes()
@@ -69,43 +69,50 @@ impl Digests {
 /// What a directory begins with, as the database has it.
 #[derive(Default)]
 pub(crate) struct Loaded {
-    pub members: Vec<(u64, String, Member)>,
-    pub torrents: Vec<(u64, Hashes, Torrent)>,
-    pub tokens: Vec<(u64, u64)>,
+    pub digests: Digests,
+    /// In the order of their ids.
+    pub members: Vec<(u64, Member)>,
+    pub passkeys: Vec<(Digest, u64)>,
+    pub torrents: Vec<(u64, Torrent)>,
+    pub hashes: Vec<([u8; 20], u64)>,
+    pub tokens: Vec<((u64, u64), ())>,
     pub here: Vec<((u64, u64), Here)>,
 }
 
 impl From<Loaded> for Directory {
     fn from(loaded: Loaded) -> Self {
-        let Loaded { members, torrents, tokens, here } = loaded;
-        let digests = Digests::default();
-        let passkeys =
-            members.iter().map(|(id, passkey, _)| (digests.of(passkey), *id)).collect::<Vec<_>>();
-        let hashes = torrents
-            .iter()
-            .flat_map(|(id, hashes, _)| hashes.iter().flatten().map(|hash| (*hash, *id)))
-            .collect::<Vec<_>>();
-        let directory = Self {
-            passkeys: passkeys.into(),
-            members: members
-                .into_iter()
-                .map(|(id, _, member)| (id, member))
-                .collect::<Vec<_>>()
-                .into(),
-            hashes: hashes.into(),
-            torrents: torrents
-                .into_iter()
-                .map(|(id, _, torrent)| (id, torrent))
-                .collect::<Vec<_>>()
-                .into(),
-            tokens: tokens.into_iter().map(|pair| (pair, ())).collect::<Vec<_>>().into(),
-            here: Table::default(),
-            digests,
-        };
-        for (pair, now) in here {
-            directory.turn(pair, Here::default(), now);
+        let Loaded { digests, mut members, passkeys, torrents, hashes, tokens, here } = loaded;
+        for ((member, _), now) in &here {
+            if let Ok(at) = members.binary_search_by_key(member, |(id, _)| *id) {
+                members[at].1.turn(Here::default(), *now);
+            }
         }
-        directory
+        Self {
+            members: members.into(),
+            passkeys: passkeys.into(),
+            torrents: torrents.into(),
+            hashes: hashes.into(),
+            tokens: tokens.into(),
+            here: here.into(),
+            digests,
+        }
+    }
+}
+
+impl Member {
+    /// Notes what it has at a torrent from now on. It seeds a torrent, or else downloads it, however
+    /// many peers it has there.
+    fn turn(&mut self, before: Here, now: Here) {
+        let seeds = |here: Here| here.seeding > 0;
+        let leeches = |here: Here| here.leeching > 0 && here.seeding == 0;
+        let step = |count: u32, before: bool, now: bool| match (before, now) {
+            (false, true) => count.saturating_add(1),
+            (true, false) => count.saturating_sub(1),
+            _ => count,
+        };
+        self.seeding = step(self.seeding, seeds(before), seeds(now));
+        self.leeching = step(self.leeching, leeches(before), leeches(now));
+        self.version = self.version.wrapping_add(1);
     }
 }
 
@@ -148,25 +155,15 @@ impl Directory {
         self.torrents.len()
     }
 
-    /// Notes what a member has at a torrent from now on. It seeds a torrent, or else downloads it,
-    /// however many peers it has there.
+    /// Notes what a member has at a torrent from now on.
     pub(crate) fn turn(&self, pair: (u64, u64), before: Here, now: Here) {
         if before == now {
             return;
         }
         self.here.change(pair, |_| (now.all() > 0).then_some(now));
-        let seeds = |here: Here| here.seeding > 0;
-        let leeches = |here: Here| here.leeching > 0 && here.seeding == 0;
         self.members.change(pair.0, |member| {
             let mut member = member?;
-            let step = |count: u32, before: bool, now: bool| match (before, now) {
-                (false, true) => count.saturating_add(1),
-                (true, false) => count.saturating_sub(1),
-                _ => count,
-            };
-            member.seeding = step(member.seeding, seeds(before), seeds(now));
-            member.leeching = step(member.leeching, leeches(before), leeches(now));
-            member.version = member.version.wrapping_add(1);
+            member.turn(before, now);
             Some(member)
         });
     }

@@ -130,23 +130,33 @@ fn number(row: &Row, name: &str) -> rusqlite::Result<u64> {
 }
 
 pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let mut statement = connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member"))?;
-    let members = statement
-        .query_map([], |row| Ok((number(row, "id")?, row.get("passkey")?, member(row)?)))?
-        .collect::<Result<_, _>>()?;
+    let mut loaded = Loaded::default();
+    let mut statement =
+        connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member ORDER BY id"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = number(row, "id")?;
+        // As a reference: there may be millions.
+        let passkey = row.get_ref("passkey")?.as_str()?;
+        loaded.passkeys.push((loaded.digests.of(passkey), id));
+        loaded.members.push((id, member(row)?));
+    }
     let sql = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent");
     let mut statement = connection.prepare(&sql)?;
-    let torrents = statement
-        .query_map([], |row| Ok((number(row, "id")?, hashes(row)?, torrent(row)?)))?
-        .collect::<Result<_, _>>()?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = number(row, "id")?;
+        loaded.hashes.extend(hashes(row)?.into_iter().flatten().map(|hash| (hash, id)));
+        loaded.torrents.push((id, torrent(row)?));
+    }
     let mut statement = connection.prepare("SELECT member, torrent FROM token")?;
-    let tokens = statement
-        .query_map([], |row| Ok((number(row, "member")?, number(row, "torrent")?)))?
+    loaded.tokens = statement
+        .query_map([], |row| Ok(((number(row, "member")?, number(row, "torrent")?), ())))?
         .collect::<Result<_, _>>()?;
     let sql = "SELECT member, torrent, sum(coalesce(remaining = 0, 0)) AS seeding, count(*) AS here \
                FROM session WHERE active = 1 GROUP BY member, torrent";
     let mut statement = connection.prepare(sql)?;
-    let here = statement
+    loaded.here = statement
         .query_map([], |row| {
             let seeding: u16 = row.get("seeding")?;
             let here: u16 = row.get("here")?;
@@ -154,7 +164,7 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             Ok(((number(row, "member")?, number(row, "torrent")?), here))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Loaded { members, torrents, tokens, here })
+    Ok(loaded)
 }
 
 impl Reader {
