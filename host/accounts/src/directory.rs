@@ -134,7 +134,7 @@ impl Directory {
     /// Returns whether a member has a token for a torrent.
     #[must_use]
     pub fn has_token(&self, member: u64, torrent: u64) -> bool {
-        self.tokens.get(&(member, torrent)).is_some()
+        self.tokens.len() > 0 && self.tokens.get(&(member, torrent)).is_some()
     }
 
     /// Returns how many peers a member has at a torrent now.

@@ -1,6 +1,6 @@
 //! A batch of announces: what each session reports now, and what that adds, in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use karuta_bittorrent::{Event, PeerId};
@@ -98,7 +98,10 @@ impl Database {
     /// It cannot be written; then nothing has changed.
     pub fn write(&mut self, batch: &[Entry], limits: &Limits) -> rusqlite::Result<Written> {
         let transaction = self.connection.transaction()?;
-        let (mut written, mut sums) = (Written::default(), HashMap::new());
+        let (mut written, mut sums) = (Written::default(), BTreeMap::new());
+        // In the order of the file. That of a session's own announces stays.
+        let mut batch: Vec<&Entry> = batch.iter().collect();
+        batch.sort_by_key(|entry| (entry.member, entry.torrent));
         for entry in batch {
             enter(&transaction, entry, limits, &mut written, &mut sums)?;
         }
@@ -114,7 +117,7 @@ fn enter(
     entry: &Entry,
     limits: &Limits,
     written: &mut Written,
-    sums: &mut HashMap<u64, Sums>,
+    sums: &mut BTreeMap<u64, Sums>,
 ) -> rusqlite::Result<()> {
     let sessions = sessions(connection, entry)?;
     let mine = sessions.iter().find(|session| session.peer_id == entry.peer_id.0);
@@ -153,7 +156,9 @@ fn enter(
     let seeded = mine.filter(seeds).map_or(0, |_| seconds);
     let completes =
         entry.event == Event::Completed && is_seeder && mine.is_none_or(|mine| !mine.is_seeder());
-    note_history(connection, entry, moved, credit, seeded, completes)?;
+    // A session that is known has a history.
+    let sql = if mine.is_some() { UPDATE_HISTORY } else { INSERT_HISTORY };
+    note_history(connection, sql, entry, moved, credit, seeded, completes)?;
     if completes {
         let sql = "UPDATE torrent SET completed = completed + 1 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute([int(entry.torrent)])?;
@@ -250,24 +255,38 @@ fn delete_session(
     connection.prepare_cached(sql)?.execute(values).map(|_| ())
 }
 
+/// What a history becomes; the parameters are those of [`note_history`].
+macro_rules! added {
+    () => {
+        "uploaded = min(uploaded, ?10 - ?3) + ?3, \
+         downloaded = min(downloaded, ?10 - ?4) + ?4, \
+         credited_uploaded = min(credited_uploaded, ?10 - ?5) + ?5, \
+         credited_downloaded = min(credited_downloaded, ?10 - ?6) + ?6, \
+         seed_seconds = min(seed_seconds, ?10 - ?7) + ?7, announces = announces + 1, \
+         last_at = ?8, completed_at = coalesce(completed_at, ?9)"
+    };
+}
+
+const UPDATE_HISTORY: &str =
+    concat!("UPDATE history SET ", added!(), " WHERE member = ?1 AND torrent = ?2");
+
+const INSERT_HISTORY: &str = concat!(
+    "INSERT INTO history (member, torrent, uploaded, downloaded, credited_uploaded, \
+     credited_downloaded, seed_seconds, announces, first_at, last_at, completed_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, ?9) \
+     ON CONFLICT (member, torrent) DO UPDATE SET ",
+    added!()
+);
+
 fn note_history(
     connection: &Connection,
+    sql: &str,
     entry: &Entry,
     moved: Bytes,
     credit: Bytes,
     seeded: u64,
     completes: bool,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO history (member, torrent, uploaded, downloaded, credited_uploaded, \
-               credited_downloaded, seed_seconds, announces, first_at, last_at, completed_at) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, ?9) \
-               ON CONFLICT (member, torrent) DO UPDATE SET \
-               uploaded = min(uploaded, ?10 - ?3) + ?3, \
-               downloaded = min(downloaded, ?10 - ?4) + ?4, \
-               credited_uploaded = min(credited_uploaded, ?10 - ?5) + ?5, \
-               credited_downloaded = min(credited_downloaded, ?10 - ?6) + ?6, \
-               seed_seconds = min(seed_seconds, ?10 - ?7) + ?7, announces = announces + 1, \
-               last_at = ?8, completed_at = coalesce(completed_at, ?9)";
     let values = params![
         int(entry.member),
         int(entry.torrent),
@@ -284,7 +303,7 @@ fn note_history(
 }
 
 /// Adds the sums of members.
-fn add(connection: &Connection, sums: &HashMap<u64, Sums>) -> rusqlite::Result<()> {
+fn add(connection: &Connection, sums: &BTreeMap<u64, Sums>) -> rusqlite::Result<()> {
     let sql = "UPDATE member SET uploaded = min(uploaded, ?6 - ?2) + ?2, \
                downloaded = min(downloaded, ?6 - ?3) + ?3, \
                raw_uploaded = min(raw_uploaded, ?6 - ?4) + ?4, \

@@ -61,7 +61,10 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// How long a transaction waits for another process that has locked the file.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pages that SQLite keeps, in KiB.
-const CACHE: i64 = 64 << 10;
+const CACHE: i64 = 32 << 10;
+/// After so many pages, what was written is moved into the file: 64 MiB. Announces change pages all
+/// over it, and a page that changed often is then moved once.
+const CHECKPOINT: i64 = 16_384;
 /// The statements that stay prepared: all that batches need.
 const STATEMENTS: usize = 32;
 
@@ -113,6 +116,7 @@ impl Database {
             return Err(Reason::Damaged(checked));
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", -CACHE)?;
