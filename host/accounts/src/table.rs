@@ -124,7 +124,7 @@ fn find<K: Key, V>(shard: &[(K, V)], key: &K) -> Result<usize, usize> {
     let wanted = (key.spread(), *key);
     let place = |at: usize| shard.get(at).map(|(key, _)| (key.spread(), *key));
     let share = u128::from(wanted.0 << BITS);
-    let mut at = (share * shard.len() as u128 >> u64::BITS) as usize;
+    let mut at = ((share * shard.len() as u128) >> u64::BITS) as usize;
     while place(at).is_some_and(|place| place < wanted) {
         at += 1;
     }
