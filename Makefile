@@ -11,7 +11,7 @@ SAMPLES := quiet-hours-rust
 DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak stories clean wasm-target clients monitoring page packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
+.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak cluster stories clean wasm-target clients monitoring engines page packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build what a first look needs and start the tracker with config.yaml
 run: plugins
@@ -51,7 +51,7 @@ samples: wasm-target toolchains
 TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
-test: test-plugins samples clients monitoring page booted libtorrent
+test: test-plugins samples clients monitoring engines page booted libtorrent
 	tests/build-samples test-helpers
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
@@ -76,7 +76,7 @@ fuzz: fuzz-tools
 	tests/fuzz $(SECONDS)
 
 ## bench: the cost of an announce with and without policies, compared with other trackers; takes ARGS
-bench: build test-plugins peers
+bench: build test-plugins peers engines
 	target/release/karuta-load bench $(ARGS)
 	$(CARGO) bench --locked --workspace --bench token
 
@@ -87,6 +87,11 @@ microbench: test-plugins
 ## soak: 1200 reloads of two versions of a plugin, 200 of them under load
 soak: build test-plugins
 	$(CARGO) test --locked --release -p karuta-tests --test blackbox -- --ignored --nocapture soak
+
+## cluster: three trackers that share their swarms over a cluster of six servers, load, and a few deaths
+cluster: engines
+	$(CARGO) build --locked --workspace --bins
+	target/debug/karuta-cluster
 
 ## stories: measures what subnet preference saves in a data centre, and writes docs/stories
 stories: plugins libtorrent
@@ -104,6 +109,9 @@ clients:
 
 monitoring:
 	@tests/setup monitoring
+
+engines:
+	@tests/setup cluster
 
 page:
 	@tests/setup page

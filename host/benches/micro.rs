@@ -15,7 +15,7 @@ use karuta_bittorrent::http::AnnounceAnswer;
 use karuta_bittorrent::parameters::Parameters;
 use karuta_bittorrent::udp::{self, Header};
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
-use karuta_swarm::{Memory, Options, Store, Update};
+use karuta_swarm::{Options, Shared, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -87,7 +87,7 @@ fn encoding(criterion: &mut Criterion) {
 fn selection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("select");
     for size in [100, 10_000, 1_000_000] {
-        let store = Memory::new(Options::default());
+        let store = Shared::alone(Options::default());
         let mut rng = SmallRng::seed_from_u64(1);
         let mut peers = Peers::default();
         let mut announce = |peer: u32, want| {

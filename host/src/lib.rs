@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod export;
 mod fetch;
 mod file;
+mod finding;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
@@ -36,6 +37,7 @@ mod probe;
 mod process;
 pub mod public;
 mod service;
+mod share;
 mod snapshot;
 mod state_dir;
 mod text;

@@ -3,6 +3,7 @@
 
 mod client;
 mod https;
+mod nodes;
 mod opentracker;
 mod partial;
 mod quay;

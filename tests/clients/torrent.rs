@@ -50,9 +50,21 @@ impl Torrent {
         [head.as_bytes(), &self.info, b"e"].concat()
     }
 
+    /// Returns the content of the `.torrent` file for several trackers, to be asked in turn (BEP 12).
+    pub fn metainfo_of(&self, trackers: &[String]) -> Vec<u8> {
+        let text = |text: &str| format!("{}:{text}", text.len());
+        let tiers: String = trackers.iter().map(|url| format!("l{}e", text(url))).collect();
+        let head = format!("d8:announce{}13:announce-listl{tiers}e4:info", text(&trackers[0]));
+        [head.as_bytes(), &self.info, b"e"].concat()
+    }
+
+    pub fn info_hash(&self) -> [u8; 20] {
+        Sha1::digest(&self.info).into()
+    }
+
     /// Returns the info-hash, as 40 hex digits.
     pub fn hex(&self) -> String {
-        Sha1::digest(&self.info).iter().fold(String::new(), |mut text, byte| {
+        self.info_hash().iter().fold(String::new(), |mut text, byte| {
             write!(text, "{byte:02x}").expect("a string takes everything");
             text
         })

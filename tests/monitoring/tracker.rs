@@ -8,14 +8,16 @@ use karuta_tests::tls::{self, Authority};
 use karuta_tests::udp::Client;
 use karuta_tests::{Daemon, eventually, folder, get, run, write_config};
 
-/// A policy that traps if it is asked to, one in shadow mode, one with data, and one that observes.
+/// An engine that is away, a policy that traps if it is asked to, one in shadow mode, one with data, and one that observes.
 const YAML: &str = "\
 http:
 - { listen: '127.0.0.1:0' }
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
 admin: { listen: '127.0.0.1:0' }
-swarms: { full_scrape: { formats: [ben] } }
+swarms:
+  full_scrape: { formats: [ben] }
+  share: { nodes: ['127.0.0.1:9'], topology: single, catch_up: 1s, timeout: 100ms }
 export: [{ format: txt, path: all.txt, every: 1h }]
 accounts: {}
 policies:

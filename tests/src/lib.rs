@@ -13,7 +13,10 @@ use tempfile::TempDir;
 pub mod announce;
 pub mod bencode;
 mod compiled;
+pub mod crowd;
+pub mod engines;
 pub mod issuer;
+pub mod nodes;
 pub mod server;
 pub mod service;
 pub mod tls;
@@ -173,6 +176,14 @@ impl Daemon {
     /// Stops it, and returns its folder.
     pub fn stop(mut self) -> TempDir {
         self.signal("TERM");
+        self.wait();
+        let elsewhere = tempfile::tempdir().expect("a temporary folder");
+        std::mem::replace(&mut self.folder, elsewhere)
+    }
+
+    /// Kills it, and returns its folder.
+    pub fn kill(mut self) -> TempDir {
+        self.signal("KILL");
         self.wait();
         let elsewhere = tempfile::tempdir().expect("a temporary folder");
         std::mem::replace(&mut self.folder, elsewhere)

@@ -51,6 +51,11 @@ impl Client {
         self.socket.local_addr().expect("a bound socket")
     }
 
+    /// Returns the socket and its connection id.
+    pub fn into_parts(self) -> (UdpSocket, u64) {
+        (self.socket, self.id)
+    }
+
     /// Requests a connection id.
     #[track_caller]
     pub fn connection_id(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use karuta::policy::{Chain, Compiler, Engine, Estate, Generation, Loader, TrackerView, When};
 use karuta::{config, data, metrics};
-use karuta_swarm::{Memory, Options};
+use karuta_swarm::{Options, Shared};
 
 /// Returns the path of a component, if it is built.
 pub fn component(name: &str) -> Option<String> {
@@ -36,7 +36,7 @@ pub fn chain(policy: &str) -> Chain {
         max_interval: 3600,
         max_num_want: 200,
         peer_lifetime: config.tracker.peer_lifetime,
-        swarms: Arc::new(Memory::new(Options::default())),
+        swarms: Arc::new(Shared::alone(Options::default())),
     };
     let generation = loader.load(&config.policies, vec![When::default()], &tracker);
     let generation = generation.unwrap_or_else(|error| panic!("{error}"));

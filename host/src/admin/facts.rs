@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Admin;
 use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
+use super::share::ShareStatus;
 use crate::data;
 use crate::metrics::{ExportSeries, ShownCertificate};
 
@@ -67,6 +68,8 @@ pub struct Facts {
     /// `None`: there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounts: Option<AccountsStatus>,
+    /// `None`: the swarms are this process's own.
+    pub share: Option<ShareStatus>,
     /// `on`, `off` or `unavailable`.
     pub landlock: &'static str,
 }
@@ -206,6 +209,7 @@ impl Facts {
                 .map(|export| ExportStatus::of(export))
                 .collect(),
             accounts: admin.accounts.as_deref().map(AccountsStatus::of),
+            share: ShareStatus::of(admin),
             landlock: admin.landlock,
         }
     }

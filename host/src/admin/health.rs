@@ -8,6 +8,8 @@ use super::Admin;
 use super::facts::{DataStatus, ExportStatus, Facts, PolicyStatus};
 use super::reply::{Reply, line};
 use super::request::Request;
+use super::share::ShareStatus;
+use crate::text::Escaped;
 
 /// How the tracker is, in a word, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -53,17 +55,24 @@ pub fn alive(_: &Admin, _: &Request) -> Reply {
     line(StatusCode::OK, "ok")
 }
 
-/// Answers whether every enforced policy can decide. Every worker listens before the admin API does,
-/// so that needs no check.
+/// Answers whether every enforced policy can decide, and shared swarms are known. Every worker listens
+/// before the admin API does, so that needs no check.
 pub fn ready(admin: &Admin, _: &Request) -> Reply {
-    match hindrance(admin) {
-        Some(hindrance) => line(StatusCode::SERVICE_UNAVAILABLE, &hindrance),
+    if let Some(hindrance) = hindrance(admin) {
+        return line(StatusCode::SERVICE_UNAVAILABLE, &hindrance);
+    }
+    match ShareStatus::of(admin).and_then(|share| share.fault()) {
+        // Its clients are served as well as they would be elsewhere, or better.
+        Some(fault) => line(StatusCode::OK, &format!("degraded: {}", Escaped(fault))),
         None => line(StatusCode::OK, "ok"),
     }
 }
 
-/// Returns why an enforced policy cannot decide, if any.
+/// Returns why an enforced policy cannot decide, or swarms are not known yet.
 fn hindrance(admin: &Admin) -> Option<String> {
+    if admin.metrics.share().is_some_and(|share| share.is_catching_up()) {
+        return Some("the log of shared swarms has not been read yet".to_owned());
+    }
     let policies = PolicyStatus::all(admin);
     let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
     obeyed.find_map(|policy| {
@@ -97,6 +106,8 @@ impl Health {
         reasons.extend(of_reloads(facts));
         reasons.extend(of_listeners(facts, now));
         reasons.extend(of_snapshots(facts));
+        let fault = facts.share.as_ref().and_then(ShareStatus::fault);
+        reasons.extend(fault.map(|fault| look("machine", fault)));
         reasons.extend(facts.exports.iter().filter_map(of_export));
         reasons.extend(of_accounts(facts));
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.word));
@@ -314,6 +325,7 @@ mod tests {
                 waiting_seconds: 300,
                 error: None,
             }],
+            share: None,
             landlock: "on",
         }
     }

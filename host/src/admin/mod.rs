@@ -17,11 +17,13 @@ mod changes;
 mod client;
 mod config;
 mod configuration;
+mod doctor;
 mod events;
 mod explain;
 mod export;
 mod exporting;
 mod facts;
+mod growth;
 mod health;
 mod import;
 mod lists;
@@ -29,6 +31,7 @@ mod log;
 mod login;
 mod networks;
 mod page;
+mod ranking;
 mod refused;
 mod reload;
 mod reloads;
@@ -40,6 +43,7 @@ mod series;
 mod serve;
 mod sessions;
 mod shadow;
+mod share;
 mod snapshot;
 mod stall;
 mod stats;
@@ -61,8 +65,9 @@ pub use self::accounts::ChangedAccounts;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::configuration::ConfigurationFile;
+pub use self::doctor::Doctor;
 pub use self::events::Events;
-pub use self::explain::{Answers, AskExplain, Question};
+pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};
@@ -72,7 +77,7 @@ pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
-pub use self::tap::TapQuestion;
+pub use self::tap::{Outcomes, TapQuestion};
 
 use crate::config::Right;
 use crate::decisions::Decisions;
@@ -88,6 +93,7 @@ static ENDPOINTS: &[Endpoint] = &[
     form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
     form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
     form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
+    form("/doctor", Right::Read, |admin, asked| Box::pin(page::doctor(admin, asked))),
     form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
@@ -107,6 +113,7 @@ static ENDPOINTS: &[Endpoint] = &[
     look(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::all(admin, asked))),
     look(accounts::PATH, Right::Accounts, |admin, asked| Box::pin(accounts::one(admin, asked))),
     take(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::change(admin, asked))),
+    look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
@@ -157,7 +164,7 @@ enum Handler {
 pub struct Admin {
     /// Who may use it.
     pub access: Arc<Access>,
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -172,6 +179,8 @@ pub struct Admin {
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    /// What can be wrong around the tracker.
+    pub doctor: Doctor,
     /// The time between two snapshots; `None` if there are none.
     pub snapshot_every: Option<Duration>,
     /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.
@@ -246,7 +255,7 @@ impl Admin {
                 ask(self, request).await
             }
             Handler::Change(change) => {
-                let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
+                let under_way = self.audit.begin(request.caller.clone(), request.head.uri.path());
                 under_way.end(change(self, request).await)
             }
         }

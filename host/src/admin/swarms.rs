@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use karuta_swarm::Memory;
+use karuta_swarm::Shared;
 use tokio::sync::Semaphore;
 
 use super::top::Tops;
@@ -11,7 +11,7 @@ use crate::export::Clock;
 
 /// The swarms, and what is kept of looking at all of them.
 pub struct Swarms {
-    pub store: Arc<Memory>,
+    pub store: Arc<Shared>,
     /// The start of the store's clock.
     start: Instant,
     /// One export at a time.
@@ -24,7 +24,7 @@ pub struct Swarms {
 }
 
 impl Swarms {
-    pub fn new(store: Arc<Memory>, start: Instant) -> Self {
+    pub fn new(store: Arc<Shared>, start: Instant) -> Self {
         Self {
             store,
             start,

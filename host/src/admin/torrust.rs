@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use karuta_bittorrent::{Counts, Family, InfoHash, Transport};
-use karuta_swarm::{Memory, Store};
+use karuta_swarm::{Shared, Store};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use url::form_urlencoded;
@@ -234,7 +234,7 @@ async fn look(admin: &Admin, door: &Door, look: Look) -> Reply {
 /// Answers with what all torrents, sorted, come to. One at a time, and in a thread of its own.
 async fn walk(
     admin: &Admin,
-    answer: impl FnOnce(&Memory, &[InfoHash]) -> Answer + Send + 'static,
+    answer: impl FnOnce(&Shared, &[InfoHash]) -> Answer + Send + 'static,
 ) -> Reply {
     let Ok(turn) = admin.swarms.exports.clone().try_acquire_owned() else {
         return line(StatusCode::TOO_MANY_REQUESTS, "another export is under way");
@@ -259,7 +259,7 @@ async fn walk(
 }
 
 /// Returns the counts of those of these torrents that there are.
-fn counted(store: &Memory, these: &[InfoHash]) -> impl Iterator<Item = (InfoHash, Counts)> {
+fn counted(store: &Shared, these: &[InfoHash]) -> impl Iterator<Item = (InfoHash, Counts)> {
     these.chunks(AHEAD).flat_map(|chunk| {
         store.expect(chunk);
         thread::yield_now();

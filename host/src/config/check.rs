@@ -15,11 +15,12 @@ use super::{
     export::{self, FullScrape},
     problem::{Problem, problem},
     schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
+    share::Share,
     tls::Tls,
-    values::{
-        CredentialRule, EditMode, is_header_name, is_local, is_name, show_duration, unreadable,
-    },
+    values::{CredentialRule, EditMode, is_header_name, is_name, show_duration, unreadable},
+    written,
 };
+use crate::fetch::is_protected;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
@@ -60,6 +61,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     }
     config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
     config.accounts.as_ref().map_or(Ok(()), Accounts::check)?;
+    config.swarms.share.as_ref().map_or(Ok(()), Share::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;
@@ -494,7 +496,7 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
         }
         (None, None) => return problem(path, "expected a `file` or a `url`"),
     };
-    if url.scheme() != "https" && !is_local(url) && !source.insecure {
+    if !is_protected(url) && !source.insecure {
         let message =
             "not protected by TLS, expected https, a loopback address, or `insecure: true`";
         return problem(format!("{path}.url"), message);
@@ -561,6 +563,9 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
         }
     }
     config.admin.fetch_secrets(folder)?;
+    if let Some(share) = &mut config.swarms.share {
+        share.fetch_secrets(folder)?;
+    }
     if let Some(log) = &mut config.decision_log {
         log.fetch_secrets(folder)?;
     }
@@ -631,11 +636,15 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         log.resolve(folder)?;
     }
     export::resolve(&mut config.export, folder)?;
+    written::check(config)?;
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }
     if let Some(state_dir) = &mut config.state_dir {
         *state_dir = folder.join(&*state_dir);
+    }
+    if let Some(share) = &mut config.swarms.share {
+        share.resolve(folder);
     }
     if let Some(path) = config.swarms.snapshot.as_mut().and_then(|one| one.path.as_mut()) {
         *path = folder.join(&*path);

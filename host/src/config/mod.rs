@@ -15,6 +15,7 @@ mod position;
 mod problem;
 mod run_as;
 mod schema;
+mod share;
 mod shown;
 mod source;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod torrust;
 mod tree;
 mod values;
 mod warnings;
+mod written;
 
 use std::path::Path;
 
@@ -46,11 +48,12 @@ pub use self::{
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits,
         Swarms, Tracker, Transport, Udp, When,
     },
+    share::{Server, Share, ShareTls, Topology},
     shown::{Origin, ShownConfig},
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
-    values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
+    values::{CredentialRule, EditMode, Secret, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;

@@ -20,6 +20,7 @@ use super::{
     export::{Export, FullScrape},
     log::Log,
     run_as::RunAs,
+    share::Share,
     source::Source,
     tls::Tls,
     values::{self, CredentialRule, EditMode, Secret},
@@ -291,6 +292,8 @@ pub struct Swarms {
     pub snapshot: Option<Snapshot>,
     /// If `None`, a scrape without an info-hash is refused.
     pub full_scrape: Option<FullScrape>,
+    /// If `None`, the swarms are this process's own.
+    pub share: Option<Share>,
 }
 
 /// How swarms are kept over a restart.
@@ -318,6 +321,7 @@ impl Default for Swarms {
             keep_downloads: Duration::from_hours(24),
             snapshot: Some(Snapshot::default()),
             full_scrape: None,
+            share: None,
         }
     }
 }

@@ -120,6 +120,7 @@ fn the_default_configuration_has_every_key() {
         ("grafana.token", "a token that only reads\n"),
         ("target/plugins/passkey.wasm", ""),
         ("torrust.token", "a token of the site\n"),
+        ("valkey-password", "a password of the engine\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]
@@ -152,6 +153,8 @@ fn the_default_configuration_has_every_key() {
         "swarms",
         "swarms.limits",
         "swarms.snapshot",
+        "swarms.share",
+        "swarms.share.tls",
         "policies[0]",
         "policies[0].when",
         "policies[0].limits",
@@ -375,6 +378,10 @@ fn secrets_that_are_none_are_pointed_at() {
     assert_eq!(warnings("short")[0].0, "admin.token");
     mode("long", 0o604);
     assert!(warnings("long")[0].1.starts_with("every user can read `"));
+    let share = "udp: [{}]\nswarms: { share: { nodes: ['a:1'], password: { file: long } } }\n";
+    let warnings = folder.parse(share).unwrap().warnings();
+    let keys: Vec<_> = warnings.iter().map(|(key, _)| &**key).collect();
+    assert_eq!(keys, ["swarms.share.password", "udp[0].connection_id_secret"]);
     let token = "udp: [{}]\nadmin: { tokens: [{ name: a, token: { file: short }, may: [read] }] }";
     assert_eq!(
         folder.wrong(token),

@@ -20,6 +20,7 @@ use serde::{
 };
 use url::{Host, Url};
 
+use super::share::Server;
 use crate::export::Prefix;
 use crate::file::{self, Unread};
 use crate::text;
@@ -27,6 +28,7 @@ use crate::text;
 const DURATION: &str = "a number with a unit such as 30s, 5m, 1h";
 const SIZE: &str = "a number with a unit such as 512B, 64KiB, 16MiB, 1GiB";
 const LISTEN: &str = "an address with a port such as 0.0.0.0:6969, or [::]:6969 for all addresses";
+const SERVER: &str = "a host with a port such as 10.0.0.1:6379 or [fd00::1]:6379";
 const NETWORK: &str = "an address range such as 10.0.0.0/8 or fd00::/8";
 const URL: &str = "one such as https://example.com/list, without a fragment";
 const ALLOWED_URL: &str = "an origin and a path such as https://example.com/api";
@@ -277,16 +279,6 @@ pub fn canonical_url(mut url: Url) -> Url {
     url
 }
 
-/// Returns whether a URL leads to this machine.
-pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     from_text(deserializer, "size", SIZE, parse_size)
 }
@@ -327,6 +319,10 @@ pub(super) fn write_prefix<S: Serializer>(
 
 pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     from_text(deserializer, "address", LISTEN, |text| text.parse().ok().map(canonical_socket))
+}
+
+pub(super) fn server<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Server, D::Error> {
+    from_text(deserializer, "address", SERVER, |text| text.parse().ok())
 }
 
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
@@ -578,6 +574,15 @@ impl Secret {
         }
         self.value = text.as_bytes().to_owned();
         Ok(())
+    }
+
+    /// Reads a value that is one line of text.
+    pub(super) fn fetch_text(&mut self, folder: &Path) -> Result<(), String> {
+        self.fetch(folder)?;
+        match std::str::from_utf8(&self.value) {
+            Ok(text) if !text.contains(char::is_control) => Ok(()),
+            _ => Err(format!("{} is not one line of text", self.origin(folder))),
+        }
     }
 
     fn origin(&self, folder: &Path) -> String {

@@ -15,6 +15,15 @@ impl Config {
             let file = secret.exposed_file()?.display();
             Some((path, format!("every user can read `{file}`, expected a mode such as 0640")))
         }));
+        if self.swarms.share.is_some() {
+            let alone =
+                self.udp.iter().zip(0..).filter(|(udp, _)| udp.connection_id_secret.is_none());
+            warnings.extend(alone.map(|(_, at)| {
+                let said = "missing, expected the same one on all nodes that share swarms: clients \
+                            that move to another node must connect again";
+                (format!("udp[{at}].connection_id_secret"), said.to_owned())
+            }));
+        }
         warnings
     }
 
@@ -33,8 +42,10 @@ impl Config {
                 })
             })
         });
+        let share = self.swarms.share.iter().flat_map(|share| &share.password);
+        let share = share.map(|password| ("swarms.share.password".to_owned(), password));
         let torrust = self.admin.torrust.iter();
         let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &door.token));
-        udp.chain(token).chain(tokens).chain(torrust).chain(headers).collect()
+        udp.chain(token).chain(tokens).chain(torrust).chain(share).chain(headers).collect()
     }
 }

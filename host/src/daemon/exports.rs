@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use karuta_swarm::Memory;
+use karuta_swarm::Shared;
 
 use super::error::{Error, system};
 use crate::config::{self, Config};
@@ -32,7 +32,7 @@ pub struct Orders(Sender<Vec<config::Export>>);
 
 /// The thread's side.
 struct Exporter {
-    store: Arc<Memory>,
+    store: Arc<Shared>,
     metrics: Arc<Metrics>,
     /// When the clock of the store began.
     start: Instant,
@@ -57,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Exports {
     /// Starts the thread, and its first exports.
     pub fn start(
-        store: Arc<Memory>,
+        store: Arc<Shared>,
         metrics: Arc<Metrics>,
         full_scrape: Option<Arc<FullScrape>>,
         start: Instant,
@@ -205,7 +205,7 @@ impl Exporter {
     }
 
     /// Does a part of the work, unless the daemon stops. Returns `false` if nothing is left to do.
-    fn advance(&self, export: &mut Export<Memory>, into: &mut Vec<u8>) -> io::Result<bool> {
+    fn advance(&self, export: &mut Export<Shared>, into: &mut Vec<u8>) -> io::Result<bool> {
         thread::yield_now();
         match self.stopping.load(Relaxed) {
             true => Err(ErrorKind::Interrupted.into()),

@@ -14,6 +14,7 @@ mod exports;
 mod listeners;
 mod loaded;
 mod reload;
+mod shared;
 mod signals;
 mod snapshots;
 mod socket_file;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use karuta_swarm::{Memory, Options, Store};
+use futures_util::FutureExt;
+use karuta_swarm::{Options, Shared, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -44,19 +46,21 @@ use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
+use self::shared::{Prepared, Started};
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
 use crate::admin::{
-    Access, Admin, Audit, ConfigurationFile, Events, HANDSHAKES, HEAD, Listener, Recent, Reloads,
-    Swarms,
+    Access, Admin, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener, Recent,
+    Reloads, Swarms,
 };
 use crate::books::Books;
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
 use crate::decisions::Decisions;
+use crate::doctor::examine_around;
 use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
@@ -73,6 +77,7 @@ const WAITING: usize = 16;
 /// accepted, but unusual.
 pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, Error> {
     let certificates = certificates::load(&config)?;
+    let (store, _) = shared::store(&config, options(&config))?;
     socket_file::group(&config)?;
     let warnings = certificates.warnings().into_iter().chain(config.warnings());
     let warnings =
@@ -86,7 +91,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
             estate: Estate::default(),
             opening: data::Opening::default(),
         },
-        swarms: Arc::new(Memory::new(options(&config))),
+        swarms: Arc::new(store),
         routes: ListenerRoutes::read(&config)?.table,
     };
     let config = Arc::new(config);
@@ -149,6 +154,7 @@ pub fn run(
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
     tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
+    let prepared = tracker.prepared.take();
     tracker.books = accounts::open(&tracker.config)?;
     let Tracker { config, store, metrics, start, books, .. } = &tracker;
     if let Some(books) = books {
@@ -157,9 +163,11 @@ pub fn run(
     metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
-    if let Some(snapshots) = &snapshots {
-        snapshots.restore(&loaded.generation.kept());
-    }
+    let restored =
+        snapshots.as_ref().and_then(|snapshots| snapshots.restore(&loaded.generation.kept()));
+    // What comes meanwhile waits in the sockets.
+    let sharing = prepared.map(|prepared| prepared.start(config, store, *start, restored));
+    let sharing = sharing.transpose()?;
     let rules = loaded
         .rules(&Generation::default(), workers, metrics)
         .map_err(|error| refused(config, &error))?;
@@ -168,6 +176,7 @@ pub fn run(
     certificates::watch(&tracker.certificates, metrics)?;
     loaded::warn(config);
     drop(starting);
+    tracker.sharing = sharing;
     tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
 }
 
@@ -178,9 +187,13 @@ struct Tracker {
     /// Its file, which a reload reads again.
     file: PathBuf,
     certificates: Arc<Certificates>,
-    store: Arc<Memory>,
+    store: Arc<Shared>,
     /// `None` until they are opened, and if there are none.
     books: Option<Books>,
+    /// Until swarms are shared, if they are to be.
+    prepared: Option<Prepared>,
+    /// From then on.
+    sharing: Option<Started>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
     public: Public,
@@ -194,11 +207,15 @@ impl Tracker {
     fn new(config: Config, file: PathBuf) -> Result<Self, Error> {
         let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
-        let store = Arc::new(Memory::new(options(&config)));
+        let (store, prepared) = shared::store(&config, options(&config))?;
+        let store = Arc::new(store);
         let metrics = Metrics::new({
             let store = store.clone();
             move || store.totals()
         });
+        if let Some(prepared) = &prepared {
+            prepared.show(&metrics);
+        }
         let manager = Notifier::of_environment();
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
         let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
@@ -209,6 +226,8 @@ impl Tracker {
             certificates,
             store,
             books: None,
+            prepared,
+            sharing: None,
             metrics,
             decisions,
             public,
@@ -264,13 +283,21 @@ impl Tracker {
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
         loaded.data().iter().for_each(|source| source.keep_edits());
-        let mut doors = Doors::default();
+        let audit = Arc::<Audit>::default();
+        let noted = audit.clone();
+        let mut doors = Doors::new(move |way, list, result| noted.fifo(way, list, result));
         doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
-        explain::start(questions, current.clone(), listeners.clone(), self.books.clone())
-            .map_err(|error| system("cannot start explain thread", error))?;
+        explain::start(
+            questions,
+            current.clone(),
+            listeners.clone(),
+            self.store.clone(),
+            self.books.clone(),
+        )
+        .map_err(|error| system("cannot start explain thread", error))?;
         let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
         let ask_snapshot = snapshots.as_ref().map(|writing| {
             let orders = writing.orders.clone();
@@ -283,6 +310,8 @@ impl Tracker {
             certificates,
             store,
             books,
+            prepared: _,
+            sharing,
             metrics,
             decisions,
             public,
@@ -300,7 +329,7 @@ impl Tracker {
         let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
             access: access.clone(),
-            audit: Audit::default(),
+            audit,
             tls: certificates
                 .admin
                 .as_ref()
@@ -315,6 +344,10 @@ impl Tracker {
             reloads: reloads.clone(),
             explain: explain_tx,
             snapshot: ask_snapshot,
+            doctor: {
+                let current = current.clone();
+                Doctor::new(move || examine_around(&current.load().config))
+            },
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             accounts: books.clone(),
@@ -352,13 +385,25 @@ impl Tracker {
                 let receive_buffer = receive_buffer.map(|buffer| buffer.granted);
                 tracing::info!(transport, %address, receive_buffer, "listening");
             }
-            tracing::info!(workers = crew.adopt.len(), policies = config.policies.len(), "ready");
-            manager.ready();
-            if manager.is_present() {
-                tokio::spawn(status.show(manager.clone()));
-            }
-            if let Some(watchdog) = watchdog {
-                tokio::spawn(watchdog.run());
+            let catching_up =
+                sharing.as_ref().and_then(|sharing| sharing.catch_up(manager.clone()));
+            let ready = {
+                let (workers, policies) = (crew.adopt.len(), config.policies.len());
+                let manager = manager.clone();
+                move || {
+                    tracing::info!(workers, policies, "ready");
+                    manager.ready();
+                    if manager.is_present() {
+                        tokio::spawn(status.show(manager));
+                    }
+                    if let Some(watchdog) = watchdog {
+                        tokio::spawn(watchdog.run());
+                    }
+                }
+            };
+            match catching_up {
+                None => ready(),
+                Some(catching_up) => drop(tokio::spawn(catching_up.map(|()| ready()))),
             }
             signals.obey(reloader, asked).await;
             tracing::info!("stopping");
@@ -367,6 +412,9 @@ impl Tracker {
                 crew.end();
                 if let Some(books) = books {
                     accounts::end(&books);
+                }
+                if let Some(sharing) = sharing {
+                    sharing.end();
                 }
                 reader.end();
                 exports.end();

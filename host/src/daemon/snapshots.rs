@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use karuta_swarm::{Memory, Store};
+use karuta_swarm::{Shared, Store};
 
 use super::error::{Error, seconds, system};
 use super::loaded::Loaded;
@@ -24,7 +24,7 @@ pub struct Snapshots {
     folder: Folder,
     every: Duration,
     config: Arc<Config>,
-    store: Arc<Memory>,
+    store: Arc<Shared>,
     metrics: Arc<Metrics>,
     /// When the clock of the store began.
     start: Instant,
@@ -52,7 +52,7 @@ impl Snapshots {
     /// Another tracker uses the folder.
     pub fn open(
         config: &Arc<Config>,
-        store: &Arc<Memory>,
+        store: &Arc<Shared>,
         metrics: &Arc<Metrics>,
         start: Instant,
     ) -> Result<Option<Self>, Error> {
@@ -83,13 +83,20 @@ impl Snapshots {
         }
     }
 
-    /// Restores the newest snapshot, as far as it can be read.
-    pub fn restore(&self, policies: &[Kept]) {
+    /// Restores the newest snapshot, as far as it can be read. Returns when the swarms were as in it,
+    /// if all of it was restored.
+    pub fn restore(&self, policies: &[Kept]) -> Option<Instant> {
         let begin = Instant::now();
         let file = match self.folder.open() {
             Ok(Some(file)) => file,
-            Ok(None) => return tracing::info!("no snapshot; starting with empty swarms"),
-            Err(reason) => return self.refuse(&reason),
+            Ok(None) => {
+                tracing::info!("no snapshot; starting with empty swarms");
+                return None;
+            }
+            Err(reason) => {
+                self.refuse(&reason);
+                return None;
+            }
         };
         let restorer = Restorer {
             store: &*self.store,
@@ -99,7 +106,10 @@ impl Snapshots {
         };
         let outcome = match restorer.restore(file) {
             Ok(outcome) => outcome,
-            Err(reason) => return self.refuse(&reason.to_string()),
+            Err(reason) => {
+                self.refuse(&reason.to_string());
+                return None;
+            }
         };
         let contents = &outcome.contents;
         let totals = self.store.totals();
@@ -122,6 +132,9 @@ impl Snapshots {
             milliseconds = begin.elapsed().as_millis() as u64,
             "restored snapshot"
         );
+        let age = snapshot::unix_ms().checked_sub(contents.header.created)?;
+        let is_all = contents.is_whole() && limited == 0;
+        begin.checked_sub(Duration::from_millis(age)).filter(|_| is_all)
     }
 
     /// Keeps a file that cannot be used out of the way.

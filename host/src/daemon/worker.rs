@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use karuta_bittorrent::connection_id::ConnectionIds;
-use karuta_swarm::Memory;
+use karuta_swarm::Shared;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
@@ -44,7 +44,7 @@ pub struct Worker {
     /// Sockets that are only read empty.
     pub leaving: Bound,
     pub pulse: Pulse,
-    pub store: Arc<Memory>,
+    pub store: Arc<Shared>,
     pub books: Option<Books>,
     pub rules: Rules,
     pub recorder: Recorder,

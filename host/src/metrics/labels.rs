@@ -100,6 +100,11 @@ label! {
     }
 }
 
+label! {
+    /// A request to the engine of shared swarms. The table is that of the nodes.
+    ShareError { Connect => "connect", Append => "append", Read => "read", Table => "table" }
+}
+
 pub const TRANSPORTS: [(Transport, &str); 3] =
     [(Transport::Udp, "udp"), (Transport::Http, "http"), (Transport::Https, "https")];
 pub const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "ipv4"), (Family::Ipv6, "ipv6")];

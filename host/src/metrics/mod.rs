@@ -30,6 +30,7 @@ mod public;
 mod reloads;
 mod render;
 mod requests;
+mod share;
 mod snapshot;
 mod tls;
 
@@ -39,11 +40,13 @@ pub use self::decisions::Lost;
 pub use self::exports::ExportSeries;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
-    Action, Cause, FAMILIES, Hook, Outcome, Reload, SnapshotOutcome, TRANSPORTS, Verdict, Would,
+    Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome, TRANSPORTS,
+    Verdict, Would,
 };
 pub use self::policies::PolicyCounts;
 pub use self::public::{Document, Handed};
 pub use self::requests::Requests;
+pub use self::share::{CutOff, Direction, PartSeries, Share, ShownEngine, ShownNode};
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
@@ -66,6 +69,7 @@ pub struct Metrics {
     public: public::Public,
     /// Empty where there are none.
     accounts: OnceLock<Arc<Accounts>>,
+    share: OnceLock<Arc<Share>>,
 }
 
 /// The counters of one worker thread.
@@ -200,6 +204,7 @@ impl Metrics {
             exports: Mutex::default(),
             public: public::Public::default(),
             accounts: OnceLock::new(),
+            share: OnceLock::new(),
         }
     }
 
@@ -260,6 +265,17 @@ impl Metrics {
 
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Begins to show what is known of shared swarms.
+    pub fn set_share(&self, share: Arc<Share>) {
+        // They are shared by one thread.
+        let _ = self.share.set(share);
+    }
+
+    /// Returns what is known of shared swarms; `None`: they are not shared.
+    pub fn share(&self) -> Option<&Arc<Share>> {
+        self.share.get()
     }
 
     /// Returns the swarms and peers of all torrents.

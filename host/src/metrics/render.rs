@@ -48,6 +48,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.extend(metrics.export_families());
     families.extend(metrics.public.families());
     families.extend(metrics.account_families());
+    families.extend(metrics.share().map(|share| share.families()).unwrap_or_default());
     families.extend(metrics.process_families());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
@@ -272,19 +273,34 @@ pub(super) fn gauge(name: &str, help: &str, samples: Vec<(Labels, f64)>) -> Metr
 }
 
 fn histogram(name: &str, help: &str, samples: Vec<(Labels, Sum)>) -> MetricFamily {
-    family(name, help, MetricType::HISTOGRAM, samples, |metric, (buckets, nanoseconds)| {
+    let bounds = BOUNDS.map(|bound| bound as f64 / 1e9);
+    let samples = samples.into_iter().map(|(labels, (buckets, nanoseconds))| {
+        (labels, (buckets.to_vec(), nanoseconds as f64 / 1e9))
+    });
+    histogram_of(name, help, &bounds, samples.collect())
+}
+
+/// Makes a histogram with these upper bounds. A sample is the counts of all buckets, with that of the
+/// values above the last bound at the end, and the sum of the values.
+pub(super) fn histogram_of(
+    name: &str,
+    help: &str,
+    bounds: &[f64],
+    samples: Vec<(Labels, (Vec<u64>, f64))>,
+) -> MetricFamily {
+    family(name, help, MetricType::HISTOGRAM, samples, |metric, (buckets, sum)| {
         let mut cumulative = 0;
-        let below = BOUNDS.iter().zip(buckets).map(|(bound, count)| {
+        let below = bounds.iter().zip(&buckets).map(|(bound, count)| {
             cumulative += count;
             let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound as f64 / 1e9);
+            bucket.set_upper_bound(*bound);
             bucket.set_cumulative_count(cumulative);
             bucket
         });
         let mut sample = Sample::default();
         sample.set_bucket(below.collect());
         sample.set_sample_count(buckets.iter().sum());
-        sample.set_sample_sum(nanoseconds as f64 / 1e9);
+        sample.set_sample_sum(sum);
         metric.set_histogram(sample);
     })
 }

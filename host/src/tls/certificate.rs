@@ -179,7 +179,8 @@ fn is_key(kind: SectionKind) -> bool {
     matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
 }
 
-fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
+/// Reads the certificates of a PEM file, at least one.
+pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
     if is_der(bytes) {
         let how = "openssl x509 -inform der -in FILE -out FILE.pem";
         return Err(Problem::Certificate(format!("DER, expected PEM; convert it with `{how}`")));

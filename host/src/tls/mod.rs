@@ -4,6 +4,7 @@ mod certificate;
 mod client;
 mod files;
 mod handshake;
+mod outgoing;
 mod serving;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use rustls::crypto::CryptoProvider;
 pub use client::Trust;
 pub use files::PATIENCE;
 pub use handshake::Handshakes;
+pub use outgoing::{ClientFiles, install_provider};
 pub use serving::{Certificates, Listener};
 
 fn provider() -> Arc<CryptoProvider> {

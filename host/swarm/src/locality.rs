@@ -1,8 +1,11 @@
 //! The locations of peers, in a hierarchy defined by a policy, and plans for choosing peers by
 //! them.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 
 /// Where an announcing peer is, and how the peers for its answer are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +70,16 @@ impl Plan {
         Ok(Self { prefixes: padded, levels: prefixes.len() as u8, order, far_percent })
     }
 
+    /// Returns bytes that no other plan has.
+    pub fn to_bytes(&self) -> [u8; Self::MOST_LEVELS + 3] {
+        let [a, b, c, d, e, f, g, h] = self.prefixes;
+        let order = match self.order {
+            Order::NearFirst => 0,
+            Order::RoleFirst => 1,
+        };
+        [a, b, c, d, e, f, g, h, self.levels, order, self.far_percent]
+    }
+
     pub fn order(&self) -> Order {
         self.order
     }
@@ -96,24 +109,73 @@ impl Plan {
     }
 }
 
+/// The name of a plan: the same wherever the same policy defines the same plan, and different for all
+/// other plans.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PlanName(pub [u8; 8]);
+
 /// Distinguishes the labels of different plans, also after a reload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PlanId(NonZeroU16);
+pub struct PlanId {
+    name: PlanName,
+    /// Stands for the name in this process.
+    number: NonZeroU16,
+}
+
+/// The numbers of the plans that this process knows.
+#[derive(Default)]
+struct Numbers {
+    of: HashMap<PlanName, NonZeroU16>,
+    /// The name of number 1 comes first.
+    names: Vec<PlanName>,
+    /// The next number, if all have been taken once.
+    oldest: usize,
+}
+
+static NUMBERS: LazyLock<Mutex<Numbers>> = LazyLock::new(Mutex::default);
 
 impl PlanId {
-    /// Returns an id that none of the last 65 534 plans had. Labels live no longer than a peer.
-    pub fn unused() -> Self {
-        static LAST: AtomicU16 = AtomicU16::new(0);
-        loop {
-            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if let Some(id) = NonZeroU16::new(next) {
-                return Self(id);
-            }
-        }
+    /// Returns the id of a plan. If there are more than 65 535 plans, the oldest is forgotten: labels
+    /// live no longer than a peer.
+    pub fn of(name: PlanName) -> Self {
+        Self { name, number: NUMBERS.lock().number(name) }
+    }
+
+    pub fn name(self) -> PlanName {
+        self.name
     }
 
     pub fn get(self) -> u16 {
-        self.0.get()
+        self.number.get()
+    }
+
+    /// Returns the name of the plan with this number, if it is known.
+    pub(crate) fn name_of(number: u16) -> Option<PlanName> {
+        let at = usize::from(number).checked_sub(1)?;
+        NUMBERS.lock().names.get(at).copied()
+    }
+}
+
+impl Numbers {
+    fn number(&mut self, name: PlanName) -> NonZeroU16 {
+        if let Some(&number) = self.of.get(&name) {
+            return number;
+        }
+        let new = u16::try_from(self.names.len() + 1).ok().and_then(NonZeroU16::new);
+        let number = match new {
+            Some(number) => {
+                self.names.push(name);
+                number
+            }
+            None => {
+                let at = self.oldest;
+                self.oldest = (at + 1) % self.names.len();
+                let forgotten = std::mem::replace(&mut self.names[at], name);
+                self.of.remove(&forgotten).unwrap_or(NonZeroU16::MIN)
+            }
+        };
+        self.of.insert(name, number);
+        number
     }
 }
 
@@ -149,5 +211,20 @@ mod tests {
     fn the_far_share_is_rounded_up() {
         let plan = Plan::new(&[8], Order::NearFirst, 10).unwrap();
         assert_eq!([0, 1, 10, 11, 50].map(|want| plan.far_share(want)), [0, 1, 1, 2, 5]);
+    }
+
+    #[test]
+    fn a_plan_keeps_its_number_until_very_many_others_came() {
+        let mut numbers = Numbers::default();
+        let name = |number: u64| PlanName(number.to_be_bytes());
+        let of = |numbers: &mut Numbers, number| numbers.number(name(number)).get();
+        for number in 0..u64::from(u16::MAX) {
+            assert_eq!(u64::from(of(&mut numbers, number)), number + 1);
+        }
+        assert_eq!([of(&mut numbers, 7), of(&mut numbers, 0)], [8, 1]);
+        let new = 1 << 40;
+        assert_eq!([of(&mut numbers, new), of(&mut numbers, new)], [1, 1]);
+        assert_eq!([of(&mut numbers, 1), of(&mut numbers, 0)], [2, 2]);
+        assert_eq!(numbers.names.len(), numbers.of.len());
     }
 }

@@ -135,6 +135,11 @@ pub fn seconds(duration: impl Real) -> String {
     }
 }
 
+/// Writes a number of milliseconds.
+pub fn milliseconds(number: impl Whole) -> String {
+    seconds(number.whole() as f64 / 1e3)
+}
+
 /// Writes a number in one of the ways that templates and the script name.
 pub fn written(how: &str, number: f64) -> String {
     match how {

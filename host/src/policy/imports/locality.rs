@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use karuta_swarm::{self as swarm, Locality, PlanId};
+use karuta_swarm::{self as swarm, Locality, PlanId, PlanName};
+use sha2::{Digest, Sha256};
 use wasmtime::component::HasData;
 
 use super::log::Sink;
@@ -28,17 +29,25 @@ pub enum Plans {
 }
 
 impl Plans {
-    /// Ends `init`. The first instance of a plugin, its trial, determines the plans.
+    /// Ends `init`. The first instance of a plugin, its trial, determines the plans. `policy` has been
+    /// fed with all that tells its labels from those of other policies, so that the plans have the
+    /// same names on all nodes.
     ///
     /// # Errors
     ///
     /// Another instance has defined other plans.
-    pub fn settle(&mut self, of_plugin: &OnceLock<Arc<[Planned]>>) -> Result<(), String> {
+    pub fn settle(
+        &mut self,
+        of_plugin: &OnceLock<Arc<[Planned]>>,
+        policy: impl FnOnce() -> Sha256,
+    ) -> Result<(), String> {
         let Self::Open(mine) = self else {
             return Ok(());
         };
         let settled = of_plugin.get_or_init(|| {
-            mine.iter().map(|&plan| Planned { plan, id: PlanId::unused() }).collect()
+            let policy = policy();
+            let planned = |(&plan, number)| Planned { plan, id: id(&policy, number, &plan) };
+            mine.iter().zip(0..).map(planned).collect()
         });
         if !settled.iter().map(|planned| &planned.plan).eq(mine.iter()) {
             return Err("defined other plans than an earlier instance".to_owned());
@@ -69,6 +78,14 @@ impl Plans {
             Self::Settled(plans) => plans.get(plan as usize).copied(),
         }
     }
+}
+
+/// Returns the id of a policy's plan.
+fn id(policy: &Sha256, number: u8, plan: &swarm::Plan) -> PlanId {
+    let digest = policy.clone().chain_update([number]).chain_update(plan.to_bytes()).finalize();
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest[..8]);
+    PlanId::of(PlanName(name))
 }
 
 /// The plans of one instance, and the current draft.
@@ -113,7 +130,7 @@ mod tests {
         assert!(plans.define(&plan(&[65], 0)).is_err());
         assert!(plans.define(&plan(&[64], 101)).is_err());
         assert!(plans.find(0).is_none());
-        plans.settle(&OnceLock::new()).unwrap();
+        plans.settle(&OnceLock::new(), Sha256::new).unwrap();
         assert!(plans.define(&plan(&[8], 0)).is_err());
         assert!(plans.find(1).is_some() && plans.find(2).is_none());
         let mut many = Plans::Open(Vec::new());
@@ -131,16 +148,30 @@ mod tests {
             for prefixes in prefixes {
                 plans.define(&plan(prefixes, 0)).unwrap();
             }
-            plans.settle(&of_plugin).map(|()| plans.find(0))
+            plans.settle(&of_plugin, Sha256::new).map(|()| plans.find(0))
         };
         let first = defined(&[&[8], &[16]]);
         assert!(first.as_ref().unwrap().is_some());
         assert_eq!(defined(&[&[8], &[16]]), first);
         assert!(defined(&[&[8]]).is_err());
         assert!(defined(&[&[16], &[8]]).is_err());
-        let mut another = Plans::Open(Vec::new());
-        another.define(&plan(&[8], 0)).unwrap();
-        another.settle(&OnceLock::new()).unwrap();
-        assert_ne!(another.find(0), first.unwrap());
+    }
+
+    #[test]
+    fn plans_have_the_same_id_only_if_policy_and_plan_are_the_same() {
+        let ids = |policy: &str, all: &[(&[u8], u8)]| {
+            let mut plans = Plans::Open(Vec::new());
+            for (prefixes, far_percent) in all {
+                plans.define(&plan(prefixes, *far_percent)).unwrap();
+            }
+            plans.settle(&OnceLock::new(), || Sha256::new_with_prefix(policy)).unwrap();
+            (0..all.len() as u32).map(|at| plans.find(at).unwrap().id).collect::<Vec<_>>()
+        };
+        let mine = ids("mine", &[(&[8], 0), (&[8], 0), (&[8], 1), (&[9], 0), (&[9, 0], 0)]);
+        assert_eq!(mine, ids("mine", &[(&[8], 0), (&[8], 0), (&[8], 1), (&[9], 0), (&[9, 0], 0)]));
+        let other = ids("other", &[(&[8], 0)]);
+        for (at, id) in mine.iter().enumerate() {
+            assert!(!mine[..at].contains(id) && !other.contains(id), "{at}");
+        }
     }
 }

@@ -138,7 +138,9 @@ impl Instance {
         let begun = lifecycle.call_init(&mut *store, context);
         let begun =
             begun.map_err(|error| InstanceError::Init(failed(store, Hook::Init, &error)))?;
-        begun.and_then(|()| store.data_mut().plans.settle(&plugin.plans)).map_err(|reason| {
+        begun
+            .and_then(|()| store.data_mut().plans.settle(&plugin.plans, || plugin.plan_names()))
+            .map_err(|reason| {
             tally.failed(Hook::Init, Cause::Refused);
             InstanceError::Init(cut(reason))
         })?;

@@ -81,6 +81,18 @@ pub struct Identity {
 }
 
 impl Plugin {
+    /// Returns a digest of what tells the labels of this policy from those of others. On all nodes
+    /// with the same policy it is the same.
+    pub fn plan_names(&self) -> Sha256 {
+        let Identity { digest, config, .. } = &self.identity;
+        Sha256::new_with_prefix("karuta plan")
+            .chain_update((self.name.len() as u64).to_le_bytes())
+            .chain_update(self.name.as_bytes())
+            .chain_update(digest)
+            .chain_update(config.as_bytes())
+            .chain_update((config.len() as u64).to_le_bytes())
+    }
+
     /// Reads, verifies, compiles and links the plugin of a policy, or returns the earlier one if
     /// nothing has changed. Runs none of its code.
     pub fn load(

@@ -4,7 +4,7 @@ use super::*;
 
 pub fn own_addresses_are_not_given<S: Store>(make: impl Fn(Options) -> S) {
     let plan = Plan::new(&[16, 8], Order::NearFirst, 30).unwrap();
-    let id = PlanId::unused();
+    let id = plan_id(1);
     // Clients with an address of either family, every third a seeder.
     for clients in [1, 5, 30, 90, 400] {
         for plan in [None, Some(plan)] {
@@ -209,7 +209,7 @@ fn at(label: u64, plan: Plan, id: PlanId, peer: SocketAddr) -> Update {
 }
 
 pub fn near_peers_come_first<S: Store>(make: impl Fn(Options) -> S) {
-    let id = PlanId::unused();
+    let id = plan_id(1);
     // Seeders and leechers in my rack, in my site and elsewhere: two units of each. In larger
     // swarms labels are kept sorted.
     for unit in [2, 60] {
@@ -250,7 +250,7 @@ pub fn near_peers_come_first<S: Store>(make: impl Fn(Options) -> S) {
 
 pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
     let plan = Plan::new(&[64], Order::NearFirst, 0).unwrap();
-    let [before, after] = [PlanId::unused(), PlanId::unused()];
+    let [before, after] = [plan_id(1), plan_id(2)];
     for crowd in [4, 400] {
         let mut subject = Subject::new(make(options()));
         let all = |subject: &mut Subject<S>, numbers: std::ops::Range<u16>, id| {
@@ -283,7 +283,7 @@ pub fn labels_of_another_plan_are_far<S: Store>(make: impl Fn(Options) -> S) {
 }
 
 pub fn equally_near_peers_are_equally_likely<S: Store>(make: impl Fn(Options) -> S) {
-    let id = PlanId::unused();
+    let id = plan_id(1);
     let plan = Plan::new(&[16, 8], Order::NearFirst, 25).unwrap();
     // Near IPv4 and IPv6 peers, as many far ones, and how many peers have no label.
     for (of_v4, of_v6, unlabelled) in [(30, 20, 7), (200, 100, 0), (900, 300, 50)] {

@@ -35,19 +35,17 @@ enum Step {
 }
 
 fn localities() -> impl Strategy<Value = Option<Locality>> {
-    static IDS: std::sync::LazyLock<[PlanId; 3]> =
-        std::sync::LazyLock::new(|| std::array::from_fn(|_| PlanId::unused()));
     let prefixes = prop::sample::subsequence(vec![64, 60, 30, 16, 8, 2, 1, 0], 0..=8);
     let order = prop_oneof![Just(Order::NearFirst), Just(Order::RoleFirst)];
     let far_percent = prop_oneof![Just(0), 0..=100_u8];
-    let id = prop_oneof![8 => Just(0), 1 => Just(1), 1 => Just(2_usize)];
+    let id = prop_oneof![8 => Just(1), 1 => Just(2), 1 => Just(3)];
     let locality = (0..140_u16, prefixes, order, far_percent, id);
     prop::option::weighted(
         0.7,
         locality.prop_map(|(number, prefixes, order, far_percent, id)| Locality {
             label: label(number),
             plan: Plan::new(&prefixes, order, far_percent).unwrap(),
-            id: IDS[id],
+            id: plan_id(id),
         }),
     )
 }

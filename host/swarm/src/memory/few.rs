@@ -142,12 +142,12 @@ mod tests {
 
     use super::super::label::DOWNLOADERS;
     use super::*;
-    use crate::{Order, Plan, PlanId};
+    use crate::{Order, Plan, PlanId, PlanName};
 
     #[test]
     fn every_subset_of_a_class_is_equally_likely() {
         let plan = Plan::new(&[], Order::NearFirst, 0).unwrap();
-        let locality = Locality { label: 0, plan, id: PlanId::unused() };
+        let locality = Locality { label: 0, plan, id: PlanId::of(PlanName(*b"nearness")) };
         let mut rng = SmallRng::seed_from_u64(7);
         // Of seven, in either family or in both.
         for [rows4, rows6] in [[7, 0], [0, 7], [3, 4]] {

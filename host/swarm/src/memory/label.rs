@@ -1,6 +1,6 @@
 //! What classes of peers are made of: the label that a plan gives a peer, and its role.
 
-use crate::Locality;
+use crate::{Locality, PlanId, PlanName};
 
 pub const DOWNLOADERS: usize = 0;
 /// Seeders and partial seeds, which only give.
@@ -21,6 +21,16 @@ impl Label {
 
     pub fn of(locality: Option<&Locality>) -> Self {
         locality.map_or(Self::NONE, |at| Self { value: at.label, plan: at.id.get() })
+    }
+
+    /// Returns the label of a plan that another node has named.
+    pub fn named(label: Option<(PlanName, u64)>) -> Self {
+        label.map_or(Self::NONE, |(plan, value)| Self { value, plan: PlanId::of(plan).get() })
+    }
+
+    /// Returns the label as other nodes know it, if it has one.
+    pub fn name(self) -> Option<(PlanName, u64)> {
+        PlanId::name_of(self.plan).map(|plan| (plan, self.value))
     }
 
     pub fn is_none(self) -> bool {

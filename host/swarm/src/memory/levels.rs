@@ -124,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Order, PlanId};
+    use crate::{Order, PlanId, PlanName};
 
     proptest! {
         #[test]
@@ -137,7 +137,7 @@ mod tests {
             prefixes in prop::sample::select(vec![vec![], vec![0], vec![64, 16, 0], vec![62, 2, 1]]),
         ) {
             let plan = Plan::new(&prefixes, Order::NearFirst, 0).unwrap();
-            let locality = Locality { label: 0, plan, id: PlanId::unused() };
+            let locality = Locality { label: 0, plan, id: PlanId::of(PlanName(*b"nearness")) };
             let mine = Label::of(Some(&locality));
             let label = |row: usize| match values[row] {
                 _ if row % 8 < unlabelled => Label::NONE,

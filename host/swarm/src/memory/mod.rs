@@ -8,10 +8,13 @@ use dashmap::{DashMap, Entry, OccupiedEntry};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Candidate, Piece, Refusal, Restored, Role, Seconds, Store, Totals, Update};
+use super::{
+    Candidate, Piece, Refusal, Restored, Role, Seconds, Standing, Store, Totals, Update, Usage,
+};
 use crate::fetch;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
+mod applied;
 mod choice;
 mod clients;
 mod columns;
@@ -47,6 +50,7 @@ use swarm::Swarm;
 use sweep::Sweep;
 use tally::Tally;
 
+pub(crate) use applied::{Count, When};
 pub use save::Walk;
 
 /// The options of a [`Memory`]. A limit of 0 means no limit.
@@ -89,7 +93,7 @@ impl Default for Options {
 ///
 /// An announce takes one lock, that of its swarm's shard, and a second one if a swarm begins or
 /// ends: a swarm is dropped with its last peer, and its count of downloads is kept for when it
-/// begins again. A limit refuses only new swarms and peers. It is never exceeded, however many
+/// begins again. A limit refuses only new swarms and peers. Announces never exceed it, however many
 /// threads announce at once; while one thread frees a place, another may still be refused.
 #[derive(Debug)]
 pub struct Memory {
@@ -105,6 +109,15 @@ pub struct Memory {
     /// The number of peers per address; empty if that is not limited.
     addresses: DashMap<IpAddr, u32, RandomState>,
     sweep: Mutex<Sweep>,
+}
+
+/// What an announce did besides entering its peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effect {
+    /// A download was counted.
+    pub counted: bool,
+    /// The downloads of the swarm now.
+    pub downloads: u32,
 }
 
 /// How many swarms are prefetched at once.
@@ -126,11 +139,28 @@ impl Memory {
         }
     }
 
+    /// Does what [`Store::announce`] does, and calls `tell` if it was not refused, while the swarm
+    /// cannot change.
+    pub(crate) fn announce_telling(
+        &self,
+        update: &Update,
+        rng: &mut impl Rng,
+        peers: &mut Peers,
+        tell: impl FnOnce(Effect),
+    ) -> Result<Counts, Refusal> {
+        if update.event == Event::Stopped {
+            Ok(self.stop(update.info_hash, update.peer, update.now, tell))
+        } else {
+            self.enter(update, rng, peers, tell)
+        }
+    }
+
     fn enter(
         &self,
         update: &Update,
         rng: &mut impl Rng,
         peers: &mut Peers,
+        tell: impl FnOnce(Effect),
     ) -> Result<Counts, Refusal> {
         let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
@@ -145,18 +175,20 @@ impl Memory {
             Entry::Occupied(mut slot) => {
                 let swarm = slot.get_mut();
                 let before = swarm.populations();
-                let place = if let Some((place, downloaded)) = swarm.update(update.peer, &entry) {
-                    if downloaded {
-                        swarm.count_download();
-                    }
-                    place
+                let (place, counted) = if let Some(updated) = swarm.update(update.peer, &entry) {
+                    updated
                 } else {
                     self.admit_peer(swarm.len(), update.peer.ip())?;
-                    swarm.insert(update.peer, &entry)
+                    (swarm.insert(update.peer, &entry), false)
                 };
+                if counted {
+                    swarm.count_download();
+                }
                 self.tally.moved(update.info_hash, before, swarm.populations());
                 self.answer(swarm, place, update, entry.role, rng, peers);
-                Ok(swarm.counts())
+                let counts = swarm.counts();
+                tell(Effect { counted, downloads: counts.completed });
+                Ok(counts)
             }
             Entry::Vacant(slot) => {
                 self.admit_torrent()?;
@@ -170,25 +202,39 @@ impl Memory {
                 self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
                 self.answer(&swarm, place, update, entry.role, rng, peers);
                 let counts = swarm.counts();
+                tell(Effect { counted: false, downloads: counts.completed });
                 slot.insert(swarm);
                 Ok(counts)
             }
         }
     }
 
-    fn stop(&self, info_hash: InfoHash, peer: SocketAddr, now: Seconds) -> Counts {
-        let Entry::Occupied(mut slot) = self.swarms.entry(info_hash) else {
-            return self.left_behind(info_hash).unwrap_or_default();
-        };
-        let swarm = slot.get_mut();
-        let before = swarm.populations();
-        if swarm.remove(peer) {
-            self.release_address(peer.ip());
+    fn stop(
+        &self,
+        info_hash: InfoHash,
+        peer: SocketAddr,
+        now: Seconds,
+        tell: impl FnOnce(Effect),
+    ) -> Counts {
+        match self.swarms.entry(info_hash) {
+            Entry::Occupied(mut slot) => {
+                let swarm = slot.get_mut();
+                let before = swarm.populations();
+                if swarm.remove(peer) {
+                    self.release_address(peer.ip());
+                }
+                self.tally.moved(info_hash, before, swarm.populations());
+                let counts = swarm.counts();
+                tell(Effect { counted: false, downloads: counts.completed });
+                self.drop_if_empty(slot, now);
+                counts
+            }
+            Entry::Vacant(_locked) => {
+                let counts = self.left_behind(info_hash).unwrap_or_default();
+                tell(Effect { counted: false, downloads: counts.completed });
+                counts
+            }
         }
-        self.tally.moved(info_hash, before, swarm.populations());
-        let counts = swarm.counts();
-        self.drop_if_empty(slot, now);
-        counts
     }
 
     /// Drops a swarm without peers, except for its downloads.
@@ -255,6 +301,13 @@ impl Memory {
         Ok(())
     }
 
+    /// Counts another peer for its address, whatever the limit says.
+    fn count_address(&self, address: IpAddr) {
+        if self.options.max_peers_per_address > 0 {
+            *self.addresses.entry(address).or_insert(0) += 1;
+        }
+    }
+
     fn release_address(&self, address: IpAddr) {
         if self.options.max_peers_per_address > 0
             && let Entry::Occupied(mut peers) = self.addresses.entry(address)
@@ -309,11 +362,7 @@ impl Store for Memory {
         rng: &mut impl Rng,
         peers: &mut Peers,
     ) -> Result<Counts, Refusal> {
-        if update.event == Event::Stopped {
-            Ok(self.stop(update.info_hash, update.peer, update.now))
-        } else {
-            self.enter(update, rng, peers)
-        }
+        self.announce_telling(update, rng, peers, |_| ())
     }
 
     fn expect(&self, info_hashes: &[InfoHash]) {
@@ -334,15 +383,38 @@ impl Store for Memory {
         let now = self.lifetime.stamp(now);
         candidates.extend(peers.iter().map(|peer| {
             let found = swarm.as_ref().and_then(|swarm| swarm.find(peer));
-            let unknown = swarm::Found { seeder: false, label: 0, stamp: now };
-            let swarm::Found { seeder, label, stamp } = found.unwrap_or(unknown);
-            Candidate { peer, seeder, label, age: self.lifetime.age(stamp, now) }
+            let Some(found) = found else {
+                return Candidate { peer, seeder: false, label: 0, age: 0 };
+            };
+            let (seeder, label) = (found.role == Role::Seeder, found.label.value);
+            Candidate { peer, seeder, label, age: self.lifetime.age(found.stamp, now) }
         }));
     }
 
     fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
         let swarm = self.swarms.get(&info_hash).map(|swarm| swarm.counts());
         swarm.or_else(|| self.left_behind(info_hash))
+    }
+
+    fn standing(&self, info_hash: InfoHash, peer: SocketAddr) -> Standing {
+        let Options { max_torrents, max_peers_per_torrent, max_peers_per_address, .. } =
+            self.options;
+        let swarm = self.swarms.get(&info_hash);
+        let of_swarm = swarm.map(|swarm| (swarm.len() as u64, swarm.find(peer).is_some()));
+        let (peers, is_known) = of_swarm.unwrap_or_default();
+        let of_address = || self.addresses.get(&peer.ip()).map_or(0, |count| u64::from(*count));
+        let torrents = Usage::of(|| self.torrents.load(Ordering::Relaxed), max_torrents);
+        let peers_of_torrent = Usage::of(|| peers, max_peers_per_torrent.into());
+        let peers_of_address = Usage::of(of_address, max_peers_per_address.into());
+        let is_full = |usage: Option<Usage>| usage.is_some_and(Usage::is_full);
+        let refusal = match is_known {
+            true => None,
+            false if of_swarm.is_none() && is_full(torrents) => Some(Refusal::Torrents),
+            false => {
+                (is_full(peers_of_torrent) || is_full(peers_of_address)).then_some(Refusal::Peers)
+            }
+        };
+        Standing { refusal, torrents, peers_of_torrent, peers_of_address }
     }
 
     fn expire(&self, now: Seconds) -> bool {

@@ -267,7 +267,7 @@ mod tests {
     use super::super::levels::SORTED;
     use super::super::swarm::Swarm;
     use super::*;
-    use crate::{Order, PlanId, Role};
+    use crate::{Order, PlanId, PlanName, Role};
 
     const ROLES: [Role; 3] = [Role::Downloader, Role::PartialSeed, Role::Seeder];
 
@@ -282,7 +282,8 @@ mod tests {
     impl Crowd {
         fn new([of_v4, of_v6]: [usize; 2], plan: Plan, with_peer_ids: bool) -> Self {
             let mut swarm = Swarm::new(with_peer_ids, 0);
-            let locality = Locality { label: 0x0101 << 48, plan, id: PlanId::unused() };
+            let locality =
+                Locality { label: 0x0101 << 48, plan, id: PlanId::of(PlanName(*b"nearness")) };
             let v4 = (0..of_v4).map(|n| (n, SocketAddr::from(([10, 0, 0, 1], n as u16))));
             let v6 = (0..of_v6).map(|n| (n, SocketAddr::from(([1; 8], n as u16))));
             let mut peers = Vec::new();

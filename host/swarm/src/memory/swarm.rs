@@ -6,6 +6,7 @@ use rand::Rng;
 
 use super::choice::{Candidates, Wanted};
 use super::full::{Entry, Full, Place};
+use super::label::Label;
 use super::list::List;
 use super::near;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
@@ -28,10 +29,11 @@ const _: () = assert!(size_of::<Swarm>() == 24);
 
 /// What is known of a peer.
 pub struct Found {
-    pub seeder: bool,
-    /// 0 if it has none.
-    pub label: u64,
+    pub role: Role,
+    pub label: Label,
     pub stamp: Stamp,
+    /// Zeros if peer ids are not kept.
+    pub peer_id: PeerId,
 }
 
 /// How many peers are checked for expiry at a time.
@@ -64,10 +66,7 @@ impl Swarm {
     }
 
     pub fn counts(&self) -> Counts {
-        let completed = match self {
-            Self::Small(small) => small.completed(),
-            Self::Full(full) => full.completed,
-        };
+        let completed = self.downloads();
         let [v4, v6] = self.populations();
         // A family never has more peers than its index can count.
         let (seeders, leechers) = (v4.seeders + v6.seeders, v4.leechers + v6.leechers);
@@ -82,6 +81,17 @@ impl Swarm {
             }
         };
         Counts { seeders, leechers, partial_seeds, completed }
+    }
+
+    pub fn downloads(&self) -> u32 {
+        match self {
+            Self::Small(small) => small.completed(),
+            Self::Full(full) => full.completed,
+        }
+    }
+
+    pub fn set_downloads(&mut self, downloads: u32) {
+        *self.completed_mut() = downloads;
     }
 
     pub fn count_download(&mut self) {
@@ -383,16 +393,16 @@ fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
     let at = rows.find(wanted)?;
     let labels = rows.columns().and_then(|columns| columns.labels.as_ref());
     Some(Found {
-        seeder: rows.role(at) == Role::Seeder,
-        label: labels.map_or(0, |labels| labels.column()[at].value),
+        role: rows.role(at),
+        label: labels.map_or(Label::NONE, |labels| labels.column()[at]),
         stamp: rows.records()[at].stamp(),
+        peer_id: rows.identity(at).peer_id,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::columns::Details;
-    use super::super::label::Label;
     use super::*;
 
     const ENTRY: Entry = Entry {

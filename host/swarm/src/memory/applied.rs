@@ -1,0 +1,144 @@
+//! Announces that another node has taken, and those of this node as others were told of them.
+
+use std::sync::atomic::Ordering;
+
+use dashmap::Entry;
+use karuta_bittorrent::PeerId;
+
+use super::columns::Details;
+use super::full;
+use super::label::Label;
+use super::record::marked;
+use super::swarm::{Found, Swarm};
+use super::{Memory, Tally};
+use crate::Seconds;
+use crate::announced::{Announced, Change};
+
+/// When something was announced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
+    /// How long before `now`.
+    pub age: Seconds,
+    pub now: Seconds,
+}
+
+/// What an announce of another node does to the downloads of a swarm. If the swarm is not known,
+/// they are what the announce says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Count {
+    Nothing,
+    One,
+    /// The number is what the announce says: what is known is of no worth.
+    Begins,
+    /// What the announce says came before everything that was counted here.
+    BeginsBefore,
+}
+
+impl Count {
+    fn after(self, downloads: u32, said: u32) -> u32 {
+        match self {
+            Self::Nothing => downloads,
+            Self::One => downloads.saturating_add(1),
+            Self::Begins => said,
+            Self::BeginsBefore => downloads.saturating_add(said),
+        }
+    }
+}
+
+impl Memory {
+    /// Applies what an announce did on its node. Limits do not apply, nobody is given, and the peer
+    /// never becomes older. Of an announce that is older than the lifetime, only downloads are
+    /// taken.
+    pub(crate) fn apply(&self, announced: &Announced, when: When, count: Count) {
+        let Announced { info_hash, peer, downloads, .. } = *announced;
+        let entry = self.entry_told(announced, when);
+        let is_new = self.lifetime.stamp_before(when.now, when.age).is_some();
+        match self.swarms.entry(info_hash) {
+            Entry::Occupied(mut slot) => {
+                let swarm = slot.get_mut();
+                let before = swarm.populations();
+                swarm.set_downloads(count.after(swarm.downloads(), downloads));
+                if let Some(entry) = entry {
+                    self.enter_told(swarm, announced, entry, when.now);
+                } else if announced.change == Change::Stopped && is_new && swarm.remove(peer) {
+                    self.release_address(peer.ip());
+                }
+                self.tally.moved(info_hash, before, swarm.populations());
+                self.drop_if_empty(slot, when.now);
+            }
+            Entry::Vacant(slot) => {
+                let shard = self.shard(info_hash);
+                let before = match entry {
+                    Some(_) => self.downloads.take(shard, info_hash),
+                    None => self.downloads.get(shard, info_hash).unwrap_or(0),
+                };
+                let downloads = match before {
+                    0 => downloads,
+                    _ => count.after(before, downloads),
+                };
+                let Some(entry) = entry else {
+                    return self.downloads.keep(shard, info_hash, downloads, when.now, when.age);
+                };
+                self.torrents.fetch_add(1, Ordering::Relaxed);
+                let mut swarm = Swarm::new(self.options.keep_peer_ids, downloads);
+                self.count_address(peer.ip());
+                swarm.insert(peer, &entry);
+                self.tally.moved(info_hash, Tally::NOBODY, swarm.populations());
+                slot.insert(swarm);
+            }
+        }
+    }
+
+    /// Returns whether a peer is as an announce has left it.
+    pub(crate) fn is_so(&self, announced: &Announced) -> bool {
+        let now = self.look_up(announced);
+        now.change == announced.change && now.label == announced.label
+    }
+
+    /// Returns what an announce would say of the same peer that changes nothing.
+    pub(crate) fn look_up(&self, announced: &Announced) -> Announced {
+        let Announced { info_hash, peer, .. } = *announced;
+        let swarm = self.swarms.get(&info_hash);
+        let found = swarm.as_ref().and_then(|swarm| swarm.find(peer));
+        let (change, label, peer_id) = match found {
+            Some(Found { role, label, peer_id, .. }) => (Change::Is(role), label.name(), peer_id),
+            None => (Change::Stopped, None, PeerId::UNKNOWN),
+        };
+        let downloads = swarm.map_or(0, |swarm| swarm.downloads());
+        Announced { info_hash, peer, change, counted: false, label, peer_id, downloads }
+    }
+
+    /// Returns what is stored of a peer that is in its swarm, unless it has expired.
+    fn entry_told(&self, announced: &Announced, when: When) -> Option<full::Entry> {
+        let Change::Is(role) = announced.change else { return None };
+        let stamp = self.lifetime.stamp_before(when.now, when.age)?;
+        Some(full::Entry {
+            stamp: marked(stamp, announced.counted),
+            details: Details { peer_id: announced.peer_id, label: Label::named(announced.label) },
+            role,
+            completes: false,
+        })
+    }
+
+    fn enter_told(
+        &self,
+        swarm: &mut Swarm,
+        announced: &Announced,
+        mut entry: full::Entry,
+        now: Seconds,
+    ) {
+        let now = self.lifetime.stamp(now);
+        let age = |stamp| self.lifetime.age(stamp, now);
+        // Most are of this second.
+        if entry.stamp != marked(now, announced.counted)
+            && let Some(Found { stamp, .. }) = swarm.find(announced.peer)
+            && age(stamp) < age(entry.stamp)
+        {
+            entry.stamp = marked(stamp, announced.counted);
+        }
+        if swarm.update(announced.peer, &entry).is_none() {
+            self.count_address(announced.peer.ip());
+            swarm.insert(announced.peer, &entry);
+        }
+    }
+}

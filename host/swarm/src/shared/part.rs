@@ -1,0 +1,268 @@
+//! One log: what waits to be sent, what has not come back, and what was read.
+
+use std::collections::{HashSet, VecDeque};
+
+use karuta_bittorrent::InfoHash;
+
+use super::batch::{self, Batch, RefusedBatch, records};
+use super::kept::Kept;
+use super::seen::Seen;
+use super::{Shared, part_of};
+use crate::Seconds;
+use crate::announced::{Announced, Change};
+use crate::memory::{Count, When};
+
+/// One log of a [`Shared`], as the thread that writes and reads it sees it.
+///
+/// A batch that the log has taken comes back when the log is read; until then, and for 5 s longer, it
+/// may have to be sent again. The order of calls:
+///
+/// * [`next`](Self::next) as often as batches may be sent. If there is one, append it to the log; then
+///   [`appended`](Self::appended), or [`failed`](Self::failed) if nobody knows whether it was.
+/// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
+/// * [`at_end`](Self::at_end) whenever the log has been read to its end.
+/// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
+///   read, before any of it is read again. Nothing is sent then until the log has been read to its end: what comes back by then need
+///   not be sent again.
+#[derive(Debug)]
+pub struct Part {
+    number: usize,
+    parts: usize,
+    node: u64,
+    /// How many bytes may be kept and queued.
+    limit: usize,
+    /// The most bytes of the records of a batch.
+    most: usize,
+    /// What has not been sent yet, a batch each.
+    queue: VecDeque<Chunk>,
+    kept: Kept,
+    next_sequence: u64,
+    /// Something has failed since the end of the log was last seen.
+    is_in_doubt: bool,
+    /// When the log was last read to its end.
+    end: Seconds,
+    seen: Seen,
+    /// The swarms whose downloads the log has begun, until it has been read to its end.
+    begun: Option<HashSet<InfoHash>>,
+    sent: Sent,
+    room: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Chunk {
+    records: Vec<u8>,
+    count: u64,
+    /// When its first and its last record were added.
+    first: Seconds,
+    last: Seconds,
+}
+
+/// What has not come back yet, except for what workers have added since the last
+/// [`next`](Part::next).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Waiting {
+    pub bytes: usize,
+    pub records: u64,
+}
+
+/// What has been sent, in records since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// For the first time.
+    pub first: u64,
+    pub again: u64,
+    /// Dropped because too much waited. Some of them may have reached the log.
+    pub dropped: u64,
+}
+
+/// An entry of the log that has been applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Applied {
+    pub records: u64,
+    /// This node has sent it.
+    pub is_own: bool,
+}
+
+/// The longest time between the first and the last record of a batch, in seconds.
+const SPAN: Seconds = 10;
+
+impl Part {
+    pub(super) fn new(number: usize, parts: usize, node: u64, limit: usize) -> Self {
+        Self {
+            number,
+            parts,
+            node,
+            limit,
+            most: (limit / 4).clamp(Announced::ROOM, batch::MOST - batch::HEADER),
+            queue: VecDeque::new(),
+            kept: Kept::default(),
+            next_sequence: 0,
+            is_in_doubt: false,
+            end: 0,
+            seen: Seen::default(),
+            begun: Some(HashSet::new()),
+            sent: Sent::default(),
+            room: Vec::new(),
+        }
+    }
+
+    /// Returns the number of the log: 0 is the first.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Collects what has been announced, and returns the next batch to append, at most 64 KiB, if
+    /// there is one and none is under way. Load makes batches larger, not more.
+    pub fn next(&mut self, store: &Shared, now: Seconds) -> Option<Vec<u8>> {
+        self.collect(store, now);
+        if self.is_in_doubt || self.kept.is_under_way() {
+            return None;
+        }
+        if self.kept.is_overdue(self.end) {
+            self.kept.again(&store.memory);
+        }
+        self.kept.forget(now);
+        if !self.kept.has_more()
+            && let Some(Chunk { records, count, last, .. }) = self.queue.pop_front()
+        {
+            self.kept.push(self.next_sequence, records, count, last);
+            self.next_sequence += 1;
+        }
+        let (batch, header) = self.kept.send(self.node, now)?;
+        *(if header.again { &mut self.sent.again } else { &mut self.sent.first }) += batch.count;
+        Some(header.with(&batch.records))
+    }
+
+    /// Notes that the log has taken the batch.
+    pub fn appended(&mut self, now: Seconds) {
+        self.kept.appended(now);
+    }
+
+    /// Notes an error: the batch that was under way may be in the log or not, and what was in it may
+    /// be lost.
+    pub fn failed(&mut self) {
+        self.is_in_doubt = true;
+        self.kept.failed();
+    }
+
+    /// Notes that the log has been read to its end. The first time, this node has caught up.
+    pub fn at_end(&mut self, store: &Shared, now: Seconds) {
+        self.end = now;
+        self.begun = None;
+        if std::mem::take(&mut self.is_in_doubt) {
+            self.kept.again(&store.memory);
+        }
+    }
+
+    /// Applies an entry of the log that is `age` old by the engine's clock. Peers that have been
+    /// silent for longer than the lifetime by then are left out, but not their downloads.
+    ///
+    /// # Errors
+    ///
+    /// The entry is no batch that this node can read; nothing of it is applied.
+    pub fn apply(
+        &mut self,
+        store: &Shared,
+        entry: &[u8],
+        age: Seconds,
+        now: Seconds,
+    ) -> Result<Applied, RefusedBatch> {
+        let (number, parts) = (self.number, self.parts);
+        let batch = Batch::read(entry, |info_hash| part_of(info_hash, parts) == number)?;
+        let is_own = batch.header.node == self.node;
+        let is_new = !is_own && self.seen.insert(batch.header.node, batch.header.sequence);
+        let is_expected = !is_own || self.kept.came_back(batch.header.sequence, now);
+        // In doubt, a stretch of the log may be read once more.
+        if !is_expected && !self.is_in_doubt {
+            self.collect(store, now);
+            self.set_right(store, &batch, now);
+        }
+        let when = When { age: age.saturating_add(batch.header.waited), now };
+        let mut records = 0;
+        for (announced, _) in batch.records() {
+            let begun = self.begun.as_mut();
+            let begins = begun.is_some_and(|begun| begun.insert(announced.info_hash));
+            let count = match (is_own, begins) {
+                // What it says has been counted.
+                (true, _) => Count::Nothing,
+                (false, true) if store.is_restored() => Count::Begins,
+                (false, true) => Count::BeginsBefore,
+                (false, false) if announced.counted && is_new => Count::One,
+                (false, false) => Count::Nothing,
+            };
+            store.memory.apply(&announced, when, count);
+            records += 1;
+        }
+        Ok(Applied { records, is_own })
+    }
+
+    /// Returns how much has not come back yet.
+    pub fn waiting(&self) -> Waiting {
+        let (bytes, records) = self.kept.waiting();
+        Waiting {
+            bytes: bytes + bytes_of(&self.queue),
+            records: records + self.queue.iter().map(|chunk| chunk.count).sum::<u64>(),
+        }
+    }
+
+    /// Returns how much has been sent since the start.
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// Collects records from the workers, and drops the oldest if there are too many.
+    fn collect(&mut self, store: &Shared, now: Seconds) {
+        let Some(stripes) = &store.stripes else { return };
+        let mut room = std::mem::take(&mut self.room);
+        stripes.drain(self.number, &mut room, |added| {
+            records(added).for_each(|(_, record)| self.add(record, now));
+        });
+        self.room = room;
+        while self.kept.bytes() + bytes_of(&self.queue) > self.limit {
+            let dropped = self.kept.drop_oldest();
+            let dropped = dropped.or_else(|| self.queue.pop_front().map(|chunk| chunk.count));
+            let Some(dropped) = dropped else { break };
+            self.sent.dropped += dropped;
+        }
+    }
+
+    fn add(&mut self, record: &[u8], now: Seconds) {
+        let fits = |chunk: &Chunk| {
+            let len = chunk.records.len() + record.len();
+            len <= self.most && now.saturating_sub(chunk.first) <= SPAN
+        };
+        if !self.queue.back().is_some_and(fits) {
+            self.queue.push_back(Chunk { first: now, ..Chunk::default() });
+        }
+        if let Some(chunk) = self.queue.back_mut() {
+            chunk.records.extend_from_slice(record);
+            chunk.count += 1;
+            chunk.last = now;
+        }
+    }
+
+    /// Tells what is so of the peers of an own batch that is in the log once more than it should be,
+    /// because it was thought lost and came late: its records are about to take the place of newer
+    /// ones, on all nodes. Peers of which a record waits need nothing, because it comes later still.
+    fn set_right(&mut self, store: &Shared, batch: &Batch, now: Seconds) {
+        let queued = self.queue.iter().map(|chunk| &chunk.records[..]);
+        let waiting = self.kept.waiting_records().chain(queued).flat_map(records);
+        let named: HashSet<_> = waiting.map(|(_, record)| Announced::name(record)).collect();
+        let is_wrong = |(announced, record): &(Announced, &[u8])| {
+            announced.change != Change::Nothing
+                && !named.contains(Announced::name(record))
+                && !store.memory.is_so(announced)
+        };
+        let wrong: Vec<_> = batch.records().filter(is_wrong).collect();
+        let mut record = Vec::new();
+        for (announced, _) in wrong {
+            record.clear();
+            store.memory.look_up(&announced).write(&mut record);
+            self.add(&record, now);
+        }
+    }
+}
+
+fn bytes_of(queue: &VecDeque<Chunk>) -> usize {
+    queue.iter().map(|chunk| chunk.records.len()).sum()
+}
