@@ -8,6 +8,7 @@ use std::{
     num::NonZeroU32,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
