@@ -20,10 +20,13 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
         .chain(&config.admin.token)
         .chain(tokens)
         .chain(config.admin.torrust.iter().map(|door| &door.token))
+        .chain(config.swarms.share.iter().flat_map(|share| &share.password))
         .chain(data.flat_map(|data| data.headers.values()));
     let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();
     let tls = config.http.iter().map(|http| &http.tls).chain([&config.admin.tls]).flatten();
     files.extend(tls.flat_map(|tls| &tls.certificates).map(|files| files.key.clone()));
+    let share = config.swarms.share.iter().flat_map(|share| &share.tls);
+    files.extend(share.flat_map(|tls| tls.key.clone()));
     files.sort();
     files.dedup();
     files.iter().map(judge).collect()
