@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use karuta_tests::announce::Announce;
 use karuta_tests::engines::{Engine, Single};
-use karuta_tests::nodes::{become_equal, start, swarms, waiting};
+use karuta_tests::nodes::{Probe, become_equal, start, swarms, waiting};
 use karuta_tests::{Daemon, eventually};
 
-use crate::{Scene, alone, figures, lags};
+use crate::{PARTS, Scene, alone, figures, lags};
 
 /// A part whose primary has no other part, with three primaries.
 const PART: usize = 0;
@@ -153,7 +153,6 @@ fn a_full_engine_is_named_and_the_nodes_serve_on() {
     become_equal(&[&nodes[0], &nodes[1]]);
 }
 
-/// Whoever takes the place of a primary must have heard of it within this time, in this file.
 #[test]
 fn other_parts_do_not_wait_for_a_dead_primary() {
     let Some(engine) = Engine::newest() else { return };
@@ -166,9 +165,7 @@ fn other_parts_do_not_wait_for_a_dead_primary() {
     let lost = |node: &Daemon| node.metric(&format!("karuta_share_connected{{part=\"{PART}\"}}"));
     eventually("the part is lost", || scene.nodes.iter().all(|node| lost(node) == 0.0));
     let [from, to] = [0, 1].map(|node| scene.nodes[node].udp);
-    let others = 1..crate::PARTS;
-    let probes: Vec<_> =
-        others.map(|part| karuta_tests::nodes::Probe::start(part, from, to)).collect();
+    let probes: Vec<_> = (1..PARTS).map(|part| Probe::start(part, from, to)).collect();
     (0..2).for_each(|_| scene.goes_on());
     for lag in lags(probes) {
         assert!(lag < Duration::from_secs(5), "a part was late by {lag:?}");

@@ -139,9 +139,10 @@ fn figures(when: &str, heard: &mut Heard) {
     );
 }
 
-/// Ends probes, and prints and returns their longest lags by part.
+/// Ends probes, and prints and returns the longest lag of each.
 fn lags(probes: Vec<Probe>) -> Vec<Duration> {
-    let all = probes.into_iter().enumerate().map(|(part, probe)| {
+    let all = probes.into_iter().map(|probe| {
+        let part = probe.part;
         let mut lags = probe.stop();
         lags.sort_unstable();
         let at = |share: f64| lags[((lags.len() - 1) as f64 * share) as usize];

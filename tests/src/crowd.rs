@@ -55,6 +55,8 @@ struct Node {
     epoch: u32,
     state: State,
     heard: Heard,
+    /// All announces that were answered.
+    announces: u64,
     homes: Homes,
 }
 
@@ -117,6 +119,7 @@ impl Crowd {
                 epoch: 0,
                 state: State::Living,
                 heard: Heard::default(),
+                announces: 0,
                 homes: Homes::new(),
             })
         };
@@ -152,13 +155,14 @@ impl Crowd {
         all
     }
 
-    /// Waits until so many announces were answered since the last lap.
+    /// Waits until so many more announces are answered.
     pub fn announces(&self, count: u64) {
-        let heard = || {
-            let counts = self.shared.nodes.iter().map(|node| node.lock().unwrap().heard.announces);
-            counts.sum::<u64>()
+        let answered = || {
+            let nodes = self.shared.nodes.iter();
+            nodes.map(|node| node.lock().unwrap().announces).sum::<u64>()
         };
-        crate::eventually("the nodes answer", || heard() >= count);
+        let before = answered();
+        crate::eventually("the nodes answer", || answered() >= before + count);
     }
 
     /// Ends when all is answered. Returns what was answered since the last lap, and what must have
@@ -271,7 +275,9 @@ impl<'a> Thread<'a> {
     }
 
     fn note(&self, heard: Heard) {
-        self.shared.nodes[self.me].lock().unwrap().heard.add(heard);
+        let mut node = self.shared.nodes[self.me].lock().unwrap();
+        node.announces += heard.announces;
+        node.heard.add(heard);
     }
 
     /// Returns the next announce, and the number of the socket that sends it: always the same one

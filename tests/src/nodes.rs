@@ -140,6 +140,7 @@ pub fn behind(node: &Daemon) -> f64 {
 /// Announces new peers of one part at a node, one after the other, and measures how long it takes
 /// until another node knows each.
 pub struct Probe {
+    pub part: u8,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Duration>>,
 }
@@ -154,7 +155,7 @@ impl Probe {
             let announces = udp::Client::connect(from);
             let scrapes = udp::Client::connect(to);
             let mut lags = Vec::new();
-            while !seen.load(Ordering::Relaxed) {
+            while lags.is_empty() || !seen.load(Ordering::Relaxed) {
                 let number = lags.len() as u16 + 1;
                 let peer = Announce::of_hash(hash).port(number).seeder();
                 peer.udp(&announces).expect("the peer is let in");
@@ -166,10 +167,10 @@ impl Probe {
             }
             lags
         });
-        Self { ends, thread }
+        Self { part, ends, thread }
     }
 
-    /// Returns the times, in their order.
+    /// Returns the times, at least one, in their order.
     pub fn stop(self) -> Vec<Duration> {
         self.ends.store(true, Ordering::Relaxed);
         self.thread.join().expect("the probe ends")

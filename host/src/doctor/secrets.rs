@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
 use crate::config::Config;
 use crate::file;
+use crate::finding::Finding;
 
 const SUBJECT: &str = "secrets";
 
@@ -58,8 +58,8 @@ fn judge(path: &PathBuf) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     #[test]
     fn a_secret_is_for_few() {

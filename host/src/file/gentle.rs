@@ -16,7 +16,7 @@ pub struct Gentle {
 }
 
 /// How many bytes are written between two offers.
-const AT_ONCE: usize = 16 * 1024;
+const AT_ONCE: usize = 8 * 1024;
 /// How many bytes may wait for the disk.
 const UNSYNCED: u64 = 2 * 1024 * 1024;
 

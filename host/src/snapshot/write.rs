@@ -109,7 +109,7 @@ fn swarms<S: Store>(
 
 /// After how many peers the processor is offered to others. A scheduler may let a thread run for
 /// milliseconds while another one of higher priority, on the same processor, has packets to answer.
-const AT_ONCE: usize = 2048;
+const AT_ONCE: usize = 512;
 /// What a piece takes beside its peers, in peers.
 const OF_A_PIECE: usize = 16;
 /// How many bytes of torrents without peers are collected before they are written.

@@ -3,7 +3,8 @@
 //! `announce` compares swarms of different sizes, `memory PEERS TORRENTS` prints the bytes per
 //! peer, and `expire PEERS TORRENTS` how long one step of the sweep takes. `save PEERS TORRENTS`
 //! writes all swarms to a file in the current folder and restores them, `beside PEERS TORRENTS` shows
-//! what writing does to announces. Times are processor time of the thread, unless said otherwise.
+//! what writing does to announces. `share TORRENTS` compares a store alone with one whose announces
+//! other nodes hear of, and applies what they hear. Times are processor time of the thread, unless said otherwise.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 mod save;
+mod share;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -29,7 +31,8 @@ fn main() {
         Some("expire") => expire(peers, torrents),
         Some("save") => save::run(peers, torrents),
         Some("beside") => save::beside(peers, torrents),
-        Some(other) => panic!("`{other}` is none of announce, memory, expire, save, beside"),
+        Some("share") => share::run(number(1, 10_000)),
+        Some(other) => panic!("`{other}` is none of announce, memory, expire, save, beside, share"),
     }
 }
 

@@ -20,12 +20,12 @@ pub struct Sweep {
 }
 
 /// How many shards, swarms, kept counts and peers one call checks.
-const AT_ONCE: usize = 4096;
+const AT_ONCE: usize = 512;
 
 impl Memory {
     /// Checks some of the swarms; returns whether these were the last of a round.
     ///
-    /// A round takes one call per 4096 shards, swarms, kept counts and peers, approximately. No
+    /// A round takes one call per 512 shards, swarms, kept counts and peers, approximately. No
     /// lock is held for more than 1024 peers, or for longer than it takes to list the swarms of one
     /// shard. A peer that moves while its large swarm is between two slices may be left for the
     /// next round.

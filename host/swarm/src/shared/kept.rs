@@ -39,7 +39,7 @@ enum State {
 const OVERDUE: Seconds = 2;
 /// How long a batch is kept after it has come back, in seconds: an engine may lose what it has
 /// acknowledged.
-const KEEP: Seconds = 5;
+pub const KEEP: Seconds = 5;
 
 impl Kept {
     /// Adds a batch that is to be sent.
@@ -156,6 +156,12 @@ impl Kept {
     /// Returns the bytes of all batches.
     pub fn bytes(&self) -> usize {
         self.batches.iter().map(|batch| batch.records.len()).sum()
+    }
+
+    /// Returns the records of each batch that has not come back.
+    pub fn waiting_records(&self) -> impl Iterator<Item = &[u8]> {
+        let waiting = self.batches.iter().filter(|batch| !matches!(batch.state, State::Back(_)));
+        waiting.map(|batch| &batch.records[..])
     }
 
     /// Returns bytes and records of the batches that have not come back.

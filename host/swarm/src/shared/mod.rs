@@ -12,10 +12,15 @@
 
 mod batch;
 mod kept;
+#[cfg(test)]
+mod model;
 mod part;
 mod seen;
 mod stripes;
+#[cfg(test)]
+mod tests;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use karuta_bittorrent::{Counts, Event, InfoHash, PeerId, Peers};
@@ -24,7 +29,8 @@ use rand::Rng;
 use self::stripes::Stripes;
 use crate::announced::{Announced, Change};
 use crate::{
-    Candidate, Memory, Options, Piece, Refusal, Restored, Seconds, Store, Totals, Update, Walk,
+    Candidate, Memory, Options, Piece, Refusal, Restored, Seconds, Standing, Store, Totals, Update,
+    Walk,
 };
 
 pub use batch::{FORMAT, RefusedBatch};
@@ -145,6 +151,10 @@ impl Store for Shared {
         self.memory.counts(info_hash)
     }
 
+    fn standing(&self, info_hash: InfoHash, peer: SocketAddr) -> Standing {
+        self.memory.standing(info_hash, peer)
+    }
+
     fn expire(&self, now: Seconds) -> bool {
         self.memory.expire(now)
     }
@@ -166,24 +176,5 @@ impl Store for Shared {
 
     fn totals(&self) -> Totals {
         self.memory.totals()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    mod alone {
-        use crate::Shared;
-
-        crate::conformance_suite!(Shared::alone);
-    }
-
-    mod sharing {
-        use crate::{Options, Shared, Sharing};
-
-        fn sharing(options: Options) -> Shared {
-            Shared::sharing(options, Sharing { node: 1, parts: 3, queue: 1 << 20 }).0
-        }
-
-        crate::conformance_suite!(sharing);
     }
 }

@@ -22,7 +22,7 @@ use crate::memory::{Count, When};
 /// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
 /// * [`at_end`](Self::at_end) whenever the log has been read to its end.
 /// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
-///   read. Nothing is sent then until the log has been read to its end: what comes back by then need
+///   read, before any of it is read again. Nothing is sent then until the log has been read to its end: what comes back by then need
 ///   not be sent again.
 #[derive(Debug)]
 pub struct Part {
@@ -171,19 +171,24 @@ impl Part {
         let batch = Batch::read(entry, |info_hash| part_of(info_hash, parts) == number)?;
         let is_own = batch.header.node == self.node;
         let is_new = !is_own && self.seen.insert(batch.header.node, batch.header.sequence);
-        if is_own && !self.kept.came_back(batch.header.sequence, now) {
+        let is_expected = !is_own || self.kept.came_back(batch.header.sequence, now);
+        // In doubt, a stretch of the log may be read once more.
+        if !is_expected && !self.is_in_doubt {
+            self.collect(store, now);
             self.set_right(store, &batch, now);
         }
         let when = When { age: age.saturating_add(batch.header.waited), now };
         let mut records = 0;
-        for announced in batch.records() {
-            let begins = |begun: &mut HashSet<_>| begun.insert(announced.info_hash);
-            let count = if !is_own && self.begun.as_mut().is_some_and(begins) {
-                if store.is_restored() { Count::Begins } else { Count::BeginsBefore }
-            } else if announced.counted && is_new {
-                Count::One
-            } else {
-                Count::Nothing
+        for (announced, _) in batch.records() {
+            let begun = self.begun.as_mut();
+            let begins = begun.is_some_and(|begun| begun.insert(announced.info_hash));
+            let count = match (is_own, begins) {
+                // What it says has been counted.
+                (true, _) => Count::Nothing,
+                (false, true) if store.is_restored() => Count::Begins,
+                (false, true) => Count::BeginsBefore,
+                (false, false) if announced.counted && is_new => Count::One,
+                (false, false) => Count::Nothing,
             };
             store.memory.apply(&announced, when, count);
             records += 1;
@@ -236,16 +241,24 @@ impl Part {
         }
     }
 
-    /// Tells what is so of the peers of an own batch that is in the log once more than it should be:
-    /// its records are about to take the place of newer ones, on all nodes.
+    /// Tells what is so of the peers of an own batch that is in the log once more than it should be,
+    /// because it was thought lost and came late: its records are about to take the place of newer
+    /// ones, on all nodes. Peers of which a record waits need nothing, because it comes later still.
     fn set_right(&mut self, store: &Shared, batch: &Batch, now: Seconds) {
+        let queued = self.queue.iter().map(|chunk| &chunk.records[..]);
+        let waiting = self.kept.waiting_records().chain(queued).flat_map(records);
+        let named: HashSet<_> = waiting.map(|(_, record)| Announced::name(record)).collect();
+        let is_wrong = |(announced, record): &(Announced, &[u8])| {
+            announced.change != Change::Nothing
+                && !named.contains(Announced::name(record))
+                && !store.memory.is_so(announced)
+        };
+        let wrong: Vec<_> = batch.records().filter(is_wrong).collect();
         let mut record = Vec::new();
-        for announced in batch.records() {
-            if announced.change != Change::Nothing && !store.memory.is_so(&announced) {
-                record.clear();
-                store.memory.look_up(&announced).write(&mut record);
-                self.add(&record, now);
-            }
+        for (announced, _) in wrong {
+            record.clear();
+            store.memory.look_up(&announced).write(&mut record);
+            self.add(&record, now);
         }
     }
 }
