@@ -11,7 +11,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, AsSendBody, Body, Error};
-use url::{Origin, Url};
+use url::{Host, Origin, Url};
 
 /// The most redirects that are followed.
 const REDIRECTS: usize = 3;
@@ -29,6 +29,37 @@ pub trait Admit: Send + Sync + 'static {
     ///
     /// Why there is no connection to this address of `host`.
     fn address(&self, host: &str, address: IpAddr) -> Result<(), String>;
+}
+
+/// Admits servers whose answers nobody else can read or change: over TLS, or on this machine.
+pub struct Protected {
+    /// Admits all others, too.
+    pub insecure: bool,
+}
+
+impl Admit for Protected {
+    fn url(&self, url: &Url) -> Result<(), String> {
+        match url.scheme() {
+            "http" if self.insecure => Ok(()),
+            _ if is_protected(url) => Ok(()),
+            _ => Err(format!("{} is without TLS", Shown(url))),
+        }
+    }
+
+    fn address(&self, _: &str, _: IpAddr) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Returns whether an HTTP URL is one with TLS, or leads to this machine.
+pub fn is_protected(url: &Url) -> bool {
+    let is_local = || match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_local())
 }
 
 /// Sends requests, each over its own connection.

@@ -19,6 +19,7 @@ pub mod exchange;
 pub mod export;
 mod fetch;
 mod file;
+mod finding;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;

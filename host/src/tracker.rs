@@ -20,7 +20,7 @@ use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
 
 /// The failure reason for rate-limited clients.
-const TOO_MANY: &str = "too many requests";
+pub const TOO_MANY: &str = "too many requests";
 
 /// The maximum number of candidates that a policy orders.
 const SAMPLE: usize = 256;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use karuta_tests::{eventually, target};
+use karuta_tests::{eventually, get, target};
 use serde_json::Value;
 
 use crate::browser::{Browser, ENTER};
@@ -40,6 +40,8 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
     let (Some(browser), Some(axe)) = (Browser::open(), axe()) else { return };
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
+    // So that its findings are shown.
+    get(daemon.admin, "/api/doctor", &[]);
     let hash = "61".repeat(20);
     let url = format!(
         "http://{}/?hash={hash}&url=%2Fannounce%3Finfo_hash%3Dx&list=torrents%2Fdenied&entry={hash}",
@@ -96,11 +98,12 @@ fn every_panel_has_its_picture() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(6);
     tracker::announce(&daemon);
+    get(daemon.admin, "/api/doctor", &[]);
     let hash = "61".repeat(20);
     let url = format!("http://{}/?hash={hash}&list=torrents%2Fdenied&entry={hash}", daemon.admin);
     browser.show(&url);
-    let points = "return document.querySelector('#now .line').getAttribute('points').length";
-    eventually("there is a line", || browser.run(points).as_f64() > Some(20.0));
+    let line = "return document.querySelector('#now .line').getAttribute('d').length";
+    eventually("there is a line", || browser.run(line).as_f64() > Some(30.0));
     let pictures = folder().join("pictures");
     fs::create_dir_all(&pictures).expect("a folder");
     for theme in ["light", "dark"] {

@@ -72,6 +72,11 @@ fn every_panel_reads_and_every_form_works_without_a_script() {
     browser.keys(&ENTER.to_string());
     browser.says("#machine", "ago");
     browser.says("#log", "/api/snapshot");
+    assert!(browser.text("#machine").contains("Nobody has looked yet"));
+    browser.tab_to("#machine form[action^='/doctor'] button");
+    browser.keys(&ENTER.to_string());
+    browser.says("#machine", "Examined");
+    browser.says("#machine", "open files");
     browser.tab_to("#reload .main");
     browser.keys(&ENTER.to_string());
     browser.says("#reload", "unchanged");

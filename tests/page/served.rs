@@ -46,7 +46,7 @@ fn forms_of_other_pages_are_refused() {
         exchange(daemon.admin, request.as_bytes()).status
     };
     let form = "application/x-www-form-urlencoded";
-    for path in ["/reload", "/snapshot", "/explain", "/lists"] {
+    for path in ["/reload", "/snapshot", "/explain", "/lists", "/doctor"] {
         assert_eq!(send(path, form, ""), 403, "{path}: from nowhere");
         assert_eq!(send(path, form, "Origin: null\r\n"), 403, "{path}: hidden");
         assert_eq!(send(path, form, "Origin: https://example.org\r\n"), 403, "{path}: elsewhere");

@@ -88,8 +88,8 @@ fn old_numbers_do_not_look_new() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(90);
     browser.show(&format!("http://{}/", daemon.admin));
-    let points = "return document.querySelector('#now .line').getAttribute('points').length";
-    eventually("there is a line", || browser.run(points).as_f64() > Some(0.0));
+    let line = "return document.querySelector('#now .line').getAttribute('d').length";
+    eventually("there is a line", || browser.run(line).as_f64() > Some(0.0));
     let is_old = "return document.querySelector('#now').matches('.old') \
                   && document.querySelector('#policies').matches('.old') \
                   && document.querySelector('#totals').matches('.old')";
@@ -105,7 +105,7 @@ fn old_numbers_do_not_look_new() {
 }
 
 #[test]
-fn rejections_are_shown_as_they_are_made() {
+fn refusals_are_shown_as_they_are_made() {
     let Some(browser) = Browser::open() else { return };
     let daemon = tracker::start(90);
     browser.show(&format!("http://{}/?text=unapproved", daemon.admin));
@@ -123,6 +123,46 @@ fn rejections_are_shown_as_they_are_made() {
     browser.tab_to("#live-switch");
     browser.keys(&ENTER.to_string());
     browser.says("#live-said", "from: expected an address");
+}
+
+#[test]
+fn drops_are_shown_live_and_limits_beside_the_policies() {
+    let Some(browser) = Browser::open() else { return };
+    let daemon = Daemon::start(
+        "tracker: { limits: { per_second: 1000 } }
+swarms: { limits: { torrents: 1 } }
+policies:
+  - name: wall
+    plugin: PLUGINS/test-hostile.wasm
+    config: { rules: [{ on: announce, do: drop, query: wall }] }
+",
+    );
+    browser.show(&format!("http://{}/", daemon.admin));
+    browser.tab_to("#live-switch");
+    browser.keys(&ENTER.to_string());
+    browser.says("#live-switch", "Stop");
+    let dropped = Announce::of('a').client("-TR4050-").with("wall=");
+    assert_eq!(dropped.get(daemon.http, &[]).status, 0);
+    browser.says("#live-rows", "-TR4050");
+    browser.says("#live-rows", "dropped");
+
+    Announce::of('a').http(daemon.http).expect("let in");
+    browser.tab_to("#explain-url");
+    browser.keys(&format!("/announce?{}", Announce::of('b').query()));
+    browser.tab_to("#explain .main");
+    browser.keys(&ENTER.to_string());
+    browser.says("#explain .verdict", "ok");
+    browser.says("#explain", "but now rejected by swarms.limits: torrent limit reached");
+    browser.says("#explain", "1000 a second and 1000 at once for 127.0.0.1/32");
+    browser.says("#explain", "1 of 1 torrents");
+    browser.says("#explain .command", "karuta explain 'http://tracker/announce?");
+    browser.assert_quiet();
+    browser.tab_to("#explain-url");
+    browser.run("document.querySelector('#explain-url').value = 'nonsense'");
+    browser.tab_to("#explain .main");
+    browser.keys(&ENTER.to_string());
+    browser.says("#explain .said", "not a URL");
+    assert_eq!(browser.run("return document.querySelectorAll('#explain .command').length"), 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `/api/audit`: who changed what over the admin API.
+//! `/api/audit`: who changed what, over the admin API and through fifos.
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::Admin;
 use super::caller::Caller;
+use super::lists;
 use super::reply::{Changed, Reply, json};
 use super::request::Request;
+use crate::doors::Way;
 
-/// The last requests that changed something, each also a line of the log.
+/// The last changes that somebody asked for, each also a line of the log.
 #[derive(Default)]
 pub struct Audit(Mutex<VecDeque<Entry>>);
 
@@ -22,19 +24,21 @@ pub struct Entry {
     pub unix_ms: u64,
     #[serde(flatten)]
     pub who: Caller,
-    pub what: &'static str,
+    /// The path; of what a fifo changed, that of the list.
+    pub what: String,
     pub result: String,
 }
 
 /// A request under way. Dropping it notes that the client has not waited for the result.
 pub struct UnderWay<'a> {
     audit: &'a Audit,
-    request: Option<(Caller, &'static str)>,
+    request: Option<(Caller, String)>,
 }
 
 /// The most entries.
 const MOST: usize = 1000;
-/// The most characters of a result.
+/// The most characters of a path and of a result.
+const WHAT: usize = 200;
 const RESULT: usize = 500;
 
 /// Answers with the entries, oldest first.
@@ -44,8 +48,13 @@ pub fn audit(admin: &Admin, _: &Request) -> Reply {
 
 impl Audit {
     /// Begins a request for `what`.
-    pub(super) fn begin(&self, who: Caller, what: &'static str) -> UnderWay<'_> {
-        UnderWay { audit: self, request: Some((who, what)) }
+    pub(super) fn begin(&self, who: Caller, what: impl Into<String>) -> UnderWay<'_> {
+        UnderWay { audit: self, request: Some((who, what.into())) }
+    }
+
+    /// Notes what came through a fifo of a list, and what became of it.
+    pub fn fifo(&self, way: Way, list: &str, result: &str) {
+        self.add(Caller::Fifo(way), format!("{}{list}", lists::PATH), result);
     }
 
     /// Returns the last entries, the newest first.
@@ -53,17 +62,22 @@ impl Audit {
         self.0.lock().iter().rev().take(most).cloned().collect()
     }
 
-    fn add(&self, who: Caller, what: &'static str, result: &str) {
+    fn add(&self, who: Caller, what: String, result: &str) {
+        let what = cut(&what, WHAT);
         tracing::info!(target: "audit", %who, what, result, "change requested");
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let result = result.chars().take(RESULT).collect();
+        let result = cut(result, RESULT);
         let mut entries = self.0.lock();
         if entries.len() == MOST {
             entries.pop_front();
         }
         entries.push_back(Entry { unix_ms, who, what, result });
     }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 impl UnderWay<'_> {

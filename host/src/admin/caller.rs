@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::doors::Way;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peer {
@@ -25,6 +27,8 @@ pub enum Caller {
     Uid(u32),
     /// Anyone at an address, where no token is needed.
     Address(IpAddr),
+    /// Anyone who may write to a named pipe.
+    Fifo(Way),
 }
 
 impl From<Peer> for Caller {
@@ -42,6 +46,7 @@ impl fmt::Display for Caller {
             Self::Token(name) => write!(f, "token {name}"),
             Self::Uid(uid) => write!(f, "uid {uid}"),
             Self::Address(address) => write!(f, "address {address}"),
+            Self::Fifo(way) => f.write_str(way.name()),
         }
     }
 }

@@ -15,11 +15,13 @@ mod changes;
 mod client;
 mod config;
 mod configuration;
+mod doctor;
 mod events;
 mod explain;
 mod export;
 mod exporting;
 mod facts;
+mod growth;
 mod health;
 mod import;
 mod lists;
@@ -27,6 +29,7 @@ mod log;
 mod login;
 mod networks;
 mod page;
+mod ranking;
 mod refused;
 mod reload;
 mod reloads;
@@ -59,8 +62,9 @@ pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::configuration::ConfigurationFile;
+pub use self::doctor::Doctor;
 pub use self::events::Events;
-pub use self::explain::{Answers, AskExplain, Question};
+pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::import::Imported;
 pub use self::reload::{AskReload, Refusal, Report};
@@ -70,7 +74,7 @@ pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
-pub use self::tap::TapQuestion;
+pub use self::tap::{Outcomes, TapQuestion};
 
 use crate::config::Right;
 use crate::decisions::Decisions;
@@ -86,6 +90,7 @@ static ENDPOINTS: &[Endpoint] = &[
     form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
     form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
     form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
+    form("/doctor", Right::Read, |admin, asked| Box::pin(page::doctor(admin, asked))),
     form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
     get("/healthz", None, health::alive),
     get("/readyz", None, health::ready),
@@ -102,6 +107,7 @@ static ENDPOINTS: &[Endpoint] = &[
     change(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::change(admin, asked))),
     delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
+    look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
@@ -152,7 +158,7 @@ enum Handler {
 pub struct Admin {
     /// Who may use it.
     pub access: Arc<Access>,
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// If set, connections begin with a TLS handshake.
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
@@ -167,6 +173,8 @@ pub struct Admin {
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
+    /// What can be wrong around the tracker.
+    pub doctor: Doctor,
     /// The time between two snapshots; `None` if there are none.
     pub snapshot_every: Option<Duration>,
     /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.
@@ -239,7 +247,7 @@ impl Admin {
                 ask(self, request).await
             }
             Handler::Change(change) => {
-                let under_way = self.audit.begin(request.caller.clone(), endpoint.path);
+                let under_way = self.audit.begin(request.caller.clone(), request.head.uri.path());
                 under_way.end(change(self, request).await)
             }
         }

@@ -41,6 +41,10 @@ enum Given {
 /// The environment variable that holds the token of the admin API.
 const TOKEN: &str = "KARUTA_ADMIN_TOKEN";
 
+/// How a daemon is found without a configuration.
+const WITHOUT: &str =
+    "`--admin ADDRESS` or `--admin unix:PATH` finds a tracker without its configuration";
+
 /// Why the daemon, its token or its issuers cannot be found.
 pub enum Unknown {
     Config(config::Error),
@@ -72,7 +76,8 @@ impl Remote {
             }
             None => {}
         }
-        let config = config::load_without_secrets(&self.config).map_err(Unknown::Config)?;
+        let config = config::load_without_secrets(&self.config)
+            .map_err(|error| Unknown::Config(error.with_hint(WITHOUT)))?;
         let mut failed = Vec::new();
         for path in config.admin.sockets() {
             let place = Place::Socket(path.to_owned());

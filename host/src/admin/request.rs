@@ -89,7 +89,7 @@ impl Request {
     /// The answer that says what is wrong with the body.
     pub async fn json<T: DeserializeOwned>(self, most: usize) -> Result<T, Reply> {
         let text = self.text(most).await?;
-        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+        object(text.as_bytes()).map_err(wrong)
     }
 
     /// Reads the body as text, of at most `most` bytes.
@@ -115,6 +115,18 @@ impl Request {
                 line(StatusCode::BAD_REQUEST, &unread.to_string())
             }
         })
+    }
+}
+
+/// Reads a JSON object. An array is none, although serde would take one for a struct.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    match json.trim_ascii_start().first() {
+        Some(b'[') => Err("expected an object, found an array".to_owned()),
+        _ => serde_json::from_slice(json).map_err(|error| error.to_string()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::facts::Facts;
 use super::reloads::unix_seconds;
 use super::stats::{self, Sample, resident};
 use super::status::Status;
+use crate::config::Mode;
 use crate::history::{Fold, Point};
 use crate::metrics::{Outcome, PolicyCounts, Requests, TRANSPORTS};
 
@@ -119,13 +120,19 @@ impl Admin {
                 continue;
             };
             let since = *counts - earlier.copied().unwrap_or_default();
-            for (what, count) in [
+            // What is not obeyed has names of its own, because a policy may leave shadow mode.
+            let (refused, changed) = match policy.mode == Mode::Shadow.name() {
+                true => ("would_refuse", Some(("would_change", since.changed))),
+                false => ("refused", None),
+            };
+            let counts = [
                 ("calls", since.decisions),
-                ("refused", since.refused),
+                (refused, since.refused),
                 ("errors", since.errors),
                 ("remembered", since.remembered),
                 ("shadow", since.shadow),
-            ] {
+            ];
+            for (what, count) in counts.into_iter().chain(changed) {
                 point(format!("policies.{name}.{what}"), count as f64 / seconds);
             }
             for (what, share) in [("p50", 0.5), ("p99", 0.99)] {

@@ -40,6 +40,7 @@ impl Admin {
     pub fn serve(self, sockets: Sockets) {
         let admin = Arc::new(self);
         tokio::spawn(admin.clone().sample());
+        tokio::spawn(admin.clone().follow_growth());
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         for socket in sockets.addresses {
             let acceptor = Acceptor::new(socket, room.clone(), "admin");

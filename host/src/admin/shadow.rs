@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde::Serialize;
+use url::form_urlencoded;
 
 use super::Admin;
 use super::reply::{Reply, json, line};
@@ -58,6 +59,10 @@ pub struct Torrent {
 
 /// Answers with the differences of a policy.
 pub fn shadow(admin: &Admin, request: &Request) -> Reply {
+    let query = request.head.uri.query().unwrap_or_default();
+    if let Some((key, _)) = form_urlencoded::parse(query.as_bytes()).next() {
+        return line(StatusCode::BAD_REQUEST, &format!("unknown parameter `{key}`"));
+    }
     let name = request.head.uri.path().strip_prefix(PATH).unwrap_or_default();
     let mode = {
         let policies = admin.policies.lock();

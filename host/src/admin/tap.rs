@@ -28,8 +28,9 @@ pub struct TapQuestion {
     /// The clients' addresses, such as 198.51.100.0/24.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// All by default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
+    pub outcome: Option<Outcomes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub info_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +38,14 @@ pub struct TapQuestion {
     /// How many lines; the most by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
+}
+
+/// The names of outcomes.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "outcome: expected one of ok, rejected, dropped, or a list of them")]
+pub enum Outcomes {
+    One(String),
+    Any(Vec<String>),
 }
 
 /// Answers with decisions for as long as the client reads, up to a limit.
@@ -75,14 +84,22 @@ fn filter(question: TapQuestion) -> Result<Filter, String> {
     let known = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped];
     let named = |name: String| {
         let found = known.into_iter().find(|outcome| outcome.name() == name);
-        found.ok_or("outcome: expected one of ok, rejected, dropped".to_owned())
+        found.ok_or("outcome: expected some of ok, rejected, dropped".to_owned())
+    };
+    let outcomes = match outcome {
+        None => known.to_vec(),
+        Some(Outcomes::One(name)) => vec![named(name)?],
+        Some(Outcomes::Any(names)) if names.is_empty() => {
+            return Err("outcome: expected some of ok, rejected, dropped".to_owned());
+        }
+        Some(Outcomes::Any(names)) => names.into_iter().map(named).collect::<Result<_, _>>()?,
     };
     let hash = |digits: String| {
         InfoHash::from_hex(&digits).ok_or("info_hash: expected 40 hexadecimal digits".to_owned())
     };
     Ok(Filter {
         from: from.map(network).transpose()?,
-        outcome: outcome.map(named).transpose()?,
+        outcomes,
         info_hash: info_hash.map(hash).transpose()?,
         policy,
     })
@@ -101,13 +118,22 @@ mod tests {
         ));
         let expected = Filter {
             from: "192.0.2.1/32".parse().ok(),
-            outcome: Some(Outcome::Ok),
+            outcomes: vec![Outcome::Ok],
             info_hash: Some(InfoHash([0xab; 20])),
             policy: Some("a".to_owned()),
         };
         assert_eq!(found, Ok(expected));
-        assert_eq!(read("{}"), Ok(Filter::default()));
-        for text in [r#"{"from":"here"}"#, r#"{"outcome":"invalid"}"#, r#"{"info_hash":"ab"}"#] {
+        let outcomes = |text: &str| read(text).unwrap().outcomes;
+        assert_eq!(outcomes("{}"), [Outcome::Ok, Outcome::Rejected, Outcome::Dropped]);
+        let refused = outcomes(r#"{"outcome":["dropped","rejected"]}"#);
+        assert_eq!(refused, [Outcome::Dropped, Outcome::Rejected]);
+        for text in [
+            r#"{"from":"here"}"#,
+            r#"{"outcome":"invalid"}"#,
+            r#"{"outcome":["ok","invalid"]}"#,
+            r#"{"outcome":[]}"#,
+            r#"{"info_hash":"ab"}"#,
+        ] {
             assert!(read(text).unwrap_err().contains(": expected "), "{text}");
         }
     }

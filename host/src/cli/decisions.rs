@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{Failure, connect, text};
-use crate::admin::{Remote, TapQuestion};
+use crate::admin::{Outcomes, Remote, TapQuestion};
 use crate::text::Escaped;
 
 #[derive(Args)]
@@ -50,9 +50,9 @@ pub struct Tap {
     /// Only clients of this address or range, such as 198.51.100.0/24.
     #[arg(long, value_name = "RANGE")]
     from: Option<String>,
-    /// Only requests that ended so.
-    #[arg(long, value_parser = ["ok", "rejected", "dropped"])]
-    outcome: Option<String>,
+    /// Only requests that ended so; several are divided by commas.
+    #[arg(long, value_delimiter = ',', value_parser = ["ok", "rejected", "dropped"])]
+    outcome: Vec<String>,
     /// Only this torrent, in 40 hexadecimal digits.
     #[arg(long, value_name = "HASH")]
     info_hash: Option<String>,
@@ -161,6 +161,7 @@ pub fn shadow(Shadow { policy, remote, json }: Shadow) -> Result<(), Failure> {
 
 pub fn tap(wanted: Tap) -> Result<(), Failure> {
     let Tap { from, outcome, info_hash, policy, n, remote } = wanted;
+    let outcome = (!outcome.is_empty()).then_some(Outcomes::Any(outcome));
     let question = TapQuestion { from, outcome, info_hash, policy, n };
     Ok(connect(remote)?.tap(&question, &mut io::stdout().lock())?)
 }

@@ -31,7 +31,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "policy")]
         json: bool,
     },
-    /// Say whether entries are listed, and who says so. Exits with 1 unless all are.
+    /// Say whether entries are listed, and who says so. Exits with 1 unless all are, and with 3 if
+    /// the tracker does not answer.
     Contains {
         #[command(flatten)]
         list: List,
@@ -100,6 +101,9 @@ pub struct Edit {
 const ENTRIES: usize = 50_000;
 const BYTES: usize = 4 << 20;
 
+/// The exit code of `contains` if there is no answer: 1 says that an entry is not listed.
+const UNANSWERED: u8 = 3;
+
 /// Runs a command, and returns its exit code.
 pub fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
@@ -111,7 +115,9 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Show { remote, json, .. } => all(&connect(remote)?, json)?,
         Command::Contains { list, entries, remote, json } => {
-            return contains(&connect(remote)?, &list, &entries, json);
+            let client = connect(remote)?;
+            return contains(&client, &list, &entries, json)
+                .map_err(|failure| Failure { code: UNANSWERED, ..failure });
         }
         Command::Edits(One { list, remote, json }) => {
             let client = connect(remote)?;

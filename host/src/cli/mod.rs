@@ -1,19 +1,19 @@
 //! The command line.
 
 mod decisions;
+mod explain;
 mod lists;
 mod share;
 mod swarms;
 
 use std::fs::File;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::admin::{Client, Question, Remote, SnapshotReport, Unknown};
+use crate::admin::{Client, Remote, SnapshotReport, Unknown};
 use crate::author;
 use crate::config::{self, Config};
 use crate::daemon::{self, Error};
@@ -48,23 +48,9 @@ enum Command {
     Doctor(Doctor),
     /// Tell the running daemon to reload its configuration and plugins.
     Reload(Remote),
-    /// Show how each policy of the running daemon would answer an announce or scrape. Has no effect
-    /// on swarms.
-    Explain {
-        /// The URL that a client would request. For UDP, with the parameters of HTTP.
-        url: String,
-        /// The client's address; by default this machine.
-        #[arg(long, value_name = "ADDRESS")]
-        from: Option<IpAddr>,
-        /// A header of the request, `NAME: VALUE`; may be given several times.
-        #[arg(long, value_name = "HEADER")]
-        header: Vec<String>,
-        #[command(flatten)]
-        remote: Remote,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show how each policy and limit of the running daemon would answer an announce or scrape. Has no
+    /// effect on swarms.
+    Explain(explain::Explain),
     /// Create and verify tokens for the policy `jwt`.
     Jwt {
         #[command(subcommand)]
@@ -162,12 +148,7 @@ pub fn main() -> ExitCode {
         }
         Command::Warm(source) => warm(&source),
         Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
-        Command::Explain { url, from, header, remote, json } => {
-            let question = question(url, from, &header);
-            let explained =
-                question.and_then(|question| explain(&connect(remote)?, &question, json));
-            return done_there(explained);
-        }
+        Command::Explain(wanted) => return done_there(explain::explain(wanted)),
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
         Command::Plugin(command) => return author::main(command, &compiler()),
         Command::Compile(job) => return job.carry_out(),
@@ -329,68 +310,12 @@ fn show(contents: &Contents) {
     }
 }
 
-fn question(url: String, from: Option<IpAddr>, headers: &[String]) -> Result<Question, Failure> {
-    let split = |header: &String| {
-        let (name, value) = header.split_once(':')?;
-        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-    };
-    let headers = headers.iter().map(|header| {
-        split(header).ok_or_else(|| Failure {
-            text: format!("karuta: `{header}` is not a header, expected NAME: VALUE"),
-            code: 2,
-        })
-    });
-    Ok(Question { url, from, headers: headers.collect::<Result<_, _>>()? })
-}
-
 /// Formats a value of an answer, which policies and clients can influence.
 fn text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => Escaped(text).to_string(),
         other => Escaped(other).to_string(),
     }
-}
-
-fn explain(client: &Client, question: &Question, json: bool) -> Result<(), Failure> {
-    let explained = client.explain(question)?;
-    if json {
-        println!("{explained:#}");
-        return Ok(());
-    }
-    for answer in explained["answers"].as_array().into_iter().flatten() {
-        let [action, transport, client] =
-            ["action", "transport", "client"].map(|key| text(&explained[key]));
-        println!("{action} of {} over {transport} from {client}", text(&answer["info_hash"]));
-        for step in answer["policies"].as_array().into_iter().flatten() {
-            let said = match (&step["skipped"], &step["error"]) {
-                (serde_json::Value::String(reason), _) => format!("not asked: {reason}"),
-                (_, serde_json::Value::String(error)) => {
-                    format!("failed: {}", Escaped(error.lines().next().unwrap_or_default()))
-                }
-                _ => text(&step["verdict"]),
-            };
-            let shadow = if step["mode"] == "shadow" { " (shadow)" } else { "" };
-            let time = step["microseconds"].as_f64();
-            let time = time.map(|time| format!("  {time:.1} µs")).unwrap_or_default();
-            println!("  {:<24} {said}{shadow}{time}", text(&step["policy"]));
-            for (key, value) in step["changes"].as_object().into_iter().flatten() {
-                println!("    {}: {}", Escaped(key), text(value));
-            }
-            if let Some(seconds) = step["remember"]["seconds"].as_u64() {
-                let scope = step["remember"]["scope"].as_array().into_iter().flatten();
-                let scope: Vec<_> = scope.map(text).collect();
-                println!("    remembered for {seconds} s by {}", scope.join(", "));
-            }
-        }
-        let by = answer["decided_by"].as_str().map(|name| format!(" by {}", Escaped(name)));
-        println!("  = {}{}", text(&answer["outcome"]), by.unwrap_or_default());
-        for (key, value) in answer["answer"].as_object().into_iter().flatten() {
-            if !value.is_null() {
-                println!("    {}: {}", Escaped(key), text(value));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Says how long ago a time in seconds since 1970 is; `None` if it is not over.

@@ -198,12 +198,17 @@ pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
         return Ok(());
     }
     println!("by {by}, as of {age} s ago");
-    println!("{:<40} {:>10} {:>10} {:>10}", "INFO-HASH", "SEEDERS", "LEECHERS", "DOWNLOADS");
+    println!(
+        "{:<40} {:>10} {:>10} {:>10} {:>10}",
+        "INFO-HASH", "SEEDERS", "LEECHERS", "DOWNLOADS", "IN 1 H"
+    );
     for torrent in top["torrents"].as_array().into_iter().flatten() {
         let [seeders, leechers, downloads] =
             ["complete", "incomplete", "downloaded"].map(|key| torrent[key].to_string());
+        let growth = torrent["growth"].as_i64().map(|growth| format!("{growth:+}"));
+        let growth = growth.as_deref().unwrap_or("unknown");
         println!(
-            "{:<40} {seeders:>10} {leechers:>10} {downloads:>10}",
+            "{:<40} {seeders:>10} {leechers:>10} {downloads:>10} {growth:>10}",
             text(&torrent["info_hash"])
         );
     }

@@ -16,10 +16,10 @@ use super::{
     schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
     share::Share,
     tls::Tls,
-    values::{
-        CredentialRule, EditMode, is_header_name, is_local, is_name, show_duration, unreadable,
-    },
+    values::{CredentialRule, EditMode, is_header_name, is_name, show_duration, unreadable},
+    written,
 };
+use crate::fetch::is_protected;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
@@ -485,7 +485,7 @@ fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Proble
         }
         (None, None) => return problem(path, "expected a `file` or a `url`"),
     };
-    if url.scheme() != "https" && !is_local(url) && !source.insecure {
+    if !is_protected(url) && !source.insecure {
         let message =
             "not protected by TLS, expected https, a loopback address, or `insecure: true`";
         return problem(format!("{path}.url"), message);
@@ -625,6 +625,7 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
         log.resolve(folder)?;
     }
     export::resolve(&mut config.export, folder)?;
+    written::check(config)?;
     if let Some(run_as) = &mut config.run_as {
         run_as.resolve()?;
     }

@@ -8,8 +8,9 @@ use url::Url;
 use super::{
     log::{self, LogFile},
     problem::{Problem, problem},
-    values::{self, Secret, is_header_name, is_local},
+    values::{self, Secret, is_header_name},
 };
+use crate::fetch::is_protected;
 
 /// The log of decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -152,7 +153,7 @@ impl DecisionLog {
         let Rotate { max_size, keep } = self.rotate;
         log::check_rotation("decision_log.rotate", max_size, keep)?;
         if let Some(url) = &self.url {
-            if url.scheme() != "https" && !is_local(url) && !self.insecure {
+            if !is_protected(url) && !self.insecure {
                 let message =
                     "not protected by TLS, expected https, a loopback address, or `insecure: true`";
                 return problem("decision_log.url", message);

@@ -1,8 +1,6 @@
 //! Exports to files, and full scrapes.
 
 use std::{
-    collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -112,22 +110,15 @@ pub(super) fn check(exports: &[Export]) -> Result<(), Problem> {
 
 /// Makes paths relative to `folder`, and checks that files can be there.
 pub(super) fn resolve(exports: &mut [Export], folder: &Path) -> Result<(), Problem> {
-    let mut taken = HashMap::new();
     for (at, Export { path, .. }) in exports.iter_mut().enumerate() {
         let key = format!("export[{at}].path");
         *path = folder.join(&*path);
-        let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
+        if path.file_name().is_none() || path.is_dir() {
             return problem(key, format!("not a file: `{}`", path.display()));
-        };
+        }
         let parent = file::folder(path);
         if !parent.is_dir() {
             return problem(key, format!("not a folder: `{}`", parent.display()));
-        }
-        // However it is written.
-        let parent = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
-        if let Some(other) = taken.insert(parent.join(name), at) {
-            let message = format!("already the file of export[{other}], expected another");
-            return problem(key, message);
         }
     }
     Ok(())

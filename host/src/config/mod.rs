@@ -24,6 +24,7 @@ mod torrust;
 mod tree;
 mod values;
 mod warnings;
+mod written;
 
 use std::path::Path;
 
@@ -50,7 +51,7 @@ pub use self::{
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
-    values::{CredentialRule, EditMode, Secret, canonical_url, duration, is_local, parse_duration},
+    values::{CredentialRule, EditMode, Secret, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;

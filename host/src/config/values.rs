@@ -279,16 +279,6 @@ pub fn canonical_url(mut url: Url) -> Url {
     url
 }
 
-/// Returns whether a URL leads to this machine.
-pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     from_text(deserializer, "size", SIZE, parse_size)
 }

@@ -7,30 +7,35 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
 use karuta_bittorrent::parameters::Parameters;
-use karuta_bittorrent::{Transport, query};
+use karuta_bittorrent::{Event, Transport, query};
+use karuta_swarm::Store;
 use tokio::sync::mpsc;
 use url::Url;
 
 use super::listeners::Listeners;
 use super::loaded::Loaded;
-use crate::admin::{Answers, AskExplain, Question};
+use crate::admin::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
+use crate::config::RateLimits;
 use crate::exchange::Exchange;
 use crate::frontend::Routes;
 use crate::metrics::Action;
 use crate::policy::{Inquiry, THREAD_STACK};
+use crate::tracker::TOO_MANY;
 
 /// Starts the thread that answers all questions, one at a time. It ends when all senders are gone.
 pub fn start(
     mut questions: mpsc::Receiver<AskExplain>,
     current: Arc<ArcSwap<Loaded>>,
     listeners: Listeners,
+    store: Arc<impl Store>,
 ) -> io::Result<()> {
     let answer_all = move || {
         while let Some((question, reply)) = questions.blocking_recv() {
             // Questions whose sender has gone are skipped.
             if !reply.is_closed() {
-                let _ = reply.send(answer(&question, &current.load_full(), &listeners));
+                let _ = reply.send(answer(&question, &current.load_full(), &listeners, &*store));
             }
         }
     };
@@ -38,12 +43,17 @@ pub fn start(
     thread.spawn(answer_all).map(drop)
 }
 
-/// Says what the policies would do with a request.
+/// Says what the policies and the limits would do with a request.
 ///
 /// # Errors
 ///
 /// The question is not a valid request.
-fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result<Answers, String> {
+fn answer(
+    question: &Question,
+    loaded: &Loaded,
+    listeners: &Listeners,
+    store: &impl Store,
+) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
     let (transport, routes) = listener(&url, listeners)?;
     let tracker = &loaded.config.tracker;
@@ -93,13 +103,34 @@ fn answer(question: &Question, loaded: &Loaded, listeners: &Listeners) -> Result
             super::error::seconds(tracker.min_announce_interval),
             wanted.min(tracker.num_want.max),
         );
-        inquiry.explain(&mut exchange, action == Action::Scrape)
+        let by_policies = inquiry.explain(&mut exchange, action == Action::Scrape);
+        let announce = &exchange.request.announce;
+        let enters = action == Action::Announce && announce.event != Event::Stopped;
+        let swarms_limits = enters.then(|| {
+            let peer = SocketAddr::new(exchange.request.address, announce.port);
+            SwarmsLimits::of(&store.standing(info_hash, peer))
+        });
+        Answer { by_policies, swarms_limits: swarms_limits.flatten() }
     });
     Ok(Answers {
         transport: name(transport).to_owned(),
         action: action.name(),
         client: client.to_canonical().to_string(),
+        tracker_limits: tracker_limits(client.to_canonical(), loaded),
         answers: answers.collect(),
+    })
+}
+
+/// Returns what `tracker.limits` says of a client; `None`: there is no such limit.
+fn tracker_limits(client: IpAddr, loaded: &Loaded) -> Option<TrackerLimits> {
+    let RateLimits { per_second, burst, ipv4_prefix, ipv6_prefix } = loaded.config.tracker.limits;
+    let prefix = if client.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+    let network = IpNet::new(client, prefix).ok()?.trunc();
+    (per_second > 0).then(|| TrackerLimits {
+        refusal: loaded.is_exhausted(client).then(|| TOO_MANY.to_owned()),
+        prefix: network.to_string(),
+        per_second,
+        burst: if burst == 0 { per_second } else { burst },
     })
 }
 

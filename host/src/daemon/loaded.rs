@@ -1,9 +1,11 @@
 //! A configuration that can serve: loaded policies, and the rules of each worker.
 
 use std::io;
+use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 use super::error::{Error, seconds};
 use crate::admin;
@@ -28,6 +30,8 @@ pub struct Loader {
 pub struct Loaded {
     pub config: Arc<Config>,
     pub generation: Generation,
+    /// `tracker.limits`, with what each client has used up.
+    limits: Option<Arc<Limiter>>,
 }
 
 impl Loader {
@@ -36,20 +40,26 @@ impl Loader {
         let (whens, view) = (self.whens(&config), self.view(&config));
         let generation = self.policies.load(&config.policies, whens, &view);
         let generation = generation.map_err(|error| refused(&config, &error))?;
-        Ok(Loaded { config, generation })
+        let limits = Limiter::new(&config.tracker.limits).map(Arc::new);
+        Ok(Loaded { config, generation, limits })
     }
 
     /// Loads and tests the policies of a later configuration. Policies that have not changed since
-    /// `earlier` are kept, unless they have `failed`.
+    /// `earlier` are kept, unless they have `failed`, and so is what clients have used up of limits.
     pub fn reload(
         &self,
         config: Arc<Config>,
-        earlier: &Generation,
+        earlier: &Loaded,
         failed: impl Fn(&str) -> bool,
     ) -> Result<Loaded, LoadError> {
         let (whens, view) = (self.whens(&config), self.view(&config));
-        let generation = self.policies.reload(&config.policies, whens, &view, earlier, failed)?;
-        Ok(Loaded { config, generation })
+        let (policies, before) = (&config.policies, &earlier.generation);
+        let generation = self.policies.reload(policies, whens, &view, before, failed)?;
+        let limits = match config.tracker.limits == earlier.config.tracker.limits {
+            true => earlier.limits.clone(),
+            false => Limiter::new(&config.tracker.limits).map(Arc::new),
+        };
+        Ok(Loaded { config, generation, limits })
     }
 
     fn view(&self, config: &Config) -> TrackerView {
@@ -82,11 +92,10 @@ impl Loaded {
             default_num_want: tracker.num_want.default,
             max_num_want: tracker.num_want.max,
         };
-        let limits = Limiter::new(&tracker.limits).map(Arc::new);
         let generation = metrics.generation() + 1;
         let rules = &|worker| {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
-            Ok(Rules { settings, limits: limits.clone(), links, generation })
+            Ok(Rules { settings, limits: self.limits.clone(), links, generation })
         };
         // An interpreter takes milliseconds to start, and there may be many workers.
         thread::scope(|scope| {
@@ -105,6 +114,11 @@ impl Loaded {
                 Err(_) => (0..workers).map(rules).collect(),
             }
         })
+    }
+
+    /// Returns whether `tracker.limits` would refuse a client now.
+    pub fn is_exhausted(&self, client: IpAddr) -> bool {
+        self.limits.as_ref().is_some_and(|limits| limits.is_exhausted(client, Instant::now()))
     }
 
     /// Says what is decided by from a generation on.

@@ -51,13 +51,14 @@ use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
 use self::status::Status;
 use crate::admin::{
-    Access, Admin, Audit, ConfigurationFile, Events, HANDSHAKES, HEAD, Listener, Recent, Reloads,
-    Swarms,
+    Access, Admin, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener, Recent,
+    Reloads, Swarms,
 };
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
 use crate::decisions::Decisions;
+use crate::doctor::examine_around;
 use crate::doors::Doors;
 use crate::log;
 use crate::metrics::Metrics;
@@ -273,12 +274,14 @@ impl Tracker {
     ) -> Result<(), Error> {
         let shown = Arc::new(Mutex::new(loaded.shown()));
         loaded.data().iter().for_each(|source| source.keep_edits());
-        let mut doors = Doors::default();
+        let audit = Arc::<Audit>::default();
+        let noted = audit.clone();
+        let mut doors = Doors::new(move |way, list, result| noted.fifo(way, list, result));
         doors.adopt(loaded.fifos());
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
-        explain::start(questions, current.clone(), listeners.clone())
+        explain::start(questions, current.clone(), listeners.clone(), self.store.clone())
             .map_err(|error| system("cannot start explain thread", error))?;
         let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
         let ask_snapshot = snapshots.as_ref().map(|writing| {
@@ -309,7 +312,7 @@ impl Tracker {
         let reloads = Arc::new(Reloads::new(config.clone()));
         let admin = Admin {
             access: access.clone(),
-            audit: Audit::default(),
+            audit,
             tls: certificates
                 .admin
                 .as_ref()
@@ -324,6 +327,10 @@ impl Tracker {
             reloads: reloads.clone(),
             explain: explain_tx,
             snapshot: ask_snapshot,
+            doctor: {
+                let current = current.clone();
+                Doctor::new(move || examine_around(&current.load().config))
+            },
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             recent: Recent::default(),

@@ -110,7 +110,7 @@ impl Reloader {
             reason: refused(&config, &error).to_string(),
         };
         let failed = |name: &str| self.metrics.summary(name).failed;
-        let loaded = self.loader.reload(config.clone(), &earlier.generation, failed);
+        let loaded = self.loader.reload(config.clone(), &earlier, failed);
         let loaded = loaded.map_err(refuse)?;
         let mut report = compare(&earlier, &loaded);
         report.needs_restart = fixed(&self.started, &loaded.config, &self.wall);

@@ -1,7 +1,6 @@
 //! Data sources that are fetched over HTTP periodically, with the last good version cached on disk.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,12 +11,10 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode};
 use sha2::{Digest, Sha256};
-use url::Url;
 
 use super::definition::Remote;
 use super::source::DataSource;
-use crate::config;
-use crate::fetch::{Admit, Client, Request, Shown};
+use crate::fetch::{Client, Protected, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
 use crate::text::Escaped;
 
@@ -49,28 +46,9 @@ enum Failure {
     Refused(String),
 }
 
-/// Admits any https URL, and an http URL only where the configuration would accept it.
-struct Anywhere {
-    insecure: bool,
-}
-
-impl Admit for Anywhere {
-    fn url(&self, url: &Url) -> Result<(), String> {
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if self.insecure || config::is_local(url) => Ok(()),
-            _ => Err(format!("it leads to {} without TLS", Shown(url))),
-        }
-    }
-
-    fn address(&self, _: &str, _: IpAddr) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 impl Fetcher {
     pub fn new(remote: Remote, kept: Option<Arc<StateDir>>) -> Self {
-        let client = Client::new(Anywhere { insecure: remote.insecure });
+        let client = Client::new(Protected { insecure: remote.insecure });
         let (validators, failures, next) = (HeaderMap::new(), 0, Instant::now());
         let told = HashSet::new();
         Self { remote, client, kept, validators, held: None, failures, next, told }

@@ -30,10 +30,11 @@ pub struct Taps {
 }
 
 /// What a tap shows: what all that is set agrees with.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Filter {
     pub from: Option<IpNet>,
-    pub outcome: Option<Outcome>,
+    /// Any of these.
+    pub outcomes: Vec<Outcome>,
     pub info_hash: Option<InfoHash>,
     /// A policy that decided, or would have; or a limit that decided.
     pub policy: Option<String>,
@@ -54,13 +55,13 @@ pub struct Tap {
 
 impl Filter {
     fn admits(&self, exchange: &Exchange, outcome: Outcome, decided_by: Option<&str>) -> bool {
-        let Self { from, outcome: wanted, info_hash, policy } = self;
+        let Self { from, outcomes, info_hash, policy } = self;
         let concerns = |policy: &String| {
             let mut shadows = exchange.trace.get().into_iter().flat_map(|trace| trace.shadows());
             decided_by == Some(policy) || shadows.any(|(name, _, _)| name == policy)
         };
         from.is_none_or(|from| from.contains(&exchange.request.client))
-            && wanted.is_none_or(|wanted| wanted == outcome)
+            && outcomes.contains(&outcome)
             && info_hash.is_none_or(|hash| hash == exchange.request.announce.info_hash)
             && policy.as_ref().is_none_or(concerns)
     }

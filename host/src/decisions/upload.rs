@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use hyper::{Method, StatusCode};
 use url::Url;
 
 use super::spool::Spool;
-use crate::config::{self, Secret};
-use crate::fetch::{Admit, Client, Request, Shown};
+use crate::config::Secret;
+use crate::fetch::{Client, Protected, Request, Shown};
 use crate::log::{self, Output};
 use crate::metrics::{Lost, Metrics};
 use crate::state_dir::StateDir;
@@ -57,11 +56,6 @@ struct Sender {
     failures: u32,
 }
 
-/// Admits a URL if the configuration would.
-struct Admitted {
-    insecure: bool,
-}
-
 /// What became of a batch.
 enum Sent {
     Taken,
@@ -69,20 +63,6 @@ enum Sent {
     Refused(String),
     /// It may be sent again.
     Failed(String),
-}
-
-impl Admit for Admitted {
-    fn url(&self, url: &Url) -> Result<(), String> {
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if self.insecure || config::is_local(url) => Ok(()),
-            _ => Err(format!("{} is without TLS", Shown(url))),
-        }
-    }
-
-    fn address(&self, _: &str, _: IpAddr) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 impl Upload {
@@ -102,7 +82,7 @@ impl Upload {
         let mut sender = Sender {
             spool: spool.clone(),
             metrics: metrics.clone(),
-            client: Client::new(Admitted { insecure }),
+            client: Client::new(Protected { insecure }),
             url: url.clone(),
             headers: all_headers(headers),
             failures: 0,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::finding::Finding;
 use crate::config::Config;
+use crate::finding::Finding;
 use crate::tls::Certificates;
 
 const SUBJECT: &str = "certificate";
@@ -47,8 +47,8 @@ fn ends(file: &str, end: u64, now: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     #[test]
     fn the_end_is_judged() {

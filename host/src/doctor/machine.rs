@@ -6,8 +6,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use socket2::Type;
 
 use super::clock;
-use super::finding::Finding;
 use crate::config::Config;
+use crate::finding::Finding;
 use crate::frontend::sockets::{self, BUFFER, Listen};
 
 /// Below this many files, connections will have to wait on a busy tracker.
@@ -102,8 +102,8 @@ fn time(is_synchronised: Option<bool>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     #[test]
     fn limits_are_judged() {

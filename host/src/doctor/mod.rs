@@ -2,7 +2,6 @@
 
 mod certificates;
 mod clock;
-mod finding;
 mod machine;
 mod places;
 mod policies;
@@ -13,9 +12,9 @@ mod unit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use self::finding::{Finding, Level};
 use crate::config::{self, Config};
 use crate::confine;
+use crate::finding::{Finding, Level};
 use crate::policy::Compiler;
 
 /// What to examine.
@@ -42,6 +41,16 @@ fn become_user(config: &Config) -> Option<Finding> {
             Finding::wrong("user", format!("root cannot become `{user}`: {error}"), advice)
         }
     })
+}
+
+/// Examines what can change around a running tracker: the machine, the folders and the certificates. Reads
+/// files.
+pub fn examine_around(config: &Config) -> Vec<Finding> {
+    let mut findings = machine::examine(config);
+    findings.extend(state::folder(config));
+    findings.extend(places::examine(config));
+    findings.extend(certificates::examine(config));
+    findings
 }
 
 impl Doctor {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::finding::{Finding, Level};
 use crate::config::Config;
 use crate::file;
+use crate::finding::{Finding, Level};
 
 pub fn examine(config: &Config) -> Vec<Finding> {
     let log = config.log.file.iter().map(|file| ("log file", file.path.as_path()));

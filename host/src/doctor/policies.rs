@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::finding::Finding;
 use crate::config::Config;
+use crate::finding::Finding;
 use crate::policy::{self, Artifacts, Compiler, Engine};
 use crate::state_dir::StateDir;
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
 use crate::config::Config;
 use crate::file;
+use crate::finding::Finding;
 
 const SUBJECT: &str = "secrets";
 
@@ -20,10 +20,13 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
         .chain(&config.admin.token)
         .chain(tokens)
         .chain(config.admin.torrust.iter().map(|door| &door.token))
+        .chain(config.swarms.share.iter().flat_map(|share| &share.password))
         .chain(data.flat_map(|data| data.headers.values()));
     let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();
     let tls = config.http.iter().map(|http| &http.tls).chain([&config.admin.tls]).flatten();
     files.extend(tls.flat_map(|tls| &tls.certificates).map(|files| files.key.clone()));
+    let share = config.swarms.share.iter().flat_map(|share| &share.tls);
+    files.extend(share.flat_map(|tls| tls.key.clone()));
     files.sort();
     files.dedup();
     files.iter().map(judge).collect()
@@ -55,8 +58,8 @@ fn judge(path: &PathBuf) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     #[test]
     fn a_secret_is_for_few() {

@@ -9,22 +9,33 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 
-use super::finding::Finding;
-use crate::config::Config;
+use crate::config::{Config, Snapshot};
+use crate::finding::Finding;
 use crate::snapshot::{Folder, look};
 use crate::state_dir::StateDir;
 
 /// Less than this is soon used up by compiled policies and data, in bytes.
 const LITTLE: u64 = 64 << 20;
 
+/// Examines the folder, and reads the newest snapshot.
 pub fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = folder(config);
+    let state = StateDir::existing(config.state_dir.as_deref()).ok().flatten();
+    if let (Some(state), Some(snapshot)) = (state, &config.swarms.snapshot) {
+        findings.push(newest(&Folder::current(&snapshots(snapshot, &state)), snapshot.every));
+    }
+    findings
+}
+
+/// Examines the folder, and whether a snapshot fits.
+pub fn folder(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let state = StateDir::existing(config.state_dir.as_deref());
     findings.push(owner(config, &state));
     let Ok(Some(state)) = state else { return findings };
     findings.extend(mount(state.path()));
     let Some(snapshot) = &config.swarms.snapshot else { return findings };
-    let folder = snapshot.path.clone().unwrap_or_else(|| state.path().join("swarms"));
+    let folder = snapshots(snapshot, &state);
     let current = Folder::current(&folder);
     let size = fs::metadata(&current).map_or(0, |found| found.len());
     let existing = if folder.is_dir() { &*folder } else { state.path() };
@@ -33,8 +44,12 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             space(found.blocks_available().saturating_mul(found.fragment_size()), size)
         }),
     );
-    findings.push(newest(&current, snapshot.every));
     findings
+}
+
+/// Returns the folder of snapshots.
+fn snapshots(snapshot: &Snapshot, state: &StateDir) -> PathBuf {
+    snapshot.path.clone().unwrap_or_else(|| state.path().join("swarms"))
 }
 
 fn owner(config: &Config, state: &io::Result<Option<StateDir>>) -> Finding {
@@ -165,8 +180,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     #[test]
     fn ages_and_space_are_judged() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-use super::finding::Finding;
+use crate::finding::Finding;
 
 const SUBJECT: &str = "systemd";
 const UNIT: &str = "karuta.service";
@@ -119,8 +119,8 @@ fn options(shown: &str) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::finding::Level;
 
     const SHIPPED: &str = "Type=notify\nLoadState=loaded\nMemoryDenyWriteExecute=no\n\
         FileDescriptorStoreMax=512\nLimitNOFILE=1048576\nStateDirectory=karuta\n\

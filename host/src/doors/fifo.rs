@@ -16,10 +16,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
-use super::Way;
 use super::lines::Lines;
+use super::{Noted, Way};
 use crate::data::DataSource;
-use crate::edits::Change;
+use crate::edits::{Change, Outcome};
 use crate::entry::{Entry, Key};
 
 /// The thread that reads a pipe, until this is dropped.
@@ -54,11 +54,16 @@ impl Follower {
     /// # Errors
     ///
     /// There can be no thread.
-    pub fn start(list: Arc<DataSource>, path: PathBuf, way: Way) -> io::Result<Self> {
+    pub fn start(
+        list: Arc<DataSource>,
+        path: PathBuf,
+        way: Way,
+        noted: Arc<Noted>,
+    ) -> io::Result<Self> {
         let list = Arc::new(ArcSwap::new(list));
         let (ended, alive) = io::pipe()?;
         let mut pipe =
-            Pipe { path: path.clone(), way, list: list.clone(), file: None, fault: None };
+            Pipe { path: path.clone(), way, list: list.clone(), noted, file: None, fault: None };
         // Who knows that it has started can write.
         pipe.look();
         let thread = thread::Builder::new().name("fifo".into());
@@ -81,6 +86,7 @@ struct Pipe {
     path: PathBuf,
     way: Way,
     list: Arc<ArcSwap<DataSource>>,
+    noted: Arc<Noted>,
     file: Option<File>,
     /// Why the path cannot be opened.
     fault: Option<String>,
@@ -131,7 +137,7 @@ impl Pipe {
                 tracing::warn!(lines = wrong, way, "lines without an info-hash change nothing");
             }
             if !hashes.is_empty() {
-                edit(&self.list.load_full(), hashes, self.way);
+                edit(&self.list.load_full(), hashes, self.way, &*self.noted);
             }
         }
         self.list.load().set_door_fault(self.way.name(), None);
@@ -196,7 +202,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Edits a list, and returns when that is on the disk: until then, the writers wait.
-pub(super) fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way) {
+pub(super) fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way, noted: &Noted) {
     let Some(edits) = list.edits() else { return };
     let keys = hashes.into_iter().map(Key::InfoHash);
     let (add, remove) = match way {
@@ -207,11 +213,17 @@ pub(super) fn edit(list: &DataSource, hashes: Vec<[u8; 20]>, way: Way) {
     let who = Arc::from(way.name());
     let change = Change { add, remove, ttl, if_version, who, note };
     let definition = list.definition();
-    let (policy, data, way) = (&definition.policy, &definition.name, way.name());
+    let (policy, data) = (&definition.policy, &definition.name);
     let (done, finished) = channel();
     edits.change(change, Box::new(move |result| drop(done.send(result))));
-    match finished.recv() {
-        Ok(Ok(done)) => tracing::info!(target: "audit", %policy, %data, way, ?done, "list edited"),
-        refused => tracing::error!(%policy, %data, way, ?refused, "lines of a fifo are lost"),
-    }
+    let result = match finished.recv() {
+        Ok(Ok(Outcome { version, added, removed, .. })) => {
+            format!("added {added}, removed {removed}, version {version}")
+        }
+        refused => {
+            tracing::error!(%policy, %data, way = way.name(), ?refused, "lines of a fifo are lost");
+            "refused: the lines are lost".to_owned()
+        }
+    };
+    noted(way, &format!("{policy}/{data}"), &result);
 }

@@ -6,22 +6,35 @@ pub mod torrust;
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use self::fifo::Follower;
 use crate::config;
 use crate::data::DataSource;
 
 /// The doors that are open.
-#[derive(Default)]
-pub struct Doors(Vec<Follower>);
+pub struct Doors {
+    followers: Vec<Follower>,
+    noted: Arc<Noted>,
+}
+
+/// Told what came through a fifo of a list (`POLICY/DATA`), and what became of it.
+pub type Noted = dyn Fn(Way, &str, &str) + Send + Sync;
 
 /// What is done with what comes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Way {
     Add,
     Delete,
 }
 
 impl Doors {
+    /// Opens none yet.
+    pub fn new(noted: impl Fn(Way, &str, &str) + Send + Sync + 'static) -> Self {
+        Self { followers: Vec::new(), noted: Arc::new(noted) }
+    }
+
     /// Opens the doors of these lists, closes those that are not wanted any more, and keeps the
     /// others, even if they lead to another list now.
     pub fn adopt<'c>(&mut self, wanted: impl Iterator<Item = (&'c config::Fifo, Arc<DataSource>)>) {
@@ -31,14 +44,14 @@ impl Doors {
         };
         let wanted: Vec<_> = wanted.flat_map(ways).collect();
         // One pipe is never read by two.
-        self.0.retain(|door| wanted.iter().any(|(path, way, _)| door.is_of(path, *way)));
+        self.followers.retain(|door| wanted.iter().any(|(path, way, _)| door.is_of(path, *way)));
         for (path, way, list) in wanted {
-            if let Some(door) = self.0.iter().find(|door| door.is_of(path, way)) {
+            if let Some(door) = self.followers.iter().find(|door| door.is_of(path, way)) {
                 door.aim(list);
                 continue;
             }
-            match Follower::start(list, path.clone(), way) {
-                Ok(door) => self.0.push(door),
+            match Follower::start(list, path.clone(), way, self.noted.clone()) {
+                Ok(door) => self.followers.push(door),
                 Err(error) => {
                     tracing::error!(%error, path = %path.display(), "cannot follow fifo; it edits nothing");
                 }
@@ -48,7 +61,7 @@ impl Doors {
 }
 
 impl Way {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Add => "fifo add",
             Self::Delete => "fifo delete",
@@ -84,7 +97,7 @@ mod tests {
             let journals = Some(Arc::new(Journals::new(&state).unwrap()));
             let fifo = config::Fifo { add: Some(folder.path().join("fifo")), delete: None };
             let opening = Opening { journals, ..Opening::default() };
-            Self { folder, opening, fifo, doors: Doors::default() }
+            Self { folder, opening, fifo, doors: Doors::new(|_, _, _| {}) }
         }
 
         fn pipe(&self) -> &Path {
@@ -136,7 +149,10 @@ mod tests {
         let mut place = Place::new();
         let list = place.lead(1);
         for byte in 0..50 {
-            fifo::edit(&list, vec![[byte; 20]], Way::Add);
+            fifo::edit(&list, vec![[byte; 20]], Way::Add, &|way, list, result| {
+                assert_eq!((way, list), (Way::Add, "p/d"));
+                assert!(result.starts_with("added 1, removed 0, version "), "{result}");
+            });
             assert!(list.has_info_hash(&[byte; 20]));
         }
     }

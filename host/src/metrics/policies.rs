@@ -17,6 +17,8 @@ pub struct PolicyCounts {
     pub errors: u64,
     /// What a policy in shadow mode would have done, other than to let pass.
     pub shadow: u64,
+    /// Of these, how often it would have changed the answer.
+    pub changed: u64,
     /// Of the calls that were measured, by how long they took.
     buckets: requests::Buckets,
     /// How long the calls took that were measured.
@@ -68,8 +70,9 @@ impl PolicyCounts {
             }
         }
         self.errors += series.errors.iter().map(Cell::get).sum::<u64>();
-        let passed = series.shadow.get(Would::Pass as usize).map_or(0, Cell::get);
-        self.shadow += series.shadow.iter().map(Cell::get).sum::<u64>() - passed;
+        let would = |would| count(&series.shadow, would as usize);
+        self.shadow += series.shadow.iter().map(Cell::get).sum::<u64>() - would(Would::Pass);
+        self.changed += would(Would::Change);
     }
 
     /// Returns how long the call took that is slower than a `share` of those that were measured, in
@@ -102,6 +105,7 @@ impl Sub for PolicyCounts {
             refused: self.refused.saturating_sub(earlier.refused),
             errors: self.errors.saturating_sub(earlier.errors),
             shadow: self.shadow.saturating_sub(earlier.shadow),
+            changed: self.changed.saturating_sub(earlier.changed),
             buckets: self.buckets - earlier.buckets,
             nanoseconds: self.nanoseconds.saturating_sub(earlier.nanoseconds),
         }
@@ -131,8 +135,9 @@ mod tests {
         }
         metrics.policy(&"other".into(), 0).call(Hook::Announce, Verdict::Drop);
         let counts = metrics.policy_counts("jwt");
-        let PolicyCounts { decisions, remembered, refused, errors, shadow, .. } = counts;
-        assert_eq!([decisions, remembered, refused, errors, shadow], [4, 2, 2, 2, 2]);
+        let PolicyCounts { decisions, remembered, refused, errors, shadow, changed, .. } = counts;
+        let found = [decisions, remembered, refused, errors, shadow, changed];
+        assert_eq!(found, [4, 2, 2, 2, 2, 2]);
         let p50 = counts.quantile(0.5).unwrap();
         assert!((2.5e-6..5e-6).contains(&p50), "{p50}");
         assert_eq!(counts - counts, PolicyCounts::default());

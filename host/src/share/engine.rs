@@ -9,8 +9,8 @@ pub trait Log {
     /// engine's clock.
     async fn append(&self, part: usize, batch: &[u8], oldest: u64) -> Result<(), Failure>;
 
-    /// Returns the entries after an id, in order, at most [`MOST`].
-    async fn read(&self, part: usize, after: EntryId) -> Result<Vec<Entry>, Failure>;
+    /// Returns the entries after an id, in order, at most so many.
+    async fn read(&self, part: usize, after: EntryId, most: usize) -> Result<Vec<Entry>, Failure>;
 
     /// Returns where the log ends.
     async fn end(&self, part: usize) -> Result<End, Failure>;
@@ -33,9 +33,6 @@ pub trait Table {
     /// Asks the engine what it is.
     async fn describe(&self) -> Result<Description, Failure>;
 }
-
-/// The most entries that are read at once.
-pub const MOST: usize = 64;
 
 /// The id of an entry. They only grow, except if the engine loses the end of a log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -59,6 +59,8 @@ pub struct Sharing {
     ended: Receiver<()>,
 }
 
+/// How long a start waits after the first failure.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How much longer than it may take the end of the thread is waited for.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -97,7 +99,8 @@ impl Sharing {
         Ok(Self { end, progress, share, ended })
     }
 
-    /// Waits until the log has been read, or cannot be, at most for a time.
+    /// Waits until the log has been read, or cannot be, at most for a time. What fails may work a
+    /// little later.
     ///
     /// # Errors
     ///
@@ -105,9 +108,16 @@ impl Sharing {
     pub fn wait(&self, limit: Duration) -> io::Result<Progress> {
         let mut progress = self.progress.clone();
         let runtime = Builder::new_current_thread().enable_time().build()?;
-        let decided = progress.wait_for(|progress| *progress != Progress::Reading);
+        let waiting = async {
+            let is_tried = |progress: &Progress| *progress != Progress::Reading;
+            if progress.wait_for(is_tried).await.is_ok_and(|progress| *progress == Progress::CutOff)
+            {
+                let is_over = |progress: &Progress| *progress != Progress::CutOff;
+                let _ = timeout(AGAIN, progress.wait_for(is_over)).await;
+            }
+        };
         // After that time it is as far as it is.
-        let _ = runtime.block_on(async { timeout(limit, decided).await.map(drop) });
+        let _ = runtime.block_on(async { timeout(limit, waiting).await });
         Ok(self.progress.borrow().clone())
     }
 

@@ -104,7 +104,7 @@ impl<E: Log + Table> Nodes<E> {
             engine.leave(&gone).await?;
         }
         let engine = engine.describe().await?;
-        share.set_engine(ShownEngine { kind: engine.kind, servers: engine.servers });
+        share.set_engine(ShownEngine { kind: short(&engine.kind), servers: engine.servers });
         Ok(())
     }
 

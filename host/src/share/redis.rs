@@ -7,7 +7,7 @@ use redis::cluster_routing::Slot;
 use redis::{Cmd, Value, cmd};
 
 use super::connection::{Link, Place};
-use super::engine::{Description, End, Entry, EntryId, Failure, Log, MOST, Table};
+use super::engine::{Description, End, Entry, EntryId, Failure, Log, Table};
 use super::settings::Settings;
 use crate::config::Topology;
 
@@ -104,9 +104,9 @@ impl Log for Redis {
         self.ask_log(part, command).await.map(drop)
     }
 
-    async fn read(&self, part: usize, after: EntryId) -> Result<Vec<Entry>, Failure> {
+    async fn read(&self, part: usize, after: EntryId, most: usize) -> Result<Vec<Entry>, Failure> {
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(MOST).arg("STREAMS");
+        command.arg("COUNT").arg(most).arg("STREAMS");
         command.arg(&self.keys.logs[part]).arg(after.to_string());
         entries(self.ask_log(part, command).await?).ok_or_else(|| Failure::unexpected("XREAD"))
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::engine::{Description, End, Entry, EntryId, Failure, Log, MOST, Table};
+use super::engine::{Description, End, Entry, EntryId, Failure, Log, Table};
 
 /// Logs and a table, as of an engine that can be made to fail.
 pub struct StandIn {
@@ -64,10 +64,10 @@ impl Log for Rc<StandIn> {
         }
     }
 
-    async fn read(&self, part: usize, after: EntryId) -> Result<Vec<Entry>, Failure> {
+    async fn read(&self, part: usize, after: EntryId, most: usize) -> Result<Vec<Entry>, Failure> {
         self.request()?;
         let logs = self.logs.borrow();
-        Ok(logs[part].iter().filter(|entry| entry.id > after).take(MOST).cloned().collect())
+        Ok(logs[part].iter().filter(|entry| entry.id > after).take(most).cloned().collect())
     }
 
     async fn end(&self, part: usize) -> Result<End, Failure> {

@@ -77,6 +77,35 @@ pub enum Refusal {
     Peers,
 }
 
+/// What the limits would say to a peer if it announced now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Why an announce that does not stop would be refused.
+    pub refusal: Option<Refusal>,
+    /// Each is `None` if it is not limited.
+    pub torrents: Option<Usage>,
+    pub peers_of_torrent: Option<Usage>,
+    pub peers_of_address: Option<Usage>,
+}
+
+/// How far a limit is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    pub count: u64,
+    pub limit: u64,
+}
+
+impl Usage {
+    /// Returns `None` for a limit of 0, which means no limit.
+    pub fn of(count: impl FnOnce() -> u64, limit: u64) -> Option<Self> {
+        (limit > 0).then(|| Self { count: count(), limit })
+    }
+
+    pub fn is_full(self) -> bool {
+        self.count >= self.limit
+    }
+}
+
 /// A peer that may be given, as policies that rank peers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
@@ -151,6 +180,9 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the counts of one swarm, or `None` if the torrent is unknown. A swarm without peers
     /// may still have downloads.
     fn counts(&self, info_hash: InfoHash) -> Option<Counts>;
+
+    /// Returns what the limits would say to a peer that announces now. Nothing is counted.
+    fn standing(&self, info_hash: InfoHash, peer: SocketAddr) -> Standing;
 
     /// Removes peers that have not announced within the last `lifetime` seconds, and expired counts
     /// of downloads. Each call handles one slice of the store, and returns whether it finished a

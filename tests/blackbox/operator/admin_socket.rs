@@ -131,6 +131,11 @@ fn commands_try_the_socket_file_and_then_the_address() {
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("no such file: `token`; ") && said.contains(tried), "{said}");
 
+    let broken = folder("http: [\n");
+    let (code, said) = says(&["status"], broken.path());
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("`--admin ADDRESS`"), "{said}");
+
     let only = folder(&format!("{TRACKER}admin: {{ listen: 'unix:gone.sock' }}\n"));
     let (code, said) = says(&["status"], only.path());
     assert_eq!(code, Some(1), "{said}");

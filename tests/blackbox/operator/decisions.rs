@@ -155,6 +155,8 @@ fn differences_of_a_shadow_policy_are_grouped() {
     let counted = metrics.lines().filter(|line| line.starts_with("karuta_policy_shadow_total{"));
     assert_eq!(counted.count(), 2, "{metrics}");
     assert_eq!(get(daemon.admin, "/api/shadow/other", &[]).status, 404);
+    let wrong = get(daemon.admin, "/api/shadow/shadow?n=5", &[]);
+    assert_eq!((wrong.status, &*wrong.body_text()), (400, "unknown parameter `n`\n"));
     let enforced = get(daemon.admin, "/api/shadow/clients", &[]);
     assert_eq!(enforced.status, 409);
     assert!(enforced.body_text().contains("not in shadow mode but enforced"));

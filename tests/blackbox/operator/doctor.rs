@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use karuta_tests::tls::Authority;
-use karuta_tests::{folder, karuta, run, write_config};
+use karuta_tests::{Daemon, eventually, folder, get, karuta, run, write_config};
 use serde_json::Value;
 
 const TRACKER: &str = "\
@@ -57,6 +57,44 @@ fn nothing_is_wrong_around_a_sound_tracker() {
         let (level, rest) = line.split_once(' ').expect("a level");
         assert!(["ok", "look"].contains(&level), "{line}");
         assert!(level == "ok" || rest.contains("; "), "{line}");
+    }
+}
+
+#[test]
+fn a_running_tracker_says_the_same_of_what_is_around_it() {
+    let folder = folder(
+        "http: [{ listen: '127.0.0.1:0' }]
+udp: [{ listen: '127.0.0.1:0' }]
+admin: { listen: '127.0.0.1:0' }
+export: [{ format: txt, path: exported/all, every: 1h }]
+",
+    );
+    let exported = folder.path().join("exported");
+    fs::create_dir(&exported).unwrap();
+    let daemon = Daemon::start_in(folder);
+    let folder = daemon.folder.path();
+    eventually("the first export is written", || exported.join("all").exists());
+    fs::remove_dir_all(&exported).unwrap();
+    let examined: Value =
+        serde_json::from_slice(&get(daemon.admin, "/api/doctor", &[]).body).unwrap();
+    assert_eq!(examined["ok"], false);
+    let found = examined["findings"].as_array().unwrap();
+    let subjects: Vec<_> = found.iter().map(|finding| &finding["subject"]).collect();
+    for subject in ["UDP buffers", "open files", "clock", "state folder", "mount", "export"] {
+        assert!(subjects.iter().any(|found| *found == subject), "{subject}: {subjects:?}");
+    }
+    let export = found.iter().find(|finding| finding["subject"] == "export").unwrap();
+    assert_eq!(export["level"], "wrong");
+    assert!(export["found"].as_str().unwrap().starts_with("there is no folder "), "{export}");
+    // It is not examined again at once.
+    fs::create_dir(&exported).unwrap();
+    let again: Value = serde_json::from_slice(&get(daemon.admin, "/api/doctor", &[]).body).unwrap();
+    assert_eq!((&again["as_of"], &again["ok"]), (&examined["as_of"], &Value::Bool(false)));
+    let said = run(&["doctor", "--json"], folder).stdout;
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    let said = said["findings"].as_array().unwrap();
+    for finding in found.iter().filter(|finding| finding["subject"] != "export") {
+        assert!(said.contains(finding), "{finding} is not among {said:#?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use karuta_tests::announce::Announce;
-use karuta_tests::{Daemon, LISTENERS, eventually, exchange, get, write_config};
+use karuta_tests::{Daemon, LISTENERS, eventually, exchange, folder, get, write_config};
 use serde_json::Value;
 
 /// A stream of events. HTTP/1.0 has no chunks.
@@ -112,6 +112,38 @@ fn requests_and_policies_have_series() {
     for wrong in ["?span=1h", "?spam=6h", "?span="] {
         assert_eq!(get(daemon.admin, &format!("/api/series{wrong}"), &[]).status, 400, "{wrong}");
     }
+}
+
+#[test]
+fn what_is_not_obeyed_has_series_of_its_own() {
+    let yaml = |mode: &str| {
+        format!(
+            "{LISTENERS}policies:
+  - {{ name: clients, plugin: PLUGINS/client-approval.wasm, mode: {mode}, config: {{ deny: [-XL] }} }}
+  - name: spread
+    plugin: PLUGINS/interval-variation.wasm
+    mode: shadow
+    config: {{ probability: 1.0, max_increase: 10m }}
+"
+        )
+    };
+    let daemon = Daemon::start_in(folder(&yaml("shadow")));
+    let some = |name: &str| {
+        let all = series(&daemon, "");
+        let values = all["series"][name].as_array().cloned().unwrap_or_default();
+        values.iter().any(|value| value.as_f64() > Some(0.0))
+    };
+    let refused = Announce::of('a').client("-XL0012-");
+    eventually("it would be refused, or changed", || {
+        refused.http(daemon.http).expect("nobody obeys");
+        some("policies.clients.would_refuse") && some("policies.spread.would_change")
+    });
+    assert!(!some("policies.clients.refused"));
+    write_config(daemon.folder.path(), &yaml("enforce"));
+    daemon.signal("HUP");
+    eventually("it is refused", || {
+        refused.http(daemon.http).is_err() && some("policies.clients.refused")
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `karuta explain`: what the policies of the running daemon would say to a request.
 
 use karuta_tests::announce::Announce;
-use karuta_tests::{Connection, Daemon, run};
+use karuta_tests::{Connection, Daemon, eventually, exchange, run};
 use serde_json::{Value, json};
 
 const POLICIES: &str = "
@@ -134,6 +134,75 @@ fn a_scrape_is_explained_for_each_info_hash() {
     assert_eq!(hidden, [&json!(false), &json!(true)]);
 }
 
+#[test]
+fn limits_say_what_they_would_and_are_not_used_up() {
+    let daemon = Daemon::start(
+        "tracker: { limits: { per_second: 1, burst: 3, ipv4_prefix: 24 } }
+swarms: { limits: { torrents: 2, peers_per_torrent: 2, peers_per_address: 2 } }
+",
+    );
+    let url = |letter: char, port: u16, more: &str| {
+        let query = Announce::of(letter).port(port).query();
+        format!("http://{}/announce?{query}{more}", daemon.http)
+    };
+    let far = ["--from", "192.0.2.7"];
+    let asked = |url: String| explain(&daemon, &[&far[..], &[&url]].concat()).unwrap();
+    let used = |count: u64| json!({ "count": count, "limit": 2 });
+    for _ in 0..10 {
+        let explained = asked(url('a', 1, ""));
+        assert_eq!(
+            explained["tracker_limits"],
+            json!({ "refusal": null, "prefix": "192.0.2.0/24", "per_second": 1, "burst": 3 })
+        );
+        assert_eq!(
+            explained["answers"][0]["swarms_limits"],
+            json!({
+                "refusal": null,
+                "torrents": used(0),
+                "peers_per_torrent": used(0),
+                "peers_per_address": used(0)
+            })
+        );
+    }
+    for port in [1, 2] {
+        Announce::of('a').port(port).http(daemon.http).unwrap();
+    }
+    let limits = |url: String| asked(url)["answers"][0]["swarms_limits"].clone();
+    let full = limits(url('a', 3, ""));
+    assert_eq!(
+        (&full["refusal"], &full["torrents"], &full["peers_per_torrent"]),
+        (&json!("peer limit reached"), &used(1), &used(2))
+    );
+    assert_eq!(limits(url('b', 3, ""))["refusal"], Value::Null);
+    assert_eq!(limits(url('a', 3, "&event=stopped")), Value::Null, "it enters no peer");
+    let own = |url: String| explain(&daemon, &[&url]).unwrap();
+    let known = own(url('a', 2, ""));
+    assert_eq!(known["answers"][0]["swarms_limits"]["refusal"], Value::Null);
+    assert_eq!(known["answers"][0]["swarms_limits"]["peers_per_address"], used(2));
+    let other = own(url('b', 1, ""));
+    assert_eq!(other["answers"][0]["swarms_limits"]["refusal"], "peer limit reached");
+    assert_eq!(other["answers"][0]["outcome"], "ok", "as the policies have it");
+
+    let question = json!({ "url": url('a', 1, ""), "from": null }).to_string();
+    let request = format!(
+        "POST /api/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{question}",
+        question.len()
+    );
+    eventually("the client has used up its requests", || {
+        let _ = Announce::of('a').port(1).http(daemon.http);
+        let answer = exchange(daemon.admin, request.as_bytes());
+        let explained: Value = serde_json::from_slice(&answer.body).unwrap();
+        explained["tracker_limits"]["refusal"] == "too many requests"
+    });
+    let admin = daemon.admin.to_string();
+    let shown = run(&["explain", "--admin", &admin, &url('a', 3, "")], daemon.folder.path());
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("1 a second and 3 at once for 127.0.0.0/24"), "{shown}");
+    assert!(shown.contains("1 of 2 torrents, 2 of 2 peers of this torrent, "), "{shown}");
+    assert!(shown.contains("    failure_reason: peer limit reached"), "{shown}");
+}
+
 /// If the instance fails, it is not replaced for the rest of the question.
 #[test]
 fn a_question_uses_one_instance_of_each_policy() {
@@ -251,6 +320,7 @@ fn wrong_questions_are_refused_with_a_reason() {
     let json = "Content-Type: application/json\r\n";
     assert_eq!(post("", "{}"), 415);
     assert_eq!(post(json, "{}"), 400);
+    assert_eq!(post(json, "[\"http://a/announce\", null, {}]"), 400, "an array is no question");
     assert_eq!(post(json, "{\"url\": \"http://a/announce\", \"nonsense\": 1}"), 400);
     assert_eq!(post(&format!("{json}Origin: http://evil.example\r\n"), "{}"), 403);
 }

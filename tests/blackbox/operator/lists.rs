@@ -392,6 +392,8 @@ fn the_command_edits_shows_and_folds() {
     );
     let missing = command(&daemon, &["contains", "torrents", "approved", &a, &b]);
     assert_eq!(missing.status.code(), Some(1));
+    let nobody = ["list", "contains", "torrents", "approved", &a, "--admin", "127.0.0.1:1"];
+    assert_eq!(run(&nobody, daemon.folder.path()).status.code(), Some(3));
     let stale = command(&daemon, &["add", "torrents", "approved", &b, "--if-version", "2"]);
     let said = String::from_utf8_lossy(&stale.stderr).into_owned();
     assert!(!stale.status.success() && said.contains("the list has version 4 by now"), "{said}");
@@ -512,7 +514,7 @@ fn lines_of_fifos_edit_a_list() {
     // opentracker crashes.
     write("delete.fifo", &format!("{}\n", hex('a')));
     // What comes through two pipes has no order.
-    daemon.logs("list edited");
+    daemon.logs("fifo delete");
     write(
         "add.fifo",
         &format!("{} # ours\nnonsense\n{}:\n{}0\n", hex('a').to_uppercase(), hex('b'), hex('c')),
@@ -521,6 +523,11 @@ fn lines_of_fifos_edit_a_list() {
     write("delete.fifo", &format!("{}\r\n", hex('a')));
     eventually("it is removed", || admitted(&daemon) == "b");
     daemon.logs("lines without an info-hash change nothing");
+    let audit = ask(daemon.admin, "GET", "/api/audit", "").1;
+    let edits: Vec<_> = audit.as_array().unwrap().iter().map(|one| &one["fifo"]).collect();
+    assert_eq!(edits, ["delete", "add", "delete"], "{audit}");
+    assert_eq!(audit[1]["what"], LIST);
+    assert!(audit[1]["result"].as_str().unwrap().starts_with("added 2, removed 0, version "));
     // Another pipe takes its place.
     let other = fifos.replace("add.fifo", "other.fifo");
     write_config(

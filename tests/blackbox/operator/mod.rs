@@ -28,6 +28,7 @@ mod reload;
 mod renewals;
 mod service;
 mod sessions;
+mod share;
 mod shutdown;
 mod snapshots;
 mod swarms;

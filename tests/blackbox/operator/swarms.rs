@@ -101,6 +101,8 @@ fn the_top_torrents_are_listed_by_each_measure() {
     assert_eq!(top("by=downloads"), ["63"]);
     let one = &json(&daemon, "/api/top?by=downloads")["torrents"][0];
     assert_eq!((&one["downloaded"], &one["complete"]), (&1.into(), &0.into()));
+    assert_eq!(one["growth"], Value::Null, "nobody knows of an hour ago");
+    assert_eq!(json(&daemon, "/api/top")["growth_since"], Value::Null);
     for query in ["by=size", "n=0", "n=2000", "all=1"] {
         assert_eq!(get(daemon.admin, &format!("/api/top?{query}"), &[]).status, 400, "{query}");
     }

@@ -13,6 +13,9 @@ tracker: { workers: 1 }
 policies:
   - { name: shadow, plugin: PLUGINS/client-approval.wasm, mode: shadow, config: { deny: [-SH] } }
   - { name: clients, plugin: PLUGINS/client-approval.wasm, config: { deny: [-XL] } }
+  - name: wall
+    plugin: PLUGINS/test-hostile.wasm
+    config: { rules: [{ on: announce, do: drop, query: wall }] }
 ";
 
 fn question(body: &str) -> String {
@@ -45,6 +48,7 @@ fn announce(daemon: &Daemon) {
     Announce::of('a').http(daemon.http).unwrap();
     Announce::of('b').client("-XL0001-").http(daemon.http).unwrap_err();
     Announce::of('c').client("-SH0001-").http(daemon.http).unwrap();
+    assert_eq!(Announce::of('d').with("wall=").get(daemon.http, &[]).status, 0);
     Announce::of('z').http(daemon.http).unwrap();
 }
 
@@ -53,7 +57,8 @@ fn a_tap_shows_what_its_filter_admits_and_ends() {
     let daemon = Daemon::start(POLICIES);
     let hash = "63".repeat(20);
     for (filter, expected) in [
-        (r#"{"n":4}"#.to_owned(), vec!["61", "62", "63", "7a"]),
+        (r#"{"n":5}"#.to_owned(), vec!["61", "62", "63", "64", "7a"]),
+        (r#"{"n":2,"outcome":["dropped","rejected"]}"#.to_owned(), vec!["62", "64"]),
         (r#"{"n":1,"outcome":"rejected"}"#.to_owned(), vec!["62"]),
         (r#"{"n":1,"policy":"shadow","from":"127.0.0.0/8"}"#.to_owned(), vec!["63"]),
         (format!(r#"{{"n":1,"info_hash":"{hash}","outcome":"ok"}}"#), vec!["63"]),
@@ -82,6 +87,9 @@ fn wrong_questions_and_too_many_taps_are_refused() {
     for (body, status) in [
         (r#"{"from":"here"}"#, 400),
         (r#"{"outcome":"invalid"}"#, 400),
+        (r#"{"outcome":["rejected","invalid"]}"#, 400),
+        (r#"{"outcome":[]}"#, 400),
+        (r#"{"outcome":1}"#, 400),
         (r#"{"info_hash":"61"}"#, 400),
         (r#"{"n":0}"#, 400),
         (r#"{"n":100001}"#, 400),
@@ -106,7 +114,7 @@ fn wrong_questions_and_too_many_taps_are_refused() {
 fn the_command_prints_a_line_for_each_decision() {
     let daemon = Daemon::start(POLICIES);
     let admin = daemon.admin.to_string();
-    let arguments = ["tap", "--outcome", "rejected", "--n", "1", "--admin", &admin];
+    let arguments = ["tap", "--outcome", "rejected,dropped", "--n", "2", "--admin", &admin];
     let command = karuta(&arguments, daemon.folder.path()).stdout(Stdio::piped()).spawn();
     let mut command = command.unwrap();
     eventually("it has seen one", || {
@@ -116,6 +124,6 @@ fn the_command_prints_a_line_for_each_decision() {
     let output = command.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(printed.lines().count(), 1, "{printed}");
-    assert_eq!(json(&printed)["agent"], "-XL0001");
+    let outcomes: Vec<_> = printed.lines().map(|line| json(line)["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["rejected", "dropped"], "{printed}");
 }

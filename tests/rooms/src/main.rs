@@ -14,7 +14,8 @@ use imports::{File, circles};
 
 const TABLE: &str = include_str!("../rooms.txt");
 /// Crates that only some rooms may name.
-const KEPT_APART: [(&str, &str); 2] = [("wasmtime", "policy"), ("wasmtime_wasi", "policy")];
+const KEPT_APART: [(&str, &str); 3] =
+    [("wasmtime", "policy"), ("wasmtime_wasi", "policy"), ("redis", "share")];
 
 fn main() -> ExitCode {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/src");

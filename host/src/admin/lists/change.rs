@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::{Fault, PATH, Place};
 use crate::admin::Admin;
 use crate::admin::reply::Changed;
-use crate::admin::request::{Request, Unread};
+use crate::admin::request::{Request, Unread, object};
 use crate::config::{DataFormat, parse_duration};
 use crate::data::{DataSource, Folded};
 use crate::edits::{Change, Done, Edits, Outcome, Refused};
@@ -170,7 +170,7 @@ async fn fold(place: &Place) -> Result<Changed, Fault> {
 /// Reads a wish, all of it or nothing.
 fn read(body: &[u8], format: DataFormat, who: Arc<str>) -> Result<Change, Fault> {
     let wrong = |detail: String| Fault::new(StatusCode::BAD_REQUEST, "body", detail);
-    let wish = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+    let wish = object(body).map_err(wrong)?;
     let Wish { add, remove, ttl, if_version, note } = wish;
     if add.len() + remove.len() > ENTRIES {
         let detail = format!("expected at most {ENTRIES} entries");
@@ -232,7 +232,8 @@ mod tests {
             (r#"{"ttl": 30}"#.to_owned(), 400, "invalid type"),
             (r#"{"note": "NOTE"}"#.replace("NOTE", &"x".repeat(1001)), 400, "note: expected"),
             (r#"{"delete": []}"#.to_owned(), 400, "unknown field `delete`"),
-            ("[".to_owned(), 400, "EOF"),
+            ("{".to_owned(), 400, "EOF"),
+            ("[[], []]".to_owned(), 400, "expected an object, found an array"),
             (
                 format!(r#"{{"add": [{}""]}}"#, "\"\",".repeat(ENTRIES)),
                 413,

@@ -100,7 +100,7 @@ impl Asked {
         }
         let entry = self.entry.trim();
         let before = look(admin, &self.list, entry).ok();
-        let under_way = admin.audit.begin(by.clone(), lists::PATH);
+        let under_way = admin.audit.begin(by.clone(), format!("{}{}", lists::PATH, self.list));
         let changed = if order.change == "fold" {
             fold_by_name(admin, &self.list).await
         } else {

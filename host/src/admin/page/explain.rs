@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use askama::Template;
 use percent_encoding::{CONTROLS, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 use serde_json::Value;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::number;
 use super::viewer::Viewer;
-use crate::admin::explain::{Answers, Question};
+use crate::admin::explain::{Answer, Answers, Question};
 use crate::config::Right;
-use crate::decisions::Shown;
+use crate::decisions::{SWARM_LIMITS, Shown, TRACKER_LIMITS};
 use crate::policy::{Explanation, Step};
 
 /// What is in the form.
@@ -38,17 +38,30 @@ impl Explain {
         Self { asked, result, lacks: viewer.lacks(&Right::Explain) }
     }
 
-    /// Returns the command that asks the same.
-    fn command(&self) -> String {
-        let Asked { url, from, headers } = &self.asked;
-        let mut command = format!("karuta explain {}", quoted(&pasted(url)));
+    /// Returns the limit that would refuse a request that the policies allow, and what it would say.
+    fn refused_by<'a>(&'a self, answer: &'a Answer) -> Option<(&'static str, &'a str)> {
+        let answers = self.result.as_ref()?.as_ref().ok()?;
+        let tracker = answers.tracker_limits.as_ref().and_then(|limits| limits.refusal.as_deref());
+        let swarms = answer.swarms_limits.as_ref().and_then(|limits| limits.refusal.as_deref());
+        let first = tracker.map(|reason| (TRACKER_LIMITS, reason));
+        let last = swarms.map(|reason| (SWARM_LIMITS, reason));
+        let is_allowed = answer.by_policies.outcome == "ok";
+        first.or(last).filter(|_| is_allowed)
+    }
+
+    /// Returns the command that asks the same; `None`: none could, because it is no request.
+    fn command(&self) -> Option<String> {
+        let question = self.asked.question().ok()?;
+        Url::parse(&question.url).ok().filter(|url| url.has_host())?;
+        let Asked { url: _, from, headers } = &self.asked;
+        let mut command = format!("karuta explain {}", quoted(&question.url));
         if !from.trim().is_empty() {
             command.push_str(&format!(" --from {}", quoted(from.trim())));
         }
         for header in headers.lines().map(str::trim).filter(|line| !line.is_empty()) {
             command.push_str(&format!(" --header {}", quoted(header)));
         }
-        command
+        Some(command)
     }
 }
 
@@ -209,9 +222,10 @@ mod tests {
             from: "::1".into(),
             headers: "User-Agent: it's".into(),
         };
-        let command = Explain { asked, result: None, lacks: None }.command();
+        let command = |asked| Explain { asked, result: None, lacks: None }.command();
+        assert_eq!(command(Asked { url: "nonsense".into(), ..Asked::default() }), None);
         assert_eq!(
-            command,
+            command(asked).unwrap(),
             r"karuta explain 'http://tracker/announce?info_hash=x' --from '::1' --header 'User-Agent: it'\''s'"
         );
     }

@@ -48,16 +48,9 @@ impl Columns {
         self.values(figure).pop().flatten()
     }
 
-    /// Returns about 120 values, the oldest first. Where there is none, it is as before: a share of
-    /// nothing is not 0.
-    pub fn line(&self, figure: Figure<'_>) -> Vec<f64> {
-        let values = self.values(figure);
-        let mut last = values.iter().flatten().next().copied().unwrap_or(0.0);
-        let points = values.rchunks(STEP).rev().map(|step| {
-            last = mean(step).unwrap_or(last);
-            last
-        });
-        points.collect()
+    /// Returns about 120 values, the oldest first. There may be none: a share of nothing is not 0.
+    pub fn line(&self, figure: Figure<'_>) -> Vec<Option<f64>> {
+        self.values(figure).rchunks(STEP).rev().map(mean).collect()
     }
 
     /// Returns the sum over all times.
@@ -135,15 +128,15 @@ mod tests {
         assert_eq!(now("requests.udp.ok requests.http.rejected", ""), Some(8.0));
         assert_eq!((now("latency.p99", ""), now("nothing", "")), (None, None));
         assert_eq!(recent.sum("requests.*.*"), 12.0);
-        assert_eq!(recent.line(Figure { of: "requests.*.*", per: "" }), [6.0]);
+        assert_eq!(recent.line(Figure { of: "requests.*.*", per: "" }), [Some(6.0)]);
     }
 
     #[test]
     fn the_newest_point_is_of_whole_steps() {
         let values: Vec<_> = (0..7).map(|value| Some(f64::from(value))).collect();
         let recent = recent(&[("a", &values)]);
-        assert_eq!(recent.line(Figure { of: "a", per: "" }), [0.5, 4.0]);
+        assert_eq!(recent.line(Figure { of: "a", per: "" }), [Some(0.5), Some(4.0)]);
         let late = self::recent(&[("a", &[None, None, None, None, None, Some(7.0)])]);
-        assert_eq!(late.line(Figure { of: "a", per: "" }), [7.0, 7.0]);
+        assert_eq!(late.line(Figure { of: "a", per: "" }), [None, Some(7.0)]);
     }
 }

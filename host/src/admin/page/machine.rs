@@ -1,6 +1,7 @@
 //! Machine and snapshot: what the process takes, and what a restart would keep.
 
 use std::fs;
+use std::sync::Arc;
 
 use askama::Template;
 use nix::sys::resource::{Resource, getrlimit};
@@ -8,10 +9,13 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::live::{Columns, Figure};
 use super::number;
 use super::viewer::Viewer;
+use crate::admin::Admin;
+use crate::admin::doctor::Examined;
 use crate::admin::facts::{Facts, SnapshotStatus};
 use crate::admin::share::ShareStatus;
 use crate::admin::stats;
 use crate::config::Right;
+use crate::finding::Level;
 
 #[derive(Template)]
 #[template(path = "machine.html")]
@@ -26,10 +30,19 @@ pub struct Machine<'a> {
     snapshot: Option<&'a SnapshotStatus>,
     share: Option<&'a ShareStatus>,
     lacks: Option<&'static str>,
+    /// What was wrong around the tracker when somebody last asked.
+    examined: Option<Arc<Examined>>,
+    now: u64,
 }
 
 impl<'a> Machine<'a> {
-    pub fn of(facts: &'a Facts, viewer: &Viewer, recent: &Columns) -> Self {
+    pub fn of(
+        admin: &Admin,
+        facts: &'a Facts,
+        viewer: &Viewer,
+        recent: &Columns,
+        now: u64,
+    ) -> Self {
         let workers = (0..).map(|worker| format!("workers.{worker}.busy"));
         let busy = workers.take_while(|of| recent.has(of)).map(|of| {
             let now = recent.now(Figure { of: &of, per: "" });
@@ -44,6 +57,8 @@ impl<'a> Machine<'a> {
             snapshot: facts.snapshot.as_ref(),
             share: facts.share.as_ref(),
             lacks: viewer.lacks(&Right::Reload),
+            examined: admin.doctor.last(),
+            now,
         }
     }
 }
@@ -52,6 +67,15 @@ impl Machine<'_> {
     /// Returns the memory that policies do not take.
     fn rest(&self) -> Option<u64> {
         self.memory.map(|all| all.saturating_sub(self.of_policies))
+    }
+}
+
+/// Returns the style of a level.
+fn tone(level: &Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Look => "look",
+        Level::Wrong => "bad",
     }
 }
 

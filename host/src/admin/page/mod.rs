@@ -8,11 +8,12 @@ use url::form_urlencoded;
 
 use super::Admin;
 use super::access::Denial;
+use super::caller::Caller;
 use super::explain::Answers;
-use super::reply::{Reply, line, reply};
+use super::ranking::Measure;
+use super::reply::{Reply, STOPPING, line, reply};
 use super::request::Request;
 use super::status::Status;
-use super::top::Measure;
 use crate::history::Span;
 
 mod assets;
@@ -99,6 +100,13 @@ struct Asked {
     is_brief: bool,
 }
 
+/// A form that somebody has filled in.
+struct Filled {
+    viewer: Viewer,
+    by: Caller,
+    form: String,
+}
+
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// The maximum size of a form, in bytes.
 const FORM: usize = 64 * 1024;
@@ -127,13 +135,9 @@ pub async fn page(admin: &Admin, request: Request) -> Reply {
 
 /// Answers with the page and what the policies would do with the request in a form.
 pub async fn explain(admin: &Admin, request: Request) -> Reply {
-    let viewer = match Viewer::of(admin, &request) {
-        Ok(viewer) => viewer,
-        Err(denial) => return refused(admin, &denial),
-    };
-    let form = match request.text(FORM).await {
-        Ok(form) => form,
-        Err(refusal) => return refusal,
+    let Filled { viewer, form, .. } = match Filled::of(admin, request).await {
+        Ok(filled) => filled,
+        Err(reply) => return reply,
     };
     let asked = Asked::of(&form);
     let result = match asked.explain.question() {
@@ -146,10 +150,9 @@ pub async fn explain(admin: &Admin, request: Request) -> Reply {
 
 /// Reloads, if the file is the one that was looked at, and leads back to the page.
 pub async fn reload(admin: &Admin, request: Request) -> Reply {
-    let by = request.caller.clone();
-    let form = match request.text(FORM).await {
-        Ok(form) => form,
-        Err(refusal) => return refusal,
+    let Filled { by, form, .. } = match Filled::of(admin, request).await {
+        Ok(filled) => filled,
+        Err(reply) => return reply,
     };
     let mut fields = form_urlencoded::parse(form.as_bytes());
     let expect = fields.find(|(name, value)| name == "expect" && !value.is_empty());
@@ -166,14 +169,9 @@ pub async fn reload(admin: &Admin, request: Request) -> Reply {
 /// Adds an entry to a list or removes it, or writes its edits into its file, and shows what the list says
 /// then.
 pub async fn change_list(admin: &Admin, request: Request) -> Reply {
-    let by = request.caller.clone();
-    let viewer = match Viewer::of(admin, &request) {
-        Ok(viewer) => viewer,
-        Err(denial) => return refused(admin, &denial),
-    };
-    let form = match request.text(FORM).await {
-        Ok(form) => form,
-        Err(refusal) => return refusal,
+    let Filled { viewer, by, form } = match Filled::of(admin, request).await {
+        Ok(filled) => filled,
+        Err(reply) => return reply,
     };
     let mut asked = Asked::of(&form);
     let now = admin.swarms.clock().unix_seconds;
@@ -191,6 +189,14 @@ pub async fn snapshot(admin: &Admin, request: Request) -> Reply {
         // The page shows why.
         StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR => see_other("/#machine"),
         _ => reply,
+    }
+}
+
+/// Looks for what is wrong around the tracker, and leads back to the page.
+pub async fn doctor(admin: &Admin, _: Request) -> Reply {
+    match super::doctor::examine(admin).await {
+        Some(_) => see_other("/#doctor"),
+        None => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }
 
@@ -227,7 +233,7 @@ async fn show(
         edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
         listeners: listeners::Listeners::of(facts, now),
-        machine: machine::Machine::of(facts, viewer, &recent),
+        machine: machine::Machine::of(admin, facts, viewer, &recent, now),
         log: log::Log::of(admin, asked.log, now),
     };
     html(status, &page)
@@ -246,6 +252,16 @@ fn see_other(path: &'static str) -> Reply {
     let mut reply = line(StatusCode::SEE_OTHER, path);
     reply.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
     reply
+}
+
+impl Filled {
+    /// Reads a form. The error is the answer.
+    async fn of(admin: &Admin, request: Request) -> Result<Self, Reply> {
+        let viewer = Viewer::of(admin, &request).map_err(|denial| refused(admin, &denial))?;
+        let by = request.caller.clone();
+        let form = request.text(FORM).await?;
+        Ok(Self { viewer, by, form })
+    }
 }
 
 impl Asked {

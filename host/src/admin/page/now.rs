@@ -25,7 +25,7 @@ struct Tile {
     /// How it is written: `rate`, `count`, `percent` or `seconds`.
     written: &'static str,
     now: Option<f64>,
-    line: Vec<f64>,
+    line: Vec<Option<f64>>,
 }
 
 /// A chart of six hours.

@@ -28,6 +28,8 @@ struct Link<'a> {
     /// What became of what it was asked, within 10 minutes.
     passed: f64,
     refused: f64,
+    /// Only in shadow mode.
+    changed: f64,
     failed: f64,
     /// Its key `config`, without secrets.
     config: String,
@@ -39,7 +41,7 @@ struct Link<'a> {
 /// A number of the last second with a line.
 struct Drawn {
     shown: Shown,
-    line: Vec<f64>,
+    line: Vec<Option<f64>>,
 }
 
 /// A number of the last second.
@@ -73,7 +75,10 @@ impl<'a> Policies<'a> {
         let link = |policy: &'a PolicyStatus| {
             let name = &policy.name;
             let sum = |what: &str| recent.sum(&format!("policies.{name}.{what}"));
-            let (calls, refused, failed) = (sum("calls"), sum("refused"), sum("errors"));
+            let is_obeyed = policy.mode != "shadow";
+            let (calls, failed) = (sum("calls"), sum("errors"));
+            let refused = sum(refused_by(policy));
+            let changed = if is_obeyed { 0.0 } else { sum("would_change") };
             // What a plugin says comes before the field, which only the host writes.
             let mark = format!(" policy=\"{name}\"");
             let of_policy = own.iter().rev().filter(|line| line.text.ends_with(&mark));
@@ -82,8 +87,9 @@ impl<'a> Policies<'a> {
                 policy,
                 figures: figures(policy, recent),
                 series: series(policy, recent),
-                passed: (calls - refused).max(0.0),
+                passed: (calls - refused - changed).max(0.0),
                 refused,
+                changed,
                 failed,
                 config: config_of(&shown, name),
                 failures: failed_lines.take(FAILURES).cloned().collect(),
@@ -94,11 +100,16 @@ impl<'a> Policies<'a> {
     }
 }
 
+/// Returns the series of what a policy refuses, or would refuse.
+fn refused_by(policy: &PolicyStatus) -> &'static str {
+    if policy.mode == "shadow" { "would_refuse" } else { "refused" }
+}
+
 fn figures(policy: &PolicyStatus, recent: &Columns) -> Vec<Shown> {
     let name = &policy.name;
     let wanted = [
         ("asked", "/s", "calls", "", "rate"),
-        ("refused", "", "refused", "calls", "percent"),
+        ("refused", "", refused_by(policy), "calls", "percent"),
         ("errors", "/s", "errors", "", "rate"),
         ("remembered", "", "remembered", "calls", "percent"),
         ("p50", "", "p50", "", "seconds"),
@@ -121,6 +132,7 @@ fn figures(policy: &PolicyStatus, recent: &Columns) -> Vec<Shown> {
 
 fn series(policy: &PolicyStatus, recent: &Columns) -> Vec<Drawn> {
     let drawn = DRAWN.map(|(name, unit, of, written)| {
+        let of = if of == "refused" { refused_by(policy) } else { of };
         let of = format!("policies.{}.{of}", policy.name);
         let figure = Figure { of: &of, per: "" };
         let (now, line) = (recent.now(figure), recent.line(figure));
@@ -172,7 +184,12 @@ impl Link<'_> {
     }
 
     fn bar(&self) -> String {
-        let counts = [(self.passed, "next"), (self.refused, "reject"), (self.failed, "error")];
+        let counts = [
+            (self.passed, "next"),
+            (self.refused, "reject"),
+            (self.changed, "drop"),
+            (self.failed, "error"),
+        ];
         let parts = counts.map(|(count, style)| (count.round() as u64, style));
         let name = format!("within 10 minutes: {}", self.verdicts());
         spark::bar(&name, &parts)
@@ -180,11 +197,15 @@ impl Link<'_> {
 
     /// Says what the bar shows.
     fn verdicts(&self) -> String {
-        let [passed, refused, failed] =
-            [self.passed, self.refused, self.failed].map(|count| count.round() as u64);
+        let [passed, refused, changed, failed] =
+            [self.passed, self.refused, self.changed, self.failed]
+                .map(|count| count.round() as u64);
         let would = if self.policy.mode == "shadow" { "would be " } else { "" };
         let mut said =
             format!("{} passed, {} {would}refused", number::count(passed), number::count(refused));
+        if changed > 0 {
+            said.push_str(&format!(", {} would be changed", number::count(changed)));
+        }
         if failed > 0 {
             said.push_str(&format!(", {} failed", number::count(failed)));
         }

@@ -46,7 +46,7 @@ impl<'a> Refused<'a> {
 impl Refused<'_> {
     /// Draws how often there was a refusal like these.
     fn trend(group: &Group<'_>) -> String {
-        let minutes: Vec<_> = group.minutes.iter().copied().map(f64::from).collect();
+        let minutes: Vec<_> = group.minutes.iter().map(|count| Some(f64::from(*count))).collect();
         let span = format!("{} minutes", minutes.len());
         spark::line("refusals a minute", &span, "count", &minutes)
     }

@@ -10,8 +10,9 @@ use super::spark;
 use super::viewer::Viewer;
 use crate::admin::Admin;
 use crate::admin::lists::editable;
+use crate::admin::ranking::{Measure, Size};
 use crate::admin::swarm::{self, Swarm};
-use crate::admin::top::{self, Measure, Ranked, Size};
+use crate::admin::top::{self, Ranked};
 use crate::config::Right;
 use crate::decisions::prefix;
 use karuta_swarm::Totals;
@@ -109,6 +110,15 @@ fn edit(list: &str, info_hash: &str) -> String {
     format!("/?{}#edits", query.finish())
 }
 
+/// Writes how much more there is.
+fn growth(by: &i64) -> String {
+    match by {
+        0 => "0".to_owned(),
+        1.. => format!("+{}", number::count(by.unsigned_abs())),
+        _ => format!("−{}", number::count(by.unsigned_abs())),
+    }
+}
+
 /// Writes how many peers a swarm of a size has.
 fn peers(size: &Size) -> String {
     match (size.at_least, size.at_most) {
@@ -142,6 +152,11 @@ fn masked(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growth_has_a_sign() {
+        assert_eq!([growth(&1234), growth(&0), growth(&-5)], ["+1,234", "0", "−5"]);
+    }
 
     #[test]
     fn a_masked_address_is_a_network() {

@@ -13,7 +13,7 @@ use karuta_swarm::{Part, Seconds, Shared};
 use tokio::time::sleep;
 
 use super::connection::SILENCE;
-use super::engine::{End, Entry, EntryId, Failure, Log, MOST};
+use super::engine::{End, Entry, EntryId, Failure, Log};
 use super::progress::Gate;
 use crate::metrics::{Direction, PartSeries, Share, ShareError};
 
@@ -42,6 +42,8 @@ pub struct Runner<E> {
     is_in_doubt: Cell<bool>,
     succeeded: Cell<Instant>,
     sizes: Cell<Sizes>,
+    /// How many entries are read at once.
+    most: Cell<usize>,
     is_ending: Cell<bool>,
 }
 
@@ -84,6 +86,8 @@ enum Sent {
 
 /// How often is looked where the log ends, and what the engine's clock shows.
 const LOOK: Duration = Duration::from_secs(5);
+/// The most entries that are read at once.
+const MOST: usize = 64;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A batch of so many bytes may be followed by another at once.
@@ -105,6 +109,7 @@ impl<E: Log> Runner<E> {
             is_in_doubt: Cell::new(false),
             succeeded: Cell::new(Instant::now()),
             sizes: Cell::default(),
+            most: Cell::new(MOST),
             is_ending: Cell::default(),
         }
     }
@@ -113,7 +118,8 @@ impl<E: Log> Runner<E> {
     pub async fn send(&self) {
         loop {
             let sent = self.send_next().await;
-            if self.is_ending.get() && self.part.borrow().waiting().records == 0 {
+            let is_all = sent == Ok(Sent::Nothing) && self.part.borrow().waiting().records == 0;
+            if self.is_ending.get() && (is_all || !self.common.gate.is_open()) {
                 return;
             }
             let pause = match sent {
@@ -189,12 +195,18 @@ impl<E: Log> Runner<E> {
         }
         let Some(position) = position else { return Ok(true) };
         let begin = Instant::now();
-        let entries = match self.common.engine.read(self.number, position.after).await {
+        let most = self.most.get();
+        let entries = match self.common.engine.read(self.number, position.after, most).await {
             Ok(entries) => entries,
-            Err(failure) => return self.fail(Direction::Read, failure),
+            Err(failure) => {
+                // An answer may be too long for the time that it has.
+                self.most.set((most / 2).max(1));
+                return self.fail(Direction::Read, failure);
+            }
         };
         self.succeed(Direction::Read);
-        let is_end = entries.len() < MOST;
+        self.most.set((most * 2).min(MOST));
+        let is_end = entries.len() < most;
         let mut sizes = self.sizes.get();
         for Entry { id, batch } in entries {
             self.apply(id, &batch);

@@ -18,6 +18,35 @@ pub fn torrents_are_limited<S: Store>(make: impl Fn(Options) -> S) {
     subject.enter(&of(1, v4(1)));
 }
 
+pub fn the_use_of_limits_is_known<S: Store>(make: impl Fn(Options) -> S) {
+    let limited = Options {
+        max_torrents: 3,
+        max_peers_per_torrent: 2,
+        max_peers_per_address: 4,
+        ..options()
+    };
+    let mut subject = Subject::new(make(limited));
+    let of = |torrent, peer| Update { info_hash: info_hash(torrent), ..leecher(peer) };
+    for update in [of(1, v4(1)), of(1, v6(1)), of(2, v4(1))] {
+        subject.enter(&update);
+    }
+    let usage = |count, limit| Some(Usage { count, limit });
+    let standing = |torrent, peer| subject.store.standing(info_hash(torrent), peer);
+    let expected = Standing {
+        refusal: Some(Refusal::Peers),
+        torrents: usage(2, 3),
+        peers_of_torrent: usage(2, 2),
+        peers_of_address: usage(0, 4),
+    };
+    assert_eq!(standing(1, v4(2)), expected);
+    let known = Standing { refusal: None, peers_of_address: usage(2, 4), ..expected };
+    assert_eq!(standing(1, v4(1)), known);
+    assert_eq!(standing(3, v4(1)), Standing { peers_of_torrent: usage(0, 2), ..known });
+    let none =
+        Standing { refusal: None, torrents: None, peers_of_torrent: None, peers_of_address: None };
+    assert_eq!(make(options()).standing(info_hash(1), v4(1)), none);
+}
+
 pub fn peers_of_a_torrent_are_limited<S: Store>(make: impl Fn(Options) -> S) {
     let mut subject = Subject::new(make(Options { max_peers_per_torrent: 2, ..options() }));
     subject.enter(&leecher(v4(1)));

@@ -16,8 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::{
-    Locality, Options, Order, Plan, PlanId, PlanName, Population, Refusal, Role, Seconds, Store,
-    Totals, Update,
+    Locality, Options, Order, Plan, PlanId, PlanName, Population, Refusal, Role, Seconds, Standing,
+    Store, Totals, Update, Usage,
 };
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 
@@ -44,6 +44,7 @@ macro_rules! conformance_suite {
             equally_near_peers_are_equally_likely
             a_lone_peer_is_echoed_if_so_set
             torrents_are_limited
+            the_use_of_limits_is_known
             peers_of_a_torrent_are_limited
             peers_of_an_address_are_limited
             downloads_outlive_their_swarm
@@ -98,12 +99,19 @@ impl<S: Store> Subject<S> {
         let mut peers = Peers::default();
         // A hint about the next announces changes nothing.
         self.store.expect(&[update.info_hash, info_hash(254)].repeat(40));
+        // Whoever asks first hears the same, and uses up nothing.
+        let standing = self.store.standing(update.info_hash, update.peer);
+        assert_eq!(self.store.standing(update.info_hash, update.peer), standing);
         let counts = self.store.announce(update, &mut self.rng, &mut peers);
         let given = addresses(&peers);
         match counts {
-            Ok(counts) => Ok((counts, given)),
+            Ok(counts) => {
+                assert!(update.event == Event::Stopped || standing.refusal.is_none());
+                Ok((counts, given))
+            }
             Err(refusal) => {
                 assert_eq!(given, []);
+                assert_eq!(standing.refusal, Some(refusal));
                 Err(refusal)
             }
         }

@@ -8,7 +8,9 @@ use dashmap::{DashMap, Entry, OccupiedEntry};
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::{Candidate, Piece, Refusal, Restored, Role, Seconds, Store, Totals, Update};
+use super::{
+    Candidate, Piece, Refusal, Restored, Role, Seconds, Standing, Store, Totals, Update, Usage,
+};
 use crate::fetch;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
@@ -392,6 +394,27 @@ impl Store for Memory {
     fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
         let swarm = self.swarms.get(&info_hash).map(|swarm| swarm.counts());
         swarm.or_else(|| self.left_behind(info_hash))
+    }
+
+    fn standing(&self, info_hash: InfoHash, peer: SocketAddr) -> Standing {
+        let Options { max_torrents, max_peers_per_torrent, max_peers_per_address, .. } =
+            self.options;
+        let swarm = self.swarms.get(&info_hash);
+        let of_swarm = swarm.map(|swarm| (swarm.len() as u64, swarm.find(peer).is_some()));
+        let (peers, is_known) = of_swarm.unwrap_or_default();
+        let of_address = || self.addresses.get(&peer.ip()).map_or(0, |count| u64::from(*count));
+        let torrents = Usage::of(|| self.torrents.load(Ordering::Relaxed), max_torrents);
+        let peers_of_torrent = Usage::of(|| peers, max_peers_per_torrent.into());
+        let peers_of_address = Usage::of(of_address, max_peers_per_address.into());
+        let is_full = |usage: Option<Usage>| usage.is_some_and(Usage::is_full);
+        let refusal = match is_known {
+            true => None,
+            false if of_swarm.is_none() && is_full(torrents) => Some(Refusal::Torrents),
+            false => {
+                (is_full(peers_of_torrent) || is_full(peers_of_address)).then_some(Refusal::Peers)
+            }
+        };
+        Standing { refusal, torrents, peers_of_torrent, peers_of_address }
     }
 
     fn expire(&self, now: Seconds) -> bool {

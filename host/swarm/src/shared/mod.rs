@@ -20,6 +20,7 @@ mod stripes;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use karuta_bittorrent::{Counts, Event, InfoHash, PeerId, Peers};
@@ -28,7 +29,8 @@ use rand::Rng;
 use self::stripes::Stripes;
 use crate::announced::{Announced, Change};
 use crate::{
-    Candidate, Memory, Options, Piece, Refusal, Restored, Seconds, Store, Totals, Update, Walk,
+    Candidate, Memory, Options, Piece, Refusal, Restored, Seconds, Standing, Store, Totals, Update,
+    Walk,
 };
 
 pub use batch::{FORMAT, RefusedBatch};
@@ -147,6 +149,10 @@ impl Store for Shared {
 
     fn counts(&self, info_hash: InfoHash) -> Option<Counts> {
         self.memory.counts(info_hash)
+    }
+
+    fn standing(&self, info_hash: InfoHash, peer: SocketAddr) -> Standing {
+        self.memory.standing(info_hash, peer)
     }
 
     fn expire(&self, now: Seconds) -> bool {

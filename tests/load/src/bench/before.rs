@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use super::server::{self, Server, Setting, TARGETS};
+use super::table::{self, Turns};
 use super::{Bench, THREE};
 use crate::client;
 use crate::process;
@@ -25,13 +26,6 @@ struct Pair {
 struct Running {
     server: Server,
     asked: u64,
-}
-
-/// The cost of one transport and setting, before and after.
-struct Row {
-    name: String,
-    before: Vec<f64>,
-    after: Vec<f64>,
 }
 
 /// Measures both builds in turn, over UDP and HTTP, without policies and with three, and returns a
@@ -71,15 +65,16 @@ pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
             after.check()?;
         }
     }
-    Ok(table(&mut rows))
+    let head = [TITLE, "CPU µs before", "after", "after / before"];
+    Ok(table::turns(head, &mut rows))
 }
 
-fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> Result<Row> {
+fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> Result<Turns> {
     let over = match transport {
         Transport::Udp => "UDP",
         Transport::Http => "HTTP keep-alive",
     };
-    let mut row = Row { name: format!("{over}, {name}"), before: Vec::new(), after: Vec::new() };
+    let mut row = Turns::new(format!("{over}, {name}"));
     for round in 0..bench.rounds {
         for Pair { before, after } in &mut *pairs {
             // The first one may find the caches as others left them.
@@ -87,8 +82,8 @@ fn row(bench: &Bench, name: &str, transport: Transport, pairs: &mut [Pair]) -> R
             let [first, second] = [first, second].map(|one| one.turn(bench, transport));
             let (before, after) =
                 if round % 2 == 0 { (first?, second?) } else { (second?, first?) };
-            row.before.push(before);
-            row.after.push(after);
+            row.one.push(before);
+            row.other.push(after);
         }
     }
     eprintln!("{} measured", row.name);
@@ -115,48 +110,5 @@ impl Running {
     fn check(&self) -> Result<()> {
         self.server.resume()?;
         self.server.check_count(self.asked)
-    }
-}
-
-fn table(rows: &mut [Row]) -> String {
-    use std::fmt::Write as _;
-    let mut table = format!(
-        "| {TITLE} | CPU µs before | after | after / before | quartiles |\n|---|---|---|---|---|\n"
-    );
-    for Row { name, before, after } in rows {
-        let pairs = before.iter().zip(&*after);
-        let mut ratios: Vec<f64> = pairs.map(|(before, after)| after / before).collect();
-        let [before, after] = [before, after].map(|values| quantile(values, 0.5));
-        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&mut ratios, share));
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| {name} | {before:.2} | {after:.2} | {middle:.3} | {low:.3} to {high:.3} |"
-        );
-    }
-    table
-}
-
-/// Returns the value below which this share of the values lies.
-fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = share * values.len().saturating_sub(1) as f64;
-    values.get(at.round() as usize).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ratios_are_of_turns_that_follow_each_other() {
-        let row = Row {
-            name: "UDP".to_owned(),
-            before: vec![1.0, 2.0, 10.0],
-            after: vec![2.0, 4.0, 5.0],
-        };
-        let table = table(&mut [row]);
-        assert!(table.ends_with("| UDP | 2.00 | 4.00 | 2.000 | 2.000 to 2.000 |\n"), "{table}");
-        assert!(quantile(&mut [], 0.5).is_nan());
     }
 }

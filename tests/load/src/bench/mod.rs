@@ -2,6 +2,7 @@
 //! answer.
 
 mod before;
+mod beside;
 mod server;
 mod shared;
 mod sizes;
@@ -205,6 +206,15 @@ impl Bench {
         let tokens = Tokens::make(&self.karuta, folder.path())?;
         if let Some(before) = self.before.as_deref().filter(|_| self.wants_case(before::TITLE)) {
             println!("{}", before::measure(self, before, folder.path())?);
+        }
+        // A core that neither the server nor the generator has, if there is one.
+        let others = |core: &&usize| ![self.server_core, self.load_core].contains(core);
+        let core = cores.iter().find(others).copied().unwrap_or(self.load_core);
+        if self.wants_case(beside::WATCHERS) && self.wants_server(THREE) {
+            println!("{}", beside::watched(self, folder.path(), core)?);
+        }
+        if self.wants_case(beside::EXPORTS) && self.wants_server("Karuta") {
+            println!("{}", beside::exported(self, core)?);
         }
         let mut all = self.compare(folder.path(), &tokens)?;
         if self.wants_case(shared::TITLE) {

@@ -30,6 +30,44 @@ impl Row {
     }
 }
 
+/// What was measured in turns, one way and the other.
+pub struct Turns {
+    pub name: String,
+    pub one: Vec<f64>,
+    pub other: Vec<f64>,
+}
+
+impl Turns {
+    pub fn new(name: String) -> Self {
+        Self { name, one: Vec::new(), other: Vec::new() }
+    }
+}
+
+/// Returns a table of medians of both ways, and of the ratios of turns that follow each other.
+pub fn turns([title, one, other, ratio]: [&str; 4], rows: &mut [Turns]) -> String {
+    let mut table =
+        format!("| {title} | {one} | {other} | {ratio} | quartiles |\n|---|---|---|---|---|\n");
+    for Turns { name, one, other } in rows {
+        let pairs = one.iter().zip(&*other);
+        let mut ratios: Vec<f64> = pairs.map(|(one, other)| other / one).collect();
+        let [one, other] = [one, other].map(|values| quantile(values, 0.5));
+        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&mut ratios, share));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "| {name} | {one:.2} | {other:.2} | {middle:.3} | {low:.3} to {high:.3} |"
+        );
+    }
+    table
+}
+
+/// Returns the value below which this share of the values lies.
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = share * values.len().saturating_sub(1) as f64;
+    values.get(at.round() as usize).copied().unwrap_or(f64::NAN)
+}
+
 /// Returns the servers of a case, in the order of measurement.
 pub fn rows(all: &[Measured], case: &str) -> Vec<Row> {
     let of_case: Vec<_> = all.iter().filter(|one| one.case == case).collect();
@@ -165,6 +203,15 @@ mod tests {
     #[test]
     fn what_is_no_number_is_left_out() {
         assert_eq!([cell(1.256, 2), cell(f64::NAN, 2), cell(1.0 / 0.0, 3)], ["1.26", "–", "–"]);
+    }
+
+    #[test]
+    fn ratios_are_of_turns_that_follow_each_other() {
+        let row =
+            Turns { name: "UDP".to_owned(), one: vec![1.0, 2.0, 10.0], other: vec![2.0, 4.0, 5.0] };
+        let table = turns(["", "", "", ""], &mut [row]);
+        assert!(table.ends_with("| UDP | 2.00 | 4.00 | 2.000 | 2.000 to 2.000 |\n"), "{table}");
+        assert!(quantile(&mut [], 0.5).is_nan());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-// Rejections as they are made: 100 of them, or those of 10 minutes. Loaded when somebody asks for them.
+// Refusals as they are made: 100 of them, or those of 10 minutes. Loaded when somebody asks for them.
 "use strict";
 {
   const MOST = 100;
@@ -9,9 +9,9 @@
   const outside = (text) =>
     text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (mark) => `\\u{${mark.codePointAt(0).toString(16)}}`);
 
-  function add({ time, client, agent, decided_by, reason }) {
+  function add({ time, client, agent, decided_by, outcome, reason }) {
     const row = document.createElement("tr");
-    for (const text of [time.slice(11, 19), client, agent, decided_by, reason]) {
+    for (const text of [time.slice(11, 19), client, agent, decided_by, reason || outcome]) {
       row.insertCell().textContent = outside(text ?? "");
     }
     rows.prepend(row);
@@ -24,7 +24,7 @@
     const answer = await fetch("/api/tap", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ from, info_hash, policy, outcome: "rejected" }),
+      body: JSON.stringify({ from, info_hash, policy, outcome: ["rejected", "dropped"] }),
       signal,
     });
     if (!answer.ok) throw new Error(await answer.text());

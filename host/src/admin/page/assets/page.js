@@ -60,20 +60,15 @@ function morph(from, to) {
     return;
   }
   if (from.dataset.drawn || lines.has(from)) return; // drawn once, or by this script
-  for (const { name, value } of to.attributes) {
-    if (name !== "open" && name !== "hidden" && from.getAttribute(name) !== value) from.setAttribute(name, value);
-  }
-  for (const { name } of [...from.attributes]) {
-    if (!OWN.has(name) && !to.hasAttribute(name)) from.removeAttribute(name);
-  }
+  for (const { name, value } of to.attributes) if (name !== "open" && name !== "hidden" && from.getAttribute(name) !== value) from.setAttribute(name, value);
+  for (const { name } of [...from.attributes]) if (!OWN.has(name) && !to.hasAttribute(name)) from.removeAttribute(name);
   const [before, after] = [[...from.childNodes], [...to.childNodes]];
   after.forEach((child, at) => (before[at] ? morph(before[at], child) : from.append(child.cloneNode(true))));
   before.slice(after.length).forEach((child) => child.remove());
 }
 
 /* The panels that change by themselves, from a new page. */
-let seen = Date.now();
-let asking = false;
+let seen = Date.now(), asking = false;
 async function refresh() {
   if (asking || document.hidden) return;
   asking = true;
@@ -184,19 +179,24 @@ const STEP = 5; // seconds that one point of a line stands for
 const lines = new WeakMap();
 function draw(svg, value) {
   const { width, height } = svg.viewBox.baseVal;
-  const line = lines.get(svg) ?? { values: svg.dataset.values.split(" ").filter(Boolean).map(Number), part: [] };
+  const read = (text) => (text === "-" ? null : Number(text));
+  const line = lines.get(svg) ?? { values: svg.dataset.values.split(" ").filter(Boolean).map(read), part: [] };
   lines.set(svg, line);
-  line.part.push(value ?? line.values.at(-1) ?? 0);
-  const mean = line.part.reduce((total, one) => total + one, 0) / line.part.length;
+  line.part.push(value);
+  const known = line.part.filter((one) => one !== null);
+  const mean = known.length ? known.reduce((total, one) => total + one, 0) / known.length : null;
   if (line.part.length === 1) line.values.push(mean);
   else line.values[line.values.length - 1] = mean;
   if (line.part.length === STEP) line.part = [];
   line.values.splice(0, line.values.length - 120);
   const highest = Math.max(...line.values) || 1;
   const step = width / Math.max(1, line.values.length - 1);
-  const points = line.values.map((one, at) => `${Math.round(at * step)},${(height - 1 - (one / highest) * (height - 2)).toFixed(1)}`);
-  one(".line", svg).setAttribute("points", points.join(" "));
-  one(".area", svg).setAttribute("points", `0,${height} ${points.join(" ")} ${width},${height}`);
+  const place = (one, at) => `${Math.round(at * step)},${(height - 1 - (one / highest) * (height - 2)).toFixed(1)}`;
+  const places = line.values.map((one, at) => (one === null ? "gap" : place(one, at)));
+  const runs = places.join(" ").split("gap").map((run) => run.trim()).filter(Boolean).map((run) => run.split(" "));
+  const x = (point) => point.split(",")[0];
+  one(".line", svg).setAttribute("d", runs.map((run) => `M${run[0]} L${run.join(" ")}`).join(" "));
+  one(".area", svg).setAttribute("d", runs.map((run) => `M${x(run[0])},${height} L${run.join(" ")} ${x(run.at(-1))},${height}Z`).join(" "));
 }
 
 function sample({ values }) {

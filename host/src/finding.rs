@@ -1,4 +1,4 @@
-//! What a check has found.
+//! What a check of `karuta doctor` has found, as the command and the dashboard show it.
 
 use std::fmt;
 
@@ -26,6 +26,16 @@ pub enum Level {
     Wrong,
 }
 
+impl Level {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Look => "look",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
 impl Finding {
     pub fn ok(subject: &'static str, found: impl Into<String>) -> Self {
         Self { level: Level::Ok, subject, found: found.into(), advice: None }
@@ -50,11 +60,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.level {
-            Level::Ok => "ok",
-            Level::Look => "look",
-            Level::Wrong => "wrong",
-        };
+        let word = self.level.name();
         write!(f, "{word:<5}  {:<14}  {}", self.subject, Escaped(&self.found))?;
         match &self.advice {
             Some(advice) => write!(f, "; {}", Escaped(advice)),
