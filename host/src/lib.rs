@@ -5,6 +5,7 @@
 mod accept;
 pub mod admin;
 mod author;
+pub mod books;
 pub mod cli;
 pub mod config;
 mod confine;

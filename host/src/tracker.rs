@@ -7,14 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use karuta_accounts::{Receipt, unix_seconds};
 use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use karuta_swarm::{Seconds, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::books::Books;
 use crate::decisions::{Recorder, SWARM_LIMITS, TRACKER_LIMITS};
-use crate::exchange::{Answer, Exchange, Ruling};
+use crate::exchange::{Account, Answer, Exchange, Ruling};
 use crate::limits::Limiter;
 use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
@@ -35,6 +37,10 @@ pub struct Tracker<S> {
     expected: RefCell<Vec<InfoHash>>,
     limits: RefCell<Option<Arc<Limiter>>>,
     settings: Cell<Settings>,
+    /// `None`: the tracker knows no members.
+    books: Option<Books>,
+    /// The other peers of the announce's member; a buffer.
+    own: RefCell<Vec<SocketAddr>>,
     /// The start of the store's clock.
     start: Instant,
 }
@@ -68,6 +74,8 @@ pub struct Passage {
     pub peers: Peers,
     /// The counts of the swarm after the announce, or why it is refused.
     pub result: Result<Counts, Refused>,
+    /// What its answer waits for, however it was decided; `None`: nothing.
+    pub receipt: Option<Receipt>,
 }
 
 /// Why a request is refused.
@@ -95,6 +103,7 @@ impl Default for Passage {
             carries: Carries { only: None, peers: 0 },
             peers: Peers::default(),
             result: Err(Refused::Dropped),
+            receipt: None,
         }
     }
 }
@@ -113,7 +122,13 @@ impl BorrowMut<Box<Exchange>> for Passage {
 
 impl<S: Store> Tracker<S> {
     /// Creates a worker's tracker. `start` is the same for all workers of a store.
-    pub fn new(store: Arc<S>, rules: Rules, recorder: Recorder, start: Instant) -> Self {
+    pub fn new(
+        store: Arc<S>,
+        rules: Rules,
+        recorder: Recorder,
+        books: Option<Books>,
+        start: Instant,
+    ) -> Self {
         let tracker = Self {
             store,
             chain: RefCell::default(),
@@ -122,6 +137,8 @@ impl<S: Store> Tracker<S> {
             expected: RefCell::default(),
             limits: RefCell::default(),
             settings: Cell::new(rules.settings),
+            books,
+            own: RefCell::default(),
             start,
         };
         tracker.adopt(rules);
@@ -165,8 +182,18 @@ impl<S: Store> Tracker<S> {
                 self.note(exchange, Action::Announce, limit);
             }
         }
+        self.enter_books(batch);
         let chain = self.chain.borrow();
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
+    }
+
+    /// Enters announces of members in the books.
+    fn enter_books(&self, batch: &mut [Passage]) {
+        let Some(books) = &self.books else { return };
+        let now = unix_seconds();
+        for passage in batch {
+            passage.receipt = books.enter(&passage.exchange, passage.result.is_ok(), now);
+        }
     }
 
     /// Fetches the swarms of those of a batch that are not refused.
@@ -183,6 +210,10 @@ impl<S: Store> Tracker<S> {
     fn enter(&self, passage: &mut Passage, now: Instant) -> Result<Counts, Refused> {
         let Passage { exchange, carries, peers, .. } = passage;
         obey(exchange.answer.ruling)?;
+        let mut own = self.own.borrow_mut();
+        if let Some(books) = &self.books {
+            books.meet(exchange, unix_seconds(), &mut own);
+        }
         let Exchange { request, answer, .. } = &mut **exchange;
         let announce = &request.announce;
         let stopped = announce.event == Event::Stopped;
@@ -190,13 +221,14 @@ impl<S: Store> Tracker<S> {
         add_first(answer, *carries, wanted, peers);
         let left = wanted - peers.len();
         let ranks = left > 0 && self.chain.borrow().ranks();
+        let want = if ranks { (4 * left).min(SAMPLE).max(left) } else { left };
         let update = Update {
             info_hash: announce.info_hash,
             peer: SocketAddr::new(request.address, announce.port),
             peer_id: announce.peer_id,
             event: announce.event,
             seeder: announce.is_seeder(),
-            want: if ranks { (4 * left).min(SAMPLE).max(left) } else { left },
+            want: if want > 0 { want + own.len() } else { 0 },
             only: carries.only,
             locality: answer.locality,
             now: self.seconds(now),
@@ -209,6 +241,10 @@ impl<S: Store> Tracker<S> {
             answer.ruling = Ruling::Rejected;
             Refused::Rejected
         })?;
+        if !own.is_empty() {
+            let most = if ranks { want } else { wanted };
+            leave_out(peers, &own, most, rng);
+        }
         if ranks {
             self.rank(exchange, left, peers, update.now);
             peers.put_first(first);
@@ -249,6 +285,9 @@ impl<S: Store> Tracker<S> {
         for info_hash in info_hashes {
             exchange.request.announce.info_hash = *info_hash;
             self.reset(exchange, 0);
+            if let Some(books) = &self.books {
+                books.look_up_torrent(exchange);
+            }
             self.chain.borrow_mut().scrape(exchange);
             let obeyed = obey(exchange.answer.ruling);
             if watched || obeyed.is_err() || exchange.trace.is_used() {
@@ -271,6 +310,9 @@ impl<S: Store> Tracker<S> {
         if !self.admits(exchange.request.client, now) {
             exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
+            exchange.request.account = Account::default();
+        } else if let Some(books) = &self.books {
+            books.look_up(exchange);
         }
     }
 
@@ -306,6 +348,16 @@ fn obey(ruling: Ruling) -> Result<(), Refused> {
         Ruling::Rejected => Err(Refused::Rejected),
         Ruling::Dropped => Err(Refused::Dropped),
     }
+}
+
+/// Removes `own` from the peers, and then as many others as exceed `most`.
+fn leave_out(peers: &mut Peers, own: &[SocketAddr], most: usize, rng: &mut impl Rng) {
+    let others = peers.iter().enumerate().filter(|(_, peer)| !own.contains(peer));
+    let mut places: Vec<usize> = others.map(|(place, _)| place).collect();
+    while places.len() > most {
+        places.remove(rng.random_range(0..places.len()));
+    }
+    peers.pick(places.into_iter());
 }
 
 /// Puts the first peers of policies in front, as far as the transport can carry them.
@@ -391,6 +443,21 @@ mod tests {
 
     fn common(answer: &[SocketAddr], with: &[SocketAddr]) -> usize {
         answer.iter().filter(|peer| with.contains(peer)).count()
+    }
+
+    #[test]
+    fn own_peers_are_left_out_and_no_more_than_wanted_stay() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (v4, v6) = (some(Family::Ipv4, 1, 5), some(Family::Ipv6, 1, 5));
+        let own = [v4[1], v6[2]];
+        for most in [20, 8, 7, 1, 0] {
+            let mut peers = Peers::default();
+            v4.iter().chain(&v6).for_each(|peer| peers.insert(usize::MAX / 18, *peer));
+            leave_out(&mut peers, &own, most, &mut rng);
+            let left: Vec<_> = peers.iter().collect();
+            assert_eq!(left.len(), most.min(8));
+            assert!(left.iter().all(|peer| !own.contains(peer)));
+        }
     }
 
     #[test]

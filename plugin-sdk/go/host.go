@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"karuta/bindings/karuta_policy_account"
 	"karuta/bindings/karuta_policy_keyvalue"
 	"karuta/bindings/karuta_policy_locality"
 	"karuta/bindings/karuta_policy_log"
@@ -119,6 +120,27 @@ func LookupSwarm(hash InfoHash) (Stats, bool) {
 	stats, found := option(karuta_policy_swarm.Lookup(hash.words()))
 	return Stats(stats), found
 }
+
+// CurrentMember returns the member whose passkey the request carries; false without a known one.
+func CurrentMember() (Member, bool) {
+	member, found := option(karuta_policy_account.Member())
+	return Member{
+		ID: member.Id, Rights: Rights(member.Rights), Group: member.Group, Slots: pointer(member.Slots),
+		Seeding: member.Seeding, Leeching: member.Leeching, Here: member.Here,
+	}, found
+}
+
+// CurrentTorrent returns the torrent of the request; false if the accounts do not know it.
+func CurrentTorrent() (Torrent, bool) {
+	torrent, found := option(karuta_policy_account.Torrent())
+	return Torrent{
+		ID: torrent.Id, Marks: Marks(torrent.Marks), Status: torrent.Status, Reason: torrent.Reason,
+		UploadPercent: torrent.UploadPercent, DownloadPercent: torrent.DownloadPercent,
+	}, found
+}
+
+// Credit sets how much of what was moved since the client's last announce is credited, in percent.
+func Credit(upload, download uint32) { karuta_policy_account.Credit(upload, download) }
 
 // DefineLocality defines a plan of prefix lengths, nearest first. Call it only while an instance is
 // created.
@@ -270,6 +292,13 @@ func toAddress(address netip.Addr) wit.Tuple4[uint32, uint32, uint32, uint32] {
 
 func option[T any](value wit.Option[T]) (some T, found bool) {
 	return value.SomeOr(some), value.IsSome()
+}
+
+func pointer[T any](value wit.Option[T]) *T {
+	if some, found := option(value); found {
+		return &some
+	}
+	return nil
 }
 
 func result[T any](value wit.Result[T, string]) (ok T, err error) {

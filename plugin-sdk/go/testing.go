@@ -31,6 +31,8 @@ type HostStub struct {
 	SocketAddress                    netip.AddrPort
 	Swarms                           map[InfoHash]Stats
 	Swarm                            Stats
+	Member                           *Member
+	Torrent                          *Torrent
 	Sources                          []Source
 	Values                           map[string][]byte
 	Failure, Warning                 string
@@ -40,12 +42,14 @@ type HostStub struct {
 	NumWant               uint32
 	Added                 []netip.AddrPort
 	Hidden                bool
-	Remembered            Scope
-	RememberedFor         time.Duration
-	Label                 uint64
-	Log                   []string
-	Metrics               map[string]float64
-	metricNames           []string
+	// UploadCredit and DownloadCredit are in percent; nil if the policy does not say.
+	UploadCredit, DownloadCredit *uint32
+	Remembered                   Scope
+	RememberedFor                time.Duration
+	Label                        uint64
+	Log                          []string
+	Metrics                      map[string]float64
+	metricNames                  []string
 }
 
 // Source is a data source of a test: its name, its format, and what it contains.
@@ -105,6 +109,22 @@ func Left() (uint64, bool) {
 	}
 	return *Host.Left, true
 }
+
+func CurrentMember() (member Member, found bool) {
+	if Host.Member != nil {
+		member, found = *Host.Member, true
+	}
+	return member, found
+}
+
+func CurrentTorrent() (torrent Torrent, found bool) {
+	if Host.Torrent != nil {
+		torrent, found = *Host.Torrent, true
+	}
+	return torrent, found
+}
+
+func Credit(upload, download uint32) { Host.UploadCredit, Host.DownloadCredit = &upload, &download }
 
 func RetryIn(after time.Duration) {
 	rounded := time.Duration(minutes(after)) * time.Minute

@@ -188,6 +188,52 @@ type Outcome struct {
 // Stats are the sizes of a swarm.
 type Stats struct{ Seeders, Leechers, Completed uint32 }
 
+// Member is a member of the tracker, as it was before the request.
+type Member struct {
+	ID     uint64
+	Rights Rights
+	Group  uint32
+	// Slots is how many torrents it may download at a time; nil for any number.
+	Slots *uint32
+	// Torrents that it seeds and downloads, and its peers at this torrent.
+	Seeding, Leeching, Here uint32
+}
+
+// Rights are what a member may.
+type Rights uint8
+
+// The rights.
+const (
+	Enabled Rights = 1 << iota
+	Leech
+	Visible
+	Immune
+	Freeleech
+	DoubleUpload
+)
+
+// Torrent is a torrent that the accounts know.
+type Torrent struct {
+	ID    uint64
+	Marks Marks
+	// Status is 0 for pending, 1 approved, 2 rejected, 3 postponed. Reason is why it was deleted.
+	Status, Reason                 uint32
+	UploadPercent, DownloadPercent uint32
+}
+
+// Marks are what is known of a torrent.
+type Marks uint8
+
+// The marks.
+const (
+	Approved Marks = 1 << iota
+	Deleted
+	Free
+	Neutral
+	Featured
+	HasToken
+)
+
 // Place is the position of an added peer in the answer.
 type Place uint8
 

@@ -61,6 +61,45 @@ declare module 'karuta:policy/swarm@0.1.0' {
   export function lookup(infoHash: InfoHash): Stats | undefined;
 }
 
+declare module 'karuta:policy/account@0.1.0' {
+  export interface Rights {
+    enabled?: boolean;
+    leech?: boolean;
+    visible?: boolean;
+    immune?: boolean;
+    freeleech?: boolean;
+    doubleUpload?: boolean;
+  }
+  export interface MemberRecord {
+    id: number;
+    rights: Rights;
+    group: number;
+    slots?: number;
+    seeding: number;
+    leeching: number;
+    here: number;
+  }
+  export interface Marks {
+    approved?: boolean;
+    deleted?: boolean;
+    free?: boolean;
+    neutral?: boolean;
+    featured?: boolean;
+    token?: boolean;
+  }
+  export interface TorrentRecord {
+    id: number;
+    marks: Marks;
+    status: number;
+    reason: number;
+    uploadPercent: number;
+    downloadPercent: number;
+  }
+  export function member(): MemberRecord | undefined;
+  export function torrent(): TorrentRecord | undefined;
+  export function credit(upload: number, download: number): void;
+}
+
 declare module 'karuta:policy/locality@0.1.0' {
   export interface Plan {
     prefixes: Uint8Array;

@@ -21,6 +21,7 @@
 
 import type { Address, Announce } from './index.js';
 import type { Response } from 'karuta:policy/http@0.1.0';
+import type { MemberRecord, TorrentRecord } from 'karuta:policy/account@0.1.0';
 import type { Stats } from 'karuta:policy/swarm@0.1.0';
 
 /** What the policy asks for, and what it did. */
@@ -39,6 +40,8 @@ export interface Host {
   swarm: Stats;
   /** By info-hash, as hexadecimal digits. */
   swarms: Record<string, Stats>;
+  member?: MemberRecord;
+  torrent?: TorrentRecord;
   /** By name: a format and the entries, info-hashes as hexadecimal digits. */
   data: Record<string, [format: string, values: string[]]>;
   /** Key-values. */

@@ -12,7 +12,7 @@ export function reset() {
     query: {}, path: {}, headers: {}, attributes: {}, credential: undefined,
     left: undefined, uploaded: 0, downloaded: 0, clientAddress: [0, 0, 0xffff, 0xc0000201],
     peerId: new TextEncoder().encode('-TR4050-abcdefghijkl'),
-    swarm: { seeders: 0, leechers: 0, completed: 0 }, swarms: {}, data: {}, values: {}, metrics: {},
+    swarm: { seeders: 0, leechers: 0, completed: 0 }, swarms: {}, member: undefined, torrent: undefined, data: {}, values: {}, metrics: {},
     changes: {}, log: [], published: {}, fetch: undefined,
   });
 }
@@ -77,6 +77,7 @@ const modules = {
     minInterval: () => 900,
   },
   swarm: { current: () => host.swarm, lookup: (infoHash) => host.swarms[hex(infoHash)] },
+  account: { member: () => host.member, torrent: () => host.torrent, credit: changed('credit') },
   locality: {
     define(plan) {
       host.changes.define = [plan];

@@ -19,6 +19,7 @@ swarms:
   full_scrape: { formats: [ben] }
   share: { nodes: ['127.0.0.1:9'], topology: single, catch_up: 1s, timeout: 100ms }
 export: [{ format: txt, path: all.txt, every: 1h }]
+accounts: {}
 policies:
 - name: traps
   plugin: PLUGINS/test-hostile.wasm

@@ -12,6 +12,8 @@ pub struct Announce {
     info_hash: [u8; 20],
     peer_id: [u8; 20],
     port: u16,
+    uploaded: u64,
+    downloaded: u64,
     left: u64,
     event: &'static str,
     num_want: Option<i32>,
@@ -43,7 +45,17 @@ impl Announce {
 
     pub fn of_hash(info_hash: [u8; 20]) -> Self {
         let peer_id = *b"-KA0100-0123456789ab";
-        Self { info_hash, peer_id, port: 6881, left: 1, event: "", num_want: None, more: "".into() }
+        Self {
+            info_hash,
+            peer_id,
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
+            event: "",
+            num_want: None,
+            more: "".into(),
+        }
     }
 
     pub fn port(self, port: u16) -> Self {
@@ -68,6 +80,11 @@ impl Announce {
         Self { left, ..self }
     }
 
+    /// Sets what it has moved in all, in bytes.
+    pub fn moved(self, uploaded: u64, downloaded: u64) -> Self {
+        Self { uploaded, downloaded, ..self }
+    }
+
     /// Sets the event: `started`, `stopped`, `completed` or `paused`.
     pub fn event(self, event: &'static str) -> Self {
         Self { event, ..self }
@@ -87,10 +104,12 @@ impl Announce {
     /// Returns the HTTP query, with `compact=1`.
     pub fn query(&self) -> String {
         let mut query = format!(
-            "info_hash={}&peer_id={}&port={}&uploaded=0&downloaded=0&left={}&compact=1",
+            "info_hash={}&peer_id={}&port={}&uploaded={}&downloaded={}&left={}&compact=1",
             escape(&self.info_hash),
             escape(&self.peer_id),
             self.port,
+            self.uploaded,
+            self.downloaded,
             self.left
         );
         if !self.event.is_empty() {
@@ -126,9 +145,9 @@ impl Announce {
         let mut packet = udp::header(connection_id, udp::ANNOUNCE, transaction);
         packet.extend(self.info_hash);
         packet.extend(self.peer_id);
-        packet.extend([0; 8]);
+        packet.extend(self.downloaded.to_be_bytes());
         packet.extend(self.left.to_be_bytes());
-        packet.extend([0; 8]);
+        packet.extend(self.uploaded.to_be_bytes());
         let event = match self.event {
             "" => 0_u32,
             "completed" => 1,

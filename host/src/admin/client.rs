@@ -19,7 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use url::{Host, Position, Url};
 
-use super::{Imported, Question, Refusal, Report, SnapshotReport, TapQuestion};
+use super::accounts;
+use super::{ChangedAccounts, Imported, Question, Refusal, Report, SnapshotReport, TapQuestion};
 use crate::config::Secret;
 use crate::tls::Trust;
 
@@ -135,6 +136,18 @@ impl Client {
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::UNPROCESSABLE_ENTITY => {
+                Err(String::from_utf8_lossy(&body).trim().to_owned())
+            }
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
+    /// Makes changes of members, torrents and tokens, a JSON object on each line.
+    pub fn change_accounts(&self, lines: Vec<u8>) -> Result<ChangedAccounts, String> {
+        let (status, body) = self.ask(Method::POST, accounts::ALL, lines)?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::INSUFFICIENT_STORAGE => {
                 Err(String::from_utf8_lossy(&body).trim().to_owned())
             }
             _ => Err(self.refused(status, &body)),

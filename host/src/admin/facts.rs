@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
+use karuta_accounts::Accounts;
 use nix::unistd::gethostname;
 use serde::Serialize;
 
@@ -66,6 +67,9 @@ pub struct Facts {
     pub exports: Vec<ExportStatus>,
     /// `None`: the swarms are this process's own.
     pub share: Option<ShareStatus>,
+    /// `None`: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountsStatus>,
     /// `on`, `off` or `unavailable`.
     pub landlock: &'static str,
 }
@@ -112,6 +116,28 @@ pub struct ExportStatus {
     #[serde(skip)]
     pub waiting_seconds: u64,
     /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+/// The books of a private tracker.
+#[derive(Serialize)]
+pub struct AccountsStatus {
+    pub members: usize,
+    pub torrents: usize,
+    /// Clients of members whose last report is remembered.
+    pub sessions: u64,
+    pub size_bytes: u64,
+    /// Announces that wait to be written.
+    pub waiting: u64,
+    /// Announces since the start that came faster than they were written.
+    pub dropped: u64,
+    /// Announces since the start that exceeded the guard's rate.
+    pub suspect: u64,
+    /// Announces since the start of more peers than a member may have at a torrent.
+    pub surplus: u64,
+    /// For how long they cannot be written; `None`: they can.
+    pub failing_seconds: Option<u64>,
+    /// Why they cannot be written.
     pub error: Option<String>,
 }
 
@@ -183,6 +209,7 @@ impl Facts {
                 .map(|export| ExportStatus::of(export))
                 .collect(),
             share: ShareStatus::of(admin),
+            accounts: admin.accounts.as_deref().map(AccountsStatus::of),
             landlock: admin.landlock,
         }
     }
@@ -256,6 +283,27 @@ impl SnapshotStatus {
             error,
             restored_peers: snapshots.restored_peers(),
         })
+    }
+}
+
+impl AccountsStatus {
+    pub fn of(accounts: &Accounts) -> Self {
+        let figures = accounts.figures();
+        Self {
+            members: accounts.directory().members(),
+            torrents: accounts.directory().torrents(),
+            sessions: figures.sessions,
+            size_bytes: figures.bytes,
+            waiting: figures.waiting,
+            dropped: figures.dropped,
+            suspect: figures.suspect,
+            surplus: figures.surplus,
+            failing_seconds: figures
+                .failing
+                .as_ref()
+                .map(|failing| failing.since.elapsed().as_secs()),
+            error: figures.failing.map(|failing| failing.reason),
+        }
     }
 }
 

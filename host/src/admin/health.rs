@@ -109,6 +109,7 @@ impl Health {
         let fault = facts.share.as_ref().and_then(ShareStatus::fault);
         reasons.extend(fault.map(|fault| look("machine", fault)));
         reasons.extend(facts.exports.iter().filter_map(of_export));
+        reasons.extend(of_accounts(facts));
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.word));
         let word = reasons.first().map_or(Word::Serving, |reason| reason.word);
         Self { word, reasons }
@@ -223,6 +224,13 @@ fn of_export(export: &ExportStatus) -> Option<Reason> {
     Some(look("machine", text))
 }
 
+fn of_accounts(facts: &Facts) -> Option<Reason> {
+    let accounts = facts.accounts.as_ref()?;
+    let (seconds, error) = (accounts.failing_seconds?, accounts.error.as_ref()?);
+    let text = format!("accounts could not be written for {}: {error}", duration(seconds));
+    Some(look("machine", text))
+}
+
 /// Writes a number of seconds in the largest unit that it has two of.
 fn duration(seconds: u64) -> String {
     let units = [(DAY, "days"), (3600, "h"), (60, "min")];
@@ -307,6 +315,7 @@ mod tests {
                 error: None,
                 restored_peers: None,
             }),
+            accounts: None,
             exports: vec![ExportStatus {
                 path: "all.txt".into(),
                 format: "txt",

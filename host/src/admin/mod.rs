@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, StatusCode};
+use karuta_accounts::Accounts;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 mod access;
+mod accounts;
 mod audit;
 mod caller;
 mod changes;
@@ -59,6 +61,7 @@ use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
 
 pub use self::access::Access;
+pub use self::accounts::ChangedAccounts;
 pub use self::audit::Audit;
 pub use self::client::Client;
 pub use self::configuration::ConfigurationFile;
@@ -108,6 +111,9 @@ static ENDPOINTS: &[Endpoint] = &[
     delete(lists::PATH, Right::Lists, |admin, asked| Box::pin(lists::withdraw(admin, asked))),
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
+    look(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::all(admin, asked))),
+    look(accounts::PATH, Right::Accounts, |admin, asked| Box::pin(accounts::one(admin, asked))),
+    take(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::change(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
@@ -180,6 +186,8 @@ pub struct Admin {
     /// Whether the kernel forbids this process to write elsewhere: `on`, `off` or `unavailable`.
     pub landlock: &'static str,
     pub swarms: Swarms,
+    /// The books; `None`: there are none.
+    pub accounts: Option<Arc<Accounts>>,
     pub recent: Recent,
     /// The page of statistics for everyone, if there is one.
     pub public: Option<Arc<PublicStats>>,
@@ -257,7 +265,8 @@ impl Admin {
 /// Returns the content type of the body that a path, with its query, expects.
 fn body_of(path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default();
-    ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)).map_or(JSON, |endpoint| endpoint.body)
+    let taken = |endpoint: &&Endpoint| endpoint.method == Method::POST && endpoint.is_at(path);
+    ENDPOINTS.iter().find(taken).map_or(JSON, |endpoint| endpoint.body)
 }
 
 type Ask = for<'a> fn(&'a Admin, Request) -> Pending<'a>;

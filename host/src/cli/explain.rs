@@ -40,6 +40,9 @@ pub fn explain(Explain { url, from, header, remote, json }: Explain) -> Result<(
         serde_json::from_value(explained["tracker_limits"].clone()).ok();
     for answer in explained["answers"].as_array().into_iter().flatten() {
         println!("{action} of {} over {transport} from {client}", text(&answer["info_hash"]));
+        for who in ["member", "torrent"].into_iter().filter(|who| answer[who].is_u64()) {
+            println!("  {who} {}", answer[who]);
+        }
         if let Some(limits) = &tracker_limits {
             limit("tracker.limits", limits.refusal.as_deref(), limits);
         }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod accounts;
 mod decisions;
 mod explain;
 mod lists;
@@ -84,6 +85,9 @@ enum Command {
     /// Read and edit lists of the running daemon's policies.
     #[command(subcommand)]
     List(lists::Command),
+    /// Read and change the members and torrents of a private tracker.
+    #[command(subcommand)]
+    Accounts(accounts::Command),
     /// Enter torrents that another tracker, or this one, exported.
     ///
     /// Counts of downloads are raised to those of the file, never added up, so importing a file again
@@ -168,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::List(command) => {
             return lists::run(command).unwrap_or_else(|failure| done_there(Err(failure)));
         }
+        Command::Accounts(command) => return done_there(accounts::run(command)),
         Command::Import(wanted) => return done_there(swarms::import(wanted)),
         Command::Refused(wanted) => return done_there(decisions::refused(wanted)),
         Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
@@ -361,6 +366,15 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     }
     if let Some(shared) = share::lines(&status["share"]) {
         println!("{shared}");
+    }
+    let accounts = &status["accounts"];
+    if accounts.is_object() {
+        let counts = ["members", "torrents", "sessions"]
+            .map(|what| format!("{} {what}", text(&accounts[what])));
+        println!("accounts {}", counts.join(", "));
+    }
+    if let Some(error) = accounts["error"].as_str() {
+        println!("accounts cannot be written: {}", Escaped(error));
     }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));

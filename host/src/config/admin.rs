@@ -59,6 +59,8 @@ pub enum Right {
     Explain,
     /// Read and edit lists.
     Lists,
+    /// Read and change members, torrents and what they have moved.
+    Accounts,
     /// Reload, and write snapshots.
     Reload,
 }
@@ -93,7 +95,8 @@ const MAX_PATH: usize = 107;
 pub(super) const MIN_TOKEN: usize = 16;
 
 impl Right {
-    pub const ALL: [Self; 5] = [Self::Read, Self::Peers, Self::Explain, Self::Lists, Self::Reload];
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Peers, Self::Explain, Self::Lists, Self::Accounts, Self::Reload];
 
     /// Returns the name in the configuration.
     #[must_use]
@@ -103,6 +106,7 @@ impl Right {
             Self::Peers => "peers",
             Self::Explain => "explain",
             Self::Lists => "lists",
+            Self::Accounts => "accounts",
             Self::Reload => "reload",
         }
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    accounts::Accounts,
     decision_log::DecisionLog,
     doors,
     export::{self, FullScrape},
@@ -60,6 +61,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     }
     config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
     config.swarms.share.as_ref().map_or(Ok(()), Share::check)?;
+    config.accounts.as_ref().map_or(Ok(()), Accounts::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;
@@ -383,12 +385,30 @@ fn parameters(route: &str) -> Result<Vec<&str>, &'static str> {
     Ok(names)
 }
 
+/// Checks that each parameter of a path that has the credential is one of a route.
+fn credential(path: &str, rules: &[CredentialRule], known: &HashSet<&str>) -> Result<(), Problem> {
+    for (at, rule) in rules.iter().enumerate() {
+        if let CredentialRule::Path(name) = rule
+            && !known.contains(name.as_str())
+        {
+            return problem(
+                format!("{path}.credential[{at}]"),
+                format!("no route has the parameter `{{{name}}}`"),
+            );
+        }
+    }
+    Ok(())
+}
+
 fn policies(config: &Config) -> Result<(), Problem> {
     let http = config.http.iter().flat_map(|http| http.announce.iter().chain(&http.scrape));
     let declared: HashSet<&str> =
         http.chain(config.udp.iter().flat_map(|udp| &udp.announce)).map(String::as_str).collect();
     let known: HashSet<&str> =
         declared.iter().filter_map(|route| parameters(route).ok()).flatten().collect();
+    if let Some(accounts) = &config.accounts {
+        credential("accounts", &accounts.credential, &known)?;
+    }
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut fifos: HashMap<&Path, String> = HashMap::new();
     for (at, policy) in config.policies.iter().enumerate() {
@@ -406,16 +426,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
                 format!("`{name}` is already the name of policies[{other}], expected another"),
             );
         }
-        for (rule_at, rule) in policy.credential.iter().enumerate() {
-            if let CredentialRule::Path(name) = rule
-                && !known.contains(name.as_str())
-            {
-                return problem(
-                    format!("{path}.credential[{rule_at}]"),
-                    format!("no route has the parameter `{{{name}}}`"),
-                );
-            }
-        }
+        credential(&path, &policy.credential, &known)?;
         for (route_at, route) in policy.when.routes.iter().enumerate() {
             if !declared.contains(route.as_str()) {
                 return problem(

@@ -3,6 +3,7 @@
 //! A text is checked in three stages, and the first error is shown: its form (`tree`), the keys and
 //! their types (`schema`, `values`), and how values relate to each other and the system (`check`).
 
+mod accounts;
 mod admin;
 mod check;
 mod decision_log;
@@ -33,6 +34,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use self::{
+    accounts::Accounts,
     admin::{Admin, OWNER, Right, TORRUST},
     decision_log::{
         DecisionKind, DecisionLog, DecisionMask, DecisionsTo, MaskClient, MaskCredential, Rotate,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use super::{
+    accounts::Accounts,
     admin::Admin,
     decision_log::DecisionLog,
     export::{Export, FullScrape},
@@ -35,6 +36,8 @@ pub struct Config {
     /// UDP listeners; none if the key is missing.
     pub udp: Vec<Udp>,
     pub swarms: Swarms,
+    /// If `None`, the tracker knows no members.
+    pub accounts: Option<Accounts>,
     /// In calling order.
     pub policies: Vec<Policy>,
     pub admin: Admin,
@@ -62,6 +65,7 @@ impl Default for Config {
             http: Vec::new(),
             udp: Vec::new(),
             swarms: Swarms::default(),
+            accounts: None,
             policies: Vec::new(),
             admin: Admin::default(),
             log: Log::default(),

@@ -56,6 +56,7 @@ impl Crew {
                 leaving: std::mem::take(&mut leaving),
                 pulse,
                 store: tracker.store.clone(),
+                books: tracker.books.clone(),
                 rules,
                 recorder: tracker.decisions.recorder(),
                 series: tracker.metrics.worker(),

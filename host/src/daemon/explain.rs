@@ -17,6 +17,7 @@ use url::Url;
 use super::listeners::Listeners;
 use super::loaded::Loaded;
 use crate::admin::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
+use crate::books::Books;
 use crate::config::RateLimits;
 use crate::exchange::Exchange;
 use crate::frontend::Routes;
@@ -30,12 +31,14 @@ pub fn start(
     current: Arc<ArcSwap<Loaded>>,
     listeners: Listeners,
     store: Arc<impl Store>,
+    books: Option<Books>,
 ) -> io::Result<()> {
     let answer_all = move || {
         while let Some((question, reply)) = questions.blocking_recv() {
             // Questions whose sender has gone are skipped.
             if !reply.is_closed() {
-                let _ = reply.send(answer(&question, &current.load_full(), &listeners, &*store));
+                let (current, books) = (current.load_full(), books.as_ref());
+                let _ = reply.send(answer(&question, &current, &listeners, &*store, books));
             }
         }
     };
@@ -53,6 +56,7 @@ fn answer(
     loaded: &Loaded,
     listeners: &Listeners,
     store: &impl Store,
+    books: Option<&Books>,
 ) -> Result<Answers, String> {
     let url = Url::parse(&question.url).map_err(|error| format!("not a URL: {error}"))?;
     let (transport, routes) = listener(&url, listeners)?;
@@ -98,6 +102,9 @@ fn answer(
     let mut inquiry = Inquiry::open(&loaded.generation);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
+        if let Some(books) = books {
+            books.look_up(&mut exchange);
+        }
         exchange.answer.reset(
             super::error::seconds(tracker.announce_interval),
             super::error::seconds(tracker.min_announce_interval),

@@ -1,5 +1,6 @@
 //! Assembles, runs and shuts down the tracker.
 
+mod accounts;
 mod addresses;
 mod admin;
 mod bound;
@@ -54,6 +55,7 @@ use crate::admin::{
     Access, Admin, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener, Recent,
     Reloads, Swarms,
 };
+use crate::books::Books;
 use crate::config::{self, Config};
 use crate::confine::Wall;
 use crate::data;
@@ -153,7 +155,11 @@ pub fn run(
     let sockets = sockets.assign(&listeners, workers);
     tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
     let prepared = tracker.prepared.take();
-    let Tracker { config, store, metrics, start, .. } = &tracker;
+    tracker.books = accounts::open(&tracker.config)?;
+    let Tracker { config, store, metrics, start, books, .. } = &tracker;
+    if let Some(books) = books {
+        metrics.set_accounts(books.accounts.clone());
+    }
     metrics.set_udp_sockets(sockets.udp(&listeners));
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
@@ -186,6 +192,8 @@ struct Tracker {
     prepared: Option<Prepared>,
     /// From then on.
     sharing: Option<Started>,
+    /// `None` until they are opened, and if there are none.
+    books: Option<Books>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
     public: Public,
@@ -219,6 +227,7 @@ impl Tracker {
             store,
             prepared,
             sharing: None,
+            books: None,
             metrics,
             decisions,
             public,
@@ -281,7 +290,8 @@ impl Tracker {
         let current = Arc::new(ArcSwap::from_pointee(loaded));
         let (reload_tx, asked) = mpsc::channel(WAITING);
         let (explain_tx, questions) = mpsc::channel(WAITING);
-        explain::start(questions, current.clone(), listeners.clone(), self.store.clone())
+        let (store, books) = (self.store.clone(), self.books.clone());
+        explain::start(questions, current.clone(), listeners.clone(), store, books)
             .map_err(|error| system("cannot start explain thread", error))?;
         let snapshots = snapshots.map(|snapshots| snapshots.serve(current.clone())).transpose()?;
         let ask_snapshot = snapshots.as_ref().map(|writing| {
@@ -296,6 +306,7 @@ impl Tracker {
             store,
             prepared: _,
             sharing,
+            books,
             metrics,
             decisions,
             public,
@@ -303,6 +314,7 @@ impl Tracker {
             manager,
             wall,
         } = self;
+        let books = books.map(|books| books.accounts);
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
         let full_scrape = public.full_scrape.clone();
@@ -333,6 +345,7 @@ impl Tracker {
             },
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
+            accounts: books.clone(),
             recent: Recent::default(),
             public: public.stats,
             history: Arc::default(),
@@ -394,6 +407,9 @@ impl Tracker {
                 crew.end();
                 if let Some(sharing) = sharing {
                     sharing.end();
+                }
+                if let Some(books) = books {
+                    accounts::end(&books);
                 }
                 reader.end();
                 exports.end();

@@ -227,6 +227,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("admin.tokens", needs_tokens(started, is)),
         ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),
+        ("accounts", started.accounts != is.accounts),
         ("tracker.workers", old.workers != new.workers),
         ("tracker.peer_lifetime", old.peer_lifetime != new.peer_lifetime),
         ("tracker.max_scrape", old.max_scrape != new.max_scrape),

@@ -16,6 +16,7 @@ use super::bound::Bound;
 use super::error::{Error, seconds, system};
 use super::listeners::{HttpListener, UdpListener};
 use crate::accept::Acceptor;
+use crate::books::Books;
 use crate::config::Config;
 use crate::decisions::Recorder;
 use crate::frontend::gathering::Gathering;
@@ -44,6 +45,7 @@ pub struct Worker {
     pub leaving: Bound,
     pub pulse: Pulse,
     pub store: Arc<Shared>,
+    pub books: Option<Books>,
     pub rules: Rules,
     pub recorder: Recorder,
     pub series: Arc<metrics::Worker>,
@@ -91,6 +93,7 @@ impl Worker {
             config,
             pulse,
             store,
+            books,
             rules,
             recorder,
             series,
@@ -109,7 +112,7 @@ impl Worker {
         };
         let _ = started.send(Ok(()));
         series.runs_on(Handle::current().metrics());
-        let tracker = Rc::new(Tracker::new(store, rules, recorder, start));
+        let tracker = Rc::new(Tracker::new(store, rules, recorder, books, start));
         let gathering = Rc::new(Gathering::new(tracker.clone()));
         tokio::task::spawn_local(gathering.clone().serve());
         // Every connection and listener of this worker holds a receiver. When the last one is gone,

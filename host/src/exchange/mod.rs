@@ -1,5 +1,6 @@
 //! A request on its way through the tracker, with the answer being built.
 
+mod account;
 mod rare;
 mod target;
 mod trace;
@@ -9,10 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use karuta_accounts::Terms;
 use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport};
 use karuta_swarm::Locality;
 
+pub use self::account::{Account, Asked};
 use self::rare::Clear;
 pub use self::rare::Rare;
 pub use self::target::Target;
@@ -62,6 +65,7 @@ pub struct Request {
     /// The listener: a position among those of the daemon.
     pub listener: u16,
     pub target: Rare<Target>,
+    pub account: Account,
 }
 
 /// The answer.
@@ -77,6 +81,8 @@ pub struct Answer {
     pub locality: Option<Locality>,
     /// For scrapes: answer zeros for this info-hash.
     pub hidden: bool,
+    /// What is credited; `None`: what the records say.
+    pub credit: Option<Terms>,
     pub extras: Rare<Extras>,
     /// The policy that decided, by its verdict or by its `on_error`.
     pub decided_by: Option<Arc<str>>,
@@ -120,6 +126,7 @@ pub(crate) struct Draft {
     pub num_want: Option<u32>,
     pub locality: Option<Locality>,
     pub hidden: bool,
+    pub credit: Option<Terms>,
     pub extras: Rare<Extras>,
 }
 
@@ -150,6 +157,7 @@ impl Default for Exchange {
                 route: None,
                 listener: 0,
                 target: Rare::default(),
+                account: Account::default(),
             },
             answer: Answer {
                 ruling: Ruling::Open,
@@ -158,6 +166,7 @@ impl Default for Exchange {
                 num_want: 0,
                 locality: None,
                 hidden: false,
+                credit: None,
                 extras: Rare::default(),
                 decided_by: None,
             },
@@ -201,6 +210,7 @@ impl Answer {
         self.num_want = num_want;
         self.locality = None;
         self.hidden = false;
+        self.credit = None;
         self.decided_by = None;
         self.extras.clear();
     }
@@ -277,13 +287,14 @@ impl Extras {
 impl Draft {
     /// Moves all changes into an answer, and leaves the draft empty.
     fn merge(&mut self, answer: &mut Answer) {
-        let Self { any, interval, min_interval, num_want, locality, hidden, extras } = self;
+        let Self { any, interval, min_interval, num_want, locality, hidden, credit, extras } = self;
         *any = false;
         answer.interval = interval.take().unwrap_or(answer.interval);
         answer.min_interval = min_interval.take().unwrap_or(answer.min_interval);
         answer.num_want = num_want.take().unwrap_or(answer.num_want);
         answer.locality = locality.take().or(answer.locality);
         answer.hidden |= std::mem::take(hidden);
+        answer.credit = credit.take().or(answer.credit);
         if let Some(later) = extras.get_mut() {
             answer.extras.make().absorb(later);
             extras.clear();
@@ -292,7 +303,8 @@ impl Draft {
 
     /// Writes the names of what would change, as far as it is no text for the client.
     fn names(&self, out: &mut String) {
-        let Self { any: _, interval, min_interval, num_want, locality, hidden, extras } = self;
+        let Self { any: _, interval, min_interval, num_want, locality, hidden, credit, extras } =
+            self;
         let Extras { failure: _, retry, warning, first, mixed, attributes } = extras.read();
         let named = [
             ("interval", interval.is_some()),
@@ -300,6 +312,7 @@ impl Draft {
             ("num_want", num_want.is_some()),
             ("label", locality.is_some()),
             ("hidden", *hidden),
+            ("credit", credit.is_some()),
             ("retry_in", retry.is_some()),
             ("warning_message", warning.is_some()),
             ("peers_first", !first.is_empty()),

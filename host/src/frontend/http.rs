@@ -228,6 +228,10 @@ impl<S: Store> Listener<S> {
                 Begun::Done(reply) => *reply,
                 Begun::Announce => {
                     scratch.passage = seat.decided().await;
+                    if let Some(receipt) = scratch.passage.receipt.take() {
+                        // It cannot be written if this is an error, and is answered all the same.
+                        let _ = receipt.await;
+                    }
                     let outcome = write_answer(&mut scratch);
                     self.reply(Action::Announce, outcome, &mut scratch)
                 }

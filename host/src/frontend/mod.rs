@@ -6,6 +6,7 @@ mod challenges;
 mod connection;
 pub mod gathering;
 pub mod http;
+mod late;
 mod public;
 pub(crate) mod real_ip;
 mod routes;

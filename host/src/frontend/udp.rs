@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use karuta_accounts::Receipt;
 use karuta_bittorrent::connection_id::ConnectionIds;
 use karuta_bittorrent::udp::{self as wire, Header};
 use karuta_bittorrent::{Counts, Family, InfoHash, Invalid, Transport, canonical_socket, query};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::Routes;
 pub use super::batch::register;
 use super::batch::{Inbox, Outbox, PACKETS, PeerAddr};
+use super::late::{Late, LateAnswer};
 use crate::accept::Spell;
 use crate::exchange::{Answer, Exchange, Request};
 use crate::limits::Limiter;
@@ -47,6 +49,8 @@ struct Turn {
     /// The URL data of an announce.
     url: Vec<u8>,
     outbox: Outbox,
+    /// The answers that wait for the books.
+    late: Vec<LateAnswer>,
 }
 
 /// A packet, and what became of it.
@@ -55,6 +59,8 @@ struct Received {
     source: PeerAddr,
     action: Action,
     outcome: Outcome,
+    /// What its answer waits for.
+    receipt: Option<Receipt>,
 }
 
 /// The buffers of a scrape.
@@ -74,7 +80,9 @@ struct Now {
 impl<S: Store> Listener<S> {
     /// Serves until `stopping` is true and everything that has arrived is answered.
     pub async fn serve(self, socket: AsyncFd<UdpSocket>, mut stopping: watch::Receiver<bool>) {
+        let socket = Rc::new(socket);
         let (mut inbox, mut turn) = (Inbox::of(socket.get_ref()), Turn::of(socket.get_ref()));
+        let open = stopping.clone();
         let mut failing = Spell::default();
         let mut stop = std::pin::pin!(stopping.wait_for(|stop| *stop));
         loop {
@@ -106,6 +114,16 @@ impl<S: Store> Listener<S> {
             }
             self.announce(&now, &mut turn);
             self.finish(&now, &mut turn);
+            if !turn.late.is_empty() {
+                let late = Late {
+                    answers: std::mem::take(&mut turn.late),
+                    socket: socket.clone(),
+                    series: self.series.clone(),
+                    start: now.start,
+                    _open: open.clone(),
+                };
+                tokio::task::spawn_local(late.send());
+            }
             turn.outbox.send(&socket).await;
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
@@ -132,7 +150,7 @@ impl<S: Store> Listener<S> {
         };
         let outcome = header
             .map_or(Outcome::Invalid, |header| self.answer(&header, packet, client, now, turn));
-        turn.received.push(Received { client, source, action, outcome });
+        turn.received.push(Received { client, source, action, outcome, receipt: None });
     }
 
     /// Writes the answer to a packet, unless it is an announce that waits. No answer is an empty
@@ -213,7 +231,8 @@ impl<S: Store> Listener<S> {
         let Turn { received, passages, waiting, bodies, .. } = turn;
         let passages = &mut passages[..waiting.len()];
         self.tracker.announce(passages, now.start);
-        for (passage, (at, header)) in passages.iter().zip(waiting.drain(..)) {
+        for (passage, (at, header)) in passages.iter_mut().zip(waiting.drain(..)) {
+            received[at].receipt = passage.receipt.take();
             let Passage { exchange, peers, result, .. } = passage;
             let (answer, body) = (&exchange.answer, &mut bodies[at]);
             match *result {
@@ -258,8 +277,13 @@ impl<S: Store> Listener<S> {
     fn finish(&self, now: &Now, turn: &mut Turn) {
         let took = now.start.elapsed();
         for (received, body) in turn.received.drain(..).zip(&mut turn.bodies) {
-            let Received { client, source, action, outcome } = received;
+            let Received { client, source, action, outcome, receipt } = received;
             let family = Family::of(client.ip());
+            if let Some(receipt) = receipt {
+                let body = std::mem::take(body);
+                turn.late.push(LateAnswer { receipt, body, source, family, outcome });
+                continue;
+            }
             self.series.request(Transport::Udp, action, family, outcome, took);
             if !body.is_empty() {
                 turn.outbox.push(body, source);
@@ -278,6 +302,7 @@ impl Turn {
             scrape: Scrape::default(),
             url: Vec::new(),
             outbox: Outbox::of(socket),
+            late: Vec::new(),
         }
     }
 }

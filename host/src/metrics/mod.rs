@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use karuta_accounts::Accounts;
 use karuta_bittorrent::{Family, Transport};
 use karuta_swarm::Totals;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use crate::data;
 
 #[macro_use]
 mod labels;
+mod accounts;
 mod admin;
 mod connections;
 mod decisions;
@@ -66,6 +68,8 @@ pub struct Metrics {
     exports: Mutex<Vec<Arc<ExportSeries>>>,
     public: public::Public,
     share: OnceLock<Arc<Share>>,
+    /// Empty where there are none.
+    accounts: OnceLock<Arc<Accounts>>,
 }
 
 /// The counters of one worker thread.
@@ -200,6 +204,7 @@ impl Metrics {
             exports: Mutex::default(),
             public: public::Public::default(),
             share: OnceLock::new(),
+            accounts: OnceLock::new(),
         }
     }
 

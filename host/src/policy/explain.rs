@@ -21,6 +21,11 @@ const GONE: &str = "its instance failed at an earlier info-hash";
 #[derive(Serialize)]
 pub struct Explanation {
     pub info_hash: String,
+    /// The numbers of the member and the torrent, where `accounts` knows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torrent: Option<u64>,
     /// `ok`, `rejected` or `dropped`.
     pub outcome: &'static str,
     pub decided_by: Option<String>,
@@ -123,7 +128,7 @@ impl Witness<'_> {
         let result = ask(instance, exchange, hook);
         self.step.microseconds = Some(start.elapsed().as_nanos() as f64 / 1000.0);
         self.step.remember = instance.remember().map(
-            |(scope, time)| json!({ "scope": shown::names(scope), "seconds": time.as_secs() }),
+            |(scope, time, _)| json!({ "scope": shown::names(scope), "seconds": time.as_secs() }),
         );
         result.unwrap_or(Ok(Verdict::Next)).map_err(|failure| {
             self.instance = Some(Err(format!("{}: {GONE}", Cause::Unavailable.name())));
@@ -156,6 +161,8 @@ fn summary(exchange: &Exchange, scrape: bool, policies: Vec<Step>) -> Explanatio
     };
     Explanation {
         info_hash: exchange.request.announce.info_hash.to_string(),
+        member: exchange.request.account.member.map(|(id, _)| id),
+        torrent: exchange.request.account.torrent.map(|(id, _)| id),
         outcome,
         decided_by: answer.decided_by.as_deref().map(str::to_owned),
         answer: shown,

@@ -21,7 +21,7 @@ A policy is a class with a method for each hook of its world, created from its c
     karuta.export(globals(), Ports, Config)
 
 The hooks are `on_announce`, `on_scrape`, `on_data`, `rank`, `observe` and `tick`. The host functions
-are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.locality`, `karuta.sets`,
+are modules: `karuta.request`, `karuta.response`, `karuta.swarm`, `karuta.account`, `karuta.locality`, `karuta.sets`,
 `karuta.signatures`, `karuta.keyvalue`, `karuta.log`, `karuta.metrics`; a world that has them adds
 `wit_world.imports.http` and `.publisher`. wit/policy.wit says what they take and return.
 
@@ -42,6 +42,7 @@ except ImportError:  # in a test, not in a component
 
 from componentize_py_types import Err
 from wit_world.imports import (
+    account,
     keyvalue,
     locality,
     log,
@@ -59,7 +60,7 @@ from .config import ConfigError, read_config
 
 __all__ = [
     "Addresses", "ConfigError", "Err", "Event", "InfoHash", "InfoHashes", "Place", "Scope",
-    "Strings", "Traits", "Transport", "Verdict", "address", "address_words", "export",
+    "Strings", "Traits", "Transport", "Verdict", "account", "address", "address_words", "export",
     "info_hash_text", "keyvalue", "left", "locality", "log", "metrics", "read_config", "reject",
     "request", "response", "sets", "signatures", "swarm",
 ]

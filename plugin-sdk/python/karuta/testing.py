@@ -47,6 +47,8 @@ class Host:
         self.peer_id = b"-TR4050-abcdefghijkl"
         # name: (format, the set of its entries)
         self.data = {}
+        # what `account` returns: `types.SimpleNamespace(id=7, rights=Rights.ENABLED, …)`
+        self.member, self.torrent = None, None
         self.values = {}
         self.changes = {}
         self.log = []
@@ -113,6 +115,13 @@ _MODULES = {
     },
     "response": {name: _changed(name) for name in _CHANGES.split()}
     | {"Place": Place, "Scope": Scope, "interval": lambda: 1800, "min_interval": lambda: 900},
+    "account": {
+        "Rights": enum.Flag("Rights", "ENABLED LEECH VISIBLE IMMUNE FREELEECH DOUBLE_UPLOAD"),
+        "Marks": enum.Flag("Marks", "APPROVED DELETED FREE NEUTRAL FEATURED TOKEN"),
+        "member": lambda: host.member,
+        "torrent": lambda: host.torrent,
+        "credit": _changed("credit"),
+    },
     "sets": {
         "sources": lambda: [(name, kind) for name, (kind, _) in host.data.items()],
         "open": _open,

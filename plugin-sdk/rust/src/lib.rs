@@ -51,6 +51,7 @@
 #![deny(missing_docs)]
 #![warn(unreachable_pub)]
 
+pub mod account;
 #[doc(hidden)]
 pub mod bindings;
 pub mod clock;

@@ -64,6 +64,7 @@ use std::{
 use crate::{
     Announce, AnnounceFilter, Candidate, Context, Error, Event, InfoHash, Outcome, PeerRanker,
     Policy, Role, Scrape, ScrapeFilter, Transport, Verdict,
+    account::{Marks, Rights},
     bindings::{
         imports::{
             locality as locality_types,
@@ -122,6 +123,61 @@ pub struct Request {
     pub min_interval: Duration,
     /// The swarms that the host knows.
     pub swarms: Vec<(InfoHash, Swarm)>,
+    /// The member that `accounts` knows.
+    pub member: Option<Member>,
+    /// The torrent that `accounts` knows.
+    pub torrent: Option<Torrent>,
+}
+
+/// A member, which [`account`](crate::account) returns. Its default is a new one.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Its number.
+    pub id: u64,
+    /// What it may.
+    pub rights: Rights,
+    /// The number of its group.
+    pub group: u32,
+    /// The most torrents that it may download at a time; `None` for any number.
+    pub slots: Option<u32>,
+    /// Torrents that it seeds.
+    pub seeding: u32,
+    /// Torrents that it downloads.
+    pub leeching: u32,
+    /// Its peers at the torrent.
+    pub here: u32,
+}
+
+/// A torrent, which [`account`](crate::account) returns. Its default is a new one.
+#[derive(Clone, Copy, Debug)]
+pub struct Torrent {
+    /// Its number.
+    pub id: u64,
+    /// What is known of it.
+    pub marks: Marks,
+    /// What moderation says: 0 pending, 1 approved, 2 rejected, 3 postponed.
+    pub status: u32,
+    /// Why it was deleted.
+    pub reason: u32,
+    /// How much of an upload is credited, in percent.
+    pub upload_percent: u32,
+    /// How much of a download is counted, in percent.
+    pub download_percent: u32,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        let rights = Rights::ENABLED | Rights::LEECH | Rights::VISIBLE;
+        Self { id: 1, rights, group: 0, slots: None, seeding: 0, leeching: 0, here: 0 }
+    }
+}
+
+impl Default for Torrent {
+    fn default() -> Self {
+        let (upload_percent, download_percent) = (100, 100);
+        let marks = Marks::APPROVED;
+        Self { id: 1, marks, status: 1, reason: 0, upload_percent, download_percent }
+    }
 }
 
 /// The sizes of a swarm, which [`swarm`](crate::swarm) returns.
@@ -217,6 +273,8 @@ impl Default for Request {
             interval: Duration::from_mins(30),
             min_interval: Duration::from_mins(15),
             swarms: Vec::new(),
+            member: None,
+            torrent: None,
         }
     }
 }
@@ -241,6 +299,8 @@ pub struct Answer {
     pub num_want: u32,
     /// Whether the info-hash of a scrape is answered with zeros.
     pub hidden: bool,
+    /// What [`account::credit`](crate::account::credit) said: upload and download, in percent.
+    pub credit: Option<(u32, u32)>,
     /// The attributes of the request, followed by those that the policy set.
     pub attributes: Vec<(String, String)>,
     /// The peers of [`response::add_peer`](crate::response::add_peer).
@@ -391,6 +451,7 @@ impl Request {
             min_interval: self.min_interval,
             num_want: self.num_want,
             hidden: false,
+            credit: None,
             attributes: self.attributes.clone(),
             added: Vec::new(),
             locality: None,

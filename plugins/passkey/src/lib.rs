@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use karuta_plugin::{
     Announce, AnnounceFilter, Context, DataSink, Error, Event, Policy, Scrape, ScrapeFilter,
-    Verdict, request,
+    Verdict, account, request,
     response::{self, Scope},
     sets,
 };
@@ -21,6 +21,9 @@ struct Config {
     users_from: Option<sets::Raw>,
     /// The strings that are passkeys of members without a number, who may do everything.
     keys_from: Option<sets::Strings>,
+    /// Whether the members and the torrents are those of the tracker's accounts.
+    #[serde(default)]
+    accounts: bool,
     /// Whether a scrape needs a passkey.
     #[serde(default = "yes")]
     scrapes: bool,
@@ -44,17 +47,33 @@ struct Passkey {
 impl Passkey {
     /// Returns the member whose passkey the request carries.
     fn member(&self) -> Result<Member, &'static str> {
+        if self.config.accounts
+            && let Some(member) = account::member()
+        {
+            let (enabled, leech) = (member.is_enabled(), member.may_leech());
+            return Ok(Member { id: Some(member.id()), enabled, leech });
+        }
         let passkey = request::credential().ok_or("missing passkey")?;
         let listed = || self.config.keys_from?.contains(&passkey).then_some(Member::NAMELESS);
         self.members.find(&passkey).or_else(listed).ok_or("unknown passkey")
+    }
+
+    /// Returns why nobody may announce the torrent, if the accounts say so.
+    fn unregistered(&self) -> Option<&'static str> {
+        match account::torrent().filter(|torrent| !torrent.is_deleted()) {
+            _ if !self.config.accounts => None,
+            Some(torrent) if torrent.is_approved() => None,
+            Some(_) => Some("torrent not approved"),
+            None => Some("unregistered torrent"),
+        }
     }
 }
 
 impl Policy for Passkey {
     type Config = Config;
     fn init(config: Config, _: &Context) -> Result<Self, Error> {
-        if config.users_from.is_none() && config.keys_from.is_none() {
-            return Err(Error::new("expected `users_from`, `keys_from`, or both"));
+        if config.users_from.is_none() && config.keys_from.is_none() && !config.accounts {
+            return Err(Error::new("expected `users_from`, `keys_from`, or `accounts: true`"));
         }
         Ok(Self { config, members: Members::default() })
     }
@@ -81,7 +100,7 @@ impl AnnounceFilter for Passkey {
             Err(reason) => Some(reason),
             Ok(member) if !member.enabled => Some("account disabled"),
             Ok(member) if !member.leech && !announce.is_seeder() => Some("leeching not allowed"),
-            Ok(_) => None,
+            Ok(_) => self.unregistered(),
         };
         if member.is_ok() {
             // Verdicts on guessed passkeys would only fill the cache.
@@ -109,6 +128,7 @@ karuta_plugin::export!(Passkey: announce, scrape, data);
 
 #[cfg(test)]
 mod tests {
+    use karuta_plugin::account::{Marks, Rights};
     use karuta_plugin::testing::{self, Answer, Data, Request};
 
     use super::*;
@@ -195,6 +215,35 @@ mod tests {
     }
 
     #[test]
+    fn members_and_torrents_are_those_of_the_accounts() {
+        let mut policy = policy(r#"{"accounts": true}"#);
+        let member = |id, rights| Some(testing::Member { id, rights, ..Default::default() });
+        let torrent = |marks| Some(testing::Torrent { marks, ..Default::default() });
+        let (banned, seeder) = (Rights::LEECH, Rights::ENABLED);
+        let full = Rights::ENABLED | Rights::LEECH;
+        let approved = Marks::APPROVED;
+        let deleted = Marks::APPROVED | Marks::DELETED;
+        for (member, torrent, expected) in [
+            (member(7, full), torrent(approved), None),
+            (member(7, banned), torrent(approved), Some("account disabled")),
+            (member(7, seeder), torrent(approved), Some("leeching not allowed")),
+            (member(7, full), None, Some("unregistered torrent")),
+            (member(7, full), torrent(deleted), Some("unregistered torrent")),
+            (member(7, full), torrent(Marks::empty()), Some("torrent not approved")),
+            (None, torrent(approved), Some("unknown passkey")),
+        ] {
+            let request = Request { member, torrent, left: Some(1), ..showing("any") };
+            assert_eq!(refusal(&request.announce(&mut policy)), expected);
+        }
+        let request = Request { member: member(7, full), ..Request::default() };
+        let answer = request.announce(&mut policy);
+        assert_eq!(answer.attributes, [(MEMBER.to_owned(), "7".to_owned())]);
+        assert_eq!(refusal(&request.scrape(&mut policy)), None);
+        let anonymous = Request::default().announce(&mut policy);
+        assert_eq!(refusal(&anonymous), Some("missing passkey"));
+    }
+
+    #[test]
     fn stopped_is_always_admitted() {
         let mut policy = members();
         for passkey in ["full", "seeder", "banned", "unknown"] {
@@ -266,7 +315,7 @@ mod tests {
         testing::set_data("users", Data::Raw);
         testing::set_data("texts", Data::Strings(Vec::new()));
         let cases = [
-            ("null", "expected `users_from`, `keys_from`, or both"),
+            ("null", "expected `users_from`, `keys_from`, or `accounts: true`"),
             (
                 r#"{"keys_from": "users"}"#,
                 "keys_from: the data source `users` has the format raw, expected strings",
@@ -286,7 +335,7 @@ mod tests {
             ),
             (
                 r#"{"users": []}"#,
-                "users: unknown key, expected one of users_from, keys_from, scrapes",
+                "users: unknown key, expected one of users_from, keys_from, accounts, scrapes",
             ),
         ];
         for (config, message) in cases {

@@ -177,6 +177,34 @@ fn files_of_cases_are_strict() {
 }
 
 #[test]
+fn accounts_can_be_tested() {
+    let folder = with_cases(
+        "test-tally",
+        "
+cases:
+  - name: a member
+    announce:
+      query: { ask: account }
+      account: { member: { id: 7, leech: false, here: 2 }, torrent: { id: 12, download_percent: 0, token: true } }
+    expect:
+      credit: [200, 50]
+      warning: Some((7, 2, Rights(ENABLED | VISIBLE))) Some((12, Marks(APPROVED | FREE | TOKEN)))
+  - name: a stranger
+    announce: { query: { ask: account } }
+    expect: { warning: None None }
+  - name: one who does not ask
+    announce: { account: { member: { leach: false } } }
+",
+    );
+    let (_, said) = wrong(&test(&folder, "test-tally"));
+    assert!(said.contains("unknown key `leach`, did you mean `leech`?"), "{said}");
+    let cases = folder.path().join("cases.yaml");
+    let text = fs::read_to_string(&cases).unwrap().replace("leach: false", "leech: false");
+    fs::write(&cases, text + "    expect: { credit: null }\n").unwrap();
+    assert!(fine(&test(&folder, "test-tally")).contains("all 3 cases passed"));
+}
+
+#[test]
 fn an_order_of_peers_can_be_tested() {
     let cases = fs::read_to_string(root().join("tests/plugins/ranker/cases.yaml")).unwrap();
     let said = fine(&test(&with_cases("test-ranker", &cases), "test-ranker"));

@@ -11,11 +11,12 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "tracker",
     "http",
     "udp",
     "swarms",
+    "accounts",
     "policies",
     "admin",
     "log",

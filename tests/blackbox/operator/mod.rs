@@ -1,5 +1,6 @@
 //! What operators rely on: configurations, commands, the admin API, the log, reloads and shutdown.
 
+mod accounts;
 mod admin;
 mod admin_socket;
 mod admin_tokens;

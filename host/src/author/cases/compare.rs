@@ -83,6 +83,7 @@ fn answered(expect: &Expect, said: &Said) -> Vec<String> {
     check(differs("label", &expect.label, said.label.map(|label| json!(Label(label)))));
     check(differs("attributes", &expect.attributes, attributes.or(Some(json!({})))));
     check(differs("hidden", &expect.hidden, change("hidden").or(Some(json!(false)))));
+    check(differs("credit", &expect.credit, change("credit")));
     check(remembers(&expect.remember, said));
     check(differs("ranking", &expect.ranking, said.ranking.as_deref().map(ranking)));
     lines

@@ -80,7 +80,8 @@ pub fn counts(counts: Counts) -> bittorrent::Counts {
 }
 
 fn as_announce(scrape: &Scrape) -> Announce {
-    let Scrape { info_hash, address, transport, query, path, headers, attributes } = scrape.clone();
+    let Scrape { info_hash, address, transport, query, path, headers, attributes, account } =
+        scrape.clone();
     Announce {
         info_hash,
         address,
@@ -89,6 +90,7 @@ fn as_announce(scrape: &Scrape) -> Announce {
         path,
         headers,
         attributes,
+        account,
         ..Announce::default()
     }
 }
@@ -125,6 +127,7 @@ fn request(from: &Announce, path: &str) -> Result<Box<Exchange>, String> {
             target.over_http(uri, headers(&from.headers)?);
         }
     }
+    request.account = from.account.into();
     exchange.answer.reset(from.interval, from.min_interval, from.num_want);
     let attributes = from.attributes.iter();
     exchange.answer.extras.make().attributes =

@@ -12,7 +12,7 @@ use foldhash::quality::RandomState;
 use karuta_bittorrent::mapped;
 use karuta_swarm::fetch;
 
-use crate::exchange::{Draft, Request};
+use crate::exchange::{Account, Asked, Draft, Request};
 use crate::metrics::Hook;
 use crate::policy::contract::Verdict;
 use crate::policy::contract::bindings::imports::response::Scope;
@@ -32,7 +32,7 @@ const INLINE: usize = 45;
 /// The remembered verdicts of one policy.
 pub struct VerdictCache {
     /// The scopes in use, each with its hook.
-    scopes: Vec<(Hook, Scope)>,
+    scopes: Vec<(Hook, Scope, Asked)>,
     /// An entry is within reach of its home, before the first vacant line.
     lines: Vec<Option<Entry>>,
     filled: usize,
@@ -87,8 +87,8 @@ impl VerdictCache {
     /// Fetches the line where a request's verdict should be into the processor's caches.
     pub fn fetch(&mut self, hook: Hook, request: &Request, credential: &str) {
         let Self { scopes, lines, hasher, key, .. } = self;
-        let Some((_, scope)) = scopes.iter().find(|(of, _)| *of == hook) else { return };
-        if write_key(key, hook, *scope, request, credential)
+        let Some(scope) = scopes.iter().find(|(of, ..)| *of == hook) else { return };
+        if write_key(key, *scope, request, credential)
             && let Some(line) = lines.get(home(lines.len(), hasher.hash_one(&*key)))
         {
             fetch::line(line);
@@ -105,8 +105,8 @@ impl VerdictCache {
     ) -> Option<(Verdict, Option<&Draft>)> {
         let Self { scopes, lines, hasher, key, start, .. } = self;
         let now = milliseconds(now.saturating_duration_since(*start));
-        for (of, scope) in scopes {
-            if *of != hook || !write_key(key, hook, *scope, request, credential) {
+        for scope in scopes {
+            if scope.0 != hook || !write_key(key, *scope, request, credential) {
                 continue;
             }
             let home = home(lines.len(), hasher.hash_one(&*key));
@@ -125,23 +125,24 @@ impl VerdictCache {
     pub fn keep(
         &mut self,
         hook: Hook,
-        wish: (Scope, Duration),
+        wish: (Scope, Duration, Asked),
         request: &Request,
         credential: &str,
         (verdict, draft): (Verdict, &Draft),
         now: Instant,
     ) {
-        let (scope, duration) = wish;
+        let (scope, duration, asked) = wish;
         if scope == Scope::empty() || duration.is_zero() {
             return;
         }
-        if !self.scopes.contains(&(hook, scope)) {
+        let scope = (hook, scope, asked);
+        if !self.scopes.contains(&scope) {
             if self.scopes.len() >= SCOPES {
                 return;
             }
-            self.scopes.push((hook, scope));
+            self.scopes.push(scope);
         }
-        if !write_key(&mut self.key, hook, scope, request, credential) {
+        if !write_key(&mut self.key, scope, request, credential) {
             return;
         }
         // A verdict is remembered for a day at most.
@@ -238,12 +239,12 @@ fn milliseconds(time: Duration) -> u64 {
 /// Writes the scoped values of a request. Returns `false` if it cannot be remembered by that scope.
 fn write_key(
     key: &mut Vec<u8>,
-    hook: Hook,
-    scope: Scope,
+    (hook, scope, asked): (Hook, Scope, Asked),
     request: &Request,
     credential: &str,
 ) -> bool {
     write_values(key, hook, scope, request);
+    write_account(key, asked, &request.account);
     if scope.contains(Scope::CREDENTIAL) {
         if credential.len() > LONGEST_CREDENTIAL {
             return false;
@@ -251,6 +252,23 @@ fn write_key(
         key.extend_from_slice(credential.as_bytes());
     }
     true
+}
+
+/// Writes the versions of what a policy has looked at, so that a change of it forgets the verdicts that
+/// depend on it, and no others. They are distinct for distinct `asked`, in one order.
+fn write_account(values: &mut Vec<u8>, asked: Asked, account: &Account) {
+    values.push(u8::from(asked.member) | u8::from(asked.torrent) << 1);
+    if asked.member {
+        let (id, version) = account.member.map_or((0, 0), |(id, member)| (id, member.version));
+        values.extend(id.to_ne_bytes());
+        values.extend(version.to_ne_bytes());
+    }
+    if asked.torrent {
+        let (id, version) = account.torrent.map_or((0, 0), |(id, torrent)| (id, torrent.version));
+        values.extend(id.to_ne_bytes());
+        values.extend(version.to_ne_bytes());
+        values.push(account.has_token.into());
+    }
 }
 
 /// Writes the scoped values without the credential. The scope comes first, so that values of
@@ -291,9 +309,11 @@ fn write_values(values: &mut Vec<u8>, hook: Hook, scope: Scope, request: &Reques
 mod tests {
     use super::*;
     use crate::exchange::Exchange;
+    use karuta_accounts::Member;
     use karuta_bittorrent::{Event, InfoHash};
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const NOTHING: Asked = Asked { member: false, torrent: false };
 
     fn request(info_hash: u8, event: Event) -> Request {
         let mut request = Exchange::default().request;
@@ -308,7 +328,7 @@ mod tests {
         let mut remembered = VerdictCache::default();
         let asked = request(1, Event::Started);
         let scope = Scope::INFO_HASH | Scope::EVENT;
-        let wish = (scope, MINUTE);
+        let wish = (scope, MINUTE, NOTHING);
         let none = Draft::default();
         remembered.keep(Hook::Announce, wish, &asked, "", (Verdict::Reject, &none), now);
         let mut ask = |hook, request: &Request, at| {
@@ -329,7 +349,7 @@ mod tests {
         let now = Instant::now();
         let mut remembered = VerdictCache::default();
         let asked = request(1, Event::None);
-        let wish = (Scope::CREDENTIAL, MINUTE);
+        let wish = (Scope::CREDENTIAL, MINUTE, NOTHING);
         let long = "x".repeat(LONGEST_CREDENTIAL + 1);
         for kept in ["good", &long] {
             let decision = (Verdict::Next, &Draft::default());
@@ -344,11 +364,35 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_a_member_forgets_its_verdicts_and_no_others() {
+        let now = Instant::now();
+        let mut remembered = VerdictCache::default();
+        let of = |id: u64, version: u32| {
+            let mut request = request(1, Event::None);
+            let member = Member { version, ..Member::default() };
+            request.account.member = Some((id, member));
+            request
+        };
+        let asked = Asked { member: true, torrent: false };
+        let wish = (Scope::EVENT, MINUTE, asked);
+        for id in [1, 2] {
+            let decision = (Verdict::Reject, &Draft::default());
+            remembered.keep(Hook::Announce, wish, &of(id, 5), "", decision, now);
+        }
+        let mut is_known =
+            |request: &Request| remembered.find(Hook::Announce, request, "", now).is_some();
+        assert!(is_known(&of(1, 5)) && is_known(&of(2, 5)));
+        assert!(!is_known(&of(1, 6)), "it has changed");
+        assert!(!is_known(&of(3, 5)) && !is_known(&request(1, Event::None)));
+    }
+
+    #[test]
     fn an_empty_scope_or_no_time_is_ignored() {
         let now = Instant::now();
         let mut remembered = VerdictCache::default();
         let asked = request(1, Event::None);
-        for wish in [(Scope::empty(), MINUTE), (Scope::INFO_HASH, Duration::ZERO)] {
+        for wish in [(Scope::empty(), MINUTE, NOTHING), (Scope::INFO_HASH, Duration::ZERO, NOTHING)]
+        {
             let decision = (Verdict::Next, &Draft::default());
             remembered.keep(Hook::Announce, wish, &asked, "", decision, now);
         }
@@ -359,7 +403,7 @@ mod tests {
     fn room_is_bounded_and_the_newest_stay() {
         let now = Instant::now();
         let mut remembered = VerdictCache::default();
-        let wish = (Scope::INFO_HASH, MINUTE);
+        let wish = (Scope::INFO_HASH, MINUTE, NOTHING);
         let numbered = |n: u32| {
             let mut request = request(0, Event::None);
             request.announce.info_hash.0[..4].copy_from_slice(&n.to_be_bytes());
@@ -386,7 +430,7 @@ mod tests {
     fn long_keys_and_changes_are_bounded_too() {
         let now = Instant::now();
         let mut remembered = VerdictCache::default();
-        let wish = (Scope::CREDENTIAL, MINUTE);
+        let wish = (Scope::CREDENTIAL, MINUTE, NOTHING);
         let asked = request(1, Event::None);
         let long = |n: usize| format!("{n:04000}");
         let draft = |n: usize| {
@@ -407,9 +451,9 @@ mod tests {
     #[test]
     fn all_that_fits_is_found_again() {
         let now = Instant::now();
-        for len in [1, INLINE - 8, INLINE - 7, 2 * INLINE] {
+        for len in [1, INLINE - 9, INLINE - 8, 2 * INLINE] {
             let mut remembered = VerdictCache::default();
-            let wish = (Scope::CREDENTIAL, MINUTE);
+            let wish = (Scope::CREDENTIAL, MINUTE, NOTHING);
             let asked = request(1, Event::None);
             let text = |n: usize| format!("{n:0len$}");
             for n in 0..2_000 {

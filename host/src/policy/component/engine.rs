@@ -11,7 +11,7 @@ use super::artifact::Artifacts;
 use super::compiler::{Compiler, Uncompiled};
 use super::footprint::Sizes;
 use super::settings::settings;
-use crate::policy::imports::call::Account;
+use crate::policy::imports::call::Clocks;
 use crate::policy::imports::state::{self, State};
 
 /// How often a running call checks the clock.
@@ -130,7 +130,7 @@ impl Engine {
     }
 }
 
-impl Account {
+impl Clocks {
     fn now() -> Self {
         let processor =
             clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
@@ -149,8 +149,8 @@ pub fn watch(store: &mut Store<State>) {
         let state = context.data_mut();
         let interrupt = state.interrupt();
         let call = &mut state.call;
-        let now = Account::now();
-        let start = *call.account.get_or_insert(now);
+        let now = Clocks::now();
+        let start = *call.first_tick.get_or_insert(now);
         let on_processor = now.processor.saturating_sub(start.processor);
         let on_wall = now.wall.duration_since(start.wall);
         call.overdue = on_processor >= call.deadline

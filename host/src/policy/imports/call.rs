@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::exchange::Asked;
 use crate::policy::contract::bindings::imports::response::Scope;
 use crate::policy::shared::shutdown::Shutdown;
 
@@ -10,7 +11,7 @@ use crate::policy::shared::shutdown::Shutdown;
 pub struct Call {
     pub deadline: Duration,
     /// The clocks at the first tick of the engine during the call.
-    pub account: Option<Account>,
+    pub first_tick: Option<Clocks>,
     /// The time that it has waited for anything outside.
     pub waited: Duration,
     /// Whether it began after the end of the process was announced.
@@ -19,10 +20,13 @@ pub struct Call {
     pub overdue: bool,
     /// The scope and the duration for which the plugin wants its verdict to be remembered.
     pub remember: Option<(Scope, Duration)>,
+    /// What it has looked at, on which a remembered verdict depends, too.
+    pub asked: Asked,
 }
 
+/// What the clocks show.
 #[derive(Clone, Copy)]
-pub struct Account {
+pub struct Clocks {
     /// The processor time of this thread.
     pub processor: Duration,
     pub wall: Instant,

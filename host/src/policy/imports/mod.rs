@@ -1,6 +1,7 @@
 //! The functions that a component may call: one module for each interface of the contract, and
 //! WASI.
 
+mod account;
 pub mod call;
 pub mod clock;
 pub mod http;

@@ -18,8 +18,8 @@ use super::metrics::Meter;
 use super::signatures::Keys;
 use super::wasi::Wasi;
 use super::{
-    http, keyvalue, locality, log, metrics, publisher, request, response, sets, signatures, swarm,
-    wasi,
+    account, http, keyvalue, locality, log, metrics, publisher, request, response, sets,
+    signatures, swarm, wasi,
 };
 use crate::config::CredentialRule;
 use crate::data::Sources;
@@ -76,6 +76,11 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::swarm::add_to_linker::<_, swarm::View>(linker, |state| swarm::View {
         swarms: &*state.tracker.swarms,
         info_hash: state.exchange.request.announce.info_hash,
+    })?;
+    imports::account::add_to_linker::<_, account::View>(linker, |state| account::View {
+        account: &state.exchange.request.account,
+        draft: &mut state.exchange.draft,
+        asked: &mut state.call.asked,
     })?;
     imports::locality::add_to_linker::<_, locality::View>(linker, |state| locality::View {
         plans: &mut state.plans,

@@ -16,7 +16,7 @@ pub use self::error::{InstanceError, LoadCause, LoadError};
 pub use self::plugin::{Identity, Plugin};
 use crate::config;
 use crate::data::Content;
-use crate::exchange::Exchange;
+use crate::exchange::{Asked, Exchange};
 use crate::metrics::plugin::Series;
 use crate::metrics::{Cause, Hook};
 use crate::policy::component::engine;
@@ -373,9 +373,11 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().staged)
     }
 
-    /// Returns the scope and the duration for which the last call's verdict may be remembered.
-    pub fn remember(&self) -> Option<(Scope, Duration)> {
-        self.store.data().call.remember
+    /// Returns the scope and the duration for which the last call's verdict may be remembered, and
+    /// what else it depends on.
+    pub fn remember(&self) -> Option<(Scope, Duration, Asked)> {
+        let call = &self.store.data().call;
+        call.remember.map(|(scope, time)| (scope, time, call.asked))
     }
 
     /// Returns the bytes of linear memory, tables, and what the engine keeps besides.
@@ -450,7 +452,7 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
         Some(_) => Cause::Trap,
         None => Cause::Host,
     };
-    let spent = state.call.account.map_or(Duration::ZERO, |account| account.wall.elapsed());
+    let spent = state.call.first_tick.map_or(Duration::ZERO, |clocks| clocks.wall.elapsed());
     // It contains function names, which the plugin chooses.
     Failure { cause, spent, detail: cut(format!("{error:#}")) }
 }

@@ -239,7 +239,8 @@ impl Trial {
                 said.changes = shown::changes(&exchange.draft);
                 said.label = exchange.draft.locality.map(|at| at.label);
                 let remember = self.instance.remember();
-                said.remember = remember.map(|(scope, time)| (shown::names(scope), time.as_secs()));
+                said.remember =
+                    remember.map(|(scope, time, _)| (shown::names(scope), time.as_secs()));
             }
             (Returned::Order(order), Question::Rank(_, peers)) => {
                 let peer = |index: u32| peers.get(index as usize).map(|at| at.peer).ok_or(index);

@@ -39,6 +39,28 @@ pub(crate) mod locality {
     }
 }
 
+pub(crate) mod account {
+    use super::super::{Member, Torrent, ask, change};
+    use crate::bindings::imports::account::{MemberRecord, TorrentRecord};
+
+    /// The most that is credited, in percent.
+    const MOST: u32 = 10_000;
+
+    pub(crate) fn member() -> Option<MemberRecord> {
+        let Member { id, rights, group, slots, seeding, leeching, here } =
+            ask(|exchange| exchange.request.member)?;
+        Some(MemberRecord { id, rights, group, slots, seeding, leeching, here })
+    }
+    pub(crate) fn torrent() -> Option<TorrentRecord> {
+        let Torrent { id, marks, status, reason, upload_percent, download_percent } =
+            ask(|exchange| exchange.request.torrent)?;
+        Some(TorrentRecord { id, marks, status, reason, upload_percent, download_percent })
+    }
+    pub(crate) fn credit(upload: u32, download: u32) {
+        change(|answer| answer.credit = Some((upload.min(MOST), download.min(MOST))));
+    }
+}
+
 pub(crate) mod request {
     use super::super::{ask, to_words, types};
 

@@ -122,6 +122,7 @@ fn a_policy_sees_the_whole_announce_and_may_change_the_whole_answer() {
         min_interval: Duration::from_secs(1),
         num_want: 3,
         hidden: false,
+        credit: None,
         attributes: vec![("a".into(), "5".into()), ("b".into(), "c".into())],
         added: vec![("192.0.2.9:81".parse().unwrap(), Place::Mixed)],
         locality: None,

@@ -4,7 +4,7 @@
 use karuta_plugin::metrics::{Counter, Gauge};
 use karuta_plugin::signatures::Key;
 use karuta_plugin::{
-    Announce, AnnounceFilter, Context, Error, Policy, Verdict, keyvalue, request, response,
+    Announce, AnnounceFilter, Context, Error, Policy, Verdict, account, keyvalue, request, response,
 };
 
 #[derive(serde::Deserialize)]
@@ -51,6 +51,7 @@ impl AnnounceFilter for Tally {
             Some("inits") => text(keyvalue::get(b"inits")),
             Some("flood") => flood(),
             Some("signature") => self.signature(),
+            Some("account") => credit(),
             _ => keyvalue::increment(b"announces", 1, None)
                 .map_or_else(String::from, |n| n.to_string()),
         };
@@ -70,6 +71,14 @@ impl Tally {
         let right = |key: &Key| key.verify(&algorithm, message.as_bytes(), &signature);
         self.key.as_ref().is_some_and(right).to_string()
     }
+}
+
+/// Credits uploads twice and downloads by half, and says whose they are.
+fn credit() -> String {
+    account::credit(200, 50);
+    let member = account::member().map(|member| (member.id(), member.here(), member.rights()));
+    let torrent = account::torrent().map(|torrent| (torrent.id(), torrent.marks()));
+    format!("{member:?} {torrent:?}")
 }
 
 /// Puts values until no more fit. Returns how many did, and the error of the next.

@@ -24,6 +24,8 @@ pub struct Expect {
     pub label: Wanted<Label>,
     pub attributes: Wanted<BTreeMap<String, String>>,
     pub hidden: Wanted<bool>,
+    /// Upload and download, in percent.
+    pub credit: Wanted<[u32; 2]>,
     pub remember: Wanted<Remember>,
     /// Parts of log lines, `LEVEL: TEXT`, in order.
     pub logs: Wanted<Vec<String>>,
@@ -87,6 +89,7 @@ impl<'de> Deserialize<'de> for Expect {
             label: Wanted<Label>,
             attributes: Wanted<BTreeMap<String, String>>,
             hidden: Wanted<bool>,
+            credit: Wanted<[u32; 2]>,
             remember: Wanted<Remember>,
             logs: Wanted<Vec<String>>,
             keyvalues: BTreeMap<String, Option<String>>,

@@ -1,5 +1,6 @@
 //! The keys of a file of cases.
 
+mod account;
 mod control;
 mod expect;
 mod values;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::account::Account;
 pub use self::control::{Observe, Outcome, Reply, Tick};
 pub use self::expect::{Expect, Label, Part, Remember, Request, Verdict, Wanted};
 pub use self::values::{Clock, Hash, Id, Place};
@@ -188,6 +190,7 @@ pub struct Announce {
     pub headers: BTreeMap<String, String>,
     /// The attributes that earlier policies left.
     pub attributes: BTreeMap<String, String>,
+    pub account: Account,
     /// The answer so far, in seconds.
     pub interval: u32,
     pub min_interval: u32,
@@ -213,6 +216,7 @@ impl Default for Announce {
             path: BTreeMap::new(),
             headers: BTreeMap::new(),
             attributes: BTreeMap::new(),
+            account: Account::default(),
             interval: 1800,
             min_interval: 900,
         }
@@ -230,6 +234,7 @@ pub struct Scrape {
     pub path: BTreeMap<String, String>,
     pub headers: BTreeMap<String, String>,
     pub attributes: BTreeMap<String, String>,
+    pub account: Account,
 }
 
 impl Default for Scrape {
@@ -243,6 +248,7 @@ impl Default for Scrape {
             path: BTreeMap::new(),
             headers: BTreeMap::new(),
             attributes: BTreeMap::new(),
+            account: Account::default(),
         }
     }
 }

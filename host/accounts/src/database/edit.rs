@@ -1,0 +1,196 @@
+//! Changes of members, torrents and tokens, all of a request's or none of them.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+
+use super::read::{self, MEMBER, TORRENT};
+use super::{Database, int};
+use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
+use crate::records::{Hashes, Member, Torrent};
+
+/// A change that was made, with what workers need to know of it.
+#[derive(Debug)]
+pub enum Changed {
+    Member { id: u64, record: Member, passkeys: Option<(Option<String>, String)> },
+    Torrent { id: u64, record: Torrent, hashes: [Hashes; 2] },
+    Token { pair: (u64, u64), exists: bool },
+}
+
+/// Why changes were not made: none of them was.
+#[derive(Debug, thiserror::Error)]
+pub enum NotChanged {
+    /// The change at this index, counted from 0, cannot be made.
+    #[error("{reason}")]
+    Wrong { index: usize, reason: &'static str },
+    #[error("the accounts cannot be written: {0}")]
+    Unwritten(#[from] rusqlite::Error),
+    /// The ledger has ended.
+    #[error("stopping")]
+    Stopping,
+}
+
+/// Why a change cannot be made.
+enum Fault {
+    Wrong(&'static str),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Database {
+    /// Makes changes one after the other, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// One of them is wrong, or they cannot be written; then nothing has changed.
+    pub fn change(&mut self, changes: &[Change]) -> Result<Vec<Changed>, NotChanged> {
+        let transaction = self.connection.transaction()?;
+        let make = |(index, change): (usize, &Change)| {
+            let made = match change {
+                Change::Member(change) => member(&transaction, change),
+                Change::Torrent(change) => torrent(&transaction, change),
+                Change::Token(change) => token(&transaction, *change),
+            };
+            made.map_err(|fault| match fault {
+                Fault::Wrong(reason) => NotChanged::Wrong { index, reason },
+                Fault::Sql(error) => NotChanged::Unwritten(error),
+            })
+        };
+        let made = changes.iter().enumerate().map(make).collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(made)
+    }
+}
+
+fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fault> {
+    let select = format!("SELECT {MEMBER}, passkey FROM member WHERE id = ?1");
+    let known = connection
+        .prepare_cached(&select)?
+        .query_one([int(change.id)], |row| {
+            Ok((read::member(row)?, row.get::<_, String>("passkey")?))
+        })
+        .optional()?;
+    let (record, old) =
+        known.map_or((Member::default(), None), |(record, old)| (record, Some(old)));
+    let passkey = change.passkey.clone().or_else(|| old.clone());
+    let passkey = passkey.ok_or(Fault::Wrong("a new member needs a passkey"))?;
+    let record = Member {
+        enabled: change.enabled.unwrap_or(record.enabled),
+        leech: change.leech.unwrap_or(record.leech),
+        visible: change.visible.unwrap_or(record.visible),
+        immune: change.immune.unwrap_or(record.immune),
+        freeleech: change.freeleech.unwrap_or(record.freeleech),
+        double_upload: change.double_upload.unwrap_or(record.double_upload),
+        group: change.group.unwrap_or(record.group),
+        slots: change.slots.unwrap_or(record.slots),
+        ..record
+    };
+    let sql = "INSERT INTO member (id, passkey, enabled, leech, visible, immune, freeleech, \
+               double_upload, group_id, slots, uploaded, downloaded) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce(?11, 0), coalesce(?12, 0)) \
+               ON CONFLICT (id) DO UPDATE SET passkey = ?2, enabled = ?3, leech = ?4, visible = ?5, \
+               immune = ?6, freeleech = ?7, double_upload = ?8, group_id = ?9, slots = ?10, \
+               uploaded = coalesce(?11, uploaded), downloaded = coalesce(?12, downloaded)";
+    let values = params![
+        int(change.id),
+        passkey,
+        record.enabled,
+        record.leech,
+        record.visible,
+        record.immune,
+        record.freeleech,
+        record.double_upload,
+        record.group,
+        record.slots,
+        change.uploaded.map(int),
+        change.downloaded.map(int),
+    ];
+    let written = connection.prepare_cached(sql)?.execute(values);
+    taken(written, "the passkey is another member's")?;
+    if !record.visible {
+        let sql = "UPDATE session SET address = NULL WHERE member = ?1";
+        connection.prepare_cached(sql)?.execute([int(change.id)])?;
+    }
+    let passkeys = (old.as_ref() != Some(&passkey)).then_some((old, passkey));
+    Ok(Changed::Member { id: change.id, record, passkeys })
+}
+
+fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, Fault> {
+    let select = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent WHERE id = ?1");
+    let known = connection
+        .prepare_cached(&select)?
+        .query_one([int(change.id)], |row| Ok((read::torrent(row)?, read::hashes(row)?)))
+        .optional()?;
+    let (record, old) = known.unwrap_or_default();
+    let [first, second] = old;
+    let first =
+        change.info_hash.or(first).ok_or(Fault::Wrong("a new torrent needs an info-hash"))?;
+    let second = change.info_hash_v2.or(second);
+    let owner = "SELECT id FROM torrent WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) \
+                 AND id <> ?1";
+    let mut owner = connection.prepare_cached(owner)?;
+    if second == Some(first) || owner.exists(params![int(change.id), first, second])? {
+        return Err(Fault::Wrong("the info-hash is another torrent's"));
+    }
+    let record = Torrent {
+        status: change.status.unwrap_or(record.status),
+        deleted: change.deleted.unwrap_or(record.deleted),
+        featured: change.featured.unwrap_or(record.featured),
+        reason: change.reason.unwrap_or(record.reason),
+        upload_percent: change.upload_percent.unwrap_or(record.upload_percent),
+        download_percent: change.download_percent.unwrap_or(record.download_percent),
+        ..record
+    };
+    let sql = "INSERT INTO torrent (id, info_hash, info_hash_v2, status, deleted, featured, reason, \
+               upload_percent, download_percent, completed) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, coalesce(?10, 0)) \
+               ON CONFLICT (id) DO UPDATE SET info_hash = ?2, info_hash_v2 = ?3, status = ?4, \
+               deleted = ?5, featured = ?6, reason = ?7, upload_percent = ?8, \
+               download_percent = ?9, completed = coalesce(?10, completed)";
+    let values = params![
+        int(change.id),
+        first,
+        second,
+        record.status,
+        record.deleted,
+        record.featured,
+        record.reason,
+        record.upload_percent,
+        record.download_percent,
+        change.completed.map(int),
+    ];
+    connection.prepare_cached(sql)?.execute(values)?;
+    let hashes = [old, [Some(first), second]];
+    Ok(Changed::Torrent { id: change.id, record, hashes })
+}
+
+fn token(connection: &Connection, change: TokenChange) -> Result<Changed, Fault> {
+    let TokenChange { exists, member, torrent } = change;
+    let pair = params![int(member), int(torrent)];
+    if exists {
+        let is_known = |sql, id: u64| connection.prepare_cached(sql)?.exists([int(id)]);
+        if !is_known("SELECT 1 FROM member WHERE id = ?1", member)? {
+            return Err(Fault::Wrong("there is no such member"));
+        }
+        if !is_known("SELECT 1 FROM torrent WHERE id = ?1", torrent)? {
+            return Err(Fault::Wrong("there is no such torrent"));
+        }
+        let sql = "INSERT OR IGNORE INTO token (member, torrent) VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute(pair)?;
+    } else {
+        let sql = "DELETE FROM token WHERE member = ?1 AND torrent = ?2";
+        connection.prepare_cached(sql)?.execute(pair)?;
+    }
+    Ok(Changed::Token { pair: (member, torrent), exists })
+}
+
+/// Says what a value that must be unique belongs to.
+fn taken<T>(written: rusqlite::Result<T>, reason: &'static str) -> Result<T, Fault> {
+    written.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => Fault::Wrong(reason),
+        _ => Fault::Sql(error),
+    })
+}

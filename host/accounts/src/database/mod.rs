@@ -1,0 +1,262 @@
+//! The file of the books: SQLite, in one transaction at a time.
+
+mod batch;
+mod edit;
+mod read;
+mod sweep;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+pub use self::batch::{Entry, Limits};
+pub use self::edit::{Changed, NotChanged};
+pub use self::read::{Page, Reader, ShownMember, ShownTorrent};
+pub use self::sweep::{Place, Swept};
+use crate::directory::Loaded;
+
+/// The books, open to one process. Others may read the file.
+pub struct Database {
+    connection: Connection,
+    /// Locked as long as this process has the books open.
+    _lock: File,
+}
+
+/// A member and a torrent, where the member has a peer there, and when that was in seconds since 1970.
+type Active = ((u64, u64), SocketAddr, u64);
+
+/// Why the books cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct OpenError {
+    pub path: PathBuf,
+    pub reason: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    #[error("another process has it open")]
+    InUse,
+    #[error("it is damaged ({0}); put a backup in its place, or move it away to begin anew")]
+    Damaged(String),
+    #[error("it is a database of something else, expected one of Karuta's accounts")]
+    Foreign,
+    #[error("it is of version {0}, which a newer Karuta has made, expected at most {VERSION}")]
+    Newer(i64),
+    #[error("{0}")]
+    File(#[from] std::io::Error),
+    #[error("{0}")]
+    Sql(rusqlite::Error),
+}
+
+/// `krta`, which tells our files from those of others.
+const APPLICATION: i64 = 0x6b72_7461;
+/// The version of `schema.sql`.
+const VERSION: i64 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+/// How long a transaction waits for another process that has locked the file.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The pages that SQLite keeps, in KiB.
+const CACHE: i64 = 32 << 10;
+/// After so many pages, what was written is moved into the file: 64 MiB. Announces change pages all
+/// over it, and a page that changed often is then moved once.
+const CHECKPOINT: i64 = 16_384;
+/// The statements that stay prepared: all that batches need.
+const STATEMENTS: usize = 32;
+
+impl From<rusqlite::Error> for Reason {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged(error.to_string())
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse,
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+impl Database {
+    /// Opens the file at `path`, which may grow to `max_size` bytes, and creates it if there is none.
+    /// What a crash has left unfinished is undone.
+    ///
+    /// # Errors
+    ///
+    /// It is in use, damaged, of something else or of a newer version, or cannot be written.
+    pub fn open(path: &Path, max_size: u64) -> Result<Self, OpenError> {
+        Self::try_open(path, max_size).map_err(|reason| OpenError { path: path.to_owned(), reason })
+    }
+
+    fn try_open(path: &Path, max_size: u64) -> Result<Self, Reason> {
+        let lock = lock(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        // A transaction that begins by reading cannot wait for another process to write.
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let (application, version, tables) =
+            (pragma("application_id")?, pragma("user_version")?, pragma("schema_version")?);
+        match (application, version) {
+            (0, 0) if tables == 0 => {}
+            (APPLICATION, VERSION) => {}
+            (APPLICATION, _) => return Err(Reason::Newer(version)),
+            _ => return Err(Reason::Foreign),
+        }
+        let checked: String =
+            connection.query_one("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if checked != "ok" {
+            return Err(Reason::Damaged(checked));
+        }
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -CACHE)?;
+        let page_size = pragma("page_size")?.max(1);
+        let pages = int(max_size) / page_size;
+        connection.pragma_update(None, "max_page_count", pages.clamp(1, u32::MAX.into()))?;
+        if version == 0 {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+        }
+        Ok(Self { connection, _lock: lock })
+    }
+
+    /// Reads what workers need to know.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(crate) fn load(&self) -> rusqlite::Result<Loaded> {
+        read::load(&self.connection)
+    }
+
+    /// Returns where members have peers, as far as that is written down.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn active(&self) -> rusqlite::Result<Vec<Active>> {
+        let sql = "SELECT member, torrent, address, seen_at FROM session \
+                   WHERE active = 1 AND address IS NOT NULL";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| {
+            let pair = (uint(row.get(0)?), uint(row.get(1)?));
+            Ok((pair, row.get::<_, String>(2)?.parse().ok(), uint(row.get(3)?)))
+        })?;
+        let known = rows.map(|row| row.map(|(pair, peer, at)| Some((pair, peer?, at))));
+        known.filter_map(Result::transpose).collect()
+    }
+
+    /// Returns the number of sessions.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn count_sessions(&self) -> rusqlite::Result<u64> {
+        let count = |row: &rusqlite::Row| row.get(0).map(uint);
+        self.connection.query_one("SELECT count(*) FROM session", [], count)
+    }
+
+    /// Returns the bytes of the file, without those that wait to be moved into it.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let pragma = |name| {
+            let value = self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            value.map_or(0, uint)
+        };
+        pragma("page_count").saturating_mul(pragma("page_size"))
+    }
+}
+
+/// Locks the books for this process. SQLite's own locks are for a transaction only, so that others may
+/// read, and take a backup.
+fn lock(path: &Path) -> Result<File, Reason> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(name)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Reason::InUse),
+        Err(TryLockError::Error(error)) => Err(Reason::File(error)),
+    }
+}
+
+/// SQLite's numbers are signed; more than fits is the most.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 1 << 30;
+
+    #[test]
+    fn only_one_process_has_the_books_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let first = Database::open(&path, SIZE).unwrap();
+        let error = Database::open(&path, SIZE).err().unwrap();
+        assert!(error.to_string().ends_with("accounts.db: another process has it open"), "{error}");
+        drop(first);
+        Database::open(&path, SIZE).unwrap();
+    }
+
+    #[test]
+    fn others_may_read_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let _ours = Database::open(&path, SIZE).unwrap();
+        let other = Connection::open(&path).unwrap();
+        let count: i64 =
+            other.query_one("SELECT count(*) FROM member", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 0);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let open = || Database::open(&path, SIZE).err().unwrap().to_string();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("CREATE TABLE x (y)").unwrap();
+        assert!(open().contains("a database of something else"));
+        other.pragma_update(None, "application_id", APPLICATION).unwrap();
+        other.pragma_update(None, "user_version", 2).unwrap();
+        assert!(open().contains("of version 2, which a newer Karuta has made, expected at most 1"));
+        drop(other);
+        std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
+        assert!(open().contains("it is damaged (file is not a database); put a backup"));
+    }
+
+    #[test]
+    fn a_damaged_page_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        drop(Database::open(&path, SIZE).unwrap());
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The root of a table, after the first page, which has the schema.
+        let page = 4096..2 * 4096;
+        bytes[page].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        let error = Database::open(&path, SIZE).err().unwrap();
+        assert!(error.to_string().contains("it is damaged"), "{error}");
+    }
+}

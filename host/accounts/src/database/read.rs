@@ -1,0 +1,323 @@
+//! What is read of the books: all at the start, and a little when somebody asks.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use karuta_bittorrent::InfoHash;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::{PATIENCE, int, uint};
+use crate::directory::{Here, Loaded};
+use crate::records::{Hashes, Member, Torrent};
+
+/// The columns that [`member`] and [`torrent`] read.
+pub const MEMBER: &str =
+    "id, enabled, leech, visible, immune, freeleech, double_upload, group_id, slots";
+pub const TORRENT: &str = "id, status, deleted, featured, reason, upload_percent, download_percent";
+
+/// The most rows of each kind that are shown of a member.
+const ROWS: u32 = 100;
+
+/// Reads the books beside the thread that writes them.
+pub struct Reader(Connection);
+
+/// A member with what it has moved.
+#[derive(Debug, Serialize)]
+pub struct ShownMember {
+    #[serde(rename = "member")]
+    pub id: u64,
+    #[serde(flatten)]
+    pub record: Member,
+    /// As credited.
+    pub uploaded: u64,
+    pub downloaded: u64,
+    /// As moved.
+    pub raw_uploaded: u64,
+    pub raw_downloaded: u64,
+}
+
+/// A torrent with its info-hashes, in hexadecimal digits.
+#[derive(Debug, Serialize)]
+pub struct ShownTorrent {
+    #[serde(rename = "torrent")]
+    pub id: u64,
+    pub info_hash: String,
+    pub info_hash_v2: Option<String>,
+    #[serde(flatten)]
+    pub record: Torrent,
+    pub completed: u64,
+}
+
+/// What a member has at torrents, the newest first, and no more than is useful to look at.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    pub sessions: Vec<ShownSession>,
+    pub history: Vec<ShownHistory>,
+    pub tokens: Vec<u64>,
+}
+
+/// A client of a member at a torrent.
+#[derive(Debug, Serialize)]
+pub struct ShownSession {
+    pub torrent: u64,
+    /// In hexadecimal digits.
+    pub peer_id: String,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub left: Option<u64>,
+    /// Seconds since 1970.
+    pub first_at: u64,
+    pub seen_at: u64,
+    pub announces: u64,
+    pub active: bool,
+    /// Announces that exceeded the guard's rate.
+    pub suspect: u64,
+    pub address: Option<SocketAddr>,
+}
+
+/// What a member has moved at a torrent.
+#[derive(Debug, Serialize)]
+pub struct ShownHistory {
+    pub torrent: u64,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub credited_uploaded: u64,
+    pub credited_downloaded: u64,
+    pub seed_seconds: u64,
+    pub announces: u64,
+    /// Seconds since 1970.
+    pub first_at: u64,
+    pub last_at: u64,
+    pub completed_at: Option<u64>,
+}
+
+/// Reads a row with the columns of [`MEMBER`].
+pub fn member(row: &Row) -> rusqlite::Result<Member> {
+    Ok(Member {
+        enabled: row.get("enabled")?,
+        leech: row.get("leech")?,
+        visible: row.get("visible")?,
+        immune: row.get("immune")?,
+        freeleech: row.get("freeleech")?,
+        double_upload: row.get("double_upload")?,
+        group: row.get("group_id")?,
+        slots: row.get("slots")?,
+        ..Member::default()
+    })
+}
+
+/// Reads a row with the columns of [`TORRENT`].
+pub fn torrent(row: &Row) -> rusqlite::Result<Torrent> {
+    Ok(Torrent {
+        status: row.get("status")?,
+        deleted: row.get("deleted")?,
+        featured: row.get("featured")?,
+        reason: row.get("reason")?,
+        upload_percent: row.get("upload_percent")?,
+        download_percent: row.get("download_percent")?,
+        ..Torrent::default()
+    })
+}
+
+/// Reads both info-hashes of a row.
+pub fn hashes(row: &Row) -> rusqlite::Result<Hashes> {
+    Ok([row.get("info_hash")?, row.get("info_hash_v2")?])
+}
+
+fn number(row: &Row, name: &str) -> rusqlite::Result<u64> {
+    row.get(name).map(uint)
+}
+
+pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let mut statement =
+        connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member ORDER BY id"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = number(row, "id")?;
+        // As a reference: there may be millions.
+        let passkey = row.get_ref("passkey")?.as_str()?;
+        loaded.passkeys.push((loaded.digests.of(passkey), id));
+        loaded.members.push((id, member(row)?));
+    }
+    let sql = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = number(row, "id")?;
+        loaded.hashes.extend(hashes(row)?.into_iter().flatten().map(|hash| (hash, id)));
+        loaded.torrents.push((id, torrent(row)?));
+    }
+    let mut statement = connection.prepare("SELECT member, torrent FROM token")?;
+    loaded.tokens = statement
+        .query_map([], |row| Ok(((number(row, "member")?, number(row, "torrent")?), ())))?
+        .collect::<Result<_, _>>()?;
+    let sql = "SELECT member, torrent, sum(coalesce(remaining = 0, 0)) AS seeding, count(*) AS here \
+               FROM session WHERE active = 1 GROUP BY member, torrent";
+    let mut statement = connection.prepare(sql)?;
+    loaded.here = statement
+        .query_map([], |row| {
+            let seeding: u16 = row.get("seeding")?;
+            let here: u16 = row.get("here")?;
+            let here = Here { seeding, leeching: here.saturating_sub(seeding) };
+            Ok(((number(row, "member")?, number(row, "torrent")?), here))
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(loaded)
+}
+
+impl Reader {
+    /// Opens the books at `path`.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn open(path: &Path) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        Ok(Self(connection))
+    }
+
+    /// Returns up to `most` members after an id, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn members(&self, after: u64, most: u32) -> rusqlite::Result<Vec<ShownMember>> {
+        let sql = format!(
+            "SELECT {MEMBER}, uploaded, downloaded, raw_uploaded, raw_downloaded FROM member \
+             WHERE id > ?1 ORDER BY id LIMIT ?2"
+        );
+        let mut statement = self.0.prepare(&sql)?;
+        let shown = |row: &Row| {
+            Ok(ShownMember {
+                id: number(row, "id")?,
+                record: member(row)?,
+                uploaded: number(row, "uploaded")?,
+                downloaded: number(row, "downloaded")?,
+                raw_uploaded: number(row, "raw_uploaded")?,
+                raw_downloaded: number(row, "raw_downloaded")?,
+            })
+        };
+        statement.query_map(params![int(after), most], shown)?.collect()
+    }
+
+    /// Returns a member, unless there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn member(&self, id: u64) -> rusqlite::Result<Option<ShownMember>> {
+        let found = self.members(id.saturating_sub(1), 1)?;
+        Ok(found.into_iter().next().filter(|member| member.id == id))
+    }
+
+    /// Returns up to `most` torrents after an id, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn torrents(&self, after: u64, most: u32) -> rusqlite::Result<Vec<ShownTorrent>> {
+        let sql = format!(
+            "SELECT {TORRENT}, info_hash, info_hash_v2, completed FROM torrent \
+             WHERE id > ?1 ORDER BY id LIMIT ?2"
+        );
+        let mut statement = self.0.prepare(&sql)?;
+        let shown = |row: &Row| {
+            let [first, second] = hashes(row)?;
+            Ok(ShownTorrent {
+                id: number(row, "id")?,
+                info_hash: first.map(hex::encode).unwrap_or_default(),
+                info_hash_v2: second.map(hex::encode),
+                record: torrent(row)?,
+                completed: number(row, "completed")?,
+            })
+        };
+        statement.query_map(params![int(after), most], shown)?.collect()
+    }
+
+    /// Returns a torrent, unless there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn torrent(&self, id: u64) -> rusqlite::Result<Option<ShownTorrent>> {
+        let found = self.torrents(id.saturating_sub(1), 1)?;
+        Ok(found.into_iter().next().filter(|torrent| torrent.id == id))
+    }
+
+    /// Returns the info-hashes of a torrent; none if there is no such torrent.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn hashes(&self, torrent: u64) -> rusqlite::Result<Vec<InfoHash>> {
+        let sql = "SELECT info_hash, info_hash_v2 FROM torrent WHERE id = ?1";
+        let found = self.0.prepare_cached(sql)?.query_one([int(torrent)], hashes).optional()?;
+        Ok(found.into_iter().flatten().flatten().map(InfoHash).collect())
+    }
+
+    /// Returns what a member has at torrents.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn page(&self, member: u64) -> rusqlite::Result<Page> {
+        Ok(Page {
+            sessions: self.sessions(member)?,
+            history: self.history(member)?,
+            tokens: self.tokens(member)?,
+        })
+    }
+
+    fn sessions(&self, member: u64) -> rusqlite::Result<Vec<ShownSession>> {
+        let sql = "SELECT * FROM session WHERE member = ?1 ORDER BY seen_at DESC LIMIT ?2";
+        let mut statement = self.0.prepare(sql)?;
+        let shown = |row: &Row| {
+            Ok(ShownSession {
+                torrent: number(row, "torrent")?,
+                peer_id: hex::encode(row.get::<_, [u8; 20]>("peer_id")?),
+                uploaded: number(row, "uploaded")?,
+                downloaded: number(row, "downloaded")?,
+                left: row.get::<_, Option<i64>>("remaining")?.map(uint),
+                first_at: number(row, "first_at")?,
+                seen_at: number(row, "seen_at")?,
+                announces: number(row, "announces")?,
+                active: row.get("active")?,
+                suspect: number(row, "suspect")?,
+                address: row
+                    .get::<_, Option<String>>("address")?
+                    .and_then(|text| text.parse().ok()),
+            })
+        };
+        statement.query_map(params![int(member), ROWS], shown)?.collect()
+    }
+
+    fn history(&self, member: u64) -> rusqlite::Result<Vec<ShownHistory>> {
+        let sql = "SELECT * FROM history WHERE member = ?1 ORDER BY last_at DESC LIMIT ?2";
+        let mut statement = self.0.prepare(sql)?;
+        let shown = |row: &Row| {
+            Ok(ShownHistory {
+                torrent: number(row, "torrent")?,
+                uploaded: number(row, "uploaded")?,
+                downloaded: number(row, "downloaded")?,
+                credited_uploaded: number(row, "credited_uploaded")?,
+                credited_downloaded: number(row, "credited_downloaded")?,
+                seed_seconds: number(row, "seed_seconds")?,
+                announces: number(row, "announces")?,
+                first_at: number(row, "first_at")?,
+                last_at: number(row, "last_at")?,
+                completed_at: row.get::<_, Option<i64>>("completed_at")?.map(uint),
+            })
+        };
+        statement.query_map(params![int(member), ROWS], shown)?.collect()
+    }
+
+    fn tokens(&self, member: u64) -> rusqlite::Result<Vec<u64>> {
+        let sql = "SELECT torrent FROM token WHERE member = ?1 ORDER BY torrent LIMIT ?2";
+        let mut statement = self.0.prepare(sql)?;
+        statement.query_map(params![int(member), ROWS], |row| number(row, "torrent"))?.collect()
+    }
+}

@@ -1,0 +1,264 @@
+//! The books of a private tracker: who its members are, which torrents it has, and what each member
+//! has moved.
+//!
+//! Workers look members and torrents up in memory, without a lock ([`Directory`]), and queue their
+//! announces. One thread writes them into a SQLite file: what each client last reported and what that
+//! adds to its member's totals, in one transaction. What was not written comes again with the
+//! client's next report, so nothing is lost and nothing is counted twice.
+
+mod change;
+mod database;
+mod directory;
+mod figures;
+mod ledger;
+mod presence;
+mod queue;
+mod records;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use karuta_bittorrent::InfoHash;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use self::change::{Change, MemberChange, TokenChange, TorrentChange};
+pub use self::database::{Entry, NotChanged, OpenError, Page, ShownMember, ShownTorrent};
+pub use self::directory::Directory;
+pub use self::figures::{Failing, Figures};
+pub use self::ledger::unix_seconds;
+pub use self::queue::Receipt;
+pub use self::records::{Member, Torrent};
+pub use self::rules::{Bytes, Terms};
+
+use self::database::{Database, Reader};
+use self::figures::Counters;
+use self::ledger::{Ledger, Order, Walk};
+use self::presence::Presence;
+use self::queue::Outlet;
+
+/// What bounds the books.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The time between two transactions.
+    pub every: Duration,
+    /// The most bytes of the file.
+    pub max_size: u64,
+    /// How long after its last announce a session is remembered.
+    pub keep: Duration,
+    /// Sessions beyond this number are remembered for a shorter time.
+    pub max_sessions: u64,
+    /// The most active sessions of a member at a torrent.
+    pub per_member_and_torrent: u32,
+    /// The most bytes a second that are credited to a session.
+    pub rate: u64,
+    /// How long after its last announce a peer is in its swarm.
+    pub lifetime: Duration,
+}
+
+/// The books, with the thread that writes them.
+pub struct Accounts {
+    directory: Arc<Directory>,
+    presence: Arc<Presence>,
+    outlet: Outlet,
+    orders: Sender<Order>,
+    counters: Arc<Counters>,
+    path: PathBuf,
+    /// Disconnected when the thread has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Accounts {
+    /// Opens the books in the file at `path`, and starts the thread that writes them.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used, or there can be no thread.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let failed = |reason| OpenError { path: path.to_owned(), reason };
+        let database = Database::open(path, options.max_size)?;
+        let loaded = database.load().map_err(|error| failed(error.into()))?;
+        let directory = Arc::new(Directory::from(loaded));
+        let counters = Arc::new(Counters::default());
+        let sessions = database.count_sessions().map_err(|error| failed(error.into()))?;
+        counters.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
+        counters.set_bytes(database.size());
+        let presence = Arc::new(Presence::new(options.lifetime.as_secs()));
+        let now = unix_seconds();
+        for (pair, peer, at) in database.active().map_err(|error| failed(error.into()))? {
+            presence.enter(pair, peer, false, at.min(now), |_| {});
+        }
+        let (outlet, inbox) = queue::queue();
+        let (order, orders) = channel();
+        let (at_work, ended) = channel();
+        let ledger = Ledger {
+            database,
+            directory: directory.clone(),
+            presence: presence.clone(),
+            inbox,
+            orders,
+            counters: counters.clone(),
+            options,
+            walk: Walk::default(),
+            batch: Vec::new(),
+            waiting: Vec::new(),
+            pause: None,
+        };
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || ledger.run(at_work))
+            .map_err(|error| failed(error.into()))?;
+        let (path, ended) = (path.to_owned(), Mutex::new(ended));
+        Ok(Self { directory, presence, outlet, orders: order, counters, path, ended })
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Queues an announce. If it has an event, it must only be answered once the receipt is ready: it
+    /// may be the last of this client. Others are answered at once, and what they add comes with the
+    /// next one if they are lost.
+    pub fn enter(&self, entry: Entry) -> Option<Receipt> {
+        let queued = match entry.event == karuta_bittorrent::Event::None {
+            true => self.outlet.put(entry).map(|()| None),
+            false => self.outlet.put_and_wait(entry).map(Some),
+        };
+        queued.unwrap_or_else(|queue::Full| {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            None
+        })
+    }
+
+    /// Notes that a peer of a member is at a torrent, or leaves it, at a time in seconds since 1970.
+    /// Calls `other` with each other peer that the member has there.
+    pub fn meet(
+        &self,
+        (member, torrent): (u64, u64),
+        peer: SocketAddr,
+        leaves: bool,
+        now: u64,
+        other: impl FnMut(SocketAddr),
+    ) {
+        self.presence.enter((member, torrent), peer, leaves, now, other);
+    }
+
+    /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes
+    /// that have been made. Returns them, with the info-hashes of each.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn leaving(&self, changes: &[Change]) -> Result<Vec<(Vec<InfoHash>, SocketAddr)>, String> {
+        let (mut members, mut torrents) = (HashSet::new(), HashSet::new());
+        for change in changes {
+            match change {
+                Change::Member(MemberChange { id, enabled: Some(false), .. }) => {
+                    members.insert(*id)
+                }
+                Change::Torrent(TorrentChange { id, deleted: Some(true), .. }) => {
+                    torrents.insert(*id)
+                }
+                _ => false,
+            };
+        }
+        if members.is_empty() && torrents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gone = self
+            .presence
+            .take(|member, torrent| members.contains(&member) || torrents.contains(&torrent));
+        let reader = Reader::open(&self.path).map_err(|error| error.to_string())?;
+        let with_hashes = |(torrent, peer)| Ok((reader.hashes(torrent)?, peer));
+        let gone = gone.into_iter().map(with_hashes).collect::<rusqlite::Result<_>>();
+        gone.map_err(|error| error.to_string())
+    }
+
+    /// Makes changes, all of them or none. They are obeyed from the next announce on.
+    ///
+    /// # Errors
+    ///
+    /// One of them is wrong, or they cannot be written.
+    pub async fn change(&self, changes: Vec<Change>) -> Result<(), NotChanged> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Change(changes, reply)).map_err(|_| NotChanged::Stopping)?;
+        answer.await.map_err(|_| NotChanged::Stopping)?
+    }
+
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.counters.figures(self.outlet.len())
+    }
+
+    /// Returns up to `most` members after an id, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn members(&self, after: u64, most: u32) -> Result<Vec<ShownMember>, String> {
+        let members = Reader::open(&self.path).and_then(|reader| reader.members(after, most));
+        let mut members = members.map_err(|error| error.to_string())?;
+        members.iter_mut().for_each(|member| self.complete(member));
+        Ok(members)
+    }
+
+    /// Returns a member and what it has at torrents, unless there is no such member.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn member(&self, id: u64) -> Result<Option<(ShownMember, Page)>, String> {
+        let read = |reader: Reader| Ok((reader.member(id)?, reader.page(id)?));
+        let read = Reader::open(&self.path).and_then(read);
+        let (member, page) = read.map_err(|error| error.to_string())?;
+        Ok(member.map(|mut member| {
+            self.complete(&mut member);
+            (member, page)
+        }))
+    }
+
+    /// Returns up to `most` torrents after an id, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn torrents(&self, after: u64, most: u32) -> Result<Vec<ShownTorrent>, String> {
+        let torrents = Reader::open(&self.path).and_then(|reader| reader.torrents(after, most));
+        torrents.map_err(|error| error.to_string())
+    }
+
+    /// Returns a torrent, unless there is none.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn torrent(&self, id: u64) -> Result<Option<ShownTorrent>, String> {
+        let torrent = Reader::open(&self.path).and_then(|reader| reader.torrent(id));
+        torrent.map_err(|error| error.to_string())
+    }
+
+    /// Adds what only memory knows of a member.
+    fn complete(&self, member: &mut ShownMember) {
+        if let Some(known) = self.directory.members.get(&member.id) {
+            member.record = known;
+        }
+    }
+
+    /// Writes what is queued, and ends the thread. Returns whether it has ended within `patience`.
+    pub fn end(&self, patience: Duration) -> bool {
+        // It may have ended already.
+        let _ = self.orders.send(Order::End);
+        let ended = self.ended.lock().recv_timeout(patience);
+        !matches!(ended, Err(RecvTimeoutError::Timeout))
+    }
+}

@@ -1,0 +1,160 @@
+//! What an announce adds to the books. Pure: no clock, no file.
+//!
+//! Clients report totals, so what an announce adds is the difference to what was known. The rules are
+//! those that Ocelot and UNIT3D-Announce agree on, except for `started` of a known peer: clients
+//! repeat it until an announce succeeds, so it counts like any other.
+
+use crate::records::{Member, Torrent};
+
+/// Bytes in both directions: all that a client reports, or what came to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bytes {
+    pub uploaded: u64,
+    pub downloaded: u64,
+}
+
+/// How much of what was moved is credited, in percent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    pub upload: u32,
+    pub download: u32,
+}
+
+/// All of it is credited.
+const WHOLE: u32 = 100;
+/// What a member or a torrent with double upload gets.
+const DOUBLE: u32 = 200;
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { upload: WHOLE, download: WHOLE }
+    }
+}
+
+impl Terms {
+    /// Returns the terms that the records give where no policy gives any: the better one of the
+    /// member's and the torrent's in each direction. A torrent without upload credit has none for
+    /// anybody.
+    #[must_use]
+    pub fn of(member: &Member, torrent: &Torrent, has_token: bool) -> Self {
+        let doubled = member.double_upload || torrent.featured;
+        let upload = u32::from(torrent.upload_percent);
+        let free = member.freeleech || torrent.featured || has_token;
+        Self {
+            upload: if doubled && upload > 0 { upload.max(DOUBLE) } else { upload },
+            download: if free { 0 } else { torrent.download_percent.into() },
+        }
+    }
+}
+
+/// Returns what was moved since the totals that are known of the peer. A new peer has moved nothing,
+/// and so has one that reports less than before in either direction: it has begun anew.
+#[must_use]
+pub fn moved(known: Option<Bytes>, said: Bytes) -> Bytes {
+    let difference = known.and_then(|known| {
+        Some(Bytes {
+            uploaded: said.uploaded.checked_sub(known.uploaded)?,
+            downloaded: said.downloaded.checked_sub(known.downloaded)?,
+        })
+    });
+    difference.unwrap_or_default()
+}
+
+/// Cuts what was moved down to `rate` bytes a second over `seconds`, of which there is at least one.
+/// Returns whether it was more.
+#[must_use]
+pub fn within(moved: Bytes, rate: u64, seconds: u64) -> (Bytes, bool) {
+    let most = rate.saturating_mul(seconds.max(1));
+    let Bytes { uploaded, downloaded } = moved;
+    let cut = Bytes { uploaded: uploaded.min(most), downloaded: downloaded.min(most) };
+    (cut, cut != moved)
+}
+
+/// Returns what is credited of what was moved, rounded down.
+#[must_use]
+pub fn credited(moved: Bytes, terms: Terms) -> Bytes {
+    let share = |bytes: u64, percent: u32| {
+        let share = u128::from(bytes) * u128::from(percent) / u128::from(WHOLE);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    };
+    Bytes {
+        uploaded: share(moved.uploaded, terms.upload),
+        downloaded: share(moved.downloaded, terms.download),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(uploaded: u64, downloaded: u64) -> Bytes {
+        Bytes { uploaded, downloaded }
+    }
+
+    #[test]
+    fn what_was_moved_is_the_difference_to_what_was_known() {
+        let table = [
+            (None, bytes(500, 700), bytes(0, 0), "a new peer"),
+            (Some(bytes(0, 0)), bytes(500, 700), bytes(500, 700), "both directions"),
+            (Some(bytes(500, 700)), bytes(500, 700), bytes(0, 0), "a repeated announce"),
+            (Some(bytes(500, 700)), bytes(499, 900), bytes(0, 0), "upload went back"),
+            (Some(bytes(500, 700)), bytes(900, 699), bytes(0, 0), "download went back"),
+            (Some(bytes(0, 0)), bytes(u64::MAX, 0), bytes(u64::MAX, 0), "all there is"),
+        ];
+        for (known, said, expected, case) in table {
+            assert_eq!(moved(known, said), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn terms_are_the_better_of_the_member_s_and_the_torrent_s() {
+        let (member, torrent) = (Member::default(), Torrent::default());
+        let free = Torrent { download_percent: 0, ..torrent };
+        let neutral = Torrent { upload_percent: 0, ..free };
+        let featured = Torrent { featured: true, ..torrent };
+        let lucky = Member { freeleech: true, double_upload: true, ..member };
+        let table = [
+            (member, torrent, false, (100, 100), "nothing special"),
+            (member, torrent, true, (100, 0), "a token"),
+            (member, free, false, (100, 0), "a free torrent"),
+            (member, neutral, false, (0, 0), "a neutral torrent"),
+            (member, featured, false, (200, 0), "a featured torrent"),
+            (lucky, torrent, false, (200, 0), "a member with privileges"),
+            (lucky, neutral, false, (0, 0), "privileges do not make neutral torrents pay"),
+            (member, Torrent { upload_percent: 300, ..torrent }, false, (300, 100), "triple"),
+            (lucky, Torrent { upload_percent: 300, ..torrent }, false, (300, 0), "not added up"),
+            (member, Torrent { download_percent: 50, ..torrent }, false, (100, 50), "half price"),
+        ];
+        for (member, torrent, token, (upload, download), case) in table {
+            assert_eq!(Terms::of(&member, &torrent, token), Terms { upload, download }, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_exceeds_the_rate_is_cut() {
+        assert_eq!(within(bytes(1000, 100), 10, 100), (bytes(1000, 100), false));
+        assert_eq!(within(bytes(1001, 100), 10, 100), (bytes(1000, 100), true));
+        assert_eq!(
+            within(bytes(1 << 63, 0), 10, 0),
+            (bytes(10, 0), true),
+            "a clock that went back"
+        );
+        assert_eq!(within(bytes(u64::MAX, 0), u64::MAX, 9), (bytes(u64::MAX, 0), false));
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_is_never_more_than_it_should_be(
+            amount: u64, percent in 0..1000_u32,
+        ) {
+            let Bytes { uploaded, downloaded } =
+                credited(bytes(amount, amount), Terms { upload: percent, download: 0 });
+            prop_assert_eq!(downloaded, 0);
+            let exact = f64::from(percent) / 100.0 * amount as f64;
+            prop_assert!(uploaded == u64::MAX || (uploaded as f64) <= exact * 1.000_000_001);
+            prop_assert!(percent != 100 || uploaded == amount);
+        }
+    }
+}

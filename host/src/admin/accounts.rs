@@ -1,0 +1,215 @@
+//! `/api/accounts`: members and torrents of a private tracker, and changes of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember};
+use karuta_bittorrent::{Event, InfoHash, PeerId, Peers};
+use karuta_swarm::{Store, Update};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
+
+use super::Admin;
+use super::facts::AccountsStatus;
+use super::reply::{Changed, Reply, STOPPING, json, line};
+use super::request::Request;
+
+/// The path of the overview and of changes, and what precedes the path of a member or a torrent.
+pub const ALL: &str = "/api/accounts";
+pub const PATH: &str = "/api/accounts/";
+
+/// How many peers are taken out before others have a turn.
+const AT_ONCE: usize = 64;
+/// The most bytes of changes in one request.
+const LONGEST: usize = 16 << 20;
+/// The members or torrents in an answer, if none are asked for, and at most.
+const SOME: u32 = 100;
+const MOST: u32 = 10_000;
+
+const NONE: &str = "there are no `accounts` in the configuration";
+
+/// A member and what it has at torrents.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    member: ShownMember,
+    #[serde(flatten)]
+    page: Page,
+}
+
+/// Changes that were made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ChangedAccounts {
+    pub members: u64,
+    pub torrents: u64,
+    pub tokens: u64,
+}
+
+impl std::ops::AddAssign for ChangedAccounts {
+    fn add_assign(&mut self, more: Self) {
+        self.members += more.members;
+        self.torrents += more.torrents;
+        self.tokens += more.tokens;
+    }
+}
+
+/// Answers with how many there are, and how the books are.
+pub async fn all(admin: &Admin, _: Request) -> Reply {
+    match &admin.accounts {
+        Some(accounts) => json(StatusCode::OK, &AccountsStatus::of(accounts)),
+        None => line(StatusCode::NOT_FOUND, NONE),
+    }
+}
+
+/// Answers with members or torrents, or with one of them.
+pub async fn one(admin: &Admin, request: Request) -> Reply {
+    let Some(accounts) = admin.accounts.clone() else {
+        return line(StatusCode::NOT_FOUND, NONE);
+    };
+    let path = request.head.uri.path().strip_prefix(PATH).unwrap_or_default().to_owned();
+    let (after, most) = match range(request.head.uri.query().unwrap_or_default()) {
+        Ok(range) => range,
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
+    };
+    // Reading the file may take its time.
+    let read = tokio::task::spawn_blocking(move || read(&accounts, &path, after, most));
+    match read.await {
+        Ok(Ok(Some(reply))) => reply,
+        Ok(Ok(None)) => line(StatusCode::NOT_FOUND, "not found"),
+        Ok(Err(reason)) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
+fn read(
+    accounts: &Arc<Accounts>,
+    path: &str,
+    after: u64,
+    most: u32,
+) -> Result<Option<Reply>, String> {
+    let id = |text: &str| text.parse::<u64>().ok();
+    Ok(match path.split_once('/') {
+        None if path == "members" => Some(json(StatusCode::OK, &accounts.members(after, most)?)),
+        None if path == "torrents" => Some(json(StatusCode::OK, &accounts.torrents(after, most)?)),
+        Some(("members", member)) => {
+            let Some(member) = id(member) else { return Ok(None) };
+            let found = accounts.member(member)?;
+            found.map(|(member, page)| json(StatusCode::OK, &Whole { member, page }))
+        }
+        Some(("torrents", torrent)) => {
+            let Some(torrent) = id(torrent) else { return Ok(None) };
+            accounts.torrent(torrent)?.map(|torrent| json(StatusCode::OK, &torrent))
+        }
+        _ => None,
+    })
+}
+
+/// Returns after which id a list begins, and how long it may be.
+fn range(query: &str) -> Result<(u64, u32), String> {
+    let (mut after, mut most) = (0, SOME);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "after" => after = value.parse().map_err(|_| "after: expected an id".to_owned())?,
+            "n" => {
+                let n = value.parse().ok().filter(|n| (1..=MOST).contains(n));
+                most = n.ok_or_else(|| format!("n: expected 1 to {MOST}"))?;
+            }
+            _ => return Err(format!("unknown parameter `{key}`")),
+        }
+    }
+    Ok((after, most))
+}
+
+/// Makes the changes of the body, a JSON object on each line, all or none.
+pub async fn change(admin: &Admin, request: Request) -> Changed {
+    let Some(accounts) = &admin.accounts else { return Changed::line(StatusCode::NOT_FOUND, NONE) };
+    let text = match request.text(LONGEST).await {
+        Ok(text) => text,
+        Err(reply) => return Changed { reply, result: "the body cannot be read".to_owned() },
+    };
+    let (mut changes, mut numbers) = (Vec::new(), Vec::new());
+    for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+        match Change::parse(line) {
+            Ok(change) => changes.push(change),
+            Err(reason) => return wrong(number, &reason),
+        }
+        numbers.push(number);
+    }
+    let mut changed = ChangedAccounts::default();
+    for change in &changes {
+        *match change {
+            Change::Member(_) => &mut changed.members,
+            Change::Torrent(_) => &mut changed.torrents,
+            Change::Token(_) => &mut changed.tokens,
+        } += 1;
+    }
+    match accounts.change(changes.clone()).await {
+        Ok(()) => {
+            let gone = accounts.clone();
+            let gone = tokio::task::spawn_blocking(move || gone.leaving(&changes)).await;
+            match gone {
+                Ok(Ok(gone)) => leave(admin, &gone).await,
+                Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
+                Err(_) => {}
+            }
+            let ChangedAccounts { members, torrents, tokens } = changed;
+            let result = format!("{members} members, {torrents} torrents, {tokens} tokens");
+            Changed::json(StatusCode::OK, &changed, result)
+        }
+        Err(NotChanged::Wrong { index, reason }) => {
+            wrong(numbers.get(index).copied().unwrap_or_default(), reason)
+        }
+        Err(error @ NotChanged::Unwritten(_)) => {
+            Changed::line(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
+        }
+        Err(NotChanged::Stopping) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
+/// Takes peers out of their swarms.
+async fn leave(admin: &Admin, gone: &[(Vec<InfoHash>, SocketAddr)]) {
+    let now = admin.swarms.clock().now;
+    for some in gone.chunks(AT_ONCE) {
+        for (hashes, peer) in some {
+            for info_hash in hashes {
+                let update = Update {
+                    info_hash: *info_hash,
+                    peer: *peer,
+                    peer_id: PeerId::UNKNOWN,
+                    event: Event::Stopped,
+                    seeder: false,
+                    want: 0,
+                    only: None,
+                    locality: None,
+                    now,
+                };
+                let mut rng = SmallRng::seed_from_u64(0);
+                // A peer can always leave.
+                let _ = admin.swarms.store.announce(&update, &mut rng, &mut Peers::default());
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn wrong(number: usize, reason: &str) -> Changed {
+    let reason = format!("line {number}: {reason}; nothing was changed");
+    Changed::line(StatusCode::UNPROCESSABLE_ENTITY, &reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_or_refused() {
+        assert_eq!(range(""), Ok((0, SOME)));
+        assert_eq!(range("after=7&n=10000"), Ok((7, MOST)));
+        for query in ["n=0", "n=10001", "after=x", "all=1"] {
+            assert!(range(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The books of a private tracker, as one worker uses them: whose request it is, and what it reports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use karuta_accounts::{Accounts, Bytes, Entry, Receipt};
+use karuta_bittorrent::{Announce, Event};
+
+use crate::config::CredentialRule;
+use crate::exchange::{Account, Exchange};
+
+/// The books, and where requests have the passkey.
+#[derive(Clone)]
+pub struct Books {
+    pub accounts: Arc<Accounts>,
+    pub credential: Arc<[CredentialRule]>,
+}
+
+impl Books {
+    /// Notes the member and the torrent of a request.
+    pub fn look_up(&self, exchange: &mut Exchange) {
+        let directory = self.accounts.directory();
+        let passkey = exchange.request.credential(&self.credential);
+        let member = passkey.and_then(|passkey| directory.member(&passkey));
+        exchange.request.account = Account { member, ..Account::default() };
+        self.look_up_torrent(exchange);
+    }
+
+    /// Notes the torrent of a request whose member is known, as each info-hash of a scrape is another
+    /// one.
+    pub fn look_up_torrent(&self, exchange: &mut Exchange) {
+        let directory = self.accounts.directory();
+        let account = &mut exchange.request.account;
+        account.torrent = directory.torrent(exchange.request.announce.info_hash);
+        if let Some((member, torrent)) = account.pair() {
+            account.has_token = directory.has_token(member, torrent);
+            account.here = directory.here(member, torrent);
+        }
+    }
+
+    /// Notes where the peer of an announce is that is let in, and collects the other peers that its
+    /// member has there: nobody is given peers of their own.
+    pub fn meet(&self, exchange: &Exchange, now: u64, own: &mut Vec<SocketAddr>) {
+        own.clear();
+        if let Some(pair) = exchange.request.account.pair() {
+            let Announce { port, event, .. } = exchange.request.announce;
+            let peer = SocketAddr::new(exchange.request.address, port);
+            let leaves = event == Event::Stopped;
+            self.accounts.meet(pair, peer, leaves, now, |other| own.push(other));
+        }
+    }
+
+    /// Enters an announce, whatever was decided on it: a member who may not download any more would
+    /// otherwise download for nothing. Returns the receipt that its answer must wait for, if any.
+    pub fn enter(&self, exchange: &Exchange, is_admitted: bool, at: u64) -> Option<Receipt> {
+        let account = &exchange.request.account;
+        let (member, torrent) = account.pair()?;
+        let announce = &exchange.request.announce;
+        let is_visible = account.member.is_some_and(|(_, member)| member.visible);
+        let address = (exchange.request.address, announce.port).into();
+        self.accounts.enter(Entry {
+            member,
+            torrent,
+            peer_id: announce.peer_id,
+            event: match announce.event {
+                // It is repeated with each announce, and none of them is the last.
+                Event::Paused => Event::None,
+                event => event,
+            },
+            said: Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded },
+            left: announce.left,
+            terms: exchange.answer.credit.unwrap_or_else(|| account.terms()),
+            has_token: account.has_token,
+            is_admitted,
+            address: is_visible.then_some(address),
+            at,
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! `karuta accounts`: members and torrents of a private tracker.
+
+mod settings;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use rand::Rng;
+use serde_json::{Value, json};
+
+use self::settings::{MemberSettings, TorrentSettings};
+use super::{Failure, ago, connect, text};
+use crate::admin::{ChangedAccounts, Client, Remote};
+use crate::text::Escaped;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add a member, and print its passkey.
+    Add {
+        id: u64,
+        /// A passkey of 16 to 64 letters, digits, - and _; by default a new one.
+        #[arg(long)]
+        passkey: Option<String>,
+        #[command(flatten)]
+        settings: MemberSettings,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Change what a member may.
+    Set {
+        id: u64,
+        #[command(flatten)]
+        settings: MemberSettings,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Disable a member: policies refuse it from the next announce on.
+    Ban(One),
+    /// Enable a member that was banned.
+    Unban(One),
+    /// Give a member a new passkey, and print it. The old one is unknown from now on.
+    Passkey(One),
+    /// Show a member, with its clients and what it has moved.
+    Show(Look),
+    /// Print all members.
+    List {
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON, a member on each line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a torrent, or add or change it.
+    Torrent {
+        id: u64,
+        #[command(flatten)]
+        settings: TorrentSettings,
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a member a token, which makes its downloads of a torrent free.
+    Token {
+        member: u64,
+        torrent: u64,
+        /// Take it back.
+        #[arg(long)]
+        remove: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Add and change many: a JSON object on each line.
+    Import {
+        /// The file to read; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        from: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Args)]
+pub struct One {
+    id: u64,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub struct Look {
+    id: u64,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The most bytes of lines that are sent at once. Each part is made as a whole.
+const PART: usize = 1 << 20;
+/// The members that are asked for at once.
+const MEMBERS: usize = 1000;
+
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Add { id, passkey, settings, remote } => {
+            let passkey = passkey.unwrap_or_else(new_passkey);
+            let client = connect(remote)?;
+            if client.get("/api/accounts")?.is_object() && exists(&client, id)? {
+                return Err(format!("there is a member {id} already").into());
+            }
+            change(&client, settings.of(id, json!(passkey)))?;
+            println!("{passkey}");
+        }
+        Command::Set { id, settings, remote } => {
+            change(&known(remote, id)?, settings.of(id, Value::Null))?;
+        }
+        Command::Ban(One { id, remote }) => {
+            change(&known(remote, id)?, json!({ "member": id, "enabled": false }))?;
+        }
+        Command::Unban(One { id, remote }) => {
+            change(&known(remote, id)?, json!({ "member": id, "enabled": true }))?;
+        }
+        Command::Passkey(One { id, remote }) => {
+            let passkey = new_passkey();
+            change(&known(remote, id)?, json!({ "member": id, "passkey": passkey }))?;
+            println!("{passkey}");
+        }
+        Command::Show(Look { id, remote, json }) => {
+            let member = connect(remote)?.get(&format!("/api/accounts/members/{id}"))?;
+            if json {
+                println!("{member:#}");
+            } else {
+                show(&member);
+            }
+        }
+        Command::List { remote, json } => list(&connect(remote)?, json)?,
+        Command::Torrent { id, settings, remote, json } => {
+            let client = connect(remote)?;
+            let wish = settings.of(id);
+            if wish.len() > 1 {
+                change(&client, Value::Object(wish))?;
+            }
+            let torrent = client.get(&format!("/api/accounts/torrents/{id}"))?;
+            if json {
+                println!("{torrent:#}");
+            } else {
+                for (key, value) in torrent.as_object().into_iter().flatten() {
+                    println!("{key:<16} {}", text(value));
+                }
+            }
+        }
+        Command::Token { member, torrent, remove, remote } => {
+            let wish = json!({ "token": !remove, "member": member, "torrent": torrent });
+            change(&connect(remote)?, wish)?;
+        }
+        Command::Import { from, remote } => import(&connect(remote)?, &from)?,
+    }
+    Ok(())
+}
+
+/// Returns 128 random bits in hexadecimal digits, as other trackers have them.
+fn new_passkey() -> String {
+    hex::encode(rand::rng().random::<[u8; 16]>())
+}
+
+fn exists(client: &Client, id: u64) -> Result<bool, Failure> {
+    let before = id.saturating_sub(1);
+    let found = client.get(&format!("/api/accounts/members?after={before}&n=1"))?;
+    Ok(found[0]["member"] == id)
+}
+
+/// Connects, and checks that there is a member.
+fn known(remote: Remote, id: u64) -> Result<Client, Failure> {
+    let client = connect(remote)?;
+    match exists(&client, id)? {
+        true => Ok(client),
+        false => Err(format!("there is no member {id}").into()),
+    }
+}
+
+fn change(client: &Client, change: Value) -> Result<(), Failure> {
+    client.change_accounts(change.to_string().into_bytes())?;
+    Ok(())
+}
+
+fn import(client: &Client, from: &PathBuf) -> Result<(), Failure> {
+    let failed = |reason: String| format!("{}: {reason}", from.display());
+    let mut file: Box<dyn BufRead> = match from.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => {
+            let file = File::open(from).map_err(|error| failed(error.to_string()))?;
+            Box::new(BufReader::new(file))
+        }
+    };
+    let (mut part, mut done) = (Vec::new(), ChangedAccounts::default());
+    let mut first = 1;
+    loop {
+        let before = part.len();
+        let read = file.read_until(b'\n', &mut part).map_err(|error| failed(error.to_string()))?;
+        if part.len() - before > PART {
+            return Err(failed("a line is longer than 1 MiB".to_owned()).into());
+        }
+        if part.len() > PART || (read == 0 && !part.is_empty()) {
+            let lines = part.iter().filter(|byte| **byte == b'\n').count();
+            let made = client.change_accounts(std::mem::take(&mut part)).map_err(|error| {
+                failed(format!("from line {first} on, {error}; what is before it is done"))
+            })?;
+            done += made;
+            first += lines;
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    let ChangedAccounts { members, torrents, tokens } = done;
+    println!("{members} members, {torrents} torrents, {tokens} tokens");
+    Ok(())
+}
+
+fn list(client: &Client, json: bool) -> Result<(), Failure> {
+    if !json {
+        println!(
+            "{:>10} {:<8} {:>8} {:>8} {:>16} {:>16}",
+            "MEMBER", "STATE", "SEEDING", "LEECHING", "UPLOADED", "DOWNLOADED"
+        );
+    }
+    let mut after = 0;
+    loop {
+        let page = client.get(&format!("/api/accounts/members?after={after}&n={MEMBERS}"))?;
+        let members = page.as_array().cloned().unwrap_or_default();
+        for member in &members {
+            if json {
+                println!("{member}");
+                continue;
+            }
+            let [id, seeding, leeching, uploaded, downloaded] =
+                ["member", "seeding", "leeching", "uploaded", "downloaded"]
+                    .map(|key| text(&member[key]));
+            let state = state(member);
+            println!(
+                "{id:>10} {state:<8} {seeding:>8} {leeching:>8} {uploaded:>16} {downloaded:>16}"
+            );
+        }
+        let last = members.last().and_then(|member| member["member"].as_u64());
+        match last {
+            Some(last) if members.len() == MEMBERS => after = last,
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn state(member: &Value) -> &'static str {
+    match (member["enabled"].as_bool(), member["leech"].as_bool()) {
+        (Some(false), _) => "banned",
+        (_, Some(false)) => "no leech",
+        _ => "enabled",
+    }
+}
+
+fn show(member: &Value) {
+    println!("member      {} ({})", text(&member["member"]), state(member));
+    println!("group       {}", text(&member["group"]));
+    let marks = ["immune", "freeleech", "double_upload"].into_iter();
+    let marks: Vec<_> = marks.filter(|mark| member[*mark] == true).collect();
+    if !marks.is_empty() {
+        println!("marks       {}", marks.join(", "));
+    }
+    println!(
+        "now         seeds {}, downloads {}",
+        text(&member["seeding"]),
+        text(&member["leeching"])
+    );
+    for key in ["uploaded", "downloaded"] {
+        let raw = text(&member[&format!("raw_{key}")]);
+        println!("{key:<11} {} B, moved {raw} B", text(&member[key]));
+    }
+    let tokens = member["tokens"].as_array().cloned().unwrap_or_default();
+    if !tokens.is_empty() {
+        let tokens: Vec<_> = tokens.iter().map(text).collect();
+        println!("tokens      for {}", tokens.join(", "));
+    }
+    for session in member["sessions"].as_array().into_iter().flatten() {
+        let seen = session["seen_at"].as_u64().and_then(ago).unwrap_or_default();
+        let state = if session["active"] == true { "active" } else { "gone" };
+        let [torrent, up, down] =
+            ["torrent", "uploaded", "downloaded"].map(|key| text(&session[key]));
+        let address =
+            session["address"].as_str().map(|address| format!(" at {}", Escaped(address)));
+        println!(
+            "session     torrent {torrent}, {state}, {seen}reports {up} B up, {down} B down{}",
+            address.unwrap_or_default()
+        );
+        if let Some(suspect @ 1..) = session["suspect"].as_u64() {
+            println!("            {suspect} announces were faster than `accounts.guard.rate`");
+        }
+    }
+    for history in member["history"].as_array().into_iter().flatten() {
+        let [torrent, up, down, seconds] =
+            ["torrent", "credited_uploaded", "credited_downloaded", "seed_seconds"]
+                .map(|key| text(&history[key]));
+        println!("history     torrent {torrent}: {up} B up, {down} B down, seeded {seconds} s");
+    }
+}
