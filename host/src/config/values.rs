@@ -20,7 +20,6 @@ use serde::{
 };
 use url::{Host, Url};
 
-use super::share::Server;
 use crate::export::Prefix;
 use crate::file::{self, Unread};
 use crate::text;
@@ -321,7 +320,9 @@ pub(super) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Socke
     from_text(deserializer, "address", LISTEN, |text| text.parse().ok().map(canonical_socket))
 }
 
-pub(super) fn server<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Server, D::Error> {
+pub(super) fn server<'de, S: FromStr, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<S, D::Error> {
     from_text(deserializer, "address", SERVER, |text| text.parse().ok())
 }
 

@@ -405,11 +405,11 @@ impl Tracker {
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {
                 crew.end();
-                if let Some(sharing) = sharing {
-                    sharing.end();
-                }
                 if let Some(books) = books {
                     accounts::end(&books);
+                }
+                if let Some(sharing) = sharing {
+                    sharing.end();
                 }
                 reader.end();
                 exports.end();
