@@ -251,7 +251,7 @@ impl<E: Log> Runner<E> {
                     end = %end.last,
                     "log of shared swarms ends before what was read; reading it again from there"
                 );
-                self.part.borrow_mut().failed();
+                self.part.borrow_mut().lost(&self.common.store);
                 *position = Position { after: EntryId::at(since), newest: None, looked: begin };
             }
             Some(position) => position.looked = begin,

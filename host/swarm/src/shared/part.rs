@@ -21,9 +21,9 @@ use crate::memory::{Count, When};
 ///   [`appended`](Self::appended), or [`failed`](Self::failed) if nobody knows whether it was.
 /// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
 /// * [`at_end`](Self::at_end) whenever the log has been read to its end.
-/// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
-///   read, before any of it is read again. Nothing is sent then until the log has been read to its end: what comes back by then need
-///   not be sent again.
+/// * [`failed`](Self::failed) after any error, also of reading. Nothing is sent then until the log has
+///   been read to its end: what comes back by then need not be sent again.
+/// * [`lost`](Self::lost) if the log ends before what was read, before any of it is read again.
 #[derive(Debug)]
 pub struct Part {
     number: usize,
@@ -143,6 +143,13 @@ impl Part {
     pub fn failed(&mut self) {
         self.is_in_doubt = true;
         self.kept.failed();
+    }
+
+    /// Notes that the log ends before what was read, before any of it is read again. What has come back
+    /// is judged by what is so now: older records that are read again would make it look outdated.
+    pub fn lost(&mut self, store: &Shared) {
+        self.failed();
+        self.kept.again(&store.memory);
     }
 
     /// Notes that the log has been read to its end. The first time, this node has caught up.

@@ -353,3 +353,24 @@ fn records_of_a_peer_are_in_order_whichever_worker_has_taken_its_announces() {
     assert_eq!(all(&other), all(&store));
     assert_eq!(other.totals(), store.totals());
 }
+
+#[test]
+fn what_was_lost_is_judged_before_older_records_are_read_again() {
+    let (store, mut part) = node(options(), 1);
+    announce_all(&store, [update(1, 1, Event::None), update(1, 1, Event::Stopped)]);
+    let log = sent(&store, &mut part, 0);
+    apply_all(&store, &mut part, &log);
+    announce(&store, update(1, 1, Event::None));
+    let lost = sent(&store, &mut part, 1);
+    apply_all(&store, &mut part, &lost);
+
+    part.lost(&store);
+    apply_all(&store, &mut part, &log);
+    part.at_end(&store, 1);
+    let again = sent(&store, &mut part, 1);
+    apply_all(&store, &mut part, &again);
+    let (other, mut reader) = node(options(), 2);
+    apply_all(&other, &mut reader, &[log, again].concat());
+    assert_eq!(ages(&store, 1, 1).len(), 1);
+    assert_eq!(other.totals(), store.totals());
+}

@@ -66,8 +66,13 @@ impl Node {
     /// Notices that the connection has broken.
     fn notice(&mut self) {
         if std::mem::take(&mut self.is_broken) {
-            self.part.failed();
-            self.read = self.read.saturating_sub(std::mem::take(&mut self.again));
+            match std::mem::take(&mut self.again) {
+                0 => self.part.failed(),
+                again => {
+                    self.part.lost(&self.store);
+                    self.read = self.read.saturating_sub(again);
+                }
+            }
         }
     }
 
