@@ -42,7 +42,7 @@ fn who_cannot_reach_the_engine_serves_and_says_so() {
     assert_eq!(daemon.metric("karuta_share_connected{part=\"3\"}"), 0.0);
     assert!(daemon.metric("karuta_share_waiting_bytes") > 0.0);
     let shown = daemon.admin_page("/api/config");
-    assert!(shown.contains("\"password\":\"***\""), "{shown}");
+    assert!(shown.contains("\"password\": \"***\""), "{shown}");
     for text in [&shown, &daemon.log(), &daemon.admin_page("/api/status")] {
         assert!(!text.contains("correct horse"), "{text}");
     }
