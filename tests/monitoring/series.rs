@@ -77,14 +77,23 @@ fn names(page: &str) -> BTreeSet<String> {
     lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
 }
 
-/// Returns whether a series is the duration of calls that are counted already. Only one call in 64 is
-/// measured.
+/// Returns whether a series is of calls that are counted already. Only one call in 64 is measured, and
+/// how a call of a policy that fails ends depends on how long ago it failed before.
 fn is_of_a_known_call(name: &str, known: &BTreeSet<String>) -> bool {
-    let labels = name.strip_prefix("karuta_policy_duration_seconds").and_then(|name| {
-        let (_, labels) = name.split_once('{')?;
-        labels.trim_end_matches('}').split(",le=").next()
-    });
-    labels.is_some_and(|labels| known.contains(&format!("karuta_policy_calls_total{{{labels}}}")))
+    let [duration, calls, errors] = ["duration_seconds", "calls_total", "errors_total"]
+        .map(|what| name.strip_prefix(&format!("karuta_policy_{what}")));
+    let labels = match (duration, calls, errors) {
+        (Some(duration), ..) => duration.split_once('{').map(|(_, labels)| labels),
+        (_, Some(calls), _) => calls.strip_prefix('{'),
+        (.., errors) => errors.and_then(|errors| errors.strip_prefix('{')),
+    };
+    // Policy and hook come first; all others are of a fixed set.
+    let labels =
+        labels.and_then(|labels| labels.match_indices(',').nth(1).map(|(at, _)| &labels[..at]));
+    labels.is_some_and(|labels| {
+        let calls = format!("karuta_policy_calls_total{{{labels},");
+        known.iter().any(|name| name.starts_with(&calls))
+    })
 }
 
 /// One of each kind of request, which differs from all others in whatever a client chooses.
