@@ -25,6 +25,8 @@ pub const PATH: &str = "/api/accounts/";
 const AT_ONCE: usize = 64;
 /// The most bytes of changes in one request.
 const LONGEST: usize = 16 << 20;
+/// The most changes that the audit names one by one.
+const FEW: usize = 8;
 /// The members or torrents in an answer, if none are asked for, and at most.
 const SOME: u32 = 100;
 const MOST: u32 = 10_000;
@@ -146,6 +148,7 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
             Change::Token(_) => &mut changed.tokens,
         } += 1;
     }
+    let told = tell(&changes, changed);
     match accounts.change(changes.clone()).await {
         Ok(()) => {
             let gone = accounts.clone();
@@ -155,9 +158,7 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
                 Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
                 Err(_) => {}
             }
-            let ChangedAccounts { members, torrents, tokens } = changed;
-            let result = format!("{members} members, {torrents} torrents, {tokens} tokens");
-            Changed::json(StatusCode::OK, &changed, result)
+            Changed::json(StatusCode::OK, &changed, told)
         }
         Err(NotChanged::Wrong { index, reason }) => {
             wrong(numbers.get(index).copied().unwrap_or_default(), reason)
@@ -167,6 +168,16 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
         }
         Err(NotChanged::Stopping) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
+}
+
+/// Says what is changed: each change if there are few.
+fn tell(changes: &[Change], changed: ChangedAccounts) -> String {
+    if changes.len() <= FEW {
+        let told: Vec<_> = changes.iter().map(Change::to_string).collect();
+        return told.join("; ");
+    }
+    let ChangedAccounts { members, torrents, tokens } = changed;
+    format!("{members} members, {torrents} torrents, {tokens} tokens")
 }
 
 /// Takes peers out of their swarms.
