@@ -124,7 +124,8 @@ impl fmt::Display for Change {
 
 impl MemberChange {
     fn how(&self) -> Vec<String> {
-        let slots = self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
+        let slots =
+            self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
         let enabled = self.enabled.map(|enabled| if enabled { "unban" } else { "ban" });
         let told = [
             self.passkey.as_ref().map(|_| "passkey".to_owned()),
@@ -284,7 +285,10 @@ mod tests {
             (r#"{"member": "0123456789abcdef"}"#, "`member` is wrong, expected u64"),
             (r#"{"member": 1, "leech": ", expected 0123456789abcdef"}"#, "expected a boolean"),
             (r#"{"group": 1, "member": 1, "visible": "0123456789abcdef"}"#, "`visible` is wrong"),
-            (r#"{"member": 1, "uploaded": 9223372036854775808}"#, "`uploaded` is wrong, expected at most"),
+            (
+                r#"{"member": 1, "uploaded": 9223372036854775808}"#,
+                "`uploaded` is wrong, expected at most",
+            ),
             (r#"{"torrent": 1, "status": 4}"#, "`status` is wrong, expected 0 to 3"),
             (r#"{"torrent": 1, "info_hash": "00"}"#, "expected 40 or 64 hexadecimal digits"),
             (r#"{"token": true, "member": 1}"#, "missing field `torrent`"),
@@ -306,10 +310,7 @@ mod tests {
                 "member 2: passkey, leech true, slots none",
             ),
             (r#"{"torrent": 3, "deleted": true}"#, "torrent 3: deleted true"),
-            (
-                r#"{"token": false, "member": 2, "torrent": 3}"#,
-                "member 2: no token for torrent 3",
-            ),
+            (r#"{"token": false, "member": 2, "torrent": 3}"#, "member 2: no token for torrent 3"),
         ];
         for (line, expected) in table {
             assert_eq!(Change::parse(line).unwrap().to_string(), expected);
