@@ -67,7 +67,9 @@ impl Books {
                 Event::Paused => Event::None,
                 event => event,
             },
-            said: Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded },
+            said: announce
+                .has_totals
+                .then_some(Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded }),
             left: announce.left,
             terms: exchange.answer.credit.unwrap_or_else(|| account.terms()),
             has_token: account.has_token,

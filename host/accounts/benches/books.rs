@@ -58,7 +58,7 @@ fn entry(number: u64, uploaded: u64) -> Entry {
         torrent: member % TORRENTS + 1,
         peer_id: PeerId(peer_id),
         event: Event::None,
-        said: Bytes { uploaded, downloaded: uploaded },
+        said: Some(Bytes { uploaded, downloaded: uploaded }),
         left: Some(number % 2),
         terms: Terms::default(),
         has_token: false,

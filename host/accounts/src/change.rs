@@ -1,7 +1,10 @@
 //! Changes of members, torrents and tokens, as lines of JSON.
 
+use std::fmt;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::records::STATUSES;
 
@@ -79,40 +82,122 @@ pub struct TokenChange {
 const PASSKEY: std::ops::RangeInclusive<usize> = 16..=64;
 /// SQLite's numbers are signed.
 const MOST: u64 = i64::MAX as u64;
+/// What precedes, in an error, what a value should be. Before it there may be the value.
+const EXPECTED: &str = ", expected ";
 
 impl Change {
     /// Parses a line: an object with `member`, with `torrent`, or with `token` and both.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// What is wrong with it, without a value of it: one may be a passkey.
     pub fn parse(line: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let has = |key| value.get(key).is_some();
-        let read = if has("token") {
-            serde_json::from_value(value).map(Self::Token)
+        if has("token") {
+            read(value).map(Self::Token)
         } else if has("torrent") {
-            serde_json::from_value(value).map(Self::Torrent)
+            read(value).map(Self::Torrent)
         } else if has("member") {
-            serde_json::from_value(value).map(Self::Member)
+            read(value).map(Self::Member)
         } else {
-            return Err("expected an object with `member`, `torrent` or `token`".to_owned());
-        };
-        read.map_err(|error| error.to_string())
+            Err("expected an object with `member`, `torrent` or `token`".to_owned())
+        }
     }
+}
+
+/// Says who is changed, and how, but for passkeys.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (kind, id, how) = match self {
+            Self::Member(change) => ("member", change.id, change.how()),
+            Self::Torrent(change) => ("torrent", change.id, change.how()),
+            Self::Token(TokenChange { exists, member, torrent }) => {
+                let how = if *exists { "token" } else { "no token" };
+                ("member", *member, vec![format!("{how} for torrent {torrent}")])
+            }
+        };
+        let how = if how.is_empty() { "nothing".to_owned() } else { how.join(", ") };
+        write!(f, "{kind} {id}: {how}")
+    }
+}
+
+impl MemberChange {
+    fn how(&self) -> Vec<String> {
+        let slots =
+            self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
+        let enabled = self.enabled.map(|enabled| if enabled { "unban" } else { "ban" });
+        let told = [
+            self.passkey.as_ref().map(|_| "passkey".to_owned()),
+            enabled.map(str::to_owned),
+            told("leech", self.leech),
+            told("visible", self.visible),
+            told("immune", self.immune),
+            told("freeleech", self.freeleech),
+            told("double_upload", self.double_upload),
+            told("group", self.group),
+            told("slots", slots),
+            told("uploaded", self.uploaded),
+            told("downloaded", self.downloaded),
+        ];
+        told.into_iter().flatten().collect()
+    }
+}
+
+impl TorrentChange {
+    fn how(&self) -> Vec<String> {
+        let told = [
+            told("info_hash", self.info_hash.map(hex::encode)),
+            told("info_hash_v2", self.info_hash_v2.map(hex::encode)),
+            told("status", self.status),
+            told("deleted", self.deleted),
+            told("featured", self.featured),
+            told("reason", self.reason),
+            told("upload_percent", self.upload_percent),
+            told("download_percent", self.download_percent),
+            told("completed", self.completed),
+        ];
+        told.into_iter().flatten().collect()
+    }
+}
+
+fn told(key: &str, value: Option<impl fmt::Display>) -> Option<String> {
+    value.map(|value| format!("{key} {value}"))
+}
+
+/// Reads an object. What is wrong is said by its key.
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    let said = match T::deserialize(&value) {
+        Ok(read) => return Ok(read),
+        Err(error) => error.to_string(),
+    };
+    // These have no values.
+    if said.starts_with("unknown field") || said.starts_with("missing field") {
+        return Err(said);
+    }
+    // Keys are read one after the other: the first with which it fails in this way is wrong.
+    let mut so_far = Value::Object(Map::new());
+    let mut keys = value.as_object().into_iter().flatten();
+    let is_wrong = |(key, value): &(&String, &Value)| {
+        so_far[key.as_str()] = Value::clone(value);
+        T::deserialize(&so_far).err().is_some_and(|error| error.to_string() == said)
+    };
+    let key = keys.find(is_wrong).map(|(key, _)| key.as_str());
+    let (_, expected) = said.rsplit_once(EXPECTED).unwrap_or(("", "something else"));
+    Err(format!("`{}` is wrong, expected {expected}", key.unwrap_or_default()))
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let id = u64::deserialize(deserializer)?;
     let fits = (1..=MOST).contains(&id);
-    fits.then_some(id).ok_or_else(|| wrong(&format!("the id {id}"), &format!("1 to {MOST}")))
+    fits.then_some(id).ok_or_else(|| wrong(&format!("1 to {MOST}")))
 }
 
 fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let amount = u64::deserialize(deserializer)?;
     let fits = amount <= MOST;
     let amount = fits.then_some(amount);
-    amount.map(Some).ok_or_else(|| wrong("the number", &format!("at most {MOST}")))
+    amount.map(Some).ok_or_else(|| wrong(&format!("at most {MOST}")))
 }
 
 /// Tells `null` from what is not given.
@@ -123,9 +208,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
     let status = u8::deserialize(deserializer)?;
     let known = (status <= STATUSES).then_some(status);
-    known
-        .map(Some)
-        .ok_or_else(|| wrong(&format!("the status {status}"), &format!("0 to {STATUSES}")))
+    known.map(Some).ok_or_else(|| wrong(&format!("0 to {STATUSES}")))
 }
 
 fn passkey<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -133,7 +216,7 @@ fn passkey<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     match PASSKEY.contains(&passkey.len()) && passkey.bytes().all(plain) {
         true => Ok(Some(passkey)),
-        false => Err(wrong("the passkey", "16 to 64 letters, digits, - and _")),
+        false => Err(wrong("16 to 64 letters, digits, - and _")),
     }
 }
 
@@ -144,11 +227,11 @@ fn hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 20]>, 
         _ => None,
     };
     let hash = parsed.and_then(|bytes| bytes.first_chunk().copied());
-    hash.map(Some).ok_or_else(|| wrong("the info-hash", "40 or 64 hexadecimal digits"))
+    hash.map(Some).ok_or_else(|| wrong("40 or 64 hexadecimal digits"))
 }
 
-fn wrong<E: serde::de::Error>(found: &str, expected: &str) -> E {
-    E::custom(format!("{found} is wrong, expected {expected}"))
+fn wrong<E: serde::de::Error>(expected: &str) -> E {
+    E::custom(format!("wrong{EXPECTED}{expected}"))
 }
 
 #[cfg(test)]
@@ -191,16 +274,22 @@ mod tests {
             ("7", "expected an object with `member`, `torrent` or `token`"),
             ("{}", "expected an object with `member`, `torrent` or `token`"),
             ("{", "EOF while parsing"),
-            (r#"{"member": 0}"#, "the id 0 is wrong, expected 1 to 9223372036854775807"),
-            (r#"{"member": -1}"#, "invalid value: integer `-1`, expected u64"),
+            (r#"{"member": 0}"#, "`member` is wrong, expected 1 to 9223372036854775807"),
+            (r#"{"member": -1}"#, "`member` is wrong, expected u64"),
             (r#"{"member": 1, "leach": true}"#, "unknown field `leach`"),
             (
                 r#"{"member": 1, "passkey": "short"}"#,
-                "the passkey is wrong, expected 16 to 64 letters, digits, - and _",
+                "`passkey` is wrong, expected 16 to 64 letters, digits, - and _",
             ),
-            (r#"{"member": 1, "passkey": "0123456789abcde/"}"#, "the passkey is wrong"),
-            (r#"{"member": 1, "uploaded": 9223372036854775808}"#, "the number is wrong"),
-            (r#"{"torrent": 1, "status": 4}"#, "the status 4 is wrong, expected 0 to 3"),
+            (r#"{"member": 1, "passkey": "0123456789abcde/"}"#, "`passkey` is wrong"),
+            (r#"{"member": "0123456789abcdef"}"#, "`member` is wrong, expected u64"),
+            (r#"{"member": 1, "leech": ", expected 0123456789abcdef"}"#, "expected a boolean"),
+            (r#"{"group": 1, "member": 1, "visible": "0123456789abcdef"}"#, "`visible` is wrong"),
+            (
+                r#"{"member": 1, "uploaded": 9223372036854775808}"#,
+                "`uploaded` is wrong, expected at most",
+            ),
+            (r#"{"torrent": 1, "status": 4}"#, "`status` is wrong, expected 0 to 3"),
             (r#"{"torrent": 1, "info_hash": "00"}"#, "expected 40 or 64 hexadecimal digits"),
             (r#"{"token": true, "member": 1}"#, "missing field `torrent`"),
             (r#"{"torrent": 1, "upload_percent": 65536}"#, "expected u16"),
@@ -208,6 +297,23 @@ mod tests {
         for (line, expected) in table {
             let error = Change::parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
+            assert!(!error.contains("0123456789abcde"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_without_a_passkey() {
+        let table = [
+            (r#"{"member": 2, "enabled": false}"#, "member 2: ban"),
+            (
+                r#"{"member": 2, "passkey": "0123456789abcdef", "leech": true, "slots": null}"#,
+                "member 2: passkey, leech true, slots none",
+            ),
+            (r#"{"torrent": 3, "deleted": true}"#, "torrent 3: deleted true"),
+            (r#"{"token": false, "member": 2, "torrent": 3}"#, "member 2: no token for torrent 3"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(Change::parse(line).unwrap().to_string(), expected);
         }
     }
 }

@@ -18,7 +18,21 @@ pub struct Counters {
     sessions: AtomicI64,
     bytes: AtomicU64,
     failing: Mutex<Option<Failing>>,
+    /// Since when a transaction is under way.
+    under_way: Mutex<Option<Instant>>,
 }
+
+/// A transaction that has not ended. Dropping it notes the end.
+pub struct UnderWay<'a>(&'a Mutex<Option<Instant>>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
+}
+
+/// A transaction that takes longer cannot be written: the disk stands still.
+const STILL: Duration = Duration::from_secs(5);
 
 /// Since when nothing can be written, and why.
 #[derive(Clone, Debug)]
@@ -65,6 +79,22 @@ impl Counters {
         }
     }
 
+    /// Notes that a transaction begins.
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        *self.under_way.lock() = Some(Instant::now());
+        UnderWay(&self.under_way)
+    }
+
+    /// Returns why nothing can be written `now`, if so.
+    fn failing(&self, now: Instant) -> Option<Failing> {
+        let failing = self.failing.lock().clone();
+        failing.or_else(|| {
+            let since = (*self.under_way.lock())?;
+            let is_still = now.saturating_duration_since(since) >= STILL;
+            is_still.then(|| Failing { since, reason: "a transaction has not ended".to_owned() })
+        })
+    }
+
     pub(crate) fn failed(&self, reason: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut failing = self.failing.lock();
@@ -108,7 +138,23 @@ impl Counters {
             sessions: self.sessions(),
             bytes: read(&self.bytes),
             waiting: waiting as u64,
-            failing: self.failing.lock().clone(),
+            failing: self.failing(Instant::now()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_does_not_end_is_a_failure() {
+        let counters = Counters::default();
+        let failing = |after: Duration| counters.failing(Instant::now() + after).is_some();
+        let under_way = counters.begin();
+        assert!(!failing(Duration::ZERO));
+        assert!(failing(STILL));
+        drop(under_way);
+        assert!(!failing(STILL));
     }
 }

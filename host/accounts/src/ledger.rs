@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Options;
 use crate::change::Change;
-use crate::database::{Changed, Database, Entry, Limits, NotChanged, Place, Swept};
+use crate::database::{Changed, Database, Entry, GONE, Limits, NotChanged, Place, Swept, reason};
 use crate::directory::{Directory, Here};
 use crate::figures::Counters;
 use crate::presence::Presence;
@@ -118,7 +118,13 @@ impl Ledger {
             lifetime: self.options.lifetime.as_secs(),
             per_member_and_torrent: self.options.per_member_and_torrent,
         };
-        let written = self.database.write(&self.batch, &limits);
+        let counters = self.counters.clone();
+        let under_way = counters.begin();
+        let written = match self.database.is_in_place() {
+            true => self.database.write(&self.batch, &limits).map_err(|error| reason(&error)),
+            false => Err(GONE.to_owned()),
+        };
+        drop(under_way);
         // Nobody waits for another attempt.
         let waiting = std::mem::take(&mut self.waiting);
         match written {
@@ -135,7 +141,7 @@ impl Ledger {
                 true
             }
             Err(error) => {
-                self.counters.failed(&error.to_string());
+                self.counters.failed(&error);
                 self.pause = Some(Instant::now() + PAUSE);
                 drop(waiting);
                 false
@@ -144,7 +150,11 @@ impl Ledger {
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), NotChanged> {
-        for changed in self.database.change(changes)? {
+        let counters = self.counters.clone();
+        let under_way = counters.begin();
+        let made = self.database.change(changes);
+        drop(under_way);
+        for changed in made? {
             match changed {
                 Changed::Member { id, record, passkeys } => {
                     self.directory.enter_member(id, record);
@@ -179,7 +189,16 @@ impl Ledger {
         let most = (4 * sessions / lifetime.max(1)).clamp(*SESSIONS.start(), *SESSIONS.end());
         let keep = self.options.keep.as_secs() >> self.walk.halved;
         let (place, most) = (self.walk.place, u32::try_from(most).unwrap_or(u32::MAX));
-        let swept = self.database.sweep(place, most, unix_seconds(), lifetime, keep.max(lifetime));
+        let counters = self.counters.clone();
+        let under_way = counters.begin();
+        let swept = match self.database.is_in_place() {
+            true => self
+                .database
+                .sweep(place, most, unix_seconds(), lifetime, keep.max(lifetime))
+                .map_err(|error| reason(&error)),
+            false => Err(GONE.to_owned()),
+        };
+        drop(under_way);
         match swept {
             Ok(Swept { next, silent, forgotten }) => {
                 self.walk.place = next.unwrap_or_default();
@@ -190,7 +209,7 @@ impl Ledger {
                 }
             }
             Err(error) => {
-                self.counters.failed(&error.to_string());
+                self.counters.failed(&error);
                 self.pause = Some(now + PAUSE);
             }
         }

@@ -18,6 +18,8 @@ mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tricks;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -36,7 +38,7 @@ pub use self::database::{Entry, NotChanged, OpenError, Page, ShownMember, ShownT
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};
 pub use self::ledger::unix_seconds;
-pub use self::queue::Receipt;
+pub use self::queue::{Receipt, settle};
 pub use self::records::{Member, Torrent};
 pub use self::rules::{Bytes, Terms};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,6 +19,20 @@ pub type Waiting = oneshot::Sender<()>;
 
 /// The receipt of an announce: it is ready as soon as the announce is written, or cannot be.
 pub type Receipt = oneshot::Receiver<()>;
+
+/// How long an answer waits for its announce to be written. If the disk stands still, the announce
+/// stays queued.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until an announce is written, or cannot be, but not for ever. It is answered all the same.
+pub async fn settle(receipt: Receipt) {
+    settle_within(receipt, PATIENCE).await;
+}
+
+async fn settle_within(receipt: Receipt, patience: Duration) {
+    // Either error means that it is not written yet.
+    let _ = tokio::time::timeout(patience, receipt).await;
+}
 
 /// The end of the workers.
 pub struct Outlet {
@@ -80,5 +95,17 @@ impl Inbox {
             waiting.extend(waits);
         }
         self.waiting.fetch_sub(batch.len() - before, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_does_not_wait_for_ever() {
+        let (_waiting, receipt) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(settle_within(receipt, Duration::ZERO));
     }
 }

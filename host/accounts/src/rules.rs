@@ -60,14 +60,24 @@ pub fn moved(known: Option<Bytes>, said: Bytes) -> Bytes {
     difference.unwrap_or_default()
 }
 
-/// Cuts what was moved down to `rate` bytes a second over `seconds`, of which there is at least one.
-/// Returns whether it was more.
+/// What was moved, as far as it is possible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Within {
+    pub moved: Bytes,
+    /// Whether it was more.
+    pub suspect: bool,
+    /// The bytes that are still possible in the same second: at most those of one.
+    pub spare: u64,
+}
+
+/// Cuts what was moved in `seconds` since the last announce down to `rate` bytes in each of them, and
+/// what that announce had to spare.
 #[must_use]
-pub fn within(moved: Bytes, rate: u64, seconds: u64) -> (Bytes, bool) {
-    let most = rate.saturating_mul(seconds.max(1));
-    let Bytes { uploaded, downloaded } = moved;
-    let cut = Bytes { uploaded: uploaded.min(most), downloaded: downloaded.min(most) };
-    (cut, cut != moved)
+pub fn within(said: Bytes, rate: u64, seconds: u64, spare: u64) -> Within {
+    let most = rate.saturating_mul(seconds).saturating_add(spare);
+    let moved = Bytes { uploaded: said.uploaded.min(most), downloaded: said.downloaded.min(most) };
+    let used = moved.uploaded.max(moved.downloaded);
+    Within { moved, suspect: moved != said, spare: (most - used).min(rate) }
 }
 
 /// Returns what is credited of what was moved, rounded down.
@@ -134,14 +144,18 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_rate_is_cut() {
-        assert_eq!(within(bytes(1000, 100), 10, 100), (bytes(1000, 100), false));
-        assert_eq!(within(bytes(1001, 100), 10, 100), (bytes(1000, 100), true));
-        assert_eq!(
-            within(bytes(1 << 63, 0), 10, 0),
-            (bytes(10, 0), true),
-            "a clock that went back"
-        );
-        assert_eq!(within(bytes(u64::MAX, 0), u64::MAX, 9), (bytes(u64::MAX, 0), false));
+        let is = |uploaded, downloaded, suspect, spare| Within {
+            moved: bytes(uploaded, downloaded),
+            suspect,
+            spare,
+        };
+        assert_eq!(within(bytes(1000, 100), 10, 100, 0), is(1000, 100, false, 0));
+        assert_eq!(within(bytes(1001, 100), 10, 100, 0), is(1000, 100, true, 0));
+        assert_eq!(within(bytes(3, 7), 10, 100, 5), is(3, 7, false, 10), "no more than a second's");
+        assert_eq!(within(bytes(3, 7), 10, 0, 10), is(3, 7, false, 3), "in the same second");
+        assert_eq!(within(bytes(4, 0), 10, 0, 3), is(3, 0, true, 0));
+        let most = u64::MAX;
+        assert_eq!(within(bytes(most, 0), most, 9, most), is(most, 0, false, 0));
     }
 
     proptest! {

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::database::Limits;
 
-const SIZE: u64 = 1 << 30;
-const LIMITS: Limits = Limits { rate: u64::MAX, lifetime: 2700, per_member_and_torrent: 3 };
+pub const SIZE: u64 = 1 << 30;
+pub const LIMITS: Limits = Limits { rate: u64::MAX, lifetime: 2700, per_member_and_torrent: 3 };
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options {
         every: Duration::from_millis(1),
         max_size: SIZE,
@@ -26,13 +26,13 @@ fn options() -> Options {
 }
 
 /// An announce of a leecher of member 1 at torrent 1.
-fn entry(event: Event, uploaded: u64, downloaded: u64, at: u64) -> Entry {
+pub fn entry(event: Event, uploaded: u64, downloaded: u64, at: u64) -> Entry {
     Entry {
         member: 1,
         torrent: 1,
         peer_id: PeerId([1; 20]),
         event,
-        said: Bytes { uploaded, downloaded },
+        said: Some(Bytes { uploaded, downloaded }),
         left: Some(10),
         terms: Terms::default(),
         has_token: false,
@@ -47,7 +47,7 @@ fn passkey(member: u64) -> String {
 }
 
 /// Members 1 to 3 and torrents 1 to 3.
-fn changes() -> Vec<Change> {
+pub fn changes() -> Vec<Change> {
     let member = |id| {
         Change::Member(MemberChange { id, passkey: Some(passkey(id)), ..MemberChange::default() })
     };
@@ -58,24 +58,24 @@ fn changes() -> Vec<Change> {
     (1..=3).map(member).chain((1..=3).map(torrent)).collect()
 }
 
-fn books() -> (TempDir, Database) {
+pub fn books() -> (TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
     let mut database = Database::open(&folder.path().join("accounts.db"), SIZE).unwrap();
     database.change(&changes()).unwrap();
     (folder, database)
 }
 
-fn reader(folder: &TempDir) -> Reader {
+pub fn reader(folder: &TempDir) -> Reader {
     Reader::open(&folder.path().join("accounts.db")).unwrap()
 }
 
 /// Returns what member 1 has up- and downloaded, as credited.
-fn credit(folder: &TempDir) -> (u64, u64) {
+pub fn credit(folder: &TempDir) -> (u64, u64) {
     let member = reader(folder).member(1).unwrap().unwrap();
     (member.uploaded, member.downloaded)
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
@@ -139,6 +139,7 @@ fn a_member_has_so_many_peers_at_a_torrent_and_no_more() {
     books.write(&[of(3, Event::None, 9), of(0, Event::Stopped, 0)], &LIMITS).unwrap();
     books.write(&[of(3, Event::None, 9), of(3, Event::None, 14)], &LIMITS).unwrap();
     assert_eq!(credit(&folder), (5, 0), "there was room after the first had left");
+    books.write(&[of(2, Event::Stopped, 0)], &LIMITS).unwrap();
     let mut sessions = 4;
     for peer in 100..150 {
         let added = books.write(&[of(peer, Event::Stopped, 0)], &LIMITS).unwrap().sessions;
@@ -154,7 +155,7 @@ fn what_exceeds_the_guard_is_not_credited_but_marked() {
     let limits = Limits { rate: 10, ..LIMITS };
     let batch = [entry(Event::None, 0, 0, 0), entry(Event::None, 1 << 63, 5, 100)];
     assert_eq!(books.write(&batch, &limits).unwrap().suspect, 1);
-    assert_eq!(credit(&folder), (1000, 5));
+    assert_eq!(credit(&folder), (1010, 5), "those of its first second, too");
     assert_eq!(reader(&folder).page(1).unwrap().sessions[0].suspect, 1);
     // A clock that went back, and totals that hardly fit.
     let batch =
@@ -167,8 +168,8 @@ fn what_exceeds_the_guard_is_not_credited_but_marked() {
 fn sums_that_do_not_fit_stay_at_the_most() {
     let (folder, mut books) = books();
     let most = i64::MAX as u64;
-    for _ in 0..2 {
-        let batch = [entry(Event::None, 0, 0, 0), entry(Event::None, u64::MAX, u64::MAX, 0)];
+    for at in 0..2 {
+        let batch = [entry(Event::None, 0, 0, at), entry(Event::None, u64::MAX, u64::MAX, at)];
         books.write(&batch, &LIMITS).unwrap();
     }
     assert_eq!(credit(&folder), (most, most));
@@ -355,12 +356,13 @@ struct Model {
 impl Model {
     fn enter(&mut self, entry: &Entry) {
         let key = (entry.member, entry.torrent, entry.peer_id.0);
-        let Some(known) = self.said.insert(key, entry.said) else { return };
-        if entry.said.uploaded < known.uploaded || entry.said.downloaded < known.downloaded {
+        let said = entry.said.unwrap();
+        let Some(known) = self.said.insert(key, said) else { return };
+        if said.uploaded < known.uploaded || said.downloaded < known.downloaded {
             return;
         }
-        let up = entry.said.uploaded - known.uploaded;
-        let down = entry.said.downloaded - known.downloaded;
+        let up = said.uploaded - known.uploaded;
+        let down = said.downloaded - known.downloaded;
         let shares = [
             up * u64::from(entry.terms.upload) / 100,
             down * u64::from(entry.terms.download) / 100,

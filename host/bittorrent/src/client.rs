@@ -281,6 +281,7 @@ mod tests {
                 downloaded: numbers[2],
                 num_want,
                 ip: None,
+                has_totals: true,
                 form: PeerForm::Compact,
             })
     }

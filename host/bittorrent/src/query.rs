@@ -51,14 +51,18 @@ pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Inval
     };
     let num_want = fields.num_want.and_then(number);
 
+    let (uploaded, downloaded) =
+        (fields.uploaded.and_then(number), fields.downloaded.and_then(number));
+
     Ok(Announce {
         info_hash,
         peer_id,
         port,
         event: fields.event.map_or(Event::None, event),
         left: fields.left.and_then(number),
-        uploaded: fields.uploaded.and_then(number).unwrap_or(0),
-        downloaded: fields.downloaded.and_then(number).unwrap_or(0),
+        uploaded: uploaded.unwrap_or(0),
+        downloaded: downloaded.unwrap_or(0),
+        has_totals: uploaded.is_some() && downloaded.is_some(),
         num_want: num_want.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
         ip: fields.ip.and_then(address),
         form,
@@ -240,6 +244,7 @@ mod tests {
                 downloaded: 2,
                 num_want: Some(80),
                 ip: None,
+                has_totals: true,
                 form: PeerForm::Compact,
             })
         );
@@ -349,6 +354,7 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_read_are_as_if_missing() {
         let bare = announce(format!("{HASH}&{ID}&port=1").as_bytes()).unwrap();
+        assert!(!bare.has_totals);
         assert_eq!((bare.left, bare.uploaded, bare.downloaded, bare.num_want), (None, 0, 0, None));
         assert!(!bare.is_seeder());
         for (value, number) in [

@@ -114,6 +114,7 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
         downloaded,
         num_want: u32::try_from(num_want).ok(),
         ip: None,
+        has_totals: true,
         form: PeerForm::Compact,
     })
 }
@@ -530,6 +531,7 @@ mod tests {
                 downloaded: sent.downloaded,
                 num_want: (sent.num_want >= 0).then_some(sent.num_want as u32),
                 ip: None,
+                has_totals: true,
                 form: PeerForm::Compact,
             }));
             prop_assert_eq!(url_data, data);

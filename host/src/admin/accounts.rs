@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember};
@@ -23,8 +24,12 @@ pub const PATH: &str = "/api/accounts/";
 
 /// How many peers are taken out before others have a turn.
 const AT_ONCE: usize = 64;
-/// The most bytes of changes in one request.
-const LONGEST: usize = 16 << 20;
+/// The most bytes of changes in one request. Announces with an event wait meanwhile.
+const LONGEST: usize = 1 << 20;
+/// How long reading the file may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most changes that the audit names one by one.
+const FEW: usize = 8;
 /// The members or torrents in an answer, if none are asked for, and at most.
 const SOME: u32 = 100;
 const MOST: u32 = 10_000;
@@ -76,11 +81,12 @@ pub async fn one(admin: &Admin, request: Request) -> Reply {
     };
     // Reading the file may take its time.
     let read = tokio::task::spawn_blocking(move || read(&accounts, &path, after, most));
-    match read.await {
-        Ok(Ok(Some(reply))) => reply,
-        Ok(Ok(None)) => line(StatusCode::NOT_FOUND, "not found"),
-        Ok(Err(reason)) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok(Ok(Some(reply)))) => reply,
+        Ok(Ok(Ok(None))) => line(StatusCode::NOT_FOUND, "not found"),
+        Ok(Ok(Err(reason))) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        Ok(Err(_)) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the accounts cannot be read in time"),
     }
 }
 
@@ -146,6 +152,7 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
             Change::Token(_) => &mut changed.tokens,
         } += 1;
     }
+    let told = tell(&changes, changed);
     match accounts.change(changes.clone()).await {
         Ok(()) => {
             let gone = accounts.clone();
@@ -155,18 +162,26 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
                 Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
                 Err(_) => {}
             }
-            let ChangedAccounts { members, torrents, tokens } = changed;
-            let result = format!("{members} members, {torrents} torrents, {tokens} tokens");
-            Changed::json(StatusCode::OK, &changed, result)
+            Changed::json(StatusCode::OK, &changed, told)
         }
         Err(NotChanged::Wrong { index, reason }) => {
             wrong(numbers.get(index).copied().unwrap_or_default(), reason)
         }
-        Err(error @ NotChanged::Unwritten(_)) => {
+        Err(error @ (NotChanged::Unwritten(_) | NotChanged::Gone)) => {
             Changed::line(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
         }
         Err(NotChanged::Stopping) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
+}
+
+/// Says what is changed: each change if there are few.
+fn tell(changes: &[Change], changed: ChangedAccounts) -> String {
+    if changes.len() <= FEW {
+        let told: Vec<_> = changes.iter().map(Change::to_string).collect();
+        return told.join("; ");
+    }
+    let ChangedAccounts { members, torrents, tokens } = changed;
+    format!("{members} members, {torrents} torrents, {tokens} tokens")
 }
 
 /// Takes peers out of their swarms.

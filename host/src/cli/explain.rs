@@ -40,8 +40,17 @@ pub fn explain(Explain { url, from, header, remote, json }: Explain) -> Result<(
         serde_json::from_value(explained["tracker_limits"].clone()).ok();
     for answer in explained["answers"].as_array().into_iter().flatten() {
         println!("{action} of {} over {transport} from {client}", text(&answer["info_hash"]));
-        for who in ["member", "torrent"].into_iter().filter(|who| answer[who].is_u64()) {
-            println!("  {who} {}", answer[who]);
+        // Where one of them is known, there are accounts, which do not know the other.
+        let kinds = ["member", "torrent"];
+        let has_accounts = kinds.iter().any(|kind| answer[kind].is_u64());
+        for kind in kinds.into_iter().filter(|_| has_accounts) {
+            match answer[kind].as_u64() {
+                Some(id) if kind == "member" && answer["banned"] == true => {
+                    println!("  {kind} {id} (banned)");
+                }
+                Some(id) => println!("  {kind} {id}"),
+                None => println!("  {kind} unknown"),
+            }
         }
         if let Some(limits) = &tracker_limits {
             limit("tracker.limits", limits.refusal.as_deref(), limits);

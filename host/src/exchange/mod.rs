@@ -147,6 +147,7 @@ impl Default for Exchange {
                     downloaded: 0,
                     num_want: None,
                     ip: None,
+                    has_totals: true,
                     form: PeerForm::Compact,
                 },
                 address: unspecified,

@@ -229,8 +229,7 @@ impl<S: Store> Listener<S> {
                 Begun::Announce => {
                     scratch.passage = seat.decided().await;
                     if let Some(receipt) = scratch.passage.receipt.take() {
-                        // It cannot be written if this is an error, and is answered all the same.
-                        let _ = receipt.await;
+                        karuta_accounts::settle(receipt).await;
                     }
                     let outcome = write_answer(&mut scratch);
                     self.reply(Action::Announce, outcome, &mut scratch)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use karuta_accounts::Receipt;
+use karuta_accounts::{Receipt, settle};
 use karuta_bittorrent::{Family, Transport};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -39,8 +39,7 @@ impl Late {
     pub async fn send(self) {
         let mut outbox = Outbox::of(self.socket.get_ref());
         for LateAnswer { receipt, mut body, source, family, outcome } in self.answers {
-            // It cannot be written if this is an error, and is answered all the same.
-            let _ = receipt.await;
+            settle(receipt).await;
             let took = self.start.elapsed();
             self.series.request(Transport::Udp, Action::Announce, family, outcome, took);
             if !body.is_empty() {

@@ -48,7 +48,7 @@ impl Metrics {
             ),
             gauge(
                 "karuta_accounts_writable",
-                "0 if the last attempt to write the books failed, or else 1.",
+                "0 if the last attempt to write the books failed or has not ended within 5 s, or else 1.",
                 one(if failing.is_some() { 0.0 } else { 1.0 }),
             ),
             counter(

@@ -24,6 +24,9 @@ pub struct Explanation {
     /// The numbers of the member and the torrent, where `accounts` knows them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<u64>,
+    /// Whether the member is disabled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub banned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub torrent: Option<u64>,
     /// `ok`, `rejected` or `dropped`.
@@ -162,6 +165,7 @@ fn summary(exchange: &Exchange, scrape: bool, policies: Vec<Step>) -> Explanatio
     Explanation {
         info_hash: exchange.request.announce.info_hash.to_string(),
         member: exchange.request.account.member.map(|(id, _)| id),
+        banned: exchange.request.account.member.is_some_and(|(_, member)| !member.enabled),
         torrent: exchange.request.account.torrent.map(|(id, _)| id),
         outcome,
         decided_by: answer.decided_by.as_deref().map(str::to_owned),

@@ -183,6 +183,7 @@ fn leaving(info_hash: InfoHash, peer_id: PeerId) -> Announce {
         downloaded: 0,
         num_want: Some(0),
         ip: None,
+        has_totals: true,
         form: PeerForm::Compact,
     }
 }

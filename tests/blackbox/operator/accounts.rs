@@ -188,10 +188,24 @@ fn members_are_changed_from_the_command_line() {
     wrong(&["add", "2", "--passkey", &passkey], "line 1: the passkey is another member's");
     wrong(&["add", "2", "--passkey", "a b"], "expected 16 to 64 letters, digits, - and _");
     wrong(&["ban", "2"], "there is no member 2");
-    wrong(&["torrent", "9"], "not found");
+    wrong(&["show", "99"], "there is no member 99");
+    wrong(&["set", "1"], "nothing to set");
+    wrong(&["torrent", "9"], "there is no torrent 9");
     wrong(&["token", "1", "9"], "there is no such torrent");
     accounts(&daemon, &["ban", "1"]);
     assert_eq!(member(&daemon, 1)["enabled"], false);
+    let audit = daemon.admin_page("/api/audit");
+    assert!(audit.contains("member 1: ban") && audit.contains("member 1: passkey"), "{audit}");
+    assert!(!audit.contains(&passkey), "{audit}");
+    let explained = |letter| {
+        let query = of(letter, &passkey).query();
+        let url = format!("http://127.0.0.1:{}/announce?{query}", daemon.http.port());
+        let admin = daemon.admin.to_string();
+        let output = run(&["explain", &url, "--admin", &admin], daemon.folder.path());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(explained('a').contains("  member 1 (banned)\n  torrent 1\n"), "{}", explained('a'));
+    assert!(explained('c').contains("  torrent unknown\n"), "{}", explained('c'));
     assert!(accounts(&daemon, &["list"]).contains("banned"));
     accounts(&daemon, &["unban", "1"]);
     accounts(&daemon, &["set", "1", "--leech", "false", "--group", "3", "--slots", "5"]);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::{Database, int, uint};
 use crate::directory::Here;
-use crate::rules::{Bytes, Terms, credited, moved, within};
+use crate::rules::{Bytes, Terms, Within, credited, moved, within};
 
 /// An announce of a member, as the books need it.
 #[derive(Clone, Debug)]
@@ -17,7 +17,8 @@ pub struct Entry {
     pub torrent: u64,
     pub peer_id: PeerId,
     pub event: Event,
-    pub said: Bytes,
+    /// `None`: the client does not say, so nothing changes.
+    pub said: Option<Bytes>,
     /// `None`: the client does not say.
     pub left: Option<u64>,
     pub terms: Terms,
@@ -58,6 +59,8 @@ pub struct Written {
 /// The most sessions of a member at a torrent that are kept, active or not: of a client that gets
 /// another peer id at each start.
 const KEPT: usize = 16;
+/// Who is further behind, in seconds, is not late: the clock was set back.
+const LATE: u64 = 60;
 /// SQLite's largest number.
 const MOST: i64 = i64::MAX;
 
@@ -68,6 +71,8 @@ struct Session {
     remaining: Option<i64>,
     seen_at: u64,
     active: bool,
+    /// What the guard allows beside what follows from the time since `seen_at`.
+    spare: u64,
 }
 
 impl Session {
@@ -125,21 +130,30 @@ fn enter(
     let mut here = Here::default();
     others.for_each(|one| here.enter(one.is_seeder()));
     let active = entry.is_admitted && entry.event != Event::Stopped;
-    if active && here.all() >= limits.per_member_and_torrent {
+    // A `stopped` only counts of a client that counted before.
+    let counts = active || (entry.event == Event::Stopped && !mine.is_some_and(|mine| mine.active));
+    if counts && here.all() >= limits.per_member_and_torrent {
         written.surplus += 1;
         return Ok(());
     }
+    let known = mine.map(|mine| mine.said);
+    let Some(said) = entry.said.map(writable).or(known) else { return Ok(()) };
     let is_seeder = entry.left == Some(0);
     if active {
         here.enter(is_seeder);
     }
     let seconds = mine.map_or(0, |mine| entry.at.saturating_sub(mine.seen_at));
-    let moved = moved(mine.map(|mine| mine.said), said(entry));
-    let (moved, suspect) = within(moved, limits.rate, seconds);
+    let moved = moved(known, said);
+    // A new client may move in its first second what it may in any other.
+    let spare = mine.map_or(limits.rate, |mine| mine.spare);
+    let Within { moved, suspect, spare } = within(moved, limits.rate, seconds, spare);
     let credit = credited(moved, entry.terms);
     written.suspect += u64::from(suspect);
     match mine {
-        Some(_) => update_session(connection, entry, active, suspect)?,
+        Some(mine) => {
+            let seen_at = seen_at(entry, mine);
+            update_session(connection, entry, said, seen_at, active, suspect, spare)?;
+        }
         None => {
             written.sessions += 1;
             if sessions.len() >= KEPT
@@ -149,13 +163,13 @@ fn enter(
                 written.sessions -= 1;
                 delete_session(connection, entry, &oldest.peer_id)?;
             }
-            insert_session(connection, entry, active)?;
+            insert_session(connection, entry, said, active, spare)?;
         }
     }
     let seeds = |mine: &&Session| mine.active && mine.is_seeder() && seconds <= limits.lifetime;
     let seeded = mine.filter(seeds).map_or(0, |_| seconds);
     let completes =
-        entry.event == Event::Completed && is_seeder && mine.is_none_or(|mine| !mine.is_seeder());
+        entry.event == Event::Completed && is_seeder && mine.is_some_and(|mine| !mine.is_seeder());
     // A session that is known has a history.
     let sql = if mine.is_some() { UPDATE_HISTORY } else { INSERT_HISTORY };
     note_history(connection, sql, entry, moved, credit, seeded, completes)?;
@@ -179,14 +193,22 @@ fn enter(
 }
 
 /// Returns what a client says it has moved, as far as it can be written.
-fn said(entry: &Entry) -> Bytes {
-    let Bytes { uploaded, downloaded } = entry.said;
+fn writable(said: Bytes) -> Bytes {
+    let Bytes { uploaded, downloaded } = said;
     Bytes { uploaded: uploaded.min(MOST as u64), downloaded: downloaded.min(MOST as u64) }
+}
+
+/// Returns when a session was seen last. Workers hand in what they have a little out of order, and no
+/// second may be counted twice.
+fn seen_at(entry: &Entry, mine: &Session) -> u64 {
+    let is_late = (1..=LATE).contains(&mine.seen_at.saturating_sub(entry.at));
+    if is_late { mine.seen_at } else { entry.at }
 }
 
 /// Returns all sessions of a member at a torrent.
 fn sessions(connection: &Connection, entry: &Entry) -> rusqlite::Result<Vec<Session>> {
-    let sql = "SELECT peer_id, uploaded, downloaded, remaining, seen_at, active FROM session \
+    let sql = "SELECT peer_id, uploaded, downloaded, remaining, seen_at, active, spare \
+               FROM session \
                WHERE member = ?1 AND torrent = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let read = |row: &rusqlite::Row| {
@@ -196,6 +218,7 @@ fn sessions(connection: &Connection, entry: &Entry) -> rusqlite::Result<Vec<Sess
             remaining: row.get(3)?,
             seen_at: uint(row.get(4)?),
             active: row.get(5)?,
+            spare: uint(row.get(6)?),
         })
     };
     statement.query_map([int(entry.member), int(entry.torrent)], read)?.collect()
@@ -204,13 +227,17 @@ fn sessions(connection: &Connection, entry: &Entry) -> rusqlite::Result<Vec<Sess
 fn update_session(
     connection: &Connection,
     entry: &Entry,
+    said: Bytes,
+    seen_at: u64,
     active: bool,
     suspect: bool,
+    spare: u64,
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE session SET uploaded = ?4, downloaded = ?5, remaining = ?6, seen_at = ?7, \
-               announces = announces + 1, active = ?8, suspect = suspect + ?9, address = ?10 \
+               announces = announces + 1, active = ?8, suspect = suspect + ?9, address = ?10, \
+               spare = ?11 \
                WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
-    let Bytes { uploaded, downloaded } = said(entry);
+    let Bytes { uploaded, downloaded } = said;
     let values = params![
         int(entry.member),
         int(entry.torrent),
@@ -218,19 +245,26 @@ fn update_session(
         int(uploaded),
         int(downloaded),
         entry.left.map(int),
-        int(entry.at),
+        int(seen_at),
         active,
         suspect,
         entry.address.map(|address| address.to_string()),
+        int(spare),
     ];
     connection.prepare_cached(sql)?.execute(values).map(|_| ())
 }
 
-fn insert_session(connection: &Connection, entry: &Entry, active: bool) -> rusqlite::Result<()> {
+fn insert_session(
+    connection: &Connection,
+    entry: &Entry,
+    said: Bytes,
+    active: bool,
+    spare: u64,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO session (member, torrent, peer_id, uploaded, downloaded, remaining, \
-               first_at, seen_at, announces, active, address) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 1, ?8, ?9)";
-    let Bytes { uploaded, downloaded } = said(entry);
+               first_at, seen_at, announces, active, address, spare) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 1, ?8, ?9, ?10)";
+    let Bytes { uploaded, downloaded } = said;
     let values = params![
         int(entry.member),
         int(entry.torrent),
@@ -241,6 +275,7 @@ fn insert_session(connection: &Connection, entry: &Entry, active: bool) -> rusql
         int(entry.at),
         active,
         entry.address.map(|address| address.to_string()),
+        int(spare),
     ];
     connection.prepare_cached(sql)?.execute(values).map(|_| ())
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, int};
+use super::{Database, GONE, int, reason};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
@@ -21,8 +21,10 @@ pub enum NotChanged {
     /// The change at this index, counted from 0, cannot be made.
     #[error("{reason}")]
     Wrong { index: usize, reason: &'static str },
-    #[error("the accounts cannot be written: {0}")]
+    #[error("the accounts cannot be written: {}", reason(.0))]
     Unwritten(#[from] rusqlite::Error),
+    #[error("the accounts cannot be written: {}", GONE)]
+    Gone,
     /// The ledger has ended.
     #[error("stopping")]
     Stopping,
@@ -47,6 +49,9 @@ impl Database {
     ///
     /// One of them is wrong, or they cannot be written; then nothing has changed.
     pub fn change(&mut self, changes: &[Change]) -> Result<Vec<Changed>, NotChanged> {
+        if !self.is_in_place() {
+            return Err(NotChanged::Gone);
+        }
         let transaction = self.connection.transaction()?;
         let make = |(index, change): (usize, &Change)| {
             let made = match change {

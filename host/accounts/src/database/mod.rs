@@ -5,9 +5,11 @@ mod edit;
 mod read;
 mod sweep;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +24,9 @@ use crate::directory::Loaded;
 /// The books, open to one process. Others may read the file.
 pub struct Database {
     connection: Connection,
+    path: PathBuf,
+    /// Which file it is: its device and its number there.
+    identity: (u64, u64),
     /// Locked as long as this process has the books open.
     _lock: File,
 }
@@ -48,7 +53,7 @@ pub enum Reason {
     #[error("it is of version {0}, which a newer Karuta has made, expected at most {VERSION}")]
     Newer(i64),
     #[error("{0}")]
-    File(#[from] std::io::Error),
+    File(#[from] io::Error),
     #[error("{0}")]
     Sql(rusqlite::Error),
 }
@@ -56,8 +61,14 @@ pub enum Reason {
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
 /// The version of `schema.sql`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
+/// Makes version 2 of version 1.
+const SPARE: &str = "ALTER TABLE session ADD COLUMN spare INTEGER NOT NULL DEFAULT 0";
+/// What is said when the file is gone.
+pub const GONE: &str = "accounts.db was removed or replaced while it was open";
+/// Only the tracker's user: there are passkeys and addresses in it.
+const MODE: u32 = 0o600;
 /// How long a transaction waits for another process that has locked the file.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pages that SQLite keeps, in KiB.
@@ -93,6 +104,7 @@ impl Database {
 
     fn try_open(path: &Path, max_size: u64) -> Result<Self, Reason> {
         let lock = lock(path)?;
+        close_to_others(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -106,7 +118,7 @@ impl Database {
             (pragma("application_id")?, pragma("user_version")?, pragma("schema_version")?);
         match (application, version) {
             (0, 0) if tables == 0 => {}
-            (APPLICATION, VERSION) => {}
+            (APPLICATION, 1..=VERSION) => {}
             (APPLICATION, _) => return Err(Reason::Newer(version)),
             _ => return Err(Reason::Foreign),
         }
@@ -123,14 +135,21 @@ impl Database {
         let page_size = pragma("page_size")?.max(1);
         let pages = int(max_size) / page_size;
         connection.pragma_update(None, "max_page_count", pages.clamp(1, u32::MAX.into()))?;
-        if version == 0 {
+        if version < VERSION {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(if version == 0 { SCHEMA } else { SPARE })?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
-        Ok(Self { connection, _lock: lock })
+        let identity = identity(path)?;
+        Ok(Self { connection, path: path.to_owned(), identity, _lock: lock })
+    }
+
+    /// Returns whether the file is still where it was opened.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.identity)
     }
 
     /// Reads what workers need to know.
@@ -183,13 +202,50 @@ impl Database {
 /// Locks the books for this process. SQLite's own locks are for a transaction only, so that others may
 /// read, and take a backup.
 fn lock(path: &Path) -> Result<File, Reason> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(name)?;
+    let file =
+        OpenOptions::new().create(true).append(true).mode(MODE).open(beside(path, ".lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Reason::InUse),
         Err(TryLockError::Error(error)) => Err(Reason::File(error)),
+    }
+}
+
+/// Creates the file if there is none. SQLite gives the files beside it the same rights.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
+    for file in [path.into(), beside(path, "-wal"), beside(path, "-shm")] {
+        match fs::metadata(&file) {
+            Ok(found) if found.mode() & 0o777 != MODE => {
+                fs::set_permissions(&file, Permissions::from_mode(MODE))?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the path of a file beside the books.
+fn beside(path: &Path, end: &str) -> OsString {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Says why nothing can be written. SQLite does not tell a full disk from a file that may not grow.
+pub fn reason(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            format!("{error}, or `accounts.ledger.max_size` is reached")
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -239,11 +295,41 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 2).unwrap();
-        assert!(open().contains("of version 2, which a newer Karuta has made, expected at most 1"));
+        other.pragma_update(None, "user_version", 3).unwrap();
+        assert!(open().contains("of version 3, which a newer Karuta has made, expected at most 2"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
+    }
+
+    #[test]
+    fn nobody_else_may_read_the_file_and_what_is_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let check = || {
+            let _open = Database::open(&path, SIZE).unwrap();
+            for entry in fs::read_dir(folder.path()).unwrap() {
+                let entry = entry.unwrap();
+                assert_eq!(entry.metadata().unwrap().mode() & 0o777, MODE, "{entry:?}");
+            }
+            assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
+        };
+        check();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        check();
+    }
+
+    #[test]
+    fn version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        drop(Database::open(&path, SIZE).unwrap());
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("ALTER TABLE session DROP COLUMN spare").unwrap();
+        other.pragma_update(None, "user_version", 1).unwrap();
+        drop(other);
+        let ours = Database::open(&path, SIZE).unwrap();
+        ours.connection.prepare("SELECT spare FROM session").unwrap();
     }
 
     #[test]

@@ -51,6 +51,7 @@ CREATE TABLE session (
     active      INTEGER NOT NULL,
     suspect     INTEGER NOT NULL DEFAULT 0,      -- announces that exceeded the guard's rate
     address     TEXT,                            -- NULL: the member is not visible
+    spare       INTEGER NOT NULL DEFAULT 0,      -- bytes that the guard allows at once
     PRIMARY KEY (member, torrent, peer_id)
 ) STRICT, WITHOUT ROWID;
 

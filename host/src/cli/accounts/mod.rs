@@ -101,7 +101,7 @@ pub struct Look {
 }
 
 /// The most bytes of lines that are sent at once. Each part is made as a whole.
-const PART: usize = 1 << 20;
+const PART: usize = 256 << 10;
 /// The members that are asked for at once.
 const MEMBERS: usize = 1000;
 
@@ -110,14 +110,21 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Add { id, passkey, settings, remote } => {
             let passkey = passkey.unwrap_or_else(new_passkey);
             let client = connect(remote)?;
-            if client.get("/api/accounts")?.is_object() && exists(&client, id)? {
+            if client.get("/api/accounts")?.is_object() && exists(&client, "member", id)? {
                 return Err(format!("there is a member {id} already").into());
             }
             change(&client, settings.of(id, json!(passkey)))?;
             println!("{passkey}");
         }
         Command::Set { id, settings, remote } => {
-            change(&known(remote, id)?, settings.of(id, Value::Null))?;
+            let wish = settings.of(id, Value::Null);
+            // It has the id in any case.
+            if wish.as_object().is_none_or(|wish| wish.len() < 2) {
+                return Err("nothing to set: give an option, such as --leech false"
+                    .to_owned()
+                    .into());
+            }
+            change(&known(remote, id)?, wish)?;
         }
         Command::Ban(One { id, remote }) => {
             change(&known(remote, id)?, json!({ "member": id, "enabled": false }))?;
@@ -131,7 +138,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
             println!("{passkey}");
         }
         Command::Show(Look { id, remote, json }) => {
-            let member = connect(remote)?.get(&format!("/api/accounts/members/{id}"))?;
+            let member = known(remote, id)?.get(&format!("/api/accounts/members/{id}"))?;
             if json {
                 println!("{member:#}");
             } else {
@@ -144,6 +151,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
             let wish = settings.of(id);
             if wish.len() > 1 {
                 change(&client, Value::Object(wish))?;
+            } else if !exists(&client, "torrent", id)? {
+                return Err(format!("there is no torrent {id}").into());
             }
             let torrent = client.get(&format!("/api/accounts/torrents/{id}"))?;
             if json {
@@ -168,16 +177,17 @@ fn new_passkey() -> String {
     hex::encode(rand::rng().random::<[u8; 16]>())
 }
 
-fn exists(client: &Client, id: u64) -> Result<bool, Failure> {
+/// Returns whether there is a `member` or `torrent` with an id.
+fn exists(client: &Client, kind: &str, id: u64) -> Result<bool, Failure> {
     let before = id.saturating_sub(1);
-    let found = client.get(&format!("/api/accounts/members?after={before}&n=1"))?;
-    Ok(found[0]["member"] == id)
+    let found = client.get(&format!("/api/accounts/{kind}s?after={before}&n=1"))?;
+    Ok(found[0][kind] == id)
 }
 
 /// Connects, and checks that there is a member.
 fn known(remote: Remote, id: u64) -> Result<Client, Failure> {
     let client = connect(remote)?;
-    match exists(&client, id)? {
+    match exists(&client, "member", id)? {
         true => Ok(client),
         false => Err(format!("there is no member {id}").into()),
     }
@@ -203,7 +213,7 @@ fn import(client: &Client, from: &PathBuf) -> Result<(), Failure> {
         let before = part.len();
         let read = file.read_until(b'\n', &mut part).map_err(|error| failed(error.to_string()))?;
         if part.len() - before > PART {
-            return Err(failed("a line is longer than 1 MiB".to_owned()).into());
+            return Err(failed("a line is longer than 256 KiB".to_owned()).into());
         }
         if part.len() > PART || (read == 0 && !part.is_empty()) {
             let lines = part.iter().filter(|byte| **byte == b'\n').count();
