@@ -33,6 +33,8 @@ pub struct ShareStatus {
     /// Records of others.
     pub applied: u64,
     pub waiting_bytes: u64,
+    /// Entries of the log that this node could not read.
+    pub refused_entries: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -108,6 +110,7 @@ impl ShareStatus {
             dropped: share.sum(|part| &part.dropped),
             applied: share.sum(|part| &part.applied),
             waiting_bytes: share.waiting(),
+            refused_entries: share.refusals(),
         }
     }
 

@@ -40,6 +40,9 @@ pub fn lines(share: &Value) -> Option<String> {
     line.push_str(&format!(
         "\n         {nodes}; sent {sent}, applied {applied}, waiting {waiting}, dropped {dropped}"
     ));
+    if let Some(entries @ 1..) = share["refused_entries"].as_u64() {
+        line.push_str(&format!("\n         {entries} entries of the log could not be read"));
+    }
     Some(line)
 }
 
@@ -81,6 +84,7 @@ mod tests {
             "servers": 6, "parts": 4, "behind_ms": 12, "cut_off": null, "refused": null,
             "nodes": [{ "name": "tracker-2", "version": "0.3.0", "behind_ms": 14 }],
             "sent": 5, "again": 0, "dropped": 0, "applied": 10, "waiting_bytes": 1_258_291,
+            "refused_entries": 0,
         })
     }
 
@@ -91,6 +95,10 @@ mod tests {
                         behind\n         with tracker-2 (0.3.0, 14 ms); sent 5, applied 10, waiting \
                         1.2 MiB, dropped 0";
         assert_eq!(lines(&status()).as_deref(), Some(expected));
+        let mut status = status();
+        status["refused_entries"] = 516.into();
+        let said = lines(&status).unwrap();
+        assert!(said.ends_with("\n         516 entries of the log could not be read"), "{said}");
     }
 
     #[test]

@@ -19,8 +19,8 @@ impl Config {
             let alone =
                 self.udp.iter().zip(0..).filter(|(udp, _)| udp.connection_id_secret.is_none());
             warnings.extend(alone.map(|(_, at)| {
-                let said = "missing, expected the same one on all nodes that share swarms: clients \
-                            that move to another node must connect again";
+                let said = "missing: nodes that share swarms need the same one, or clients that move \
+                            to another node must connect again";
                 (format!("udp[{at}].connection_id_secret"), said.to_owned())
             }));
         }

@@ -177,7 +177,7 @@ impl Loaded {
 /// Logs what is unusual about a configuration.
 pub fn warn(config: &Config) {
     for (key, said) in config.warnings() {
-        tracing::warn!(%key, "unusual secret: {said}");
+        tracing::warn!(%key, "unusual configuration: {said}");
     }
 }
 

@@ -396,11 +396,18 @@ impl Tracker {
                     }
                 }
             };
-            match catching_up {
-                None => ready(),
-                Some(catching_up) => drop(tokio::spawn(catching_up.map(|()| ready()))),
-            }
+            let catching_up = match catching_up {
+                None => {
+                    ready();
+                    None
+                }
+                Some(catching_up) => Some(tokio::spawn(catching_up.map(|()| ready()))),
+            };
             signals.obey(reloader, asked).await;
+            // It would say that it serves.
+            if let Some(catching_up) = catching_up {
+                catching_up.abort();
+            }
             tracing::info!("stopping");
             manager.stopping();
             let ended = tokio::task::spawn_blocking(move || {

@@ -39,6 +39,10 @@ const PLUGIN: &str = "plugin";
 /// Stands before the name of a policy in the configuration.
 const POLICY: &str = "policy.";
 
+/// The client of an engine of shared swarms, which logs each of its attempts while a server is away.
+/// What is cut off, and why, is in lines of our own.
+const CLIENT: &str = "redis";
+
 /// Returns the log filter. Libraries log warnings at most: the compiler alone would log hundreds of
 /// thousands of lines.
 pub fn targets(log: &Log) -> Targets {
@@ -46,7 +50,7 @@ pub fn targets(log: &Log) -> Targets {
     let own = log.levels.iter().filter(|(target, _)| !target.starts_with(POLICY));
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_targets([("karuta", level), ("audit", level)])
+        .with_targets([("karuta", level), ("audit", level), (CLIENT, LevelFilter::OFF)])
         .with_targets(own.map(|(target, level)| (target.clone(), filter(*level))))
         .with_target(PLUGIN, Policies::of(log).most())
 }
@@ -86,6 +90,7 @@ mod tests {
             ("plugin", Level::DEBUG, false),
             ("hyper", Level::WARN, true),
             ("hyper", Level::INFO, false),
+            ("redis::cluster_handling", Level::ERROR, false),
         ] {
             assert_eq!(targets.would_enable(target, &level), logged, "{target} {level}");
         }
@@ -99,6 +104,12 @@ mod tests {
         assert!(policies.allow("jwt", Level::DEBUG) && !policies.allow("jwt", Level::TRACE));
         assert!(policies.allow("clients", Level::ERROR) && !policies.allow("clients", Level::WARN));
         assert!(targets(&log).would_enable("plugin", &Level::DEBUG), "or jwt could not log");
+    }
+
+    #[test]
+    fn a_library_that_is_named_logs() {
+        let log = log(LogLevel::Info, &[("redis", LogLevel::Warn)]);
+        assert!(targets(&log).would_enable("redis::cluster_handling", &Level::WARN));
     }
 
     #[test]

@@ -126,6 +126,11 @@ impl Share {
         found.is_some_and(|(_, count)| count.fetch_add(1, Relaxed) == 0)
     }
 
+    /// Returns how many entries of the log were not applied.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
     /// Records the time between an entry's arrival in the log and here.
     pub fn lag(&self, milliseconds: u64) {
         let bucket = BOUNDS.iter().position(|bound| milliseconds <= *bound);

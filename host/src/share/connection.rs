@@ -32,8 +32,12 @@ struct Shared {
     current: RefCell<Option<Current>>,
     /// Held while the first connection, or the next after a lost one, is made.
     connecting: Mutex<()>,
-    /// Why the last attempt failed, and when.
-    failed: RefCell<Option<(Instant, Failure)>>,
+    /// Why the last attempt failed, and when the next may be made.
+    failed: RefCell<Option<Failed>>,
+    /// When a request has last succeeded.
+    succeeded: Cell<Option<Instant>>,
+    /// How long a cluster's connection may fail without a success until it is given up.
+    patience: Duration,
     /// A fresh connection is being made beside the old one.
     is_renewing: Cell<bool>,
 }
@@ -41,6 +45,13 @@ struct Shared {
 enum Way {
     Cluster(ClusterClient),
     Single(Client, Server),
+}
+
+struct Failed {
+    failure: Failure,
+    /// How long the next attempt waits, and until when.
+    pause: Duration,
+    until: Instant,
 }
 
 struct Current {
@@ -64,8 +75,11 @@ pub enum Place<'a> {
 
 /// How long a connection may be without a success.
 pub const SILENCE: Duration = Duration::from_secs(3);
-/// The least time between two attempts to connect.
+/// The least time between two attempts to connect: at first, and after several that have failed.
 const PAUSE: Duration = Duration::from_millis(250);
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// How long a cluster may fail, and twice the time between two requests.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A cluster asks a server that it has connected to for the others, and connects to them.
 const STEPS: u32 = 3;
 
@@ -83,6 +97,8 @@ impl Link {
             current: RefCell::default(),
             connecting: Mutex::default(),
             failed: RefCell::default(),
+            succeeded: Cell::default(),
+            patience: PATIENCE + settings.every * 2,
             is_renewing: Cell::default(),
         })))
     }
@@ -92,13 +108,27 @@ impl Link {
         let (mut connection, made) = self.connection().await?;
         let answer = timeout(self.0.timeout * 2, connection.ask(place, command)).await;
         let answer = answer.unwrap_or_else(|_| Err(timed_out()));
+        if answer.is_ok() {
+            self.0.succeeded.set(Some(Instant::now()));
+        }
         answer.map_err(|error| {
-            // A cluster mends its own connections.
-            if matches!(connection, Connection::Single(_)) && error.is_unrecoverable_error() {
+            if self.is_broken(&connection, made, &error) {
                 self.forget(made);
             }
             self.0.way.failure(&error)
         })
+    }
+
+    /// A cluster's connection mends those to its servers, and serves others while one is away. With
+    /// none there, the crate tries again without a pause until it is dropped.
+    fn is_broken(&self, connection: &Connection, made: Instant, error: &RedisError) -> bool {
+        match connection {
+            Connection::Single(_) => error.is_unrecoverable_error(),
+            Connection::Cluster(_) => {
+                let since = self.0.succeeded.get().map_or(made, |at| at.max(made));
+                !error.is_timeout() && since.elapsed() >= self.0.patience
+            }
+        }
     }
 
     /// Makes a fresh connection beside one that is older than [`SILENCE`], and lets it take the old
@@ -135,19 +165,21 @@ impl Link {
         if let Some(current) = current() {
             return Ok(current);
         }
-        if let Some((when, failure)) = &*self.0.failed.borrow()
-            && when.elapsed() < PAUSE
-        {
-            return Err(failure.clone());
-        }
+        let pause = match &*self.0.failed.borrow() {
+            Some(last) if Instant::now() < last.until => return Err(last.failure.clone()),
+            Some(last) => (last.pause * 2).min(LONG_PAUSE),
+            None => PAUSE,
+        };
         match self.0.connect().await {
             Ok(fresh) => {
+                *self.0.failed.borrow_mut() = None;
                 let found = (fresh.connection.clone(), fresh.made);
                 *self.0.current.borrow_mut() = Some(fresh);
                 Ok(found)
             }
             Err(failure) => {
-                *self.0.failed.borrow_mut() = Some((Instant::now(), failure.clone()));
+                let (last, until) = (failure.clone(), Instant::now() + pause);
+                *self.0.failed.borrow_mut() = Some(Failed { failure: last, pause, until });
                 Err(failure)
             }
         }
@@ -276,9 +308,15 @@ impl Way {
     fn failure(&self, error: &RedisError) -> Failure {
         let Failure { text, is_unconnected } = failure(error);
         match self {
+            Self::Cluster(_) if text.contains("cluster support disabled") => {
+                let text = format!("{text}; is swarms.share.topology `single`?");
+                Failure { text, is_unconnected }
+            }
             Self::Cluster(_) => Failure { text, is_unconnected },
             Self::Single(_, server) => {
-                Failure { text: format!("{server}: {text}"), is_unconnected }
+                let is_moved = text.starts_with("MOVED") || text.starts_with("CROSSSLOT");
+                let hint = if is_moved { "; is swarms.share.topology `cluster`?" } else { "" };
+                Failure { text: format!("{server}: {text}{hint}"), is_unconnected }
             }
         }
     }

@@ -22,6 +22,8 @@ struct About {
     /// The formats of batches that it reads.
     formats: Vec<u8>,
     parts: usize,
+    /// How long it keeps what is in the log, in seconds.
+    lifetime: Option<u64>,
     /// When it was started, in seconds since 1970.
     since: u64,
     /// In milliseconds.
@@ -40,6 +42,8 @@ pub struct Nodes<E> {
     others: RefCell<HashMap<String, (String, Instant)>>,
     /// Those that do not read what this node writes.
     strangers: RefCell<Vec<String>>,
+    /// Those that keep the log for another time.
+    untimely: RefCell<Vec<String>>,
 }
 
 /// How often a node says that it is there.
@@ -62,6 +66,7 @@ impl<E: Log + Table> Nodes<E> {
             beat: Cell::default(),
             others: RefCell::default(),
             strangers: RefCell::default(),
+            untimely: RefCell::default(),
         }
     }
 
@@ -112,7 +117,9 @@ impl<E: Log + Table> Nodes<E> {
     fn meet(&self, all: Vec<(String, String)>, now: Instant) -> Vec<String> {
         let mut others = self.others.borrow_mut();
         let before = std::mem::take(&mut *others);
-        let (mut gone, mut shown, mut strangers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gone, mut shown) = (Vec::new(), Vec::new());
+        let (mut strangers, mut untimely) = (Vec::new(), Vec::new());
+        let own_lifetime = self.common.lifetime.as_secs();
         for (id, said) in all.into_iter().filter(|(id, _)| *id != self.id) {
             let since = before.get(&id).filter(|(before, _)| *before == said);
             let since = since.map_or(now, |(_, since)| *since);
@@ -123,9 +130,12 @@ impl<E: Log + Table> Nodes<E> {
             if let Ok(about) = serde_json::from_str::<About>(&said)
                 && shown.len() < MOST
             {
-                let About { name, version, formats, behind, .. } = about;
+                let About { name, version, formats, behind, lifetime, .. } = about;
                 if !formats.contains(&FORMAT) {
                     strangers.push(short(&name));
+                }
+                if lifetime.is_some_and(|lifetime| lifetime != own_lifetime) {
+                    untimely.push(short(&name));
                 }
                 let (name, version) = (short(&name), short(&version));
                 shown.push(ShownNode { name, version, behind_ms: behind });
@@ -140,6 +150,15 @@ impl<E: Log + Table> Nodes<E> {
             }
             *self.strangers.borrow_mut() = strangers;
         }
+        if *self.untimely.borrow() != untimely {
+            for node in &untimely {
+                tracing::warn!(
+                    node,
+                    "node has another tracker.peer_lifetime; the shortest one trims the log of all"
+                );
+            }
+            *self.untimely.borrow_mut() = untimely;
+        }
         gone
     }
 
@@ -151,6 +170,7 @@ impl<E: Log + Table> Nodes<E> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             formats: vec![FORMAT],
             parts: self.common.share.parts.len(),
+            lifetime: Some(self.common.lifetime.as_secs()),
             since: self.since,
             behind: u64::try_from(self.common.share.behind().as_millis()).unwrap_or(u64::MAX),
             beat: self.beat.get(),
@@ -189,7 +209,11 @@ fn otherwise(found: &str) -> String {
         Some((format, parts)) if format == FORMAT.to_string() && parts.parse::<u32>().is_ok() => {
             format!("the log has {parts} parts")
         }
-        _ => format!("the log is of another kind: `{}`", short(found)),
+        _ => format!(
+            "the log is of another kind: the key `NAME:{{nodes}}:format` holds `{}`; take another \
+             swarms.share.name, or delete that key if no other node runs",
+            short(found)
+        ),
     }
 }
 
@@ -251,6 +275,10 @@ mod tests {
         let said = one.about();
         assert!(meet(&said, 25).is_empty());
         assert_eq!(one.common.share.nodes().len(), 1, "what cannot be read is not shown");
+        assert!(one.untimely.borrow().is_empty());
+        meet(&one.about().replace("2700", "60"), 26);
+        assert_eq!(one.untimely.borrow().len(), 1);
+        meet(&said, 27);
         assert_eq!(meet(&said, 40), ["3"]);
         let mut gone = meet(&said, 60);
         gone.sort();
@@ -267,7 +295,7 @@ mod tests {
         assert!(!two.common.gate.is_open());
         assert_eq!(two.common.share.refused().as_deref(), Some("the log has 8 parts"));
         assert!(!engine.nodes.borrow().contains_key(&two.id));
-        assert_eq!(otherwise("2 4"), "the log is of another kind: `2 4`");
+        assert!(otherwise("2 4").contains("{nodes}:format` holds `2 4`"), "{}", otherwise("2 4"));
         // The engine has been emptied.
         *engine.format.borrow_mut() = None;
         two.tell().await.unwrap();

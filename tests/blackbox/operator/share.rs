@@ -76,6 +76,6 @@ fn check_reads_the_files_and_warns_of_clients_that_move() {
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
     let warning =
-        "udp[0].connection_id_secret: warning: missing, expected the same one on all nodes";
+        "udp[0].connection_id_secret: warning: missing: nodes that share swarms need the same one";
     assert!(said.contains(warning), "{said}");
 }
