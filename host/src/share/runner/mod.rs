@@ -4,7 +4,6 @@
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -72,8 +71,6 @@ struct Position {
     newest: Option<EntryId>,
     /// When the log was last known to have all that was read.
     looked: Instant,
-    /// How far it had been read at times a second apart, from before the last [`BACK`] on.
-    trail: VecDeque<(Instant, EntryId)>,
 }
 
 /// What was sent.
@@ -97,17 +94,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LARGE: usize = 32 << 10;
 /// How much of a log is read again, at least, where it may have changed.
 const MARGIN: Duration = Duration::from_secs(1);
-/// How much of what was read may be read again after a failure.
-const BACK: Duration = Duration::from_secs(Part::BACK as u64);
-/// The least time between two steps of a trail.
-const STEP: Duration = Duration::from_secs(1);
 /// How much of a log is read that a snapshot should contain: it was announced, and not sent yet.
 const BEFORE_SNAPSHOT: Duration = Duration::from_secs(60);
 
 impl<E: Log> Runner<E> {
     pub fn new(common: Rc<Common<E>>, mut part: Part) -> Self {
         // Nothing is sent before the log has been read.
-        part.failed(&common.store);
+        part.failed();
         Self {
             common,
             number: part.number(),
@@ -161,7 +154,7 @@ impl<E: Log> Runner<E> {
         let (batch, is_again) = {
             let mut part = self.part.borrow_mut();
             if !self.common.gate.is_open() {
-                part.failed(&self.common.store);
+                part.failed();
             }
             let again = part.sent().again;
             let batch = part.next(&self.common.store, self.now());
@@ -201,9 +194,6 @@ impl<E: Log> Runner<E> {
             }
         }
         let Some(position) = position else { return Ok(true) };
-        if self.part.borrow_mut().goes_back() {
-            position.go_back();
-        }
         let begin = Instant::now();
         let most = self.most.get();
         let entries = match self.common.engine.read(self.number, position.after, most).await {
@@ -219,22 +209,15 @@ impl<E: Log> Runner<E> {
         let is_end = entries.len() < most;
         let mut sizes = self.sizes.get();
         for Entry { id, batch } in entries {
-            // What is read again has been counted.
-            let is_new = position.newest.is_none_or(|newest| id > newest);
-            self.apply(id, &batch, is_new);
+            self.apply(id, &batch);
             sizes.entries += 1;
             sizes.bytes += batch.len() as u64;
             position.after = id;
             position.newest = position.newest.max(Some(id));
         }
         self.sizes.set(sizes);
-        position.note(Instant::now());
         if is_end {
-            self.part.borrow_mut().at_end(self.now());
-            if self.part.borrow().waiting().records == 0 {
-                // All that was sent has come back, whatever the answers were.
-                self.succeed(Direction::Append);
-            }
+            self.part.borrow_mut().at_end(&self.common.store, self.now());
             self.series().read(begin);
             self.common.gate.caught_up(self.number);
         }
@@ -257,8 +240,7 @@ impl<E: Log> Runner<E> {
                 let whole = self.common.lifetime;
                 let missing = self.common.restored.map(|until| until.elapsed() + BEFORE_SNAPSHOT);
                 let after = EntryId::at(back(missing.map_or(whole, |missing| missing.min(whole))));
-                let trail = VecDeque::from([(begin, after)]);
-                *position = Some(Position { after, newest: None, looked: begin, trail });
+                *position = Some(Position { after, newest: None, looked: begin });
             }
             Some(position) if position.newest.is_some_and(|newest| end.last < newest) => {
                 // Others may have added to what is left of it since.
@@ -269,33 +251,32 @@ impl<E: Log> Runner<E> {
                     end = %end.last,
                     "log of shared swarms ends before what was read; reading it again from there"
                 );
-                self.part.borrow_mut().failed(&self.common.store);
-                position.go_to(position.after.min(EntryId::at(since)));
-                (position.newest, position.looked) = (None, begin);
+                self.part.borrow_mut().lost(&self.common.store);
+                *position = Position { after: EntryId::at(since), newest: None, looked: begin };
             }
             Some(position) => position.looked = begin,
         }
     }
 
-    fn apply(&self, id: EntryId, batch: &[u8], is_new: bool) {
+    fn apply(&self, id: EntryId, batch: &[u8]) {
         let now = self.clock.get().map_or(id.milliseconds, Clock::now);
         let age = now.saturating_sub(id.milliseconds);
         let seconds = Seconds::try_from(age / 1000).unwrap_or(Seconds::MAX);
         let applied = self.part.borrow_mut().apply(&self.common.store, batch, seconds, self.now());
         match applied {
-            Ok(applied) if !applied.is_own && is_new => {
+            Ok(applied) if !applied.is_own => {
                 self.series().applied.fetch_add(applied.records, Relaxed);
                 if !self.common.share.is_catching_up() {
                     self.common.share.lag(age);
                 }
             }
-            Err(refused) if is_new => {
+            Ok(_) => {}
+            Err(refused) => {
                 if self.common.share.refusal(refused) {
                     let part = self.number;
                     tracing::warn!(part, %id, "cannot apply entry of shared swarms: {refused}");
                 }
             }
-            _ => {}
         }
     }
 
@@ -322,7 +303,7 @@ impl<E: Log> Runner<E> {
                 "cut off from the log of shared swarms; serving what is known here"
             );
         }
-        self.part.borrow_mut().failed(&self.common.store);
+        self.part.borrow_mut().failed();
         self.is_in_doubt.set(true);
         self.common.gate.cut_off();
         if self.succeeded.get().elapsed() >= SILENCE {
@@ -357,34 +338,6 @@ impl<E: Log> Runner<E> {
     /// Returns the time of the store.
     fn now(&self) -> Seconds {
         Seconds::try_from(self.common.start.elapsed().as_secs()).unwrap_or(Seconds::MAX)
-    }
-}
-
-impl Position {
-    fn note(&mut self, now: Instant) {
-        let is_old = |(at, _): &(Instant, EntryId)| now.duration_since(*at) >= BACK;
-        if self.trail.back().is_none_or(|(at, _)| now.duration_since(*at) >= STEP) {
-            self.trail.push_back((now, self.after));
-        }
-        while self.trail.get(1).is_some_and(is_old) {
-            self.trail.pop_front();
-        }
-    }
-
-    /// Goes back to where it was before the last [`BACK`].
-    fn go_back(&mut self) {
-        let now = Instant::now();
-        let is_old = |(at, _): &(Instant, EntryId)| now.duration_since(*at) >= BACK;
-        let olds = self.trail.iter().take_while(|step| is_old(step)).count();
-        self.trail.truncate(olds.max(1));
-        let before = self.trail.back().map_or(self.after, |(_, before)| *before);
-        self.after = self.after.min(before);
-    }
-
-    /// Goes to an id before those that were read.
-    fn go_to(&mut self, after: EntryId) {
-        self.after = after;
-        self.trail.iter_mut().for_each(|(_, before)| *before = after.min(*before));
     }
 }
 

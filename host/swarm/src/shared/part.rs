@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use karuta_bittorrent::InfoHash;
 
 use super::batch::{self, Batch, RefusedBatch, records};
-use super::kept::{KEEP, Kept};
+use super::kept::Kept;
 use super::seen::Seen;
 use super::{Shared, part_of};
 use crate::Seconds;
@@ -21,10 +21,9 @@ use crate::memory::{Count, When};
 ///   [`appended`](Self::appended), or [`failed`](Self::failed) if nobody knows whether it was.
 /// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
 /// * [`at_end`](Self::at_end) whenever the log has been read to its end.
-/// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
-///   read. Nothing is sent then until the log has been read to its end, from some time before the
-///   error: only what does not come back is sent again.
-/// * [`goes_back`](Self::goes_back) before each reading.
+/// * [`failed`](Self::failed) after any error, also of reading. Nothing is sent then until the log has
+///   been read to its end: what comes back by then need not be sent again.
+/// * [`lost`](Self::lost) if the log ends before what was read, before any of it is read again.
 #[derive(Debug)]
 pub struct Part {
     number: usize,
@@ -40,8 +39,6 @@ pub struct Part {
     next_sequence: u64,
     /// Something has failed since the end of the log was last seen.
     is_in_doubt: bool,
-    /// The reader has to go back before the end that it sees is one.
-    goes_back: bool,
     /// When the log was last read to its end.
     end: Seconds,
     seen: Seen,
@@ -90,10 +87,6 @@ pub struct Applied {
 const SPAN: Seconds = 10;
 
 impl Part {
-    /// How far a reader goes back, in seconds: longer than a batch is kept that has come back, also if
-    /// nobody asks for the [`next`](Self::next) one for a while.
-    pub const BACK: Seconds = KEEP + 5;
-
     pub(super) fn new(number: usize, parts: usize, node: u64, limit: usize) -> Self {
         Self {
             number,
@@ -105,7 +98,6 @@ impl Part {
             kept: Kept::default(),
             next_sequence: 0,
             is_in_doubt: false,
-            goes_back: false,
             end: 0,
             seen: Seen::default(),
             begun: Some(HashSet::new()),
@@ -127,8 +119,7 @@ impl Part {
             return None;
         }
         if self.kept.is_overdue(self.end) {
-            self.failed(store);
-            return None;
+            self.kept.again(&store.memory);
         }
         self.kept.forget(now);
         if !self.kept.has_more()
@@ -147,29 +138,26 @@ impl Part {
         self.kept.appended(now);
     }
 
-    /// Notes an error: the batch that was under way may be in the log or not, and what has come back
-    /// may be lost. What would be sent again is decided now: older records that are read again would
-    /// make newer ones look outdated.
-    pub fn failed(&mut self, store: &Shared) {
-        self.goes_back = true;
-        if !std::mem::replace(&mut self.is_in_doubt, true) {
-            self.kept.doubt(&store.memory);
-        }
+    /// Notes an error: the batch that was under way may be in the log or not, and what was in it may
+    /// be lost.
+    pub fn failed(&mut self) {
+        self.is_in_doubt = true;
+        self.kept.failed();
     }
 
-    /// Returns whether all that was read in the last [`BACK`](Self::BACK) seconds is to be read again
-    /// before anything else.
-    pub fn goes_back(&mut self) -> bool {
-        std::mem::take(&mut self.goes_back) && self.kept.doubt_again()
+    /// Notes that the log ends before what was read, before any of it is read again. What has come back
+    /// is judged by what is so now: older records that are read again would make it look outdated.
+    pub fn lost(&mut self, store: &Shared) {
+        self.failed();
+        self.kept.again(&store.memory);
     }
 
     /// Notes that the log has been read to its end. The first time, this node has caught up.
-    pub fn at_end(&mut self, now: Seconds) {
+    pub fn at_end(&mut self, store: &Shared, now: Seconds) {
         self.end = now;
         self.begun = None;
-        if self.is_in_doubt && !self.goes_back {
-            self.is_in_doubt = false;
-            self.kept.again();
+        if std::mem::take(&mut self.is_in_doubt) {
+            self.kept.again(&store.memory);
         }
     }
 
@@ -198,10 +186,7 @@ impl Part {
         }
         let when = When { age: age.saturating_add(batch.header.waited), now };
         let mut records = 0;
-        for (announced, record) in batch.records() {
-            if is_new {
-                self.kept.overtake(record);
-            }
+        for (announced, _) in batch.records() {
             let begun = self.begun.as_mut();
             let begins = begun.is_some_and(|begun| begun.insert(announced.info_hash));
             let count = match (is_own, begins) {

@@ -138,7 +138,7 @@ fn the_oldest_records_are_dropped_above_the_limit() {
         announce(&store, update(1, 0, Event::None));
         part.next(&store, 0).unwrap()
     };
-    part.failed(&store);
+    part.failed();
     for peer in 1..=4000 {
         announce(&store, update(1, peer, Event::None));
         assert_eq!(part.next(&store, 0), None);
@@ -147,8 +147,7 @@ fn the_oldest_records_are_dropped_above_the_limit() {
     let (dropped, waiting) = (part.sent().dropped, part.waiting().records);
     assert_eq!(dropped + waiting, 4001);
     assert!(waiting > 400, "{waiting} are left");
-    assert!(!part.goes_back(), "what was sent has been dropped");
-    part.at_end(0);
+    part.at_end(&store, 0);
     let log = sent(&store, part, 0);
     assert!(!log.contains(&lost));
     let (other, mut reader) = Shared::sharing(options(), Sharing { node: 2, ..sharing });
@@ -178,19 +177,16 @@ fn what_does_not_come_back_in_time_is_sent_again() {
     announce(&store, update(1, 1, Event::None));
     let batch = part.next(&store, 10).unwrap();
     part.appended(10);
-    part.at_end(12);
+    part.at_end(&store, 12);
     assert_eq!(part.next(&store, 20), None, "nobody has looked for it since");
-    part.at_end(13);
-    assert_eq!(part.next(&store, 13), None, "it is looked for once more");
-    assert!(!part.goes_back());
-    part.at_end(13);
+    part.at_end(&store, 13);
     let again = part.next(&store, 13).unwrap();
     part.appended(13);
     let headers = [&batch, &again].map(|batch| Batch::read(batch, |_| true).unwrap().header);
     assert_eq!(headers.map(|header| (header.sequence, header.again)), [(0, false), (0, true)]);
     assert_eq!(headers.map(|header| header.waited), [0, 3]);
     part.apply(&store, &again, 0, 13).unwrap();
-    part.at_end(30);
+    part.at_end(&store, 30);
     assert_eq!(part.next(&store, 30), None);
     assert_eq!(part.sent(), Sent { first: 1, again: 1, dropped: 0 });
 }
@@ -201,9 +197,8 @@ fn peers_are_as_old_as_their_announce() {
     announce(&store, update(1, 1, Event::None));
     announce(&store, update(1, 2, Event::Started));
     announce(&store, update(1, 2, Event::Completed));
-    assert_eq!(part.next(&store, 100).map(|_| part.failed(&store)), Some(()));
-    assert!(!part.goes_back());
-    part.at_end(400);
+    assert_eq!(part.next(&store, 100).map(|_| part.failed()), Some(()));
+    part.at_end(&store, 400);
     // It has waited for 300 s, and is read when it is 200 s old.
     let [batch] = &sent(&store, &mut part, 400)[..] else { panic!("one batch") };
     let (other, mut reader) = node(options(), 2);
@@ -227,7 +222,7 @@ fn of_entries_older_than_the_lifetime_only_downloads_are_taken() {
     announce_all(&store, begin);
     let log = sent(&store, &mut part, 0);
     reader.apply(&other, &log[0], 0, 0).unwrap();
-    reader.at_end(0);
+    reader.at_end(&other, 0);
     announce(&store, update(1, 1, Event::Completed));
     announce(&store, update(1, 2, Event::Stopped));
     announce(&store, update(1, 3, Event::Started));
@@ -306,7 +301,7 @@ fn the_log_goes_on_where_a_snapshot_ends() {
     reader.apply(&other, &log[0], 300, 300).unwrap();
     assert_eq!(ages(&other, 1, 300), [100, 300], "never older than it is known to be");
     reader.apply(&other, &log[1], 50, 300).unwrap();
-    reader.at_end(300);
+    reader.at_end(&other, 300);
     assert_eq!(other.counts(InfoHash([1; 20])), store.counts(InfoHash([1; 20])));
     assert_eq!(ages(&other, 1, 300), [50]);
 }
@@ -369,10 +364,9 @@ fn what_was_lost_is_judged_before_older_records_are_read_again() {
     let lost = sent(&store, &mut part, 1);
     apply_all(&store, &mut part, &lost);
 
-    part.failed(&store);
-    assert!(part.goes_back());
+    part.lost(&store);
     apply_all(&store, &mut part, &log);
-    part.at_end(1);
+    part.at_end(&store, 1);
     let again = sent(&store, &mut part, 1);
     apply_all(&store, &mut part, &again);
     let (other, mut reader) = node(options(), 2);

@@ -47,8 +47,6 @@ struct Node {
     part: Part,
     /// The number of the last entry that it has read.
     read: u64,
-    /// When it had read how far.
-    trail: Vec<(Seconds, u64)>,
     is_broken: bool,
     /// How many entries it reads again when it notices.
     again: u64,
@@ -62,44 +60,34 @@ impl Node {
         let (store, mut parts) =
             Shared::sharing(options, Sharing { node: id, parts: 1, queue: 1 << 20 });
         let part = parts.remove(0);
-        Self {
-            store,
-            part,
-            read: 0,
-            trail: Vec::new(),
-            is_broken: false,
-            again: 0,
-            late: Vec::new(),
-            is_first,
-        }
+        Self { store, part, read: 0, is_broken: false, again: 0, late: Vec::new(), is_first }
     }
 
     /// Notices that the connection has broken.
     fn notice(&mut self) {
         if std::mem::take(&mut self.is_broken) {
-            self.part.failed(&self.store);
-            self.read = self.read.saturating_sub(std::mem::take(&mut self.again));
+            match std::mem::take(&mut self.again) {
+                0 => self.part.failed(),
+                again => {
+                    self.part.lost(&self.store);
+                    self.read = self.read.saturating_sub(again);
+                }
+            }
         }
     }
 
     /// Reads some entries, and returns whether they were the last.
     fn read(&mut self, log: &Log, entries: usize, now: Seconds) -> bool {
         self.notice();
-        if self.part.goes_back() {
-            let is_old = |at: Seconds| now.saturating_sub(at) > Part::BACK;
-            self.trail.retain(|(at, _)| is_old(*at));
-            self.read = self.trail.last().map_or(0, |(_, number)| self.read.min(*number));
-        }
         let read = self.read;
         let mut next = log.entries.iter().filter(|entry| entry.number > read);
         for entry in next.by_ref().take(entries) {
             self.read = entry.number;
             self.part.apply(&self.store, &entry.batch, now - entry.at, now).unwrap();
         }
-        self.trail.push((now, self.read));
         let is_end = next.next().is_none();
         if is_end {
-            self.part.at_end(now);
+            self.part.at_end(&self.store, now);
         }
         is_end
     }
@@ -195,7 +183,7 @@ impl World {
         }
         match outcome {
             Outcome::Appended => part.appended(self.now),
-            _ => part.failed(store),
+            _ => part.failed(),
         }
         true
     }
@@ -413,35 +401,4 @@ fn completes_and_stops(is_planted: bool) -> Result<(), TestCaseError> {
 fn sending_again_revives_nobody() {
     completes_and_stops(false).unwrap();
     completes_and_stops(true).unwrap_err();
-}
-
-/// A peer starts at one node, which reads its announce. Then it is cut off, and the peer stops at
-/// another node.
-#[test]
-fn what_the_log_has_is_not_sent_again() {
-    let announce = |node, event| Step::Announce {
-        torrent: 0,
-        peer: SETTLED,
-        node,
-        event,
-        seeder: false,
-        label: None,
-    };
-    let send = |node| Step::Send { node, outcome: Outcome::Appended };
-    let read = |node| Step::Read { node, entries: 9 };
-    for is_sent_before in [false, true] {
-        let mut world = World::new(false, false);
-        let mut steps = vec![announce(0, Event::Started), send(0)];
-        steps.extend((0..NODES).map(read));
-        steps.push(announce(1, Event::Stopped));
-        steps.extend(is_sent_before.then(|| send(1)));
-        steps.extend([Step::Break { node: 0, entries: 0 }, send(0), read(0), send(0), send(1)]);
-        steps.into_iter().for_each(|step| world.take(step));
-        world.check().unwrap();
-        for node in &world.nodes {
-            let known = World::picture(&node.store, world.now);
-            assert!(known.values().all(|(known, _)| known.is_empty()), "{known:?}");
-            assert_eq!(node.part.sent().again, 0);
-        }
-    }
 }
