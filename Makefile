@@ -53,6 +53,8 @@ TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
 test: test-plugins samples clients monitoring engines page booted libtorrent
 	tests/build-samples test-helpers
+	@# What was built goes to the disk first. Otherwise the first files of daemons wait for it.
+	sync
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
 ## lint: formatting, the imports between rooms, clippy and the dependencies; warnings are errors
