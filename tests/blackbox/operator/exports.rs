@@ -38,6 +38,15 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Ends a reader when it is dropped.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Starts a daemon whose folder `out` is for exports.
 fn start(exports: &str) -> Daemon {
     let folder = folder(&yaml(exports));
@@ -58,6 +67,8 @@ fn a_file_is_replaced_whole_and_can_always_be_read() {
     }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also if the test fails: the scope waits for the reader.
+        let end = Done(&done);
         let reader = scope.spawn(|| {
             let mut seen = [0; 2];
             while !done.load(Ordering::Relaxed) {
@@ -76,7 +87,7 @@ fn a_file_is_replaced_whole_and_can_always_be_read() {
                 fs::read_to_string(&file).unwrap().lines().count() == lines
             });
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         let seen = reader.join().unwrap();
         assert!(seen[1] > 0, "{seen:?}");
     });
