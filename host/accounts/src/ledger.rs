@@ -118,13 +118,9 @@ impl Ledger {
             lifetime: self.options.lifetime.as_secs(),
             per_member_and_torrent: self.options.per_member_and_torrent,
         };
-        let counters = self.counters.clone();
-        let under_way = counters.begin();
-        let written = match self.database.is_in_place() {
-            true => self.database.write(&self.batch, &limits).map_err(|error| reason(&error)),
-            false => Err(GONE.to_owned()),
-        };
-        drop(under_way);
+        let written = attempt(&mut self.database, &self.counters, |database| {
+            database.write(&self.batch, &limits)
+        });
         // Nobody waits for another attempt.
         let waiting = std::mem::take(&mut self.waiting);
         match written {
@@ -150,8 +146,7 @@ impl Ledger {
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), NotChanged> {
-        let counters = self.counters.clone();
-        let under_way = counters.begin();
+        let under_way = self.counters.begin();
         let made = self.database.change(changes);
         drop(under_way);
         for changed in made? {
@@ -189,16 +184,9 @@ impl Ledger {
         let most = (4 * sessions / lifetime.max(1)).clamp(*SESSIONS.start(), *SESSIONS.end());
         let keep = self.options.keep.as_secs() >> self.walk.halved;
         let (place, most) = (self.walk.place, u32::try_from(most).unwrap_or(u32::MAX));
-        let counters = self.counters.clone();
-        let under_way = counters.begin();
-        let swept = match self.database.is_in_place() {
-            true => self
-                .database
-                .sweep(place, most, unix_seconds(), lifetime, keep.max(lifetime))
-                .map_err(|error| reason(&error)),
-            false => Err(GONE.to_owned()),
-        };
-        drop(under_way);
+        let swept = attempt(&mut self.database, &self.counters, |database| {
+            database.sweep(place, most, unix_seconds(), lifetime, keep.max(lifetime))
+        });
         match swept {
             Ok(Swept { next, silent, forgotten }) => {
                 self.walk.place = next.unwrap_or_default();
@@ -226,6 +214,20 @@ impl Ledger {
             seeders.into_iter().for_each(|is_seeder| here.leave(is_seeder));
             self.directory.turn(pair, before, here);
         }
+    }
+}
+
+/// Does a transaction, unless the file is gone, and lets others see how long it takes. Returns why it
+/// failed, as a message for operators.
+fn attempt<T>(
+    database: &mut Database,
+    counters: &Counters,
+    transaction: impl FnOnce(&mut Database) -> rusqlite::Result<T>,
+) -> Result<T, String> {
+    let _under_way = counters.begin();
+    match database.is_in_place() {
+        true => transaction(database).map_err(|error| reason(&error)),
+        false => Err(GONE.to_owned()),
     }
 }
 
