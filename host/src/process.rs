@@ -1,6 +1,9 @@
 //! Kernel settings for the whole process.
 
+use std::cell::Cell;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -68,5 +71,24 @@ pub fn lower_priority(nice: i32) {
     unsafe {
         let current = libc::getpriority(libc::PRIO_PROCESS, 0);
         libc::setpriority(libc::PRIO_PROCESS, 0, current.max(nice));
+    }
+}
+
+/// How long a thread may work beside the workers without a rest, and how long it rests. With the
+/// kernel's slack of 50 us it works for more than half of its time.
+const STINT: Duration = Duration::from_micros(100);
+const REST: Duration = Duration::from_micros(20);
+
+/// Lets the workers go first. A thread with long work beside theirs calls it after each small part of
+/// it, without a lock.
+///
+/// It sleeps, because a yield costs too much where all processors are busy: Linux 6.18 then makes a
+/// thread of low priority wait for 20 to 50 ms after each one, and the work never ends.
+pub fn give_way() {
+    thread_local!(static RESTED: Cell<Option<Instant>> = const { Cell::new(None) });
+    let rested = RESTED.get();
+    if rested.is_none_or(|rested| rested.elapsed() >= STINT) {
+        thread::sleep(REST);
+        RESTED.set(Some(Instant::now()));
     }
 }

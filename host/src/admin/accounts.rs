@@ -13,10 +13,10 @@ use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
-use super::Admin;
 use super::facts::AccountsStatus;
 use super::reply::{Changed, Reply, STOPPING, json, line};
 use super::request::Request;
+use super::{Admin, give_way};
 
 /// The path of the overview and of changes, and what precedes the path of a member or a torrent.
 pub const ALL: &str = "/api/accounts";
@@ -206,7 +206,7 @@ async fn leave(admin: &Admin, gone: &[(Vec<InfoHash>, SocketAddr)]) {
                 let _ = admin.swarms.store.announce(&update, &mut rng, &mut Peers::default());
             }
         }
-        tokio::task::yield_now().await;
+        give_way().await;
     }
 }
 

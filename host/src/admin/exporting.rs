@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +10,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Body, Frame};
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::process;
 
 /// The body of an export.
 pub struct Exporting {
@@ -67,7 +68,7 @@ impl Body for Exporting {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         // The workers come first, and then what else this thread has to do.
-        thread::yield_now();
+        process::give_way();
         if Instant::now() > self.end {
             let error = io::Error::new(ErrorKind::TimedOut, "the reader of an export is too slow");
             return Poll::Ready(Some(Err(error)));

@@ -1,16 +1,14 @@
 //! `/api/import`: enters torrents that another tracker, or this one, wrote.
 
-use std::thread;
-
 use clap::ValueEnum;
 use hyper::StatusCode;
 use karuta_swarm::{Piece, Restored, Store};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
-use super::Admin;
 use super::reply::Changed;
 use super::request::Request;
+use super::{Admin, give_way};
 use crate::import::{Format, LONGEST};
 
 /// What was entered.
@@ -64,7 +62,7 @@ pub async fn import(admin: &Admin, request: Request) -> Changed {
             }
         }
         if at % AT_ONCE == AT_ONCE - 1 {
-            tokio::task::yield_now().await;
+            give_way().await;
         }
     }
     drop(body);
@@ -81,8 +79,7 @@ async fn enter(store: &impl Store, pieces: &[Piece], now: karuta_swarm::Seconds)
         for piece in some {
             restored += store.restore(piece, now);
         }
-        thread::yield_now();
-        tokio::task::yield_now().await;
+        give_way().await;
     }
     restored
 }

@@ -83,6 +83,7 @@ use crate::config::Right;
 use crate::decisions::Decisions;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::process;
 use crate::public::PublicStats;
 use crate::tls::Handshakes;
 
@@ -323,6 +324,12 @@ const fn post(
 const fn delete(path: &'static str, right: Right, change: Change) -> Endpoint {
     let handler = Handler::Change(change);
     Endpoint { path, method: Method::DELETE, body: JSON, right: Some(right), handler }
+}
+
+/// Lets the workers go first, and then what else this thread has to do.
+async fn give_way() {
+    process::give_way();
+    tokio::task::yield_now().await;
 }
 
 fn only(there: &[&Endpoint]) -> Reply {

@@ -8,9 +8,9 @@ use hyper::StatusCode;
 use karuta_swarm::{Piece, Seconds, Store};
 use serde::{Serialize, Serializer};
 
-use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
+use super::{Admin, give_way};
 use crate::config::Right;
 
 /// The networks that are counted at the same time. There may be more: then small ones are dropped.
@@ -93,12 +93,6 @@ async fn look<S: Store>(store: &S, now: Seconds, tally: &mut Tally) {
         torrents.clear();
         part += 1;
     }
-}
-
-/// Lets the workers go first, and then what else this thread has to do.
-async fn give_way() {
-    std::thread::yield_now();
-    tokio::task::yield_now().await;
 }
 
 impl Tally {

@@ -8,6 +8,8 @@ use karuta_bittorrent::{Counts, InfoHash};
 use karuta_swarm::Store;
 use serde::Serialize;
 
+use super::give_way;
+
 /// The most torrents that are ranked by a measure.
 pub const MOST: usize = 1000;
 
@@ -124,8 +126,7 @@ pub async fn rank(store: &impl Store, unix_seconds: u64) -> Ranking {
         }
         torrents.clear();
         part += 1;
-        std::thread::yield_now();
-        tokio::task::yield_now().await;
+        give_way().await;
     }
     Ranking { at: Instant::now(), unix_seconds, lists: greatest.map(Greatest::sorted), sizes }
 }

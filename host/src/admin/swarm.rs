@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
+use super::{Admin, give_way};
 use crate::config::Right;
 use crate::export::role_name;
 
@@ -141,7 +141,7 @@ async fn look<S: Store>(
                 listed.push(Peer::of(peer, *label));
             }
         }
-        tokio::task::yield_now().await;
+        give_way().await;
     }
     swarm
 }

@@ -2,7 +2,6 @@
 
 use std::slice;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
@@ -27,6 +26,7 @@ use crate::doors::torrust::{Answer, Asked, Call, Edit, List, Look, Stats, Wish};
 use crate::edits::{Change, Outcome, Refused};
 use crate::entry::{Entry, Key};
 use crate::metrics::Action;
+use crate::process;
 
 pub use crate::doors::torrust::PATH;
 
@@ -245,7 +245,7 @@ async fn walk(
         while store.list(part, &mut all) {
             part += 1;
             // The workers come first.
-            thread::yield_now();
+            process::give_way();
         }
         all.sort_unstable();
         let answer = answer(&store, &all);
@@ -262,7 +262,7 @@ async fn walk(
 fn counted(store: &Shared, these: &[InfoHash]) -> impl Iterator<Item = (InfoHash, Counts)> {
     these.chunks(AHEAD).flat_map(|chunk| {
         store.expect(chunk);
-        thread::yield_now();
+        process::give_way();
         chunk.iter().filter_map(|info_hash| Some((*info_hash, store.counts(*info_hash)?)))
     })
 }

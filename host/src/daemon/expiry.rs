@@ -1,10 +1,11 @@
 //! Removes peers that have gone silent.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use karuta_swarm::Store;
+
+use crate::process;
 
 /// The longest round of expiry. A round is spread over many slices.
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
@@ -38,7 +39,7 @@ pub async fn run(store: Arc<impl Store>, lifetime: Duration, start: Instant) {
             }
             slices += 1;
             // A worker on this processor may have packets to answer.
-            thread::yield_now();
+            process::give_way();
         }
     }
 }

@@ -206,7 +206,7 @@ impl Exporter {
 
     /// Does a part of the work, unless the daemon stops. Returns `false` if nothing is left to do.
     fn advance(&self, export: &mut Export<Shared>, into: &mut Vec<u8>) -> io::Result<bool> {
-        thread::yield_now();
+        process::give_way();
         match self.stopping.load(Relaxed) {
             true => Err(ErrorKind::Interrupted.into()),
             false => Ok(export.next(into)),

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::thread;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-/// A new file. The processor is offered to others after every few pages, and few pages at a time go to
-/// the disk: neither a copy into the kernel nor a flush can be interrupted by a worker.
+use crate::process;
+
+/// A new file. The workers may go first after every few pages, and few pages at a time go to the
+/// disk: neither a copy into the kernel nor a flush can be interrupted by a worker.
 pub struct Gentle {
     file: File,
     /// Bytes that were written, and those of them that are on disk.
@@ -15,7 +16,7 @@ pub struct Gentle {
     synced: u64,
 }
 
-/// How many bytes are written between two offers.
+/// How many bytes are written without giving way.
 const AT_ONCE: usize = 8 * 1024;
 /// How many bytes may wait for the disk.
 const UNSYNCED: u64 = 2 * 1024 * 1024;
@@ -43,7 +44,7 @@ impl Gentle {
 
 impl Write for Gentle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        thread::yield_now();
+        process::give_way();
         let written = self.file.write(&bytes[..bytes.len().min(AT_ONCE)])?;
         self.written += written as u64;
         if self.written - self.synced >= UNSYNCED {

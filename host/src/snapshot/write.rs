@@ -1,7 +1,6 @@
 //! Writes a snapshot.
 
 use std::io::{self, Write};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use karuta_blocks::{Header, Writer};
@@ -9,6 +8,7 @@ use karuta_swarm::{Codec, Piece, Seconds, Store};
 
 use super::{DESERTED, FORMAT, KEY_VALUES, LEDGER, MAGIC, PEER_IDS, SWARMS, unix_ms};
 use crate::policy::{Kept, KeptKind};
+use crate::process;
 
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +87,7 @@ fn swarms<S: Store>(
         copied += piece.peers.len() + OF_A_PIECE;
         if copied >= AT_ONCE {
             copied = 0;
-            thread::yield_now();
+            process::give_way();
         }
         if piece.peers.is_empty() {
             codec.write(&mut piece, &mut deserted);
@@ -107,8 +107,8 @@ fn swarms<S: Store>(
     Ok((swarms, peers))
 }
 
-/// After how many peers the processor is offered to others. A scheduler may let a thread run for
-/// milliseconds while another one of higher priority, on the same processor, has packets to answer.
+/// After how many peers the workers may go first. A scheduler may let a thread run for milliseconds
+/// while another one of higher priority, on the same processor, has packets to answer.
 const AT_ONCE: usize = 512;
 /// What a piece takes beside its peers, in peers.
 const OF_A_PIECE: usize = 16;

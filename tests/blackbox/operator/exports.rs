@@ -105,6 +105,21 @@ fn a_file_is_replaced_whole_and_can_always_be_read() {
 }
 
 #[test]
+fn exports_are_made_while_all_processors_are_busy() {
+    let daemon = start("[]");
+    let out = daemon.folder.path().join("out");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = Done(&done);
+        for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+        }
+        reload(&daemon, "[{ format: txt, path: out/all, every: 1h }]");
+        eventually("it is there", || names(&out) == ["all"]);
+    });
+}
+
+#[test]
 fn exports_have_the_formats_and_the_peers_that_are_wanted() {
     let before = start("[]");
     Announce::of('a').port(7).seeder().http(before.http).unwrap();

@@ -1,4 +1,5 @@
-//! Measures announces while the same daemon does something else: people watch it, or export its swarms.
+//! Measures announces while the same daemon does something else: people watch it, export
+//! its swarms, or have them written to the disk.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +22,8 @@ use crate::tally::Report;
 pub const WATCHERS: &str = "UDP announce, watched by three pages and `stats --watch`";
 /// Exports of all torrents, one after the other.
 pub const EXPORTS: &str = "UDP announce at half of its most, beside exports";
+/// Snapshots, one after the other.
+pub const SNAPSHOTS: &str = "UDP announce at half of its most, beside snapshots";
 
 const BROWSERS: u32 = 3;
 /// How often the script of a page asks for its panels.
@@ -53,16 +56,30 @@ pub fn watched(bench: &Bench, folder: &Path, core: usize) -> Result<String> {
 
 /// Measures the latency of announces, with and without exports.
 pub fn exported(bench: &Bench, core: usize) -> Result<String> {
+    walked(bench, core, EXPORTS, &|admin| Company::of(move |stop| export(admin, &stop)))
+}
+
+/// Measures the latency of announces, with and without snapshots.
+pub fn saved(bench: &Bench, core: usize) -> Result<String> {
+    walked(bench, core, SNAPSHOTS, &|admin| Company::of(move |stop| save(admin, &stop)))
+}
+
+/// Measures the latency of announces, with and without somebody who has all swarms walked.
+fn walked(
+    bench: &Bench,
+    core: usize,
+    title: &str,
+    company: &dyn Fn(SocketAddr) -> Result<Company>,
+) -> Result<String> {
     let server = start(bench, "Karuta", "")?;
     let target = server.udp.as_ref().context("it has no UDP")?;
     server.resume()?;
     let most = client::measure(target, &bench.load, bench.time(), None)?;
     server.pause()?;
     let load = Load { rate: Some(0.5 * most.per_second), ..bench.load.clone() };
-    let company = |admin| Company::of_exporters(admin);
     let turns =
-        in_turns(bench, &server, &load, core, &company, &|report| Ok(report.latency_us.p99))?;
-    let head = [EXPORTS, "p99 µs without", "with", "with / without"];
+        in_turns(bench, &server, &load, core, company, &|report| Ok(report.latency_us.p99))?;
+    let head = [title, "p99 µs without", "with", "with / without"];
     Ok(table::turns(head, &mut [turns]))
 }
 
@@ -127,9 +144,9 @@ impl Company {
         Ok(all)
     }
 
-    fn of_exporters(admin: SocketAddr) -> Result<Self> {
+    fn of(work: impl FnOnce(Receiver<()>) -> Result<u64> + Send + 'static) -> Result<Self> {
         let mut all = Self::default();
-        all.add(move |stop| export(admin, &stop));
+        all.add(work);
         Ok(all)
     }
 
@@ -207,9 +224,25 @@ fn export(admin: SocketAddr, stop: &Receiver<()>) -> Result<u64> {
     Ok(times)
 }
 
-/// Reads an answer to its end. Returns `false` if it was told to stop before.
+/// Has snapshots written, one after the other. Returns how many were begun.
+fn save(admin: SocketAddr, stop: &Receiver<()>) -> Result<u64> {
+    let mut times = 0;
+    while !is_over(stop, Duration::ZERO) {
+        times += 1;
+        if !finish(post(admin, "/api/snapshot")?, "/api/snapshot", stop)? {
+            break;
+        }
+    }
+    Ok(times)
+}
+
+/// Asks for a path, and reads the answer like `finish`.
 fn fetch(admin: SocketAddr, path: &str, stop: &Receiver<()>) -> Result<bool> {
-    let mut stream = ask(admin, path)?;
+    finish(ask(admin, path)?, path, stop)
+}
+
+/// Reads an answer to its end. Returns `false` if it was told to stop before.
+fn finish(mut stream: TcpStream, path: &str, stop: &Receiver<()>) -> Result<bool> {
     let (mut begin, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         match stream.read(&mut buffer) {
@@ -232,9 +265,19 @@ fn fetch(admin: SocketAddr, path: &str, stop: &Receiver<()>) -> Result<bool> {
 
 /// Asks for a path; reads of the answer return now and then.
 fn ask(admin: SocketAddr, path: &str) -> Result<TcpStream> {
+    send(admin, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+}
+
+/// Has something done; reads of the answer return now and then.
+fn post(admin: SocketAddr, path: &str) -> Result<TcpStream> {
+    let body = "Content-Type: application/json\r\nContent-Length: 0\r\n\r\n";
+    send(admin, &format!("POST {path} HTTP/1.0\r\nHost: localhost\r\n{body}"))
+}
+
+fn send(admin: SocketAddr, request: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(LOOK))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     Ok(stream)
 }
 

@@ -216,6 +216,9 @@ impl Bench {
         if self.wants_case(beside::EXPORTS) && self.wants_server("Karuta") {
             println!("{}", beside::exported(self, core)?);
         }
+        if self.wants_case(beside::SNAPSHOTS) && self.wants_server("Karuta") {
+            println!("{}", beside::saved(self, core)?);
+        }
         let mut all = self.compare(folder.path(), &tokens)?;
         if self.wants_case(shared::TITLE) {
             println!("{}", shared::measure(self)?);
