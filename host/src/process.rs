@@ -74,10 +74,13 @@ pub fn lower_priority(nice: i32) {
     }
 }
 
-/// How long a thread may work beside the workers without a rest, and how long it rests. With the
-/// kernel's slack of 50 us it works for more than half of its time.
-const STINT: Duration = Duration::from_micros(100);
+/// How long a thread may work beside the workers without a rest: about as long as one of them may wait
+/// for it. A rest takes longer, because of the kernel's slack of 50 us.
+const STINT: Duration = Duration::from_micros(25);
 const REST: Duration = Duration::from_micros(20);
+
+thread_local!(static LAST_REST: Cell<Option<Instant>> = const { Cell::new(None) });
+thread_local!(static IS_ALONE: Cell<bool> = const { Cell::new(false) });
 
 /// Lets the workers go first. A thread with long work beside theirs calls it after each small part of
 /// it, without a lock.
@@ -85,10 +88,14 @@ const REST: Duration = Duration::from_micros(20);
 /// It sleeps, because a yield costs too much where all processors are busy: Linux 6.18 then makes a
 /// thread of low priority wait for 20 to 50 ms after each one, and the work never ends.
 pub fn give_way() {
-    thread_local!(static RESTED: Cell<Option<Instant>> = const { Cell::new(None) });
-    let rested = RESTED.get();
-    if rested.is_none_or(|rested| rested.elapsed() >= STINT) {
+    let is_due = LAST_REST.get().is_none_or(|rest| rest.elapsed() >= STINT);
+    if is_due && !IS_ALONE.get() {
         thread::sleep(REST);
-        RESTED.set(Some(Instant::now()));
+        LAST_REST.set(Some(Instant::now()));
     }
+}
+
+/// Notes that the workers have ended: the calling thread need not give way any more.
+pub fn work_alone() {
+    IS_ALONE.set(true);
 }

@@ -169,6 +169,7 @@ impl Snapshots {
                 }
                 Err(RecvTimeoutError::Timeout) => drop(self.save(current)),
                 Ok(Order::End) => {
+                    process::work_alone();
                     if let Ok(saved) = self.save(current) {
                         let SnapshotReport { swarms, peers, milliseconds, .. } = report(&saved);
                         tracing::info!(swarms, peers, milliseconds, "wrote the last snapshot");

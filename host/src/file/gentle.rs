@@ -19,7 +19,7 @@ pub struct Gentle {
 /// How many bytes are written without giving way.
 const AT_ONCE: usize = 8 * 1024;
 /// How many bytes may wait for the disk.
-const UNSYNCED: u64 = 2 * 1024 * 1024;
+const UNSYNCED: u64 = 512 * 1024;
 
 impl Gentle {
     pub fn new(file: File) -> Self {
