@@ -16,7 +16,7 @@ mod shared;
 pub use locality::{InvalidPlan, Locality, Order, Plan, PlanId, PlanName};
 pub use memory::{Memory, Options, Walk};
 pub use saved::{Codec, Malformed, PIECE, Piece, Restored, SavedPeer};
-pub use shared::{Applied, FORMAT, Part, RefusedBatch, Sent, Shared, Sharing, Waiting};
+pub use shared::{Applied, Arrival, FORMAT, Part, RefusedBatch, Sent, Shared, Sharing, Waiting};
 
 /// Seconds since the daemon started: the only clock that a store knows.
 pub type Seconds = u32;

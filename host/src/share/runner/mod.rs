@@ -4,12 +4,13 @@
 mod tests;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use karuta_swarm::{Part, Seconds, Shared};
+use karuta_swarm::{Arrival, Part, Seconds, Shared};
 use tokio::time::sleep;
 
 use super::connection::SILENCE;
@@ -69,8 +70,12 @@ struct Position {
     after: EntryId,
     /// The newest entry that was read.
     newest: Option<EntryId>,
+    /// The newest entry that was ever read.
+    newest_ever: Option<EntryId>,
     /// When the log was last known to have all that was read.
     looked: Instant,
+    /// How far it had been read at times a second apart, from before the last [`BACK`] on.
+    trail: VecDeque<(Instant, EntryId)>,
 }
 
 /// What was sent.
@@ -94,13 +99,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LARGE: usize = 32 << 10;
 /// How much of a log is read again, at least, where it may have changed.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How much of what was read may be read again after a failure.
+const BACK: Duration = Duration::from_secs(Part::BACK as u64);
+/// The least time between two steps of a trail.
+const STEP: Duration = Duration::from_secs(1);
 /// How much of a log is read that a snapshot should contain: it was announced, and not sent yet.
 const BEFORE_SNAPSHOT: Duration = Duration::from_secs(60);
 
 impl<E: Log> Runner<E> {
     pub fn new(common: Rc<Common<E>>, mut part: Part) -> Self {
         // Nothing is sent before the log has been read.
-        part.failed();
+        part.failed(&common.store);
         Self {
             common,
             number: part.number(),
@@ -154,7 +163,7 @@ impl<E: Log> Runner<E> {
         let (batch, is_again) = {
             let mut part = self.part.borrow_mut();
             if !self.common.gate.is_open() {
-                part.failed();
+                part.failed(&self.common.store);
             }
             let again = part.sent().again;
             let batch = part.next(&self.common.store, self.now());
@@ -194,6 +203,9 @@ impl<E: Log> Runner<E> {
             }
         }
         let Some(position) = position else { return Ok(true) };
+        if self.part.borrow_mut().goes_back() {
+            position.go_back();
+        }
         let begin = Instant::now();
         let most = self.most.get();
         let entries = match self.common.engine.read(self.number, position.after, most).await {
@@ -209,15 +221,23 @@ impl<E: Log> Runner<E> {
         let is_end = entries.len() < most;
         let mut sizes = self.sizes.get();
         for Entry { id, batch } in entries {
-            self.apply(id, &batch);
+            // What is read again has been counted.
+            let is_first = position.newest_ever.is_none_or(|newest| id > newest);
+            self.apply(id, &batch, is_first);
             sizes.entries += 1;
             sizes.bytes += batch.len() as u64;
             position.after = id;
             position.newest = position.newest.max(Some(id));
+            position.newest_ever = position.newest_ever.max(Some(id));
         }
         self.sizes.set(sizes);
+        position.note(Instant::now());
         if is_end {
-            self.part.borrow_mut().at_end(&self.common.store, self.now());
+            self.part.borrow_mut().at_end(self.now());
+            if self.part.borrow().waiting().records == 0 {
+                // All that was sent has come back, whatever the answers were.
+                self.succeed(Direction::Append);
+            }
             self.series().read(begin);
             self.common.gate.caught_up(self.number);
         }
@@ -240,7 +260,9 @@ impl<E: Log> Runner<E> {
                 let whole = self.common.lifetime;
                 let missing = self.common.restored.map(|until| until.elapsed() + BEFORE_SNAPSHOT);
                 let after = EntryId::at(back(missing.map_or(whole, |missing| missing.min(whole))));
-                *position = Some(Position { after, newest: None, looked: begin });
+                let trail = VecDeque::from([(begin, after)]);
+                *position =
+                    Some(Position { after, newest: None, newest_ever: None, looked: begin, trail });
             }
             Some(position) if position.newest.is_some_and(|newest| end.last < newest) => {
                 // Others may have added to what is left of it since.
@@ -251,32 +273,37 @@ impl<E: Log> Runner<E> {
                     end = %end.last,
                     "log of shared swarms ends before what was read; reading it again from there"
                 );
-                self.part.borrow_mut().lost(&self.common.store);
-                *position = Position { after: EntryId::at(since), newest: None, looked: begin };
+                self.part.borrow_mut().failed(&self.common.store);
+                position.go_to(position.after.min(EntryId::at(since)));
+                (position.newest, position.looked) = (None, begin);
             }
             Some(position) => position.looked = begin,
         }
     }
 
-    fn apply(&self, id: EntryId, batch: &[u8]) {
+    fn apply(&self, id: EntryId, batch: &[u8], is_first: bool) {
         let now = self.clock.get().map_or(id.milliseconds, Clock::now);
         let age = now.saturating_sub(id.milliseconds);
-        let seconds = Seconds::try_from(age / 1000).unwrap_or(Seconds::MAX);
-        let applied = self.part.borrow_mut().apply(&self.common.store, batch, seconds, self.now());
+        let arrival = Arrival {
+            age: Seconds::try_from(age / 1000).unwrap_or(Seconds::MAX),
+            now: self.now(),
+            is_first,
+        };
+        let applied = self.part.borrow_mut().apply(&self.common.store, batch, arrival);
         match applied {
-            Ok(applied) if !applied.is_own => {
+            Ok(applied) if !applied.is_own && is_first => {
                 self.series().applied.fetch_add(applied.records, Relaxed);
                 if !self.common.share.is_catching_up() {
                     self.common.share.lag(age);
                 }
             }
-            Ok(_) => {}
-            Err(refused) => {
+            Err(refused) if is_first => {
                 if self.common.share.refusal(refused) {
                     let part = self.number;
                     tracing::warn!(part, %id, "cannot apply entry of shared swarms: {refused}");
                 }
             }
+            _ => {}
         }
     }
 
@@ -303,7 +330,7 @@ impl<E: Log> Runner<E> {
                 "cut off from the log of shared swarms; serving what is known here"
             );
         }
-        self.part.borrow_mut().failed();
+        self.part.borrow_mut().failed(&self.common.store);
         self.is_in_doubt.set(true);
         self.common.gate.cut_off();
         if self.succeeded.get().elapsed() >= SILENCE {
@@ -338,6 +365,34 @@ impl<E: Log> Runner<E> {
     /// Returns the time of the store.
     fn now(&self) -> Seconds {
         Seconds::try_from(self.common.start.elapsed().as_secs()).unwrap_or(Seconds::MAX)
+    }
+}
+
+impl Position {
+    fn note(&mut self, now: Instant) {
+        let is_old = |(at, _): &(Instant, EntryId)| now.duration_since(*at) >= BACK;
+        if self.trail.back().is_none_or(|(at, _)| now.duration_since(*at) >= STEP) {
+            self.trail.push_back((now, self.after));
+        }
+        while self.trail.get(1).is_some_and(is_old) {
+            self.trail.pop_front();
+        }
+    }
+
+    /// Goes back to where it was before the last [`BACK`].
+    fn go_back(&mut self) {
+        let now = Instant::now();
+        let is_old = |(at, _): &(Instant, EntryId)| now.duration_since(*at) >= BACK;
+        let olds = self.trail.iter().take_while(|step| is_old(step)).count();
+        self.trail.truncate(olds.max(1));
+        let before = self.trail.back().map_or(self.after, |(_, before)| *before);
+        self.after = self.after.min(before);
+    }
+
+    /// Goes to an id before those that were read.
+    fn go_to(&mut self, after: EntryId) {
+        self.after = after;
+        self.trail.iter_mut().for_each(|(_, before)| *before = after.min(*before));
     }
 }
 

@@ -124,9 +124,8 @@ async fn what_may_be_lost_is_sent_again_and_counted_once() {
     assert_eq!(one.send().await, Ok(Sent::Nothing), "before the log has been read again");
     // Nobody has lost it, and it is seen.
     one.read().await.unwrap();
-    assert_eq!(one.send().await, Ok(Sent::Much));
+    assert_eq!(one.send().await, Ok(Sent::Nothing));
     assert!(one.series().is_connected());
-    one.read().await.unwrap();
     two.read().await.unwrap();
     assert!(one.knows(0, 1, 1) && two.knows(0, 1, 1), "{:?}", two.counts());
     // An engine that takes nothing.
@@ -174,6 +173,31 @@ async fn a_log_that_has_lost_its_end_is_read_again_from_there() {
     let mut three = Node::new(&engine, 3);
     three.read().await.unwrap();
     assert!(three.knows(2, 0, 0), "{:?}", three.counts());
+}
+
+#[tokio::test]
+async fn what_the_log_still_has_after_a_failure_is_not_sent_again() {
+    let engine = StandIn::new(1);
+    let (mut one, mut two) = (Node::new(&engine, 1), Node::new(&engine, 2));
+    one.announce(1, Event::Started);
+    for node in [&mut one, &mut two] {
+        node.read().await.unwrap();
+    }
+    one.send().await.unwrap();
+    for node in [&mut one, &mut two] {
+        node.read().await.unwrap();
+    }
+    *engine.failing.borrow_mut() = Some("timed out");
+    one.read().await.unwrap_err();
+    two.announce(1, Event::Stopped);
+    *engine.failing.borrow_mut() = None;
+    one.read().await.unwrap();
+    assert_eq!(one.send().await, Ok(Sent::Nothing));
+    two.send().await.unwrap();
+    for node in [&mut one, &mut two] {
+        node.read().await.unwrap();
+        assert!(!node.knows(1, 0, 0), "{:?}", node.counts());
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use karuta_bittorrent::Peers;
-use karuta_swarm::{Memory, Options, Part, Shared, Sharing, Store};
+use karuta_swarm::{Arrival, Memory, Options, Part, Shared, Sharing, Store};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -15,6 +15,7 @@ const PEERS: u32 = 64;
 const ROUNDS: usize = 15;
 const ANNOUNCES: u32 = 100_000;
 const PARTS: usize = 4;
+const ARRIVAL: Arrival = Arrival { age: 0, now: 1, is_first: true };
 
 /// Compares announces of known peers, 50 wanted, and applies what was told of them.
 pub fn run(torrents: u32) {
@@ -96,7 +97,7 @@ fn collect(store: &Shared, parts: &mut [Part], log: &mut Vec<(usize, Vec<u8>)>) 
     for (at, part) in parts.iter_mut().enumerate() {
         while let Some(batch) = part.next(store, 1) {
             part.appended(1);
-            part.apply(store, &batch, 0, 1).expect("its own batch");
+            part.apply(store, &batch, ARRIVAL).expect("its own batch");
             log.push((at, batch));
         }
     }
@@ -107,7 +108,7 @@ fn apply(store: &Shared, parts: &mut [Part], log: &mut Vec<(usize, Vec<u8>)>) ->
     let start = processor();
     let mut records = 0;
     for (part, batch) in log.drain(..) {
-        records += parts[part].apply(store, &batch, 0, 1).expect("a batch").records as u32;
+        records += parts[part].apply(store, &batch, ARRIVAL).expect("a batch").records as u32;
     }
     (records, processor() - start)
 }

@@ -48,8 +48,8 @@ impl Count {
 impl Memory {
     /// Applies what an announce did on its node. Limits do not apply, nobody is given, and the peer
     /// never becomes older. Of an announce that is older than the lifetime, only downloads are
-    /// taken.
-    pub(crate) fn apply(&self, announced: &Announced, when: When, count: Count) {
+    /// taken. Returns whether their number is now what the announce says.
+    pub(crate) fn apply(&self, announced: &Announced, when: When, count: Count) -> bool {
         let Announced { info_hash, peer, downloads, .. } = *announced;
         let entry = self.entry_told(announced, when);
         let is_new = self.lifetime.stamp_before(when.now, when.age).is_some();
@@ -65,6 +65,7 @@ impl Memory {
                 }
                 self.tally.moved(info_hash, before, swarm.populations());
                 self.drop_if_empty(slot, when.now);
+                matches!(count, Count::Begins | Count::BeginsBefore)
             }
             Entry::Vacant(slot) => {
                 let shard = self.shard(info_hash);
@@ -76,8 +77,11 @@ impl Memory {
                     0 => downloads,
                     _ => count.after(before, downloads),
                 };
+                let is_as_said =
+                    before == 0 || matches!(count, Count::Begins | Count::BeginsBefore);
                 let Some(entry) = entry else {
-                    return self.downloads.keep(shard, info_hash, downloads, when.now, when.age);
+                    self.downloads.keep(shard, info_hash, downloads, when.now, when.age);
+                    return is_as_said;
                 };
                 self.torrents.fetch_add(1, Ordering::Relaxed);
                 let mut swarm = Swarm::new(self.options.keep_peer_ids, downloads);
@@ -85,6 +89,7 @@ impl Memory {
                 swarm.insert(peer, &entry);
                 self.tally.moved(info_hash, Tally::NOBODY, swarm.populations());
                 slot.insert(swarm);
+                is_as_said
             }
         }
     }

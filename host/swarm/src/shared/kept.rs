@@ -11,6 +11,9 @@ use crate::{Memory, Seconds};
 #[derive(Debug, Default)]
 pub struct Kept {
     batches: VecDeque<Batch>,
+    /// The peers of doubted records that had come back, except for those of which newer records have
+    /// been read since.
+    doubted: HashSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub struct Batch {
     /// When its last record was added.
     pub last: Seconds,
     is_again: bool,
+    /// When it has come back.
+    back: Option<Seconds>,
+    /// It had come back when it was last judged.
+    was_back: bool,
     state: State,
 }
 
@@ -33,6 +40,8 @@ enum State {
     Appended(Seconds),
     /// It has come back from the log.
     Back(Seconds),
+    /// It may be in the log or not: reading it again shows.
+    Doubted,
 }
 
 /// How long the log has to show a batch that it has taken, in seconds.
@@ -45,7 +54,16 @@ impl Kept {
     /// Adds a batch that is to be sent.
     pub fn push(&mut self, sequence: u64, records: Vec<u8>, count: u64, last: Seconds) {
         let state = State::Waits;
-        self.batches.push_back(Batch { sequence, records, count, last, is_again: false, state });
+        self.batches.push_back(Batch {
+            sequence,
+            records,
+            count,
+            last,
+            is_again: false,
+            back: None,
+            was_back: false,
+            state,
+        });
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -73,18 +91,12 @@ impl Kept {
         under_way.for_each(|batch| batch.state = State::Appended(now));
     }
 
-    /// Notes that nobody knows what has become of the batch that was under way.
-    pub fn failed(&mut self) {
-        let under_way = self.batches.iter_mut().filter(|batch| batch.state == State::UnderWay);
-        under_way.for_each(|batch| batch.state = State::Waits);
-    }
-
     /// Notes that a batch has come back; returns whether that was expected.
     pub fn came_back(&mut self, sequence: u64, now: Seconds) -> bool {
         let at = self.batches.binary_search_by_key(&sequence, |batch| batch.sequence);
         let Some(batch) = at.ok().and_then(|at| self.batches.get_mut(at)) else { return false };
         let is_expected = !matches!(batch.state, State::Back(_));
-        batch.state = State::Back(now);
+        batch.state = State::Back(*batch.back.get_or_insert(now));
         is_expected
     }
 
@@ -106,40 +118,63 @@ impl Kept {
         });
     }
 
-    /// Prepares all batches for being sent again, while none is under way. That must not revive a
-    /// peer that has stopped or changed since, nor lose a download. So of each peer only the last
-    /// record is sent again, and if it has come back, only if it is still so; all others as counts, or
-    /// not at all. All is decided before the first batch is sent: what comes back of it would make
-    /// newer records look outdated.
-    pub fn again(&mut self, memory: &Memory) {
+    /// Notes that nobody knows what is in the log, and prepares all batches for being sent again. That
+    /// must not revive a peer that has stopped or changed since, nor lose a download. So of each peer
+    /// only the last record stays, and if it had come back, only if it is still so; all others as
+    /// counts, or not at all. All is decided before the log is read again, or the first batch is sent:
+    /// what comes back then would make newer records look outdated.
+    pub fn doubt(&mut self, memory: &Memory) {
         let mut decided = VecDeque::with_capacity(self.batches.len());
+        self.doubted.clear();
         // Swarms and peers of the records so far, from the last one to the first.
         let mut named = HashSet::new();
         for batch in self.batches.iter().rev() {
-            let is_back = matches!(batch.state, State::Back(_));
-            let mut stays: Vec<_> = records(&batch.records).collect();
-            stays.reverse();
-            stays.retain_mut(|(announced, bytes)| {
-                if announced.change == Change::Nothing {
-                    return true;
+            let was_back = matches!(batch.state, State::Back(_));
+            let doubted = &mut self.doubted;
+            let decided_batch = batch.reduced(|announced, bytes| {
+                let name = Announced::name(bytes);
+                let stays = named.insert(name) && (!was_back || memory.is_so(announced));
+                if stays && was_back {
+                    doubted.insert(name.to_vec());
                 }
-                let is_last = named.insert(Announced::name(bytes));
-                if is_last && (!is_back || memory.is_so(announced)) {
-                    return true;
-                }
-                *announced = announced.count_alone();
-                announced.counted
+                stays
             });
-            if stays.is_empty() {
-                continue;
+            if let Some(batch) = decided_batch {
+                decided.push_front(Batch { was_back, state: State::Doubted, ..batch });
             }
-            let mut records = Vec::with_capacity(batch.records.len());
-            stays.iter().rev().for_each(|(announced, _)| announced.write(&mut records));
-            let (sequence, last, count) = (batch.sequence, batch.last, stays.len() as u64);
-            let (is_again, state) = (true, State::Waits);
-            decided.push_front(Batch { sequence, records, count, last, is_again, state });
         }
         self.batches = decided;
+    }
+
+    /// Begins once more to find out what is in the log. Returns whether something is in doubt that had
+    /// come back.
+    pub fn doubt_again(&mut self) -> bool {
+        let back = self.batches.iter_mut().filter(|batch| matches!(batch.state, State::Back(_)));
+        back.for_each(|batch| batch.state = State::Doubted);
+        self.batches.iter().any(|batch| batch.back.is_some())
+    }
+
+    /// Notes a record of another node that had not been read before. What this node had sent of the
+    /// peer is older, if it had come back.
+    pub fn overtake(&mut self, record: &[u8]) {
+        if !self.doubted.is_empty() {
+            self.doubted.remove(Announced::name(record));
+        }
+    }
+
+    /// Has all that is still in doubt sent again: the log has been read, and does not have it.
+    pub fn again(&mut self) {
+        let (batches, doubted) = (std::mem::take(&mut self.batches), &self.doubted);
+        let again = |batch: Batch| match (batch.state, batch.was_back) {
+            (State::Doubted, false) => Some(Batch { state: State::Waits, back: None, ..batch }),
+            (State::Doubted, true) => {
+                let stays = |_: &Announced, bytes: &[u8]| doubted.contains(Announced::name(bytes));
+                Some(Batch { state: State::Waits, back: None, ..batch.reduced(stays)? })
+            }
+            _ => Some(batch),
+        };
+        self.batches = batches.into_iter().filter_map(again).collect();
+        self.doubted = HashSet::new();
     }
 
     /// Drops the oldest batch that is not under way, one that has come back if there is one; returns
@@ -170,5 +205,27 @@ impl Kept {
         waiting.fold((0, 0), |(bytes, records), batch| {
             (bytes + batch.records.len(), records + batch.count)
         })
+    }
+}
+
+impl Batch {
+    /// Returns the batch as it is sent again, with the records that stay, and the counts of others.
+    /// They are asked for from the last one to the first.
+    fn reduced<'a>(&'a self, mut stays: impl FnMut(&Announced, &'a [u8]) -> bool) -> Option<Self> {
+        let mut left: Vec<_> = records(&self.records).collect();
+        left.reverse();
+        left.retain_mut(|(announced, bytes)| {
+            if announced.change == Change::Nothing || stays(announced, bytes) {
+                return true;
+            }
+            *announced = announced.count_alone();
+            announced.counted
+        });
+        if left.is_empty() {
+            return None;
+        }
+        let mut records = Vec::with_capacity(self.records.len());
+        left.iter().rev().for_each(|(announced, _)| announced.write(&mut records));
+        Some(Self { records, count: left.len() as u64, is_again: true, ..*self })
     }
 }

@@ -15,6 +15,7 @@ mod kept;
 #[cfg(test)]
 mod model;
 mod part;
+mod presumed;
 mod seen;
 mod stripes;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use crate::{
 };
 
 pub use batch::{FORMAT, RefusedBatch};
-pub use part::{Applied, Part, Sent, Waiting};
+pub use part::{Applied, Arrival, Part, Sent, Waiting};
 
 /// How swarms are shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

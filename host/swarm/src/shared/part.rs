@@ -5,7 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use karuta_bittorrent::InfoHash;
 
 use super::batch::{self, Batch, RefusedBatch, records};
-use super::kept::Kept;
+use super::kept::{KEEP, Kept};
+use super::presumed::Presumed;
 use super::seen::Seen;
 use super::{Shared, part_of};
 use crate::Seconds;
@@ -21,9 +22,10 @@ use crate::memory::{Count, When};
 ///   [`appended`](Self::appended), or [`failed`](Self::failed) if nobody knows whether it was.
 /// * [`apply`](Self::apply) for every entry of the log, in its order, those of this node included.
 /// * [`at_end`](Self::at_end) whenever the log has been read to its end.
-/// * [`failed`](Self::failed) after any error, also of reading. Nothing is sent then until the log has
-///   been read to its end: what comes back by then need not be sent again.
-/// * [`lost`](Self::lost) if the log ends before what was read, before any of it is read again.
+/// * [`failed`](Self::failed) after any error, also of reading, and if the log ends before what was
+///   read. Nothing is sent then until the log has been read to its end, from some time before the
+///   error: only what does not come back is sent again.
+/// * [`goes_back`](Self::goes_back) before each reading.
 #[derive(Debug)]
 pub struct Part {
     number: usize,
@@ -39,11 +41,14 @@ pub struct Part {
     next_sequence: u64,
     /// Something has failed since the end of the log was last seen.
     is_in_doubt: bool,
+    /// The reader has to go back before the end that it sees is one.
+    goes_back: bool,
     /// When the log was last read to its end.
     end: Seconds,
     seen: Seen,
     /// The swarms whose downloads the log has begun, until it has been read to its end.
     begun: Option<HashSet<InfoHash>>,
+    presumed: Presumed,
     sent: Sent,
     room: Vec<u8>,
 }
@@ -75,6 +80,16 @@ pub struct Sent {
     pub dropped: u64,
 }
 
+/// When an entry of the log has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// How old it is by the engine's clock.
+    pub age: Seconds,
+    pub now: Seconds,
+    /// It has not been read before.
+    pub is_first: bool,
+}
+
 /// An entry of the log that has been applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
@@ -87,6 +102,10 @@ pub struct Applied {
 const SPAN: Seconds = 10;
 
 impl Part {
+    /// How far a reader goes back, in seconds: longer than a batch is kept that has come back, also if
+    /// nobody asks for the [`next`](Self::next) one for a while.
+    pub const BACK: Seconds = KEEP + 5;
+
     pub(super) fn new(number: usize, parts: usize, node: u64, limit: usize) -> Self {
         Self {
             number,
@@ -98,9 +117,11 @@ impl Part {
             kept: Kept::default(),
             next_sequence: 0,
             is_in_doubt: false,
+            goes_back: false,
             end: 0,
             seen: Seen::default(),
             begun: Some(HashSet::new()),
+            presumed: Presumed::default(),
             sent: Sent::default(),
             room: Vec::new(),
         }
@@ -119,7 +140,8 @@ impl Part {
             return None;
         }
         if self.kept.is_overdue(self.end) {
-            self.kept.again(&store.memory);
+            self.failed(store);
+            return None;
         }
         self.kept.forget(now);
         if !self.kept.has_more()
@@ -138,31 +160,34 @@ impl Part {
         self.kept.appended(now);
     }
 
-    /// Notes an error: the batch that was under way may be in the log or not, and what was in it may
-    /// be lost.
-    pub fn failed(&mut self) {
-        self.is_in_doubt = true;
-        self.kept.failed();
-    }
-
-    /// Notes that the log ends before what was read, before any of it is read again. What has come back
-    /// is judged by what is so now: older records that are read again would make it look outdated.
-    pub fn lost(&mut self, store: &Shared) {
-        self.failed();
-        self.kept.again(&store.memory);
-    }
-
-    /// Notes that the log has been read to its end. The first time, this node has caught up.
-    pub fn at_end(&mut self, store: &Shared, now: Seconds) {
-        self.end = now;
-        self.begun = None;
-        if std::mem::take(&mut self.is_in_doubt) {
-            self.kept.again(&store.memory);
+    /// Notes an error: the batch that was under way may be in the log or not, and what has come back
+    /// may be lost. What would be sent again is decided now: older records that are read again would
+    /// make newer ones look outdated.
+    pub fn failed(&mut self, store: &Shared) {
+        self.goes_back = true;
+        if !std::mem::replace(&mut self.is_in_doubt, true) {
+            self.kept.doubt(&store.memory);
         }
     }
 
-    /// Applies an entry of the log that is `age` old by the engine's clock. Peers that have been
-    /// silent for longer than the lifetime by then are left out, but not their downloads.
+    /// Returns whether all that was read in the last [`BACK`](Self::BACK) seconds is to be read again
+    /// before anything else.
+    pub fn goes_back(&mut self) -> bool {
+        std::mem::take(&mut self.goes_back) && self.kept.doubt_again()
+    }
+
+    /// Notes that the log has been read to its end. The first time, this node has caught up.
+    pub fn at_end(&mut self, now: Seconds) {
+        self.end = now;
+        self.begun = None;
+        if self.is_in_doubt && !self.goes_back {
+            self.is_in_doubt = false;
+            self.kept.again();
+        }
+    }
+
+    /// Applies an entry of the log. Peers that have been silent for longer than the lifetime by then are
+    /// left out, but not their downloads.
     ///
     /// # Errors
     ///
@@ -171,22 +196,23 @@ impl Part {
         &mut self,
         store: &Shared,
         entry: &[u8],
-        age: Seconds,
-        now: Seconds,
+        Arrival { age, now, is_first }: Arrival,
     ) -> Result<Applied, RefusedBatch> {
         let (number, parts) = (self.number, self.parts);
         let batch = Batch::read(entry, |info_hash| part_of(info_hash, parts) == number)?;
         let is_own = batch.header.node == self.node;
         let is_new = !is_own && self.seen.insert(batch.header.node, batch.header.sequence);
         let is_expected = !is_own || self.kept.came_back(batch.header.sequence, now);
-        // In doubt, a stretch of the log may be read once more.
-        if !is_expected && !self.is_in_doubt {
+        if !is_expected && is_first {
             self.collect(store, now);
             self.set_right(store, &batch, now);
         }
         let when = When { age: age.saturating_add(batch.header.waited), now };
         let mut records = 0;
-        for (announced, _) in batch.records() {
+        for (announced, record) in batch.records() {
+            if is_new {
+                self.kept.overtake(record);
+            }
             let begun = self.begun.as_mut();
             let begins = begun.is_some_and(|begun| begun.insert(announced.info_hash));
             let count = match (is_own, begins) {
@@ -194,13 +220,22 @@ impl Part {
                 (true, _) => Count::Nothing,
                 (false, true) if store.is_restored() => Count::Begins,
                 (false, true) => Count::BeginsBefore,
-                (false, false) if announced.counted && is_new => Count::One,
+                (false, false) if self.adds(&batch, &announced, is_new) => Count::One,
                 (false, false) => Count::Nothing,
             };
-            store.memory.apply(&announced, when, count);
+            let is_as_said = store.memory.apply(&announced, when, count);
+            if is_as_said && !announced.counted && announced.downloads > 0 {
+                self.presumed.insert(announced.info_hash, announced.downloads, now);
+            }
             records += 1;
         }
         Ok(Applied { records, is_own })
+    }
+
+    /// Returns whether a record of another node adds a download to those that are known here.
+    fn adds(&self, batch: &Batch, announced: &Announced, is_new: bool) -> bool {
+        let is_known = || self.presumed.contains(announced.info_hash, announced.downloads);
+        announced.counted && is_new && !(batch.header.again && is_known())
     }
 
     /// Returns how much has not come back yet.

@@ -68,9 +68,13 @@ fn announce_all(store: &Shared, updates: impl IntoIterator<Item = Update>) {
     }
 }
 
+fn at(age: Seconds, now: Seconds) -> Arrival {
+    Arrival { age, now, is_first: true }
+}
+
 fn apply_all(store: &Shared, part: &mut Part, log: &[Vec<u8>]) {
     for batch in log {
-        part.apply(store, batch, 0, 0).unwrap();
+        part.apply(store, batch, at(0, 0)).unwrap();
     }
 }
 
@@ -120,8 +124,8 @@ fn batches_grow_with_the_load_up_to_64_kib() {
     assert!(more[..2].iter().all(|batch| (MOST - 100..=MOST).contains(&batch.len())));
     let (other, mut reader) = node(options(), 2);
     for batch in [first].iter().chain(&more) {
-        reader.apply(&other, batch, 0, 0).unwrap();
-        assert!(part.apply(&store, batch, 0, 0).unwrap().is_own);
+        reader.apply(&other, batch, at(0, 0)).unwrap();
+        assert!(part.apply(&store, batch, at(0, 0)).unwrap().is_own);
     }
     assert_eq!(other.totals(), store.totals());
     assert_eq!(part.waiting(), Waiting::default());
@@ -138,7 +142,7 @@ fn the_oldest_records_are_dropped_above_the_limit() {
         announce(&store, update(1, 0, Event::None));
         part.next(&store, 0).unwrap()
     };
-    part.failed();
+    part.failed(&store);
     for peer in 1..=4000 {
         announce(&store, update(1, peer, Event::None));
         assert_eq!(part.next(&store, 0), None);
@@ -147,13 +151,14 @@ fn the_oldest_records_are_dropped_above_the_limit() {
     let (dropped, waiting) = (part.sent().dropped, part.waiting().records);
     assert_eq!(dropped + waiting, 4001);
     assert!(waiting > 400, "{waiting} are left");
-    part.at_end(&store, 0);
+    assert!(!part.goes_back(), "what was sent has been dropped");
+    part.at_end(0);
     let log = sent(&store, part, 0);
     assert!(!log.contains(&lost));
     let (other, mut reader) = Shared::sharing(options(), Sharing { node: 2, ..sharing });
     for batch in &log {
-        reader[1].apply(&other, batch, 0, 0).unwrap();
-        reader[0].apply(&other, batch, 0, 0).unwrap_err();
+        reader[1].apply(&other, batch, at(0, 0)).unwrap();
+        reader[0].apply(&other, batch, at(0, 0)).unwrap_err();
     }
     let known = ages(&other, 1, 0).len() as u64;
     assert_eq!(known, waiting);
@@ -177,16 +182,19 @@ fn what_does_not_come_back_in_time_is_sent_again() {
     announce(&store, update(1, 1, Event::None));
     let batch = part.next(&store, 10).unwrap();
     part.appended(10);
-    part.at_end(&store, 12);
+    part.at_end(12);
     assert_eq!(part.next(&store, 20), None, "nobody has looked for it since");
-    part.at_end(&store, 13);
+    part.at_end(13);
+    assert_eq!(part.next(&store, 13), None, "it is looked for once more");
+    assert!(!part.goes_back());
+    part.at_end(13);
     let again = part.next(&store, 13).unwrap();
     part.appended(13);
     let headers = [&batch, &again].map(|batch| Batch::read(batch, |_| true).unwrap().header);
     assert_eq!(headers.map(|header| (header.sequence, header.again)), [(0, false), (0, true)]);
     assert_eq!(headers.map(|header| header.waited), [0, 3]);
-    part.apply(&store, &again, 0, 13).unwrap();
-    part.at_end(&store, 30);
+    part.apply(&store, &again, at(0, 13)).unwrap();
+    part.at_end(30);
     assert_eq!(part.next(&store, 30), None);
     assert_eq!(part.sent(), Sent { first: 1, again: 1, dropped: 0 });
 }
@@ -197,17 +205,18 @@ fn peers_are_as_old_as_their_announce() {
     announce(&store, update(1, 1, Event::None));
     announce(&store, update(1, 2, Event::Started));
     announce(&store, update(1, 2, Event::Completed));
-    assert_eq!(part.next(&store, 100).map(|_| part.failed()), Some(()));
-    part.at_end(&store, 400);
+    assert_eq!(part.next(&store, 100).map(|_| part.failed(&store)), Some(()));
+    assert!(!part.goes_back());
+    part.at_end(400);
     // It has waited for 300 s, and is read when it is 200 s old.
     let [batch] = &sent(&store, &mut part, 400)[..] else { panic!("one batch") };
     let (other, mut reader) = node(options(), 2);
-    reader.apply(&other, batch, 200, 600).unwrap();
+    reader.apply(&other, batch, at(200, 600)).unwrap();
     assert_eq!(ages(&other, 1, 600), [500, 500]);
     // What is known to be younger stays so, in the role that the log says.
     let later = Update { now: 650, ..update(1, 1, Event::Completed) };
     announce(&other, later);
-    reader.apply(&other, batch, 350, 750).unwrap();
+    reader.apply(&other, batch, at(350, 750)).unwrap();
     assert_eq!(ages(&other, 1, 750), [100, 650]);
     assert_eq!(other.counts(InfoHash([1; 20])).map(|of| (of.seeders, of.leechers)), Some((1, 1)));
     while !other.expire(1200) {}
@@ -221,18 +230,18 @@ fn of_entries_older_than_the_lifetime_only_downloads_are_taken() {
     let begin = [update(1, 1, Event::Started), update(1, 2, Event::Started)];
     announce_all(&store, begin);
     let log = sent(&store, &mut part, 0);
-    reader.apply(&other, &log[0], 0, 0).unwrap();
-    reader.at_end(&other, 0);
+    reader.apply(&other, &log[0], at(0, 0)).unwrap();
+    reader.at_end(0);
     announce(&store, update(1, 1, Event::Completed));
     announce(&store, update(1, 2, Event::Stopped));
     announce(&store, update(1, 3, Event::Started));
     let log = sent(&store, &mut part, 0);
-    reader.apply(&other, &log[0], LIFETIME + 1, 0).unwrap();
+    reader.apply(&other, &log[0], at(LIFETIME + 1, 0)).unwrap();
     let counts = Counts { seeders: 0, leechers: 2, partial_seeds: 0, completed: 1 };
     assert_eq!(other.counts(InfoHash([1; 20])), Some(counts));
     // A swarm that nobody is left of has its downloads all the same.
     let (new, mut reader) = node(options(), 3);
-    reader.apply(&new, &log[0], LIFETIME + 1, 0).unwrap();
+    reader.apply(&new, &log[0], at(LIFETIME + 1, 0)).unwrap();
     let counts = Counts { completed: 1, ..Counts::default() };
     assert_eq!(new.counts(InfoHash([1; 20])), Some(counts));
     assert_eq!(new.totals().swarms, 0);
@@ -298,10 +307,10 @@ fn the_log_goes_on_where_a_snapshot_ends() {
     log.extend(sent(&store, &mut part, 0));
     let (other, mut reader) = node(options(), 2);
     other.restore(&snapshot, 300);
-    reader.apply(&other, &log[0], 300, 300).unwrap();
+    reader.apply(&other, &log[0], at(300, 300)).unwrap();
     assert_eq!(ages(&other, 1, 300), [100, 300], "never older than it is known to be");
-    reader.apply(&other, &log[1], 50, 300).unwrap();
-    reader.at_end(&other, 300);
+    reader.apply(&other, &log[1], at(50, 300)).unwrap();
+    reader.at_end(300);
     assert_eq!(other.counts(InfoHash([1; 20])), store.counts(InfoHash([1; 20])));
     assert_eq!(ages(&other, 1, 300), [50]);
 }
@@ -364,9 +373,10 @@ fn what_was_lost_is_judged_before_older_records_are_read_again() {
     let lost = sent(&store, &mut part, 1);
     apply_all(&store, &mut part, &lost);
 
-    part.lost(&store);
+    part.failed(&store);
+    assert!(part.goes_back());
     apply_all(&store, &mut part, &log);
-    part.at_end(&store, 1);
+    part.at_end(1);
     let again = sent(&store, &mut part, 1);
     apply_all(&store, &mut part, &again);
     let (other, mut reader) = node(options(), 2);

@@ -47,6 +47,10 @@ struct Node {
     part: Part,
     /// The number of the last entry that it has read.
     read: u64,
+    /// The number of the newest entry that it has ever read.
+    newest: u64,
+    /// When it had read how far.
+    trail: Vec<(Seconds, u64)>,
     is_broken: bool,
     /// How many entries it reads again when it notices.
     again: u64,
@@ -59,35 +63,57 @@ impl Node {
     fn new(options: Options, id: u64, is_first: bool) -> Self {
         let (store, mut parts) =
             Shared::sharing(options, Sharing { node: id, parts: 1, queue: 1 << 20 });
-        let part = parts.remove(0);
-        Self { store, part, read: 0, is_broken: false, again: 0, late: Vec::new(), is_first }
+        let mut part = parts.remove(0);
+        // Nothing is sent before the log has been read.
+        part.failed(&store);
+        Self {
+            store,
+            part,
+            read: 0,
+            newest: 0,
+            trail: Vec::new(),
+            is_broken: false,
+            again: 0,
+            late: Vec::new(),
+            is_first,
+        }
     }
 
-    /// Notices that the connection has broken.
-    fn notice(&mut self) {
+    /// Notices that the connection has broken, and whether the log ends before what was read.
+    fn notice(&mut self, log: &Log) {
         if std::mem::take(&mut self.is_broken) {
-            match std::mem::take(&mut self.again) {
-                0 => self.part.failed(),
-                again => {
-                    self.part.lost(&self.store);
-                    self.read = self.read.saturating_sub(again);
-                }
+            self.part.failed(&self.store);
+            self.read = self.read.saturating_sub(std::mem::take(&mut self.again));
+            let end = log.entries.last();
+            if self.read > end.map_or(0, |end| end.number) {
+                let is_before = |entry: &&Entry| end.is_some_and(|end| entry.at + 1 < end.at);
+                let before = log.entries.iter().take_while(is_before).last();
+                self.read = before.map_or(0, |entry| entry.number);
             }
         }
     }
 
     /// Reads some entries, and returns whether they were the last.
     fn read(&mut self, log: &Log, entries: usize, now: Seconds) -> bool {
-        self.notice();
+        self.notice(log);
+        if self.part.goes_back() {
+            let is_old = |at: Seconds| now.saturating_sub(at) > Part::BACK;
+            self.trail.retain(|(at, _)| is_old(*at));
+            self.read = self.trail.last().map_or(0, |(_, number)| self.read.min(*number));
+        }
         let read = self.read;
         let mut next = log.entries.iter().filter(|entry| entry.number > read);
         for entry in next.by_ref().take(entries) {
             self.read = entry.number;
-            self.part.apply(&self.store, &entry.batch, now - entry.at, now).unwrap();
+            let is_first = entry.number > self.newest;
+            self.newest = self.newest.max(entry.number);
+            let arrival = Arrival { age: now - entry.at, now, is_first };
+            self.part.apply(&self.store, &entry.batch, arrival).unwrap();
         }
+        self.trail.push((now, self.read));
         let is_end = next.next().is_none();
         if is_end {
-            self.part.at_end(&self.store, now);
+            self.part.at_end(now);
         }
         is_end
     }
@@ -165,7 +191,7 @@ impl World {
 
     /// Returns whether there was something to send.
     fn send(&mut self, node: usize, outcome: Outcome) -> bool {
-        self.nodes[node].notice();
+        self.nodes[node].notice(&self.log);
         let Node { store, part, late, .. } = &mut self.nodes[node];
         let Some(mut batch) = part.next(store, self.now) else { return false };
         let Header { node: id, sequence, again, .. } =
@@ -183,7 +209,7 @@ impl World {
         }
         match outcome {
             Outcome::Appended => part.appended(self.now),
-            _ => part.failed(),
+            _ => part.failed(store),
         }
         true
     }
@@ -363,10 +389,17 @@ fn run(keep_peer_ids: bool, is_planted: bool, steps: Vec<Step>) -> Result<(), Te
 
 #[test]
 fn all_nodes_have_what_the_log_has() {
-    let cases = std::env::var("KARUTA_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    // The same ones each time, unless somebody looks for more.
+    let cases = std::env::var("KARUTA_CASES").ok().and_then(|n| n.parse().ok());
+    let config =
+        Config { cases: cases.unwrap_or(1000), failure_persistence: None, ..Config::default() };
+    let rng = match cases {
+        None => TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+        Some(_) => TestRng::from_seed(RngAlgorithm::ChaCha, &rand::random::<[u8; 32]>()),
+    };
     let strategy = (any::<bool>(), steps());
-    let result = TestRunner::new(config).run(&strategy, |(ids, steps)| run(ids, false, steps));
+    let result =
+        TestRunner::new_with_rng(config, rng).run(&strategy, |(ids, steps)| run(ids, false, steps));
     if let Err(error) = result {
         panic!("{error}");
     }
@@ -401,4 +434,36 @@ fn completes_and_stops(is_planted: bool) -> Result<(), TestCaseError> {
 fn sending_again_revives_nobody() {
     completes_and_stops(false).unwrap();
     completes_and_stops(true).unwrap_err();
+}
+
+/// A peer starts at one node, which reads its announce. Then it is cut off, and the peer stops at
+/// another node.
+#[test]
+fn what_the_log_has_is_not_sent_again() {
+    let announce = |node, event| Step::Announce {
+        torrent: 0,
+        peer: SETTLED,
+        node,
+        event,
+        seeder: false,
+        label: None,
+    };
+    let send = |node| Step::Send { node, outcome: Outcome::Appended };
+    let read = |node| Step::Read { node, entries: 9 };
+    for is_sent_before in [false, true] {
+        let mut world = World::new(false, false);
+        let mut steps: Vec<_> = (0..NODES).map(read).collect();
+        steps.extend([announce(0, Event::Started), send(0)]);
+        steps.extend((0..NODES).map(read));
+        steps.push(announce(1, Event::Stopped));
+        steps.extend(is_sent_before.then(|| send(1)));
+        steps.extend([Step::Break { node: 0, entries: 0 }, send(0), read(0), send(0), send(1)]);
+        steps.into_iter().for_each(|step| world.take(step));
+        world.check().unwrap();
+        for node in &world.nodes {
+            let known = World::picture(&node.store, world.now);
+            assert!(known.values().all(|(known, _)| known.is_empty()), "{known:?}");
+            assert_eq!(node.part.sent().again, 0);
+        }
+    }
 }
