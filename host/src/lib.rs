@@ -36,6 +36,7 @@ pub mod policy;
 mod probe;
 mod process;
 pub mod public;
+pub mod recording;
 mod service;
 mod share;
 mod snapshot;

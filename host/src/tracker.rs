@@ -5,7 +5,7 @@ use std::borrow::{Borrow, BorrowMut};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use karuta_accounts::{Receipt, unix_seconds};
 use karuta_bittorrent::http::Retry;
@@ -20,6 +20,7 @@ use crate::exchange::{Account, Answer, Exchange, Ruling};
 use crate::limits::Limiter;
 use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
+use crate::recording::{Came, Tape};
 
 /// The failure reason for rate-limited clients.
 pub const TOO_MANY: &str = "too many requests";
@@ -32,6 +33,8 @@ pub struct Tracker<S> {
     store: Arc<S>,
     chain: RefCell<Chain>,
     recorder: RefCell<Recorder>,
+    /// `None`: requests are not recorded.
+    tape: Option<RefCell<Tape>>,
     rng: RefCell<SmallRng>,
     /// The info-hashes of the batch; a buffer.
     expected: RefCell<Vec<InfoHash>>,
@@ -74,6 +77,8 @@ pub struct Passage {
     pub peers: Peers,
     /// The counts of the swarm after the announce, or why it is refused.
     pub result: Result<Counts, Refused>,
+    /// What has refused it, if it is refused and no policy has.
+    pub limit: &'static str,
     /// What its answer waits for, however it was decided; `None`: nothing.
     pub receipt: Option<Receipt>,
 }
@@ -103,6 +108,7 @@ impl Default for Passage {
             carries: Carries { only: None, peers: 0 },
             peers: Peers::default(),
             result: Err(Refused::Dropped),
+            limit: TRACKER_LIMITS,
             receipt: None,
         }
     }
@@ -126,6 +132,7 @@ impl<S: Store> Tracker<S> {
         store: Arc<S>,
         rules: Rules,
         recorder: Recorder,
+        tape: Option<Tape>,
         books: Option<Books>,
         start: Instant,
     ) -> Self {
@@ -133,6 +140,7 @@ impl<S: Store> Tracker<S> {
             store,
             chain: RefCell::default(),
             recorder: RefCell::new(recorder),
+            tape: tape.map(RefCell::new),
             rng: RefCell::new(SmallRng::from_os_rng()),
             expected: RefCell::default(),
             limits: RefCell::default(),
@@ -151,12 +159,18 @@ impl<S: Store> Tracker<S> {
         *self.limits.borrow_mut() = rules.limits;
         self.chain.borrow_mut().adopt(rules.links);
         self.recorder.borrow_mut().adopt(rules.generation);
+        if let Some(tape) = &self.tape {
+            tape.borrow_mut().adopt(rules.generation);
+        }
     }
 
     /// Refreshes the policies' data between requests, and hands over noted decisions.
     pub fn freshen(&self) {
         self.chain.borrow_mut().freshen();
         self.recorder.borrow_mut().hand_over();
+        if let Some(tape) = &self.tape {
+            tape.borrow_mut().look_at_clock();
+        }
     }
 
     /// Takes announces that came together through limits, policies and swarms: each step for all of
@@ -172,19 +186,37 @@ impl<S: Store> Tracker<S> {
         self.expect(batch);
         for passage in &mut *batch {
             // What refuses it now, if no policy has.
-            let limit = match passage.exchange.answer.ruling {
+            passage.limit = match passage.exchange.answer.ruling {
                 Ruling::Open | Ruling::Accepted => SWARM_LIMITS,
                 Ruling::Rejected | Ruling::Dropped => TRACKER_LIMITS,
             };
             passage.result = self.enter(passage, now);
             let exchange = &passage.exchange;
             if watched || passage.result.is_err() || exchange.trace.is_used() {
-                self.note(exchange, Action::Announce, limit);
+                self.note(exchange, Action::Announce, passage.limit);
             }
         }
         self.enter_books(batch);
         let chain = self.chain.borrow();
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
+    }
+
+    /// Returns whether requests are recorded.
+    pub fn is_recording(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Records an announce that has been answered after `took`, if requests are recorded.
+    pub fn record_announce(&self, passage: &Passage, came: Came, took: Duration) {
+        let Some(tape) = &self.tape else { return };
+        let Passage { exchange, result, limit, .. } = passage;
+        tape.borrow_mut().write(exchange, came, false, result.ok(), limit, took);
+    }
+
+    /// Records a scrape as [`Tracker::record_announce`] does.
+    pub fn record_scrape(&self, exchange: &Exchange, came: Came, took: Duration) {
+        let Some(tape) = &self.tape else { return };
+        tape.borrow_mut().write(exchange, came, true, None, TRACKER_LIMITS, took);
     }
 
     /// Enters announces of members in the books.

@@ -20,7 +20,10 @@ use tokio::time::timeout;
 use url::{Host, Position, Url};
 
 use super::accounts;
-use super::{ChangedAccounts, Imported, Question, Refusal, Report, SnapshotReport, TapQuestion};
+use super::{
+    ChangedAccounts, Imported, Question, RecordQuestion, Refusal, Report, SnapshotReport,
+    TapQuestion,
+};
 use crate::config::Secret;
 use crate::tls::Trust;
 
@@ -85,6 +88,12 @@ impl Client {
             }
             to.flush()
         })
+    }
+
+    /// Writes a recording while it is made.
+    pub fn record(&self, question: &RecordQuestion, to: &mut dyn Write) -> Result<(), String> {
+        let question = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        self.follow(Method::POST, "/api/record", question, &mut |bytes| to.write_all(bytes))
     }
 
     /// Passes on the answer to a request as it comes.

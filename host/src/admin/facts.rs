@@ -14,7 +14,7 @@ use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
 use super::share::ShareStatus;
 use crate::data;
-use crate::metrics::{ExportSeries, ShownCertificate};
+use crate::metrics::{ExportSeries, RingFigures, ShownCertificate};
 
 /// A listener with the address or the socket file that it is bound to.
 #[derive(Clone, Serialize)]
@@ -65,6 +65,8 @@ pub struct Facts {
     /// `None`: there are none.
     pub snapshot: Option<SnapshotStatus>,
     pub exports: Vec<ExportStatus>,
+    /// `None`: requests are not recorded.
+    pub record: Option<RecordStatus>,
     /// `None`: the swarms are this process's own.
     pub share: Option<ShareStatus>,
     /// `None`: there are none.
@@ -117,6 +119,18 @@ pub struct ExportStatus {
     pub waiting_seconds: u64,
     /// Why the last attempt failed.
     pub error: Option<String>,
+}
+
+/// The flight recorder.
+#[derive(Serialize)]
+pub struct RecordStatus {
+    pub ring_bytes: usize,
+    /// How far back it reaches; `None`: to the start.
+    pub span_seconds: Option<f64>,
+    /// Whether a recording is being made.
+    pub recording: bool,
+    /// Requests since the start that were too long, or of which recordings are without.
+    pub dropped: u64,
 }
 
 /// The books of a private tracker.
@@ -208,6 +222,7 @@ impl Facts {
                 .iter()
                 .map(|export| ExportStatus::of(export))
                 .collect(),
+            record: admin.metrics.rings().map(RecordStatus::of),
             share: ShareStatus::of(admin),
             accounts: admin.accounts.as_deref().map(AccountsStatus::of),
             landlock: admin.landlock,
@@ -268,6 +283,18 @@ impl PolicyStatus {
             }
         });
         policies.collect()
+    }
+}
+
+impl RecordStatus {
+    fn of(rings: RingFigures) -> Self {
+        let RingFigures { bytes, span, too_long, missing, is_busy } = rings;
+        Self {
+            ring_bytes: bytes,
+            span_seconds: span.map(|span| span.as_secs_f64()),
+            recording: is_busy,
+            dropped: too_long + missing,
+        }
     }
 }
 

@@ -325,6 +325,7 @@ mod tests {
                 waiting_seconds: 300,
                 error: None,
             }],
+            record: None,
             share: None,
             landlock: "on",
         }

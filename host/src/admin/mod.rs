@@ -29,9 +29,11 @@ mod import;
 mod lists;
 mod log;
 mod login;
+mod narrow;
 mod networks;
 mod page;
 mod ranking;
+mod record;
 mod refused;
 mod reload;
 mod reloads;
@@ -70,6 +72,8 @@ pub use self::events::Events;
 pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::import::Imported;
+pub use self::narrow::Outcomes;
+pub use self::record::RecordQuestion;
 pub use self::reload::{AskReload, Refusal, Report};
 pub use self::reloads::{By, Reloads};
 pub use self::remote::{Remote, Unknown};
@@ -77,7 +81,7 @@ pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
-pub use self::tap::{Outcomes, TapQuestion};
+pub use self::tap::TapQuestion;
 
 use crate::config::Right;
 use crate::decisions::Decisions;
@@ -85,6 +89,7 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::process;
 use crate::public::PublicStats;
+use crate::recording::Rings;
 use crate::tls::Handshakes;
 
 /// All endpoints.
@@ -119,6 +124,7 @@ static ENDPOINTS: &[Endpoint] = &[
     get("/api/refused", Some(Right::Read), refused::refused),
     get(shadow::PATH, Some(Right::Read), shadow::shadow),
     ask("/api/tap", Right::Peers, |admin, asked| Box::pin(tap::tap(admin, asked))),
+    change("/api/record", Right::Peers, |admin, asked| Box::pin(record::record(admin, asked))),
     get("/api/config", Some(Right::Read), config::config),
     get("/api/log", Some(Right::Read), log::log),
     enter("/api/login", |admin, asked| Box::pin(login::login(admin, asked))),
@@ -170,6 +176,8 @@ pub struct Admin {
     pub tls: Option<Handshakes>,
     pub metrics: Arc<Metrics>,
     pub decisions: Arc<Decisions>,
+    /// `None`: requests are not recorded.
+    pub rings: Option<Arc<Rings>>,
     pub start: Instant,
     pub listeners: Vec<Listener>,
     /// The policies in use.

@@ -2,17 +2,15 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
-use karuta_bittorrent::InfoHash;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
 use super::caller::Peer;
+use super::narrow::{self, Outcomes};
 use super::reply::{Reply, line, written};
 use super::request::Request;
 use super::tapping::Tapping;
 use crate::decisions::Filter;
-use crate::metrics::Outcome;
-use crate::text;
 
 /// The most lines of a tap.
 const MOST: u64 = 100_000;
@@ -38,14 +36,6 @@ pub struct TapQuestion {
     /// How many lines; the most by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
-}
-
-/// The names of outcomes.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "outcome: expected one of ok, rejected, dropped, or a list of them")]
-pub enum Outcomes {
-    One(String),
-    Any(Vec<String>),
 }
 
 /// Answers with decisions for as long as the client reads, up to a limit.
@@ -77,37 +67,20 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
 
 fn filter(question: TapQuestion) -> Result<Filter, String> {
     let TapQuestion { from, outcome, info_hash, policy, n: _ } = question;
-    let network = |from: String| {
-        text::network(&from)
-            .ok_or("from: expected an address or a range such as 198.51.100.0/24".to_owned())
-    };
-    let known = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped];
-    let named = |name: String| {
-        let found = known.into_iter().find(|outcome| outcome.name() == name);
-        found.ok_or("outcome: expected some of ok, rejected, dropped".to_owned())
-    };
-    let outcomes = match outcome {
-        None => known.to_vec(),
-        Some(Outcomes::One(name)) => vec![named(name)?],
-        Some(Outcomes::Any(names)) if names.is_empty() => {
-            return Err("outcome: expected some of ok, rejected, dropped".to_owned());
-        }
-        Some(Outcomes::Any(names)) => names.into_iter().map(named).collect::<Result<_, _>>()?,
-    };
-    let hash = |digits: String| {
-        InfoHash::from_hex(&digits).ok_or("info_hash: expected 40 hexadecimal digits".to_owned())
-    };
     Ok(Filter {
-        from: from.map(network).transpose()?,
-        outcomes,
-        info_hash: info_hash.map(hash).transpose()?,
+        from: from.as_deref().map(narrow::network).transpose()?,
+        outcomes: narrow::outcomes(outcome)?,
+        info_hash: info_hash.as_deref().map(narrow::info_hash).transpose()?,
         policy,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use karuta_bittorrent::InfoHash;
+
     use super::*;
+    use crate::metrics::Outcome;
 
     #[test]
     fn a_question_is_read_or_refused() {

@@ -4,6 +4,7 @@ mod accounts;
 mod decisions;
 mod explain;
 mod lists;
+mod record;
 mod share;
 mod swarms;
 
@@ -99,6 +100,10 @@ enum Command {
     Shadow(decisions::Shadow),
     /// Show decisions as they are made, a JSON object on each line.
     Tap(decisions::Tap),
+    /// Record requests as they come, with what becomes of them, into a file.
+    Record(record::Record),
+    /// Show what is in recordings.
+    Recording(record::Recording),
     /// Show whether all is well, and the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -177,6 +182,8 @@ pub fn main() -> ExitCode {
         Command::Refused(wanted) => return done_there(decisions::refused(wanted)),
         Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
         Command::Tap(wanted) => return done_there(decisions::tap(wanted)),
+        Command::Record(wanted) => return done_there(record::record(wanted)),
+        Command::Recording(wanted) => return done_there(record::recording(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }
@@ -363,6 +370,13 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
             (None, Some(age)) => println!("export {path} {age} s old"),
             (None, None) => println!("export {path} is not written yet"),
         }
+    }
+    let record = &status["record"];
+    if record["recording"] == true {
+        println!("recording requests into a file");
+    }
+    if let Some(span) = record["span_seconds"].as_f64() {
+        println!("the last {span:.0} s of requests are recorded");
     }
     if let Some(shared) = share::lines(&status["share"]) {
         println!("{shared}");

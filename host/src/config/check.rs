@@ -14,6 +14,7 @@ use super::{
     doors,
     export::{self, FullScrape},
     problem::{Problem, problem},
+    record::Record,
     schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
     share::Share,
     tls::Tls,
@@ -62,6 +63,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     config.swarms.full_scrape.as_ref().map_or(Ok(()), FullScrape::check)?;
     config.swarms.share.as_ref().map_or(Ok(()), Share::check)?;
     config.accounts.as_ref().map_or(Ok(()), Accounts::check)?;
+    config.record.as_ref().map_or(Ok(()), Record::check)?;
     for (at, http) in config.http.iter().enumerate() {
         let path = format!("http[{at}]");
         only_v6(&path, http.listen, http.only_v6)?;

@@ -13,6 +13,7 @@ mod hint;
 mod log;
 mod position;
 mod problem;
+mod record;
 mod run_as;
 mod schema;
 mod share;
@@ -42,6 +43,7 @@ pub use self::{
     },
     export::{Export, FullScrape},
     log::{Log, LogFile, LogFormat, LogLevel},
+    record::Record,
     run_as::RunAs,
     schema::{
         Allow, Config, DataFormat, DataSource, ErrorBudget, Event, Fifo, Folder, Http, Mode,

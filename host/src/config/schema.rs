@@ -19,6 +19,7 @@ use super::{
     decision_log::DecisionLog,
     export::{Export, FullScrape},
     log::Log,
+    record::Record,
     run_as::RunAs,
     share::Share,
     source::Source,
@@ -42,6 +43,12 @@ pub struct Config {
     pub policies: Vec<Policy>,
     pub admin: Admin,
     pub log: Log,
+    /// `None`: requests are not recorded.
+    #[serde(
+        deserialize_with = "values::unless_false",
+        serialize_with = "values::write_unless_false"
+    )]
+    pub record: Option<Record>,
     /// If `None`, decisions are not logged.
     pub decision_log: Option<DecisionLog>,
     /// Files with all torrents; none if the key is missing.
@@ -69,6 +76,7 @@ impl Default for Config {
             policies: Vec::new(),
             admin: Admin::default(),
             log: Log::default(),
+            record: Some(Record::default()),
             decision_log: None,
             export: Vec::new(),
             stats: Stats::default(),

@@ -59,6 +59,7 @@ impl Crew {
                 books: tracker.books.clone(),
                 rules,
                 recorder: tracker.decisions.recorder(),
+                tape: tracker.rings.as_ref().map(|rings| rings.tape()),
                 series: tracker.metrics.worker(),
                 metrics: tracker.metrics.clone(),
                 public: tracker.public.clone(),

@@ -1,5 +1,6 @@
 //! A configuration that can serve: loaded policies, and the rules of each worker.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
@@ -11,11 +12,12 @@ use super::error::{Error, seconds};
 use crate::admin;
 use crate::config::{self, Config};
 use crate::data;
-use crate::decisions::{Decisions, Scene};
+use crate::decisions::{self, Decisions};
 use crate::frontend::RouteTable;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
 use crate::policy::{self, Generation, LoadCause, LoadError, Policy, Swarms, TrackerView, When};
+use crate::recording::{Rings, Scene, ScenePolicy, SceneSource};
 use crate::tracker::{Rules, Settings};
 
 /// A loader of configurations.
@@ -85,13 +87,7 @@ impl Loaded {
         workers: usize,
         metrics: &Metrics,
     ) -> Result<Vec<Rules>, LoadError> {
-        let tracker = &self.config.tracker;
-        let settings = Settings {
-            interval: seconds(tracker.announce_interval),
-            min_interval: seconds(tracker.min_announce_interval),
-            default_num_want: tracker.num_want.default,
-            max_num_want: tracker.num_want.max,
-        };
+        let settings = self.settings();
         let generation = metrics.generation() + 1;
         let rules = &|worker| {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
@@ -116,13 +112,27 @@ impl Loaded {
         })
     }
 
+    /// Returns the settings for answers.
+    pub fn settings(&self) -> Settings {
+        let tracker = &self.config.tracker;
+        Settings {
+            interval: seconds(tracker.announce_interval),
+            min_interval: seconds(tracker.min_announce_interval),
+            default_num_want: tracker.num_want.default,
+            max_num_want: tracker.num_want.max,
+        }
+    }
+
     /// Returns whether `tracker.limits` would refuse a client now.
     pub fn is_exhausted(&self, client: IpAddr) -> bool {
         self.limits.as_ref().is_some_and(|limits| limits.is_exhausted(client, Instant::now()))
     }
 
     /// Says what is decided by from a generation on.
-    pub fn enter(&self, generation: u64, decisions: &Decisions) {
+    pub fn enter(&self, generation: u64, decisions: &Decisions, rings: Option<&Rings>) {
+        if let Some(rings) = rings {
+            rings.enter(generation, self.scene(generation));
+        }
         let config = format!("{:012x}", self.config.source.hash());
         let policies = &self.generation.policies;
         let digest = |policy: &Arc<Policy>| {
@@ -130,12 +140,43 @@ impl Loaded {
             let digest = &hex::encode(plugin.identity.digest)[..12];
             (plugin.name.to_string(), digest.to_owned())
         };
-        let scene = Scene { config, digests: policies.iter().map(digest).collect() };
+        let scene = decisions::Scene { config, digests: policies.iter().map(digest).collect() };
         decisions.enter(generation, scene, |name| {
             policies
                 .iter()
                 .any(|policy| &*policy.plugin().name == name && policy.mode == config::Mode::Shadow)
         });
+    }
+
+    /// Returns what says what recordings are made of.
+    fn scene(&self, generation: u64) -> SceneSource {
+        let config = hex::encode(self.config.source.digest());
+        let http = self.config.http.iter().flat_map(|one| one.announce.iter().chain(&one.scrape));
+        let udp = self.config.udp.iter().flat_map(|one| &one.announce);
+        let routes: Vec<_> = http.chain(udp).cloned().collect();
+        let policies = self.generation.policies.iter().map(|policy| {
+            let plugin = policy.plugin();
+            let (name, digest) = (plugin.name.to_string(), hex::encode(plugin.identity.digest));
+            let mode = policy.mode.name().to_owned();
+            (ScenePolicy { name, digest, mode, data: BTreeMap::new() }, plugin.data.clone())
+        });
+        let policies: Vec<_> = policies.collect();
+        Arc::new(move || Scene {
+            generation,
+            config: config.clone(),
+            routes: routes.clone(),
+            policies: policies
+                .iter()
+                .map(|(policy, data)| {
+                    let sources = data.iter().map(|source| {
+                        let name = source.definition().name.to_string();
+                        (name, (source.number(), source.entries()))
+                    });
+                    ScenePolicy { data: sources.collect(), ..policy.clone() }
+                })
+                .collect(),
+            ..Scene::default()
+        })
     }
 
     /// Returns the data of all policies.

@@ -66,6 +66,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
 use crate::public::Public;
+use crate::recording::Rings;
 use crate::service::{Inheritance, Notifier, Watchdog};
 use crate::state_dir::StateDir;
 use crate::tls::{Certificates, Handshakes};
@@ -136,7 +137,7 @@ pub fn run(
     raise_file_limit();
     let mut tracker = Tracker::new(config, file)?;
     let routes = ListenerRoutes::read(&tracker.config)?;
-    let workers = tracker.workers();
+    let workers = workers(&tracker.config);
     confine::check(&tracker.config)?;
     let mut addresses = Addresses::claim(&tracker.config, inheritance)?;
     // What comes from now on waits in the sockets.
@@ -154,6 +155,10 @@ pub fn run(
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
     tracker.decisions.set_listeners(listeners.list().into_iter().map(|one| one.address));
+    if let Some(rings) = &tracker.rings {
+        let named = |one: Listener| (one.transport.to_owned(), one.address);
+        rings.set_listeners(listeners.list().into_iter().map(named).collect());
+    }
     let prepared = tracker.prepared.take();
     tracker.books = accounts::open(&tracker.config)?;
     let Tracker { config, store, metrics, start, books, .. } = &tracker;
@@ -196,6 +201,8 @@ struct Tracker {
     books: Option<Books>,
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
+    /// `None`: requests are not recorded.
+    rings: Option<Arc<Rings>>,
     public: Public,
     start: Instant,
     manager: Notifier,
@@ -220,6 +227,13 @@ impl Tracker {
         let (config, metrics) = (Arc::new(config), Arc::new(metrics));
         let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
         let public = Public::new(&config, &metrics);
+        let rings = config.record.map(|record| {
+            let workers = workers(&config);
+            Arc::new(Rings::new(record.ring, workers, record.retain, record.max_size))
+        });
+        if let Some(rings) = rings.clone() {
+            metrics.set_rings(move || rings.figures());
+        }
         Ok(Self {
             config,
             file,
@@ -230,18 +244,12 @@ impl Tracker {
             books: None,
             metrics,
             decisions,
+            rings,
             public,
             start,
             manager,
             wall,
         })
-    }
-
-    fn workers(&self) -> usize {
-        match self.config.tracker.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            count => count,
-        }
     }
 
     /// Opens the state folder and prepares the policy loader.
@@ -265,7 +273,7 @@ impl Tracker {
         let serve = loaded.generation.serve(workers, &self.metrics);
         serve.map_err(|error| system("cannot start control instance", error))?;
         self.metrics.set_generation(1);
-        loaded.enter(1, &self.decisions);
+        loaded.enter(1, &self.decisions, self.rings.as_deref());
         self.metrics.configured(self.config.source.hash());
         self.metrics.set_data(loaded.data());
         Ok(())
@@ -309,6 +317,7 @@ impl Tracker {
             books,
             metrics,
             decisions,
+            rings,
             public,
             start,
             manager,
@@ -331,6 +340,7 @@ impl Tracker {
                 .map(|tls| Handshakes::new(tls, HEAD, HANDSHAKES, metrics.clone())),
             metrics: metrics.clone(),
             decisions: decisions.clone(),
+            rings: rings.clone(),
             start,
             listeners: listeners.list(),
             policies: shown.clone(),
@@ -359,6 +369,7 @@ impl Tracker {
             loader,
             metrics,
             decisions,
+            rings,
             manager: manager.clone(),
             workers: crew.adopt.clone(),
             shown,
@@ -469,6 +480,14 @@ fn options(config: &Config) -> Options {
         max_peers_per_torrent: u32::try_from(limits.peers_per_torrent).unwrap_or(u32::MAX),
         max_peers_per_address: u32::try_from(limits.peers_per_address).unwrap_or(u32::MAX),
         ..Options::default()
+    }
+}
+
+/// Returns the number of worker threads.
+fn workers(config: &Config) -> usize {
+    match config.tracker.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::doors::Doors;
 use crate::log;
 use crate::metrics::{Metrics, Reload, Renewal};
 use crate::policy::{Change, LoadError};
+use crate::recording::Rings;
 use crate::service::Notifier;
 use crate::tls::{Certificates, PATIENCE as PAIR_PATIENCE};
 use crate::tracker::Rules;
@@ -35,6 +36,8 @@ pub struct Reloader {
     pub loader: Loader,
     pub metrics: Arc<Metrics>,
     pub decisions: Arc<Decisions>,
+    /// `None`: requests are not recorded.
+    pub rings: Option<Arc<Rings>>,
     pub manager: Notifier,
     pub workers: Vec<UnboundedSender<Adopt>>,
     /// The policies in use, as the admin API shows them.
@@ -121,7 +124,7 @@ impl Reloader {
                 .map_err(refuse)?;
             report.generation += 1;
             // Before the first worker decides by it.
-            loaded.enter(report.generation, &self.decisions);
+            loaded.enter(report.generation, &self.decisions, self.rings.as_deref());
             self.publish(rules);
             self.metrics.set_generation(report.generation);
             log::set_levels(&loaded.config.log);
@@ -129,7 +132,7 @@ impl Reloader {
             self.metrics.set_data(loaded.data());
         } else {
             // The file is another one, if only by its comments.
-            loaded.enter(report.generation, &self.decisions);
+            loaded.enter(report.generation, &self.decisions, self.rings.as_deref());
         }
         if let Err(error) = loaded.generation.serve(self.workers.len(), &self.metrics) {
             tracing::error!(%error, "cannot start control instance");
@@ -234,6 +237,7 @@ fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("tracker.echo_lone_peer", old.echo_lone_peer != new.echo_lone_peer),
         ("log.format", started.log.format != is.log.format),
         ("log.file", started.log.file != is.log.file),
+        ("record", started.record != is.record),
         ("decision_log", started.decision_log != is.decision_log),
         ("state_dir", started.state_dir != is.state_dir),
         ("run_as", started.run_as != is.run_as),

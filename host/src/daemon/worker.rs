@@ -24,6 +24,7 @@ use crate::frontend::{Challenges, http, udp};
 use crate::metrics;
 use crate::policy;
 use crate::public::Public;
+use crate::recording::Tape;
 use crate::service::Pulse;
 use crate::tls::Handshakes;
 use crate::tracker::{Rules, Tracker};
@@ -48,6 +49,8 @@ pub struct Worker {
     pub books: Option<Books>,
     pub rules: Rules,
     pub recorder: Recorder,
+    /// `None`: requests are not recorded.
+    pub tape: Option<Tape>,
     pub series: Arc<metrics::Worker>,
     pub metrics: Arc<metrics::Metrics>,
     pub public: Public,
@@ -96,6 +99,7 @@ impl Worker {
             books,
             rules,
             recorder,
+            tape,
             series,
             metrics,
             public,
@@ -112,7 +116,7 @@ impl Worker {
         };
         let _ = started.send(Ok(()));
         series.runs_on(Handle::current().metrics());
-        let tracker = Rc::new(Tracker::new(store, rules, recorder, books, start));
+        let tracker = Rc::new(Tracker::new(store, rules, recorder, tape, books, start));
         let gathering = Rc::new(Gathering::new(tracker.clone()));
         tokio::task::spawn_local(gathering.clone().serve());
         // Every connection and listener of this worker holds a receiver. When the last one is gone,

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use karuta_accounts::Terms;
 use karuta_bittorrent::http::Retry;
-use karuta_bittorrent::{Announce, Event, InfoHash, PeerForm, PeerId, Transport};
+use karuta_bittorrent::{Announce, Counts, Event, InfoHash, PeerForm, PeerId, Transport};
 use karuta_swarm::Locality;
 
 pub use self::account::{Account, Asked};
@@ -35,6 +35,8 @@ pub struct Exchange {
     /// Whether what policies say is noted in `trace`.
     pub(crate) traced: bool,
     pub(crate) trace: Rare<Trace>,
+    /// The counts of the swarm that a policy was told, if one asked.
+    pub(crate) seen: Option<Counts>,
     /// The result of the last [`Exchange::look_up`]; empty: none.
     pub(crate) credential: String,
     /// Whether `credential` belongs to this request.
@@ -175,6 +177,7 @@ impl Default for Exchange {
             draft: Draft::default(),
             traced: false,
             trace: Rare::default(),
+            seen: None,
             credential: String::new(),
             looked_up: false,
             rules: None,
@@ -341,6 +344,7 @@ impl Exchange {
         self.now = now;
         self.looked_up = false;
         self.traced = traced;
+        self.seen = None;
     }
 
     /// Looks up the credential by a policy's rules, once for each request and policy.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Uri};
 use karuta_bittorrent::parameters::{Parameters, Value};
 use karuta_bittorrent::query;
@@ -72,6 +73,46 @@ impl Target {
         }
     }
 
+    /// Appends the target of an HTTP request and its headers, a line each.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Source::Http { uri, headers } = &self.source else { return };
+        out.extend_from_slice(uri.path().as_bytes());
+        if let Some(query) = uri.query() {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
+        for (name, value) in headers {
+            out.push(b'\n');
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+
+    /// Sets what [`Target::write`] has written. The error is why it cannot be a request.
+    pub fn read(&mut self, lines: &[u8]) -> Result<(), &'static str> {
+        let mut lines = lines.split(|byte| *byte == b'\n');
+        let uri = Uri::try_from(lines.next().unwrap_or_default()).map_err(|_| "not a target")?;
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let end = memchr::memmem::find(line, b": ").ok_or("not a header")?;
+            let (name, value) = (&line[..end], &line[end + 2..]);
+            let name = HeaderName::from_bytes(name).map_err(|_| "not a name of a header")?;
+            let value = HeaderValue::from_bytes(value).map_err(|_| "not a value of a header")?;
+            headers.append(name, value);
+        }
+        self.over_http(uri, headers);
+        Ok(())
+    }
+
+    /// Returns the path of an HTTP request.
+    pub fn uri_path(&self) -> &str {
+        match &self.source {
+            Source::Http { uri, .. } => uri.path(),
+            Source::Udp { .. } => "",
+        }
+    }
+
     /// Returns the query, still encoded, and the positions of its parameters.
     pub fn query(&self) -> (&[u8], &Parameters) {
         let query = match &self.source {
@@ -113,6 +154,28 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_of_a_request_is_read_again() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-key", "k: 1"), ("accept", "a"), ("accept", "b"), ("empty", "")] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let mut target = Target::default();
+        target.over_http("/announce?jwt=a%2Db&info_hash=%00%ff".parse().unwrap(), headers);
+        let mut lines = Vec::new();
+        target.write(&mut lines);
+        let mut read = Target::default();
+        read.read(&lines).unwrap();
+        assert_eq!(read.query().0, target.query().0);
+        assert_eq!((read.uri_path(), read.header("x-key")), ("/announce", Some("k: 1")));
+        let mut again = Vec::new();
+        read.write(&mut again);
+        assert_eq!(again, lines);
+        for lines in [&b"\x01"[..], b"/a\nno header", b"/a\n: x", b"/a\nb: \x00", b""] {
+            assert!(Target::default().read(lines).is_err(), "{}", lines.escape_ascii());
+        }
+    }
 
     #[test]
     fn nothing_of_a_request_is_left_to_the_next() {

@@ -145,10 +145,14 @@ impl Inbox {
         }
     }
 
-    /// Returns each packet with its source.
-    pub fn packets(&self) -> impl Iterator<Item = (&[u8], PeerAddr)> {
-        let came = self.came.iter().zip(&*self.packets);
-        came.map(|((length, source), packet)| (&packet[..*length], *source))
+    /// Returns the source of each packet.
+    pub fn sources(&self) -> impl Iterator<Item = PeerAddr> {
+        self.came.iter().map(|(_, source)| *source)
+    }
+
+    /// Returns a packet, by its position.
+    pub fn packet(&self, at: usize) -> &[u8] {
+        &self.packets[at][..self.came[at].0]
     }
 }
 

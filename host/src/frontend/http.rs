@@ -34,6 +34,7 @@ use crate::accept::{Acceptor, Place};
 use crate::config::RealIp;
 use crate::metrics::{self, Action, ConnectionState, Connections, Outcome, Presence};
 use crate::public::{FullScrape, Public};
+use crate::recording::Came;
 use crate::tls::Handshakes;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
@@ -232,6 +233,10 @@ impl<S: Store> Listener<S> {
                         karuta_accounts::settle(receipt).await;
                     }
                     let outcome = write_answer(&mut scratch);
+                    if self.tracker.is_recording() {
+                        let took = start.elapsed();
+                        self.tracker.record_announce(&scratch.passage, Came::Http, took);
+                    }
                     self.reply(Action::Announce, outcome, &mut scratch)
                 }
             };
@@ -395,14 +400,19 @@ impl<S: Store> Listener<S> {
 
     fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { passage: Passage { exchange, .. }, info_hashes, counts, body } = scratch;
-        match self.tracker.scrape(exchange, info_hashes, counts, now) {
+        let outcome = match self.tracker.scrape(exchange, info_hashes, counts, now) {
             Ok(()) => {
                 let files = info_hashes.iter().copied().zip(counts.iter().copied());
                 write_scrape(body, &mut files.collect::<Vec<_>>());
                 Outcome::Ok
             }
             Err(refused) => refuse(refused, scratch),
+        };
+        if self.tracker.is_recording() {
+            let exchange = &scratch.passage.exchange;
+            self.tracker.record_scrape(exchange, Came::Http, now.elapsed());
         }
+        outcome
     }
 }
 

@@ -21,6 +21,7 @@ use crate::accept::Spell;
 use crate::exchange::{Answer, Exchange, Request};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
+use crate::recording::Came;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of a UDP listener.
@@ -41,16 +42,25 @@ struct Turn {
     received: Vec<Received>,
     /// The answers to `received`; an empty one is not sent.
     bodies: Vec<Vec<u8>>,
-    /// The first of them are those of `waiting`.
+    /// The first of them are those of `announces`.
     passages: Vec<Passage>,
-    /// Announces to be decided together: places in `received`.
-    waiting: Vec<(usize, Header)>,
+    /// They wait to be decided together, and then to be recorded.
+    announces: Vec<Waiting>,
     scrape: Scrape,
     /// The URL data of an announce.
     url: Vec<u8>,
     outbox: Outbox,
     /// The answers that wait for the books.
     late: Vec<LateAnswer>,
+}
+
+/// An announce.
+struct Waiting {
+    header: Header,
+    /// A place in `received`.
+    at: usize,
+    /// A place in the inbox.
+    packet: usize,
 }
 
 /// A packet, and what became of it.
@@ -61,6 +71,13 @@ struct Received {
     outcome: Outcome,
     /// What its answer waits for.
     receipt: Option<Receipt>,
+}
+
+/// A packet in the inbox.
+#[derive(Clone, Copy)]
+struct Packet<'a> {
+    inbox: &'a Inbox,
+    place: usize,
 }
 
 /// The buffers of a scrape.
@@ -107,8 +124,9 @@ impl<S: Store> Listener<S> {
                 tracing::info!(transport = "udp", "receiving packets again");
             }
             let now = Now { unix_seconds: unix_seconds(), start: Instant::now() };
-            for (packet, source) in inbox.packets() {
+            for (place, source) in inbox.sources().enumerate() {
                 if let Some(client) = source.address().map(canonical_socket) {
+                    let packet = Packet { inbox: &inbox, place };
                     self.read(packet, client, source, &now, &mut turn);
                 }
             }
@@ -125,6 +143,7 @@ impl<S: Store> Listener<S> {
                 tokio::task::spawn_local(late.send());
             }
             turn.outbox.send(&socket).await;
+            self.record(&inbox, &now, &mut turn);
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
                 tokio::task::yield_now().await;
@@ -135,14 +154,14 @@ impl<S: Store> Listener<S> {
     /// Answers a packet. An announce waits in `turn` for the others.
     fn read(
         &self,
-        packet: &[u8],
+        packet: Packet,
         client: SocketAddr,
         source: PeerAddr,
         now: &Now,
         turn: &mut Turn,
     ) {
         turn.bodies[turn.received.len()].clear();
-        let header = Header::parse(packet);
+        let header = Header::parse(packet.bytes());
         let action = match header.map(|header| header.action) {
             Some(wire::Action::Announce | wire::Action::AnnounceIpv6) => Action::Announce,
             Some(wire::Action::Scrape) => Action::Scrape,
@@ -158,7 +177,7 @@ impl<S: Store> Listener<S> {
     fn answer(
         &self,
         header: &Header,
-        packet: &[u8],
+        packet: Packet,
         client: SocketAddr,
         now: &Now,
         turn: &mut Turn,
@@ -183,9 +202,10 @@ impl<S: Store> Listener<S> {
                 }
             }
             wire::Action::Scrape => {
-                // It sees the announces that came before it.
+                // It sees the announces that came before it, and is recorded after them.
                 self.announce(now, turn);
-                self.scrape(header, packet, client, now, turn)
+                self.record(packet.inbox, now, turn);
+                self.scrape(header, packet.bytes(), client, now, turn)
             }
             wire::Action::Unknown => invalid(header, Invalid::Action, &mut turn.bodies[at]),
         }
@@ -203,14 +223,14 @@ impl<S: Store> Listener<S> {
     fn enter(
         &self,
         header: &Header,
-        packet: &[u8],
+        packet: Packet,
         client: SocketAddr,
         turn: &mut Turn,
     ) -> Result<(), Invalid> {
-        let Turn { received, passages, waiting, url, .. } = turn;
-        let passage = &mut passages[waiting.len()];
+        let Turn { received, passages, announces, url, .. } = turn;
+        let passage = &mut passages[announces.len()];
         let request = &mut passage.exchange.request;
-        request.announce = wire::announce(packet, url)?;
+        request.announce = wire::announce(packet.bytes(), url)?;
         fill(request, client, self.number);
         if !url.is_empty() {
             let path = std::str::from_utf8(query::split(url).0).unwrap_or_default();
@@ -222,27 +242,41 @@ impl<S: Store> Listener<S> {
         }
         let family = Family::of(client.ip());
         passage.carries = Carries { only: Some(family), peers: wire::max_peers(family) as u32 };
-        waiting.push((received.len(), *header));
+        let (at, packet) = (received.len(), packet.place);
+        announces.push(Waiting { header: *header, at, packet });
         Ok(())
     }
 
     /// Decides the announces that wait, and writes their answers.
     fn announce(&self, now: &Now, turn: &mut Turn) {
-        let Turn { received, passages, waiting, bodies, .. } = turn;
-        let passages = &mut passages[..waiting.len()];
+        let Turn { received, passages, announces, bodies, .. } = turn;
+        let passages = &mut passages[..announces.len()];
         self.tracker.announce(passages, now.start);
-        for (passage, (at, header)) in passages.iter_mut().zip(waiting.drain(..)) {
+        for (passage, Waiting { header, at, .. }) in passages.iter_mut().zip(&*announces) {
+            let at = *at;
             received[at].receipt = passage.receipt.take();
             let Passage { exchange, peers, result, .. } = passage;
             let (answer, body) = (&exchange.answer, &mut bodies[at]);
             match *result {
                 Ok(counts) => {
                     let family = Family::of(received[at].client.ip());
-                    wire::write_announce(body, &header, answer.interval, counts, family, peers);
+                    wire::write_announce(body, header, answer.interval, counts, family, peers);
                 }
-                Err(refused) => received[at].outcome = refuse(&header, refused, answer, body),
+                Err(refused) => received[at].outcome = refuse(header, refused, answer, body),
             }
         }
+    }
+
+    /// Records the announces, which are decided, if requests are recorded.
+    fn record(&self, inbox: &Inbox, now: &Now, turn: &mut Turn) {
+        if self.tracker.is_recording() && !turn.announces.is_empty() {
+            let took = now.start.elapsed();
+            for (passage, Waiting { packet, .. }) in turn.passages.iter().zip(&turn.announces) {
+                let came = Came::Udp(inbox.packet(*packet));
+                self.tracker.record_announce(passage, came, took);
+            }
+        }
+        turn.announces.clear();
     }
 
     fn scrape(
@@ -264,13 +298,17 @@ impl<S: Store> Listener<S> {
         asked.clear();
         asked.extend(info_hashes.take(most));
         fill(&mut exchange.request, client, self.number);
-        match self.tracker.scrape(exchange, asked, counts, now.start) {
+        let outcome = match self.tracker.scrape(exchange, asked, counts, now.start) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
                 Outcome::Ok
             }
             Err(refused) => refuse(header, refused, &exchange.answer, body),
+        };
+        if self.tracker.is_recording() {
+            self.tracker.record_scrape(exchange, Came::Udp(packet), now.start.elapsed());
         }
+        outcome
     }
 
     /// Counts the requests, and queues their answers in the order in which they came.
@@ -292,13 +330,19 @@ impl<S: Store> Listener<S> {
     }
 }
 
+impl<'a> Packet<'a> {
+    fn bytes(self) -> &'a [u8] {
+        self.inbox.packet(self.place)
+    }
+}
+
 impl Turn {
     fn of(socket: &UdpSocket) -> Self {
         Self {
             received: Vec::with_capacity(PACKETS),
             bodies: vec![Vec::new(); PACKETS],
             passages: std::iter::repeat_with(Passage::default).take(PACKETS).collect(),
-            waiting: Vec::with_capacity(PACKETS),
+            announces: Vec::with_capacity(PACKETS),
             scrape: Scrape::default(),
             url: Vec::new(),
             outbox: Outbox::of(socket),

@@ -27,6 +27,7 @@ pub mod plugin;
 mod policies;
 mod process;
 mod public;
+mod record;
 mod reloads;
 mod render;
 mod requests;
@@ -45,6 +46,7 @@ pub use self::labels::{
 };
 pub use self::policies::PolicyCounts;
 pub use self::public::{Document, Handed};
+pub use self::record::RingFigures;
 pub use self::requests::Requests;
 pub use self::share::{CutOff, Direction, PartSeries, Share, ShownEngine, ShownNode};
 pub use self::snapshot::Snapshots;
@@ -70,6 +72,8 @@ pub struct Metrics {
     share: OnceLock<Arc<Share>>,
     /// Empty where there are none.
     accounts: OnceLock<Arc<Accounts>>,
+    /// Empty where there are none.
+    rings: OnceLock<Box<dyn Fn() -> RingFigures + Send + Sync>>,
 }
 
 /// The counters of one worker thread.
@@ -205,6 +209,7 @@ impl Metrics {
             public: public::Public::default(),
             share: OnceLock::new(),
             accounts: OnceLock::new(),
+            rings: OnceLock::new(),
         }
     }
 

@@ -49,6 +49,7 @@ pub fn text(metrics: &Metrics) -> String {
     families.extend(metrics.public.families());
     families.extend(metrics.share().map(|share| share.families()).unwrap_or_default());
     families.extend(metrics.account_families());
+    families.extend(metrics.ring_families());
     families.extend(metrics.process_families());
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();

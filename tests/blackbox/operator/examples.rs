@@ -11,7 +11,7 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 const EXAMPLES: &str = "deploy/examples";
 
 /// The top-level keys of a configuration.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "tracker",
     "http",
     "udp",
@@ -20,6 +20,7 @@ const KEYS: [&str; 14] = [
     "policies",
     "admin",
     "log",
+    "record",
     "decision_log",
     "export",
     "stats",

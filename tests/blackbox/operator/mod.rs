@@ -24,6 +24,7 @@ mod looked_up;
 mod privileges;
 mod probe;
 mod public;
+mod recording;
 mod refused_plugins;
 mod reload;
 mod renewals;

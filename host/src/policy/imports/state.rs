@@ -76,6 +76,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::swarm::add_to_linker::<_, swarm::View>(linker, |state| swarm::View {
         swarms: &*state.tracker.swarms,
         info_hash: state.exchange.request.announce.info_hash,
+        seen: &mut state.exchange.seen,
     })?;
     imports::account::add_to_linker::<_, account::View>(linker, |state| account::View {
         account: &state.exchange.request.account,

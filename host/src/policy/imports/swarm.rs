@@ -11,6 +11,8 @@ use crate::policy::shared::tracker::Swarms;
 pub struct View<'a> {
     pub swarms: &'a dyn Swarms,
     pub info_hash: Hash,
+    /// What was told about the current one.
+    pub seen: &'a mut Option<Counts>,
 }
 
 impl HasData for View<'static> {
@@ -19,7 +21,9 @@ impl HasData for View<'static> {
 
 impl Host for View<'_> {
     fn current(&mut self) -> Stats {
-        self.swarms.counts(self.info_hash).unwrap_or_default().into()
+        let counts = self.swarms.counts(self.info_hash).unwrap_or_default();
+        *self.seen = Some(counts);
+        counts.into()
     }
 
     fn lookup(&mut self, info_hash: InfoHash) -> Option<Stats> {

@@ -1,0 +1,120 @@
+//! A worker's end of its ring.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use karuta_bittorrent::Counts;
+
+use super::record::Record;
+use super::ring::Writer;
+use crate::exchange::{Exchange, Ruling};
+use crate::metrics::Outcome;
+
+/// Writes records of one worker's requests, without ever waiting.
+pub struct Tape {
+    ring: Writer,
+    worker: u16,
+    generation: u32,
+    /// The same time on both clocks: microseconds since 1970.
+    clocks: (Instant, u64),
+    /// A buffer.
+    record: Vec<u8>,
+}
+
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub enum Came<'a> {
+    Udp(&'a [u8]),
+    /// Target and headers are in the exchange.
+    Http,
+}
+
+/// What the clock of the machine may be off, in microseconds, before it counts as set.
+const SET: u64 = 50_000;
+
+impl Tape {
+    pub(super) fn new(ring: Writer, worker: u16) -> Self {
+        Self { ring, worker, generation: 0, clocks: clocks(), record: Vec::with_capacity(1024) }
+    }
+
+    /// Sets the generation of later records.
+    pub fn adopt(&mut self, generation: u64) {
+        self.generation = generation as u32;
+    }
+
+    /// Follows the clock of the machine if it has been set. Otherwise times stay exact to each other.
+    pub fn look_at_clock(&mut self) {
+        let (now, unix) = clocks();
+        if unix.abs_diff(self.unix(now)) > SET {
+            self.clocks = (now, unix);
+        }
+    }
+
+    /// Returns a time in microseconds since 1970.
+    fn unix(&self, time: Instant) -> u64 {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (instant, unix) = self.clocks;
+        match time.checked_duration_since(instant) {
+            Some(since) => unix.saturating_add(micros(since)),
+            None => unix.saturating_sub(micros(instant - time)),
+        }
+    }
+
+    /// Records a request that has been answered after `took`. `counts` are those of the swarm after an
+    /// announce; `limit` is what has refused a request that no policy has.
+    pub fn write(
+        &mut self,
+        exchange: &Exchange,
+        came: Came,
+        is_scrape: bool,
+        counts: Option<Counts>,
+        limit: &'static str,
+        took: Duration,
+    ) {
+        let Exchange { request, answer, .. } = exchange;
+        let outcome = match answer.ruling {
+            Ruling::Open | Ruling::Accepted => Outcome::Ok,
+            Ruling::Rejected => Outcome::Rejected,
+            Ruling::Dropped => Outcome::Dropped,
+        };
+        let is_refused = outcome != Outcome::Ok;
+        let decided_by = answer.decided_by.as_deref().or(is_refused.then_some(limit));
+        let reason = answer.extras.read().failure.as_deref().filter(|_| is_refused);
+        let record = Record {
+            time: self.unix(exchange.now),
+            took: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+            worker: self.worker,
+            listener: request.listener,
+            generation: self.generation,
+            transport: request.transport,
+            is_scrape,
+            outcome,
+            proxied: request.proxied,
+            overridden: request.overridden,
+            client: request.client,
+            interval: if is_scrape { 0 } else { answer.interval },
+            min_interval: if is_scrape { 0 } else { answer.min_interval },
+            counts,
+            seen: exchange.seen,
+            account: request.account,
+            decided_by: decided_by.unwrap_or_default(),
+            reason: reason.unwrap_or_default(),
+            request: &[],
+        };
+        self.record.clear();
+        record.write_head(&mut self.record);
+        match came {
+            Came::Udp(packet) => self.record.extend_from_slice(packet),
+            Came::Http => {
+                if let Some(target) = request.target.get() {
+                    target.write(&mut self.record);
+                }
+            }
+        }
+        self.ring.push(&self.record);
+    }
+}
+
+fn clocks() -> (Instant, u64) {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (Instant::now(), u64::try_from(unix.as_micros()).unwrap_or(u64::MAX))
+}
