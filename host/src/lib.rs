@@ -37,6 +37,7 @@ mod probe;
 mod process;
 pub mod public;
 pub mod recording;
+pub mod replay;
 mod service;
 mod share;
 mod snapshot;

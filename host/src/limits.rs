@@ -39,11 +39,16 @@ const WAYS: usize = 8;
 impl Limiter {
     /// Returns `None` if the rate is 0. A burst of 0 means the rate.
     pub fn new(limits: &RateLimits) -> Option<Self> {
+        Self::starting_at(limits, Instant::now())
+    }
+
+    /// As [`Self::new`], for a clock of which this is the earliest time.
+    pub fn starting_at(limits: &RateLimits, start: Instant) -> Option<Self> {
         let rate = limits.per_second.min(1_000_000);
         let cost = 1_000_000_u64.checked_div(rate.into())?;
         let burst = if limits.burst == 0 { rate } else { limits.burst };
         let prefixes = (limits.ipv4_prefix, limits.ipv6_prefix);
-        Some(Self::with(cost, cost * u64::from(burst), prefixes))
+        Some(Self { start, ..Self::with(cost, cost * u64::from(burst), prefixes) })
     }
 
     /// Creates a limiter of one request in an `interval` for each prefix.

@@ -28,7 +28,7 @@ pub fn chain(policy: &str) -> Chain {
         config::parse(&yaml, Path::new("config.yaml")).unwrap_or_else(|error| panic!("{error}"));
     let metrics = metrics::Metrics::new(Default::default);
     let loader = Loader {
-        engine: Engine::new(Compiler::InProcess, None).expect("an engine"),
+        engine: Engine::new(Compiler::InProcess, None).expect("an engine").into(),
         estate: Estate::new(metrics.plugins()),
         opening: data::Opening::new(None, data::Fetch::Soon).expect("no data"),
     };

@@ -5,6 +5,7 @@ mod decisions;
 mod explain;
 mod lists;
 mod record;
+mod replay;
 mod share;
 mod swarms;
 
@@ -104,6 +105,8 @@ enum Command {
     Record(record::Record),
     /// Show what is in recordings.
     Recording(record::Recording),
+    /// Ask a configuration about the requests of a recording, and show what would be different.
+    Replay(replay::Replay),
     /// Show whether all is well, and the running daemon's listeners and policies.
     Status {
         #[command(flatten)]
@@ -183,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Shadow(wanted) => return done_there(decisions::shadow(wanted)),
         Command::Tap(wanted) => return done_there(decisions::tap(wanted)),
         Command::Record(wanted) => return done_there(record::record(wanted)),
+        Command::Replay(wanted) => return replay::replay(wanted),
         Command::Recording(wanted) => return done_there(record::recording(wanted)),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));

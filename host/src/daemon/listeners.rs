@@ -134,8 +134,8 @@ impl HttpListener {
 pub struct ListenerRoutes {
     /// The routes of all listeners.
     pub table: RouteTable,
-    http: Vec<Routes>,
-    udp: Vec<Routes>,
+    pub http: Vec<Routes>,
+    pub udp: Vec<Routes>,
 }
 
 impl ListenerRoutes {

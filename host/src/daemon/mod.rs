@@ -14,6 +14,7 @@ mod exports;
 mod listeners;
 mod loaded;
 mod reload;
+mod replay;
 mod shared;
 mod signals;
 mod snapshots;
@@ -46,6 +47,7 @@ use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
 use self::reload::Reloader;
+pub use self::replay::{Replayed, replay};
 use self::shared::{Prepared, Started};
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
@@ -88,7 +90,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
     let artifacts = state.and_then(|state| Artifacts::look(&state).ok().flatten());
     let loader = Loader {
         policies: policy::Loader {
-            engine: Engine::new(compiler, artifacts)?,
+            engine: Arc::new(Engine::new(compiler, artifacts)?),
             estate: Estate::default(),
             opening: data::Opening::default(),
         },
@@ -259,7 +261,7 @@ impl Tracker {
         let opening = data::Opening::new(state.as_ref(), data::Fetch::Soon);
         Ok(Loader {
             policies: policy::Loader {
-                engine: Engine::new(compiler, artifacts)?,
+                engine: Arc::new(Engine::new(compiler, artifacts)?),
                 estate: Estate::new(self.metrics.plugins()),
                 opening: opening.map_err(unusable_state)?,
             },

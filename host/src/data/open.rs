@@ -27,6 +27,8 @@ pub struct Opening {
 pub enum Fetch {
     #[default]
     Never,
+    /// Never; what an earlier process has fetched is used.
+    Kept,
     /// On its own thread, in the background.
     Soon,
     /// Before anything else; required data must exist afterwards.
@@ -34,6 +36,13 @@ pub enum Fetch {
 }
 
 impl Opening {
+    /// Uses what another process has fetched into its state folder, if there is one. Changes nothing.
+    pub fn of_other(state: Option<&StateDir>) -> Self {
+        let kept = state.and_then(|state| state.existing_folder("data").ok().flatten());
+        let kept = kept.map(Arc::new);
+        Self { kept, journals: None, fetch: Fetch::Kept }
+    }
+
     /// Caches fetched data in the state folder, and keeps the edits of lists there.
     pub fn new(state: Option<&StateDir>, fetch: Fetch) -> io::Result<Self> {
         let kept = state.map(|state| state.folder("data").map(Arc::new)).transpose()?;
@@ -96,6 +105,9 @@ fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, S
             file::follow(&source, file.clone(), stamp).map_err(|error| error.to_string())?;
         }
         Origin::Url(_) if opening.fetch == Fetch::Never => {}
+        Origin::Url(remote) if opening.fetch == Fetch::Kept => {
+            url::Fetcher::new(remote.clone(), opening.kept.clone()).take_up(&source);
+        }
         Origin::Url(remote) => {
             let mut fetcher = url::Fetcher::new(remote.clone(), opening.kept.clone());
             fetcher.take_up(&source);

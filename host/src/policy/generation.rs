@@ -10,13 +10,13 @@ use super::shared::estate::Estate;
 use super::shared::kept::Kept;
 use super::shared::tracker::TrackerView;
 use super::supply::{Service, Slot};
-use crate::config::{self, Mode};
+use crate::config::{self, EditMode, Mode};
 use crate::data;
 use crate::metrics::{CONTROL, Metrics};
 
 /// A loader of generations.
 pub struct Loader {
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
     pub estate: Estate,
     pub opening: data::Opening,
 }
@@ -217,6 +217,39 @@ impl Generation {
             }
         });
         kept.collect()
+    }
+
+    /// Returns whether what a policy says on one worker may depend on what it was asked on another.
+    pub fn shares_state(&self) -> bool {
+        self.policies.iter().any(|policy| policy.plugin().code.imports("keyvalue"))
+    }
+
+    /// Returns the policies that may answer otherwise if they are asked again with the same clock, and
+    /// why; the credentials of the requests may be missing.
+    pub fn unrepeatable(&self, without_credentials: bool) -> Vec<(String, String)> {
+        let reasons = |policy: &Arc<Policy>| {
+            let plugin = policy.plugin();
+            let hooks = &plugin.code.hooks;
+            let missing = plugin.data.iter().filter(|source| source.current().is_none());
+            let missing = missing
+                .map(|source| format!("its data `{}` is not here", source.definition().name));
+            let edited =
+                plugin.data.iter().filter(|source| source.definition().edits != EditMode::Off);
+            let edited = edited.map(|source| {
+                format!("edits of its list `{}` are not known here", source.definition().name)
+            });
+            let control = hooks.has_control().then(|| match plugin.http.is_some() {
+                true => "its control instance, which may fetch over HTTP, does not run".to_owned(),
+                false => "its control instance does not run".to_owned(),
+            });
+            let looks = !plugin.identity.credential.is_empty();
+            let hidden = (without_credentials && looks)
+                .then(|| "it looks at credentials, which are hidden".to_owned());
+            let name = plugin.name.to_string();
+            let all = control.into_iter().chain(hidden).chain(missing).chain(edited);
+            all.map(move |reason| (name.clone(), reason)).collect::<Vec<_>>()
+        };
+        self.policies.iter().flat_map(reasons).collect()
     }
 
     pub fn find(&self, name: &str) -> Option<&Arc<Policy>> {

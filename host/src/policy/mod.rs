@@ -20,6 +20,7 @@ pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry, Step};
 pub use generation::{Change, Generation, Loader, warm};
 pub use instance::{LoadCause, LoadError};
+pub use shared::clock::Clock;
 pub use shared::estate::Estate;
 pub use shared::kept::{Kept, KeptKind};
 pub use shared::shutdown::Shutdown;

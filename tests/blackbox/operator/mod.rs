@@ -28,6 +28,7 @@ mod recording;
 mod refused_plugins;
 mod reload;
 mod renewals;
+mod replay;
 mod service;
 mod sessions;
 mod share;

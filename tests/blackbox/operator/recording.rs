@@ -292,7 +292,13 @@ policies:
         assert_eq!(shown["redacted"], json!(["credentials", "addresses"]));
         assert_eq!((&shown["requests"], &shown["whole"]), (&2.into(), &true.into()));
         assert_eq!(fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        let replayed = run(&["replay", file, "--json"], folder);
+        assert_eq!(replayed.status.code(), Some(3), "{replayed:?}");
+        let report: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+        assert_eq!(report["unrepeatable"][0]["policy"], "members");
+        assert_eq!(report["unreadable"], 0);
     }
+    assert_eq!(run(&["replay", "whole"], folder).status.code(), Some(0));
 }
 
 #[test]

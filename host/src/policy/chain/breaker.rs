@@ -41,11 +41,7 @@ impl CircuitBreaker {
     }
 
     /// Returns whether a request must not be tried.
-    pub fn holds_back(&mut self, request: &Request) -> bool {
-        self.holds_back_at(request, Instant::now())
-    }
-
-    fn holds_back_at(&mut self, request: &Request, now: Instant) -> bool {
+    pub fn holds_back(&mut self, request: &Request, now: Instant) -> bool {
         self.culprits.retain(|(.., since)| now.duration_since(*since) < HOLD);
         if self.second.is_some_and(|second| second.is_over(now)) {
             self.second = None;
@@ -61,11 +57,7 @@ impl CircuitBreaker {
     }
 
     /// Records that a request made the plugin fail, after `spent`.
-    pub fn blame(&mut self, request: &Request, spent: Duration) {
-        self.blame_at(request, spent, Instant::now());
-    }
-
-    fn blame_at(&mut self, request: &Request, spent: Duration, now: Instant) {
+    pub fn blame(&mut self, request: &Request, spent: Duration, now: Instant) {
         if self.culprits.len() >= CULPRITS {
             self.culprits.remove(0);
         }
@@ -90,33 +82,33 @@ mod tests {
 
     #[test]
     fn a_culprit_is_held_back_and_others_are_not() {
-        let mut breaker = CircuitBreaker::default();
+        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
         assert!(!breaker.is_open());
-        breaker.blame(&request(1), Duration::from_millis(5));
+        breaker.blame(&request(1), Duration::from_millis(5), now);
         assert!(breaker.is_open());
-        assert!(breaker.holds_back(&request(1)));
-        assert!(!breaker.holds_back(&request(2)));
+        assert!(breaker.holds_back(&request(1), now));
+        assert!(!breaker.holds_back(&request(2), now));
     }
 
     #[test]
     fn failures_take_a_quarter_of_a_second_at_most() {
-        let mut breaker = CircuitBreaker::default();
-        breaker.blame(&request(1), Duration::from_millis(200));
-        assert!(!breaker.holds_back(&request(2)));
-        breaker.blame(&request(3), Duration::from_millis(51));
-        assert!(breaker.holds_back(&request(2)));
+        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        breaker.blame(&request(1), Duration::from_millis(200), now);
+        assert!(!breaker.holds_back(&request(2), now));
+        breaker.blame(&request(3), Duration::from_millis(51), now);
+        assert!(breaker.holds_back(&request(2), now));
     }
 
     #[test]
     fn a_long_call_is_paid_for_by_a_long_rest() {
         let (mut breaker, start) = (CircuitBreaker::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!breaker.holds_back_at(&request(1), start));
-        breaker.blame_at(&request(1), Duration::from_secs(2), at(2));
-        assert!(breaker.holds_back_at(&request(2), at(7)));
-        assert!(!breaker.holds_back_at(&request(2), at(8)));
+        assert!(!breaker.holds_back(&request(1), start));
+        breaker.blame(&request(1), Duration::from_secs(2), at(2));
+        assert!(breaker.holds_back(&request(2), at(7)));
+        assert!(!breaker.holds_back(&request(2), at(8)));
         // The second before is over when this call ends.
-        breaker.blame_at(&request(2), Duration::from_secs(1), at(9));
-        assert!(breaker.holds_back_at(&request(3), at(11)));
+        breaker.blame(&request(2), Duration::from_secs(1), at(9));
+        assert!(breaker.holds_back(&request(3), at(11)));
     }
 }

@@ -146,8 +146,7 @@ impl Link {
             &mut Box<Exchange>,
         ) -> Option<Result<(R, metrics::Verdict), Failure>>,
     ) -> Result<Option<R>, Cause> {
-        if self.lacks_data || (self.breaker.is_open() && self.breaker.holds_back(&exchange.request))
-        {
+        if self.lacks_data || (self.breaker.is_open() && self.holds_back(exchange)) {
             return Err(self.failed(hook, Cause::Unavailable));
         }
         if self.slot.is_empty() {
@@ -170,7 +169,8 @@ impl Link {
                 Ok(Some(returned))
             }
             Some(Err(failure)) => {
-                self.breaker.blame(&exchange.request, failure.spent);
+                let now = self.policy.plugin().clock.now();
+                self.breaker.blame(&exchange.request, failure.spent, now);
                 self.log(&failure);
                 self.slot.empty();
                 self.refill();
@@ -179,6 +179,11 @@ impl Link {
                 Err(self.failed(hook, failure.cause))
             }
         }
+    }
+
+    /// Returns whether a request must not be tried now.
+    fn holds_back(&mut self, exchange: &Exchange) -> bool {
+        self.breaker.holds_back(&exchange.request, self.policy.plugin().clock.now())
     }
 
     /// Checks for new data, and switches to an instance that has it as soon as there is one.

@@ -41,6 +41,19 @@ pub struct Hooks {
     pub tick: Option<hooks::ticker::GuestIndices>,
 }
 
+impl Code {
+    /// Returns whether the component imports an interface of the contract.
+    pub fn imports(&self, interface: &str) -> bool {
+        let component = self.pre.component();
+        let kind = component.component_type();
+        let mut names = kind.imports(self.pre.engine()).map(|(name, _)| name);
+        names.any(|name| {
+            let own = name.strip_prefix("karuta:policy/");
+            own.and_then(|own| own.split('@').next()) == Some(interface)
+        })
+    }
+}
+
 impl Hooks {
     /// Returns whether the component exports this hook.
     pub fn has(&self, hook: Hook) -> bool {

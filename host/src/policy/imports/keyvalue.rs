@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use wasmtime::component::HasData;
 
-use super::clock::Clock;
 use crate::policy::contract::bindings::imports::keyvalue::Host;
+use crate::policy::shared::clock::Clock;
 use crate::policy::shared::keyvalues::KeyValues;
 
 /// An instance's access to its policy's storage.

@@ -3,7 +3,6 @@
 
 mod account;
 pub mod call;
-pub mod clock;
 pub mod http;
 pub mod keyvalue;
 pub mod locality;

@@ -8,7 +8,6 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::call::Call;
-use super::clock::Clock;
 use super::http::Carrier;
 use super::keyvalue::Storage;
 use super::locality::Plans;
@@ -27,6 +26,7 @@ use crate::exchange::Exchange;
 use crate::metrics::plugin::Series;
 use crate::policy::contract::Role;
 use crate::policy::contract::bindings::imports;
+use crate::policy::shared::clock::Clock;
 use crate::policy::shared::publications::Publications;
 use crate::policy::shared::shutdown::Shutdown;
 use crate::policy::shared::tracker::TrackerView;

@@ -14,10 +14,10 @@ use crate::data;
 use crate::fetch::Client;
 use crate::metrics::plugin::Series;
 use crate::policy::component::{self, Code, Engine};
-use crate::policy::imports::clock::Clock;
 use crate::policy::imports::http::{Allowed, Carrier};
 use crate::policy::imports::locality::Planned;
 use crate::policy::shared::allowance::Allowance;
+use crate::policy::shared::clock::Clock;
 use crate::policy::shared::estate::Estate;
 use crate::policy::shared::keyvalues::KeyValues;
 use crate::policy::shared::ledger::Ledger;
@@ -38,7 +38,7 @@ pub struct Plugin {
     pub tracker: TrackerView,
     pub data: data::Sources,
     pub code: Arc<Code>,
-    /// The machine's clock, except in trials without a tracker.
+    /// The machine's clock, except in trials without a tracker and in replays.
     pub clock: Clock,
     /// The seed of the fixed sequence of a policy without randomness; 0: the default sequence.
     pub seed: u64,
@@ -115,7 +115,9 @@ impl Plugin {
             max_interval: tracker.max_interval,
             max_num_want: tracker.max_num_want,
         };
-        if let Some(same) = earlier.filter(|earlier| earlier.identity == identity) {
+        let is_same =
+            |earlier: &&Arc<Self>| earlier.identity == identity && earlier.clock.is(&estate.clock);
+        if let Some(same) = earlier.filter(is_same) {
             return Ok(same.clone());
         }
         let code = match earlier.filter(|earlier| earlier.identity.digest == digest) {
@@ -141,8 +143,8 @@ impl Plugin {
             identity,
             tracker: tracker.clone(),
             code,
-            clock: Clock::default(),
-            seed: 0,
+            clock: estate.clock.clone(),
+            seed: estate.seed,
             store: estate.stores.of(&name),
             series: estate.series.of(&name),
             ledger: estate.ledgers.of(&name),

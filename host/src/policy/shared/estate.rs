@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use super::allowance::Allowance;
+use super::clock::Clock;
 use super::keyvalues::KeyValues;
 use super::ledger::Ledger;
 use super::named::Named;
@@ -26,11 +27,21 @@ pub struct Estate {
     pub last_id: Arc<AtomicU64>,
     /// Ends the control instances of all policies.
     pub shutdown: Arc<Shutdown>,
+    /// The clock of all policies.
+    pub clock: Clock,
+    /// If not 0, all policies get a fixed sequence instead of random numbers, and this is its seed.
+    pub seed: u64,
 }
 
 impl Estate {
     /// Creates an estate whose policies count in `series`.
     pub fn new(series: Arc<Registry>) -> Self {
         Self { series, ..Self::default() }
+    }
+
+    /// Creates an estate for policies that are asked about other times, and give the same answer each
+    /// time.
+    pub fn standing(clock: Clock, seed: u64) -> Self {
+        Self { clock, seed, ..Self::default() }
     }
 }

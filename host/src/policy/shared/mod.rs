@@ -1,6 +1,7 @@
 //! What all instances of one policy share.
 
 pub mod allowance;
+pub mod clock;
 pub mod estate;
 pub mod inbox;
 pub mod kept;

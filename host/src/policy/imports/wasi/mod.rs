@@ -35,11 +35,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 pub use self::files::Files;
 use super::call::Call;
-use super::clock::Clock;
 use super::log::Sink;
 use crate::config::{Allow, Folder};
 use crate::policy::contract::Role;
 use crate::policy::contract::bindings::imports::log::Level;
+use crate::policy::shared::clock::Clock;
 use crate::policy::shared::shutdown::Shutdown;
 
 /// The most bytes of randomness per call.
@@ -50,7 +50,8 @@ pub struct Granted<'a> {
     pub policy: &'a str,
     pub allow: &'a Allow,
     pub clock: &'a Clock,
-    /// The seed of the fixed sequence of a policy without randomness; 0: the default sequence.
+    /// The seed of the fixed sequence of a policy without randomness; 0: the default sequence. Any
+    /// other one takes randomness from all policies.
     pub seed: u64,
     /// Where the lines of its standard output go.
     pub log: &'a Sink,
@@ -86,7 +87,7 @@ impl Wasi {
                 builder.preopened_dir(path, at, permissions)?;
             }
         }
-        if !allow.random {
+        if !allow.random || seed != 0 {
             let sequence = || Deterministic::new(fixed(policy, seed));
             builder.secure_random(sequence()).insecure_random(sequence());
             builder.insecure_random_seed(seed.into());

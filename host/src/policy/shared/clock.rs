@@ -1,4 +1,4 @@
-//! The clock of instances: the machine's, or in a trial one that stands still.
+//! The clock of instances: the machine's, or in a trial or a replay one that stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +15,7 @@ struct Standing {
     start: Instant,
     /// The time since 1970 at the start.
     unix: Duration,
-    /// Milliseconds since the start.
+    /// Nanoseconds since the start.
     passed: AtomicU64,
 }
 
@@ -25,10 +25,26 @@ impl Clock {
         Self(Some(Arc::new(Standing { start: Instant::now(), unix, passed: AtomicU64::new(0) })))
     }
 
+    /// Returns whether it is the same clock.
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// Advances a standing clock. Does nothing to the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Some(standing) = &self.0 {
-            standing.passed.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Relaxed);
+            standing.passed.fetch_add(nanoseconds(by), Relaxed);
+        }
+    }
+
+    /// Advances a standing clock to a time since 1970, unless it is later already.
+    pub fn stand_at(&self, unix: Duration) {
+        if let Some(standing) = &self.0 {
+            standing.passed.fetch_max(nanoseconds(unix.saturating_sub(standing.unix)), Relaxed);
         }
     }
 
@@ -47,8 +63,12 @@ impl Clock {
 
 impl Standing {
     fn passed(&self) -> Duration {
-        Duration::from_millis(self.passed.load(Relaxed))
+        Duration::from_nanos(self.passed.load(Relaxed))
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl HostWallClock for Clock {
@@ -73,5 +93,9 @@ mod tests {
         clock.clone().advance(Duration::from_millis(2500));
         assert_eq!(clock.now() - start, Duration::from_millis(2500));
         assert_eq!(clock.unix(), Duration::from_millis(1_000_002_500));
+        let later = Duration::from_micros(1_000_003_000_001);
+        clock.stand_at(later);
+        clock.stand_at(start - start);
+        assert_eq!(clock.unix(), later);
     }
 }

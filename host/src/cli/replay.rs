@@ -1,0 +1,199 @@
+//! The command `replay`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Failure, WRONG_CONFIGURATION, compiler, done_there};
+use crate::config;
+use crate::daemon::{self, Error, Replayed};
+use crate::recording::Contents;
+use crate::replay::{Allowance, Recorded};
+use crate::text::Escaped;
+
+#[derive(Args)]
+pub struct Replay {
+    /// The recording.
+    file: PathBuf,
+    /// The configuration that is asked.
+    #[arg(long, short, default_value = "config.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// What it is compared with: `recorded`, or another configuration, which is asked too.
+    #[arg(long, default_value = "recorded", value_name = "recorded|FILE")]
+    against: String,
+    /// Show who is concerned by each difference, and an example.
+    #[arg(long)]
+    diff: bool,
+    /// Differences that are expected, up to a share of all requests, such as ok→rejected:0.1% or
+    /// interval:5%; may be given several times.
+    #[arg(long, value_name = "DIFFERENCE:SHARE")]
+    allow: Vec<Allowance>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit code for differences.
+const DIFFERENT: u8 = 3;
+
+/// Exits with 0 if nothing is different but what is allowed, and with 3 otherwise.
+pub fn replay(wanted: Replay) -> ExitCode {
+    match run(wanted) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(DIFFERENT),
+        Err(failure) => done_there(Err(failure)),
+    }
+}
+
+fn run(wanted: Replay) -> Result<bool, Failure> {
+    let Replay { file, config, against, diff, allow, json } = wanted;
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let opened = File::open(&file).map_err(|error| failed(&error))?;
+    let (recorded, contents) = Recorded::read(opened).map_err(|error| failed(&error))?;
+    let load = |path: &Path| config::load_without_secrets(path).map_err(wrong);
+    let against = (against != "recorded").then(|| load(Path::new(&against))).transpose()?;
+    let replayed = daemon::replay(load(&config)?, against, compiler(), &recorded, contents.hidden);
+    let replayed = replayed.map_err(|error| match error {
+        Error::Config(error) => wrong(error),
+        other => other.to_string().into(),
+    })?;
+    let is_fine = replayed.report.is_same() || Allowance::cover(&allow, &replayed.report);
+    let shown = shown(&replayed, &contents, is_fine);
+    match json {
+        true => println!("{shown:#}"),
+        false => print(&shown, diff),
+    }
+    Ok(is_fine)
+}
+
+fn wrong(error: config::Error) -> Failure {
+    Failure { text: error.to_string(), code: WRONG_CONFIGURATION }
+}
+
+fn shown(replayed: &Replayed, contents: &Contents, is_fine: bool) -> Value {
+    let Replayed { report, unrepeatable } = replayed;
+    let outcomes = report.outcomes().into_iter();
+    let outcomes = outcomes.map(
+        |([before, after], count)| json!({ "before": before, "after": after, "count": count }),
+    );
+    let by_policy = report.by_policy().into_iter();
+    let by_policy = by_policy
+        .map(|(before, after, count)| json!({ "before": before, "after": after, "count": count }));
+    let unrepeatable = unrepeatable.iter();
+    let unrepeatable =
+        unrepeatable.map(|(policy, reason)| json!({ "policy": policy, "reason": reason }));
+    json!({
+        "requests": report.requests,
+        "same": report.same,
+        "unreadable": report.unreadable,
+        "missing": contents.missing,
+        "redacted": contents.hidden.names().collect::<Vec<_>>(),
+        "damage": (!contents.is_whole()).then(|| contents.damage()),
+        "allowed": is_fine,
+        "outcomes": outcomes.collect::<Vec<_>>(),
+        "by_policy": by_policy.collect::<Vec<_>>(),
+        "changes": report.changes(),
+        "unrepeatable": unrepeatable.collect::<Vec<_>>(),
+    })
+}
+
+fn print(shown: &Value, diff: bool) {
+    let part = |value: &Value, key: &str| super::text(&value[key]);
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    println!("{} requests, {} become the same", part(shown, "requests"), part(shown, "same"));
+    for (key, what) in
+        [("missing", "are missing in the recording"), ("unreadable", "cannot be read any more")]
+    {
+        if shown[key] != 0 {
+            println!("{} {what}", part(shown, key));
+        }
+    }
+    if let Some(damage) = shown["damage"].as_str() {
+        println!("the recording is damaged: {}", Escaped(damage));
+    }
+    for one in list(shown, "unrepeatable") {
+        println!("{} may answer otherwise: {}", part(&one, "policy"), part(&one, "reason"));
+    }
+    println!("\n{:>10}  {:<9} AFTER", "REQUESTS", "BEFORE");
+    for one in list(shown, "outcomes") {
+        println!(
+            "{:>10}  {:<9} {}",
+            part(&one, "count"),
+            part(&one, "before"),
+            part(&one, "after")
+        );
+    }
+    let changes = list(shown, "changes");
+    if changes.is_empty() {
+        return;
+    }
+    println!("\n{:>10}  {:<10} {:<24} AFTER", "REQUESTS", "DIFFERENT", "BEFORE");
+    for change in &changes {
+        println!(
+            "{:>10}  {:<10} {:<24} {}",
+            part(change, "count"),
+            part(change, "what"),
+            side(&change["before"]),
+            side(&change["after"])
+        );
+    }
+    for change in changes.iter().filter(|_| diff) {
+        println!(
+            "\n{} of {} requests: {} before, {} after",
+            part(change, "what"),
+            part(change, "count"),
+            side(&change["before"]),
+            side(&change["after"])
+        );
+        for (key, heading) in [
+            ("clients", "CLIENT"),
+            ("networks", "NETWORK"),
+            ("agents", "CLIENT'S PEER ID"),
+            ("torrents", "TORRENT"),
+        ] {
+            println!("{:>10}  {heading}", "REQUESTS");
+            for one in list(change, key) {
+                println!("{:>10}  {}", part(&one, "count"), part(&one, "name"));
+            }
+        }
+        let example = &change["example"];
+        println!(
+            "an example: {} of {} over {} from {} {}, {}",
+            part(example, "action"),
+            part(example, "info_hash"),
+            part(example, "transport"),
+            part(example, "client"),
+            part(example, "agent"),
+            part(example, "time")
+        );
+        for (key, side) in [(0, "before"), (1, "after")] {
+            let reason = super::text(&example["reasons"][key]);
+            let [interval, least] = [0, 1].map(|at| super::text(&example["intervals"][key][at]));
+            match reason.is_empty() {
+                false => println!("  {side:<7} {reason}"),
+                true if interval != "0" => {
+                    println!("  {side:<7} interval {interval} s, min interval {least} s");
+                }
+                true => {}
+            }
+        }
+        for said in list(example, "policies") {
+            let remembered = if said["remembered"] == true { ", as remembered" } else { "" };
+            let verb = if said["shadow"] == true { "would" } else { "says" };
+            let [policy, verdict] = ["policy", "verdict"].map(|key| part(&said, key));
+            println!("  {policy} {verb} {verdict}{remembered}");
+        }
+    }
+}
+
+/// Returns an outcome, and who decided.
+fn side(value: &Value) -> String {
+    let outcome = super::text(&value["outcome"]);
+    match value["decided_by"].as_str() {
+        Some(policy) => format!("{outcome} by {}", Escaped(policy)),
+        None => outcome,
+    }
+}
