@@ -1,4 +1,4 @@
-//! Compares this build with an earlier one.
+//! Compares this build with an earlier one, and with itself without the flight recorder.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::process;
 use crate::target::Transport;
 
 pub const TITLE: &str = "before and after";
+pub const RECORDER: &str = "without and with the flight recorder";
 
 /// The number of processes of each build. Two processes of one build differ by a few percent,
 /// because their memory is laid out differently.
@@ -28,11 +29,36 @@ struct Running {
     asked: u64,
 }
 
-/// Measures both builds in turn, over UDP and HTTP, without policies and with three, and returns a
+/// What is compared: a build, and more YAML for it.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    program: &'a Path,
+    more: &'a str,
+}
+
+/// Compares an earlier build with this one.
+pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
+    let sides = [before, &bench.karuta].map(|program| Side { program, more: "" });
+    compare(bench, folder, [TITLE, "CPU µs before", "after", "after / before"], sides)
+}
+
+/// Compares this build without and with the flight recorder.
+pub fn recorder(bench: &Bench, folder: &Path) -> Result<String> {
+    let program = &*bench.karuta;
+    let sides = ["record: false\n", ""].map(|more| Side { program, more });
+    compare(bench, folder, [RECORDER, "CPU µs without", "with", "with / without"], sides)
+}
+
+/// Measures both sides in turn, over UDP and HTTP, without policies and with three, and returns a
 /// table.
 ///
 /// Only adjacent turns are compared, so that a machine that is slow for a while is slow for both.
-pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
+fn compare(
+    bench: &Bench,
+    folder: &Path,
+    head: [&'static str; 4],
+    [one, other]: [Side; 2],
+) -> Result<String> {
     let mut rows = Vec::new();
     for name in ["Karuta", THREE] {
         if !bench.wants_server(name) {
@@ -42,8 +68,9 @@ pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
             THREE => server::targets(&bench.plugins, folder, &TARGETS)?,
             _ => String::new(),
         };
-        let start = |program: &Path| -> Result<Running> {
+        let start = |Side { program, more }: Side| -> Result<Running> {
             process::pin(&[bench.server_core])?;
+            let policies = format!("{policies}{more}");
             let setting = Setting { policies: &policies, ..Setting::default() };
             let server = Server::karuta(program, name, &setting)?;
             process::pin(&[bench.load_core])?;
@@ -52,10 +79,10 @@ pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
             server.pause()?;
             Ok(Running { server, asked })
         };
-        eprintln!("filling the swarms of {name}, before and after");
+        eprintln!("filling the swarms of {name}, {}", head[0]);
         let mut pairs = Vec::new();
         for _ in 0..PROCESSES {
-            pairs.push(Pair { before: start(before)?, after: start(&bench.karuta)? });
+            pairs.push(Pair { before: start(one)?, after: start(other)? });
         }
         for transport in [Transport::Udp, Transport::Http] {
             rows.push(row(bench, name, transport, &mut pairs)?);
@@ -65,7 +92,6 @@ pub fn measure(bench: &Bench, before: &Path, folder: &Path) -> Result<String> {
             after.check()?;
         }
     }
-    let head = [TITLE, "CPU µs before", "after", "after / before"];
     Ok(table::turns(head, &mut rows))
 }
 

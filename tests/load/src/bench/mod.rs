@@ -207,6 +207,9 @@ impl Bench {
         if let Some(before) = self.before.as_deref().filter(|_| self.wants_case(before::TITLE)) {
             println!("{}", before::measure(self, before, folder.path())?);
         }
+        if self.wants_case(before::RECORDER) {
+            println!("{}", before::recorder(self, folder.path())?);
+        }
         // A core that neither the server nor the generator has, if there is one.
         let others = |core: &&usize| ![self.server_core, self.load_core].contains(core);
         let core = cores.iter().find(others).copied().unwrap_or(self.load_core);
