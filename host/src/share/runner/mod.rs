@@ -297,11 +297,9 @@ impl<E: Log> Runner<E> {
                     self.common.share.lag(age);
                 }
             }
-            Err(refused) if is_first => {
-                if self.common.share.refusal(refused) {
-                    let part = self.number;
-                    tracing::warn!(part, %id, "cannot apply entry of shared swarms: {refused}");
-                }
+            Err(refused) if is_first && self.common.share.refusal(refused) => {
+                let part = self.number;
+                tracing::warn!(part, %id, "cannot apply entry of shared swarms: {refused}");
             }
             _ => {}
         }
