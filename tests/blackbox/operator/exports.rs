@@ -112,7 +112,11 @@ fn exports_are_made_while_all_processors_are_busy() {
     std::thread::scope(|scope| {
         let _end = Done(&done);
         for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
-            scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
         }
         reload(&daemon, "[{ format: txt, path: out/all, every: 1h }]");
         eventually("it is there", || names(&out) == ["all"]);
