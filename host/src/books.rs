@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use karuta_accounts::{Accounts, Bytes, Entry, Receipt};
 use karuta_bittorrent::{Announce, Event};
@@ -14,9 +15,19 @@ use crate::exchange::{Account, Exchange};
 pub struct Books {
     pub accounts: Arc<Accounts>,
     pub credential: Arc<[CredentialRule]>,
+    /// The seconds between two announces that the site asks for; 0: it asks for none.
+    pub interval: Arc<AtomicU32>,
 }
 
 impl Books {
+    /// Returns the interval and the minimal one, given those of the configuration, in seconds.
+    pub fn intervals(&self, interval: u32, min_interval: u32) -> (u32, u32) {
+        match self.interval.load(Relaxed) {
+            0 => (interval, min_interval),
+            asked => (asked, min_interval.min(asked)),
+        }
+    }
+
     /// Notes the member and the torrent of a request.
     pub fn look_up(&self, exchange: &mut Exchange) {
         let directory = self.accounts.directory();

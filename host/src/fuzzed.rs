@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use karuta_bittorrent::Invalid;
 
 use crate::config::RealIp;
+use crate::doors::gazelle::Target;
 
 /// See `frontend/real_ip.rs`.
 ///
@@ -18,6 +19,17 @@ pub fn real_ip(
     socket: IpAddr,
 ) -> Result<(IpAddr, bool), Invalid> {
     crate::frontend::real_ip::client(headers, Some(rule), socket)
+}
+
+/// Reads the target of a call that a Gazelle makes of Ocelot.
+pub fn gazelle(target: &str) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    if let Ok(target) = Target::read(path, query) {
+        let (_, _) = (target.report(), target.update());
+    }
 }
 
 /// Reads a key as the host does for a policy.

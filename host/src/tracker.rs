@@ -356,6 +356,10 @@ impl<S: Store> Tracker<S> {
     fn reset(&self, exchange: &mut Exchange, carries: u32) {
         let Settings { interval, min_interval, default_num_want, max_num_want } =
             self.settings.get();
+        let (interval, min_interval) = match &self.books {
+            Some(books) => books.intervals(interval, min_interval),
+            None => (interval, min_interval),
+        };
         let wanted = exchange.request.announce.num_want.unwrap_or(default_num_want);
         exchange.answer.reset(interval, min_interval, wanted.min(max_num_want).min(carries));
         exchange.trace.clear();

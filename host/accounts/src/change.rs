@@ -106,6 +106,19 @@ impl Change {
     }
 }
 
+/// Returns whether a member or a torrent can have this id.
+#[must_use]
+pub fn is_id(id: u64) -> bool {
+    (1..=MOST).contains(&id)
+}
+
+/// Returns whether a member can have this passkey: 16 to 64 letters, digits, `-` and `_`.
+#[must_use]
+pub fn is_passkey(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    PASSKEY.contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 /// Says who is changed, and how, but for passkeys.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -189,8 +202,7 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let id = u64::deserialize(deserializer)?;
-    let fits = (1..=MOST).contains(&id);
-    fits.then_some(id).ok_or_else(|| wrong(&format!("1 to {MOST}")))
+    is_id(id).then_some(id).ok_or_else(|| wrong(&format!("1 to {MOST}")))
 }
 
 fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -213,8 +225,7 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::E
 
 fn passkey<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let passkey = String::deserialize(deserializer)?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    match PASSKEY.contains(&passkey.len()) && passkey.bytes().all(plain) {
+    match is_passkey(&passkey) {
         true => Ok(Some(passkey)),
         false => Err(wrong("16 to 64 letters, digits, - and _")),
     }

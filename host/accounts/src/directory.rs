@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::records::{Member, Torrent};
+use crate::records::{Hashes, Member, Torrent};
 use crate::table::Table;
 
 /// A member has 64 bytes here, and so has a torrent. It is changed by one thread.
@@ -143,6 +143,12 @@ impl Directory {
         self.here.get(&(member, torrent)).map_or(0, Here::all)
     }
 
+    /// Returns whether there is a member with an id.
+    #[must_use]
+    pub fn has_member(&self, id: u64) -> bool {
+        self.members.get(&id).is_some()
+    }
+
     /// Returns how many members there are.
     #[must_use]
     pub fn members(&self) -> usize {
@@ -193,6 +199,12 @@ impl Directory {
             let version = known.map_or(0, |known| known.version.wrapping_add(1));
             Some(Torrent { version, ..record })
         });
+    }
+
+    /// Forgets a torrent and its info-hashes.
+    pub(crate) fn leave_torrent(&self, id: u64, hashes: Hashes) {
+        hashes.into_iter().flatten().for_each(|hash| self.hashes.remove(hash));
+        self.torrents.remove(id);
     }
 
     pub(crate) fn enter_hash(&self, old: Option<[u8; 20]>, new: Option<[u8; 20]>, id: u64) {

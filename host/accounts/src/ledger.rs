@@ -157,7 +157,10 @@ impl Ledger {
                         self.directory.enter_passkey(old.as_deref(), &new, id);
                     }
                 }
-                Changed::Torrent { id, record, hashes: [old, new] } => {
+                Changed::Torrent { id, record, hashes: [old, new], gone } => {
+                    for (gone, hashes) in gone {
+                        self.directory.leave_torrent(gone, hashes);
+                    }
                     self.directory.enter_torrent(id, record);
                     for (old, new) in old.into_iter().zip(new) {
                         self.directory.enter_hash(old.filter(|_| old != new), new, id);

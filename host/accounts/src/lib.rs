@@ -33,7 +33,7 @@ use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use self::change::{Change, MemberChange, TokenChange, TorrentChange};
+pub use self::change::{Change, MemberChange, TokenChange, TorrentChange, is_id, is_passkey};
 pub use self::database::{Entry, NotChanged, OpenError, Page, ShownMember, ShownTorrent};
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};

@@ -397,3 +397,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_deleted_torrent_gives_up_its_info_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("accounts.db");
+    let accounts = Accounts::open(&path, options()).unwrap();
+    wait(accounts.change(changes())).unwrap();
+    let hash = |byte| InfoHash([byte; 20]);
+    let known = |byte| accounts.directory().torrent(hash(byte)).map(|(id, _)| id);
+    let torrent = |change| wait(accounts.change(vec![Change::Torrent(change)]));
+    let anew = TorrentChange { id: 9, info_hash: Some([1; 20]), ..TorrentChange::default() };
+    let error = torrent(anew.clone()).unwrap_err();
+    assert_eq!(error.to_string(), "the info-hash is another torrent's");
+    assert_eq!(known(1), Some(1));
+    let second = Some([11; 20]);
+    torrent(TorrentChange {
+        id: 1,
+        info_hash_v2: second,
+        deleted: Some(true),
+        ..Default::default()
+    })
+    .unwrap();
+    torrent(anew).unwrap();
+    assert_eq!((known(1), known(11)), (Some(9), None), "the other one of a hybrid goes, too");
+    assert_eq!(accounts.directory().torrents(), 3);
+    assert!(accounts.torrent(1).unwrap().is_none());
+    assert!(accounts.end(Duration::from_secs(60)));
+    let accounts = Accounts::open(&path, options()).unwrap();
+    assert_eq!(accounts.directory().torrent(hash(1)).map(|(id, _)| id), Some(9));
+    assert_eq!(accounts.directory().torrents(), 3);
+}

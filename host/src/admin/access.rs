@@ -14,7 +14,7 @@ use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::sessions::{self, Sessions};
-use super::token::{Door, Token, digest, tokens};
+use super::token::{Door, GazelleDoor, Token, digest, tokens};
 use crate::config::{self, RateLimits, Right};
 use crate::limits::Limiter;
 use crate::metrics::Denied;
@@ -24,6 +24,8 @@ pub struct Access {
     tokens: ArcSwap<Vec<Token>>,
     /// Has a token of its own, which is none of the others.
     torrust: ArcSwapOption<Door>,
+    /// Has passwords of its own.
+    gazelle: ArcSwapOption<GazelleDoor>,
     /// Wrong tokens from each prefix.
     wrong: Option<Limiter>,
     sessions: Sessions,
@@ -53,6 +55,7 @@ impl Access {
     pub fn new(admin: &config::Admin) -> Self {
         let access = Self::of(tokens(admin));
         access.torrust.store(Door::of(admin).map(Arc::new));
+        access.gazelle.store(GazelleDoor::of(admin).map(Arc::new));
         access
     }
 
@@ -60,13 +63,14 @@ impl Access {
         Self {
             tokens: ArcSwap::from_pointee(tokens),
             torrust: ArcSwapOption::empty(),
+            gazelle: ArcSwapOption::empty(),
             wrong: Limiter::new(&WRONG),
             sessions: Sessions::default(),
             version: AtomicU64::new(0),
         }
     }
 
-    /// Changes the tokens and the door. Returns whether they are others than before.
+    /// Changes the tokens and the doors. Returns whether they are others than before.
     pub fn adopt(&self, admin: &config::Admin) -> bool {
         let new = tokens(admin);
         let changed = **self.tokens.load() != new;
@@ -78,7 +82,25 @@ impl Access {
         let torrust = Door::of(admin).map(Arc::new);
         let other_door = *self.torrust.load() != torrust;
         self.torrust.store(torrust);
-        changed || other_door
+        let other_gazelle = self.adopt_gazelle(GazelleDoor::of(admin));
+        changed || other_door || other_gazelle
+    }
+
+    /// Changes the door for a Gazelle, unless it is the same. Returns whether it is another one.
+    fn adopt_gazelle(&self, door: Option<GazelleDoor>) -> bool {
+        let is_same = match (self.gazelle.load().as_deref(), &door) {
+            (Some(known), Some(door)) => known.is_like(door),
+            (known, door) => known.is_none() && door.is_none(),
+        };
+        if !is_same {
+            self.gazelle.store(door.map(Arc::new));
+        }
+        !is_same
+    }
+
+    /// Returns the door for a Gazelle, if it is open.
+    pub(super) fn gazelle(&self) -> Option<Arc<GazelleDoor>> {
+        self.gazelle.load_full()
     }
 
     /// Returns the door for sites that are made for torrust-tracker, if it is open.

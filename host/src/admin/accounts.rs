@@ -53,6 +53,20 @@ pub struct ChangedAccounts {
     pub tokens: u64,
 }
 
+impl ChangedAccounts {
+    fn of(changes: &[Change]) -> Self {
+        let mut changed = Self::default();
+        for change in changes {
+            *match change {
+                Change::Member(_) => &mut changed.members,
+                Change::Torrent(_) => &mut changed.torrents,
+                Change::Token(_) => &mut changed.tokens,
+            } += 1;
+        }
+        changed
+    }
+}
+
 impl std::ops::AddAssign for ChangedAccounts {
     fn add_assign(&mut self, more: Self) {
         self.members += more.members;
@@ -144,26 +158,10 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
         }
         numbers.push(number);
     }
-    let mut changed = ChangedAccounts::default();
-    for change in &changes {
-        *match change {
-            Change::Member(_) => &mut changed.members,
-            Change::Torrent(_) => &mut changed.torrents,
-            Change::Token(_) => &mut changed.tokens,
-        } += 1;
-    }
-    let told = tell(&changes, changed);
-    match accounts.change(changes.clone()).await {
-        Ok(()) => {
-            let gone = accounts.clone();
-            let gone = tokio::task::spawn_blocking(move || gone.leaving(&changes)).await;
-            match gone {
-                Ok(Ok(gone)) => leave(admin, &gone).await,
-                Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
-                Err(_) => {}
-            }
-            Changed::json(StatusCode::OK, &changed, told)
-        }
+    let changed = ChangedAccounts::of(&changes);
+    let told = tell(&changes);
+    match make(admin, accounts, changes).await {
+        Ok(()) => Changed::json(StatusCode::OK, &changed, told),
         Err(NotChanged::Wrong { index, reason }) => {
             wrong(numbers.get(index).copied().unwrap_or_default(), reason)
         }
@@ -174,13 +172,33 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
     }
 }
 
-/// Says what is changed: each change if there are few.
-fn tell(changes: &[Change], changed: ChangedAccounts) -> String {
+/// Makes changes, all or none, and takes the peers out of their swarms that may not be there any more.
+///
+/// # Errors
+///
+/// One of them is wrong, or they cannot be written.
+pub async fn make(
+    admin: &Admin,
+    accounts: &Arc<Accounts>,
+    changes: Vec<Change>,
+) -> Result<(), NotChanged> {
+    accounts.change(changes.clone()).await?;
+    let gone = accounts.clone();
+    match tokio::task::spawn_blocking(move || gone.leaving(&changes)).await {
+        Ok(Ok(gone)) => leave(admin, &gone).await,
+        Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Says what is changed, without passkeys: each change if there are few.
+pub fn tell(changes: &[Change]) -> String {
     if changes.len() <= FEW {
         let told: Vec<_> = changes.iter().map(Change::to_string).collect();
         return told.join("; ");
     }
-    let ChangedAccounts { members, torrents, tokens } = changed;
+    let ChangedAccounts { members, torrents, tokens } = ChangedAccounts::of(changes);
     format!("{members} members, {torrents} torrents, {tokens} tokens")
 }
 

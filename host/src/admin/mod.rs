@@ -1,6 +1,7 @@
 //! The admin API: its endpoints, and which of them answers a request.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use hyper::header::{ALLOW, HeaderValue};
@@ -23,6 +24,7 @@ mod explain;
 mod export;
 mod exporting;
 mod facts;
+mod gazelle;
 mod growth;
 mod health;
 mod import;
@@ -197,6 +199,8 @@ pub struct Admin {
     pub swarms: Swarms,
     /// The books; `None`: there are none.
     pub accounts: Option<Arc<Accounts>>,
+    /// The seconds between two announces that a site asks for; 0: it asks for none.
+    pub interval: Arc<AtomicU32>,
     pub recent: Recent,
     /// The page of statistics for everyone, if there is one.
     pub public: Option<Arc<PublicStats>>,

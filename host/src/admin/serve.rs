@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::Admin;
 use super::caller::Peer;
 use super::request::Request;
 use super::stall::Stalling;
+use super::{Admin, gazelle};
 use crate::accept::Acceptor;
 
 /// How long the head of a request may take to arrive, including the pause since the last request.
@@ -26,6 +26,12 @@ const STALL: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 64;
 /// The most connections at once to socket files. Those to addresses leave them alone.
 const LOCAL_CONNECTIONS: usize = 16;
+/// The most connections at once to the door for a Gazelle, which leave those above alone.
+const SITE_CONNECTIONS: usize = 32;
+/// How long the head of a call may take to arrive.
+const SITE_HEAD: Duration = Duration::from_secs(10);
+/// The most bytes of it.
+const SITE_ROOM: usize = 16 << 10;
 /// The most TLS handshakes at once, so that they leave connections for those who are done.
 pub const HANDSHAKES: usize = 32;
 
@@ -33,6 +39,8 @@ pub const HANDSHAKES: usize = 32;
 pub struct Sockets {
     pub addresses: Vec<TcpListener>,
     pub files: Vec<UnixListener>,
+    /// Of the door for a Gazelle: one or none.
+    pub gazelle: Vec<TcpListener>,
 }
 
 impl Admin {
@@ -50,6 +58,11 @@ impl Admin {
         for socket in sockets.files {
             let acceptor = Acceptor::new(socket, room.clone(), "admin");
             tokio::spawn(admin.clone().serve_file(acceptor));
+        }
+        let room = Arc::new(Semaphore::new(SITE_CONNECTIONS));
+        for socket in sockets.gazelle {
+            let acceptor = Acceptor::new(socket, room.clone(), "gazelle");
+            tokio::spawn(admin.clone().serve_gazelle(acceptor));
         }
     }
 
@@ -82,6 +95,33 @@ impl Admin {
             tokio::spawn(async move {
                 let _place = place;
                 admin.connection(stream, peer).await;
+            });
+        }
+    }
+
+    /// Serves the door for a Gazelle: one call for each connection, which ends with the answer.
+    async fn serve_gazelle(self: Arc<Self>, mut acceptor: Acceptor) {
+        loop {
+            let (stream, from, place) = acceptor.next().await;
+            let (admin, from) = (self.clone(), from.ip().to_canonical());
+            tokio::spawn(async move {
+                let _place = place;
+                let service = service_fn(|request: hyper::Request<Incoming>| {
+                    let (admin, (head, _)) = (admin.clone(), request.into_parts());
+                    // A call that was begun is obeyed, even if the site has hung up.
+                    let answer = async move { gazelle::answer(&admin, from, &head).await };
+                    tokio::spawn(answer)
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(SITE_HEAD)
+                    .max_buf_size(SITE_ROOM)
+                    .keep_alive(false)
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(Stalling::new(stream, STALL)), service);
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection of a site failed");
+                }
             });
         }
     }

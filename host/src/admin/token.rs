@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
-use crate::config::{self, OWNER, Right, Secret, TORRUST};
+use crate::config::{self, GAZELLE, ListName, OWNER, Right, Secret, TORRUST};
 
 #[derive(PartialEq, Eq)]
 pub struct Token {
@@ -21,6 +22,16 @@ pub struct Door {
     pub token: Token,
 }
 
+/// The door for a Gazelle, if it is open.
+pub struct GazelleDoor {
+    /// Of changes.
+    pub password: Token,
+    pub report_password: Option<Token>,
+    pub whitelist: Option<ListName>,
+    /// Held by the call that changes accounts.
+    pub turn: Mutex<()>,
+}
+
 impl Token {
     fn new(name: &str, secret: &Secret, may: &[Right]) -> Self {
         Self { name: name.into(), digest: digest(secret.expose()), may: may.to_owned() }
@@ -32,6 +43,29 @@ impl Door {
         let lists = admin.torrust.clone()?;
         let token = Token::new(TORRUST, &lists.token, &[]);
         Some(Self { lists, token })
+    }
+}
+
+impl GazelleDoor {
+    pub fn of(admin: &config::Admin) -> Option<Self> {
+        let config::Gazelle { listen: _, password, report_password, whitelist } =
+            admin.gazelle.as_ref()?;
+        let token = |secret| Token::new(GAZELLE, secret, &[]);
+        Some(Self {
+            password: token(password),
+            report_password: report_password.as_ref().map(token),
+            whitelist: whitelist.clone(),
+            turn: Mutex::default(),
+        })
+    }
+
+    /// Returns whether another one says the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let key = |door: &Self| {
+            let report = door.report_password.as_ref().map(|token| token.digest);
+            (door.password.digest, report, door.whitelist.clone())
+        };
+        key(self) == key(other)
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{
 };
 
 use super::{
+    gazelle::{self, GAZELLE, Gazelle},
     problem::{Problem, problem},
     tls::Tls,
     torrust::Torrust,
@@ -33,6 +34,7 @@ pub struct Admin {
     /// If set, it speaks HTTPS on its addresses.
     pub tls: Option<Tls>,
     pub torrust: Option<Torrust>,
+    pub gazelle: Option<Gazelle>,
 }
 
 /// A bearer token that allows some things.
@@ -180,6 +182,7 @@ impl Admin {
             }
         }
         self.check_tokens()?;
+        self.gazelle.as_ref().map_or(Ok(()), Gazelle::check)?;
         if self.tls.is_some() && self.addresses().next().is_none() {
             return problem("admin.tls", "only valid with an address in admin.listen");
         }
@@ -198,6 +201,9 @@ impl Admin {
                 _ if name == OWNER => Some("that of admin.token".to_owned()),
                 _ if name == TORRUST && self.torrust.is_some() => {
                     Some("that of admin.torrust.token".to_owned())
+                }
+                _ if name == GAZELLE && self.gazelle.is_some() => {
+                    Some("that of admin.gazelle.password".to_owned())
                 }
                 other => other.map(|other| format!("the name of admin.tokens[{other}]")),
             };
@@ -224,8 +230,18 @@ impl Admin {
         let tokens = tokens.map(|(at, one)| (format!("admin.tokens[{at}].token"), &mut one.token));
         let torrust = self.torrust.iter_mut();
         let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &mut door.token));
-        for (path, token) in tokens.chain(torrust) {
+        let passwords = self.gazelle.iter_mut().flat_map(|door| {
+            let report = door.report_password.iter_mut();
+            let report = report.map(|password| ("admin.gazelle.report_password", password));
+            [("admin.gazelle.password", &mut door.password)].into_iter().chain(report)
+        });
+        let passwords = passwords.map(|(path, password)| (path.to_owned(), password));
+        for (path, token) in tokens.chain(torrust).chain(passwords) {
             token.fetch_for_header(folder).or_else(|message| problem(&*path, message))?;
+            if path.starts_with("admin.gazelle.") {
+                gazelle::check_password(token.expose())
+                    .or_else(|message| problem(&*path, message))?;
+            }
             if token.expose().len() < MIN_TOKEN {
                 let message = format!("too short, expected at least {MIN_TOKEN} bytes");
                 return problem(path, message);

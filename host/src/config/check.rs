@@ -123,6 +123,12 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     if let Some(door) = &config.admin.torrust {
         doors::torrust(door, &config.policies)?;
     }
+    if let Some(door) = &config.admin.gazelle {
+        if config.accounts.is_none() {
+            return problem("admin.gazelle", "expected `accounts` as well");
+        }
+        doors::gazelle(door, &config.policies)?;
+    }
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
     config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)?;
@@ -298,8 +304,14 @@ fn listeners(config: &Config) -> Result<(), Problem> {
         // It never accepts both.
         only_v6: true,
     });
+    let gazelle = config.admin.gazelle.iter().map(|door| Socket {
+        path: "admin.gazelle.listen".to_owned(),
+        address: door.listen,
+        tcp: true,
+        only_v6: true,
+    });
     let mut sockets: Vec<Socket> = Vec::new();
-    for socket in http.chain(udp).chain(admin) {
+    for socket in http.chain(udp).chain(admin).chain(gazelle) {
         if let Some(taken) = sockets.iter().find(|taken| taken.overlaps(&socket)) {
             let Socket { path, address, .. } = socket;
             let by = match taken.address {

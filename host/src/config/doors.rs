@@ -1,6 +1,7 @@
 //! Checks that doors of the admin API lead to lists that can be edited.
 
 use super::{
+    gazelle::Gazelle,
     problem::{Problem, problem},
     schema::{DataFormat, Policy},
     torrust::{ListName, Torrust},
@@ -23,6 +24,13 @@ pub(super) fn torrust(door: &Torrust, policies: &[Policy]) -> Result<(), Problem
         }
     }
     Ok(())
+}
+
+/// Checks the list of the door for a Gazelle.
+pub(super) fn gazelle(door: &Gazelle, policies: &[Policy]) -> Result<(), Problem> {
+    let Some(list) = &door.whitelist else { return Ok(()) };
+    check(list, policies, DataFormat::Strings)
+        .or_else(|message| problem("admin.gazelle.whitelist", message))
 }
 
 fn check(list: &ListName, policies: &[Policy], format: DataFormat) -> Result<(), String> {

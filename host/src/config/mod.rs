@@ -9,6 +9,7 @@ mod check;
 mod decision_log;
 mod doors;
 mod export;
+mod gazelle;
 mod hint;
 mod log;
 mod position;
@@ -42,6 +43,7 @@ pub use self::{
         Sample,
     },
     export::{Export, FullScrape},
+    gazelle::{GAZELLE, Gazelle},
     log::{Log, LogFile, LogFormat, LogLevel},
     record::Record,
     run_as::RunAs,

@@ -120,6 +120,8 @@ fn the_default_configuration_has_every_key() {
         ("grafana.token", "a token that only reads\n"),
         ("target/plugins/passkey.wasm", ""),
         ("torrust.token", "a token of the site\n"),
+        ("gazelle.password", "0123456789abcdef0123456789ABCDEF\n"),
+        ("gazelle.report", "0123456789abcdef0123456789abcdef\n"),
         ("valkey-password", "a password of the engine\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
@@ -162,6 +164,7 @@ fn the_default_configuration_has_every_key() {
         "admin",
         "admin.tokens[0]",
         "admin.torrust",
+        "admin.gazelle",
         "log",
         "log.file",
         "decision_log",

@@ -46,6 +46,18 @@ impl Config {
         let share = share.map(|password| ("swarms.share.password".to_owned(), password));
         let torrust = self.admin.torrust.iter();
         let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &door.token));
-        udp.chain(token).chain(tokens).chain(torrust).chain(share).chain(headers).collect()
+        let gazelle = self.admin.gazelle.iter().flat_map(|door| {
+            let report = door.report_password.iter();
+            let report = report.map(|password| ("admin.gazelle.report_password", password));
+            [("admin.gazelle.password", &door.password)].into_iter().chain(report)
+        });
+        let gazelle = gazelle.map(|(path, password)| (path.to_owned(), password));
+        udp.chain(token)
+            .chain(tokens)
+            .chain(torrust)
+            .chain(gazelle)
+            .chain(share)
+            .chain(headers)
+            .collect()
     }
 }

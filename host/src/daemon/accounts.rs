@@ -34,7 +34,11 @@ pub fn open(config: &Config) -> Result<Option<Books>, Error> {
         .map_err(|error| system("accounts", io::Error::other(error)))?;
     let (members, torrents) = (books.directory().members(), books.directory().torrents());
     tracing::info!(members, torrents, path = %path.display(), "opened accounts");
-    Ok(Some(Books { accounts: Arc::new(books), credential: accounts.credential.clone().into() }))
+    Ok(Some(Books {
+        accounts: Arc::new(books),
+        credential: accounts.credential.clone().into(),
+        interval: Arc::default(),
+    }))
 }
 
 /// Writes what has come, and closes the books.

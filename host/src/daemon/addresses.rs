@@ -15,6 +15,8 @@ pub struct Addresses {
     pub udp: Vec<Site>,
     /// Without its socket files.
     pub admin: Vec<Site>,
+    /// Of the door for a Gazelle: one or none.
+    pub gazelle: Vec<Site>,
     /// Sockets that an earlier process has left, of addresses that are not in the configuration.
     pub leaving: Vec<Inherited>,
 }
@@ -48,10 +50,13 @@ impl Addresses {
         let udp = udp.map(|one| site("udp", Type::DGRAM, one.listen, one.only_v6)).collect();
         let admin = config.admin.addresses();
         let admin = admin.map(|one| site("admin", Type::STREAM, one, one.is_ipv6())).collect();
-        let mut addresses = Self { http, udp, admin, leaving: inheritance.rest() };
+        let gazelle = config.admin.gazelle.iter().map(|door| door.listen);
+        let gazelle =
+            gazelle.map(|one| site("gazelle", Type::STREAM, one, one.is_ipv6())).collect();
+        let mut addresses = Self { http, udp, admin, gazelle, leaving: inheritance.rest() };
         addresses.refuse_unwanted(config)?;
-        let Self { http, udp, admin, leaving } = &mut addresses;
-        for site in http.iter_mut().chain(udp).chain(admin) {
+        let Self { http, udp, admin, gazelle, leaving } = &mut addresses;
+        for site in http.iter_mut().chain(udp).chain(admin).chain(gazelle) {
             site.claim(leaving)?;
         }
         Ok(addresses)
@@ -62,7 +67,7 @@ impl Addresses {
         let Some(socket) = self.leaving.iter().find(|socket| socket.left_by_us().is_none()) else {
             return Ok(());
         };
-        let sites = self.http.iter().chain(&self.udp).chain(&self.admin);
+        let sites = self.http.iter().chain(&self.udp).chain(&self.admin).chain(&self.gazelle);
         let wanted = sites.filter(|site| site.kind == socket.kind);
         let wanted: Vec<_> = wanted.map(|site| site.listen.address.to_string()).collect();
         let Inherited { address, name, .. } = socket;

@@ -32,16 +32,20 @@ impl AdminThread {
     /// It cannot be started, or a socket cannot be registered.
     pub fn start(admin: Admin, sockets: AdminSockets) -> Result<Self, Error> {
         let runtime = super::runtime()?;
-        let AdminSockets { addresses, files } = sockets;
+        let AdminSockets { addresses, files, gazelle } = sockets;
         let sockets = {
             // Sockets are registered with the runtime that is entered.
             let _runtime = runtime.enter();
-            let addresses = addresses.into_iter().map(tokio::net::TcpListener::from_std);
-            let sockets = addresses.collect::<Result<_, _>>().and_then(|addresses| {
+            let register = |sockets: Vec<std::net::TcpListener>| {
+                let sockets = sockets.into_iter().map(tokio::net::TcpListener::from_std);
+                sockets.collect::<std::io::Result<Vec<_>>>()
+            };
+            let addresses = register(addresses).and_then(|it| Ok((it, register(gazelle)?)));
+            let sockets = addresses.and_then(|(addresses, gazelle)| {
                 let files = files
                     .iter()
                     .map(|file| file.listener().and_then(tokio::net::UnixListener::from_std));
-                Ok(Sockets { addresses, files: files.collect::<Result<_, _>>()? })
+                Ok(Sockets { addresses, files: files.collect::<Result<_, _>>()?, gazelle })
             });
             sockets.map_err(|error| system("cannot register admin socket", error))?
         };

@@ -38,6 +38,8 @@ pub struct Unassigned {
 pub struct AdminSockets {
     pub addresses: Vec<TcpListener>,
     pub files: Vec<SocketFile>,
+    /// Of the door for a Gazelle: one or none.
+    pub gazelle: Vec<TcpListener>,
 }
 
 /// All sockets.
@@ -75,14 +77,14 @@ impl Addresses {
         files: Vec<SocketFile>,
         manager: &Notifier,
     ) -> Result<Unassigned, Error> {
-        let Self { http, udp, admin, leaving } = self;
+        let Self { http, udp, admin, gazelle, leaving } = self;
         for socket in &*leaving {
             let address = socket.address;
             tracing::info!(%address, "leaving an address that is no longer configured");
             manager.forget(&socket.name);
         }
         let mut keeper = Keeper { names: HashSet::new(), manager };
-        for site in http.iter().chain(&*udp).chain(&*admin) {
+        for site in http.iter().chain(&*udp).chain(&*admin).chain(&*gazelle) {
             keeper.names.extend(site.inherited.iter().map(|socket| socket.name.clone()));
         }
         let mut bind = |sites: &mut [Site]| {
@@ -90,9 +92,12 @@ impl Addresses {
             sites.map(|(at, site)| site.bind(at, workers, &mut keeper)).collect::<Result<_, _>>()
         };
         let (http, udp) = (bind(http)?, bind(udp)?);
-        let admin = admin.iter_mut().enumerate();
-        let admin = admin.map(|(at, site)| site.bind_one(at, &mut keeper).map(Socket::into));
-        let admin = AdminSockets { addresses: admin.collect::<Result<_, _>>()?, files };
+        let mut bind_each = |sites: &mut [Site]| -> Result<Vec<TcpListener>, Error> {
+            let sites = sites.iter_mut().enumerate();
+            sites.map(|(at, site)| site.bind_one(at, &mut keeper).map(Socket::into)).collect()
+        };
+        let (addresses, gazelle) = (bind_each(admin)?, bind_each(gazelle)?);
+        let admin = AdminSockets { addresses, files, gazelle };
         keeper.warn_of_full_store();
         Ok(Unassigned { http, udp, admin, leaving: std::mem::take(leaving) })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Site};
 use super::error::{Error, system};
 use super::socket_file::SocketFile;
 use crate::admin;
@@ -24,6 +24,8 @@ pub struct Listeners {
     pub udp: Vec<Arc<UdpListener>>,
     /// The addresses and socket files of the admin API.
     admin: Vec<String>,
+    /// That of the door for a Gazelle.
+    gazelle: Vec<String>,
 }
 
 /// An HTTP listener, shared by all workers.
@@ -100,9 +102,11 @@ impl Listeners {
                 number,
             }));
         }
-        let addresses = addresses.admin.iter().map(|site| site.listen.address.to_string());
+        let bound = |site: &Site| site.listen.address.to_string();
         let sockets = config.admin.sockets().map(SocketFile::name);
-        Ok(Self { http, udp, admin: addresses.chain(sockets).collect() })
+        let admin = addresses.admin.iter().map(bound).chain(sockets).collect();
+        let gazelle = addresses.gazelle.iter().map(bound).collect();
+        Ok(Self { http, udp, admin, gazelle })
     }
 
     /// Lists the listeners with their bound addresses.
@@ -120,7 +124,8 @@ impl Listeners {
             listener("udp", bound(one.listen), Some(buffer))
         });
         let admin = self.admin.iter().map(|place| listener("admin", place.clone(), None));
-        http.chain(udp).chain(admin).collect()
+        let gazelle = self.gazelle.iter().map(|place| listener("gazelle", place.clone(), None));
+        http.chain(udp).chain(admin).chain(gazelle).collect()
     }
 }
 

@@ -325,6 +325,7 @@ impl Tracker {
             manager,
             wall,
         } = self;
+        let interval = books.as_ref().map(|books| books.interval.clone()).unwrap_or_default();
         let books = books.map(|books| books.accounts);
         let reader =
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
@@ -358,6 +359,7 @@ impl Tracker {
             snapshot_every: config.swarms.snapshot.as_ref().map(|snapshot| snapshot.every),
             swarms: Swarms::new(store.clone(), start),
             accounts: books.clone(),
+            interval,
             recent: Recent::default(),
             public: public.stats,
             history: Arc::default(),

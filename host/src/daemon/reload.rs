@@ -221,12 +221,14 @@ fn needs_tokens(started: &Config, is: &Config) -> bool {
 /// Lists the changed keys that only take effect at a restart.
 fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
+    let listen = |config: &Config| config.admin.gazelle.as_ref().map(|door| door.listen);
     let keys = [
         ("http", started.http != is.http),
         ("udp", started.udp != is.udp),
         ("admin.listen", started.admin.listen != is.admin.listen),
         ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
         ("admin.tls", started.admin.tls != is.admin.tls),
+        ("admin.gazelle.listen", listen(started) != listen(is)),
         ("admin.tokens", needs_tokens(started, is)),
         ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),

@@ -1,6 +1,7 @@
-//! Ways to edit lists that other trackers have. All of them are off by default.
+//! Ways to edit lists and accounts that other trackers have. All of them are off by default.
 
 mod fifo;
+pub mod gazelle;
 mod lines;
 pub mod torrust;
 

@@ -22,6 +22,7 @@ mod admin;
 mod connections;
 mod decisions;
 mod exports;
+mod gazelle;
 mod kernel;
 pub mod plugin;
 mod policies;
@@ -39,6 +40,7 @@ pub use self::admin::Denied;
 pub use self::connections::{ConnectionState, Connections, Presence};
 pub use self::decisions::Lost;
 pub use self::exports::ExportSeries;
+pub use self::gazelle::Obeyed;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome, TRANSPORTS,
@@ -66,6 +68,7 @@ pub struct Metrics {
     tls: tls::Tls,
     admin: admin::Admin,
     decisions: decisions::Decisions,
+    gazelle: gazelle::Gazelle,
     snapshots: Snapshots,
     exports: Mutex<Vec<Arc<ExportSeries>>>,
     public: public::Public,
@@ -204,6 +207,7 @@ impl Metrics {
             tls: tls::Tls::default(),
             admin: admin::Admin::default(),
             decisions: decisions::Decisions::default(),
+            gazelle: gazelle::Gazelle::default(),
             snapshots: Snapshots::default(),
             exports: Mutex::default(),
             public: public::Public::default(),

@@ -10,6 +10,8 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 
 const EXAMPLES: &str = "deploy/examples";
 
+/// The password of a Gazelle.
+const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 /// The top-level keys of a configuration.
 const KEYS: [&str; 15] = [
     "tracker",
@@ -57,7 +59,8 @@ fn is_configuration(yaml: &str) -> bool {
 fn complaint(file: &Path) -> Option<String> {
     let name = file.file_name().unwrap().to_str().unwrap();
     let mut check = karuta(&["check", "--config", name], file.parent().unwrap());
-    let output = check.env("KARUTA_ADMIN_TOKEN", "for a test").output().expect("karuta runs");
+    check.env("KARUTA_ADMIN_TOKEN", "for a test").env("KARUTA_GAZELLE_PASSWORD", PASSWORD);
+    let output = check.output().expect("karuta runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (!output.status.success()).then_some(said)
 }
@@ -100,6 +103,8 @@ fn every_example_starts() {
             ("../../target/plugins", "PLUGINS"),
             (":6969\"", ":0\""),
             (":6880\"", ":0\""),
+            (":34001\"", ":0\""),
+            ("{ env: KARUTA_GAZELLE_PASSWORD }", "{ file: gazelle.password }"),
             // Nobody listens there.
             ("10.0.0.", "127.0.0."),
             (":6379", ":9"),
@@ -123,8 +128,10 @@ fn every_example_starts() {
     }
 }
 
-/// Copies the data of the examples into a folder.
+/// Copies the data of the examples into a folder, and writes the passwords that they need.
 fn beside(folder: &Path) {
+    fs::write(folder.join("gazelle.password"), PASSWORD).unwrap();
+    fs::write(folder.join("gazelle.report"), PASSWORD.to_uppercase()).unwrap();
     for entry in fs::read_dir(root().join(EXAMPLES)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() && path.extension().is_none_or(|extension| extension != "yaml") {

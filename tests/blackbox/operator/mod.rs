@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod explain;
 mod exports;
+mod gazelle;
 mod health;
 mod journal;
 mod lifecycle;

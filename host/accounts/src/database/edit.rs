@@ -3,16 +3,29 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, GONE, int, reason};
+use super::{Database, GONE, int, reason, uint};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
 /// A change that was made, with what workers need to know of it.
 #[derive(Debug)]
 pub enum Changed {
-    Member { id: u64, record: Member, passkeys: Option<(Option<String>, String)> },
-    Torrent { id: u64, record: Torrent, hashes: [Hashes; 2] },
-    Token { pair: (u64, u64), exists: bool },
+    Member {
+        id: u64,
+        record: Member,
+        passkeys: Option<(Option<String>, String)>,
+    },
+    /// With the deleted torrents that have given up an info-hash to it, and are gone.
+    Torrent {
+        id: u64,
+        record: Torrent,
+        hashes: [Hashes; 2],
+        gone: Vec<(u64, Hashes)>,
+    },
+    Token {
+        pair: (u64, u64),
+        exists: bool,
+    },
 }
 
 /// Why changes were not made: none of them was.
@@ -29,6 +42,9 @@ pub enum NotChanged {
     #[error("stopping")]
     Stopping,
 }
+
+/// Why a torrent cannot have an info-hash.
+const TAKEN: &str = "the info-hash is another torrent's";
 
 /// Why a change cannot be made.
 enum Fault {
@@ -134,12 +150,10 @@ fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, F
     let first =
         change.info_hash.or(first).ok_or(Fault::Wrong("a new torrent needs an info-hash"))?;
     let second = change.info_hash_v2.or(second);
-    let owner = "SELECT id FROM torrent WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) \
-                 AND id <> ?1";
-    let mut owner = connection.prepare_cached(owner)?;
-    if second == Some(first) || owner.exists(params![int(change.id), first, second])? {
-        return Err(Fault::Wrong("the info-hash is another torrent's"));
+    if second == Some(first) {
+        return Err(Fault::Wrong(TAKEN));
     }
+    let gone = take_over(connection, change.id, [Some(first), second])?;
     let record = Torrent {
         status: change.status.unwrap_or(record.status),
         deleted: change.deleted.unwrap_or(record.deleted),
@@ -169,7 +183,34 @@ fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, F
     ];
     connection.prepare_cached(sql)?.execute(values)?;
     let hashes = [old, [Some(first), second]];
-    Ok(Changed::Torrent { id: change.id, record, hashes })
+    Ok(Changed::Torrent { id: change.id, record, hashes, gone })
+}
+
+/// Has deleted torrents give up the info-hashes that another one takes, as when a site registers anew
+/// what it has deleted. They are gone then, but not what was moved at them.
+fn take_over(
+    connection: &Connection,
+    id: u64,
+    [first, second]: Hashes,
+) -> Result<Vec<(u64, Hashes)>, Fault> {
+    let sql = "SELECT id, deleted, info_hash, info_hash_v2 FROM torrent \
+               WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) AND id <> ?1";
+    let mut select = connection.prepare_cached(sql)?;
+    let owners = select.query_map(params![int(id), first, second], |row| {
+        Ok((uint(row.get("id")?), row.get::<_, bool>("deleted")?, read::hashes(row)?))
+    })?;
+    let mut gone = Vec::new();
+    for owner in owners {
+        let (owner, is_deleted, hashes) = owner?;
+        if !is_deleted {
+            return Err(Fault::Wrong(TAKEN));
+        }
+        gone.push((owner, hashes));
+    }
+    for (owner, _) in &gone {
+        connection.prepare_cached("DELETE FROM torrent WHERE id = ?1")?.execute([int(*owner)])?;
+    }
+    Ok(gone)
 }
 
 fn token(connection: &Connection, change: TokenChange) -> Result<Changed, Fault> {

@@ -1,4 +1,5 @@
--- Times are in seconds since 1970, amounts in bytes. Nothing is deleted but tokens and sessions.
+-- Times are in seconds since 1970, amounts in bytes. Nothing is deleted but tokens, sessions, and deleted
+-- torrents whose info-hash another one has taken.
 
 CREATE TABLE member (
     id              INTEGER PRIMARY KEY,

@@ -1,0 +1,79 @@
+//! A door for a Gazelle, which speaks to its tracker as to Ocelot.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    problem::{Problem, problem},
+    torrust::ListName,
+    values::{self, Secret},
+};
+
+/// The calls of Ocelot's API on an address of their own.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gazelle {
+    /// A loopback or private address, because nothing is encrypted. Port 0 selects any free port.
+    #[serde(deserialize_with = "values::listen")]
+    pub listen: SocketAddr,
+    /// Of changes: [`LENGTH`] letters, digits, `-` and `_`.
+    pub password: Secret,
+    /// Of reports, which there are none of without it: as above, and another one.
+    pub report_password: Option<Secret>,
+    /// Beginnings of peer ids. If `None`, the site cannot change any.
+    pub whitelist: Option<ListName>,
+}
+
+/// The name of `admin.gazelle` among the tokens.
+pub const GAZELLE: &str = "gazelle";
+
+/// The bytes of a password: Gazelle has no room for others.
+const LENGTH: usize = 32;
+
+impl Gazelle {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if is_private(self.listen.ip()) {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` is a public address, where passwords and passkeys could be read, expected a \
+             loopback or private one",
+            self.listen
+        );
+        problem("admin.gazelle.listen", message)
+    }
+}
+
+/// Checks a password that has been read.
+pub(super) fn check_password(value: &[u8]) -> Result<(), String> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match value.len() == LENGTH && value.iter().all(is_plain) {
+        true => Ok(()),
+        false => Err(format!("expected {LENGTH} letters, digits, - and _")),
+    }
+}
+
+/// Returns whether an address is none of the Internet.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_addresses_are_told_from_others() {
+        for private in ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.17.0.1", "fd00::1"] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for public in ["0.0.0.0", "::", "192.0.2.1", "172.32.0.1", "2001:db8::1", "::ffff:8.8.8.8"]
+        {
+            assert!(!is_private(public.parse().unwrap()), "{public}");
+        }
+    }
+}
