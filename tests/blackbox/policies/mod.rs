@@ -3,6 +3,7 @@
 mod address_approval;
 mod client_approval;
 mod deniability;
+mod gazelle;
 mod interval_variation;
 mod jwt;
 mod passkey;
