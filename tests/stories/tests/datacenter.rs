@@ -43,7 +43,7 @@ fn a_release_crosses_racks_less_often_with_the_policy_and_least_with_gateways() 
     }
     // All at once, because they mostly wait for their speed limits.
     let [random, near, gateways] = std::thread::scope(|scope| {
-        let runs = [Peers::Random, Peers::Near, Peers::Gateways(2)].map(|peers| {
+        let runs = [Peers::Random, Peers::Near, Peers::Gateways(1)].map(|peers| {
             let setting = Setting { shape: EIGHT_RACKS, peers, want: 4, killed: 0 };
             scope.spawn(move || clients::release(setting))
         });
@@ -52,7 +52,7 @@ fn a_release_crosses_racks_less_often_with_the_policy_and_least_with_gateways() 
     let least = EIGHT_RACKS.racks as u64 * SIZE;
     assert!(least <= gateways, "every rack needs it once");
     assert!(near * 10 < random * 6, "{near} of {random} bytes");
-    assert!(gateways < near, "{gateways} of {near} bytes");
+    assert!(gateways * 10 < near * 9, "{gateways} of {near} bytes");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_model_says_what_clients_do() {
     };
     let random = crossed(Rule::Random);
     let near = crossed(Rule::Near { far_percent: 10 });
-    let gateways = crossed(Rule::Gateways { count: 2, far_percent: 50, seeds_first: true });
+    let gateways = crossed(Rule::Gateways { count: 1, far_percent: 50, seeds_first: true });
     let least = EIGHT_RACKS.racks as u64 * SIZE;
     assert!(least <= gateways && gateways < near && near < random, "{gateways} {near} {random}");
     // Two gateways vanish, and the racks find others.
