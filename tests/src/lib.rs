@@ -14,6 +14,7 @@ pub mod announce;
 pub mod bencode;
 mod compiled;
 pub mod crowd;
+pub mod databases;
 pub mod engines;
 pub mod issuer;
 pub mod nodes;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::records::STATUSES;
+use crate::records::{Member, STATUSES, Torrent};
 
 /// A change. What it does not name stays as it is; what does not exist yet is added.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +123,21 @@ impl fmt::Display for Change {
 }
 
 impl MemberChange {
+    /// Returns what a record becomes.
+    pub(crate) fn onto(&self, record: Member) -> Member {
+        Member {
+            enabled: self.enabled.unwrap_or(record.enabled),
+            leech: self.leech.unwrap_or(record.leech),
+            visible: self.visible.unwrap_or(record.visible),
+            immune: self.immune.unwrap_or(record.immune),
+            freeleech: self.freeleech.unwrap_or(record.freeleech),
+            double_upload: self.double_upload.unwrap_or(record.double_upload),
+            group: self.group.unwrap_or(record.group),
+            slots: self.slots.unwrap_or(record.slots),
+            ..record
+        }
+    }
+
     fn how(&self) -> Vec<String> {
         let slots =
             self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
@@ -145,6 +160,19 @@ impl MemberChange {
 }
 
 impl TorrentChange {
+    /// Returns what a record becomes.
+    pub(crate) fn onto(&self, record: Torrent) -> Torrent {
+        Torrent {
+            status: self.status.unwrap_or(record.status),
+            deleted: self.deleted.unwrap_or(record.deleted),
+            featured: self.featured.unwrap_or(record.featured),
+            reason: self.reason.unwrap_or(record.reason),
+            upload_percent: self.upload_percent.unwrap_or(record.upload_percent),
+            download_percent: self.download_percent.unwrap_or(record.download_percent),
+            ..record
+        }
+    }
+
     fn how(&self) -> Vec<String> {
         let told = [
             told("info_hash", self.info_hash.map(hex::encode)),
@@ -211,10 +239,15 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::E
     known.map(Some).ok_or_else(|| wrong(&format!("0 to {STATUSES}")))
 }
 
+/// Returns whether a text can be a passkey.
+pub fn is_passkey(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    PASSKEY.contains(&text.len()) && text.bytes().all(plain)
+}
+
 fn passkey<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let passkey = String::deserialize(deserializer)?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    match PASSKEY.contains(&passkey.len()) && passkey.bytes().all(plain) {
+    match is_passkey(&passkey) {
         true => Ok(Some(passkey)),
         false => Err(wrong("16 to 64 letters, digits, - and _")),
     }

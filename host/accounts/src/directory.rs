@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::records::{Member, Torrent};
+use crate::records::{Hashes, Member, Torrent};
 use crate::table::Table;
 
 /// A member has 64 bytes here, and so has a torrent. It is changed by one thread.
@@ -202,6 +202,18 @@ impl Directory {
         if let Some(new) = new {
             self.hashes.put(new, id);
         }
+    }
+
+    /// Removes a member that another one takes the passkey from.
+    pub(crate) fn remove_member(&self, id: u64, passkey: &str) {
+        self.passkeys.remove(self.digests.of(passkey));
+        self.members.remove(id);
+    }
+
+    /// Removes a torrent that another one takes an info-hash from.
+    pub(crate) fn remove_torrent(&self, id: u64, hashes: Hashes) {
+        hashes.into_iter().flatten().for_each(|hash| self.hashes.remove(hash));
+        self.torrents.remove(id);
     }
 
     pub(crate) fn enter_token(&self, pair: (u64, u64), exists: bool) {

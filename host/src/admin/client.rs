@@ -151,14 +151,29 @@ impl Client {
         }
     }
 
+    /// Has the rows that the site's database has refused played again, and returns how many there are.
+    pub fn play_again(&self) -> Result<u64, String> {
+        let (status, body) = self.ask(Method::POST, accounts::REJECTED, Vec::new())?;
+        match status {
+            StatusCode::OK => {
+                let rows = serde_json::from_slice::<serde_json::Value>(&body);
+                Ok(rows.ok().and_then(|body| body["rows"].as_u64()).unwrap_or(0))
+            }
+            StatusCode::INSUFFICIENT_STORAGE => {
+                Err(String::from_utf8_lossy(&body).trim().to_owned())
+            }
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
     /// Makes changes of members, torrents and tokens, a JSON object on each line.
     pub fn change_accounts(&self, lines: Vec<u8>) -> Result<ChangedAccounts, String> {
         let (status, body) = self.ask(Method::POST, accounts::ALL, lines)?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::INSUFFICIENT_STORAGE => {
-                Err(String::from_utf8_lossy(&body).trim().to_owned())
-            }
+            StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::INSUFFICIENT_STORAGE
+            | StatusCode::CONFLICT => Err(String::from_utf8_lossy(&body).trim().to_owned()),
             _ => Err(self.refused(status, &body)),
         }
     }

@@ -118,6 +118,12 @@ static ENDPOINTS: &[Endpoint] = &[
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
     look(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::all(admin, asked))),
+    look(accounts::REJECTED, Right::Accounts, |admin, asked| {
+        Box::pin(accounts::rejected(admin, asked))
+    }),
+    take(accounts::REJECTED, Right::Accounts, |admin, asked| {
+        Box::pin(accounts::play_again(admin, asked))
+    }),
     look(accounts::PATH, Right::Accounts, |admin, asked| Box::pin(accounts::one(admin, asked))),
     take(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::change(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),

@@ -394,6 +394,18 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     if let Some(error) = accounts["error"].as_str() {
         println!("accounts cannot be written: {}", Escaped(error));
     }
+    let database = &accounts["database"];
+    if database.is_object() {
+        let [pending, batches, rejected] =
+            ["pending_rows", "applied_batches", "rejected_rows"].map(|what| text(&database[what]));
+        let state = if database["up"] == true { "up" } else { "down" };
+        println!(
+            "database {state}, {pending} rows wait, {batches} batches written, {rejected} rows refused"
+        );
+    }
+    if let Some(error) = database["error"].as_str() {
+        println!("the accounts' database cannot be used: {}", Escaped(error));
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));
         let buffer = &listener["receive_buffer"];

@@ -568,6 +568,9 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
     if let Some(share) = &mut config.swarms.share {
         share.fetch_secrets(folder)?;
     }
+    if let Some(accounts) = &mut config.accounts {
+        accounts.fetch_secrets(folder)?;
+    }
     if let Some(log) = &mut config.decision_log {
         log.fetch_secrets(folder)?;
     }

@@ -121,6 +121,7 @@ fn the_default_configuration_has_every_key() {
         ("target/plugins/passkey.wasm", ""),
         ("torrust.token", "a token of the site\n"),
         ("valkey-password", "a password of the engine\n"),
+        ("database.url", "postgres://karuta@localhost/site\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]

@@ -44,8 +44,11 @@ impl Config {
         });
         let share = self.swarms.share.iter().flat_map(|share| &share.password);
         let share = share.map(|password| ("swarms.share.password".to_owned(), password));
+        let database = self.accounts.iter().flat_map(|accounts| &accounts.database);
+        let database = database.map(|url| ("accounts.database".to_owned(), url));
         let torrust = self.admin.torrust.iter();
         let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &door.token));
-        udp.chain(token).chain(tokens).chain(torrust).chain(share).chain(headers).collect()
+        let admin = token.chain(tokens).chain(torrust);
+        udp.chain(admin).chain(share).chain(database).chain(headers).collect()
     }
 }

@@ -162,7 +162,7 @@ pub fn run(
         rings.set_listeners(listeners.list().into_iter().map(named).collect());
     }
     let prepared = tracker.prepared.take();
-    tracker.books = accounts::open(&tracker.config)?;
+    tracker.books = accounts::open(&tracker.config, &tracker.store, tracker.start)?;
     let Tracker { config, store, metrics, start, books, .. } = &tracker;
     if let Some(books) = books {
         metrics.set_accounts(books.accounts.clone());

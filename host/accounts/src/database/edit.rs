@@ -3,16 +3,36 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, GONE, int, reason};
+use super::{Database, GONE, int, reason, uint};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
 /// A change that was made, with what workers need to know of it.
 #[derive(Debug)]
 pub enum Changed {
-    Member { id: u64, record: Member, passkeys: Option<(Option<String>, String)> },
-    Torrent { id: u64, record: Torrent, hashes: [Hashes; 2] },
-    Token { pair: (u64, u64), exists: bool },
+    Member {
+        id: u64,
+        record: Member,
+        passkeys: Option<(Option<String>, String)>,
+    },
+    Torrent {
+        id: u64,
+        record: Torrent,
+        hashes: [Hashes; 2],
+    },
+    Token {
+        pair: (u64, u64),
+        exists: bool,
+    },
+    /// Others that had the passkey or an info-hash of one that comes next.
+    GoneMember {
+        id: u64,
+        passkey: String,
+    },
+    GoneTorrent {
+        id: u64,
+        hashes: Hashes,
+    },
 }
 
 /// Why changes were not made: none of them was.
@@ -43,31 +63,72 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Database {
-    /// Makes changes one after the other, in one transaction.
+    /// Makes changes one after the other, in one transaction. With `takes_over`, others that have a
+    /// passkey or an info-hash of theirs are removed; otherwise, that is wrong.
     ///
     /// # Errors
     ///
     /// One of them is wrong, or they cannot be written; then nothing has changed.
-    pub fn change(&mut self, changes: &[Change]) -> Result<Vec<Changed>, NotChanged> {
+    pub fn change(
+        &mut self,
+        changes: &[Change],
+        takes_over: bool,
+    ) -> Result<Vec<Changed>, NotChanged> {
         if !self.is_in_place() {
             return Err(NotChanged::Gone);
         }
         let transaction = self.connection.transaction()?;
-        let make = |(index, change): (usize, &Change)| {
-            let made = match change {
+        let mut made = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            if takes_over {
+                take_over(&transaction, change, &mut made)?;
+            }
+            let changed = match change {
                 Change::Member(change) => member(&transaction, change),
                 Change::Torrent(change) => torrent(&transaction, change),
                 Change::Token(change) => token(&transaction, *change),
             };
-            made.map_err(|fault| match fault {
+            made.push(changed.map_err(|fault| match fault {
                 Fault::Wrong(reason) => NotChanged::Wrong { index, reason },
                 Fault::Sql(error) => NotChanged::Unwritten(error),
-            })
-        };
-        let made = changes.iter().enumerate().map(make).collect::<Result<_, _>>()?;
+            })?);
+        }
         transaction.commit()?;
         Ok(made)
     }
+}
+
+/// Removes others that have a passkey or an info-hash of this one.
+fn take_over(
+    connection: &Connection,
+    change: &Change,
+    made: &mut Vec<Changed>,
+) -> rusqlite::Result<()> {
+    match change {
+        Change::Member(MemberChange { id, passkey: Some(passkey), .. }) => {
+            let sql = "DELETE FROM member WHERE passkey = ?2 AND id <> ?1 RETURNING id";
+            let mut statement = connection.prepare_cached(sql)?;
+            let gone = statement.query_map(params![int(*id), passkey], |row| row.get(0))?;
+            for id in gone {
+                made.push(Changed::GoneMember { id: uint(id?), passkey: passkey.clone() });
+            }
+        }
+        Change::Torrent(TorrentChange { id, info_hash, info_hash_v2, .. }) => {
+            let sql = "DELETE FROM torrent \
+                       WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) AND id <> ?1 \
+                       RETURNING id, info_hash, info_hash_v2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let gone = statement.query_map(params![int(*id), info_hash, info_hash_v2], |row| {
+                Ok((row.get("id")?, read::hashes(row)?))
+            })?;
+            for gone in gone {
+                let (id, hashes) = gone?;
+                made.push(Changed::GoneTorrent { id: uint(id), hashes });
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fault> {
@@ -82,17 +143,7 @@ fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fau
         known.map_or((Member::default(), None), |(record, old)| (record, Some(old)));
     let passkey = change.passkey.clone().or_else(|| old.clone());
     let passkey = passkey.ok_or(Fault::Wrong("a new member needs a passkey"))?;
-    let record = Member {
-        enabled: change.enabled.unwrap_or(record.enabled),
-        leech: change.leech.unwrap_or(record.leech),
-        visible: change.visible.unwrap_or(record.visible),
-        immune: change.immune.unwrap_or(record.immune),
-        freeleech: change.freeleech.unwrap_or(record.freeleech),
-        double_upload: change.double_upload.unwrap_or(record.double_upload),
-        group: change.group.unwrap_or(record.group),
-        slots: change.slots.unwrap_or(record.slots),
-        ..record
-    };
+    let record = change.onto(record);
     let sql = "INSERT INTO member (id, passkey, enabled, leech, visible, immune, freeleech, \
                double_upload, group_id, slots, uploaded, downloaded) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce(?11, 0), coalesce(?12, 0)) \
@@ -140,15 +191,7 @@ fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, F
     if second == Some(first) || owner.exists(params![int(change.id), first, second])? {
         return Err(Fault::Wrong("the info-hash is another torrent's"));
     }
-    let record = Torrent {
-        status: change.status.unwrap_or(record.status),
-        deleted: change.deleted.unwrap_or(record.deleted),
-        featured: change.featured.unwrap_or(record.featured),
-        reason: change.reason.unwrap_or(record.reason),
-        upload_percent: change.upload_percent.unwrap_or(record.upload_percent),
-        download_percent: change.download_percent.unwrap_or(record.download_percent),
-        ..record
-    };
+    let record = change.onto(record);
     let sql = "INSERT INTO torrent (id, info_hash, info_hash_v2, status, deleted, featured, reason, \
                upload_percent, download_percent, completed) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, coalesce(?10, 0)) \
