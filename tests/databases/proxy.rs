@@ -104,7 +104,7 @@ impl State {
     /// Returns where this connection is to be cut, if at all.
     fn place(&self) -> Option<u64> {
         let commit = self.commits.fetch_add(1, Ordering::SeqCst);
-        if commit % 2 == 0 {
+        if commit.is_multiple_of(2) {
             return None;
         }
         let less = |left: u64| left.checked_sub(1);

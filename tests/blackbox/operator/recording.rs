@@ -344,7 +344,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |mut sum: u32, byte| {
         sum ^= u32::from(*byte);
         for _ in 0..8 {
-            sum = sum >> 1 ^ (sum & 1) * 0x82f6_3b78;
+            sum = (sum >> 1) ^ ((sum & 1) * 0x82f6_3b78);
         }
         sum
     })
