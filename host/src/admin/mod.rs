@@ -23,6 +23,7 @@ mod explain;
 mod export;
 mod exporting;
 mod facts;
+mod generations;
 mod growth;
 mod health;
 mod import;
@@ -31,13 +32,16 @@ mod log;
 mod login;
 mod networks;
 mod page;
+mod preview;
 mod ranking;
 mod refused;
 mod reload;
 mod reloads;
 mod remote;
 mod reply;
+mod report;
 mod request;
+mod rollback;
 mod sampler;
 mod series;
 mod serve;
@@ -56,6 +60,7 @@ mod tapping;
 mod token;
 mod top;
 mod torrust;
+mod trial;
 
 use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
@@ -69,15 +74,21 @@ pub use self::doctor::Doctor;
 pub use self::events::Events;
 pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
+pub use self::generations::{Archive, ShownDifference, ShownHistory, others};
 pub use self::import::Imported;
-pub use self::reload::{AskReload, Refusal, Report};
-pub use self::reloads::{By, Reloads};
+pub use self::preview::{ChangedPlugin, PluginFacts, Preview, difference};
+pub use self::reload::{
+    AskReload, Expected, Refusal, Replies, Report, Terms, Trial, WantedReload, Wish,
+};
+pub use self::reloads::{By, CONFIRM, Reloads, unix_seconds};
 pub use self::remote::{Remote, Unknown};
+pub use self::rollback::WantedRollback;
 pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
 pub use self::tap::{Outcomes, TapQuestion};
+pub use self::trial::{GuardedPolicy, Guards, OnTrial};
 
 use crate::config::Right;
 use crate::decisions::Decisions;
@@ -93,6 +104,9 @@ static ENDPOINTS: &[Endpoint] = &[
     get(page::FOLDER, None, page::asset),
     form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
     form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
+    form("/preview", Right::Reload, |admin, asked| Box::pin(page::preview(admin, asked))),
+    form("/confirm", Right::Reload, |admin, asked| Box::pin(page::confirm(admin, asked))),
+    form("/rollback", Right::Reload, |admin, asked| Box::pin(page::rollback(admin, asked))),
     form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
     form("/doctor", Right::Read, |admin, asked| Box::pin(page::doctor(admin, asked))),
     form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
@@ -125,6 +139,12 @@ static ENDPOINTS: &[Endpoint] = &[
     enter("/api/logout", |admin, asked| Box::pin(login::logout(admin, asked))),
     get("/api/reloads", Some(Right::Read), reloads::reloads),
     change("/api/reload", Right::Reload, |admin, asked| Box::pin(reload::reload(admin, asked))),
+    change("/api/confirm", Right::Reload, |admin, asked| Box::pin(trial::confirm(admin, asked))),
+    change("/api/rollback", Right::Reload, |admin, asked| {
+        Box::pin(rollback::rollback(admin, asked))
+    }),
+    get("/api/history", Some(Right::Read), generations::history),
+    get("/api/diff", Some(Right::Read), generations::diff),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
@@ -177,6 +197,8 @@ pub struct Admin {
     pub configuration: ConfigurationFile,
     pub reload: mpsc::Sender<AskReload>,
     pub reloads: Arc<Reloads>,
+    /// The generations that have served.
+    pub archive: Archive,
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,
