@@ -45,6 +45,10 @@ impl Keeper {
         let now = unix_seconds(SystemTime::now());
         let known = generations.all().into_iter().find(|kept| kept.generation == generation);
         let known = known.and_then(|kept| kept.served.ok());
+        let content = loaded.content();
+        if known.as_ref().is_some_and(|known| known.content == content) {
+            return self.reloads.set_fault(None);
+        }
         let served = Served {
             format: FORMAT,
             generation,
@@ -54,7 +58,7 @@ impl Keeper {
             action: known.as_ref().map_or(action, |known| known.action),
             again: known.as_ref().map_or(again, |known| known.again),
             changes: known.map_or(changes, |known| known.changes),
-            content: loaded.content(),
+            content,
             policies: policies(loaded),
             karuta: env!("CARGO_PKG_VERSION").to_owned(),
         };

@@ -16,6 +16,7 @@ mod exports;
 mod generations;
 mod health;
 mod journal;
+mod killed;
 mod lifecycle;
 mod lists;
 mod log;

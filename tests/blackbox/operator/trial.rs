@@ -8,13 +8,10 @@ use karuta_tests::udp::Client;
 use karuta_tests::{Connection, Daemon, LISTENERS, eventually, write_config};
 use serde_json::{Value, json};
 
-use super::generations::{
-    command, is_answered, killed_at_each_step, page, place, post, rewrite, serving, standing,
-    version,
-};
+use super::generations::{command, page, place, post, rewrite, serving, standing, version};
 
 /// Starts a daemon with the interval 101, and tries 102.
-fn on_trial(terms: &Value) -> Daemon {
+pub fn on_trial(terms: &Value) -> Daemon {
     let daemon = Daemon::start_in(place(101));
     rewrite(&daemon, 102);
     let (status, report) = post(&daemon, "/api/reload", terms);
@@ -262,30 +259,4 @@ fn killed_during_a_trial_it_serves_what_was_before() {
     assert!(is_over(&daemon));
     let daemon = Daemon::start_in(daemon.kill());
     assert_eq!((serving(&daemon), standing(&daemon)), (101, (3, Some(1))));
-}
-
-#[test]
-fn killed_at_any_step_of_a_trial_it_serves_one_version_whole() {
-    let prepare = || {
-        let daemon = Daemon::start_in(place(101));
-        rewrite(&daemon, 102);
-        daemon
-    };
-    let act = |daemon: &Daemon| is_answered(daemon, "/api/reload", &json!({ "try": "1h" }));
-    // Before the pin is written, the file is what a start serves.
-    killed_at_each_step(prepare, act, &[(102, false), (101, true)]);
-}
-
-#[test]
-fn killed_at_any_step_of_a_confirmation_it_serves_one_version_whole() {
-    let prepare = || on_trial(&json!({ "try": "1h" }));
-    let act = |daemon: &Daemon| is_answered(daemon, "/api/confirm", &json!({}));
-    killed_at_each_step(prepare, act, &[(101, true), (102, false)]);
-}
-
-#[test]
-fn killed_at_any_step_of_going_back_it_serves_one_version_whole() {
-    let prepare = || on_trial(&json!({ "try": "1h" }));
-    let act = |daemon: &Daemon| is_answered(daemon, "/api/rollback", &json!({}));
-    killed_at_each_step(prepare, act, &[(101, true)]);
 }
