@@ -190,6 +190,13 @@ impl Daemon {
         std::mem::replace(&mut self.folder, elsewhere)
     }
 
+    /// Waits until it ends, and returns its folder.
+    pub fn ended(mut self) -> TempDir {
+        self.wait();
+        let elsewhere = tempfile::tempdir().expect("a temporary folder");
+        std::mem::replace(&mut self.folder, elsewhere)
+    }
+
     /// Waits until it ends.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + 2 * SOON;

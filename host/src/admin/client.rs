@@ -13,6 +13,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -22,7 +24,7 @@ use url::{Host, Position, Url};
 use super::accounts;
 use super::{
     ChangedAccounts, Imported, Question, RecordQuestion, Refusal, Report, SnapshotReport,
-    TapQuestion,
+    TapQuestion, WantedReload,
 };
 use crate::config::Secret;
 use crate::tls::Trust;
@@ -180,7 +182,17 @@ impl Client {
 
     /// Makes the daemon reload its configuration.
     pub fn reload(&self) -> Result<Report, String> {
-        let (status, body) = self.ask(Method::POST, "/api/reload", Vec::new())?;
+        self.change_served("/api/reload", &WantedReload::default())
+    }
+
+    /// Changes what the daemon serves, or asks what would change.
+    pub fn change_served<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wanted: &impl Serialize,
+    ) -> Result<T, String> {
+        let wanted = serde_json::to_vec(wanted).map_err(|error| error.to_string())?;
+        let (status, body) = self.ask(Method::POST, path, wanted)?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)

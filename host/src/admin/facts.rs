@@ -13,6 +13,7 @@ use super::Admin;
 use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
 use super::share::ShareStatus;
+use super::trial::OnTrial;
 use crate::data;
 use crate::metrics::{ExportSeries, RingFigures, ShownCertificate};
 
@@ -58,6 +59,10 @@ pub struct Facts {
     pub configuration: Configuration,
     /// `None`: there was none.
     pub last_reload: Option<Attempt>,
+    /// `None`: no generation is on trial.
+    pub trial: Option<OnTrial>,
+    /// What went wrong with the generations that are kept.
+    pub history_error: Option<String>,
     pub listeners: Vec<ListenerStatus>,
     pub certificates: Vec<ShownCertificate>,
     /// In the order in which they are called.
@@ -242,6 +247,8 @@ impl Facts {
             uptime_seconds: admin.start.elapsed().as_secs(),
             configuration: Configuration::of(admin),
             last_reload: admin.reloads.last(),
+            trial: admin.reloads.trial(),
+            history_error: admin.reloads.fault(),
             listeners: ListenerStatus::all(admin),
             certificates: admin.metrics.certificates(),
             policies: PolicyStatus::all(admin),

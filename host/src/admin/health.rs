@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::Admin;
 use super::facts::{DataStatus, ExportStatus, Facts, PolicyStatus};
+use super::reloads::Pinned;
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::share::ShareStatus;
+use super::trial::OnTrial;
+use crate::generations::Action;
 use crate::text::Escaped;
 
 /// How the tracker is, in a word, and why.
@@ -158,19 +161,43 @@ fn of_reloads(facts: &Facts) -> Vec<Reason> {
     if let Some(error) = &configuration.error {
         reasons.push(look("reload", format!("the configuration cannot be read: {error}")));
     }
-    if configuration.changed_on_disk {
+    if let Some(pinned) = &configuration.pinned {
+        reasons.push(of_pin(pinned, &configuration.path));
+    } else if configuration.changed_on_disk {
         reasons
             .push(look("reload", format!("{} has changed and is not in use", configuration.path)));
     }
+    if let Some(OnTrial { generation, previous, .. }) = &facts.trial {
+        let text = format!(
+            "generation {generation} is on trial; unless it is confirmed, {previous} comes back"
+        );
+        reasons.push(look("reload", text));
+    }
+    reasons.extend(facts.history_error.iter().map(|error| look("reload", error.clone())));
     let Some(last) = &facts.last_reload else { return reasons };
     if let Some(refusal) = &last.refusal {
-        reasons.push(look("reload", format!("the last reload was refused: {refusal}")));
+        let what = match last.outcome == Action::TakenBack.name() {
+            true => "the last trial was taken back",
+            false => "the last reload was refused",
+        };
+        reasons.push(look("reload", format!("{what}: {refusal}")));
     }
     let waiting = last.report.as_ref().map(|report| report.needs_restart.join(", "));
     if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
         reasons.push(look("reload", format!("changes wait for a restart: {waiting}")));
     }
     reasons
+}
+
+fn of_pin(pinned: &Pinned, path: &str) -> Reason {
+    let Pinned { generation, rejected_sha256, fault, .. } = pinned;
+    let digest: String = rejected_sha256.chars().take(12).collect();
+    let text =
+        format!("serving generation {generation} again; {path} (sha256 {digest}…) is not in use");
+    match fault {
+        None => look("reload", text),
+        Some(fault) => look("reload", format!("{text}, but a restart would serve it: {fault}")),
+    }
 }
 
 fn of_listeners(facts: &Facts, now: u64) -> Vec<Reason> {
@@ -278,6 +305,7 @@ mod tests {
     };
     use super::super::reload::{Refusal, Report};
     use super::super::reloads::{By, Reloads};
+    use super::super::trial::Guards;
     use super::*;
     use crate::metrics::ShownCertificate;
 
@@ -296,8 +324,11 @@ mod tests {
                 sha256_on_disk: Some(digest),
                 error: None,
                 changed_on_disk: false,
+                pinned: None,
             },
             last_reload: None,
+            trial: None,
+            history_error: None,
             listeners: vec![ListenerStatus {
                 listener: Listener {
                     transport: "udp",
@@ -373,10 +404,15 @@ mod tests {
         (word, reasons.iter().map(|one| format!("{}: {}", one.panel, one.text)).collect())
     }
 
+    fn pinned(fault: Option<String>) -> Pinned {
+        let rejected_sha256 = "ab".repeat(32);
+        Pinned { generation: 6, since: NOW, by: "uid 0".into(), rejected_sha256, fault }
+    }
+
     fn last(result: Result<Report, Refusal>) -> Option<super::super::reloads::Attempt> {
         let config = std::sync::Arc::new(crate::config::Config::default());
         let reloads = Reloads::new(config.clone());
-        reloads.add(&By::Signal, 1, &config, None, &result);
+        reloads.add(&By::Signal, "reload", 1, &config, None, &result);
         reloads.last()
     }
 
@@ -449,6 +485,41 @@ mod tests {
                 Box::new(|facts| facts.configuration.changed_on_disk = true),
                 Word::Look,
                 "reload: config.yaml has changed and is not in use",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.configuration.changed_on_disk = true;
+                    facts.configuration.pinned = Some(pinned(None));
+                }),
+                Word::Look,
+                "reload: serving generation 6 again; config.yaml (sha256 abababababab…) is not in use",
+            ),
+            (
+                Box::new(|facts| facts.configuration.pinned = Some(pinned(Some("full".into())))),
+                Word::Look,
+                "reload: serving generation 6 again; config.yaml (sha256 abababababab…) is not in use, \
+                 but a restart would serve it: full",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.trial = Some(OnTrial {
+                        generation: 7,
+                        previous: 6,
+                        by: "uid 0".into(),
+                        began: NOW,
+                        until: NOW + 300,
+                        guards: Guards::default(),
+                    });
+                }),
+                Word::Look,
+                "reload: generation 7 is on trial; unless it is confirmed, 6 comes back",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.history_error = Some("generation 7 could not be kept: full".into())
+                }),
+                Word::Look,
+                "reload: generation 7 could not be kept: full",
             ),
             (
                 Box::new(|facts| facts.configuration.error = Some("gone".into())),
