@@ -11,7 +11,7 @@ SAMPLES := quiet-hours-rust
 DENY = PATH="$(or $(CARGO_TARGET_DIR),target)/tools/deny/bin:$$PATH" $(CARGO) deny --locked
 TEST_PLUGINS := $(addprefix test-,$(notdir $(patsubst %/,%,$(wildcard tests/plugins/*/))))
 
-.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak cluster stories clean wasm-target clients monitoring engines page packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
+.PHONY: run build deb plugins test-plugins samples test lint fmt fuzz bench microbench soak cluster stories clean wasm-target clients monitoring tracer engines databases page packaging booted libtorrent toolchains peers fuzz-tools deny deny-tools
 
 ## run: build what a first look needs and start the tracker with config.yaml
 run: plugins
@@ -51,7 +51,7 @@ samples: wasm-target toolchains
 TEST_THREADS := $(shell echo $$(($$(nproc) + 1)))
 
 ## test: all tests; tests whose tools are missing are skipped, unless CI is set
-test: test-plugins samples clients monitoring engines page booted libtorrent
+test: test-plugins samples clients monitoring tracer engines databases page booted libtorrent
 	tests/build-samples test-helpers
 	@# What was built goes to the disk first. Otherwise the first files of daemons wait for it.
 	sync
@@ -112,8 +112,14 @@ clients:
 monitoring:
 	@tests/setup monitoring
 
+tracer:
+	@tests/setup tracer
+
 engines:
 	@tests/setup cluster
+
+databases:
+	@tests/setup databases
 
 page:
 	@tests/setup page

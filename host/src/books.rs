@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use karuta_accounts::{Accounts, Bytes, Entry, Receipt};
-use karuta_bittorrent::{Announce, Event};
+use karuta_bittorrent::{Announce, Event, InfoHash, PeerId, Peers};
+use karuta_swarm::{Seconds, Shared, Store, Update};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 use crate::config::CredentialRule;
 use crate::exchange::{Account, Exchange};
@@ -88,5 +91,27 @@ impl Books {
             address: is_visible.then_some(address),
             at,
         })
+    }
+}
+
+/// Takes peers out of the swarms of these info-hashes.
+pub fn leave(store: &Shared, peers: &[(Vec<InfoHash>, SocketAddr)], now: Seconds) {
+    let mut rng = SmallRng::seed_from_u64(0);
+    for (hashes, peer) in peers {
+        for info_hash in hashes {
+            let update = Update {
+                info_hash: *info_hash,
+                peer: *peer,
+                peer_id: PeerId::UNKNOWN,
+                event: Event::Stopped,
+                seeder: false,
+                want: 0,
+                only: None,
+                locality: None,
+                now,
+            };
+            // A peer can always leave.
+            let _ = store.announce(&update, &mut rng, &mut Peers::default());
+        }
     }
 }

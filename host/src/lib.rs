@@ -24,6 +24,7 @@ mod finding;
 pub mod frontend;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod generations;
 mod history;
 mod import;
 mod jwk;
@@ -42,6 +43,7 @@ mod service;
 mod share;
 mod snapshot;
 mod state_dir;
+mod survey;
 mod text;
 pub mod tls;
 pub mod tracker;

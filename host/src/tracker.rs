@@ -55,6 +55,8 @@ pub struct Rules {
     pub links: Vec<NewLink>,
     /// The number of this version.
     pub generation: u64,
+    /// Whether what this version does not need is parked, because the one before may come back.
+    pub parks: bool,
 }
 
 /// The settings for answers.
@@ -157,11 +159,16 @@ impl<S: Store> Tracker<S> {
     pub fn adopt(&self, rules: Rules) {
         self.settings.set(rules.settings);
         *self.limits.borrow_mut() = rules.limits;
-        self.chain.borrow_mut().adopt(rules.links);
+        self.chain.borrow_mut().adopt(rules.links, rules.parks);
         self.recorder.borrow_mut().adopt(rules.generation);
         if let Some(tape) = &self.tape {
             tape.borrow_mut().adopt(rules.generation);
         }
+    }
+
+    /// Stays with the rules in use: what was parked goes.
+    pub fn settle(&self) {
+        self.chain.borrow_mut().settle();
     }
 
     /// Refreshes the policies' data between requests, and hands over noted decisions.

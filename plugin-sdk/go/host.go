@@ -145,11 +145,22 @@ func Credit(upload, download uint32) { karuta_policy_account.Credit(upload, down
 // DefineLocality defines a plan of prefix lengths, nearest first. Call it only while an instance is
 // created.
 func DefineLocality(prefixes []uint8, roleFirst bool, farPercent uint8) (uint32, error) {
+	return result(karuta_policy_locality.Define(localityPlan(prefixes, roleFirst, farPercent)))
+}
+
+// DefineLocalityWithGateways defines a plan by which only some peers of a group are given others beyond
+// it: its gateways. wit/policy.wit says which.
+func DefineLocalityWithGateways(prefixes []uint8, roleFirst bool, farPercent, gateways uint8) (uint32, error) {
+	plan := localityPlan(prefixes, roleFirst, farPercent)
+	return result(karuta_policy_locality.DefineWithGateways(plan, gateways))
+}
+
+func localityPlan(prefixes []uint8, roleFirst bool, farPercent uint8) karuta_policy_locality.Plan {
 	plan := karuta_policy_locality.Plan{Prefixes: prefixes, FarPercent: farPercent}
 	if roleFirst {
 		plan.Order = karuta_policy_locality.OrderRoleFirst
 	}
-	return result(karuta_policy_locality.Define(plan))
+	return plan
 }
 
 // AssignLocality labels the announcing peer, and picks the peers of its answer by that plan.

@@ -136,6 +136,10 @@ func Remember(scope Scope, duration time.Duration) {
 }
 
 func DefineLocality([]uint8, bool, uint8) (uint32, error) { return 0, nil }
+func DefineLocalityWithGateways([]uint8, bool, uint8, uint8) (uint32, error) {
+	return 0, nil
+}
+
 func Counter(name, _ string) (uint32, error)              { return metric(name), nil }
 func Gauge(name, _ string) (uint32, error)                { return metric(name), nil }
 

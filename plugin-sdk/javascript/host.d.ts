@@ -107,6 +107,7 @@ declare module 'karuta:policy/locality@0.1.0' {
     farPercent: number;
   }
   export function define(plan: Plan): number;
+  export function defineWithGateways(plan: Plan, gateways: number): number;
   export function assign(label: number, plan: number): void;
 }
 

@@ -83,6 +83,10 @@ const modules = {
       host.changes.define = [plan];
       return 0;
     },
+    defineWithGateways(plan, gateways) {
+      host.changes.defineWithGateways = [plan, gateways];
+      return 0;
+    },
     assign: changed('assign'),
   },
   sets: {

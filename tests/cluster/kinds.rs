@@ -86,3 +86,35 @@ fn near_peers_are_chosen_among_those_of_all_nodes() {
     let reply = Announce::of('a').want(10).udp(&client).expect("it is let in");
     assert!(reply.peers.iter().all(|peer| peer.ip().to_string().starts_with("127.1.3.")));
 }
+
+#[test]
+fn gateways_are_those_of_all_nodes() {
+    let Some(engine) = Engine::newest() else { return };
+    let _alone = alone();
+    let single = Single::start(&engine, &[]);
+    let subnet = "policies:\n- name: near\n  plugin: PLUGINS/subnet.wasm\n  \
+                  config: { ipv4: [24], gateways: 1 }\n";
+    let nodes = two(&single, subnet);
+    let given = |node: usize, host: [u8; 2]| -> Vec<[u8; 2]> {
+        let from = IpAddr::from(Ipv4Addr::new(127, 1, host[0], host[1]));
+        let client = Client::connect_from(from, nodes[node].udp);
+        let reply = Announce::of('a').want(50).udp(&client).expect("it is let in");
+        let hosts = reply.peers.iter().map(|peer| match peer.ip() {
+            IpAddr::V4(ip) => [ip.octets()[2], ip.octets()[3]],
+            IpAddr::V6(ip) => panic!("there is no {ip}"),
+        });
+        hosts.collect()
+    };
+    // The first host of each rack becomes its gateway, at either node.
+    for (node, rack) in [(0, 1), (1, 2), (0, 3)] {
+        given(node, [rack, 1]);
+        become_equal(&[&nodes[0], &nodes[1]]);
+        given(1 - node, [rack, 2]);
+        become_equal(&[&nodes[0], &nodes[1]]);
+    }
+    for node in [0, 1] {
+        assert_eq!(given(node, [1, 1]), [[1, 2], [2, 1], [3, 1]], "node {node}");
+        assert_eq!(given(node, [1, 2]), [[1, 1]], "node {node}");
+        become_equal(&[&nodes[0], &nodes[1]]);
+    }
+}

@@ -8,7 +8,7 @@ use karuta_tests::tls::{self, Authority};
 use karuta_tests::udp::Client;
 use karuta_tests::{Daemon, eventually, folder, get, run, write_config};
 
-/// An engine that is away, a policy that traps if it is asked to, one in shadow mode, one with data, and one that observes.
+/// An engine and a database that are away, a policy that traps if it is asked to, one in shadow mode, one with data, and one that observes.
 const YAML: &str = "\
 http:
 - { listen: '127.0.0.1:0' }
@@ -19,7 +19,7 @@ swarms:
   full_scrape: { formats: [ben] }
   share: { nodes: ['127.0.0.1:9'], topology: single, catch_up: 1s, timeout: 100ms }
 export: [{ format: txt, path: all.txt, every: 1h }]
-accounts: {}
+accounts: { database: { file: database } }
 policies:
 - name: traps
   plugin: PLUGINS/test-hostile.wasm
@@ -48,6 +48,8 @@ impl Tracker {
         authority.issue(&["localhost"]).write(folder.path(), "a");
         let denied = torrent('d').map(|byte| format!("{byte:02x}")).concat();
         fs::write(folder.path().join("denied.txt"), denied).expect("the data is written");
+        fs::write(folder.path().join("database"), "postgres://127.0.0.1:9/site")
+            .expect("the URL is written");
         let first = Daemon::start_in(folder);
         Announce::of('a').http(first.http).expect("it is served");
         Self { daemon: first.restart(), authority }

@@ -84,6 +84,16 @@ fn axe_finds_nothing_in_either_theme_at_any_size() {
     browser.assert_quiet();
 }
 
+/// Checks that everyone can use the page as it is now, if axe-core is installed.
+pub fn assert_accessible(browser: &Browser, when: &str) {
+    let Some(axe) = axe() else { return };
+    browser.run(&axe);
+    let found = browser.run_to_end("return (await axe.run()).violations");
+    let found: Vec<_> = found.as_array().expect("a list").iter().map(short).collect();
+    assert!(found.is_empty(), "{when}: {found:#?}");
+    browser.assert_narrow(when);
+}
+
 /// Returns what matters of a violation.
 fn short(violation: &Value) -> String {
     let nodes = violation["nodes"].as_array().expect("a list").iter();

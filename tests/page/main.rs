@@ -1,6 +1,7 @@
 //! The page of the admin API in a real browser: Chromium.
 
 mod browser;
+mod change;
 mod hostile;
 mod looks;
 mod plain;

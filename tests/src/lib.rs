@@ -14,6 +14,7 @@ pub mod announce;
 pub mod bencode;
 mod compiled;
 pub mod crowd;
+pub mod databases;
 pub mod engines;
 pub mod issuer;
 pub mod nodes;
@@ -184,6 +185,13 @@ impl Daemon {
     /// Kills it, and returns its folder.
     pub fn kill(mut self) -> TempDir {
         self.signal("KILL");
+        self.wait();
+        let elsewhere = tempfile::tempdir().expect("a temporary folder");
+        std::mem::replace(&mut self.folder, elsewhere)
+    }
+
+    /// Waits until it ends, and returns its folder.
+    pub fn ended(mut self) -> TempDir {
         self.wait();
         let elsewhere = tempfile::tempdir().expect("a temporary folder");
         std::mem::replace(&mut self.folder, elsewhere)

@@ -1,8 +1,10 @@
 """Distributes a file to the hosts of a data centre: libtorrent clients, each at its own address.
 
 Rack r has the hosts 127.10.r.1, 127.10.r.2 and so on. The origin of the file is outside of the racks,
-at 127.10.0.1. All hosts first announce without asking for peers. Then all ask for peers, once. The
-output is JSON: what each host received from each other, as counted by the clients.
+at 127.10.0.1. All hosts first announce without asking for peers. Then all ask for peers, once, or
+with --again every so many seconds until they have the file. With --kill, hosts that exchange with other
+racks vanish when a third of the data is there. The output is JSON: what each host received from each
+other, as counted by the clients, and how much had crossed racks over time.
 """
 
 import argparse
@@ -44,6 +46,11 @@ def torrent(data, tracker):
     return lt.torrent_info(lt.bencode({b"announce": tracker.encode(), b"info": info}))
 
 
+def rack(address):
+    """Returns the rack of an address."""
+    return address.split(".")[2]
+
+
 class Host:
     def __init__(self, address, folder, info, rate):
         self.address = address
@@ -74,6 +81,7 @@ class Host:
         torrent.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
         self.torrent = self.session.add_torrent(torrent)
         self.answered = 0
+        self.rack = rack(address)
         # Bytes received on each connection so far, by the address and port of the peer.
         self.got = {}
 
@@ -93,6 +101,16 @@ class Host:
         self.session.apply_settings({"num_want": want})
         self.torrent.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
 
+    def vanish(self):
+        """Leaves without a word, as a machine that fails."""
+        self.look()
+        self.torrent.replace_trackers([])
+        self.session.remove_torrent(self.torrent)
+
+    def crosses(self):
+        """Returns whether it is connected to another rack."""
+        return any(rack(peer.ip[0]) != self.rack for peer in self.torrent.get_peer_info())
+
     def has_all(self):
         return self.torrent.status().is_seeding
 
@@ -100,8 +118,11 @@ class Host:
         with open(self.file, "rb") as file:
             return hashlib.sha256(file.read()).digest() == digest
 
+    def across(self):
+        """Returns the bytes received from other racks."""
+        return sum(count for (ip, _), count in self.got.items() if rack(ip) != self.rack)
+
     def summary(self):
-        self.look()
         by_address = {}
         for (address, _), count in self.got.items():
             by_address[address] = by_address.get(address, 0) + count
@@ -116,6 +137,8 @@ def main():
     parser.add_argument("--hosts", type=int, required=True, help="of each rack")
     parser.add_argument("--size", type=int, required=True, help="bytes of the file")
     parser.add_argument("--want", type=int, required=True, help="peers that a host asks for")
+    parser.add_argument("--again", type=float, help="seconds after which everybody asks again")
+    parser.add_argument("--kill", type=int, default=0, help="hosts that vanish")
     options = parser.parse_args()
 
     def folder(address):
@@ -136,10 +159,11 @@ def main():
     hosts = [origin, *leechers]
     deadline = time.monotonic() + PATIENCE
 
-    def wait(what, holds):
+    def wait(what, holds, meanwhile=lambda: None):
         while True:
             for host in hosts:
                 host.look()
+            meanwhile()
             left = [host for host in hosts if not holds(host)]
             if not left:
                 return
@@ -150,14 +174,48 @@ def main():
     wait("the origin has the file", lambda host: host is not origin or host.has_all())
     wait("the tracker knows everybody", lambda host: host.answered > 0)
     started = time.monotonic()
-    for host in hosts:
-        host.ask(options.want)
-    wait("everybody has the file", Host.has_all)
+    over_time = []
+    vanished = []
+    asked = started
+
+    def ask():
+        for host in hosts:
+            if not host.has_all() or host is origin:
+                host.ask(options.want)
+
+    def meanwhile():
+        nonlocal asked
+        now = time.monotonic()
+        over_time.append([now - started, sum(host.across() for host in leechers)])
+        if options.again and now > asked + options.again:
+            asked = now
+            ask()
+        got = sum(host.torrent.status().total_wanted_done for host in hosts[1:])
+        if len(vanished) < options.kill and 3 * got > options.size * len(leechers):
+            kill()
+
+    def kill():
+        racks = set()
+        for host in list(hosts[1:]):
+            if len(racks) < options.kill and host.rack not in racks and host.crosses():
+                racks.add(host.rack)
+                vanished.append(host)
+                hosts.remove(host)
+                host.vanish()
+
+    ask()
+    wait("everybody has the file", Host.has_all, meanwhile)
     seconds = time.monotonic() - started
 
     digest = hashlib.sha256(data).digest()
     wait("every file is the right one", lambda host: host.file_is(digest))
-    json.dump({"seconds": seconds, "hosts": [host.summary() for host in leechers]}, sys.stdout)
+    result = {
+        "seconds": seconds,
+        "across": over_time,
+        "vanished": [host.address for host in vanished],
+        "hosts": [host.summary() for host in leechers],
+    }
+    json.dump(result, sys.stdout)
 
 
 if __name__ == "__main__":

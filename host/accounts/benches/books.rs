@@ -30,6 +30,7 @@ fn options() -> Options {
         per_member_and_torrent: 3,
         rate: u64::MAX,
         lifetime: Duration::from_mins(45),
+        keep_batches: Duration::from_hours(24),
     }
 }
 
@@ -164,7 +165,7 @@ fn ledger(accounts: &Accounts) {
 }
 
 fn open(path: &Path) -> Accounts {
-    Accounts::open(path, options()).unwrap()
+    Accounts::open(path, options(), None).unwrap()
 }
 
 /// Prints how much memory members and torrents take, and a peer of each member.

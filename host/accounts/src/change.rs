@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::records::STATUSES;
+use crate::records::{Member, STATUSES, Torrent};
 
 /// A change. What it does not name stays as it is; what does not exist yet is added.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,6 +136,21 @@ impl fmt::Display for Change {
 }
 
 impl MemberChange {
+    /// Returns what a record becomes.
+    pub(crate) fn onto(&self, record: Member) -> Member {
+        Member {
+            enabled: self.enabled.unwrap_or(record.enabled),
+            leech: self.leech.unwrap_or(record.leech),
+            visible: self.visible.unwrap_or(record.visible),
+            immune: self.immune.unwrap_or(record.immune),
+            freeleech: self.freeleech.unwrap_or(record.freeleech),
+            double_upload: self.double_upload.unwrap_or(record.double_upload),
+            group: self.group.unwrap_or(record.group),
+            slots: self.slots.unwrap_or(record.slots),
+            ..record
+        }
+    }
+
     fn how(&self) -> Vec<String> {
         let slots =
             self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
@@ -158,6 +173,19 @@ impl MemberChange {
 }
 
 impl TorrentChange {
+    /// Returns what a record becomes.
+    pub(crate) fn onto(&self, record: Torrent) -> Torrent {
+        Torrent {
+            status: self.status.unwrap_or(record.status),
+            deleted: self.deleted.unwrap_or(record.deleted),
+            featured: self.featured.unwrap_or(record.featured),
+            reason: self.reason.unwrap_or(record.reason),
+            upload_percent: self.upload_percent.unwrap_or(record.upload_percent),
+            download_percent: self.download_percent.unwrap_or(record.download_percent),
+            ..record
+        }
+    }
+
     fn how(&self) -> Vec<String> {
         let told = [
             told("info_hash", self.info_hash.map(hex::encode)),

@@ -201,12 +201,6 @@ impl Directory {
         });
     }
 
-    /// Forgets a torrent and its info-hashes.
-    pub(crate) fn leave_torrent(&self, id: u64, hashes: Hashes) {
-        hashes.into_iter().flatten().for_each(|hash| self.hashes.remove(hash));
-        self.torrents.remove(id);
-    }
-
     pub(crate) fn enter_hash(&self, old: Option<[u8; 20]>, new: Option<[u8; 20]>, id: u64) {
         if let Some(old) = old {
             self.hashes.remove(old);
@@ -214,6 +208,18 @@ impl Directory {
         if let Some(new) = new {
             self.hashes.put(new, id);
         }
+    }
+
+    /// Removes a member that another one takes the passkey from.
+    pub(crate) fn remove_member(&self, id: u64, passkey: &str) {
+        self.passkeys.remove(self.digests.of(passkey));
+        self.members.remove(id);
+    }
+
+    /// Removes a torrent that another one takes an info-hash from.
+    pub(crate) fn remove_torrent(&self, id: u64, hashes: Hashes) {
+        hashes.into_iter().flatten().for_each(|hash| self.hashes.remove(hash));
+        self.torrents.remove(id);
     }
 
     pub(crate) fn enter_token(&self, pair: (u64, u64), exists: bool) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::Options;
 use crate::change::Change;
@@ -32,7 +32,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the thread is asked to do beside writing announces.
 pub enum Order {
-    Change(Vec<Change>, oneshot::Sender<Result<(), NotChanged>>),
+    Change {
+        changes: Vec<Change>,
+        /// What others have of a passkey or an info-hash is taken from them.
+        takes_over: bool,
+        reply: oneshot::Sender<Result<(), NotChanged>>,
+    },
+    /// A transaction of its own, for the site's database.
+    Do(Box<dyn FnOnce(&mut Database) + Send>),
     /// Write what has come, and end.
     End,
 }
@@ -53,6 +60,17 @@ pub struct Ledger {
     pub waiting: Vec<Waiting>,
     /// Before this, nothing is tried again.
     pub pause: Option<Instant>,
+    /// Who is told that a batch for the site's database has many announces.
+    pub full: Option<Full>,
+}
+
+/// Tells that many announces have come.
+pub struct Full {
+    pub notify: Arc<Notify>,
+    /// How many are many.
+    pub many: u64,
+    /// Since it was told the last time.
+    pub so_far: u64,
 }
 
 /// The walk over all sessions.
@@ -78,9 +96,13 @@ impl Ledger {
             self.write_all();
             self.walk();
             match order {
-                Ok(Order::Change(changes, reply)) => {
+                Ok(Order::Change { changes, takes_over, reply }) => {
                     // Who asked may have gone.
-                    let _ = reply.send(self.change(&changes));
+                    let _ = reply.send(self.change(&changes, takes_over));
+                }
+                Ok(Order::Do(job)) => {
+                    let _under_way = self.counters.begin();
+                    self.database.with_reserve(job);
                 }
                 _ if ends => break,
                 _ => {}
@@ -131,6 +153,7 @@ impl Ledger {
                 self.counters.wrote(self.batch.len(), began.elapsed(), self.database.size());
                 self.counters.add_sessions(written.sessions);
                 self.counters.met(written.suspect, written.surplus);
+                self.tell();
                 self.batch.clear();
                 self.pause = None;
                 drop(waiting);
@@ -145,9 +168,19 @@ impl Ledger {
         }
     }
 
-    fn change(&mut self, changes: &[Change]) -> Result<(), NotChanged> {
+    /// Tells whoever plays batches that many announces have come.
+    fn tell(&mut self) {
+        let Some(full) = &mut self.full else { return };
+        full.so_far += self.batch.len() as u64;
+        if full.so_far >= full.many {
+            full.so_far = 0;
+            full.notify.notify_one();
+        }
+    }
+
+    fn change(&mut self, changes: &[Change], takes_over: bool) -> Result<(), NotChanged> {
         let under_way = self.counters.begin();
-        let made = self.database.change(changes);
+        let made = self.database.change(changes, takes_over);
         drop(under_way);
         for changed in made? {
             match changed {
@@ -157,16 +190,15 @@ impl Ledger {
                         self.directory.enter_passkey(old.as_deref(), &new, id);
                     }
                 }
-                Changed::Torrent { id, record, hashes: [old, new], gone } => {
-                    for (gone, hashes) in gone {
-                        self.directory.leave_torrent(gone, hashes);
-                    }
+                Changed::Torrent { id, record, hashes: [old, new] } => {
                     self.directory.enter_torrent(id, record);
                     for (old, new) in old.into_iter().zip(new) {
                         self.directory.enter_hash(old.filter(|_| old != new), new, id);
                     }
                 }
                 Changed::Token { pair, exists } => self.directory.enter_token(pair, exists),
+                Changed::GoneMember { id, passkey } => self.directory.remove_member(id, &passkey),
+                Changed::GoneTorrent { id, hashes } => self.directory.remove_torrent(id, hashes),
             }
         }
         Ok(())
@@ -176,10 +208,15 @@ impl Ledger {
     /// a peer.
     fn walk(&mut self) {
         let now = Instant::now();
-        if self.pause.is_some() || self.walk.next.is_some_and(|next| now < next) {
+        if self.walk.next.is_some_and(|next| now < next) {
             return;
         }
         self.walk.next = Some(now + STEP);
+        // Also if nothing can be written: maybe that makes room.
+        self.prune();
+        if self.pause.is_some() {
+            return;
+        }
         self.presence.sweep(self.walk.shard, unix_seconds());
         self.walk.shard = self.walk.shard.wrapping_add(1);
         let lifetime = self.options.lifetime.as_secs();
@@ -203,6 +240,22 @@ impl Ledger {
                 self.counters.failed(&error);
                 self.pause = Some(now + PAUSE);
             }
+        }
+    }
+
+    /// Forgets batches that the site's database has for long enough, or earlier if they take more than
+    /// half of the file.
+    fn prune(&mut self) {
+        let now = unix_seconds();
+        let is_large = self.database.used() > self.options.max_size / 2;
+        let until = match is_large {
+            true => now,
+            false => now.saturating_sub(self.options.keep_batches.as_secs()),
+        };
+        let mut pruned = Ok(());
+        self.database.with_reserve(|database| pruned = database.prune(until));
+        if let Err(error) = pruned {
+            self.counters.failed(&reason(&error));
         }
     }
 

@@ -4,8 +4,11 @@
 //! Workers look members and torrents up in memory, without a lock ([`Directory`]), and queue their
 //! announces. One thread writes them into a SQLite file: what each client last reported and what that
 //! adds to its member's totals, in one transaction. What was not written comes again with the
-//! client's next report, so nothing is lost and nothing is counted twice.
+//! client's next report, so nothing is lost and nothing is counted twice. If a site has a database of
+//! its own, another thread plays what is in the file into it, in batches.
 
+#[cfg(test)]
+mod batches;
 mod change;
 mod database;
 mod directory;
@@ -15,38 +18,42 @@ mod presence;
 mod queue;
 mod records;
 mod rules;
+mod site;
 mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tricks;
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
 pub use self::change::{Change, MemberChange, TokenChange, TorrentChange, is_id, is_passkey};
-pub use self::database::{Entry, NotChanged, OpenError, Page, ShownMember, ShownTorrent};
+pub use self::database::{
+    Entry, NotChanged, OpenError, Page, ShownMember, ShownRejection, ShownTorrent,
+};
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};
 pub use self::ledger::unix_seconds;
 pub use self::queue::{Receipt, settle};
 pub use self::records::{Member, Torrent};
 pub use self::rules::{Bytes, Terms};
+pub use self::site::{Address, Site, SiteFigures, Swarms, Trouble, Undone, schema};
 
 use self::database::{Database, Reader};
 use self::figures::Counters;
-use self::ledger::{Ledger, Order, Walk};
+use self::ledger::{Full, Ledger, Order, Walk};
 use self::presence::Presence;
 use self::queue::Outlet;
+use self::site::{Applier, Desk, Running};
 
 /// What bounds the books.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +72,8 @@ pub struct Options {
     pub rate: u64,
     /// How long after its last announce a peer is in its swarm.
     pub lifetime: Duration,
+    /// How long batches are kept after the site's database has them.
+    pub keep_batches: Duration,
 }
 
 /// The books, with the thread that writes them.
@@ -72,22 +81,29 @@ pub struct Accounts {
     directory: Arc<Directory>,
     presence: Arc<Presence>,
     outlet: Outlet,
-    orders: Sender<Order>,
+    desk: Desk,
     counters: Arc<Counters>,
+    site: Option<Arc<site::Counters>>,
+    /// `None`: there is no such database, or it is the end.
+    applier: Mutex<Option<Running>>,
     path: PathBuf,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
 }
 
 impl Accounts {
-    /// Opens the books in the file at `path`, and starts the thread that writes them.
+    /// Opens the books in the file at `path`, and starts the thread that writes them, and the one that
+    /// uses the database of a site, if there is one.
     ///
     /// # Errors
     ///
     /// The file cannot be used, or there can be no thread.
-    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, options: Options, site: Option<Site>) -> Result<Self, OpenError> {
         let failed = |reason| OpenError { path: path.to_owned(), reason };
-        let database = Database::open(path, options.max_size)?;
+        let mut database = Database::open(path, options.max_size)?;
+        if site.is_some() {
+            database.collect().map_err(|error| failed(error.into()))?;
+        }
         let loaded = database.load().map_err(|error| failed(error.into()))?;
         let directory = Arc::new(Directory::from(loaded));
         let counters = Arc::new(Counters::default());
@@ -102,6 +118,31 @@ impl Accounts {
         let (outlet, inbox) = queue::queue();
         let (order, orders) = channel();
         let (at_work, ended) = channel();
+        let desk = Desk(order);
+        let full = site.as_ref().map(|site| Full {
+            notify: Arc::new(Notify::new()),
+            many: site.flush_rows,
+            so_far: 0,
+        });
+        let applier = match (site, &full) {
+            (Some(site), Some(full)) => {
+                let reader = Reader::open(path).map_err(|error| failed(error.into()))?;
+                let batches = reader.batches().map_err(|error| failed(error.into()))?;
+                Some(Applier {
+                    site,
+                    path: path.to_owned(),
+                    directory: directory.clone(),
+                    presence: presence.clone(),
+                    desk: desk.clone(),
+                    counters: Arc::new(site::Counters::new(batches.is_loaded)),
+                    books: counters.clone(),
+                    full: full.notify.clone(),
+                    pace: Default::default(),
+                    rate: options.rate,
+                })
+            }
+            _ => None,
+        };
         let ledger = Ledger {
             database,
             directory: directory.clone(),
@@ -114,13 +155,17 @@ impl Accounts {
             batch: Vec::new(),
             waiting: Vec::new(),
             pause: None,
+            full,
         };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || ledger.run(at_work))
             .map_err(|error| failed(error.into()))?;
-        let (path, ended) = (path.to_owned(), Mutex::new(ended));
-        Ok(Self { directory, presence, outlet, orders: order, counters, path, ended })
+        let site = applier.as_ref().map(|applier| applier.counters.clone());
+        let applier =
+            applier.map(Applier::start).transpose().map_err(|error| failed(error.into()))?;
+        let (path, ended, applier) = (path.to_owned(), Mutex::new(ended), Mutex::new(applier));
+        Ok(Self { directory, presence, outlet, desk, counters, site, applier, path, ended })
     }
 
     #[must_use]
@@ -162,27 +207,8 @@ impl Accounts {
     ///
     /// Why the file cannot be read.
     pub fn leaving(&self, changes: &[Change]) -> Result<Vec<(Vec<InfoHash>, SocketAddr)>, String> {
-        let (mut members, mut torrents) = (HashSet::new(), HashSet::new());
-        for change in changes {
-            match change {
-                Change::Member(MemberChange { id, enabled: Some(false), .. }) => {
-                    members.insert(*id)
-                }
-                Change::Torrent(TorrentChange { id, deleted: Some(true), .. }) => {
-                    torrents.insert(*id)
-                }
-                _ => false,
-            };
-        }
-        if members.is_empty() && torrents.is_empty() {
-            return Ok(Vec::new());
-        }
-        let gone = self
-            .presence
-            .take(|member, torrent| members.contains(&member) || torrents.contains(&torrent));
-        let reader = Reader::open(&self.path).map_err(|error| error.to_string())?;
-        let with_hashes = |(torrent, peer)| Ok((reader.hashes(torrent)?, peer));
-        let gone = gone.into_iter().map(with_hashes).collect::<rusqlite::Result<_>>();
+        let gone =
+            Reader::open(&self.path).and_then(|reader| self.presence.leaving(&reader, changes));
         gone.map_err(|error| error.to_string())
     }
 
@@ -192,9 +218,33 @@ impl Accounts {
     ///
     /// One of them is wrong, or they cannot be written.
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), NotChanged> {
-        let (reply, answer) = oneshot::channel();
-        self.orders.send(Order::Change(changes, reply)).map_err(|_| NotChanged::Stopping)?;
-        answer.await.map_err(|_| NotChanged::Stopping)?
+        self.desk.change(changes, false).await
+    }
+
+    /// Returns how the site's database is; `None`: there is none, and members and torrents are ours.
+    #[must_use]
+    pub fn site(&self) -> Option<SiteFigures> {
+        self.site.as_ref().map(|counters| counters.figures())
+    }
+
+    /// Returns up to `most` rows that the site's database has refused, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn rejected(&self, most: u32) -> Result<Vec<ShownRejection>, String> {
+        let rejected = Reader::open(&self.path).and_then(|reader| reader.rejected(most));
+        rejected.map_err(|error| error.to_string())
+    }
+
+    /// Has the rows that the site's database has refused played once more, and returns how many there
+    /// are.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be written.
+    pub async fn play_again(&self) -> Result<u64, Undone> {
+        self.desk.ask(|books| books.again()).await
     }
 
     #[must_use]
@@ -258,8 +308,10 @@ impl Accounts {
 
     /// Writes what is queued, and ends the thread. Returns whether it has ended within `patience`.
     pub fn end(&self, patience: Duration) -> bool {
+        // What is not in the site's database yet stays in the file.
+        drop(self.applier.lock().take());
         // It may have ended already.
-        let _ = self.orders.send(Order::End);
+        let _ = self.desk.0.send(Order::End);
         let ended = self.ended.lock().recv_timeout(patience);
         !matches!(ended, Err(RecvTimeoutError::Timeout))
     }

@@ -2,11 +2,14 @@
 //!
 //! The swarms do not know whose a peer is, so that one without accounts takes no memory for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
+use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
 
+use crate::change::{Change, MemberChange, TorrentChange};
+use crate::database::Reader;
 use crate::table::Key;
 
 /// Locked by a worker for a look at one member's peers at one torrent.
@@ -92,6 +95,37 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes
+    /// that have been made. Returns them, with the info-hashes of each.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn leaving(
+        &self,
+        reader: &Reader,
+        changes: &[Change],
+    ) -> rusqlite::Result<Vec<(Vec<InfoHash>, SocketAddr)>> {
+        let (mut members, mut torrents) = (HashSet::new(), HashSet::new());
+        for change in changes {
+            match change {
+                Change::Member(MemberChange { id, enabled: Some(false), .. }) => {
+                    members.insert(*id)
+                }
+                Change::Torrent(TorrentChange { id, deleted: Some(true), .. }) => {
+                    torrents.insert(*id)
+                }
+                _ => false,
+            };
+        }
+        if members.is_empty() && torrents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let goes = |member, torrent| members.contains(&member) || torrents.contains(&torrent);
+        let with_hashes = |(torrent, peer)| Ok((reader.hashes(torrent)?, peer));
+        self.take(goes).into_iter().map(with_hashes).collect()
     }
 
     /// Takes out the peers of all members and torrents that `goes` names, and returns them.

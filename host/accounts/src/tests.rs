@@ -22,6 +22,7 @@ pub fn options() -> Options {
         per_member_and_torrent: 3,
         rate: u64::MAX,
         lifetime: Duration::from_mins(45),
+        keep_batches: Duration::from_hours(24),
     }
 }
 
@@ -61,7 +62,7 @@ pub fn changes() -> Vec<Change> {
 pub fn books() -> (TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
     let mut database = Database::open(&folder.path().join("accounts.db"), SIZE).unwrap();
-    database.change(&changes()).unwrap();
+    database.change(&changes(), false).unwrap();
     (folder, database)
 }
 
@@ -195,7 +196,7 @@ fn nothing_moves_while_the_file_is_full_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("accounts.db");
     let mut books = Database::open(&path, SIZE).unwrap();
-    books.change(&changes()).unwrap();
+    books.change(&changes(), false).unwrap();
     books.write(&[entry(Event::None, 0, 0, 0)], &LIMITS).unwrap();
     drop(books);
     let mut books = Database::open(&path, 1).unwrap();
@@ -215,7 +216,7 @@ fn nothing_moves_while_the_file_is_full_and_nothing_is_lost() {
 fn a_file_that_another_process_has_locked_is_written_later() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("accounts.db");
-    let accounts = Accounts::open(&path, options()).unwrap();
+    let accounts = Accounts::open(&path, options(), None).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let receipt = accounts.enter(entry(Event::Started, 1, 2, 3)).unwrap();
@@ -231,7 +232,7 @@ fn a_file_that_another_process_has_locked_is_written_later() {
 fn workers_see_changes_and_what_members_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("accounts.db");
-    let accounts = Accounts::open(&path, options()).unwrap();
+    let accounts = Accounts::open(&path, options(), None).unwrap();
     wait(accounts.change(changes())).unwrap();
     let directory = accounts.directory();
     let (id, member) = directory.member(&passkey(1)).unwrap();
@@ -273,7 +274,7 @@ fn workers_see_changes_and_what_members_do() {
     seen(&accounts);
     assert!(accounts.end(Duration::from_secs(60)));
     drop(accounts);
-    seen(&Accounts::open(&path, options()).unwrap());
+    seen(&Accounts::open(&path, options(), None).unwrap());
 }
 
 #[test]
@@ -300,7 +301,7 @@ fn of_several_changes_all_are_made_or_none() {
     let good = Change::parse(r#"{"member": 1, "leech": false}"#).unwrap();
     for (line, expected) in table {
         let wrong = Change::parse(&line).unwrap();
-        match books.change(&[good.clone(), wrong]) {
+        match books.change(&[good.clone(), wrong], false) {
             Err(NotChanged::Wrong { index: 1, reason }) => assert_eq!(reason, expected, "{line}"),
             other => panic!("{line}: {other:?}"),
         }
@@ -402,7 +403,7 @@ proptest! {
 fn a_deleted_torrent_gives_up_its_info_hash() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("accounts.db");
-    let accounts = Accounts::open(&path, options()).unwrap();
+    let accounts = Accounts::open(&path, options(), None).unwrap();
     wait(accounts.change(changes())).unwrap();
     let hash = |byte| InfoHash([byte; 20]);
     let known = |byte| accounts.directory().torrent(hash(byte)).map(|(id, _)| id);
@@ -424,7 +425,7 @@ fn a_deleted_torrent_gives_up_its_info_hash() {
     assert_eq!(accounts.directory().torrents(), 3);
     assert!(accounts.torrent(1).unwrap().is_none());
     assert!(accounts.end(Duration::from_secs(60)));
-    let accounts = Accounts::open(&path, options()).unwrap();
+    let accounts = Accounts::open(&path, options(), None).unwrap();
     assert_eq!(accounts.directory().torrent(hash(1)).map(|(id, _)| id), Some(9));
     assert_eq!(accounts.directory().torrents(), 3);
 }

@@ -64,7 +64,7 @@ fn a_client_that_was_never_a_leecher_has_not_finished_a_download() {
 fn a_file_that_was_removed_is_noticed_and_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("accounts.db");
-    let accounts = Accounts::open(&path, options()).unwrap();
+    let accounts = Accounts::open(&path, options(), None).unwrap();
     wait(accounts.change(changes())).unwrap();
     let elsewhere = folder.path().join("elsewhere");
     std::fs::rename(&path, &elsewhere).unwrap();

@@ -42,6 +42,6 @@ pub fn chain(policy: &str) -> Chain {
     let generation = generation.unwrap_or_else(|error| panic!("{error}"));
     let links = generation.prepare(&Generation::default(), 0, 1, &metrics);
     let mut chain = Chain::default();
-    chain.adopt(links.unwrap_or_else(|error| panic!("{error}")));
+    chain.adopt(links.unwrap_or_else(|error| panic!("{error}")), false);
     chain
 }

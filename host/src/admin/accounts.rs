@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember};
-use karuta_bittorrent::{Event, InfoHash, PeerId, Peers};
-use karuta_swarm::{Store, Update};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember, Undone};
+use karuta_bittorrent::InfoHash;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -17,10 +14,13 @@ use super::facts::AccountsStatus;
 use super::reply::{Changed, Reply, STOPPING, json, line};
 use super::request::Request;
 use super::{Admin, give_way};
+use crate::books;
 
 /// The path of the overview and of changes, and what precedes the path of a member or a torrent.
 pub const ALL: &str = "/api/accounts";
 pub const PATH: &str = "/api/accounts/";
+/// The path of rows that the site's database has refused.
+pub const REJECTED: &str = "/api/accounts/rejected";
 
 /// How many peers are taken out before others have a turn.
 const AT_ONCE: usize = 64;
@@ -34,7 +34,12 @@ const FEW: usize = 8;
 const SOME: u32 = 100;
 const MOST: u32 = 10_000;
 
+/// The most rows that are shown of those that the site's database has refused.
+const REFUSED: u32 = 1000;
+
 const NONE: &str = "there are no `accounts` in the configuration";
+
+pub const THEIRS: &str = "members and torrents are those of `accounts.database`: change them there";
 
 /// A member and what it has at torrents.
 #[derive(Serialize)]
@@ -143,9 +148,41 @@ fn range(query: &str) -> Result<(u64, u32), String> {
     Ok((after, most))
 }
 
+/// Answers with the rows that the site's database has refused, the newest first.
+pub async fn rejected(admin: &Admin, _: Request) -> Reply {
+    let Some(accounts) = admin.accounts.clone() else {
+        return line(StatusCode::NOT_FOUND, NONE);
+    };
+    let read = tokio::task::spawn_blocking(move || accounts.rejected(REFUSED));
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok(Ok(rejected))) => json(StatusCode::OK, &rejected),
+        Ok(Ok(Err(reason))) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        Ok(Err(_)) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the accounts cannot be read in time"),
+    }
+}
+
+/// Has the rows that the site's database has refused played once more.
+pub async fn play_again(admin: &Admin, _: Request) -> Changed {
+    let Some(accounts) = &admin.accounts else { return Changed::line(StatusCode::NOT_FOUND, NONE) };
+    match accounts.play_again().await {
+        Ok(rows) => {
+            let told = format!("{rows} rows play again");
+            Changed::json(StatusCode::OK, &serde_json::json!({ "rows": rows }), told)
+        }
+        Err(error @ Undone::Unwritten(_)) => {
+            Changed::line(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
+        }
+        Err(Undone::Stopping) => Changed::line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
 /// Makes the changes of the body, a JSON object on each line, all or none.
 pub async fn change(admin: &Admin, request: Request) -> Changed {
     let Some(accounts) = &admin.accounts else { return Changed::line(StatusCode::NOT_FOUND, NONE) };
+    if accounts.site().is_some() {
+        return Changed::line(StatusCode::CONFLICT, THEIRS);
+    }
     let text = match request.text(LONGEST).await {
         Ok(text) => text,
         Err(reply) => return Changed { reply, result: "the body cannot be read".to_owned() },
@@ -206,24 +243,7 @@ pub fn tell(changes: &[Change]) -> String {
 async fn leave(admin: &Admin, gone: &[(Vec<InfoHash>, SocketAddr)]) {
     let now = admin.swarms.clock().now;
     for some in gone.chunks(AT_ONCE) {
-        for (hashes, peer) in some {
-            for info_hash in hashes {
-                let update = Update {
-                    info_hash: *info_hash,
-                    peer: *peer,
-                    peer_id: PeerId::UNKNOWN,
-                    event: Event::Stopped,
-                    seeder: false,
-                    want: 0,
-                    only: None,
-                    locality: None,
-                    now,
-                };
-                let mut rng = SmallRng::seed_from_u64(0);
-                // A peer can always leave.
-                let _ = admin.swarms.store.announce(&update, &mut rng, &mut Peers::default());
-            }
-        }
+        books::leave(&admin.swarms.store, some, now);
         give_way().await;
     }
 }

@@ -13,6 +13,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -22,7 +24,7 @@ use url::{Host, Position, Url};
 use super::accounts;
 use super::{
     ChangedAccounts, Imported, Question, RecordQuestion, Refusal, Report, SnapshotReport,
-    TapQuestion,
+    TapQuestion, WantedReload,
 };
 use crate::config::Secret;
 use crate::tls::Trust;
@@ -151,21 +153,46 @@ impl Client {
         }
     }
 
-    /// Makes changes of members, torrents and tokens, a JSON object on each line.
-    pub fn change_accounts(&self, lines: Vec<u8>) -> Result<ChangedAccounts, String> {
-        let (status, body) = self.ask(Method::POST, accounts::ALL, lines)?;
+    /// Has the rows that the site's database has refused played again, and returns how many there are.
+    pub fn play_again(&self) -> Result<u64, String> {
+        let (status, body) = self.ask(Method::POST, accounts::REJECTED, Vec::new())?;
         match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::INSUFFICIENT_STORAGE => {
+            StatusCode::OK => {
+                let rows = serde_json::from_slice::<serde_json::Value>(&body);
+                Ok(rows.ok().and_then(|body| body["rows"].as_u64()).unwrap_or(0))
+            }
+            StatusCode::INSUFFICIENT_STORAGE => {
                 Err(String::from_utf8_lossy(&body).trim().to_owned())
             }
             _ => Err(self.refused(status, &body)),
         }
     }
 
+    /// Makes changes of members, torrents and tokens, a JSON object on each line.
+    pub fn change_accounts(&self, lines: Vec<u8>) -> Result<ChangedAccounts, String> {
+        let (status, body) = self.ask(Method::POST, accounts::ALL, lines)?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::INSUFFICIENT_STORAGE
+            | StatusCode::CONFLICT => Err(String::from_utf8_lossy(&body).trim().to_owned()),
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
     /// Makes the daemon reload its configuration.
     pub fn reload(&self) -> Result<Report, String> {
-        let (status, body) = self.ask(Method::POST, "/api/reload", Vec::new())?;
+        self.change_served("/api/reload", &WantedReload::default())
+    }
+
+    /// Changes what the daemon serves, or asks what would change.
+    pub fn change_served<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wanted: &impl Serialize,
+    ) -> Result<T, String> {
+        let wanted = serde_json::to_vec(wanted).map_err(|error| error.to_string())?;
+        let (status, body) = self.ask(Method::POST, path, wanted)?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| error.to_string()),
             StatusCode::CONFLICT => Err(serde_json::from_slice::<Refusal>(&body)

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Admin;
+use super::reloads::Pinned;
 use crate::config;
 
 /// The file, read again now and then.
@@ -31,8 +32,10 @@ pub struct Configuration {
     /// `None`: it cannot be read, and `error` says why.
     pub sha256_on_disk: Option<String>,
     pub error: Option<String>,
-    /// Whether a restart or a reload would read something else than what serves.
+    /// Whether the file is another one than what serves.
     pub changed_on_disk: bool,
+    /// An earlier generation serves in its place.
+    pub pinned: Option<Pinned>,
 }
 
 /// How often the file is read at most.
@@ -74,6 +77,7 @@ impl Configuration {
             sha256_on_disk: on_disk.as_ref().ok().map(hex::encode),
             changed_on_disk: on_disk.as_ref().is_ok_and(|digest| *digest != serving),
             error: on_disk.err(),
+            pinned: admin.reloads.pinned(),
         }
     }
 }

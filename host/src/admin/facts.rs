@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-use karuta_accounts::Accounts;
+use karuta_accounts::{Accounts, SiteFigures};
 use nix::unistd::gethostname;
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use super::Admin;
 use super::configuration::Configuration;
 use super::reloads::{Attempt, unix_seconds};
 use super::share::ShareStatus;
+use super::trial::OnTrial;
 use crate::data;
 use crate::metrics::{ExportSeries, RingFigures, ShownCertificate};
 
@@ -58,6 +59,10 @@ pub struct Facts {
     pub configuration: Configuration,
     /// `None`: there was none.
     pub last_reload: Option<Attempt>,
+    /// `None`: no generation is on trial.
+    pub trial: Option<OnTrial>,
+    /// What went wrong with the generations that are kept.
+    pub history_error: Option<String>,
     pub listeners: Vec<ListenerStatus>,
     pub certificates: Vec<ShownCertificate>,
     /// In the order in which they are called.
@@ -153,6 +158,36 @@ pub struct AccountsStatus {
     pub failing_seconds: Option<u64>,
     /// Why they cannot be written.
     pub error: Option<String>,
+    /// The site's database; `None`: there is none.
+    pub database: Option<DatabaseStatus>,
+}
+
+/// The database of a site.
+#[derive(Serialize)]
+pub struct DatabaseStatus {
+    /// Whether it answers.
+    pub up: bool,
+    /// For how long it has not been used, and why.
+    pub failing_seconds: Option<u64>,
+    pub error: Option<String>,
+    /// Whether somebody has to do something before it can be used.
+    pub stopped: bool,
+    /// Rows that wait to be written into it, and for how long.
+    pub pending_rows: u64,
+    pub pending_seconds: u64,
+    /// Batches since the start that it has; those of them that were played again into a backup; and
+    /// those that a backup lacks for good.
+    pub applied_batches: u64,
+    pub replayed_batches: u64,
+    pub lost_batches: u64,
+    /// Rows that it has refused, and that are kept.
+    pub rejected_rows: u64,
+    /// Its members, torrents and tokens that make no sense.
+    pub unusable_rows: u64,
+    /// Whether members and torrents are known from it, from before the start or not.
+    pub loaded: bool,
+    /// Since they were read the last time; `None`: not since the start.
+    pub loaded_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +247,8 @@ impl Facts {
             uptime_seconds: admin.start.elapsed().as_secs(),
             configuration: Configuration::of(admin),
             last_reload: admin.reloads.last(),
+            trial: admin.reloads.trial(),
+            history_error: admin.reloads.fault(),
             listeners: ListenerStatus::all(admin),
             certificates: admin.metrics.certificates(),
             policies: PolicyStatus::all(admin),
@@ -330,6 +367,28 @@ impl AccountsStatus {
                 .as_ref()
                 .map(|failing| failing.since.elapsed().as_secs()),
             error: figures.failing.map(|failing| failing.reason),
+            database: accounts.site().map(DatabaseStatus::of),
+        }
+    }
+}
+
+impl DatabaseStatus {
+    fn of(figures: SiteFigures) -> Self {
+        let trouble = figures.trouble;
+        Self {
+            up: trouble.is_none(),
+            failing_seconds: trouble.as_ref().map(|trouble| trouble.since.elapsed().as_secs()),
+            stopped: trouble.as_ref().is_some_and(|trouble| trouble.is_stopped),
+            error: trouble.map(|trouble| trouble.reason),
+            pending_rows: figures.pending,
+            pending_seconds: figures.pending_for.as_secs(),
+            applied_batches: figures.applied,
+            replayed_batches: figures.replayed,
+            lost_batches: figures.lost,
+            rejected_rows: figures.rejected,
+            unusable_rows: figures.unusable,
+            loaded: figures.is_loaded,
+            loaded_seconds: figures.loaded.map(|loaded| loaded.as_secs()),
         }
     }
 }

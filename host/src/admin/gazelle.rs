@@ -139,6 +139,9 @@ async fn obey(admin: &Admin, door: &GazelleDoor, update: Update) -> Done {
 
 /// Makes changes of accounts.
 async fn change(admin: &Admin, accounts: &Arc<Accounts>, changes: Vec<Change>) -> Done {
+    if accounts.site().is_some() {
+        return Done::failed(StatusCode::CONFLICT, accounts::THEIRS);
+    }
     if changes.is_empty() {
         return Done::nothing();
     }

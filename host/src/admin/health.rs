@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::Admin;
 use super::facts::{DataStatus, ExportStatus, Facts, PolicyStatus};
+use super::reloads::Pinned;
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::share::ShareStatus;
+use super::trial::OnTrial;
+use crate::generations::Action;
 use crate::text::Escaped;
 
 /// How the tracker is, in a word, and why.
@@ -49,6 +52,8 @@ pub const SOON: u64 = 14 * DAY;
 const DAY: u64 = 24 * 3600;
 /// A snapshot or an export is old after this many times the time between two.
 const LATE: u64 = 3;
+/// How long the accounts' database may be away before somebody should look, in seconds.
+const PATIENCE: u64 = 30;
 
 /// Answers that the process runs.
 pub fn alive(_: &Admin, _: &Request) -> Reply {
@@ -72,6 +77,10 @@ pub fn ready(admin: &Admin, _: &Request) -> Reply {
 fn hindrance(admin: &Admin) -> Option<String> {
     if admin.metrics.share().is_some_and(|share| share.is_catching_up()) {
         return Some("the log of shared swarms has not been read yet".to_owned());
+    }
+    if admin.accounts.as_ref().and_then(|accounts| accounts.site()).is_some_and(|it| !it.is_loaded)
+    {
+        return Some("members have not been read from the accounts' database yet".to_owned());
     }
     let policies = PolicyStatus::all(admin);
     let mut obeyed = policies.iter().filter(|policy| policy.mode == "enforce");
@@ -152,19 +161,43 @@ fn of_reloads(facts: &Facts) -> Vec<Reason> {
     if let Some(error) = &configuration.error {
         reasons.push(look("reload", format!("the configuration cannot be read: {error}")));
     }
-    if configuration.changed_on_disk {
+    if let Some(pinned) = &configuration.pinned {
+        reasons.push(of_pin(pinned, &configuration.path));
+    } else if configuration.changed_on_disk {
         reasons
             .push(look("reload", format!("{} has changed and is not in use", configuration.path)));
     }
+    if let Some(OnTrial { generation, previous, .. }) = &facts.trial {
+        let text = format!(
+            "generation {generation} is on trial; unless it is confirmed, {previous} comes back"
+        );
+        reasons.push(look("reload", text));
+    }
+    reasons.extend(facts.history_error.iter().map(|error| look("reload", error.clone())));
     let Some(last) = &facts.last_reload else { return reasons };
     if let Some(refusal) = &last.refusal {
-        reasons.push(look("reload", format!("the last reload was refused: {refusal}")));
+        let what = match last.outcome == Action::TakenBack.name() {
+            true => "the last trial was taken back",
+            false => "the last reload was refused",
+        };
+        reasons.push(look("reload", format!("{what}: {refusal}")));
     }
     let waiting = last.report.as_ref().map(|report| report.needs_restart.join(", "));
     if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
         reasons.push(look("reload", format!("changes wait for a restart: {waiting}")));
     }
     reasons
+}
+
+fn of_pin(pinned: &Pinned, path: &str) -> Reason {
+    let Pinned { generation, rejected_sha256, fault, .. } = pinned;
+    let digest: String = rejected_sha256.chars().take(12).collect();
+    let text =
+        format!("serving generation {generation} again; {path} (sha256 {digest}…) is not in use");
+    match fault {
+        None => look("reload", text),
+        Some(fault) => look("reload", format!("{text}, but a restart would serve it: {fault}")),
+    }
 }
 
 fn of_listeners(facts: &Facts, now: u64) -> Vec<Reason> {
@@ -224,11 +257,37 @@ fn of_export(export: &ExportStatus) -> Option<Reason> {
     Some(look("machine", text))
 }
 
-fn of_accounts(facts: &Facts) -> Option<Reason> {
-    let accounts = facts.accounts.as_ref()?;
-    let (seconds, error) = (accounts.failing_seconds?, accounts.error.as_ref()?);
-    let text = format!("accounts could not be written for {}: {error}", duration(seconds));
-    Some(look("machine", text))
+fn of_accounts(facts: &Facts) -> Vec<Reason> {
+    let Some(accounts) = &facts.accounts else { return Vec::new() };
+    let mut reasons = Vec::new();
+    if let (Some(seconds), Some(error)) = (accounts.failing_seconds, &accounts.error) {
+        let text = format!("accounts could not be written for {}: {error}", duration(seconds));
+        reasons.push(look("machine", text));
+    }
+    let Some(database) = &accounts.database else { return reasons };
+    if let (Some(seconds), Some(error)) = (database.failing_seconds, &database.error) {
+        let since = duration(seconds);
+        let text = format!("the accounts' database could not be used for {since}: {error}");
+        let word = if database.loaded { Word::Look } else { Word::NotReady };
+        // At the start, it has not been tried yet.
+        if database.stopped || !database.loaded || seconds >= PATIENCE {
+            reasons.push(Reason { panel: "machine", text, word });
+        }
+    }
+    let counts = [
+        (database.rejected_rows, "rows for the accounts' database are set aside: it refuses them"),
+        (
+            database.unusable_rows,
+            "members, torrents or tokens of the accounts' database make no sense",
+        ),
+        (
+            database.lost_batches,
+            "batches for the accounts' database are lost: it is a backup that is too old",
+        ),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    reasons.extend(counts.map(|(count, what)| look("machine", format!("{count} {what}"))));
+    reasons
 }
 
 /// Writes a number of seconds in the largest unit that it has two of.
@@ -241,9 +300,12 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::configuration::Configuration;
-    use super::super::facts::{Listener, ListenerStatus, SnapshotStatus};
+    use super::super::facts::{
+        AccountsStatus, DatabaseStatus, Listener, ListenerStatus, SnapshotStatus,
+    };
     use super::super::reload::{Refusal, Report};
     use super::super::reloads::{By, Reloads};
+    use super::super::trial::Guards;
     use super::*;
     use crate::metrics::ShownCertificate;
 
@@ -262,8 +324,11 @@ mod tests {
                 sha256_on_disk: Some(digest),
                 error: None,
                 changed_on_disk: false,
+                pinned: None,
             },
             last_reload: None,
+            trial: None,
+            history_error: None,
             listeners: vec![ListenerStatus {
                 listener: Listener {
                     transport: "udp",
@@ -339,10 +404,15 @@ mod tests {
         (word, reasons.iter().map(|one| format!("{}: {}", one.panel, one.text)).collect())
     }
 
+    fn pinned(fault: Option<String>) -> Pinned {
+        let rejected_sha256 = "ab".repeat(32);
+        Pinned { generation: 6, since: NOW, by: "uid 0".into(), rejected_sha256, fault }
+    }
+
     fn last(result: Result<Report, Refusal>) -> Option<super::super::reloads::Attempt> {
         let config = std::sync::Arc::new(crate::config::Config::default());
         let reloads = Reloads::new(config.clone());
-        reloads.add(&By::Signal, 1, &config, None, &result);
+        reloads.add(&By::Signal, "reload", 1, &config, None, &result);
         reloads.last()
     }
 
@@ -417,6 +487,41 @@ mod tests {
                 "reload: config.yaml has changed and is not in use",
             ),
             (
+                Box::new(|facts| {
+                    facts.configuration.changed_on_disk = true;
+                    facts.configuration.pinned = Some(pinned(None));
+                }),
+                Word::Look,
+                "reload: serving generation 6 again; config.yaml (sha256 abababababab…) is not in use",
+            ),
+            (
+                Box::new(|facts| facts.configuration.pinned = Some(pinned(Some("full".into())))),
+                Word::Look,
+                "reload: serving generation 6 again; config.yaml (sha256 abababababab…) is not in use, \
+                 but a restart would serve it: full",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.trial = Some(OnTrial {
+                        generation: 7,
+                        previous: 6,
+                        by: "uid 0".into(),
+                        began: NOW,
+                        until: NOW + 300,
+                        guards: Guards::default(),
+                    });
+                }),
+                Word::Look,
+                "reload: generation 7 is on trial; unless it is confirmed, 6 comes back",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.history_error = Some("generation 7 could not be kept: full".into())
+                }),
+                Word::Look,
+                "reload: generation 7 could not be kept: full",
+            ),
+            (
                 Box::new(|facts| facts.configuration.error = Some("gone".into())),
                 Word::Look,
                 "reload: the configuration cannot be read: gone",
@@ -477,5 +582,49 @@ mod tests {
         assert_eq!(word, Word::NotReady);
         assert!(reasons[0].starts_with("policies: "), "{reasons:?}");
         assert_eq!(reasons.len(), 2);
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_told_after_a_while_or_at_once_if_nothing_is_known() {
+        let database = |seconds, loaded, stopped| DatabaseStatus {
+            up: false,
+            failing_seconds: Some(seconds),
+            error: Some("refused".into()),
+            stopped,
+            pending_rows: 1,
+            pending_seconds: seconds,
+            applied_batches: 0,
+            replayed_batches: 0,
+            lost_batches: 0,
+            rejected_rows: 0,
+            unusable_rows: 0,
+            loaded,
+            loaded_seconds: None,
+        };
+        let with = |database: DatabaseStatus| {
+            judged(|facts| {
+                facts.accounts = Some(AccountsStatus {
+                    members: 0,
+                    torrents: 0,
+                    sessions: 0,
+                    size_bytes: 0,
+                    waiting: 0,
+                    dropped: 0,
+                    suspect: 0,
+                    surplus: 0,
+                    failing_seconds: None,
+                    error: None,
+                    database: Some(database),
+                });
+            })
+        };
+        let text = "machine: the accounts' database could not be used for 30 s: refused";
+        assert_eq!(with(database(29, true, false)), (Word::Serving, vec![]));
+        assert_eq!(with(database(30, true, false)), (Word::Look, vec![text.into()]));
+        assert_eq!(with(database(1, true, true)).0, Word::Look);
+        assert_eq!(with(database(1, false, false)).0, Word::NotReady);
+        let refuses = DatabaseStatus { rejected_rows: 3, error: None, ..database(0, true, false) };
+        let text = "machine: 3 rows for the accounts' database are set aside: it refuses them";
+        assert_eq!(with(refuses), (Word::Look, vec![text.into()]));
     }
 }

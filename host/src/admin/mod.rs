@@ -25,6 +25,7 @@ mod export;
 mod exporting;
 mod facts;
 mod gazelle;
+mod generations;
 mod growth;
 mod health;
 mod import;
@@ -34,6 +35,7 @@ mod login;
 mod narrow;
 mod networks;
 mod page;
+mod preview;
 mod ranking;
 mod record;
 mod refused;
@@ -41,7 +43,9 @@ mod reload;
 mod reloads;
 mod remote;
 mod reply;
+mod report;
 mod request;
+mod rollback;
 mod sampler;
 mod series;
 mod serve;
@@ -60,6 +64,7 @@ mod tapping;
 mod token;
 mod top;
 mod torrust;
+mod trial;
 
 use self::reply::{Changed, Pending, Reply, line};
 use self::request::Request;
@@ -73,17 +78,23 @@ pub use self::doctor::Doctor;
 pub use self::events::Events;
 pub use self::explain::{Answer, Answers, AskExplain, Question, SwarmsLimits, TrackerLimits};
 pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
+pub use self::generations::{Archive, ShownDifference, ShownHistory, others};
 pub use self::import::Imported;
 pub use self::narrow::Outcomes;
+pub use self::preview::{ChangedPlugin, PluginFacts, Preview, difference};
 pub use self::record::RecordQuestion;
-pub use self::reload::{AskReload, Refusal, Report};
-pub use self::reloads::{By, Reloads};
+pub use self::reload::{
+    AskReload, Expected, Refusal, Replies, Report, Terms, Trial, WantedReload, Wish,
+};
+pub use self::reloads::{By, CONFIRM, Reloads, unix_seconds};
 pub use self::remote::{Remote, Unknown};
+pub use self::rollback::WantedRollback;
 pub use self::serve::{HANDSHAKES, HEAD, Sockets};
 pub use self::snapshot::{AskSnapshot, SnapshotReport};
 pub use self::stats::Recent;
 pub use self::swarms::Swarms;
 pub use self::tap::TapQuestion;
+pub use self::trial::{GuardedPolicy, Guards, OnTrial};
 
 use crate::config::Right;
 use crate::decisions::Decisions;
@@ -100,6 +111,9 @@ static ENDPOINTS: &[Endpoint] = &[
     get(page::FOLDER, None, page::asset),
     form("/explain", Right::Explain, |admin, asked| Box::pin(page::explain(admin, asked))),
     form("/reload", Right::Reload, |admin, asked| Box::pin(page::reload(admin, asked))),
+    form("/preview", Right::Reload, |admin, asked| Box::pin(page::preview(admin, asked))),
+    form("/confirm", Right::Reload, |admin, asked| Box::pin(page::confirm(admin, asked))),
+    form("/rollback", Right::Reload, |admin, asked| Box::pin(page::rollback(admin, asked))),
     form("/lists", Right::Lists, |admin, asked| Box::pin(page::change_list(admin, asked))),
     form("/doctor", Right::Read, |admin, asked| Box::pin(page::doctor(admin, asked))),
     form("/snapshot", Right::Reload, |admin, asked| Box::pin(page::snapshot(admin, asked))),
@@ -120,6 +134,12 @@ static ENDPOINTS: &[Endpoint] = &[
     take("/api/import", Right::Reload, |admin, asked| Box::pin(import::import(admin, asked))),
     look("/api/doctor", Right::Read, |admin, asked| Box::pin(doctor::doctor(admin, asked))),
     look(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::all(admin, asked))),
+    look(accounts::REJECTED, Right::Accounts, |admin, asked| {
+        Box::pin(accounts::rejected(admin, asked))
+    }),
+    take(accounts::REJECTED, Right::Accounts, |admin, asked| {
+        Box::pin(accounts::play_again(admin, asked))
+    }),
     look(accounts::PATH, Right::Accounts, |admin, asked| Box::pin(accounts::one(admin, asked))),
     take(accounts::ALL, Right::Accounts, |admin, asked| Box::pin(accounts::change(admin, asked))),
     get("/api/audit", Some(Right::Read), audit::audit),
@@ -133,6 +153,12 @@ static ENDPOINTS: &[Endpoint] = &[
     enter("/api/logout", |admin, asked| Box::pin(login::logout(admin, asked))),
     get("/api/reloads", Some(Right::Read), reloads::reloads),
     change("/api/reload", Right::Reload, |admin, asked| Box::pin(reload::reload(admin, asked))),
+    change("/api/confirm", Right::Reload, |admin, asked| Box::pin(trial::confirm(admin, asked))),
+    change("/api/rollback", Right::Reload, |admin, asked| {
+        Box::pin(rollback::rollback(admin, asked))
+    }),
+    get("/api/history", Some(Right::Read), generations::history),
+    get("/api/diff", Some(Right::Read), generations::diff),
     ask("/api/explain", Right::Explain, |admin, asked| Box::pin(explain::explain(admin, asked))),
     change("/api/snapshot", Right::Reload, |admin, _| Box::pin(snapshot::save(admin))),
 ];
@@ -187,6 +213,8 @@ pub struct Admin {
     pub configuration: ConfigurationFile,
     pub reload: mpsc::Sender<AskReload>,
     pub reloads: Arc<Reloads>,
+    /// The generations that have served.
+    pub archive: Archive,
     pub explain: mpsc::Sender<AskExplain>,
     /// Asks for a snapshot; `None` if there are none.
     pub snapshot: Option<Box<dyn Fn(AskSnapshot) + Send + Sync>>,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -52,6 +52,11 @@ pub enum Unknown {
 }
 
 impl Remote {
+    /// Returns the daemon's configuration file, as far as this knows it.
+    pub fn file(&self) -> &Path {
+        &self.config
+    }
+
     /// Finds the daemon. Socket files are tried here, so that secrets are only read for an address.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::needs::{Grant, Need, needs};
-use super::survey::Survey;
 use super::{Failure, engine, inspect};
 use crate::policy::{Compiler, Component, Setting};
+use crate::survey::Survey;
 
 /// Shows a component, and checks that this host accepts it, as `karuta check` and a reload would.
 pub fn check(file: &Path, allow: &[Grant], compiler: &Compiler) -> Result<(), Failure> {

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::Failure;
 use super::needs::needs;
-use super::survey::Survey;
 use crate::policy::Component;
+use crate::survey::Survey;
 use crate::text::{Escaped, cut};
 
 pub fn inspect(file: &Path) -> Result<(), Failure> {

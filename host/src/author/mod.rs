@@ -10,7 +10,6 @@ mod inspect;
 mod needs;
 mod project;
 mod sdk;
-mod survey;
 mod wit;
 
 use std::path::{Path, PathBuf};

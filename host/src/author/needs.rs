@@ -1,6 +1,6 @@
 //! What a component requires in its configuration.
 
-use super::survey::Survey;
+use crate::survey::Survey;
 
 /// What a configuration may grant to a policy's control instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]

@@ -82,7 +82,7 @@ impl Project {
         if let Err(text) = check_name(&keys.name) {
             return Err(wrong("name", text));
         }
-        let worlds = super::survey::worlds();
+        let worlds = crate::survey::worlds();
         if !worlds.contains(&keys.world) {
             let text = format!("no world `{}`, expected one of {}", keys.world, worlds.join(", "));
             return Err(wrong("world", text));

@@ -3,11 +3,14 @@
 mod accounts;
 mod decisions;
 mod explain;
+mod generations;
 mod lists;
 mod record;
+mod reload;
 mod replay;
 mod share;
 mod swarms;
+mod write_back;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::admin::{Client, Remote, SnapshotReport, Unknown};
 use crate::author;
 use crate::config::{self, Config};
-use crate::daemon::{self, Error};
+use crate::daemon::{self, Error, Start};
 use crate::doctor::Doctor;
 use crate::jwt;
 use crate::log;
@@ -49,8 +52,16 @@ enum Command {
     Warm(ConfigArg),
     /// Look for what is wrong around the tracker: the machine, its files, the service.
     Doctor(Doctor),
-    /// Tell the running daemon to reload its configuration and plugins.
-    Reload(Remote),
+    /// Tell the running daemon to reload its configuration and plugins; or only to look, or to try them.
+    Reload(reload::Reload),
+    /// Keep the generation that is on trial.
+    Confirm(Remote),
+    /// Serve an earlier generation again, with the plugins that it had, until the configuration changes.
+    Rollback(reload::Rollback),
+    /// Show the generations that have served.
+    History(generations::History),
+    /// Show how two generations differ.
+    Diff(generations::Diff),
     /// Show how each policy and limit of the running daemon would answer an announce or scrape. Has no
     /// effect on swarms.
     Explain(explain::Explain),
@@ -155,11 +166,18 @@ pub fn main() -> ExitCode {
                 for warning in warnings {
                     eprintln!("{}", Escaped(warning));
                 }
+                if let Some(pinned) = daemon::Pinned::find(&source.config) {
+                    eprintln!("warning: {}", Escaped(pinned));
+                }
                 println!("{}: fine", source.config.display());
             })
         }
         Command::Warm(source) => warm(&source),
-        Command::Reload(remote) => return done_there(connect(remote).and_then(reload_there)),
+        Command::Reload(wanted) => return ended_there(reload::reload(wanted)),
+        Command::Confirm(remote) => return done_there(reload::confirm(remote)),
+        Command::Rollback(wanted) => return done_there(reload::roll_back(wanted)),
+        Command::History(wanted) => return done_there(generations::history(wanted)),
+        Command::Diff(wanted) => return ended_there(generations::diff(wanted)),
         Command::Explain(wanted) => return done_there(explain::explain(wanted)),
         Command::Jwt { command } => return done_there(jwt::run(command).map_err(Failure::from)),
         Command::Plugin(command) => return author::main(command, &compiler()),
@@ -208,17 +226,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(source: ConfigArg) -> Result<(), Error> {
-    let config = load(&source).map_err(|error| match (error, service::hint(&source.config)) {
+    let start = Start::read(&source.config);
+    let start = start.map_err(|error| match (error, service::hint(&source.config)) {
         (Error::Config(error), Some(hint)) => Error::Config(error.with_hint(hint)),
         (error, _) => error,
     })?;
     let (inheritance, unfit) = Inheritance::of_environment();
     process::outlive_log_rotation();
-    log::start(&config.log);
+    log::start(&start.config.log);
     for reason in unfit {
         tracing::warn!(reason, "closing a file that the service manager passed");
     }
-    let done = daemon::run(config, source.config, compiler(), inheritance);
+    let done = daemon::run(start, source.config, compiler(), inheritance);
     log::flush(PATIENCE);
     done
 }
@@ -249,6 +268,11 @@ fn done_there(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
+/// As [`done_there`], of a command whose exit code says something.
+fn ended_there(ended: Result<ExitCode, Failure>) -> ExitCode {
+    ended.unwrap_or_else(|failure| done_there(Err(failure)))
+}
+
 /// Why a command failed, and its exit code.
 struct Failure {
     text: String,
@@ -272,15 +296,6 @@ impl From<Unknown> for Failure {
 
 fn connect(remote: Remote) -> Result<Client, Failure> {
     Ok(remote.client()?)
-}
-
-fn reload_there(client: Client) -> Result<(), Failure> {
-    let report = client.reload()?;
-    println!("generation {}: {}", report.generation, Escaped(&report));
-    if !report.needs_restart.is_empty() {
-        println!("waiting for a restart: {}", Escaped(report.needs_restart.join(", ")));
-    }
-    Ok(())
 }
 
 fn snapshot(command: Snapshot) -> Result<(), Failure> {
@@ -341,6 +356,11 @@ fn ago(time: u64) -> Option<String> {
     Some(format!("{} s ago ", passed.as_secs()))
 }
 
+/// Returns the time in seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn status(client: &Client, json: bool) -> Result<(), Failure> {
     let status = client.get("/api/status")?;
     if json {
@@ -359,6 +379,19 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
         let ago = status["last_reload"]["time"].as_u64().and_then(ago).unwrap_or_default();
         let by = text(&status["last_reload"]["by"]);
         println!("last reload {ago}by {by}: {}", Escaped(outcome));
+    }
+    let pinned = &configuration["pinned"];
+    if pinned.is_object() {
+        let ago = pinned["since"].as_u64().and_then(ago).unwrap_or_default();
+        let (generation, by) = (&pinned["generation"], text(&pinned["by"]));
+        println!("pinned {ago}by {by}: serving generation {generation} again");
+    }
+    let trial = &status["trial"];
+    if trial.is_object() {
+        let left =
+            trial["until"].as_u64().map(|until| until.saturating_sub(now())).unwrap_or_default();
+        let (generation, previous) = (&trial["generation"], &trial["previous"]);
+        println!("on trial: generation {generation} for {left} s more, else {previous} comes back");
     }
     println!("landlock {}", text(&status["landlock"]));
     if let Some(age) = status["snapshot"]["age_seconds"].as_u64() {
@@ -393,6 +426,18 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     }
     if let Some(error) = accounts["error"].as_str() {
         println!("accounts cannot be written: {}", Escaped(error));
+    }
+    let database = &accounts["database"];
+    if database.is_object() {
+        let [pending, batches, rejected] =
+            ["pending_rows", "applied_batches", "rejected_rows"].map(|what| text(&database[what]));
+        let state = if database["up"] == true { "up" } else { "down" };
+        println!(
+            "database {state}, {pending} rows wait, {batches} batches written, {rejected} rows refused"
+        );
+    }
+    if let Some(error) = database["error"].as_str() {
+        println!("the accounts' database cannot be used: {}", Escaped(error));
     }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         print!("{:<6} {}", text(&listener["transport"]), text(&listener["address"]));

@@ -580,6 +580,9 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
     if let Some(share) = &mut config.swarms.share {
         share.fetch_secrets(folder)?;
     }
+    if let Some(accounts) = &mut config.accounts {
+        accounts.fetch_secrets(folder)?;
+    }
     if let Some(log) = &mut config.decision_log {
         log.fetch_secrets(folder)?;
     }
@@ -594,7 +597,20 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
     Ok(())
 }
 
-/// Makes relative paths relative to `folder`, and checks that the plugins exist.
+/// Checks that the plugins exist.
+pub(super) fn plugins(config: &Config) -> Result<(), Problem> {
+    for (at, policy) in config.policies.iter().enumerate() {
+        let path = format!("policies[{at}].plugin");
+        match fs::metadata(&policy.plugin) {
+            Ok(file) if file.is_file() => {}
+            Ok(_) => return problem(path, format!("not a file: `{}`", policy.plugin.display())),
+            Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes relative paths relative to `folder`.
 pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem> {
     for (at, http) in config.http.iter_mut().enumerate() {
         if let Some(real_ip) = &mut http.real_ip {
@@ -618,12 +634,6 @@ pub(super) fn resolve(config: &mut Config, folder: &Path) -> Result<(), Problem>
     }
     for (at, policy) in config.policies.iter_mut().enumerate() {
         policy.plugin = folder.join(&policy.plugin);
-        let path = format!("policies[{at}].plugin");
-        match fs::metadata(&policy.plugin) {
-            Ok(file) if file.is_file() => {}
-            Ok(_) => return problem(path, format!("not a file: `{}`", policy.plugin.display())),
-            Err(error) => return problem(path, unreadable(&policy.plugin, &error)),
-        }
         for (folder_at, allowed) in policy.allow.folders.iter_mut().enumerate() {
             allowed.path = folder.join(&allowed.path);
             if !allowed.path.is_dir() {

@@ -83,6 +83,15 @@ pub fn load_without_secrets(path: &Path) -> Result<Config, Error> {
     parse_without_secrets(&read_text(path)?, path)
 }
 
+/// Like [`load_without_secrets`], and the files of the plugins need not exist.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_without_files(path: &Path) -> Result<Config, Error> {
+    parse_without_files(&read_text(path)?, path)
+}
+
 /// Returns the digest of the file `path`, as [`Source::digest`] does, whatever is in it.
 ///
 /// # Errors
@@ -139,11 +148,34 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// Like [`parse`], for a text that `path` had once: the files of the plugins need not exist any more.
+///
+/// # Errors
+///
+/// The first problem, with its position in the text.
+pub fn parse_kept(text: &str, path: &Path) -> Result<Config, Error> {
+    let mut config = parse_without_files(text, path)?;
+    check::fetch_secrets(&mut config, folder_of(path))
+        .map_err(|problem| problem.at(&config.source))?;
+    Ok(config)
+}
+
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
 fn parse_without_secrets(text: &str, path: &Path) -> Result<Config, Error> {
+    let config = parse_without_files(text, path)?;
+    check::plugins(&config).map_err(|problem| problem.at(&config.source))?;
+    Ok(config)
+}
+
+/// Like [`parse`], but reads no secrets, and the files of the plugins need not exist.
+///
+/// # Errors
+///
+/// The first problem, with its position.
+pub fn parse_without_files(text: &str, path: &Path) -> Result<Config, Error> {
     let source = Source::new(path, text);
     let value = value(&source, text)?;
     let mut config: Config =

@@ -61,6 +61,11 @@ impl Source {
         Self { file: file.to_owned(), text: text.into() }
     }
 
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Returns the SHA-256 of the text: of the file, unless that begins with a byte order mark.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {

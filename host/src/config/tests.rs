@@ -123,6 +123,7 @@ fn the_default_configuration_has_every_key() {
         ("gazelle.password", "0123456789abcdef0123456789ABCDEF\n"),
         ("gazelle.report", "0123456789abcdef0123456789abcdef\n"),
         ("valkey-password", "a password of the engine\n"),
+        ("database.url", "postgres://karuta@localhost/site\n"),
         ("acme/.well-known/acme-challenge/token", ""),
     ]);
     let text = ["KARUTA_ADMIN_TOKEN", "KARUTA_LIST_TOKEN"]

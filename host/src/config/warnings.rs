@@ -44,6 +44,8 @@ impl Config {
         });
         let share = self.swarms.share.iter().flat_map(|share| &share.password);
         let share = share.map(|password| ("swarms.share.password".to_owned(), password));
+        let database = self.accounts.iter().flat_map(|accounts| &accounts.database);
+        let database = database.map(|url| ("accounts.database".to_owned(), url));
         let torrust = self.admin.torrust.iter();
         let torrust = torrust.map(|door| ("admin.torrust.token".to_owned(), &door.token));
         let gazelle = self.admin.gazelle.iter().flat_map(|door| {
@@ -52,12 +54,7 @@ impl Config {
             [("admin.gazelle.password", &door.password)].into_iter().chain(report)
         });
         let gazelle = gazelle.map(|(path, password)| (path.to_owned(), password));
-        udp.chain(token)
-            .chain(tokens)
-            .chain(torrust)
-            .chain(gazelle)
-            .chain(share)
-            .chain(headers)
-            .collect()
+        let admin = token.chain(tokens).chain(torrust).chain(gazelle);
+        udp.chain(admin).chain(share).chain(database).chain(headers).collect()
     }
 }

@@ -1,23 +1,54 @@
 //! The books of a private tracker: opened before the first worker starts, and ended after the last.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use karuta_accounts::{Accounts, Options};
+use karuta_accounts::{Accounts, Options, Site, Swarms};
+use karuta_bittorrent::InfoHash;
+use karuta_swarm::{Shared, Store};
 
 use super::error::{Error, system};
-use crate::books::Books;
+use crate::books::{self, Books};
 use crate::config::Config;
+use crate::process;
 use crate::state_dir::StateDir;
 
 /// The file of the books, in the state folder.
 const FILE: &str = "accounts.db";
+/// How many peers are taken out before others have a turn.
+const AT_ONCE: usize = 64;
 /// How long the last announces may take to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The swarms, for the site's database.
+struct InStore {
+    store: Arc<Shared>,
+    /// When the store's clock began.
+    start: Instant,
+}
+
+impl Swarms for InStore {
+    /// Peers of a hybrid torrent are often in both of its swarms, so the larger counts are returned.
+    fn count(&self, info_hashes: &[InfoHash]) -> (u32, u32) {
+        let found = info_hashes.iter().filter_map(|info_hash| self.store.counts(*info_hash));
+        found.fold((0, 0), |(seeders, leechers), counts| {
+            (seeders.max(counts.seeders), leechers.max(counts.leechers))
+        })
+    }
+
+    fn leave(&self, peers: &[(Vec<InfoHash>, SocketAddr)]) {
+        let now = u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX);
+        for some in peers.chunks(AT_ONCE) {
+            books::leave(&self.store, some, now);
+            process::give_way();
+        }
+    }
+}
+
 /// Opens the books; `None`: there are none in the configuration.
-pub fn open(config: &Config) -> Result<Option<Books>, Error> {
+pub fn open(config: &Config, store: &Arc<Shared>, start: Instant) -> Result<Option<Books>, Error> {
     let Some(accounts) = &config.accounts else { return Ok(None) };
     let folder = StateDir::open(config.state_dir.as_deref());
     let path = folder.map_err(|error| system("accounts", error))?.path().join(FILE);
@@ -29,8 +60,20 @@ pub fn open(config: &Config) -> Result<Option<Books>, Error> {
         per_member_and_torrent: accounts.sessions.per_member_and_torrent,
         rate: accounts.guard.rate,
         lifetime: config.tracker.peer_lifetime,
+        keep_batches: accounts.ledger.keep,
     };
-    let books = Accounts::open(&path, options)
+    let address =
+        accounts.address().map_err(|error| system("accounts", io::Error::other(error)))?;
+    let site = address.map(|address| Site {
+        address,
+        node: accounts.node.clone(),
+        load_every: accounts.load.every,
+        load_changes: accounts.load.changes,
+        flush_every: accounts.flush.every,
+        flush_rows: accounts.flush.rows,
+        swarms: Arc::new(InStore { store: store.clone(), start }),
+    });
+    let books = Accounts::open(&path, options, site)
         .map_err(|error| system("accounts", io::Error::other(error)))?;
     let (members, torrents) = (books.directory().members(), books.directory().torrents());
     tracing::info!(members, torrents, path = %path.display(), "opened accounts");

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch as watched};
 use super::Tracker;
 use super::bound::Bound;
 use super::error::Error;
-use super::worker::{Adopt, Worker};
+use super::worker::{Order, Worker};
 use crate::policy::Shutdown;
 use crate::service::Pulse;
 use crate::tracker::Rules;
@@ -23,8 +23,8 @@ const UNDER_WAY: Duration = Duration::from_secs(4);
 
 /// The workers and the control instances, which end with the daemon.
 pub struct Crew {
-    /// Sends new rules to each worker.
-    pub adopt: Vec<mpsc::UnboundedSender<Adopt>>,
+    /// Sends orders to each worker.
+    pub orders: Vec<mpsc::UnboundedSender<Order>>,
     /// The workers' signs of life.
     pub pulses: Vec<Pulse>,
     stop: watched::Sender<bool>,
@@ -45,7 +45,7 @@ impl Crew {
     ) -> Result<Self, Error> {
         let (stop, stopping) = watched::channel(false);
         let (at_work, done) = channel();
-        let (mut adopt, mut pulses) = (Vec::new(), Vec::new());
+        let (mut senders, mut pulses) = (Vec::new(), Vec::new());
         for (number, (rules, sockets)) in rules.into_iter().zip(sockets).enumerate() {
             let (order, orders) = mpsc::unbounded_channel();
             let pulse = Pulse::default();
@@ -69,9 +69,9 @@ impl Crew {
                 at_work: at_work.clone(),
             };
             worker.start(number)?;
-            adopt.push(order);
+            senders.push(order);
         }
-        Ok(Self { adopt, pulses, stop, done, shutdown })
+        Ok(Self { orders: senders, pulses, stop, done, shutdown })
     }
 
     /// Stops all threads, and waits for them together. Threads that take longer are abandoned.
@@ -81,7 +81,7 @@ impl Crew {
         self.shutdown.begin(under_way, now + END);
         let _ = self.stop.send(true);
         let left = || under_way.saturating_duration_since(Instant::now());
-        let mut workers = self.adopt.len();
+        let mut workers = self.orders.len();
         loop {
             match self.done.recv_timeout(left()) {
                 Ok(()) => workers -= 1,

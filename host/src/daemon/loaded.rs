@@ -14,9 +14,12 @@ use crate::config::{self, Config};
 use crate::data;
 use crate::decisions::{self, Decisions};
 use crate::frontend::RouteTable;
+use crate::generations::Content;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
-use crate::policy::{self, Generation, LoadCause, LoadError, Policy, Swarms, TrackerView, When};
+use crate::policy::{
+    self, Generation, LoadCause, LoadError, Policy, Purpose, Swarms, TrackerView, When,
+};
 use crate::recording::{Rings, Scene, ScenePolicy, SceneSource};
 use crate::tracker::{Rules, Settings};
 
@@ -25,6 +28,14 @@ pub struct Loader {
     pub policies: policy::Loader,
     pub swarms: Arc<dyn Swarms>,
     pub routes: RouteTable,
+}
+
+/// A configuration that is to serve.
+#[derive(Clone)]
+pub struct Wanted {
+    pub config: Arc<Config>,
+    /// Those of the configuration, each with the file that its plugin is read from.
+    pub policies: Vec<config::Policy>,
 }
 
 /// A configuration with its loaded policies.
@@ -38,25 +49,29 @@ pub struct Loaded {
 
 impl Loader {
     /// Loads and tests the policies of the configuration that the process starts with.
-    pub fn load(&self, config: Arc<Config>) -> Result<Loaded, Error> {
+    pub fn load(&self, wanted: Wanted) -> Result<Loaded, Error> {
+        let Wanted { config, policies } = wanted;
         let (whens, view) = (self.whens(&config), self.view(&config));
-        let generation = self.policies.load(&config.policies, whens, &view);
+        let generation = self.policies.load(&policies, whens, &view);
         let generation = generation.map_err(|error| refused(&config, &error))?;
         let limits = Limiter::new(&config.tracker.limits).map(Arc::new);
         Ok(Loaded { config, generation, limits })
     }
 
-    /// Loads and tests the policies of a later configuration. Policies that have not changed since
-    /// `earlier` are kept, unless they have `failed`, and so is what clients have used up of limits.
+    /// Loads and tests the policies of a later configuration, for a `purpose`. Policies that have not
+    /// changed since `earlier` are kept, unless they have `failed`, and so is what clients have used up of
+    /// limits.
     pub fn reload(
         &self,
-        config: Arc<Config>,
+        wanted: Wanted,
         earlier: &Loaded,
         failed: impl Fn(&str) -> bool,
+        purpose: Purpose,
     ) -> Result<Loaded, LoadError> {
+        let Wanted { config, policies } = wanted;
         let (whens, view) = (self.whens(&config), self.view(&config));
-        let (policies, before) = (&config.policies, &earlier.generation);
-        let generation = self.policies.reload(policies, whens, &view, before, failed)?;
+        let before = &earlier.generation;
+        let generation = self.policies.reload(&policies, whens, &view, before, failed, purpose)?;
         let limits = match config.tracker.limits == earlier.config.tracker.limits {
             true => earlier.limits.clone(),
             false => Limiter::new(&config.tracker.limits).map(Arc::new),
@@ -78,20 +93,27 @@ impl Loader {
     }
 }
 
+impl From<Arc<Config>> for Wanted {
+    fn from(config: Arc<Config>) -> Self {
+        Self { policies: config.policies.clone(), config }
+    }
+}
+
 impl Loaded {
     /// Prepares the rules of every worker, with instances of the policies that are new since
-    /// `earlier`.
+    /// `earlier`. What these rules do not need is parked if they `park`.
     pub fn rules(
         &self,
         earlier: &Generation,
         workers: usize,
         metrics: &Metrics,
+        parks: bool,
     ) -> Result<Vec<Rules>, LoadError> {
         let settings = self.settings();
         let generation = metrics.generation() + 1;
         let rules = &|worker| {
             let links = self.generation.prepare(earlier, worker as u32, workers as u32, metrics)?;
-            Ok(Rules { settings, limits: self.limits.clone(), links, generation })
+            Ok(Rules { settings, limits: self.limits.clone(), links, generation, parks })
         };
         // An interpreter takes milliseconds to start, and there may be many workers.
         thread::scope(|scope| {
@@ -177,6 +199,16 @@ impl Loaded {
                 .collect(),
             ..Scene::default()
         })
+    }
+
+    /// Returns the digests of the configuration and its plugins.
+    pub fn content(&self) -> Content {
+        let plugins = self.generation.policies.iter().map(|policy| {
+            let plugin = policy.plugin();
+            (plugin.name.to_string(), hex::encode(plugin.identity.digest))
+        });
+        let sha256 = hex::encode(self.config.source.digest());
+        Content { sha256, plugins: plugins.collect() }
     }
 
     /// Returns the data of all policies.

@@ -4,21 +4,30 @@ mod accounts;
 mod addresses;
 mod admin;
 mod bound;
+mod candidate;
 mod certificates;
+mod compare;
 mod confine;
 mod crew;
 mod error;
 mod expiry;
 mod explain;
 mod exports;
+mod guards;
+mod keeper;
 mod listeners;
 mod loaded;
+mod on_trial;
+mod preview;
 mod reload;
+mod reloader;
 mod replay;
 mod shared;
 mod signals;
 mod snapshots;
 mod socket_file;
+mod standing;
+mod start;
 mod status;
 mod watch;
 mod worker;
@@ -39,6 +48,7 @@ use tokio::sync::mpsc;
 use self::addresses::Addresses;
 use self::admin::AdminThread;
 use self::bound::AdminSockets;
+use self::candidate::Maker;
 use self::confine::confine;
 use self::crew::Crew;
 pub use self::error::Error;
@@ -46,16 +56,18 @@ use self::error::{seconds, system};
 use self::exports::Exports;
 use self::listeners::{ListenerRoutes, Listeners};
 use self::loaded::{Loaded, Loader, refused};
-use self::reload::Reloader;
+use self::reloader::Reloader;
 pub use self::replay::{Replayed, replay};
 use self::shared::{Prepared, Started};
 use self::signals::Signals;
 use self::snapshots::{Order, Snapshots};
 use self::socket_file::SocketFile;
+use self::standing::Standing;
+pub use self::start::{Pinned, Start};
 use self::status::Status;
 use crate::admin::{
-    Access, Admin, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener, Recent,
-    Reloads, Swarms,
+    Access, Admin, Archive, Audit, ConfigurationFile, Doctor, Events, HANDSHAKES, HEAD, Listener,
+    Recent, Swarms,
 };
 use crate::books::Books;
 use crate::config::{self, Config};
@@ -64,6 +76,7 @@ use crate::data;
 use crate::decisions::Decisions;
 use crate::doctor::examine_around;
 use crate::doors::Doors;
+use crate::history::History;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{self, Artifacts, Compiler, Engine, Estate, Generation};
@@ -98,7 +111,7 @@ pub fn check(config: Config, compiler: Compiler) -> Result<Vec<config::Error>, E
         routes: ListenerRoutes::read(&config)?.table,
     };
     let config = Arc::new(config);
-    let loaded = loader.load(config.clone())?;
+    let loaded = loader.load(config.clone().into())?;
     let unasked = unasked(&loaded)
         .map(|said| config.source.error("swarms.full_scrape", format!("warning: {said}")));
     Ok(Vec::into_iter(warnings).chain(unasked).collect())
@@ -131,12 +144,13 @@ pub fn warm(
 /// ones. A reload reads the configuration from `file`. Threads that do not end in time are
 /// abandoned.
 pub fn run(
-    config: Config,
+    start: Start,
     file: PathBuf,
     compiler: Compiler,
     inheritance: Inheritance,
 ) -> Result<(), Error> {
     raise_file_limit();
+    let Start { config, pinned } = start;
     let mut tracker = Tracker::new(config, file)?;
     let routes = ListenerRoutes::read(&tracker.config)?;
     let workers = workers(&tracker.config);
@@ -150,9 +164,13 @@ pub fn run(
     log::write(&tracker.config.log).map_err(Error::Log)?;
     tracker.decisions.open_log(&tracker.config).map_err(Error::Log)?;
     let starting = tracker.manager.extend_timeout();
-    let loader = tracker.loader(compiler, &routes)?;
+    let (loader, archive) = tracker.loader(compiler, &routes)?;
     let shutdown = loader.policies.estate.shutdown.clone();
-    let loaded = loader.load(tracker.config.clone())?;
+    // What belongs to the user of `run_as` could not be looked at before.
+    let pinned = pinned.or_else(|| Pinned::find(&tracker.file));
+    let standing = Standing::load(&loader, &tracker, pinned, archive)?;
+    let loaded = &standing.loaded;
+    tracker.metrics.set_generation(standing.number - 1);
     let listeners =
         Listeners::new(&tracker.config, workers, routes, &addresses, &tracker.certificates)?;
     let sockets = sockets.assign(&listeners, workers);
@@ -162,7 +180,7 @@ pub fn run(
         rings.set_listeners(listeners.list().into_iter().map(named).collect());
     }
     let prepared = tracker.prepared.take();
-    tracker.books = accounts::open(&tracker.config)?;
+    tracker.books = accounts::open(&tracker.config, &tracker.store, tracker.start)?;
     let Tracker { config, store, metrics, start, books, .. } = &tracker;
     if let Some(books) = books {
         metrics.set_accounts(books.accounts.clone());
@@ -176,15 +194,15 @@ pub fn run(
     let sharing = prepared.map(|prepared| prepared.start(config, store, *start, restored));
     let sharing = sharing.transpose()?;
     let rules = loaded
-        .rules(&Generation::default(), workers, metrics)
+        .rules(&Generation::default(), workers, metrics, false)
         .map_err(|error| refused(config, &error))?;
     let crew = Crew::start(rules, sockets.workers, sockets.leaving, &tracker, shutdown)?;
-    tracker.show(&loaded, workers)?;
+    tracker.show(&standing, workers)?;
     certificates::watch(&tracker.certificates, metrics)?;
-    loaded::warn(config);
+    loaded::warn(&loaded.config);
     drop(starting);
     tracker.sharing = sharing;
-    tracker.serve(loader, loaded, listeners, sockets.admin, crew, snapshots)
+    tracker.serve(loader, standing, listeners, sockets.admin, crew, snapshots)
 }
 
 /// Everything that lives as long as the process.
@@ -213,7 +231,7 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn new(config: Config, file: PathBuf) -> Result<Self, Error> {
+    fn new(config: Arc<Config>, file: PathBuf) -> Result<Self, Error> {
         let certificates = Arc::new(certificates::load(&config)?);
         let start = Instant::now();
         let (store, prepared) = shared::store(&config, options(&config))?;
@@ -226,7 +244,7 @@ impl Tracker {
             prepared.show(&metrics);
         }
         let manager = Notifier::of_environment();
-        let (config, metrics) = (Arc::new(config), Arc::new(metrics));
+        let metrics = Arc::new(metrics);
         let (decisions, wall) = (Arc::new(Decisions::new(metrics.clone())), Wall::Off);
         let public = Public::new(&config, &metrics);
         let rings = config.record.map(|record| {
@@ -254,12 +272,20 @@ impl Tracker {
         })
     }
 
-    /// Opens the state folder and prepares the policy loader.
-    fn loader(&self, compiler: Compiler, routes: &ListenerRoutes) -> Result<Loader, Error> {
+    /// Opens the state folder, with the generations that are kept there, and prepares the policy loader.
+    fn loader(
+        &self,
+        compiler: Compiler,
+        routes: &ListenerRoutes,
+    ) -> Result<(Loader, Archive), Error> {
         let state = state(&self.config)?;
         let artifacts = state.as_ref().map(Artifacts::open).transpose().map_err(unusable_state)?;
         let opening = data::Opening::new(state.as_ref(), data::Fetch::Soon);
-        Ok(Loader {
+        let archive = keeper::open(state.as_ref());
+        if let (Some(_), Err(reason)) = (&state, &archive) {
+            tracing::warn!(reason, "generations are not kept; there is no rollback");
+        }
+        let loader = Loader {
             policies: policy::Loader {
                 engine: Arc::new(Engine::new(compiler, artifacts)?),
                 estate: Estate::new(self.metrics.plugins()),
@@ -267,16 +293,18 @@ impl Tracker {
             },
             swarms: self.store.clone(),
             routes: routes.table.clone(),
-        })
+        };
+        Ok((loader, archive))
     }
 
     /// Starts the control instances, and publishes the first generation in the metrics.
-    fn show(&self, loaded: &Loaded, workers: usize) -> Result<(), Error> {
+    fn show(&self, standing: &Standing, workers: usize) -> Result<(), Error> {
+        let Standing { loaded, number, .. } = standing;
         let serve = loaded.generation.serve(workers, &self.metrics);
         serve.map_err(|error| system("cannot start control instance", error))?;
-        self.metrics.set_generation(1);
-        loaded.enter(1, &self.decisions, self.rings.as_deref());
-        self.metrics.configured(self.config.source.hash());
+        self.metrics.set_generation(*number);
+        loaded.enter(*number, &self.decisions, self.rings.as_deref());
+        self.metrics.configured(loaded.config.source.hash());
         self.metrics.set_data(loaded.data());
         Ok(())
     }
@@ -285,12 +313,15 @@ impl Tracker {
     fn serve(
         self,
         loader: Loader,
-        loaded: Loaded,
+        standing: Standing,
         listeners: Listeners,
         sockets: AdminSockets,
         crew: Crew,
         snapshots: Option<Snapshots>,
     ) -> Result<(), Error> {
+        standing.keep();
+        let Standing { loaded, keeper, .. } = standing;
+        let (reloads, archive) = (keeper.reloads.clone(), keeper.generations.clone());
         let shown = Arc::new(Mutex::new(loaded.shown()));
         loaded.data().iter().for_each(|source| source.keep_edits());
         let audit = Arc::<Audit>::default();
@@ -331,9 +362,9 @@ impl Tracker {
             decisions.start().map_err(|error| system("cannot start decisions thread", error))?;
         let full_scrape = public.full_scrape.clone();
         let exports = Exports::start(store.clone(), metrics.clone(), full_scrape, start)?;
-        exports.orders().adopt(&config, &wall);
-        let access = Arc::new(Access::new(&config.admin));
-        let reloads = Arc::new(Reloads::new(config.clone()));
+        exports.orders().adopt(&current.load().config, &wall);
+        let access = Arc::new(Access::new(&current.load().config.admin));
+        let history = Arc::<Mutex<History>>::default();
         let admin = Admin {
             access: access.clone(),
             audit,
@@ -350,6 +381,7 @@ impl Tracker {
             configuration: ConfigurationFile::new(file.clone()),
             reload: reload_tx,
             reloads: reloads.clone(),
+            archive,
             explain: explain_tx,
             snapshot: ask_snapshot,
             doctor: {
@@ -362,30 +394,38 @@ impl Tracker {
             interval,
             recent: Recent::default(),
             public: public.stats,
-            history: Arc::default(),
+            history: history.clone(),
             events: Events::default(),
             landlock: wall.name(),
         };
         let status = Status { metrics: metrics.clone(), policies: shown.clone() };
         let watchdog = Watchdog::of_environment(crew.pulses.clone(), manager.clone());
-        let reloader = Reloader {
+        let maker = Maker {
             file,
             loader,
+            metrics: metrics.clone(),
+            started: config.clone(),
+            current,
+            wall,
+        };
+        let reloader = Reloader {
+            maker: Arc::new(maker),
             metrics,
             decisions,
             rings,
             manager: manager.clone(),
-            workers: crew.adopt.clone(),
+            workers: crew.orders.clone(),
             shown,
-            started: config.clone(),
-            current,
             certificates,
-            wall,
             access,
             doors,
             reloads,
             exports: exports.orders(),
+            keeper,
+            history,
+            trial: None,
         };
+        let current_policies = reloader.maker.current.load().config.policies.len();
         let runtime = runtime()?;
         let admin = AdminThread::start(admin, sockets)?;
         let served = runtime.block_on(async {
@@ -398,7 +438,7 @@ impl Tracker {
             let catching_up =
                 sharing.as_ref().and_then(|sharing| sharing.catch_up(manager.clone()));
             let ready = {
-                let (workers, policies) = (crew.adopt.len(), config.policies.len());
+                let (workers, policies) = (crew.orders.len(), current_policies);
                 let manager = manager.clone();
                 move || {
                     tracing::info!(workers, policies, "ready");

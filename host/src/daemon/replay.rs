@@ -10,7 +10,7 @@ use super::listeners::ListenerRoutes;
 use super::loaded::{Loaded, Loader, refused};
 use crate::config::Config;
 use crate::data;
-use crate::policy::{self, Artifacts, Clock, Compiler, Engine, Estate, Generation};
+use crate::policy::{self, Artifacts, Clock, Compiler, Engine, Estate, Generation, Purpose};
 use crate::recording::Hidden;
 use crate::replay::{Parts, Recalled, Recorded, Report, Site, Stage, replay as ask};
 use crate::state_dir::StateDir;
@@ -69,10 +69,10 @@ fn stages(
             routes: table.clone(),
         };
         let loaded = match earlier {
-            None => loader.load(config.clone())?,
+            None => loader.load(config.clone().into())?,
             // Their code is compiled, and their data is read.
             Some(earlier) => loader
-                .reload(config.clone(), earlier, |_| false)
+                .reload(config.clone().into(), earlier, |_| false, Purpose::Serve)
                 .map_err(|error| refused(&config, &error))?,
         };
         let stage = stage(&loaded, clock, swarms, recorded.workers())?;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::error::{Error, system};
-use super::reload::Reloader;
+use super::reloader::Reloader;
 use super::watch::Plugins;
-use crate::admin::{AskReload, By};
+use crate::admin::{Archive, AskReload, By, Refusal, Replies, Terms, Wish};
 use crate::log;
 use crate::watch::POLL;
 
@@ -42,40 +43,62 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP, at a request, and when the file of a watched plugin changes, one reload
-    /// at a time. Reopens the log file at SIGUSR1. Returns at SIGTERM or SIGINT.
+    /// at a time, and watches over trials. Reopens the log file at SIGUSR1. Returns at SIGTERM or SIGINT.
     pub async fn obey(&mut self, reloader: Reloader, mut asked: mpsc::Receiver<AskReload>) {
         let mut plugins = Plugins::default();
         let mut look = tokio::time::interval(POLL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (maker, reloads) = (reloader.maker.clone(), reloader.reloads.clone());
+        let archive: Archive = reloader.keeper.generations.clone();
         let reloader = Arc::new(Mutex::new(reloader));
-        let reload = |by: By, expected: Option<[u8; 32]>| {
+        let obey = |by: By, wish: Wish| {
             let reloader = reloader.clone();
-            tokio::task::spawn_blocking(move || reloader.lock().reload(&by, expected))
+            tokio::task::spawn_blocking(move || reloader.lock().obey(&by, &wish))
         };
+        let reload = |by: By| obey(by, Wish::Reload(Terms::default()));
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hangup.recv() => {
-                    reload(By::Signal, None);
+                    reload(By::Signal);
                 }
                 _ = self.rotated.recv() => log::reopen(),
                 _ = look.tick() => {
                     // While a reload is running there is nothing to compare with.
-                    let serving = reloader.try_lock().map(|reloader| reloader.current.load_full());
-                    if serving.is_some_and(|loaded| plugins.have_changed(&loaded.generation)) {
-                        reload(By::Watch, None);
+                    let Some(locked) = reloader.try_lock() else { continue };
+                    if locked.trial.is_some() {
+                        let reloader = reloader.clone();
+                        tokio::task::spawn_blocking(move || reloader.lock().watch_trial());
+                    } else if reloads.pin().is_none() {
+                        // What is pinned or on trial is not to be replaced by a file that changes.
+                        let serving = maker.current.load_full();
+                        if plugins.have_changed(&serving.generation) {
+                            reload(By::Watch);
+                        }
                     }
                 }
-                Some(AskReload { by, expected, reply }) = asked.recv() => {
-                    let result = reload(By::Caller(by), expected);
-                    tokio::spawn(async move {
-                        if let Ok(result) = result.await {
-                            let _ = reply.send(result);
-                        }
-                    });
-                }
+                Some(asked) = asked.recv() => match asked {
+                    AskReload::Change { by, wish, reply } => {
+                        answer(obey(By::Caller(by), wish), reply);
+                    }
+                    AskReload::Preview { expected, reply } => {
+                        let (maker, archive) = (maker.clone(), archive.clone());
+                        let pin = reloads.pin();
+                        let look = move || maker.preview(&expected, &archive, pin.as_ref());
+                        answer(tokio::task::spawn_blocking(look), reply);
+                    }
+                },
             }
         }
     }
+}
+
+/// Tells the result when there is one.
+fn answer<T: Send + 'static>(result: JoinHandle<Result<T, Refusal>>, reply: Replies<T>) {
+    tokio::spawn(async move {
+        if let Ok(result) = result.await {
+            let _ = reply.send(result);
+        }
+    });
 }

@@ -44,16 +44,26 @@ impl Status {
         let policies = self.policies.lock();
         let failed = policies.iter().map(|policy| &*policy.name);
         let failed = failed.filter(|name| self.metrics.summary(name).failed).collect::<Vec<_>>();
-        line(&self.metrics.totals(), rate, self.metrics.generation(), &failed)
+        let (generation, pinned) = (self.metrics.generation(), self.metrics.pinned());
+        line(&self.metrics.totals(), rate, generation, pinned, &failed)
     }
 }
 
-fn line(totals: &Totals, rate: f64, generation: u64, failed: &[&str]) -> String {
+fn line(
+    totals: &Totals,
+    rate: f64,
+    generation: u64,
+    pinned: Option<u64>,
+    failed: &[&str],
+) -> String {
     let peers = [totals.ipv4, totals.ipv6].map(|family| family.seeders + family.leechers);
     let [peers, swarms, rate] =
         [peers[0] + peers[1], totals.swarms, rate.round() as u64].map(grouped);
     let mut line =
         format!("{peers} peers in {swarms} swarms, {rate} requests/s; generation {generation}");
+    if let Some(pinned) = pinned {
+        line.push_str(&format!("; pinned to generation {pinned}"));
+    }
     for name in failed {
         line.push_str(&format!("; policy `{name}` has failed"));
     }
@@ -80,12 +90,15 @@ mod tests {
         let totals =
             Totals { swarms: 84_000, ipv4: population(1_200_000, 5), ipv6: population(2, 3) };
         assert_eq!(
-            line(&totals, 999.6, 7, &["jwt", "clients"]),
-            "1 200 010 peers in 84 000 swarms, 1 000 requests/s; generation 7; policy `jwt` has \
-             failed; policy `clients` has failed"
+            line(&totals, 999.6, 7, Some(3), &["jwt", "clients"]),
+            "1 200 010 peers in 84 000 swarms, 1 000 requests/s; generation 7; pinned to \
+             generation 3; policy `jwt` has failed; policy `clients` has failed"
         );
         let none = Totals::default();
-        assert_eq!(line(&none, 0.0, 1, &[]), "0 peers in 0 swarms, 0 requests/s; generation 1");
+        assert_eq!(
+            line(&none, 0.0, 1, None, &[]),
+            "0 peers in 0 swarms, 0 requests/s; generation 1"
+        );
         assert_eq!(
             [1, 12, 123, 1234, 1_000_000].map(grouped),
             ["1", "12", "123", "1 234", "1 000 000"]

@@ -55,17 +55,21 @@ pub struct Worker {
     pub metrics: Arc<metrics::Metrics>,
     pub public: Public,
     pub start: Instant,
-    pub orders: mpsc::UnboundedReceiver<Adopt>,
+    pub orders: mpsc::UnboundedReceiver<Order>,
     pub stopping: watch::Receiver<bool>,
     /// Notified, then dropped, when the worker has ended.
     pub at_work: Sender<()>,
 }
 
-/// A command to adopt other rules.
-pub struct Adopt {
-    pub rules: Rules,
-    /// Notified when the worker has adopted them.
-    pub done: Sender<()>,
+/// A command for a worker.
+pub enum Order {
+    Adopt {
+        rules: Rules,
+        /// Notified when the worker has adopted them.
+        done: Sender<()>,
+    },
+    /// Stay with the rules in use, and let go of what was parked.
+    Settle,
 }
 
 impl Worker {
@@ -180,11 +184,14 @@ impl Worker {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(Adopt { rules, done }) = orders.recv() => {
-                    tracker.adopt(rules);
-                    // The receiver may have given up.
-                    let _ = done.send(());
-                }
+                Some(order) = orders.recv() => match order {
+                    Order::Adopt { rules, done } => {
+                        tracker.adopt(rules);
+                        // The receiver may have given up.
+                        let _ = done.send(());
+                    }
+                    Order::Settle => tracker.settle(),
+                },
                 _ = look.tick() => {
                     pulse.beat();
                     tracker.freshen();

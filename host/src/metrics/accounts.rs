@@ -32,7 +32,7 @@ impl Metrics {
         } = accounts.figures();
         let (members, torrents) = (accounts.directory().members(), accounts.directory().torrents());
         let one = |value: f64| vec![(vec![], value)];
-        vec![
+        let mut families = vec![
             gauge("karuta_accounts_members", "Members in the books.", one(members as f64)),
             gauge("karuta_accounts_torrents", "Torrents in the books.", one(torrents as f64)),
             gauge(
@@ -86,6 +86,60 @@ impl Metrics {
                 "Announces of more peers than a member may have at a torrent.",
                 one(surplus as f64),
             ),
-        ]
+        ];
+        let Some(site) = accounts.site() else { return families };
+        families.extend([
+            gauge(
+                "karuta_accounts_database_up",
+                "1 if the site's database could be used the last time, or else 0.",
+                one(if site.trouble.is_some() { 0.0 } else { 1.0 }),
+            ),
+            gauge(
+                "karuta_accounts_pending_rows",
+                "Rows that wait to be written into the site's database.",
+                one(site.pending as f64),
+            ),
+            gauge(
+                "karuta_accounts_pending_seconds",
+                "Time since nothing was waiting.",
+                one(site.pending_for.as_secs_f64()),
+            ),
+            counter(
+                "karuta_accounts_applied_total",
+                "Batches that the site's database has.",
+                one(site.applied as f64),
+            ),
+            counter(
+                "karuta_accounts_applied_rows_total",
+                "Rows of these batches.",
+                one(site.rows as f64),
+            ),
+            counter(
+                "karuta_accounts_replayed_total",
+                "Batches that were played again, into a backup.",
+                one(site.replayed as f64),
+            ),
+            counter(
+                "karuta_accounts_lost_total",
+                "Batches that a backup lacks and that are no longer kept.",
+                one(site.lost as f64),
+            ),
+            counter(
+                "karuta_accounts_database_failures_total",
+                "Attempts to use the site's database that failed.",
+                one(site.retries as f64),
+            ),
+            gauge(
+                "karuta_accounts_rejected_rows",
+                "Rows that the site's database has refused, and that are kept.",
+                one(site.rejected as f64),
+            ),
+            gauge(
+                "karuta_accounts_unusable_rows",
+                "Members, torrents and tokens of the site's database that make no sense.",
+                one(site.unusable as f64),
+            ),
+        ]);
+        families
     }
 }

@@ -51,7 +51,12 @@ label! {
 
 label! {
     /// The outcome of a reload.
-    Reload { Applied => "applied", Unchanged => "unchanged", Refused => "refused" }
+    Reload {
+        Applied => "applied",
+        Unchanged => "unchanged",
+        Refused => "refused",
+        TakenBack => "taken_back",
+    }
 }
 
 label! {

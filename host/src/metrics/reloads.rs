@@ -13,6 +13,8 @@ use super::{Metrics, Reload};
 pub(super) struct Reloads {
     generation: AtomicU64,
     outcomes: [AtomicU64; Reload::ALL.len()],
+    /// The generation that serves in place of the configuration file; 0: none does.
+    pinned: AtomicU64,
     configured: Mutex<Option<Configured>>,
 }
 
@@ -33,6 +35,16 @@ impl Metrics {
     /// Sets the generation of the configuration in use.
     pub fn set_generation(&self, generation: u64) {
         self.reloads.generation.store(generation, Relaxed);
+    }
+
+    /// Returns the generation that serves in place of the configuration file.
+    pub fn pinned(&self) -> Option<u64> {
+        Some(self.reloads.pinned.load(Relaxed)).filter(|generation| *generation > 0)
+    }
+
+    /// Records which generation serves in place of the configuration file.
+    pub fn set_pinned(&self, generation: Option<u64>) {
+        self.reloads.pinned.store(generation.unwrap_or(0), Relaxed);
     }
 
     /// Records that a configuration file was accepted. Its hash is a number of at most 53 bits.
@@ -82,6 +94,11 @@ impl Reloads {
                 if_any(|one| {
                     one.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
                 }),
+            ),
+            gauge(
+                "karuta_configuration_pinned",
+                "Whether an earlier generation serves in place of the configuration file.",
+                vec![(vec![], f64::from(u8::from(self.pinned.load(Relaxed) > 0)))],
             ),
             gauge(
                 "karuta_config_hash",

@@ -27,6 +27,14 @@ pub struct Generation {
     pub policies: Vec<Arc<Policy>>,
 }
 
+/// What a generation is loaded for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    Serve,
+    /// To see whether it could serve.
+    Look,
+}
+
 /// What happens to a policy from one generation to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -50,11 +58,12 @@ impl Loader {
         whens: Vec<When>,
         tracker: &TrackerView,
     ) -> Result<Generation, LoadError> {
-        self.follow(policies, whens, tracker, &self.opening, &Generation::default(), |_| false)
+        let (earlier, failed) = (&Generation::default(), |_: &str| false);
+        self.follow(policies, whens, tracker, &self.opening, earlier, failed, Purpose::Serve)
     }
 
-    /// Loads a later generation. Plugins that have not changed since `earlier` are kept, with their
-    /// instances, unless they have `failed`. Data is fetched at once.
+    /// Loads a later generation, for a `purpose`. Plugins that have not changed since `earlier` are kept,
+    /// with their instances, unless they have `failed`. Data is fetched at once.
     ///
     /// # Errors
     ///
@@ -66,11 +75,13 @@ impl Loader {
         tracker: &TrackerView,
         earlier: &Generation,
         failed: impl Fn(&str) -> bool,
+        purpose: Purpose,
     ) -> Result<Generation, LoadError> {
         let opening = data::Opening { fetch: data::Fetch::Now, ..self.opening.clone() };
-        self.follow(policies, whens, tracker, &opening, earlier, failed)
+        self.follow(policies, whens, tracker, &opening, earlier, failed, purpose)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "both callers have all of them")]
     fn follow(
         &self,
         policies: &[config::Policy],
@@ -79,6 +90,7 @@ impl Loader {
         opening: &data::Opening,
         earlier: &Generation,
         failed: impl Fn(&str) -> bool,
+        purpose: Purpose,
     ) -> Result<Generation, LoadError> {
         let load = |(at, (policy, when)): (usize, (&config::Policy, When))| {
             let before = earlier.find(&policy.name);
@@ -90,7 +102,7 @@ impl Loader {
                     {
                         Ok(before.service.clone())
                     }
-                    _ => begin(&plugin),
+                    _ => begin(&plugin, purpose),
                 });
             let service = service.map_err(|cause| self::failed(at, policy, cause))?;
             let config::Policy { on_error, mode, tick, watch, .. } = *policy;
@@ -131,8 +143,9 @@ fn failed(at: usize, policy: &config::Policy, cause: LoadCause) -> LoadError {
 
 /// Tests a plugin and starts its service. If the plugin refuses data that an earlier version has
 /// left on disk, that data is dropped.
-fn begin(plugin: &Arc<Plugin>) -> Result<Arc<Service>, LoadCause> {
-    plugin.rehearse().or_else(|error| match plugin.forget_kept() {
+fn begin(plugin: &Arc<Plugin>, purpose: Purpose) -> Result<Arc<Service>, LoadCause> {
+    // Who only looks takes no data from those that serve.
+    plugin.rehearse().or_else(|error| match purpose == Purpose::Serve && plugin.forget_kept() {
         true => plugin.rehearse(),
         false => Err(error),
     })?;
@@ -193,6 +206,16 @@ impl Generation {
             policy.service.serve(workers as u32, policy.tick, series)
         };
         self.policies.iter().try_for_each(serve)
+    }
+
+    /// Has the control instances rest that `later` does not have, until this generation serves again.
+    pub fn rest_beside(&self, later: &Self) {
+        let is_kept = |one: &Arc<Policy>| {
+            later.policies.iter().any(|other| Arc::ptr_eq(&one.service, &other.service))
+        };
+        for policy in self.policies.iter().filter(|one| !is_kept(one)) {
+            policy.service.rest();
+        }
     }
 
     /// Returns what happens to a policy of a later generation.

@@ -18,7 +18,7 @@ pub use component::{
 };
 pub use contract::{VERSION, Verdict, WIT};
 pub use explain::{Explanation, Inquiry, Step};
-pub use generation::{Change, Generation, Loader, warm};
+pub use generation::{Change, Generation, Loader, Purpose, warm};
 pub use instance::{LoadCause, LoadError};
 pub use shared::clock::Clock;
 pub use shared::estate::Estate;

@@ -62,7 +62,7 @@ impl Stage {
             let nothing = Generation::default();
             let links =
                 parts.generation.prepare(&nothing, worker as u32, workers as u32, &metrics)?;
-            chain.adopt(links);
+            chain.adopt(links, false);
             Ok(chain)
         };
         let chains = (0..workers.max(1)).map(chain).collect::<Result<_, LoadError>>()?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
+use tempfile::Builder;
 
 mod sealed;
 
@@ -52,6 +53,30 @@ impl StateDir {
             .or_else(|| Some(PathBuf::from(std::env::var_os("XDG_STATE_HOME")?).join("karuta")))
             .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state/karuta")))
             .ok_or_else(|| io::Error::other("no `state_dir` and no home folder"))
+    }
+
+    /// Writes a file that only this user may read. It has its name when it is whole and on the disk, and
+    /// then takes the place of an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written. An earlier file stays.
+    pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let prefix = format!("{name}.");
+        let mut next = Builder::new().prefix(&prefix).suffix(UNFINISHED).tempfile_in(&self.0)?;
+        next.write_all(content)?;
+        next.as_file().sync_all()?;
+        next.persist(self.0.join(name)).map_err(|error| error.error)?;
+        self.sync()
+    }
+
+    /// Brings the names of the files to the disk.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be done.
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
     }
 
     fn make(path: PathBuf) -> io::Result<Self> {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use karuta_bittorrent::{InfoHash, PeerId};
 
+use crate::locality::Reach;
 use crate::{PlanName, Role};
 
 /// What one announce did to its swarm.
@@ -17,6 +18,8 @@ pub struct Announced {
     pub counted: bool,
     /// The plan's name, and the peer's label in it.
     pub label: Option<(PlanName, u64)>,
+    /// How far a downloader with a label reaches; that of others is [`Reach::ALL`].
+    pub reach: Reach,
     /// Zeros if it is not told.
     pub peer_id: PeerId,
     /// The downloads of the swarm after the announce, as its node knows them.
@@ -45,16 +48,19 @@ const IPV6: u8 = 1 << 4;
 const LABEL: u8 = 1 << 5;
 const PEER_ID: u8 = 1 << 6;
 const DOWNLOADS: u8 = 1 << 7;
+/// The change of a downloader that does not reach everybody.
+const KEPT: u8 = 5;
 
 impl Announced {
     /// The most bytes of a record.
-    pub const ROOM: usize = 1 + 20 + 18 + 16 + 20 + 5;
+    pub const ROOM: usize = 1 + 20 + 18 + 16 + 1 + 20 + 5;
 
     /// Appends the record: a byte of change and flags, the info-hash, address and port as on the
-    /// wire, and what is flagged: the plan's name and the label (8 bytes each), the peer id, the
-    /// downloads (a varint). Numbers are little-endian.
+    /// wire, and what is flagged: the plan's name and the label (8 bytes each), a byte with the reach
+    /// of a downloader that does not reach everybody, the peer id, the downloads (a varint). Numbers are little-endian.
     pub fn write(&self, into: &mut Vec<u8>) {
         let mut first = match self.change {
+            Change::Is(Role::Downloader) if self.reach != Reach::ALL => KEPT,
             Change::Is(Role::Downloader) => 0,
             Change::Is(Role::PartialSeed) => 1,
             Change::Is(Role::Seeder) => 2,
@@ -78,6 +84,9 @@ impl Announced {
             into.extend_from_slice(&plan.0);
             into.extend_from_slice(&label.to_le_bytes());
         }
+        if first & CHANGE == KEPT {
+            into.push(self.reach.number());
+        }
         if has_id {
             into.extend_from_slice(&self.peer_id.0);
         }
@@ -95,7 +104,7 @@ impl Announced {
         let [first] = take(rest)?;
         let has = |flag| first & flag != 0;
         let change = match first & CHANGE {
-            0 => Change::Is(Role::Downloader),
+            0 | KEPT => Change::Is(Role::Downloader),
             1 => Change::Is(Role::PartialSeed),
             2 => Change::Is(Role::Seeder),
             3 => Change::Stopped,
@@ -108,7 +117,8 @@ impl Announced {
             Change::Stopped => !counted && !has(LABEL | PEER_ID),
             Change::Nothing => counted && !has(LABEL | PEER_ID),
         };
-        if !makes_sense {
+        let is_kept = first & CHANGE == KEPT;
+        if !makes_sense || is_kept && !has(LABEL) {
             return Err(NoRecord);
         }
         let info_hash = InfoHash(take(rest)?);
@@ -124,15 +134,20 @@ impl Announced {
             true => Some((PlanName(take(rest)?), u64::from_le_bytes(take(rest)?))),
             false => None,
         };
+        let reach = match is_kept {
+            true => Reach::kept(take::<1>(rest)?[0]).ok_or(NoRecord)?,
+            false => Reach::ALL,
+        };
         let peer_id = if has(PEER_ID) { PeerId(take(rest)?) } else { PeerId::UNKNOWN };
         let downloads = if has(DOWNLOADS) { read_varint(rest)? } else { 0 };
         let peer = SocketAddr::new(ip, port);
-        Ok(Self { info_hash, peer, change, counted, label, peer_id, downloads })
+        Ok(Self { info_hash, peer, change, counted, label, reach, peer_id, downloads })
     }
 
     /// Returns the record for its download alone.
     pub fn count_alone(&self) -> Self {
-        Self { change: Change::Nothing, label: None, peer_id: PeerId::UNKNOWN, ..*self }
+        let (label, reach) = (None, Reach::ALL);
+        Self { change: Change::Nothing, label, reach, peer_id: PeerId::UNKNOWN, ..*self }
     }
 
     /// Returns the bytes of a record that name its swarm and peer.
@@ -183,6 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Plan;
 
     fn announced() -> impl Strategy<Value = Announced> {
         let address = any::<IpAddr>().prop_map(|ip| ip.to_canonical());
@@ -190,27 +206,38 @@ mod tests {
         let id = prop_oneof![Just([0; 20]), any::<[u8; 20]>()];
         let downloads = prop_oneof![Just(0), 1..300_u32, any::<u32>()];
         let of = (any::<[u8; 20]>(), address, 1..=u16::MAX);
-        (of, 0..6_u8, label, id, downloads).prop_map(|(of, change, label, id, downloads)| {
-            let (info_hash, ip, port) = of;
-            let (change, counted) = match change {
-                0 => (Change::Is(Role::Downloader), false),
-                1 => (Change::Is(Role::PartialSeed), false),
-                2 => (Change::Is(Role::Seeder), false),
-                3 => (Change::Is(Role::Seeder), true),
-                4 => (Change::Stopped, false),
-                _ => (Change::Nothing, true),
-            };
-            let stays = matches!(change, Change::Is(_));
-            Announced {
-                info_hash: InfoHash(info_hash),
-                peer: SocketAddr::new(ip, port),
-                change,
-                counted,
-                label: label.filter(|_| stays).map(|(plan, label)| (PlanName(plan), label)),
-                peer_id: if stays { PeerId(id) } else { PeerId::UNKNOWN },
-                downloads,
-            }
-        })
+        let reach = (0..=Plan::MOST_LEVELS).prop_map(|level| match level {
+            Plan::MOST_LEVELS => Reach::ALL,
+            _ => Reach::up_to(level),
+        });
+        let label = (label, reach);
+        (of, 0..6_u8, label, id, downloads).prop_map(
+            |(of, change, (label, reach), id, downloads)| {
+                let (info_hash, ip, port) = of;
+                let (change, counted) = match change {
+                    0 => (Change::Is(Role::Downloader), false),
+                    1 => (Change::Is(Role::PartialSeed), false),
+                    2 => (Change::Is(Role::Seeder), false),
+                    3 => (Change::Is(Role::Seeder), true),
+                    4 => (Change::Stopped, false),
+                    _ => (Change::Nothing, true),
+                };
+                let stays = matches!(change, Change::Is(_));
+                Announced {
+                    info_hash: InfoHash(info_hash),
+                    peer: SocketAddr::new(ip, port),
+                    change,
+                    counted,
+                    label: label.filter(|_| stays).map(|(plan, label)| (PlanName(plan), label)),
+                    reach: match change {
+                        Change::Is(Role::Downloader) if label.is_some() => reach,
+                        _ => Reach::ALL,
+                    },
+                    peer_id: if stays { PeerId(id) } else { PeerId::UNKNOWN },
+                    downloads,
+                }
+            },
+        )
     }
 
     #[test]
@@ -221,6 +248,7 @@ mod tests {
             change: Change::Is(Role::Downloader),
             counted: false,
             label: None,
+            reach: Reach::ALL,
             peer_id: PeerId::UNKNOWN,
             downloads: 0,
         };
@@ -236,6 +264,8 @@ mod tests {
         let stopped = Announced { change: Change::Stopped, downloads: 127, ..small };
         let paused = Announced { change: Change::Is(Role::PartialSeed), ..small };
         let counted = Announced { change: Change::Nothing, counted: true, downloads: 128, ..small };
+        let reach = Reach::up_to(3);
+        let kept = Announced { label: large.label, reach, peer_id: large.peer_id, ..small };
         let bytes = |announced: Announced| {
             let mut bytes = Vec::new();
             announced.write(&mut bytes);
@@ -251,6 +281,8 @@ mod tests {
         let label = [8, 7, 6, 5, 4, 3, 2, 1];
         let rest = [&six[..], b"plan 1st", &label, &[b'i'; 20], &[0xac, 2]].concat();
         assert_eq!(bytes(large), [&[0xfa][..], &hash, &rest].concat());
+        let rest = [&four[..], b"plan 1st", &label, &[3], &[b'i'; 20]].concat();
+        assert_eq!(bytes(kept), [&[0x65][..], &hash, &rest].concat());
         assert_eq!(Announced::name(&bytes(small)), [&hash[..], &four].concat());
         assert_eq!(Announced::name(&bytes(large)), [&hash[..], &six].concat());
     }
@@ -269,6 +301,10 @@ mod tests {
         for change in 5..8 {
             assert_eq!(record(change, &four, 1, &[]), Err(NoRecord), "change {change}");
         }
+        // Who has no label reaches everybody, and no plan has more than eight levels.
+        let label = [7; 16];
+        assert_eq!(record(KEPT | LABEL, &four, 1, &[&label[..], &[7]].concat()), Ok(0));
+        assert_eq!(record(KEPT | LABEL, &four, 1, &[&label[..], &[8]].concat()), Err(NoRecord));
         // Only who is a seeder now has completed, and only a peer that stays has a label and an id.
         for first in [COUNTED, 1 | COUNTED, 3 | COUNTED, 3 | LABEL, 3 | PEER_ID, 4, 0xac] {
             assert_eq!(record(first, &four, 1, &[1; 40]), Err(NoRecord), "{first:#x}");

@@ -25,7 +25,13 @@ pub struct Plan {
     levels: u8,
     order: Order,
     far_percent: u8,
+    /// 0: all are given far peers.
+    gateways: u8,
 }
+
+/// Up to which level of its plan a peer is given others, and is given to them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Reach(u8);
 
 /// Which of nearness and role comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,17 +73,36 @@ impl Plan {
         if far_percent > 100 {
             return Err(InvalidPlan::Share(far_percent));
         }
-        Ok(Self { prefixes: padded, levels: prefixes.len() as u8, order, far_percent })
+        let levels = prefixes.len() as u8;
+        Ok(Self { prefixes: padded, levels, order, far_percent, gateways: 0 })
+    }
+
+    /// Makes a plan with gateways. Without it, or with 0, all peers are given far ones.
+    ///
+    /// A downloader is given peers of the next level only if fewer than so many others of its own
+    /// level, and of lower ones, are seeds or are given them. And no others are given to peers of
+    /// the next level.
+    #[must_use]
+    pub fn with_gateways(self, gateways: u8) -> Self {
+        Self { gateways, ..self }
     }
 
     /// Returns bytes that no other plan has.
-    pub fn to_bytes(&self) -> [u8; Self::MOST_LEVELS + 3] {
-        let [a, b, c, d, e, f, g, h] = self.prefixes;
+    pub fn to_bytes(&self) -> Vec<u8> {
         let order = match self.order {
             Order::NearFirst => 0,
             Order::RoleFirst => 1,
         };
-        [a, b, c, d, e, f, g, h, self.levels, order, self.far_percent]
+        let mut bytes = self.prefixes.to_vec();
+        bytes.extend([self.levels, order, self.far_percent]);
+        // Plans without gateways keep the names by which nodes of earlier versions know them.
+        bytes.extend((self.gateways > 0).then_some(self.gateways));
+        bytes
+    }
+
+    /// Returns how many gateways a group has; 0: the plan has none.
+    pub fn gateways(&self) -> usize {
+        self.gateways.into()
     }
 
     pub fn order(&self) -> Order {
@@ -106,6 +131,40 @@ impl Plan {
     /// Returns how many of `want` peers are reserved for far ones.
     pub fn far_share(&self, want: usize) -> usize {
         (want * usize::from(self.far_percent)).div_ceil(100)
+    }
+
+    /// Returns how many of `want` peers are reserved for those of the last level that a gateway
+    /// reaches. The others of its group are given it, so it needs few of them.
+    pub fn gateway_share(&self, want: usize) -> usize {
+        self.far_share(want).max(want.div_ceil(2))
+    }
+}
+
+impl Reach {
+    pub const ALL: Self = Self(u8::MAX);
+    pub const NEAREST: Self = Self(0);
+
+    /// Makes the reach up to a level; 0 is the nearest.
+    pub fn up_to(level: usize) -> Self {
+        u8::try_from(level).map_or(Self::ALL, Self)
+    }
+
+    /// Returns the reach up to a level of a plan, but not the last; `None` if no plan has it.
+    pub fn kept(level: u8) -> Option<Self> {
+        (usize::from(level) < Plan::MOST_LEVELS).then_some(Self(level))
+    }
+
+    pub fn covers(self, level: usize) -> bool {
+        level <= self.0.into()
+    }
+
+    /// Returns the level, of a reach that is not [`Reach::ALL`].
+    pub fn level(self) -> usize {
+        self.0.into()
+    }
+
+    pub fn number(self) -> u8 {
+        self.0
     }
 }
 
@@ -205,6 +264,15 @@ mod tests {
         assert_eq!(levels(&[64, 26, 16], [64, 63, 26, 16, 15]), [0, 1, 1, 2, 3]);
         assert_eq!(levels(&[8, 0], [64, 8, 7, 1, 0]), [0, 0, 1, 1, 1]);
         assert_eq!(levels(&[], [64, 26, 16, 1, 0]), [0; 5]);
+    }
+
+    #[test]
+    fn only_the_same_plan_has_the_same_bytes() {
+        let plan = Plan::new(&[26, 16], Order::RoleFirst, 10).unwrap();
+        // These bytes name the plan to nodes of other versions.
+        assert_eq!(plan.to_bytes(), [26, 16, 0, 0, 0, 0, 0, 0, 2, 1, 10]);
+        assert_eq!(plan.with_gateways(0), plan);
+        assert_eq!(plan.with_gateways(2).to_bytes(), [&plan.to_bytes()[..], &[2]].concat());
     }
 
     #[test]

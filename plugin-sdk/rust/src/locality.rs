@@ -52,6 +52,26 @@ impl Plan {
         let prefixes = prefixes.to_vec();
         Ok(Self(locality::define(&locality::Plan { prefixes, order, far_percent })?))
     }
+
+    /// Defines a plan by which only some peers of a group are given others beyond it: its gateways.
+    ///
+    /// A leecher is given peers of the next wider prefix only if fewer than `gateways` others that
+    /// share the narrower one are seeders or gateways of it. Peers outside of a group are given its
+    /// seeders and its gateways, and none of the others. A host before this function refuses a
+    /// component that calls it.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`define`](Self::define) does.
+    pub fn with_gateways(
+        prefixes: &[u8],
+        order: Order,
+        far_percent: u8,
+        gateways: u8,
+    ) -> Result<Self, Error> {
+        let plan = locality::Plan { prefixes: prefixes.to_vec(), order, far_percent };
+        Ok(Self(locality::define_with_gateways(&plan, gateways)?))
+    }
 }
 
 /// Labels the announcing peer, and picks the peers of its answer by that plan. A peer without a label
@@ -71,14 +91,18 @@ mod tests {
     #[derive(serde::Deserialize)]
     struct Config {
         prefixes: Vec<u8>,
+        gateways: Option<u8>,
     }
 
     struct Sites(Plan);
 
     impl Policy for Sites {
         type Config = Config;
-        fn init(Config { prefixes }: Config, _: &Context) -> Result<Self, Error> {
-            Ok(Self(Plan::define(&prefixes, Order::RoleFirst, 5)?))
+        fn init(Config { prefixes, gateways }: Config, _: &Context) -> Result<Self, Error> {
+            Ok(Self(match gateways {
+                None => Plan::define(&prefixes, Order::RoleFirst, 5)?,
+                Some(gateways) => Plan::with_gateways(&prefixes, Order::RoleFirst, 5, gateways)?,
+            }))
         }
     }
 
@@ -95,8 +119,12 @@ mod tests {
         let address = Ipv4Addr::LOCALHOST.into();
         let answer = Request { address, port: 77, ..Request::default() }.announce(&mut policy);
         let prefixes = vec![64, 52];
-        let expected = Locality { label: 77, prefixes, order: Order::RoleFirst, far_percent: 5 };
-        assert_eq!(answer.locality, Some(expected));
+        let order = Order::RoleFirst;
+        let expected = Locality { label: 77, prefixes, order, far_percent: 5, gateways: 0 };
+        assert_eq!(answer.locality, Some(expected.clone()));
+        let mut policy: Sites = testing::init(r#"{"prefixes": [64, 52], "gateways": 3}"#).unwrap();
+        let answer = Request { address, port: 77, ..Request::default() }.announce(&mut policy);
+        assert_eq!(answer.locality, Some(Locality { gateways: 3, ..expected }));
         assert!(testing::init::<Sites>(r#"{"prefixes": [65]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [8, 16]}"#).is_err());
         assert!(testing::init::<Sites>(r#"{"prefixes": [9, 8, 7, 6, 5, 4, 3, 2, 1]}"#).is_err());

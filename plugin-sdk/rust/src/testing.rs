@@ -325,6 +325,8 @@ pub struct Locality {
     pub order: Order,
     /// The share of the answer that is kept for far peers.
     pub far_percent: u8,
+    /// How many gateways a group has; 0 if there are none.
+    pub gateways: u8,
 }
 
 /// Creates a policy named `test` from its `config`, written as JSON, on the only worker.
@@ -580,7 +582,8 @@ fn change(change: impl FnOnce(&mut Answer)) {
 }
 
 thread_local! {
-    static PLANS: RefCell<Vec<locality_types::Plan>> = const { RefCell::new(Vec::new()) };
+    /// Each with its gateways.
+    static PLANS: RefCell<Vec<(locality_types::Plan, u8)>> = const { RefCell::new(Vec::new()) };
 }
 
 thread_local! {

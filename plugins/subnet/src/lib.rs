@@ -33,6 +33,9 @@ struct Config {
     order: Order,
     #[serde(default = "far_percent")]
     far_percent: u8,
+    /// How many peers of a rack are given far ones; 0: all.
+    #[serde(default)]
+    gateways: u8,
     #[serde(default)]
     groups: BTreeMap<String, Vec<String>>,
     groups_from: Option<Raw>,
@@ -86,7 +89,8 @@ impl Policy for Subnet {
             Order::NearFirst => locality::Order::NearFirst,
             Order::RoleFirst => locality::Order::RoleFirst,
         };
-        let define = |prefixes: &[u8]| Plan::define(prefixes, order, config.far_percent);
+        let (far_percent, gateways) = (config.far_percent, config.gateways);
+        let define = |prefixes: &[u8]| Plan::with_gateways(prefixes, order, far_percent, gateways);
         let for_prefixes = |prefixes: &[u8]| match prefixes {
             [] => Ok(None),
             _ => define(prefixes).map(Some),

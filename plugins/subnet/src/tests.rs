@@ -174,9 +174,19 @@ fn both_historic_behaviours_are_settings() {
 #[test]
 fn omitted_keys_have_defaults() {
     let found = place(&mut init(r#"{"ipv4": [16]}"#), "10.0.0.1").unwrap();
-    assert_eq!((found.order, found.far_percent), (Order::NearFirst, 10));
+    assert_eq!((found.order, found.far_percent, found.gateways), (Order::NearFirst, 10, 0));
     for config in [r#"{"groups_from": null, "ipv4": [1]}"#, r#"{"ipv6": [64, 1], "groups": {}}"#] {
         init(config);
+    }
+}
+
+#[test]
+fn every_plan_has_the_gateways() {
+    let config =
+        r#"{"ipv4": [24], "ipv6": [64], "groups": {"eu": ["10.1.0.0/16"]}, "gateways": 2}"#;
+    let mut policy = init(config);
+    for address in ["10.0.0.1", "10.1.0.1", "2001:db8::1"] {
+        assert_eq!(place(&mut policy, address).map(|found| found.gateways), Some(2), "{address}");
     }
 }
 
@@ -219,8 +229,13 @@ fn a_wrong_configuration_is_refused_with_path_and_reason() {
         ),
         (
             r#"{"ipv5": [16]}"#,
-            "ipv5: unknown key, expected one of ipv4, ipv6, order, far_percent, groups, groups_from"
+            "ipv5: unknown key, expected one of ipv4, ipv6, order, far_percent, gateways, groups, \
+             groups_from"
                 .into(),
+        ),
+        (
+            r#"{"ipv4": [16], "gateways": 256}"#,
+            "gateways: found the number `256`, expected a whole number from 0 to 255".into(),
         ),
         (r#"{"groups": ["eu"]}"#, "groups: found a list, expected a mapping".into()),
         (

@@ -14,7 +14,6 @@ const MEMBER: &str = "1c2cc1a0a3bd0e6fc2a94e6bb7f0a1d5";
 const OTHER: &str = "5fb0cc0e8a2d4913c1a90e7d66b84f25";
 
 const BOOKS: &str = "
-accounts: {}
 policies:
   - name: members
     plugin: PLUGINS/passkey.wasm
@@ -28,12 +27,18 @@ log: { level: trace }
 ";
 
 fn start() -> Daemon {
+    start_with("accounts: {}")
+}
+
+fn start_with(accounts: &str) -> Daemon {
     let door = "gazelle: { listen: '127.0.0.1:0', password: { file: password }, \
                 report_password: { file: reports }, whitelist: clients/whitelist }";
     let listeners = LISTENERS.replace("admin: { ", &format!("admin: {{ {door}, "));
     assert_ne!(listeners, LISTENERS);
-    let folder = folder(&format!("{listeners}{BOOKS}"));
-    for (name, text) in [("password", PASSWORD), ("reports", REPORTS), ("whitelist.txt", "-KA\n")] {
+    let folder = folder(&format!("{listeners}{accounts}{BOOKS}"));
+    let url = ("database.url", "postgres://karuta@127.0.0.1:9/none");
+    let passwords = [("password", PASSWORD), ("reports", REPORTS)];
+    for (name, text) in passwords.into_iter().chain([("whitelist.txt", "-KA\n"), url]) {
         fs::write(folder.path().join(name), format!("{text}\n")).unwrap();
     }
     Daemon::start_in(folder)
@@ -82,6 +87,13 @@ fn refused(daemon: &Daemon, query: &str) -> String {
     let (reason, rest) = rest.split_at(length.parse().unwrap());
     assert_eq!(rest, "12:min intervali5400e8:intervali5400ee");
     reason.to_owned()
+}
+
+#[test]
+fn members_of_a_database_are_changed_there() {
+    let daemon = start_with("accounts: { database: { file: database.url } }");
+    let query = format!("add_user&id=1&passkey={MEMBER}");
+    assert!(refused(&daemon, &query).contains("`accounts.database`"));
 }
 
 fn report(daemon: &Daemon, query: &str) -> String {

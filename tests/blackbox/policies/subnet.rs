@@ -101,6 +101,27 @@ fn each_order_is_that_of_a_version_of_chihaya() {
     }
 }
 
+/// One host of each rack, a /24, exchanges with other racks.
+#[test]
+fn few_hosts_of_a_rack_are_given_hosts_of_other_racks() {
+    let daemon = daemon("ipv4: [24], gateways: 1, far_percent: 0");
+    let (first, second, third) = ("10.0.1.1", "10.0.1.2", "10.0.1.3");
+    at("10.0.9.1").seeder().http(daemon.http).unwrap();
+    join(&daemon, &[first, second, "10.0.2.1", "10.0.2.2"]);
+    for _ in 0..3 {
+        assert_given(&daemon, &at(first), &[second, "10.0.2.1", "10.0.9.1"]);
+        assert_given(&daemon, &at(second), &[first]);
+    }
+    assert_given(&daemon, &at("10.0.9.1").seeder(), &[first, "10.0.2.1"]);
+    // Who announces next takes its place.
+    at(first).event("stopped").http(daemon.http).unwrap();
+    assert_given(&daemon, &at(second), &["10.0.2.1", "10.0.9.1"]);
+    assert_given(&daemon, &at(third), &[second]);
+    // A seeder in the rack is enough.
+    at(second).seeder().event("completed").http(daemon.http).unwrap();
+    assert_given(&daemon, &at(first), &[second, third]);
+}
+
 /// A rack is a /24 and a row is a /16, by the source addresses of the packets.
 #[test]
 fn peers_of_the_rack_come_before_those_of_the_row() {

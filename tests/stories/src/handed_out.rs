@@ -45,6 +45,8 @@ pub struct HandedOut {
     pub row: usize,
     /// Peers in other rows.
     pub elsewhere: usize,
+    /// Hosts that know a host of another rack.
+    pub crossing: usize,
     /// Connected components of the graph of hosts and the peers that they got.
     pub components: usize,
     /// The largest diameter of a component.
@@ -75,6 +77,7 @@ pub fn ask_all(site: Site, want: i32, policies: &str) -> HandedOut {
     let numbers: HashMap<Ipv4Addr, usize> = addresses.iter().copied().zip(0..).collect();
     let mut graph = Graph::new(addresses.len());
     let (mut rack, mut row, mut elsewhere) = (0, 0, 0);
+    let mut crosses = vec![false; addresses.len()];
     for (number, &address) in addresses.iter().enumerate() {
         for peer in announce(address, want) {
             let peer = ipv4(peer);
@@ -84,11 +87,16 @@ pub fn ask_all(site: Site, want: i32, policies: &str) -> HandedOut {
                 () if a[..2] == b[..2] => &mut row,
                 () => &mut elsewhere,
             } += 1;
+            if a[..3] != b[..3] {
+                crosses[number] = true;
+                crosses[numbers[&peer]] = true;
+            }
             graph.connect(number, numbers[&peer]);
         }
     }
     let (components, diameter) = (graph.components(), graph.diameter());
-    HandedOut { rack, row, elsewhere, components, diameter }
+    let crossing = crosses.iter().filter(|crosses| **crosses).count();
+    HandedOut { rack, row, elsewhere, crossing, components, diameter }
 }
 
 fn ipv4(peer: SocketAddr) -> Ipv4Addr {
@@ -98,11 +106,11 @@ fn ipv4(peer: SocketAddr) -> Ipv4Addr {
     }
 }
 
-/// Returns the policy `subnet` with racks, or racks and rows, and a share for peers outside of
-/// them.
-pub fn subnet(levels: &str, far_percent: u8) -> String {
+/// Returns the policy `subnet` with racks, or racks and rows, a share for peers outside of them, and
+/// gateways.
+pub fn subnet(levels: &str, far_percent: u8, gateways: u8) -> String {
     format!(
         "policies: [{{ name: near, plugin: PLUGINS/subnet.wasm, \
-         config: {{ ipv4: {levels}, far_percent: {far_percent} }} }}]\n"
+         config: {{ ipv4: {levels}, far_percent: {far_percent}, gateways: {gateways} }} }}]\n"
     )
 }

@@ -1,8 +1,9 @@
-//! Releases in a data centre, with real clients and, on a larger scale, without.
+//! Releases in data centres, with real clients and, on a larger scale, without.
 
 pub mod clients;
 pub mod graph;
 pub mod handed_out;
+pub mod model;
 pub mod plot;
 
 /// How peers are selected.
@@ -12,9 +13,17 @@ pub enum Peers {
     Random,
     /// With the policy `subnet`.
     Near,
+    /// With `subnet` and so many gateways.
+    Gateways(u8),
 }
 
-/// Returns the text before the policies of a configuration.
-fn without_policies(yaml: &str) -> &str {
-    yaml.split("\npolicies:").next().unwrap_or_default()
+impl Peers {
+    /// Returns the configuration of the example, with these peers.
+    fn configure(self, yaml: &str) -> String {
+        match self {
+            Self::Random => yaml.split("\npolicies:").next().unwrap_or_default().to_owned(),
+            Self::Near => yaml.replace("gateways: 2", "gateways: 0"),
+            Self::Gateways(count) => yaml.replace("gateways: 2", &format!("gateways: {count}")),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::clients::{RACKS, Traffic};
+use crate::clients::Traffic;
 use crate::handed_out::HandedOut;
 
 /// Pixels.
@@ -11,9 +11,10 @@ const MARGIN: usize = 70;
 
 /// Draws who received how much from whom, one square per run. All use one colour scale.
 pub fn traffic(runs: &[(&str, Traffic)]) -> String {
-    let most = runs.iter().flat_map(|(_, traffic)| traffic.as_flattened()).max();
+    let most = runs.iter().flat_map(|(_, traffic)| traffic.iter().flatten()).max();
+    let racks = runs.first().map_or(0, |(_, traffic)| traffic.len());
     let most = most.copied().unwrap_or(0).max(1) as f64;
-    let square = MARGIN + (RACKS + 1) * CELL + 30;
+    let square = MARGIN + racks * CELL + 30;
     let mut body = String::new();
     for (at, (title, traffic)) in runs.iter().enumerate() {
         let left = at * square + MARGIN;
@@ -36,7 +37,51 @@ pub fn traffic(runs: &[(&str, Traffic)]) -> String {
             }
         }
     }
-    svg(runs.len() * square, 30 + (RACKS + 1) * CELL + 20, &body)
+    svg(runs.len() * square, 30 + racks * CELL + 20, &body)
+}
+
+/// Draws how much had crossed racks at each second, one line per run.
+pub fn over_time(runs: &[(String, Vec<(f64, u64)>)]) -> String {
+    const LEFT: f64 = 60.0;
+    const WIDTH: f64 = 520.0;
+    const HEIGHT: f64 = 300.0;
+    let colours = ["#7f7f7f", "#5aa2cf", "#d95f02", "#084081"];
+    let last = |of: fn(&(f64, u64)) -> f64| {
+        runs.iter().filter_map(|(_, points)| points.last()).map(of).fold(1.0, f64::max)
+    };
+    let (end, most) = (last(|point| point.0), last(|point| point.1 as f64));
+    let mut body = String::new();
+    for (at, (name, points)) in runs.iter().enumerate() {
+        let colour = colours[at % colours.len()];
+        let dash = if at < colours.len() { "none" } else { "6 4" };
+        let line: Vec<_> = points
+            .iter()
+            .map(|(second, bytes)| {
+                let y = 20.0 + HEIGHT * (1.0 - *bytes as f64 / most);
+                format!("{:.1},{y:.1}", LEFT + WIDTH * second / end)
+            })
+            .collect();
+        let _ = writeln!(
+            body,
+            "<polyline fill='none' stroke='{colour}' stroke-width='2' stroke-dasharray='{dash}' \
+             points='{}'/>",
+            line.join(" ")
+        );
+        let (x, y) = ((LEFT + WIDTH) as usize + 20, 30 + 22 * at);
+        let _ = writeln!(
+            body,
+            "<line x1='{x}' x2='{}' y1='{y}' y2='{y}' stroke='{colour}' stroke-width='2' \
+             stroke-dasharray='{dash}'/>",
+            x + 30
+        );
+        text(&mut body, x + 36, y + 5, "start", name);
+    }
+    let bottom = 20 + HEIGHT as usize;
+    text(&mut body, LEFT as usize - 6, 25, "end", &format!("{:.0} MB", most / 1e6));
+    text(&mut body, LEFT as usize - 6, bottom, "end", "0");
+    text(&mut body, LEFT as usize, bottom + 18, "middle", "0 s");
+    text(&mut body, (LEFT + WIDTH) as usize, bottom + 18, "middle", &format!("{end:.0} s"));
+    svg((LEFT + WIDTH) as usize + 260, bottom + 30, &body)
 }
 
 /// Draws where the peers of answers were, one bar per run.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use karuta_bittorrent::{Event, PeerId};
 use rusqlite::{Connection, params};
 
+use super::pending::{self, Added};
 use super::{Database, int, uint};
 use crate::directory::Here;
 use crate::rules::{Bytes, Terms, Within, credited, moved, within};
@@ -102,13 +103,14 @@ impl Database {
     ///
     /// It cannot be written; then nothing has changed.
     pub fn write(&mut self, batch: &[Entry], limits: &Limits) -> rusqlite::Result<Written> {
+        let open = self.open;
         let transaction = self.connection.transaction()?;
         let (mut written, mut sums) = (Written::default(), BTreeMap::new());
         // In the order of the file. That of a session's own announces stays.
         let mut batch: Vec<&Entry> = batch.iter().collect();
         batch.sort_by_key(|entry| (entry.member, entry.torrent));
         for entry in batch {
-            enter(&transaction, entry, limits, &mut written, &mut sums)?;
+            enter(&transaction, open, entry, limits, &mut written, &mut sums)?;
         }
         add(&transaction, &sums)?;
         transaction.commit()?;
@@ -116,9 +118,11 @@ impl Database {
     }
 }
 
-/// Enters an announce. Sums of members are collected in `sums`.
+/// Enters an announce. Sums of members are collected in `sums`; `open` is the batch for the site's
+/// database.
 fn enter(
     connection: &Connection,
+    open: Option<i64>,
     entry: &Entry,
     limits: &Limits,
     written: &mut Written,
@@ -149,9 +153,9 @@ fn enter(
     let Within { moved, suspect, spare } = within(moved, limits.rate, seconds, spare);
     let credit = credited(moved, entry.terms);
     written.suspect += u64::from(suspect);
+    let seen_at = mine.map_or(entry.at, |mine| seen_at(entry, mine));
     match mine {
-        Some(mine) => {
-            let seen_at = seen_at(entry, mine);
+        Some(_) => {
             update_session(connection, entry, said, seen_at, active, suspect, spare)?;
         }
         None => {
@@ -161,6 +165,10 @@ fn enter(
                     sessions.iter().filter(|one| !one.active).min_by_key(|one| one.seen_at)
             {
                 written.sessions -= 1;
+                if let Some(open) = open {
+                    let key = (int(entry.member), int(entry.torrent), oldest.peer_id);
+                    pending::silence(connection, open, key, true)?;
+                }
                 delete_session(connection, entry, &oldest.peer_id)?;
             }
             insert_session(connection, entry, said, active, spare)?;
@@ -182,6 +190,11 @@ fn enter(
                    WHERE member = ?1 AND torrent = ?2";
         let values = params![int(entry.member), int(entry.torrent), int(moved.downloaded), MOST];
         connection.prepare_cached(sql)?.execute(values)?;
+    }
+    if let Some(open) = open {
+        let (credited, seed_seconds) = (credit, seeded);
+        let added = Added { moved, credited, seed_seconds, completes, said, active, seen_at };
+        pending::add(connection, open, entry, &added)?;
     }
     if moved != Bytes::default() {
         let sums = sums.entry(entry.member).or_default();

@@ -15,16 +15,23 @@ pub enum Changed {
         record: Member,
         passkeys: Option<(Option<String>, String)>,
     },
-    /// With the deleted torrents that have given up an info-hash to it, and are gone.
     Torrent {
         id: u64,
         record: Torrent,
         hashes: [Hashes; 2],
-        gone: Vec<(u64, Hashes)>,
     },
     Token {
         pair: (u64, u64),
         exists: bool,
+    },
+    /// Others that had the passkey or an info-hash of one that comes next.
+    GoneMember {
+        id: u64,
+        passkey: String,
+    },
+    GoneTorrent {
+        id: u64,
+        hashes: Hashes,
     },
 }
 
@@ -59,31 +66,72 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Database {
-    /// Makes changes one after the other, in one transaction.
+    /// Makes changes one after the other, in one transaction. With `takes_over`, others that have a
+    /// passkey or an info-hash of theirs are removed; otherwise, that is wrong.
     ///
     /// # Errors
     ///
     /// One of them is wrong, or they cannot be written; then nothing has changed.
-    pub fn change(&mut self, changes: &[Change]) -> Result<Vec<Changed>, NotChanged> {
+    pub fn change(
+        &mut self,
+        changes: &[Change],
+        takes_over: bool,
+    ) -> Result<Vec<Changed>, NotChanged> {
         if !self.is_in_place() {
             return Err(NotChanged::Gone);
         }
         let transaction = self.connection.transaction()?;
-        let make = |(index, change): (usize, &Change)| {
-            let made = match change {
+        let mut made = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            if takes_over {
+                take_over(&transaction, change, &mut made)?;
+            }
+            let changed = match change {
                 Change::Member(change) => member(&transaction, change),
-                Change::Torrent(change) => torrent(&transaction, change),
+                Change::Torrent(change) => torrent(&transaction, change, &mut made),
                 Change::Token(change) => token(&transaction, *change),
             };
-            made.map_err(|fault| match fault {
+            made.push(changed.map_err(|fault| match fault {
                 Fault::Wrong(reason) => NotChanged::Wrong { index, reason },
                 Fault::Sql(error) => NotChanged::Unwritten(error),
-            })
-        };
-        let made = changes.iter().enumerate().map(make).collect::<Result<_, _>>()?;
+            })?);
+        }
         transaction.commit()?;
         Ok(made)
     }
+}
+
+/// Removes others that have a passkey or an info-hash of this one.
+fn take_over(
+    connection: &Connection,
+    change: &Change,
+    made: &mut Vec<Changed>,
+) -> rusqlite::Result<()> {
+    match change {
+        Change::Member(MemberChange { id, passkey: Some(passkey), .. }) => {
+            let sql = "DELETE FROM member WHERE passkey = ?2 AND id <> ?1 RETURNING id";
+            let mut statement = connection.prepare_cached(sql)?;
+            let gone = statement.query_map(params![int(*id), passkey], |row| row.get(0))?;
+            for id in gone {
+                made.push(Changed::GoneMember { id: uint(id?), passkey: passkey.clone() });
+            }
+        }
+        Change::Torrent(TorrentChange { id, info_hash, info_hash_v2, .. }) => {
+            let sql = "DELETE FROM torrent \
+                       WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) AND id <> ?1 \
+                       RETURNING id, info_hash, info_hash_v2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let gone = statement.query_map(params![int(*id), info_hash, info_hash_v2], |row| {
+                Ok((row.get("id")?, read::hashes(row)?))
+            })?;
+            for gone in gone {
+                let (id, hashes) = gone?;
+                made.push(Changed::GoneTorrent { id: uint(id), hashes });
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fault> {
@@ -98,17 +146,7 @@ fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fau
         known.map_or((Member::default(), None), |(record, old)| (record, Some(old)));
     let passkey = change.passkey.clone().or_else(|| old.clone());
     let passkey = passkey.ok_or(Fault::Wrong("a new member needs a passkey"))?;
-    let record = Member {
-        enabled: change.enabled.unwrap_or(record.enabled),
-        leech: change.leech.unwrap_or(record.leech),
-        visible: change.visible.unwrap_or(record.visible),
-        immune: change.immune.unwrap_or(record.immune),
-        freeleech: change.freeleech.unwrap_or(record.freeleech),
-        double_upload: change.double_upload.unwrap_or(record.double_upload),
-        group: change.group.unwrap_or(record.group),
-        slots: change.slots.unwrap_or(record.slots),
-        ..record
-    };
+    let record = change.onto(record);
     let sql = "INSERT INTO member (id, passkey, enabled, leech, visible, immune, freeleech, \
                double_upload, group_id, slots, uploaded, downloaded) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce(?11, 0), coalesce(?12, 0)) \
@@ -139,7 +177,11 @@ fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fau
     Ok(Changed::Member { id: change.id, record, passkeys })
 }
 
-fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, Fault> {
+fn torrent(
+    connection: &Connection,
+    change: &TorrentChange,
+    made: &mut Vec<Changed>,
+) -> Result<Changed, Fault> {
     let select = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent WHERE id = ?1");
     let known = connection
         .prepare_cached(&select)?
@@ -153,16 +195,8 @@ fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, F
     if second == Some(first) {
         return Err(Fault::Wrong(TAKEN));
     }
-    let gone = take_over(connection, change.id, [Some(first), second])?;
-    let record = Torrent {
-        status: change.status.unwrap_or(record.status),
-        deleted: change.deleted.unwrap_or(record.deleted),
-        featured: change.featured.unwrap_or(record.featured),
-        reason: change.reason.unwrap_or(record.reason),
-        upload_percent: change.upload_percent.unwrap_or(record.upload_percent),
-        download_percent: change.download_percent.unwrap_or(record.download_percent),
-        ..record
-    };
+    succeed_deleted(connection, change.id, [Some(first), second], made)?;
+    let record = change.onto(record);
     let sql = "INSERT INTO torrent (id, info_hash, info_hash_v2, status, deleted, featured, reason, \
                upload_percent, download_percent, completed) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, coalesce(?10, 0)) \
@@ -183,34 +217,32 @@ fn torrent(connection: &Connection, change: &TorrentChange) -> Result<Changed, F
     ];
     connection.prepare_cached(sql)?.execute(values)?;
     let hashes = [old, [Some(first), second]];
-    Ok(Changed::Torrent { id: change.id, record, hashes, gone })
+    Ok(Changed::Torrent { id: change.id, record, hashes })
 }
 
 /// Has deleted torrents give up the info-hashes that another one takes, as when a site registers anew
 /// what it has deleted. They are gone then, but not what was moved at them.
-fn take_over(
+fn succeed_deleted(
     connection: &Connection,
     id: u64,
     [first, second]: Hashes,
-) -> Result<Vec<(u64, Hashes)>, Fault> {
+    made: &mut Vec<Changed>,
+) -> Result<(), Fault> {
     let sql = "SELECT id, deleted, info_hash, info_hash_v2 FROM torrent \
                WHERE (info_hash IN (?2, ?3) OR info_hash_v2 IN (?2, ?3)) AND id <> ?1";
     let mut select = connection.prepare_cached(sql)?;
     let owners = select.query_map(params![int(id), first, second], |row| {
         Ok((uint(row.get("id")?), row.get::<_, bool>("deleted")?, read::hashes(row)?))
     })?;
-    let mut gone = Vec::new();
-    for owner in owners {
-        let (owner, is_deleted, hashes) = owner?;
+    for owner in owners.collect::<rusqlite::Result<Vec<_>>>()? {
+        let (id, is_deleted, hashes) = owner;
         if !is_deleted {
             return Err(Fault::Wrong(TAKEN));
         }
-        gone.push((owner, hashes));
+        connection.prepare_cached("DELETE FROM torrent WHERE id = ?1")?.execute([int(id)])?;
+        made.push(Changed::GoneTorrent { id, hashes });
     }
-    for (owner, _) in &gone {
-        connection.prepare_cached("DELETE FROM torrent WHERE id = ?1")?.execute([int(*owner)])?;
-    }
-    Ok(gone)
+    Ok(())
 }
 
 fn token(connection: &Connection, change: TokenChange) -> Result<Changed, Fault> {

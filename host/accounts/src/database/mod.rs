@@ -2,6 +2,7 @@
 
 mod batch;
 mod edit;
+mod pending;
 mod read;
 mod sweep;
 
@@ -17,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use self::batch::{Entry, Limits};
 pub use self::edit::{Changed, NotChanged};
+pub use self::pending::{Baseline, Batches, Delta, Key, Rejection, Sealed, ShownRejection, What};
 pub use self::read::{Page, Reader, ShownMember, ShownTorrent};
 pub use self::sweep::{Place, Swept};
 use crate::directory::Loaded;
@@ -27,6 +29,11 @@ pub struct Database {
     path: PathBuf,
     /// Which file it is: its device and its number there.
     identity: (u64, u64),
+    /// The most pages of the file.
+    pages: i64,
+    /// The number of the batch for the site's database that is being filled; `None`: there is no such
+    /// database.
+    open: Option<i64>,
     /// Locked as long as this process has the books open.
     _lock: File,
 }
@@ -60,11 +67,13 @@ pub enum Reason {
 
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
-/// The version of `schema.sql`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+/// Makes version 2.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Makes version 2 of version 1.
 const SPARE: &str = "ALTER TABLE session ADD COLUMN spare INTEGER NOT NULL DEFAULT 0";
+/// Makes version 3 of version 2.
+const SITE: &str = include_str!("site.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -76,8 +85,10 @@ const CACHE: i64 = 32 << 10;
 /// After so many pages, what was written is moved into the file: 64 MiB. Announces change pages all
 /// over it, and a page that changed often is then moved once.
 const CHECKPOINT: i64 = 16_384;
+/// The pages beyond the size of the file for what makes room.
+const RESERVE: i64 = 1024;
 /// The statements that stay prepared: all that batches need.
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 48;
 
 impl From<rusqlite::Error> for Reason {
     fn from(error: rusqlite::Error) -> Self {
@@ -134,16 +145,35 @@ impl Database {
         connection.pragma_update(None, "cache_size", -CACHE)?;
         let page_size = pragma("page_size")?.max(1);
         let pages = int(max_size) / page_size;
-        connection.pragma_update(None, "max_page_count", pages.clamp(1, u32::MAX.into()))?;
+        let pages = pages.clamp(1, i64::from(u32::MAX) - 1 - RESERVE);
+        connection.pragma_update(None, "max_page_count", pages)?;
         if version < VERSION {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(if version == 0 { SCHEMA } else { SPARE })?;
+            // `schema.sql` is that of version 2.
+            match version {
+                0 => transaction.execute_batch(SCHEMA)?,
+                1 => transaction.execute_batch(SPARE)?,
+                _ => {}
+            }
+            transaction.execute_batch(SITE)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
         let identity = identity(path)?;
-        Ok(Self { connection, path: path.to_owned(), identity, _lock: lock })
+        Ok(Self { connection, path: path.to_owned(), identity, pages, open: None, _lock: lock })
+    }
+
+    /// Does something that makes room in the end: for it, the file may grow a little beyond its size.
+    pub fn with_reserve(&mut self, job: impl FnOnce(&mut Self)) {
+        let pragma = |database: &Self, pages| {
+            database.connection.pragma_update(None, "max_page_count", pages)
+        };
+        // If it fails, the job does.
+        let _ = pragma(self, self.pages + RESERVE);
+        job(self);
+        // It cannot be less than the pages that there are.
+        let _ = pragma(self, self.pages);
     }
 
     /// Returns whether the file is still where it was opened.
@@ -196,6 +226,17 @@ impl Database {
             value.map_or(0, uint)
         };
         pragma("page_count").saturating_mul(pragma("page_size"))
+    }
+
+    /// Returns the bytes of the file that are in use.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let pragma = |name| {
+            let value = self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            value.map_or(0, uint)
+        };
+        let pages = pragma("page_count").saturating_sub(pragma("freelist_count"));
+        pages.saturating_mul(pragma("page_size"))
     }
 }
 
@@ -295,8 +336,8 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 3).unwrap();
-        assert!(open().contains("of version 3, which a newer Karuta has made, expected at most 2"));
+        other.pragma_update(None, "user_version", 4).unwrap();
+        assert!(open().contains("of version 4, which a newer Karuta has made, expected at most 3"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
@@ -325,11 +366,13 @@ mod tests {
         let path = folder.path().join("accounts.db");
         drop(Database::open(&path, SIZE).unwrap());
         let other = Connection::open(&path).unwrap();
-        other.execute_batch("ALTER TABLE session DROP COLUMN spare").unwrap();
+        let later = "ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
+                     DROP TABLE delta; DROP TABLE rejected";
+        other.execute_batch(later).unwrap();
         other.pragma_update(None, "user_version", 1).unwrap();
         drop(other);
         let ours = Database::open(&path, SIZE).unwrap();
-        ours.connection.prepare("SELECT spare FROM session").unwrap();
+        ours.connection.prepare("SELECT spare, epoch FROM session, site").unwrap();
     }
 
     #[test]

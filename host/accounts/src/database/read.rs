@@ -20,7 +20,7 @@ pub const TORRENT: &str = "id, status, deleted, featured, reason, upload_percent
 const ROWS: u32 = 100;
 
 /// Reads the books beside the thread that writes them.
-pub struct Reader(Connection);
+pub struct Reader(pub(super) Connection);
 
 /// A member with what it has moved.
 #[derive(Debug, Serialize)]

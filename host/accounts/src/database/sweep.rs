@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Database, int, uint};
+use super::{Database, int, pending, uint};
 
 /// Where a walk over all sessions goes on: after this member, torrent and peer id.
 pub type Place = (i64, i64, [u8; 20]);
@@ -51,6 +51,7 @@ impl Database {
         if !met.iter().any(|met| old(&met)) {
             return Ok(swept);
         }
+        let open = self.open;
         let transaction = self.connection.transaction()?;
         let key = "WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
         for Met { place: (member, torrent, peer_id), silent, active, is_seeder } in
@@ -60,6 +61,14 @@ impl Database {
                 true => format!("DELETE FROM session {key}"),
                 false => format!("UPDATE session SET active = 0 {key}"),
             };
+            if let Some(open) = open {
+                pending::silence(
+                    &transaction,
+                    open,
+                    (*member, *torrent, *peer_id),
+                    *silent > keep,
+                )?;
+            }
             transaction.prepare_cached(&sql)?.execute(params![member, torrent, peer_id])?;
             swept.forgotten += u64::from(*silent > keep);
             if *active {

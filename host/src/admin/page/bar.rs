@@ -7,7 +7,10 @@ use super::assets::{ASSETS, Assets};
 use super::number;
 use super::viewer::Viewer;
 use crate::admin::health::{Health, Word};
+use crate::admin::reloads::Pinned;
 use crate::admin::status::Status;
+use crate::admin::trial::OnTrial;
+use crate::generations::Action;
 use crate::history::Mark;
 
 #[derive(Template)]
@@ -21,8 +24,12 @@ pub struct Bar {
     uptime_seconds: u64,
     path: String,
     file_differs: bool,
-    /// Of the last reload.
+    /// What serves in place of the file.
+    pinned: Option<Pinned>,
+    trial: Option<OnTrial>,
+    /// Of the last reload, or why the last trial was taken back.
     refusal: Option<String>,
+    is_taken_back: bool,
     /// What changed last.
     last: Option<Mark>,
     now: u64,
@@ -43,6 +50,9 @@ impl Bar {
             uptime_seconds: facts.uptime_seconds,
             path: facts.configuration.path.clone(),
             file_differs: facts.configuration.changed_on_disk,
+            pinned: facts.configuration.pinned.clone(),
+            trial: facts.trial.clone(),
+            is_taken_back: reload.is_some_and(|last| last.outcome == Action::TakenBack.name()),
             refusal: reload.and_then(|last| last.refusal.as_ref()).map(ToString::to_string),
             last,
             now,

@@ -10,7 +10,9 @@ use super::Admin;
 use super::access::Denial;
 use super::caller::Caller;
 use super::explain::Answers;
+use super::preview::Preview;
 use super::ranking::Measure;
+use super::reload::{Expected, Wish};
 use super::reply::{Reply, STOPPING, line, reply};
 use super::request::Request;
 use super::status::Status;
@@ -20,6 +22,7 @@ mod assets;
 mod bar;
 mod edits;
 mod explain;
+mod history;
 mod listeners;
 mod lists;
 mod live;
@@ -28,6 +31,7 @@ mod machine;
 mod now;
 mod number;
 mod policies;
+mod preview;
 mod refused;
 mod reload;
 mod shadow;
@@ -43,7 +47,7 @@ use self::live::Columns;
 use self::viewer::Viewer;
 
 /// The panels, each with its key, its anchor and its name.
-const PANELS: [(char, &str, &str); 12] = [
+const PANELS: [(char, &str, &str); 14] = [
     ('n', "now", "Now"),
     ('p', "policies", "Policies"),
     ('w', "shadow", "Shadow"),
@@ -53,6 +57,8 @@ const PANELS: [(char, &str, &str); 12] = [
     ('d', "lists", "Lists and data"),
     ('i', "edits", "Edit a list"),
     ('r', "reload", "Reload"),
+    ('v', "preview", "Preview"),
+    ('h', "history", "History"),
     ('l', "listeners", "Listeners"),
     ('m', "machine", "Machine"),
     ('a', "log", "Log and audit"),
@@ -73,6 +79,8 @@ struct Page<'a> {
     lists: lists::Lists<'a>,
     edits: Option<edits::Edits>,
     reload: reload::Reload<'a>,
+    preview: Option<preview::Preview>,
+    history: Option<history::History>,
     listeners: listeners::Listeners<'a>,
     machine: machine::Machine<'a>,
     log: log::Log,
@@ -96,6 +104,9 @@ struct Asked {
     /// What a form has changed of the list.
     done: edits::Done,
     log: log::Asked,
+    /// What a reload would change, if somebody has looked.
+    preview: Option<Result<Preview, String>>,
+    history: history::Asked,
     /// The panels that change by themselves are wanted, and no others.
     is_brief: bool,
 }
@@ -148,18 +159,86 @@ pub async fn explain(admin: &Admin, request: Request) -> Reply {
     show(admin, &viewer, asked, status, Some(result)).await
 }
 
-/// Reloads, if the file is the one that was looked at, and leads back to the page.
+/// Reloads or begins a trial, if the file is the one that was looked at, and leads back to the page.
 pub async fn reload(admin: &Admin, request: Request) -> Reply {
     let Filled { by, form, .. } = match Filled::of(admin, request).await {
         Ok(filled) => filled,
         Err(reply) => return reply,
     };
-    let mut fields = form_urlencoded::parse(form.as_bytes());
-    let expect = fields.find(|(name, value)| name == "expect" && !value.is_empty());
-    let expect = expect.map(|(_, digest)| digest.into_owned());
+    let wanted = match preview::wanted(&form) {
+        Ok(wanted) => wanted,
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
+    };
     let under_way = admin.audit.begin(by.clone(), "/api/reload");
-    let reply = under_way.end(super::reload::apply(admin, by, expect).await);
-    // What was refused is among the reloads that the page shows.
+    back_to_reload(under_way.end(super::reload::apply(admin, by, &wanted).await))
+}
+
+/// Answers with the page and what a reload would change.
+pub async fn preview(admin: &Admin, request: Request) -> Reply {
+    let Filled { viewer, form, .. } = match Filled::of(admin, request).await {
+        Ok(filled) => filled,
+        Err(reply) => return reply,
+    };
+    let mut asked = Asked::of(&form);
+    let Some(result) = super::reload::preview(admin, Expected::default()).await else {
+        return line(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
+    };
+    let status = if result.is_ok() { StatusCode::OK } else { StatusCode::CONFLICT };
+    asked.preview = Some(result.map_err(|refusal| refusal.to_string()));
+    show(admin, &viewer, asked, status, None).await
+}
+
+/// Keeps the generation that is on trial, and leads back to the page.
+pub async fn confirm(admin: &Admin, request: Request) -> Reply {
+    let by = request.caller;
+    let under_way = admin.audit.begin(by.clone(), "/api/confirm");
+    back_to_reload(under_way.end(super::reload::change(admin, by, Wish::Confirm).await))
+}
+
+/// Takes a trial back, or serves an earlier generation again if the form has the word for that, and leads
+/// back to the page.
+pub async fn rollback(admin: &Admin, request: Request) -> Reply {
+    let Filled { viewer, by, form } = match Filled::of(admin, request).await {
+        Ok(filled) => filled,
+        Err(reply) => return reply,
+    };
+    let field = |name: &str| {
+        let mut fields = form_urlencoded::parse(form.as_bytes());
+        fields.find(|(one, _)| one == name).map(|(_, value)| value.trim().to_owned())
+    };
+    let on_trial = admin.reloads.trial().map(|trial| trial.generation.to_string());
+    let is_of_trial = field("trial").is_some();
+    let to = field("to").unwrap_or_default();
+    let fault = match (is_of_trial, field("trial") == on_trial) {
+        // Otherwise the trial is over, and something else would be rolled back.
+        (true, false) => Some("the trial is over".to_owned()),
+        (false, _) if field("word").as_deref() != Some(&*to) => {
+            Some(format!("type {to} to go back"))
+        }
+        _ => None,
+    };
+    let to = match to.parse::<u64>() {
+        Ok(to) if !is_of_trial => Ok(Some(to)),
+        Err(_) if !is_of_trial => Err("expected the number of a generation".to_owned()),
+        _ => Ok(None),
+    };
+    match (fault, to) {
+        (None, Ok(to)) => {
+            let under_way = admin.audit.begin(by.clone(), "/api/rollback");
+            let wish = Wish::Rollback { to, text: false };
+            back_to_reload(under_way.end(super::reload::change(admin, by, wish).await))
+        }
+        (Some(fault), _) | (None, Err(fault)) => {
+            let mut asked = Asked::default();
+            asked.history.fault = Some(fault);
+            asked.history.back = field("to").unwrap_or_default();
+            show(admin, &viewer, asked, StatusCode::BAD_REQUEST, None).await
+        }
+    }
+}
+
+/// What was refused is among the reloads that the page shows.
+fn back_to_reload(reply: Reply) -> Reply {
     match reply.status() {
         StatusCode::OK | StatusCode::CONFLICT => see_other("/#reload"),
         _ => reply,
@@ -232,6 +311,8 @@ async fn show(
         lists: lists::Lists::of(facts, now),
         edits: is_whole.then(|| edits::Edits::of(admin, viewer, asked.edits, asked.done, now)),
         reload: reload::Reload::of(admin, facts, viewer, now),
+        preview: is_whole.then(|| preview::Preview::of(viewer, asked.preview)),
+        history: is_whole.then(|| history::History::of(admin, viewer, asked.history, now)),
         listeners: listeners::Listeners::of(facts, now),
         machine: machine::Machine::of(admin, facts, viewer, &recent, now),
         log: log::Log::of(admin, asked.log, now),
@@ -284,6 +365,9 @@ impl Asked {
                 "note" => asked.edits.note = value,
                 "term" => asked.edits.term = value,
                 "hash" => asked.swarms.hash = value,
+                "back" => asked.history.back = value,
+                "diff_from" => asked.history.diff_from = value,
+                "diff_to" => asked.history.diff_to = value,
                 "url" => asked.explain.url = value,
                 "from" => asked.explain.from = value,
                 "headers" => asked.explain.headers = value,

@@ -73,6 +73,26 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Print the rows that the site's database has refused, the newest first.
+    Rejected {
+        #[command(flatten)]
+        remote: Remote,
+        /// Play all of them again, for example after a member was restored.
+        #[arg(long)]
+        again: bool,
+        /// Print JSON.
+        #[arg(long, conflicts_with = "again")]
+        json: bool,
+    },
+    /// Print the SQL that makes the tables in a site's database.
+    Schema {
+        /// For MySQL or MariaDB, and not for PostgreSQL.
+        #[arg(long)]
+        mysql: bool,
+        /// Print what the tracker's user needs there instead.
+        #[arg(long)]
+        grants: bool,
+    },
     /// Add and change many: a JSON object on each line.
     Import {
         /// The file to read; `-` is standard input.
@@ -166,6 +186,20 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Token { member, torrent, remove, remote } => {
             let wish = json!({ "token": !remove, "member": member, "torrent": torrent });
             change(&connect(remote)?, wish)?;
+        }
+        Command::Rejected { remote, again: true, .. } => {
+            println!("{} rows", connect(remote)?.play_again()?);
+        }
+        Command::Rejected { remote, again: false, json } => {
+            let rejected = connect(remote)?.get("/api/accounts/rejected")?;
+            if json {
+                println!("{rejected:#}");
+            } else {
+                show_rejected(&rejected);
+            }
+        }
+        Command::Schema { mysql, grants } => {
+            print!("{}", karuta_accounts::schema(mysql, grants));
         }
         Command::Import { from, remote } => import(&connect(remote)?, &from)?,
     }
@@ -269,6 +303,18 @@ fn state(member: &Value) -> &'static str {
         (Some(false), _) => "banned",
         (_, Some(false)) => "no leech",
         _ => "enabled",
+    }
+}
+
+fn show_rejected(rejected: &Value) {
+    for row in rejected.as_array().into_iter().flatten() {
+        let [batch, member, torrent, up, down, reason] =
+            ["batch", "member", "torrent", "uploaded", "downloaded", "reason"]
+                .map(|key| text(&row[key]));
+        let at = row["at"].as_u64().and_then(ago).unwrap_or_default();
+        println!(
+            "batch {batch}, member {member}, torrent {torrent}: {at}{up} B up, {down} B down: {reason}"
+        );
     }
 }
 

@@ -18,7 +18,7 @@ use crate::policy::supply::Slot;
 /// A policy prepared on another thread for the chain of one worker.
 pub struct NewLink {
     pub policy: Arc<Policy>,
-    /// `None`: the chain keeps its slot for the policy of that name.
+    /// `None`: the chain keeps its slot for the policy, or has parked it.
     pub slot: Option<Slot>,
     pub series: Arc<metrics::PolicySeries>,
 }
@@ -51,13 +51,16 @@ const SAMPLE: u32 = 64;
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Creates the link that follows one of an earlier generation. Returns `None` if `new` expects
-    /// an earlier link and there is none.
+    /// Creates the link that follows the one `before` with the same instances, which may have been
+    /// parked. Returns `None` if `new` expects one and there is none.
     pub fn after(before: Option<Self>, new: NewLink) -> Option<Self> {
         let NewLink { policy, slot, series } = new;
         let Some(mut slot) = slot else {
+            let mut before = before?;
+            before.series.memory(before.slot.instance().map_or(0, |instance| instance.memory()));
+            before.series.set_failed(before.given_up);
             // Verdicts are not remembered across generations.
-            return before.map(|before| Self { policy, cache: VerdictCache::default(), ..before });
+            return Some(Self { policy, cache: VerdictCache::default(), ..before });
         };
         series.memory(slot.instance().map_or(0, |instance| instance.memory()));
         series.call(Hook::Init, metrics::Verdict::Ok);
@@ -79,8 +82,8 @@ impl Link {
         })
     }
 
-    /// Leaves the chain, because the policy is no longer in the configuration.
-    pub fn leave(self) {
+    /// Takes note that the policy is no longer in the configuration.
+    pub fn leave(&self) {
         self.series.memory(0);
         self.series.set_failed(false);
     }

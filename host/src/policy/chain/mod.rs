@@ -7,6 +7,7 @@ mod policy;
 pub mod shown;
 
 use std::borrow::{BorrowMut, Cow};
+use std::sync::Arc;
 
 use karuta_swarm::Candidate;
 
@@ -24,6 +25,8 @@ use crate::policy::shared::outcome::Outcome;
 #[derive(Default)]
 pub struct Chain {
     links: Vec<Link>,
+    /// Those of an earlier generation that may come back.
+    parked: Vec<Link>,
     /// Whether any policy orders peers.
     ranks: bool,
     /// Whether any policy observes outcomes.
@@ -78,14 +81,21 @@ pub fn walk<'m, M: Member + 'm, R: BorrowMut<Box<Exchange>>>(
 }
 
 impl Chain {
-    /// Switches to a new generation, between two requests. Other threads drop what is no longer
-    /// needed.
-    pub fn adopt(&mut self, links: Vec<NewLink>) {
+    /// Switches to a new generation, between two requests. What that does not need is parked if
+    /// `parks`, until it comes back or the chain settles; otherwise, other threads drop it.
+    pub fn adopt(&mut self, links: Vec<NewLink>, parks: bool) {
         let mut earlier = std::mem::take(&mut self.links);
+        let mut parked = std::mem::take(&mut self.parked);
+        let take = |from: &mut Vec<Link>, policy: &Policy| {
+            let is_same = |link: &Link| Arc::ptr_eq(&link.policy.service, &policy.service);
+            let at = from.iter().position(is_same)?;
+            Some(from.swap_remove(at))
+        };
         for new in links {
-            let name = &new.policy.plugin().name;
-            let before = earlier.iter().position(|link| link.policy.plugin().name == *name);
-            let before = before.map(|at| earlier.swap_remove(at));
+            let before = match new.slot {
+                Some(_) => None,
+                None => take(&mut earlier, &new.policy).or_else(|| take(&mut parked, &new.policy)),
+            };
             self.links.extend(Link::after(before, new));
         }
         let hooks = |link: &Link| {
@@ -94,9 +104,21 @@ impl Chain {
         };
         self.ranks = self.links.iter().any(|link| hooks(link).0);
         self.observes = self.links.iter().any(|link| hooks(link).1);
-        for gone in earlier {
-            gone.leave();
+        for gone in &earlier {
+            let name = &gone.policy.plugin().name;
+            // Its series go on if there is another version of the policy.
+            if !self.links.iter().any(|link| link.policy.plugin().name == *name) {
+                gone.leave();
+            }
         }
+        if parks {
+            self.parked = earlier;
+        }
+    }
+
+    /// Stays with the generation in use: other threads drop what was parked.
+    pub fn settle(&mut self) {
+        self.parked.clear();
     }
 
     /// Calls the policies for announces that came together.

@@ -56,7 +56,7 @@ impl Plans {
         Ok(())
     }
 
-    fn define(&mut self, plan: &Plan) -> Result<u32, String> {
+    fn define(&mut self, plan: &Plan, gateways: u8) -> Result<u32, String> {
         let Self::Open(plans) = self else {
             return Err("plans can only be defined in `init`".to_owned());
         };
@@ -68,7 +68,7 @@ impl Plans {
             Order::RoleFirst => swarm::Order::RoleFirst,
         };
         let plan = swarm::Plan::new(&plan.prefixes, order, plan.far_percent);
-        plans.push(plan.map_err(|error| error.to_string())?);
+        plans.push(plan.map_err(|error| error.to_string())?.with_gateways(gateways));
         Ok(plans.len() as u32 - 1)
     }
 
@@ -101,7 +101,11 @@ impl HasData for View<'static> {
 
 impl Host for View<'_> {
     fn define(&mut self, plan: Plan) -> Result<u32, String> {
-        self.plans.define(&plan)
+        self.plans.define(&plan, 0)
+    }
+
+    fn define_with_gateways(&mut self, plan: Plan, gateways: u8) -> Result<u32, String> {
+        self.plans.define(&plan, gateways)
     }
 
     fn assign(&mut self, label: u64, plan: u32) {
@@ -125,19 +129,19 @@ mod tests {
     #[test]
     fn plans_are_defined_in_init_only_and_checked() {
         let mut plans = Plans::Open(Vec::new());
-        assert_eq!(plans.define(&plan(&[26, 22, 16], 10)), Ok(0));
-        assert_eq!(plans.define(&plan(&[64], 0)), Ok(1));
-        assert!(plans.define(&plan(&[65], 0)).is_err());
-        assert!(plans.define(&plan(&[64], 101)).is_err());
+        assert_eq!(plans.define(&plan(&[26, 22, 16], 10), 0), Ok(0));
+        assert_eq!(plans.define(&plan(&[64], 0), 0), Ok(1));
+        assert!(plans.define(&plan(&[65], 0), 0).is_err());
+        assert!(plans.define(&plan(&[64], 101), 0).is_err());
         assert!(plans.find(0).is_none());
         plans.settle(&OnceLock::new(), Sha256::new).unwrap();
-        assert!(plans.define(&plan(&[8], 0)).is_err());
+        assert!(plans.define(&plan(&[8], 0), 0).is_err());
         assert!(plans.find(1).is_some() && plans.find(2).is_none());
         let mut many = Plans::Open(Vec::new());
         for _ in 0..MOST_PLANS {
-            many.define(&plan(&[8], 0)).unwrap();
+            many.define(&plan(&[8], 0), 0).unwrap();
         }
-        assert!(many.define(&plan(&[8], 0)).is_err());
+        assert!(many.define(&plan(&[8], 0), 0).is_err());
     }
 
     #[test]
@@ -146,7 +150,7 @@ mod tests {
         let defined = |prefixes: &[&[u8]]| {
             let mut plans = Plans::Open(Vec::new());
             for prefixes in prefixes {
-                plans.define(&plan(prefixes, 0)).unwrap();
+                plans.define(&plan(prefixes, 0), 0).unwrap();
             }
             plans.settle(&of_plugin, Sha256::new).map(|()| plans.find(0))
         };
@@ -162,7 +166,7 @@ mod tests {
         let ids = |policy: &str, all: &[(&[u8], u8)]| {
             let mut plans = Plans::Open(Vec::new());
             for (prefixes, far_percent) in all {
-                plans.define(&plan(prefixes, *far_percent)).unwrap();
+                plans.define(&plan(prefixes, *far_percent), 0).unwrap();
             }
             plans.settle(&OnceLock::new(), || Sha256::new_with_prefix(policy)).unwrap();
             (0..all.len() as u32).map(|at| plans.find(at).unwrap().id).collect::<Vec<_>>()

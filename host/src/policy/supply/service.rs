@@ -15,6 +15,9 @@ pub struct Service {
     control: OnceLock<Control>,
 }
 
+/// A tick interval that no trial of a generation lasts.
+const REST: Duration = Duration::from_hours(365 * 24);
+
 impl Service {
     /// Starts the thread that creates instances. It ends with the last service and slot of the
     /// plugin.
@@ -32,6 +35,13 @@ impl Service {
 
     pub fn control(&self) -> Option<&Control> {
         self.control.get()
+    }
+
+    /// Has the control instance rest, until [`Self::serve`].
+    pub fn rest(&self) {
+        if let Some(control) = self.control() {
+            control.tick_every(REST);
+        }
     }
 
     /// Starts the control instance, if the plugin has one. If it is already running, sets its tick

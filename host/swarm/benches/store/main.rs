@@ -79,9 +79,15 @@ fn announce() {
     const ANNOUNCES: u32 = 20_000;
     let plan = Plan::new(&[26, 22, 16], Order::NearFirst, 10).expect("a plan");
     let plan = Locality { label: 0, plan, id: PlanId::of(PlanName(*b"nearness")) };
+    // A /26 has 8 seeders, so two of its 56 leechers are gateways.
+    let gateways = Locality { plan: plan.plan.with_gateways(10), ..plan };
     let mut rng = SmallRng::seed_from_u64(2);
     let mut given = Peers::default();
-    for (name, locality) in [("any peers", None), ("near peers by a plan", Some(plan))] {
+    for (name, locality) in [
+        ("any peers", None),
+        ("near peers by a plan", Some(plan)),
+        ("near peers by a plan with gateways", Some(gateways)),
+    ] {
         let store = Memory::new(Options::default());
         for (torrent, size) in (0..).zip(SIZES) {
             for peer in 0..size {

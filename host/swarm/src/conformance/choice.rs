@@ -321,6 +321,146 @@ pub fn equally_near_peers_are_equally_likely<S: Store>(make: impl Fn(Options) ->
     }
 }
 
+/// Peers of racks: number n is in rack n / 100, which is in row n / 1000.
+struct Racks {
+    plan: Plan,
+}
+
+impl Racks {
+    fn new(gateways: u8) -> Self {
+        let plan = Plan::new(&[32, 16], Order::NearFirst, 0).unwrap();
+        Self { plan: plan.with_gateways(gateways) }
+    }
+
+    fn at(&self, number: u16) -> Update {
+        let label = u64::from(number / 1000) << 48 | u64::from(number / 100) << 32;
+        at(label, self.plan, plan_id(1), v4(number))
+    }
+
+    /// Returns the numbers of the peers in the answer to one.
+    fn given<S: Store>(&self, subject: &mut Subject<S>, number: u16) -> Vec<u16> {
+        let number_of = |peer: SocketAddr| (0..10_000).find(|number| v4(*number) == peer).unwrap();
+        subject.given(&self.at(number)).into_iter().map(number_of).collect()
+    }
+}
+
+pub fn few_peers_of_a_group_are_given_far_ones<S: Store>(make: impl Fn(Options) -> S) {
+    for crowd in [5, 400] {
+        let mut subject = Subject::new(make(options()));
+        let racks = Racks { plan: Plan::new(&[32], Order::NearFirst, 0).unwrap().with_gateways(2) };
+        for rack in 0..3 {
+            // A crowd does not fit in a rack's numbers.
+            for number in 0..crowd {
+                let label = rack << 32;
+                let peer = v4(1000 * rack as u16 + number);
+                let update = at(label, racks.plan, plan_id(1), peer);
+                let given = subject.given(&update);
+                let far = given.iter().filter(|peer| {
+                    (0..1000).all(|number| v4(1000 * rack as u16 + number) != **peer)
+                });
+                // The first two of each rack are given those of the racks before, and so are far
+                // peers: two of each.
+                let expected = if number < 2 { 2 * rack as usize } else { 0 };
+                assert_eq!(far.count(), expected, "{number} of rack {rack}");
+                assert_eq!(given.len(), expected + usize::from(number), "{number} of rack {rack}");
+            }
+        }
+        // A far seeder is given to gateways, and they to it.
+        let lone = at(9 << 32, racks.plan, plan_id(1), v4(9000));
+        let gateways = [0, 1, 1000, 1001, 2000, 2001].map(v4);
+        assert_eq!(subject.given(&Update { seeder: true, ..lone }), gateways);
+        for (number, is_gateway) in [(0, true), (1, true), (2, false), (crowd - 1, false)] {
+            let update = at(1 << 32, racks.plan, plan_id(1), v4(1000 + number));
+            assert_eq!(subject.given(&update).contains(&v4(9000)), is_gateway, "{number}");
+        }
+        // Who has no label, or a label of another plan, is far, and given to all who reach far.
+        subject.enter(&leecher(v4(9001)));
+        subject.enter(&at(1 << 32, racks.plan, plan_id(2), v4(9002)));
+        for (number, expected) in [(0, true), (2, false)] {
+            let given = subject.given(&at(1 << 32, racks.plan, plan_id(1), v4(1000 + number)));
+            let others = [9001, 9002].map(|number| given.contains(&v4(number)));
+            assert_eq!(others, [expected; 2], "{number}");
+        }
+    }
+}
+
+pub fn gateways_are_replaced<S: Store>(make: impl Fn(Options) -> S) {
+    for crowd in [0, 300] {
+        let racks = Racks { plan: Plan::new(&[32], Order::NearFirst, 0).unwrap().with_gateways(1) };
+        let make = || {
+            let mut subject = Subject::new(make(options()));
+            // Others somewhere else, and a far seeder that only gateways are given.
+            for number in (0..crowd).map(|number| 5000 + number) {
+                let label = u64::from(number) << 32;
+                subject.enter(&Update { want: 0, ..at(label, racks.plan, plan_id(1), v4(number)) });
+            }
+            subject.enter(&Update { seeder: true, ..racks.at(900) });
+            for number in 101..105 {
+                subject.enter(&racks.at(number));
+            }
+            subject
+        };
+        let is_gateway =
+            |subject: &mut Subject<S>, number| racks.given(subject, number).contains(&900);
+        // It stays one as long as it is there.
+        let mut subject = make();
+        for _ in 0..3 {
+            let gateways = [104, 103, 102, 101].map(|number| is_gateway(&mut subject, number));
+            assert_eq!(gateways, [false, false, false, true]);
+        }
+        // It stops: the next that announces takes its place, and keeps it.
+        subject.enter(&Update { event: Event::Stopped, ..racks.at(101) });
+        assert!(is_gateway(&mut subject, 103) && !is_gateway(&mut subject, 102));
+        assert!(!is_gateway(&mut subject, 101) && is_gateway(&mut subject, 103));
+        // It is done: the rack needs nobody else.
+        subject.enter(&Update { event: Event::Completed, seeder: true, ..racks.at(103) });
+        assert!([101, 102, 104].iter().all(|number| !is_gateway(&mut subject, *number)));
+        // The seeder leaves.
+        subject.enter(&Update { event: Event::Stopped, ..racks.at(103) });
+        assert!(is_gateway(&mut subject, 104) && !is_gateway(&mut subject, 102));
+        // A seeder that wants more again is a leecher among others.
+        let mut subject = make();
+        subject.enter(&Update { seeder: true, ..racks.at(102) });
+        assert!(!is_gateway(&mut subject, 101), "the rack has a seeder");
+        assert!(is_gateway(&mut subject, 102), "there is no seeder now, and no gateway");
+        // It expires.
+        let mut subject = make();
+        let later = |update: Update| Update { now: LIFETIME, ..update };
+        subject.enter(&later(racks.at(103)));
+        subject.enter(&Update { seeder: true, ..later(racks.at(900)) });
+        subject.expire(LIFETIME + 1);
+        assert!(subject.given(&later(racks.at(103))).contains(&v4(900)));
+        assert!(!subject.given(&later(racks.at(102))).contains(&v4(900)));
+    }
+}
+
+pub fn a_gateway_of_a_wider_group_is_one_of_each_group_in_it<S: Store>(
+    make: impl Fn(Options) -> S,
+) {
+    for hosts in [4, 40] {
+        let mut subject = Subject::new(make(options()));
+        let racks = Racks::new(1);
+        let all = (0..3000_u16).filter(|number| {
+            let (row, rack, host) = (number / 1000, number / 100 % 10, number % 100);
+            1 <= row && rack < 3 && host < hosts
+        });
+        for number in all {
+            let given = racks.given(&mut subject, number);
+            let (row, rack, host) = (number / 1000, number / 100 % 10, number % 100);
+            let other_racks = given.iter().filter(|other| **other / 100 != number / 100);
+            let other_rows = given.iter().filter(|other| **other / 1000 != row);
+            assert!(other_racks.clone().all(|other| other % 100 == 0), "{number}: {given:?}");
+            assert!(other_rows.clone().all(|other| other % 1000 == 0), "{number}: {given:?}");
+            // The first of a rack knows the others of the row, the first of a row other rows.
+            let is_first = host == 0;
+            let of_row = if is_first { rack } else { 0 };
+            let of_rows = if is_first && rack == 0 { row - 1 } else { 0 };
+            assert_eq!(other_rows.clone().count(), usize::from(of_rows), "{number}: {given:?}");
+            assert_eq!(other_racks.count(), usize::from(of_row + of_rows), "{number}: {given:?}");
+        }
+    }
+}
+
 pub fn a_lone_peer_is_echoed_if_so_set<S: Store>(make: impl Fn(Options) -> S) {
     for peer in [v4(1), v6(1)] {
         let mut subject = Subject::new(make(options()));

@@ -42,6 +42,9 @@ macro_rules! conformance_suite {
             near_peers_come_first
             labels_of_another_plan_are_far
             equally_near_peers_are_equally_likely
+            few_peers_of_a_group_are_given_far_ones
+            gateways_are_replaced
+            a_gateway_of_a_wider_group_is_one_of_each_group_in_it
             a_lone_peer_is_echoed_if_so_set
             torrents_are_limited
             the_use_of_limits_is_known

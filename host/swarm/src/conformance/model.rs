@@ -38,13 +38,14 @@ fn localities() -> impl Strategy<Value = Option<Locality>> {
     let prefixes = prop::sample::subsequence(vec![64, 60, 30, 16, 8, 2, 1, 0], 0..=8);
     let order = prop_oneof![Just(Order::NearFirst), Just(Order::RoleFirst)];
     let far_percent = prop_oneof![Just(0), 0..=100_u8];
+    let gateways = prop_oneof![3 => Just(0), 2 => 1..5_u8, 1 => Just(255)];
     let id = prop_oneof![8 => Just(1), 1 => Just(2), 1 => Just(3)];
-    let locality = (0..140_u16, prefixes, order, far_percent, id);
+    let locality = (0..140_u16, prefixes, order, (far_percent, gateways), id);
     prop::option::weighted(
         0.7,
-        locality.prop_map(|(number, prefixes, order, far_percent, id)| Locality {
+        locality.prop_map(|(number, prefixes, order, (far_percent, gateways), id)| Locality {
             label: label(number),
-            plan: Plan::new(&prefixes, order, far_percent).unwrap(),
+            plan: Plan::new(&prefixes, order, far_percent).unwrap().with_gateways(gateways),
             id: plan_id(id),
         }),
     )
@@ -138,6 +139,8 @@ struct ModelPeer {
     peer_id: PeerId,
     announced: Seconds,
     locality: Option<Locality>,
+    /// The last level at which it is given others, and is given to them.
+    reach: usize,
 }
 
 impl Model {
@@ -196,6 +199,7 @@ impl Model {
             return Ok(counts);
         }
         self.admits(torrent, update.peer)?;
+        let reach = self.reach(torrent, update);
         let left = self.downloads.remove(&torrent).map_or(0, |(completed, _)| completed);
         let swarm = self.swarms.entry(torrent).or_default();
         swarm.completed += left;
@@ -214,6 +218,7 @@ impl Model {
             peer_id: update.peer_id,
             announced: update.now,
             locality: update.locality,
+            reach,
         };
         swarm.peers.insert(update.peer, peer);
         let swarm = &self.swarms[&torrent];
@@ -289,7 +294,10 @@ impl Model {
             return;
         }
         let swarm = &self.swarms[&torrent].peers;
-        let i_give = swarm[&update.peer].role != Role::Downloader;
+        let me = &swarm[&update.peer];
+        let i_give = me.role != Role::Downloader;
+        // The plan's last level, and whether other groups are given only those who reach them.
+        let by_gateways = update.locality.filter(|mine| mine.plan.gateways() > 0);
         let wanted = |family| update.only.is_none_or(|only| only == family);
         let may_be_given: BTreeSet<_> = swarm
             .iter()
@@ -298,6 +306,10 @@ impl Model {
                     && wanted(Family::of(address.ip()))
                     && !self.same_client((&update.peer, &swarm[&update.peer]), (*address, *peer))
                     && !(i_give && peer.role != Role::Downloader)
+                    && by_gateways.is_none_or(|mine| {
+                        let (level, takes) = Self::class(&mine, peer);
+                        level <= me.reach && !(takes && peer.reach < level)
+                    })
             })
             .map(|(address, _)| *address)
             .collect();
@@ -313,7 +325,10 @@ impl Model {
                 };
                 let mut given = classes(&different);
                 given.sort_unstable();
-                assert_eq!(given, Self::classes(locality, update.want, classes(&may_be_given)));
+                let last = me.reach.min(locality.plan.levels());
+                let expected =
+                    Self::classes(locality, last, update.want, classes(&may_be_given), i_give);
+                assert_eq!(given, expected);
             }
         }
 
@@ -334,6 +349,29 @@ impl Model {
 }
 
 impl Model {
+    /// Returns how far a peer will reach that announces: no further than where enough others are
+    /// seeds, or are given to those beyond.
+    fn reach(&self, torrent: u8, update: &Update) -> usize {
+        const ALL: usize = usize::MAX;
+        let Some(mine) = update.locality else { return ALL };
+        if mine.plan.gateways() == 0 || update.role() != Role::Downloader {
+            return ALL;
+        }
+        let wanted = |peer: &SocketAddr| {
+            *peer != update.peer && update.only.is_none_or(|only| only == Family::of(peer.ip()))
+        };
+        let others = self.swarms.get(&torrent).into_iter().flat_map(|swarm| &swarm.peers);
+        let others: Vec<_> = others.filter(|(peer, _)| wanted(peer)).map(|(_, of)| of).collect();
+        let enough = |level: &usize| {
+            let is_usable = |peer: &&&ModelPeer| {
+                let (of, takes) = Self::class(&mine, peer);
+                of <= *level && (!takes || *level < peer.reach)
+            };
+            mine.plan.gateways() <= others.iter().filter(is_usable).count()
+        };
+        (0..mine.plan.levels()).find(enough).unwrap_or(ALL)
+    }
+
     /// Returns how many of the plan's prefixes a peer does not share, and whether it is a
     /// downloader.
     fn class(mine: &Locality, peer: &ModelPeer) -> (usize, bool) {
@@ -349,10 +387,22 @@ impl Model {
     }
 
     /// Returns the classes of the peers in an answer, chosen one by one from all classes.
-    fn classes(mine: &Locality, want: usize, mut all: Vec<(usize, bool)>) -> Vec<(usize, bool)> {
-        let is_far = |level: usize| level == mine.plan.levels();
+    fn classes(
+        mine: &Locality,
+        last: usize,
+        want: usize,
+        mut all: Vec<(usize, bool)>,
+        i_give: bool,
+    ) -> Vec<(usize, bool)> {
+        let is_far = |level: usize| level == last;
         let far = all.iter().filter(|(level, _)| is_far(*level)).count();
-        let mut near = want - mine.plan.far_share(want).min(far);
+        let share = match mine.plan.gateways() {
+            0 => mine.plan.far_share(want),
+            _ if last == 0 => 0,
+            _ if i_give => mine.plan.far_share(want),
+            _ => mine.plan.gateway_share(want),
+        };
+        let mut near = want - share.min(far);
         match mine.plan.order() {
             Order::NearFirst => all.sort_unstable(),
             Order::RoleFirst => all.sort_unstable_by_key(|&(level, takes)| (takes, level)),

@@ -13,6 +13,7 @@ use super::swarm::{Found, Swarm};
 use super::{Memory, Tally};
 use crate::Seconds;
 use crate::announced::{Announced, Change};
+use crate::locality::Reach;
 
 /// When something was announced.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +98,9 @@ impl Memory {
     /// Returns whether a peer is as an announce has left it.
     pub(crate) fn is_so(&self, announced: &Announced) -> bool {
         let now = self.look_up(announced);
-        now.change == announced.change && now.label == announced.label
+        now.change == announced.change
+            && now.label == announced.label
+            && now.reach == announced.reach
     }
 
     /// Returns what an announce would say of the same peer that changes nothing.
@@ -105,12 +108,17 @@ impl Memory {
         let Announced { info_hash, peer, .. } = *announced;
         let swarm = self.swarms.get(&info_hash);
         let found = swarm.as_ref().and_then(|swarm| swarm.find(peer));
-        let (change, label, peer_id) = match found {
-            Some(Found { role, label, peer_id, .. }) => (Change::Is(role), label.name(), peer_id),
-            None => (Change::Stopped, None, PeerId::UNKNOWN),
+        let (change, label, reach, peer_id) = match found {
+            Some(Found { role, label, reach, peer_id, .. }) => {
+                let label = label.name();
+                // Without a name for the label, there is nothing that it would be told of.
+                let reach = if label.is_some() { reach } else { Reach::ALL };
+                (Change::Is(role), label, reach, peer_id)
+            }
+            None => (Change::Stopped, None, Reach::ALL, PeerId::UNKNOWN),
         };
         let downloads = swarm.map_or(0, |swarm| swarm.downloads());
-        Announced { info_hash, peer, change, counted: false, label, peer_id, downloads }
+        Announced { info_hash, peer, change, counted: false, label, reach, peer_id, downloads }
     }
 
     /// Returns what is stored of a peer that is in its swarm, unless it has expired.
@@ -119,7 +127,11 @@ impl Memory {
         let stamp = self.lifetime.stamp_before(when.now, when.age)?;
         Some(full::Entry {
             stamp: marked(stamp, announced.counted),
-            details: Details { peer_id: announced.peer_id, label: Label::named(announced.label) },
+            details: Details {
+                peer_id: announced.peer_id,
+                label: Label::named(announced.label),
+                reach: Some(announced.reach),
+            },
             role,
             completes: false,
         })

@@ -3,6 +3,7 @@
 use super::growth::{give_back, make_room};
 use super::label::Label;
 use super::labels::Labels;
+use crate::locality::Reach;
 use karuta_bittorrent::PeerId;
 
 /// What a store may keep of a peer besides its record; each has a column.
@@ -10,6 +11,8 @@ use karuta_bittorrent::PeerId;
 pub struct Details {
     pub peer_id: PeerId,
     pub label: Label,
+    /// `None`: it is decided after the peer has been entered, and stays as it was until then.
+    pub reach: Option<Reach>,
 }
 
 /// One value per row in each column that is kept.
@@ -26,7 +29,7 @@ impl Columns {
             peer_ids[at] = details.peer_id;
         }
         if let Some(labels) = &mut self.labels {
-            labels.set(at, details.label, seed);
+            labels.set(at, details.label, details.reach, seed);
         }
     }
 
@@ -36,7 +39,7 @@ impl Columns {
             peer_ids.push(details.peer_id);
         }
         if let Some(labels) = &mut self.labels {
-            labels.push(details.label, downloaders);
+            labels.push(details.label, details.reach, downloaders);
         }
     }
 

@@ -12,19 +12,22 @@ use super::record::Record;
 use super::rows::Rows;
 use super::sample;
 use crate::Locality;
+use crate::locality::Reach;
 use karuta_bittorrent::{Family, Peers};
 
 /// The peers of both families, of which no wanted one has more than [`SORTED`].
-pub struct Few {
+pub struct Few<'a> {
     /// By family: IPv4, IPv6.
     levels: [Levels; 2],
     /// The rows that are given.
     given: [levels::List; 2],
     len: [usize; 2],
+    reaches: [Option<&'a [Reach]>; 2],
 }
 
-impl Few {
-    pub const NONE: Self = Self { levels: [Levels::EMPTY; 2], given: [[0; _]; 2], len: [0; 2] };
+impl<'a> Few<'a> {
+    pub const NONE: Self =
+        Self { levels: [Levels::EMPTY; 2], given: [[0; _]; 2], len: [0; 2], reaches: [None; 2] };
 
     /// Returns whether the wanted families have few peers.
     pub fn are_all(full: &Full, wanted: &Wanted) -> bool {
@@ -33,17 +36,10 @@ impl Few {
         len4.max(len6) <= SORTED
     }
 
-    /// Sorts the peers that may be given into classes: not `me`, which has just announced with this
-    /// locality, nor its `own`.
-    pub fn sort(
-        &mut self,
-        full: &Full,
-        me: Place,
-        own: Option<Own>,
-        wanted: &Wanted,
-        locality: &Locality,
-    ) {
+    /// Sorts the peers other than `me`, which has just announced with this locality, into classes.
+    pub fn sort(&mut self, full: &'a Full, me: Place, wanted: &Wanted, locality: &Locality) {
         let [levels4, levels6] = &mut self.levels;
+        self.reaches = [full.v4.labels(), full.v6.labels()].map(|labels| labels?.reaches());
         if wanted.only != Some(Family::Ipv6) {
             sort(levels4, &full.v4, locality);
         }
@@ -55,6 +51,11 @@ impl Few {
             Place::V6(row) if wanted.only != Some(Family::Ipv4) => levels6.leave_out(row),
             Place::V4(_) | Place::V6(_) => {}
         }
+    }
+
+    /// Leaves out what is the announcing peer's own.
+    pub fn leave_out(&mut self, full: &Full, own: Option<Own>) {
+        let [levels4, levels6] = &mut self.levels;
         if let Some(own) = own {
             let (levels, rows) = match own.family {
                 Family::Ipv4 => (levels4, full.v4.records().len()),
@@ -103,9 +104,14 @@ impl Few {
     }
 }
 
-impl Pick for Few {
+impl Pick for Few<'_> {
     fn available(&mut self, role: usize, level: usize, _: usize) -> usize {
         self.levels.iter().map(|levels| levels.count(role, level)).sum()
+    }
+
+    fn usable(&mut self, level: usize) -> usize {
+        let families = self.levels.iter().zip(self.reaches);
+        families.map(|(levels, reaches)| levels.usable(level, reaches)).sum()
     }
 
     fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize {
@@ -129,8 +135,10 @@ impl Pick for Few {
 }
 
 fn sort<R: Record>(levels: &mut Levels, rows: &List<R>, locality: &Locality) {
-    let labels = rows.labels().map(Labels::column);
-    levels.set(labels, rows.records().len(), rows.downloaders(), locality);
+    let labels = rows.labels();
+    let reaches = labels.and_then(Labels::reaches);
+    let labels = labels.map(Labels::column);
+    levels.set(labels, reaches, rows.records().len(), rows.downloaders(), locality);
 }
 
 #[cfg(test)]
@@ -155,8 +163,8 @@ mod tests {
                 let mut times = HashMap::new();
                 for _ in 0..1000 * subsets {
                     let mut few = Few::NONE;
-                    few.levels[0].set(None, rows4, rows4, &locality);
-                    few.levels[1].set(None, rows6, rows6, &locality);
+                    few.levels[0].set(None, None, rows4, rows4, &locality);
+                    few.levels[1].set(None, None, rows6, rows6, &locality);
                     assert_eq!(few.pick(DOWNLOADERS, 0, places, &mut rng), places);
                     let mut given: Vec<_> = few.given[0][..few.len[0]].to_vec();
                     given.extend(few.given[1][..few.len[1]].iter().map(|row| 100 + row));

@@ -10,6 +10,7 @@ use super::list::List;
 use super::record::{Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use crate::Role;
+use crate::locality::Reach;
 use karuta_bittorrent::Family;
 
 /// Any number of peers of both families.
@@ -87,6 +88,14 @@ impl Full {
             self.clients = Some(Box::new(clients));
         }
         place
+    }
+
+    /// Sets how far a downloader with a label reaches.
+    pub fn set_reach(&mut self, place: Place, reach: Reach) {
+        match place {
+            Place::V4(at) => self.v4.set_reach(at, reach),
+            Place::V6(at) => self.v6.set_reach(at, reach),
+        }
     }
 
     /// Removes a peer; returns whether it was there.

@@ -5,6 +5,8 @@ use crate::{Locality, PlanId, PlanName};
 pub const DOWNLOADERS: usize = 0;
 /// Seeders and partial seeds, which only give.
 pub const SEEDS: usize = 1;
+/// The downloaders that the plan lets other groups be given: those whose reach covers their level.
+pub const OPEN: usize = 2;
 
 /// The location of a peer in a plan; plan 0 means none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

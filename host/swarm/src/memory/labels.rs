@@ -2,9 +2,11 @@
 //! many.
 
 use super::growth::{give_back, make_room};
-use super::label::{DOWNLOADERS, Label};
+use super::label::{DOWNLOADERS, Label, OPEN, SEEDS};
 use super::levels::{Levels, List, SORTED};
 use super::ranks::{Key, Ranks};
+use super::reaches::Reaches;
+use crate::locality::Reach;
 use crate::{Locality, Plan};
 
 /// One label per row, and the rows in label order if there are more than [`SORTED`].
@@ -15,6 +17,8 @@ pub struct Labels {
     labelled: usize,
     /// The downloaders, and the seeds (partial or not).
     ranks: Option<Box<[Ranks; 2]>>,
+    /// Kept from the first peer that does not reach everybody until a sweep finds no more.
+    reaches: Option<Box<Reaches>>,
 }
 
 impl Labels {
@@ -35,20 +39,69 @@ impl Labels {
         self.labelled == 0
     }
 
+    /// Returns how far the rows reach; `None`: they all reach everybody.
+    pub fn reaches(&self) -> Option<&[Reach]> {
+        self.reaches.as_deref().map(Reaches::column)
+    }
+
+    pub fn reach(&self, at: usize) -> Reach {
+        self.reaches().map_or(Reach::ALL, |reaches| reaches[at])
+    }
+
+    /// Returns the downloaders of many rows that reach a level from 1 on.
+    fn open<'a>(&'a self, level: usize, ranks: &'a [Ranks; 2]) -> &'a Ranks {
+        let open = self.reaches.as_deref().and_then(|reaches| reaches.open(level));
+        open.unwrap_or(&ranks[DOWNLOADERS])
+    }
+
+    /// Keeps reaches if somebody does not reach everybody, before that row is changed.
+    fn keep_reaches(&mut self, reach: Reach) {
+        if reach != Reach::ALL {
+            let rows = self.column.len();
+            let reaches = self.reaches.get_or_insert_with(|| Box::new(Reaches::all(rows)));
+            reaches.widen(self.ranks.as_deref(), reach);
+        }
+    }
+
+    /// Drops the reaches if everybody reaches everybody.
+    pub fn forget_reaches(&mut self) {
+        if self.reaches.as_deref().is_some_and(Reaches::are_all) {
+            self.reaches = None;
+        }
+    }
+
+    /// Sets how far a downloader reaches.
+    pub fn set_reach(&mut self, at: usize, reach: Reach) {
+        self.set(at, self.column[at], Some(reach), false);
+    }
+
     /// Returns the key of a row.
     pub fn key(&self, at: usize) -> Key {
         Key::new(self.column[at], at as u32)
     }
 
-    pub fn set(&mut self, at: usize, label: Label, seed: bool) {
-        let old = self.column[at];
-        if old == label {
+    /// Sets the label and the reach of a row; without a reach, it stays.
+    pub fn set(&mut self, at: usize, label: Label, reach: Option<Reach>, seed: bool) {
+        let (old, old_reach) = (self.column[at], self.reach(at));
+        let reach = reach.unwrap_or(old_reach);
+        if old == label && old_reach == reach {
             return;
         }
-        if let Some(ranks) = &mut self.ranks {
+        self.keep_reaches(reach);
+        let [before, after] = [old, label].map(|label| Key::new(label, at as u32));
+        if let Some(reaches) = &mut self.reaches {
+            reaches.set(at, reach);
+            if !seed {
+                reaches.remove(before, old_reach);
+                reaches.insert(after, reach);
+            }
+        }
+        if let Some(ranks) = &mut self.ranks
+            && before != after
+        {
             let ranks = &mut ranks[usize::from(seed)];
-            ranks.remove(Key::new(old, at as u32));
-            ranks.insert(Key::new(label, at as u32));
+            ranks.remove(before);
+            ranks.insert(after);
         }
         self.column[at] = label;
         self.labelled -= usize::from(!old.is_none());
@@ -56,7 +109,12 @@ impl Labels {
     }
 
     /// Adds a row of a seed. `downloaders` is the number of rows that are not seeds.
-    pub fn push(&mut self, label: Label, downloaders: usize) {
+    pub fn push(&mut self, label: Label, reach: Option<Reach>, downloaders: usize) {
+        let reach = reach.unwrap_or(Reach::NEAREST);
+        self.keep_reaches(reach);
+        if let Some(reaches) = &mut self.reaches {
+            reaches.push(reach);
+        }
         make_room(&mut self.column);
         self.column.push(label);
         self.labelled += usize::from(!label.is_none());
@@ -75,12 +133,35 @@ impl Labels {
             };
             let ranks = [keys(0..downloaders), keys(downloaders..self.column.len())];
             self.ranks = Some(Box::new(ranks));
+            if let Some(reaches) = &mut self.reaches {
+                reaches.rank(downloaders, |at| Key::new(self.column[at], at as u32));
+            }
         }
     }
 
     /// Swaps two different rows; `seeds` says whether each is a seed's.
     pub fn swap(&mut self, [a, b]: [usize; 2], seeds: [bool; 2]) {
         let [label_a, label_b] = [self.column[a], self.column[b]];
+        let [of_a, of_b] = [a, b].map(|at| self.reach(at));
+        if (label_a, of_a) == (label_b, of_b) {
+            return;
+        }
+        if let Some(reaches) = &mut self.reaches {
+            let key = |label, at| Key::new(label, at as u32);
+            if !seeds[0] {
+                reaches.remove(key(label_a, a), of_a);
+            }
+            if !seeds[1] {
+                reaches.remove(key(label_b, b), of_b);
+            }
+            reaches.swap(a, b);
+            if !seeds[0] {
+                reaches.insert(key(label_b, a), of_b);
+            }
+            if !seeds[1] {
+                reaches.insert(key(label_a, b), of_a);
+            }
+        }
         if label_a == label_b {
             return;
         }
@@ -97,10 +178,17 @@ impl Labels {
 
     /// Changes the role of a row to seed or downloader.
     pub fn change_role(&mut self, at: usize, seed: bool) {
-        let key = self.key(at);
+        let (key, reach) = (self.key(at), self.reach(at));
         if let Some(ranks) = &mut self.ranks {
             ranks[usize::from(!seed)].remove(key);
             ranks[usize::from(seed)].insert(key);
+        }
+        if let Some(reaches) = &mut self.reaches {
+            if seed {
+                reaches.remove(key, reach);
+            } else {
+                reaches.insert(key, reach);
+            }
         }
     }
 
@@ -109,7 +197,16 @@ impl Labels {
         let Some(last) = self.column.len().checked_sub(1) else {
             return;
         };
-        let key = self.key(last);
+        let (key, reach) = (self.key(last), self.reach(last));
+        if let Some(reaches) = &mut self.reaches {
+            if !seed {
+                reaches.remove(key, reach);
+            }
+            if last <= SORTED / 2 {
+                reaches.forget_ranks();
+            }
+            reaches.pop();
+        }
         if last <= SORTED / 2 {
             self.ranks = None;
         } else if let Some(ranks) = &mut self.ranks {
@@ -144,10 +241,19 @@ pub struct Ranking<'a> {
 enum By<'a> {
     /// The rows as they are; all are far.
     Row,
-    /// A set of rows for each class.
-    Level(&'a mut Room),
+    /// A set of rows for each class, and how far they reach.
+    Level(&'a mut Room, Option<&'a [Reach]>),
     /// Ranges of rows that share a prefix, filled on demand.
-    Ranked { ranks: &'a [Ranks; 2], label: Label, known: [[Option<Ends>; Plan::MOST_LEVELS]; 2] },
+    Ranked {
+        labels: &'a Labels,
+        ranks: &'a [Ranks; 2],
+        label: Label,
+        known: [[Option<Ends>; Plan::MOST_LEVELS]; 2],
+        /// The announcing peer's row, if it is one of these downloaders.
+        me: Option<usize>,
+        /// The level that was last listed.
+        level: usize,
+    },
 }
 
 type Ends = (u32, u32);
@@ -159,6 +265,9 @@ pub struct Room {
     class: List,
     end: usize,
 }
+
+/// The ranks of a class: its rows of lower labels, and those of higher ones.
+type Spans = [Ends; 2];
 
 impl Room {
     const EMPTY: Self = Self { levels: Levels::EMPTY, class: [0; _], end: 0 };
@@ -181,14 +290,22 @@ impl<'a> Ranking<'a> {
         let by = match labels {
             None => By::Row,
             Some(labels) => match labels.ranks() {
-                Some(ranks) => By::Ranked { ranks, label, known: Default::default() },
+                Some(ranks) => By::Ranked {
+                    labels,
+                    ranks,
+                    label,
+                    known: Default::default(),
+                    me: me.filter(|me| *me < downloaders),
+                    level: 0,
+                },
                 None => {
                     let room = room.insert(Room::EMPTY);
-                    room.levels.set(Some(labels.column()), rows, downloaders, locality);
+                    let (column, reaches) = (Some(labels.column()), labels.reaches());
+                    room.levels.set(column, reaches, rows, downloaders, locality);
                     if let Some(me) = me {
                         room.levels.leave_out(me);
                     }
-                    By::Level(room)
+                    By::Level(room, labels.reaches())
                 }
             },
         };
@@ -198,17 +315,29 @@ impl<'a> Ranking<'a> {
     fn all(&self, role: usize) -> Ends {
         match &self.by {
             By::Ranked { ranks, .. } => (0, ranks[role].len()),
-            _ if role == DOWNLOADERS => (0, self.downloaders),
-            _ => (self.downloaders, self.len),
+            _ if role == SEEDS => (self.downloaders, self.len),
+            _ => (0, self.downloaders),
         }
     }
 
     /// Returns the ranks of a class (role and level) as two ranges.
-    pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> [Ends; 2] {
+    pub fn class(&mut self, role: usize, level: usize, plan: &Plan) -> Spans {
         match &mut self.by {
             By::Row if level == plan.levels() => [self.all(role), (0, 0)],
             By::Row => [(0, 0); 2],
-            By::Level(room) => [(0, room.levels.count(role, level) as u32), (0, 0)],
+            By::Level(room, _) => [(0, room.levels.count(role, level) as u32), (0, 0)],
+            By::Ranked { labels, ranks, label, .. } if role == OPEN => {
+                let open = labels.open(level, ranks);
+                let within = |level: usize| {
+                    let (first, end) = Key::bounds(*label, plan.prefix(level));
+                    open.range(first, end)
+                };
+                let is_far = level == plan.levels();
+                let (start, end) = if is_far { (0, open.len()) } else { within(level) };
+                let nearer = level.checked_sub(1).map(within);
+                let (from, to) = nearer.unwrap_or((end, end));
+                [(start, from), (to, end)]
+            }
             By::Ranked { .. } => {
                 let (start, end) = self.within(role, level, plan);
                 let nearer = level.checked_sub(1).map(|nearer| self.within(role, nearer, plan));
@@ -218,10 +347,27 @@ impl<'a> Ranking<'a> {
         }
     }
 
+    /// Returns how many others up to `level`, which is not far, are seeds, or are given to peers
+    /// beyond it.
+    pub fn usable(&mut self, level: usize, plan: &Plan) -> usize {
+        match &self.by {
+            By::Row => 0,
+            By::Level(room, reaches) => room.levels.usable(level, *reaches),
+            By::Ranked { labels, ranks, label, me, .. } => {
+                let (first, end) = Key::bounds(*label, plan.prefix(level));
+                let (first, end) = labels.open(level + 1, ranks).range(first, end);
+                let is_me = me.is_some_and(|me| labels.reach(me).covers(level + 1));
+                let others = (end - first) as usize - usize::from(is_me);
+                let (first, end) = self.within(SEEDS, level, plan);
+                others + (end - first) as usize
+            }
+        }
+    }
+
     /// Returns the ranks of the rows of a role up to `level`.
     fn within(&mut self, role: usize, level: usize, plan: &Plan) -> Ends {
         match &mut self.by {
-            By::Ranked { ranks, label, known } if level < plan.levels() => *known[role][level]
+            By::Ranked { ranks, label, known, .. } if level < plan.levels() => *known[role][level]
                 .get_or_insert_with(|| {
                     let (first, end) = Key::bounds(*label, plan.prefix(level));
                     ranks[role].range(first, end)
@@ -234,14 +380,16 @@ impl<'a> Ranking<'a> {
     pub fn rank(&self, row: usize, labels: &Labels, role: usize) -> Option<u32> {
         match &self.by {
             By::Ranked { ranks, .. } => Some(ranks[role].rank(labels.key(row).number())),
-            By::Row | By::Level(_) => None,
+            By::Row | By::Level(..) => None,
         }
     }
 
     /// Prepares a class for [`Ranking::row`].
     pub fn list(&mut self, role: usize, level: usize) {
-        if let By::Level(room) = &mut self.by {
-            room.end = room.levels.list(role, level, &mut room.class, 0);
+        match &mut self.by {
+            By::Row => {}
+            By::Level(room, _) => room.end = room.levels.list(role, level, &mut room.class, 0),
+            By::Ranked { level: listed, .. } => *listed = level,
         }
     }
 
@@ -249,7 +397,10 @@ impl<'a> Ranking<'a> {
     pub fn row(&self, role: usize, rank: u32) -> usize {
         match &self.by {
             By::Row => rank as usize,
-            By::Level(room) => room.class[rank as usize].into(),
+            By::Level(room, _) => room.class[rank as usize].into(),
+            By::Ranked { labels, ranks, level, .. } if role == OPEN => {
+                labels.open(*level, ranks).row(rank)
+            }
             By::Ranked { ranks, .. } => ranks[role].row(rank),
         }
     }
@@ -257,7 +408,7 @@ impl<'a> Ranking<'a> {
     /// Returns the rows of the class that was last listed by rank, if they are kept.
     pub fn listed(&self) -> Option<&[u8]> {
         match &self.by {
-            By::Level(room) => Some(&room.class[..room.end]),
+            By::Level(room, _) => Some(&room.class[..room.end]),
             By::Row | By::Ranked { .. } => None,
         }
     }

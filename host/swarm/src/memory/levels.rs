@@ -1,6 +1,7 @@
 //! The classes of few rows, as sets of bits.
 
-use super::label::{DOWNLOADERS, Label, SEEDS};
+use super::label::{DOWNLOADERS, Label, OPEN, SEEDS};
+use crate::locality::Reach;
 use crate::{Locality, Plan};
 
 /// Up to this many peers, comparing each level is faster than finding ranges.
@@ -12,7 +13,7 @@ type Bits = [u64; SORTED / 64];
 /// The rows of one family that may be given, by role and by level.
 pub struct Levels {
     levels: [Bits; Plan::MOST_LEVELS + 1],
-    roles: [Bits; 2],
+    roles: [Bits; 3],
     /// How many words of the bits have rows.
     words: usize,
 }
@@ -23,12 +24,14 @@ pub type List = [u8; SORTED + 8];
 const _: () = assert!(SORTED == 1 << u8::BITS, "a row fits in a byte");
 
 impl Levels {
-    pub const EMPTY: Self = Self { levels: [[0; _]; _], roles: [[0; _]; 2], words: 0 };
+    pub const EMPTY: Self = Self { levels: [[0; _]; _], roles: [[0; _]; 3], words: 0 };
 
-    /// Sorts up to [`SORTED`] rows into classes. Without labels, all are far.
+    /// Sorts up to [`SORTED`] rows into classes. Without labels, all are far; without reaches, all
+    /// downloaders are open.
     pub fn set(
         &mut self,
         labels: Option<&[Label]>,
+        reaches: Option<&[Reach]>,
         rows: usize,
         downloaders: usize,
         locality: &Locality,
@@ -39,16 +42,17 @@ impl Levels {
             let rows = below(rows - 64 * word);
             let downloaders = below(downloaders.saturating_sub(64 * word));
             self.roles[DOWNLOADERS][word] = downloaders;
+            self.roles[OPEN][word] = downloaders;
             self.roles[SEEDS][word] = rows & !downloaders;
             self.levels[far][word] = rows;
         }
         if let Some(labels) = labels {
-            self.compare(labels, locality);
+            self.compare(labels, reaches, locality);
         }
     }
 
-    /// Moves near rows from the far ones to their level.
-    fn compare(&mut self, labels: &[Label], locality: &Locality) {
+    /// Moves near rows from the far ones to their level, and closes those that do not reach theirs.
+    fn compare(&mut self, labels: &[Label], reaches: Option<&[Reach]>, locality: &Locality) {
         let label = Label::of(Some(locality));
         let by_shared_bits = locality.plan.levels_by_shared_bits();
         let far = locality.plan.levels();
@@ -65,12 +69,40 @@ impl Levels {
                 near |= bits[word];
             }
             self.levels[far][word] &= !near;
+            if let Some(reaches) = reaches {
+                let mut is_open = [0; 64];
+                let rows = levels.iter().zip(&reaches[64 * word..]);
+                for (is_open, (level, reach)) in is_open.iter_mut().zip(rows) {
+                    *is_open = u8::from(reach.covers(usize::from(*level)));
+                }
+                self.roles[OPEN][word] &= bits(&is_open);
+            }
         }
     }
 
     /// Removes a row from its class.
     pub fn leave_out(&mut self, row: usize) {
         self.roles.iter_mut().for_each(|role| role[row / 64] &= !(1 << (row % 64)));
+    }
+
+    /// Returns how many rows up to a level are seeds, or downloaders that reach beyond it.
+    pub fn usable(&self, level: usize, reaches: Option<&[Reach]>) -> usize {
+        let mut usable = 0;
+        for word in 0..self.words {
+            let within = self.levels[..=level].iter().fold(0, |all, bits| all | bits[word]);
+            usable += (within & self.roles[SEEDS][word]).count_ones() as usize;
+            let mut left = within & self.roles[DOWNLOADERS][word];
+            let Some(reaches) = reaches else {
+                usable += left.count_ones() as usize;
+                continue;
+            };
+            while left != 0 {
+                let row = 64 * word + left.trailing_zeros() as usize;
+                usable += usize::from(reaches[row].covers(level + 1));
+                left &= left - 1;
+            }
+        }
+        usable
     }
 
     /// Returns how many rows a class has.
@@ -110,8 +142,13 @@ fn places(bytes: &[u8; 64], wanted: u8) -> u64 {
     for (is_wanted, byte) in is_wanted.iter_mut().zip(bytes) {
         *is_wanted = u8::from(*byte == wanted);
     }
+    bits(&is_wanted)
+}
+
+/// Returns a set of the places of ones among zeros and ones.
+fn bits(flags: &[u8; 64]) -> u64 {
     let mut places = 0;
-    for (at, flags) in is_wanted.as_chunks::<8>().0.iter().enumerate() {
+    for (at, flags) in flags.as_chunks::<8>().0.iter().enumerate() {
         // Moves the lowest bit of each byte to the highest byte, each to a place of its own.
         let moved = u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080);
         places |= (moved >> 56) << (8 * at);
@@ -135,6 +172,7 @@ mod tests {
             unlabelled in 0..8_usize,
             out: prop::sample::Index,
             prefixes in prop::sample::select(vec![vec![], vec![0], vec![64, 16, 0], vec![62, 2, 1]]),
+            reaches in prop::collection::vec(0..5_usize, SORTED),
         ) {
             let plan = Plan::new(&prefixes, Order::NearFirst, 0).unwrap();
             let locality = Locality { label: 0, plan, id: PlanId::of(PlanName(*b"nearness")) };
@@ -146,9 +184,13 @@ mod tests {
             let labels: Vec<_> = (0..rows).map(label).collect();
             let downloaders = downloaders.index(rows + 1);
             let out = (rows > 0).then(|| out.index(rows));
+            let reaches: Vec<_> = reaches[..rows]
+                .iter()
+                .map(|reach| if *reach == 4 { Reach::ALL } else { Reach::up_to(*reach) })
+                .collect();
             for known in [Some(&labels[..]), None] {
                 let mut levels = Levels::EMPTY;
-                levels.set(known, rows, downloaders, &locality);
+                levels.set(known, Some(&reaches), rows, downloaders, &locality);
                 out.iter().for_each(|&row| levels.leave_out(row));
                 let level_of = |row: usize| {
                     let value = labels[row].value;
@@ -157,10 +199,24 @@ mod tests {
                     let far = plan.levels();
                     if is_known { plan.levels_by_shared_bits()[shared].into() } else { far }
                 };
+                for level in 0..plan.levels() {
+                    let usable = (0..rows).filter(|row| {
+                        let reaches = *row >= downloaders || reaches[*row].covers(level + 1);
+                        level_of(*row) <= level && Some(*row) != out && reaches
+                    });
+                    let reaches = known.map(|_| &reaches[..]);
+                    prop_assert_eq!(levels.usable(level, reaches), usable.count());
+                }
                 for level in 0..=plan.levels() {
-                    for (role, of_role) in [0..downloaders, downloaders..rows].into_iter().enumerate() {
+                    let roles = [0..downloaders, downloaders..rows, 0..downloaders];
+                    for (role, of_role) in roles.into_iter().enumerate() {
+                        // Rows without labels are open: they have no reaches.
+                        let is_open = |row: &usize| {
+                            role != OPEN || known.is_none() || reaches[*row].covers(level)
+                        };
                         let class: Vec<_> = of_role
                             .filter(|row| level_of(*row) == level && Some(*row) != out)
+                            .filter(is_open)
                             .map(|row| row as u8)
                             .collect();
                         prop_assert_eq!(levels.count(role, level), class.len());

@@ -7,6 +7,7 @@ use super::labels::Labels;
 use super::record::Record;
 use super::rows::{Rows, SCANNED, scan};
 use crate::fetch;
+use crate::locality::Reach;
 
 /// Any number of peers, with the columns that the store keeps, and an index if they are many.
 #[derive(Debug)]
@@ -73,13 +74,26 @@ impl<R: Record> List<R> {
         }
     }
 
+    /// Sets how far a downloader with a label reaches.
+    pub fn set_reach(&mut self, at: usize, reach: Reach) {
+        if let Some(columns) = &mut self.columns
+            && let Some(labels) = &mut columns.labels
+        {
+            labels.set_reach(at, reach);
+        }
+    }
+
     /// Returns whether a row is a seed's, partial or not.
     fn is_seed(&self, at: usize) -> bool {
         self.downloaders() <= at
     }
 
-    /// Drops the column of labels if no row has one.
+    /// Drops the column of labels if no row has one, or what it knows of reaches if all rows reach
+    /// everybody.
     pub fn forget_labels(&mut self) {
+        if let Some(labels) = self.columns.as_mut().and_then(|columns| columns.labels.as_mut()) {
+            labels.forget_reaches();
+        }
         if let Some(columns) = &mut self.columns
             && columns.labels.as_ref().is_some_and(Labels::are_none)
         {

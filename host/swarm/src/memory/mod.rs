@@ -12,6 +12,7 @@ use super::{
     Candidate, Piece, Refusal, Restored, Role, Seconds, Standing, Store, Totals, Update, Usage,
 };
 use crate::fetch;
+use crate::locality::Reach;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
 mod applied;
@@ -31,6 +32,7 @@ mod near;
 mod parts;
 mod pick;
 mod ranks;
+mod reaches;
 mod record;
 mod rows;
 mod sample;
@@ -118,6 +120,8 @@ pub(crate) struct Effect {
     pub counted: bool,
     /// The downloads of the swarm now.
     pub downloads: u32,
+    /// How far the peer reaches.
+    pub reach: Reach,
 }
 
 /// How many swarms are prefetched at once.
@@ -162,13 +166,20 @@ impl Memory {
         peers: &mut Peers,
         tell: impl FnOnce(Effect),
     ) -> Result<Counts, Refusal> {
+        let role = update.role();
+        let has_gateways = update.locality.is_some_and(|at| at.plan.gateways() > 0);
         let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
             details: Details {
                 peer_id: update.peer_id,
                 label: Label::of(update.locality.as_ref()),
+                // Of a gateway's plan, that of a downloader depends on the others.
+                reach: match has_gateways && role == Role::Downloader {
+                    true => None,
+                    false => Some(Reach::ALL),
+                },
             },
-            role: update.role(),
+            role,
             completes: update.event == Event::Completed,
         };
         match self.swarms.entry(update.info_hash) {
@@ -185,9 +196,9 @@ impl Memory {
                     swarm.count_download();
                 }
                 self.tally.moved(update.info_hash, before, swarm.populations());
-                self.answer(swarm, place, update, entry.role, rng, peers);
+                let reach = self.answer(swarm, place, update, entry.role, rng, peers);
                 let counts = swarm.counts();
-                tell(Effect { counted, downloads: counts.completed });
+                tell(Effect { counted, downloads: counts.completed, reach });
                 Ok(counts)
             }
             Entry::Vacant(slot) => {
@@ -200,9 +211,9 @@ impl Memory {
                 let mut swarm = Swarm::new(self.options.keep_peer_ids, completed);
                 let place = swarm.insert(update.peer, &entry);
                 self.tally.moved(update.info_hash, Tally::NOBODY, swarm.populations());
-                self.answer(&swarm, place, update, entry.role, rng, peers);
+                let reach = self.answer(&mut swarm, place, update, entry.role, rng, peers);
                 let counts = swarm.counts();
-                tell(Effect { counted: false, downloads: counts.completed });
+                tell(Effect { counted: false, downloads: counts.completed, reach });
                 slot.insert(swarm);
                 Ok(counts)
             }
@@ -225,13 +236,15 @@ impl Memory {
                 }
                 self.tally.moved(info_hash, before, swarm.populations());
                 let counts = swarm.counts();
-                tell(Effect { counted: false, downloads: counts.completed });
+                let downloads = counts.completed;
+                tell(Effect { counted: false, downloads, reach: Reach::ALL });
                 self.drop_if_empty(slot, now);
                 counts
             }
             Entry::Vacant(_locked) => {
                 let counts = self.left_behind(info_hash).unwrap_or_default();
-                tell(Effect { counted: false, downloads: counts.completed });
+                let downloads = counts.completed;
+                tell(Effect { counted: false, downloads, reach: Reach::ALL });
                 counts
             }
         }
@@ -253,21 +266,27 @@ impl Memory {
         Some(Counts { completed, ..Counts::default() })
     }
 
+    /// Gives the peer others. Returns how far it reaches.
     fn answer(
         &self,
-        swarm: &Swarm,
+        swarm: &mut Swarm,
         place: Place,
         update: &Update,
         role: Role,
         rng: &mut impl Rng,
         peers: &mut Peers,
-    ) {
+    ) -> Reach {
         let gives = role != Role::Downloader;
         let (want, only, locality) = (update.want, update.only, update.locality.as_ref());
-        let given = swarm.choose(place, &Wanted { gives, want, only, locality }, rng, peers);
-        if given == 0 && want > 0 && self.options.echo_lone_peer {
+        let picked = swarm.choose(place, &Wanted { gives, want, only, locality }, rng, peers);
+        if picked.count == 0 && want > 0 && self.options.echo_lone_peer {
             swarm.echo(place, only, peers);
         }
+        let reach = picked.reach.filter(|_| !gives);
+        if let Some(reach) = reach {
+            swarm.set_reach(place, reach);
+        }
+        reach.unwrap_or(Reach::ALL)
     }
 
     fn admit_torrent(&self) -> Result<(), Refusal> {

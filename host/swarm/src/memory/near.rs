@@ -7,14 +7,15 @@ use super::few::Few;
 use super::full::{Full, Place};
 use super::label::DOWNLOADERS;
 use super::labels::{Ranking, Room};
-use super::pick::{Pick, walk};
+use super::pick::{Pick, Picked, last_level, walk};
 use super::rows::Rows;
 use super::sample;
+use crate::locality::Reach;
 use crate::{Locality, Plan};
 use karuta_bittorrent::{Family, Peers};
 
 /// Appends up to `want` peers other than `me`, which has just announced with this locality, and its
-/// `own`. Returns how many.
+/// `own`.
 pub fn choose(
     full: &Full,
     me: Place,
@@ -23,17 +24,26 @@ pub fn choose(
     locality: &Locality,
     rng: &mut impl Rng,
     peers: &mut Peers,
-) -> usize {
+) -> Picked {
+    let plan = &locality.plan;
+    let reach = |last| {
+        let reach = if last == plan.levels() { Reach::ALL } else { Reach::up_to(last) };
+        (plan.gateways() > 0).then_some(reach)
+    };
     if Few::are_all(full, wanted) {
         let mut few = Few::NONE;
-        few.sort(full, me, own, wanted, locality);
-        let count = walk(wanted, &locality.plan, &mut few, rng);
+        few.sort(full, me, wanted, locality);
+        let last = last_level(wanted, plan, &mut few);
+        few.leave_out(full, own);
+        let count = walk(wanted, plan, last, &mut few, rng);
         few.give(full, peers);
-        return count;
+        return Picked { count, reach: reach(last) };
     }
     let mut rooms = [const { None }; 2];
     let mut picker = Picker::new(full, me, own, wanted, locality, &mut rooms, peers);
-    walk(wanted, &locality.plan, &mut picker, rng)
+    let last = last_level(wanted, plan, &mut picker);
+    let count = walk(wanted, plan, last, &mut picker, rng);
+    Picked { count, reach: reach(last) }
 }
 
 /// Picks peers of both families.
@@ -184,6 +194,10 @@ impl Pick for Picker<'_> {
         class.count() - own.count()
     }
 
+    fn usable(&mut self, level: usize) -> usize {
+        self.v4.usable(level, self.plan) + self.v6.usable(level, self.plan)
+    }
+
     fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize {
         let class = self.class(role, level);
         let spare = self.own.as_ref().map_or(0, |own| own.count);
@@ -267,15 +281,23 @@ mod tests {
     use super::super::levels::SORTED;
     use super::super::swarm::Swarm;
     use super::*;
+    use crate::locality::Reach;
     use crate::{Order, PlanId, PlanName, Role};
 
     const ROLES: [Role; 3] = [Role::Downloader, Role::PartialSeed, Role::Seeder];
 
+    /// Another peer of the swarm, as the announcing one sees it.
+    struct Other {
+        class: (usize, usize),
+        reach: Reach,
+        is_own: bool,
+    }
+
     /// A swarm with peers of every role, near and far, and some without a label.
     struct Crowd {
         swarm: Swarm,
-        /// Each peer with its class (role and level) and the number of its client.
-        peers: Vec<(SocketAddr, (usize, usize), usize)>,
+        /// Each peer with its class (role and level), the number of its client, and its reach.
+        peers: Vec<(SocketAddr, (usize, usize), usize, Reach)>,
         locality: Locality,
     }
 
@@ -291,25 +313,33 @@ mod tests {
                 let label = [0x0101, 0x0102, 0x0201, 0x0301][number / 3 % 4] << 48;
                 let located = (number % 7 > 0).then_some(Locality { label, ..locality });
                 let role = ROLES[number % 3];
-                swarm.insert(peer, &Self::entry(number, role, located.as_ref()));
+                let kept = located.is_some() && role == Role::Downloader && number % 5 > 0;
+                let reach = if kept { Reach::up_to(number % 2) } else { Reach::ALL };
+                swarm.insert(peer, &Self::entry(number, role, located.as_ref(), Some(reach)));
                 let level = if located.is_some() { [0, 1, 2, 2][number / 3 % 4] } else { 2 };
                 let class = (if number % 3 == 0 { DOWNLOADERS } else { SEEDS }, level);
-                peers.push((peer, class, number));
+                peers.push((peer, class, number, reach));
             }
             Self { swarm, peers, locality }
         }
 
-        fn entry(client: usize, role: Role, locality: Option<&Locality>) -> Entry {
+        fn entry(
+            client: usize,
+            role: Role,
+            locality: Option<&Locality>,
+            reach: Option<Reach>,
+        ) -> Entry {
             let mut peer_id = [1; 20];
             peer_id[..8].copy_from_slice(&client.to_le_bytes());
-            let details = Details { peer_id: PeerId(peer_id), label: Label::of(locality) };
+            let details = Details { peer_id: PeerId(peer_id), label: Label::of(locality), reach };
             Entry { stamp: 0, details, role, completes: false }
         }
 
         /// Checks an answer to a peer.
         fn check(&mut self, at: usize, want: usize, only: Option<Family>, rng: &mut SmallRng) {
-            let (me, (role, _), client) = self.peers[at];
-            let entry = Self::entry(client, ROLES[client % 3], Some(&self.locality));
+            let (me, (role, _), client, _) = self.peers[at];
+            let decided = (role == SEEDS).then_some(Reach::ALL);
+            let entry = Self::entry(client, ROLES[client % 3], Some(&self.locality), decided);
             let (place, _) = self.swarm.update(me, &entry).unwrap();
             self.peers[at].1 = (role, 0);
             let with_peer_ids =
@@ -317,56 +347,92 @@ mod tests {
             let classes: HashMap<_, _> = self
                 .peers
                 .iter()
-                .filter(|(peer, (of, _), other)| {
-                    let is_own = *peer == me || with_peer_ids && *other == client;
-                    let is_wanted = only.is_none_or(|only| only == Family::of(peer.ip()));
-                    is_wanted && !is_own && (role == DOWNLOADERS || *of == DOWNLOADERS)
+                .filter(|(peer, ..)| {
+                    only.is_none_or(|only| only == Family::of(peer.ip())) && *peer != me
                 })
-                .map(|(peer, class, _)| (*peer, *class))
+                .map(|(peer, class, other, reach)| {
+                    let is_own = with_peer_ids && *other == client;
+                    (*peer, Other { class: *class, reach: *reach, is_own })
+                })
                 .collect();
-            let len = |class| classes.values().filter(|of| **of == class).count();
-            let expected = self.expected(want, len);
+            let (expected, reach) = self.expected(role == SEEDS, want, &classes);
 
             let mut given = Peers::default();
             let gives = role == SEEDS;
             let wanted = Wanted { gives, want, only, locality: Some(&self.locality) };
-            let count = self.swarm.choose(place, &wanted, rng, &mut given);
-            assert_eq!((count, given.len()), (want.min(classes.len()), count));
+            let picked = self.swarm.choose(place, &wanted, rng, &mut given);
+            let all = expected.values().sum();
+            assert_eq!((picked.count, given.len()), (all, all), "{at}, {want}, {only:?}");
+            assert_eq!(picked.reach, reach, "{at}, {want}, {only:?}");
+            if let Some(reach) = picked.reach.filter(|_| role == DOWNLOADERS) {
+                self.swarm.set_reach(place, reach);
+                self.peers[at].3 = reach;
+            }
             let different: HashSet<_> = given.iter().collect();
-            assert_eq!(different.len(), count);
+            assert_eq!(different.len(), all);
             let mut counts = HashMap::new();
             for peer in given.iter() {
-                *counts.entry(classes[&peer]).or_insert(0) += 1;
+                assert!(!classes[&peer].is_own);
+                *counts.entry(classes[&peer].class).or_insert(0) += 1;
             }
             assert_eq!(counts, expected, "{at}, {want}, {only:?}");
         }
 
-        /// Returns how many peers an answer has of each class.
+        /// Returns how many peers an answer has of each class, and how far the peer reaches then.
         fn expected(
             &self,
+            gives: bool,
             want: usize,
-            len: impl Fn((usize, usize)) -> usize,
-        ) -> HashMap<(usize, usize), usize> {
+            others: &HashMap<SocketAddr, Other>,
+        ) -> (HashMap<(usize, usize), usize>, Option<Reach>) {
             let plan = &self.locality.plan;
-            let far = [len((SEEDS, 2)), len((DOWNLOADERS, 2))].iter().sum();
-            let mut near_room = want - plan.far_share(want).min(far);
+            let usable = |level| {
+                let is_usable = |other: &&Other| {
+                    let (role, of) = other.class;
+                    of <= level && (role == SEEDS || other.reach.covers(level + 1))
+                };
+                others.values().filter(is_usable).count()
+            };
+            let gateways = plan.gateways();
+            let last = match gateways {
+                0 => 2,
+                _ if gives => 2,
+                _ => (0..2).find(|level| usable(*level) >= gateways).unwrap_or(2),
+            };
+            let len = |class: (usize, usize)| {
+                let is = |other: &&Other| {
+                    let is_open = class.0 == SEEDS || other.reach.covers(class.1);
+                    other.class == class && !other.is_own && (gateways == 0 || is_open)
+                };
+                others.values().filter(is).count()
+            };
+            let roles = if gives { &[DOWNLOADERS][..] } else { &[SEEDS, DOWNLOADERS] };
+            let far = roles.iter().map(|role| len((*role, last))).sum();
+            let share = match gateways {
+                _ if last == 0 => 0,
+                0 => plan.far_share(want),
+                _ if gives => plan.far_share(want),
+                _ => plan.gateway_share(want),
+            };
+            let mut near_room = want - share.min(far);
             let mut room = want;
             let mut order: Vec<_> =
-                [SEEDS, DOWNLOADERS].iter().flat_map(|role| (0..3).map(|l| (*role, l))).collect();
+                roles.iter().flat_map(|role| (0..=last).map(|l| (*role, l))).collect();
             if plan.order() == Order::NearFirst {
                 order.sort_by_key(|(_, level)| *level);
             }
             let mut expected = HashMap::new();
             for class in order {
-                let places = if class.1 < 2 { near_room.min(room) } else { room };
+                let places = if class.1 < last { near_room.min(room) } else { room };
                 let count = len(class).min(places);
                 room -= count;
-                near_room -= if class.1 < 2 { count } else { 0 };
+                near_room -= if class.1 < last { count } else { 0 };
                 if count > 0 {
                     expected.insert(class, count);
                 }
             }
-            expected
+            let reach = if last == 2 { Reach::ALL } else { Reach::up_to(last) };
+            (expected, (gateways > 0).then_some(reach))
         }
     }
 
@@ -377,8 +443,11 @@ mod tests {
         for of_v4 in sizes {
             for (at, of_v6) in [0, 1, 64, 65, SORTED, SORTED + 1].into_iter().enumerate() {
                 let order = [Order::NearFirst, Order::RoleFirst][at % 2];
-                for (with_peer_ids, far_percent) in [(true, 0), (true, 30), (false, 30)] {
+                for (with_peer_ids, far_percent, gateways) in
+                    [(true, 0, 0), (true, 30, 0), (false, 30, 0), (true, 30, 2), (false, 10, 40)]
+                {
                     let plan = Plan::new(&[16, 8], order, far_percent).unwrap();
+                    let plan = plan.with_gateways(gateways);
                     let mut crowd = Crowd::new([of_v4, of_v6], plan, with_peer_ids);
                     let all = of_v4 + of_v6;
                     // Peers of both roles and families, in the first and the last word of bits.

@@ -3,7 +3,8 @@
 use rand::Rng;
 
 use super::choice::Wanted;
-use super::label::{DOWNLOADERS, SEEDS};
+use super::label::{DOWNLOADERS, OPEN, SEEDS};
+use crate::locality::Reach;
 use crate::{Order, Plan};
 
 /// Picks from the classes of peers: those of one role that are equally near.
@@ -11,41 +12,80 @@ pub trait Pick {
     /// Returns how many of a class may be given; may return less once there are `enough`.
     fn available(&mut self, role: usize, level: usize, enough: usize) -> usize;
 
+    /// Returns how many others up to a level, which is not far, are seeds, or downloaders that reach
+    /// beyond it.
+    fn usable(&mut self, level: usize) -> usize;
+
     /// Picks up to `places` peers of a class, every choice equally likely. Returns how many.
     fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize;
 }
 
-/// Picks from one class after another, in the order of the plan. Returns how many peers.
-pub fn walk(wanted: &Wanted, plan: &Plan, from: &mut impl Pick, rng: &mut impl Rng) -> usize {
-    let roles: &[usize] = if wanted.gives { &[DOWNLOADERS] } else { &[SEEDS, DOWNLOADERS] };
-    let far = plan.levels();
+/// What was picked.
+pub struct Picked {
+    /// How many peers.
+    pub count: usize,
+    /// How far the announcing peer reaches, by a plan with gateways.
+    pub reach: Option<Reach>,
+}
 
-    // Near peers leave this many places to far ones.
-    let mut share = plan.far_share(wanted.want);
+/// Returns the last level that the announcing peer is given.
+pub fn last_level(wanted: &Wanted, plan: &Plan, from: &mut impl Pick) -> usize {
+    let gateways = match plan.gateways() {
+        0 => return plan.levels(),
+        _ if wanted.gives => return plan.levels(),
+        gateways => gateways,
+    };
+    let enough = |level: &usize| gateways <= from.usable(*level);
+    (0..plan.levels()).find(enough).unwrap_or(plan.levels())
+}
+
+/// Picks from one class after another up to the `last` level, in the order of the plan. Returns how
+/// many peers.
+pub fn walk(
+    wanted: &Wanted,
+    plan: &Plan,
+    last: usize,
+    from: &mut impl Pick,
+    rng: &mut impl Rng,
+) -> usize {
+    let roles: &[usize] = if wanted.gives { &[DOWNLOADERS] } else { &[SEEDS, DOWNLOADERS] };
+    let has_gateways = plan.gateways() > 0;
+    // Of other groups, only those whom the plan lets them be given.
+    let class = |role: usize, level: usize| match role {
+        DOWNLOADERS if has_gateways && level > 0 => OPEN,
+        _ => role,
+    };
+
+    // Nearer peers leave this many places to those of the last level.
+    let mut share = match last {
+        0 if has_gateways => 0,
+        _ if has_gateways && !wanted.gives => plan.gateway_share(wanted.want),
+        _ => plan.far_share(wanted.want),
+    };
     if share > 0 {
         let mut available = 0;
         for &role in roles {
             if available < share {
-                available += from.available(role, far, share - available);
+                available += from.available(class(role, last), last, share - available);
             }
         }
         share = share.min(available);
     }
     let (mut room, mut near_room) = (wanted.want, wanted.want - share);
     let mut take = |role: usize, level: usize| {
-        let places = if level < far { near_room.min(room) } else { room };
+        let places = if level < last { near_room.min(room) } else { room };
         if places > 0 {
-            let given = from.pick(role, level, places, rng);
+            let given = from.pick(class(role, level), level, places, rng);
             room -= given;
-            near_room -= if level < far { given } else { 0 };
+            near_room -= if level < last { given } else { 0 };
         }
     };
     match plan.order() {
         Order::NearFirst => {
-            (0..=far).for_each(|level| roles.iter().for_each(|&role| take(role, level)));
+            (0..=last).for_each(|level| roles.iter().for_each(|&role| take(role, level)));
         }
         Order::RoleFirst => {
-            roles.iter().for_each(|&role| (0..=far).for_each(|level| take(role, level)));
+            roles.iter().for_each(|&role| (0..=last).for_each(|level| take(role, level)));
         }
     }
     wanted.want - room

@@ -27,7 +27,7 @@ impl Key {
 /// Keys in sorted blocks of bounded size, with a Fenwick tree of the blocks' sizes. Finds a key's
 /// rank, and the row of a rank, in logarithmic time. A change takes as long, except for about one
 /// in some dozens that adds or removes a block and rebuilds the sums.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ranks {
     /// No block is empty, unless it is the only one.
     blocks: Vec<Vec<Key>>,
@@ -144,7 +144,7 @@ fn place(block: &[Key], number: u128) -> usize {
 
 /// A Fenwick tree of the sizes of blocks, padded to a power of two with entries that are never
 /// reached.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
     tree: Vec<u32>,
     blocks: usize,

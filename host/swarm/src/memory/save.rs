@@ -14,6 +14,7 @@ use super::rows::SCANNED;
 use super::small::Small;
 use super::swarm::Swarm;
 use super::{AHEAD, Memory, Options, Tally};
+use crate::locality::Reach;
 use crate::{Piece, Restored, SavedPeer, Seconds};
 use karuta_bittorrent::InfoHash;
 
@@ -197,7 +198,7 @@ impl Memory {
         let stamp = self.lifetime.stamp_before(now, peer.age)?;
         Some(full::Entry {
             stamp: marked(stamp, peer.downloaded),
-            details: Details { peer_id: peer.peer_id, label: Label::NONE },
+            details: Details { peer_id: peer.peer_id, label: Label::NONE, reach: Some(Reach::ALL) },
             role: peer.role,
             completes: false,
         })

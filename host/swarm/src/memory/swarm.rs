@@ -9,11 +9,13 @@ use super::full::{Entry, Full, Place};
 use super::label::Label;
 use super::list::List;
 use super::near;
+use super::pick::Picked;
 use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
 use crate::fetch;
+use crate::locality::Reach;
 use crate::{PIECE, Population, Role, SavedPeer};
 use karuta_bittorrent::{Counts, Family, PeerId, Peers};
 
@@ -31,6 +33,7 @@ const _: () = assert!(size_of::<Swarm>() == 24);
 pub struct Found {
     pub role: Role,
     pub label: Label,
+    pub reach: Reach,
     pub stamp: Stamp,
     /// Zeros if peer ids are not kept.
     pub peer_id: PeerId,
@@ -265,14 +268,14 @@ impl Swarm {
 
     /// Appends up to `want` peers other than `me`, and other than its client if that is known:
     /// downloaders for a seed, any peers for a downloader. Every choice is equally likely, unless a
-    /// locality prefers near ones. Returns how many.
+    /// locality prefers near ones.
     pub fn choose(
         &self,
         me: Place,
         wanted: &Wanted,
         rng: &mut impl Rng,
         peers: &mut Peers,
-    ) -> usize {
+    ) -> Picked {
         let own = match self {
             Self::Small(_) => None,
             Self::Full(full) => full.own(me, wanted),
@@ -336,17 +339,25 @@ impl Swarm {
             }),
         };
         let count = chosen.len();
+        let picked = Picked { count, reach: None };
         let Peers { ipv4, ipv6, ipv4_ids, ipv6_ids } = peers;
         if second == 0 {
             v4.copy(chosen.iter().map(|number| *number as usize), count, ipv4, ipv4_ids);
-            return count;
+            return picked;
         }
         let of_v4 = chosen.iter().filter(|&&number| number < first).count();
         let places = chosen.iter().filter(|&&number| number < first).map(|number| *number as usize);
         v4.copy(places, of_v4, ipv4, ipv4_ids);
         let places = chosen.iter().filter(|&&n| first <= n).map(|n| (*n - first) as usize);
         v6.copy(places, count - of_v4, ipv6, ipv6_ids);
-        count
+        picked
+    }
+
+    /// Sets how far a downloader with a label reaches.
+    pub fn set_reach(&mut self, place: Place, reach: Reach) {
+        if let Self::Full(full) = self {
+            full.set_reach(place, reach);
+        }
     }
 
     /// Appends the peer itself, if its family may be given.
@@ -395,6 +406,7 @@ fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
     Some(Found {
         role: rows.role(at),
         label: labels.map_or(Label::NONE, |labels| labels.column()[at]),
+        reach: labels.map_or(Reach::ALL, |labels| labels.reach(at)),
         stamp: rows.records()[at].stamp(),
         peer_id: rows.identity(at).peer_id,
     })
@@ -407,7 +419,7 @@ mod tests {
 
     const ENTRY: Entry = Entry {
         stamp: 0,
-        details: Details { peer_id: PeerId([0; 20]), label: Label::NONE },
+        details: Details { peer_id: PeerId([0; 20]), label: Label::NONE, reach: Some(Reach::ALL) },
         role: Role::Downloader,
         completes: false,
     };

@@ -124,6 +124,7 @@ impl Store for Shared {
                 change: if is_gone { Change::Stopped } else { Change::Is(update.role()) },
                 counted: effect.counted,
                 label: locality.map(|at| (at.id.name(), at.label)),
+                reach: effect.reach,
                 peer_id: match is_gone || !self.keep_peer_ids {
                     true => PeerId::UNKNOWN,
                     false => update.peer_id,

@@ -5,6 +5,10 @@ pub(crate) mod locality {
     use super::super::{IS_INIT, Locality, PLANS, change};
 
     pub(crate) fn define(plan: &Plan) -> Result<u32, String> {
+        define_with_gateways(plan, 0)
+    }
+
+    pub(crate) fn define_with_gateways(plan: &Plan, gateways: u8) -> Result<u32, String> {
         if !IS_INIT.get() {
             return Err("plans can only be defined in `init`".into());
         }
@@ -24,7 +28,7 @@ pub(crate) mod locality {
             return Err("a far share is at most 100 percent".into());
         }
         PLANS.with_borrow_mut(|plans| {
-            plans.push(plan.clone());
+            plans.push((plan.clone(), gateways));
             Ok(plans.len() as u32 - 1)
         })
     }
@@ -32,8 +36,8 @@ pub(crate) mod locality {
     pub(crate) fn assign(label: u64, plan: u32) {
         let plan = PLANS.with_borrow(|plans| plans.get(plan as usize).cloned());
         change(|answer| {
-            if let Some(Plan { prefixes, order, far_percent }) = plan {
-                answer.locality = Some(Locality { label, prefixes, order, far_percent });
+            if let Some((Plan { prefixes, order, far_percent }, gateways)) = plan {
+                answer.locality = Some(Locality { label, prefixes, order, far_percent, gateways });
             }
         });
     }

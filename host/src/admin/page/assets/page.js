@@ -112,6 +112,10 @@ function tick() {
     const spills = wide.scrollWidth > wide.clientWidth || wide.scrollHeight > wide.clientHeight + 1;
     if (spills) wide.tabIndex = 0; // for those who scroll by keys
   }
+  for (const place of all("[data-left]")) {
+    const left = Math.max(0, Number(place.dataset.left) - Math.round((now - Number(place.closest(".panel").dataset.seen)) / 1000));
+    place.textContent = left < 60 ? `${left} s` : `${Math.floor(left / 60)} min ${left % 60} s`;
+  }
   for (const panel of all(".panel[id]:not([data-own])")) {
     const age = now - Number(panel.dataset.seen);
     panel.classList.toggle("old", age > OLD);
@@ -295,6 +299,7 @@ reveal();
 listen();
 setInterval(tick, 1000);
 setInterval(refresh, EVERY);
+setInterval(() => one("#trial") && refresh(), 1000); // its guards' numbers
 setInterval(listen, EVERY);
 setInterval(() => one("#charts").open && !document.hidden && chart(false).catch(() => {}), 10 * EVERY);
 document.addEventListener("visibilitychange", () => { listen(); refresh(); });

@@ -254,7 +254,7 @@ impl World {
             Step::Announce { torrent, peer, node, event, seeder, label } => {
                 let locality = label.map(|label| Locality {
                     label: u64::from(label) + 1,
-                    plan: Plan::new(&[64], Order::NearFirst, 0).unwrap(),
+                    plan: Plan::new(&[64], Order::NearFirst, 0).unwrap().with_gateways(1),
                     id: PlanId::of(PlanName([label % 2; 8])),
                 });
                 let update = Update {

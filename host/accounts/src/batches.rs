@@ -1,0 +1,177 @@
+//! The batches for a site's database.
+
+use karuta_bittorrent::{Event, PeerId};
+
+use crate::database::{Baseline, Database, Delta, Entry, Rejection};
+use crate::rules::Bytes;
+use crate::tests::{LIMITS, SIZE, books, entry, reader};
+
+const BEFORE_ALL: (i64, i64, [u8; 20]) = (0, 0, [0; 20]);
+
+fn write(books: &mut Database, entries: &[Entry]) {
+    books.write(entries, &LIMITS).unwrap();
+}
+
+fn of(member: u64, event: Event, uploaded: u64) -> Entry {
+    Entry { member, ..entry(event, uploaded, 0, 5) }
+}
+
+#[test]
+fn a_batch_has_what_was_added_since_the_last_one_and_what_clients_reported() {
+    let (folder, mut books) = books();
+    write(&mut books, &[of(1, Event::Started, 0)]);
+    books.collect().unwrap();
+    write(
+        &mut books,
+        &[of(1, Event::None, 100), of(1, Event::None, 150), of(2, Event::Started, 7)],
+    );
+    let first = books.seal(9).unwrap().unwrap();
+    assert_eq!(books.seal(9).unwrap(), None, "nothing has come since");
+    write(&mut books, &[of(1, Event::Stopped, 160)]);
+    let second = books.seal(9).unwrap().unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_ne!(first.nonce, second.nonce);
+    let reader = reader(&folder);
+    let rows = |batch| reader.deltas(batch, BEFORE_ALL, 10).unwrap();
+    let seen = |row: &Delta| (row.member, row.moved[0], row.announces, row.total[0], row.active);
+    let of = |batch| rows(batch).iter().map(seen).collect::<Vec<_>>();
+    assert_eq!(of(1), [(1, 150, 2, 150, true), (2, 0, 1, 7, true)]);
+    assert_eq!(of(2), [(1, 10, 1, 160, false)]);
+    assert_eq!(reader.deltas(1, rows(1)[0].key(), 10).unwrap(), rows(1)[1..]);
+    let batches = reader.batches().unwrap();
+    assert_eq!((batches.last, batches.applied, batches.first), (2, 0, 1));
+    assert_eq!((reader.pending(0).unwrap(), reader.pending(1).unwrap()), (3, 1));
+    books.applied(1, 9).unwrap();
+    assert_eq!(reader.batches().unwrap().applied, 1);
+}
+
+#[test]
+fn a_batch_goes_on_after_a_restart() {
+    let (folder, mut books) = books();
+    let path = folder.path().join("accounts.db");
+    books.collect().unwrap();
+    write(&mut books, &[of(1, Event::Started, 0), of(1, Event::None, 5)]);
+    let before = reader(&folder).batches().unwrap();
+    drop(books);
+    let mut books = Database::open(&path, SIZE).unwrap();
+    books.collect().unwrap();
+    assert_eq!(reader(&folder).batches().unwrap(), before, "the epoch is that of the file");
+    write(&mut books, &[of(1, Event::None, 8)]);
+    let sealed = books.seal(9).unwrap().unwrap();
+    assert_eq!(reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0].moved[0], 8);
+}
+
+#[test]
+fn rows_that_were_refused_are_moved_into_the_open_batch_once() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    write(&mut books, &[of(1, Event::Started, 0), of(1, Event::None, 5), of(2, Event::Started, 1)]);
+    let key = (1, 1, [1; 20]);
+    let refused = [Rejection { key, reason: "too large".to_owned() }];
+    books.seal(9).unwrap();
+    books.reject(1, &refused, 9).unwrap();
+    books.reject(1, &refused, 9).unwrap();
+    books.applied(1, 9).unwrap();
+    let reader = reader(&folder);
+    assert_eq!(reader.count_rejected().unwrap(), 1);
+    let shown = &reader.rejected(9).unwrap()[0];
+    assert_eq!((shown.member, shown.uploaded, &*shown.reason), (1, 5, "too large"));
+    write(&mut books, &[of(1, Event::None, 25)]);
+    assert_eq!(books.again().unwrap(), 1);
+    assert_eq!(books.again().unwrap(), 0);
+    let row = &reader.deltas(2, BEFORE_ALL, 9).unwrap()[0];
+    assert_eq!((row.moved[0], row.announces, row.total[0]), (25, 3, 25));
+    let members = |batch| reader.deltas(batch, BEFORE_ALL, 9).unwrap();
+    assert_eq!(members(1).iter().map(|row| row.member).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn batches_that_were_applied_long_ago_are_pruned_but_for_what_was_refused() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    for round in 1..=3 {
+        write(&mut books, &[of(1, Event::None, round), of(2, Event::None, round)]);
+        books.seal(round).unwrap();
+        books.applied(i64::try_from(round).unwrap(), round).unwrap();
+    }
+    books.reject(1, &[Rejection { key: (1, 1, [1; 20]), reason: String::new() }], 9).unwrap();
+    let reader = reader(&folder);
+    let view = reader.view().unwrap();
+    assert!(reader.playable(1).unwrap().is_some());
+    (0..9).for_each(|_| books.prune(100).unwrap());
+    assert_eq!(reader.deltas(1, BEFORE_ALL, 9).unwrap().len(), 2, "it is seen as it was");
+    drop(view);
+    let left = |batch| reader.deltas(batch, BEFORE_ALL, 9).unwrap().len();
+    assert_eq!([left(1), left(2), left(3)], [1, 0, 0]);
+    assert_eq!(reader.playable(3).unwrap(), None);
+    assert!(reader.sealed(3).unwrap().is_some(), "the database is compared with its nonce");
+    assert!(reader.sealed(2).unwrap().is_none());
+    let batches = reader.batches().unwrap();
+    assert_eq!((batches.first, batches.applied, batches.last), (4, 3, 3));
+    assert_eq!(books.again().unwrap(), 1);
+}
+
+#[test]
+fn silent_and_forgotten_clients_are_told() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    write(&mut books, &[entry(Event::Started, 5, 0, 1000)]);
+    books.seal(9).unwrap();
+    books.sweep(Default::default(), 9, 9000, 2700, 100_000).unwrap();
+    books.seal(9).unwrap();
+    books.sweep(Default::default(), 9, 900_000, 2700, 100_000).unwrap();
+    books.seal(9).unwrap();
+    let reader = reader(&folder);
+    let state = |batch| {
+        let row = &reader.deltas(batch, BEFORE_ALL, 9).unwrap()[0];
+        (row.announces, row.active, row.gone)
+    };
+    assert_eq!(
+        [state(1), state(2), state(3)],
+        [(1, true, false), (0, false, false), (0, false, true)]
+    );
+}
+
+#[test]
+fn new_books_begin_with_what_the_site_knows_of_clients() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    let baseline = Baseline {
+        key: (1, 1, [1; 20]),
+        total: [100, 50],
+        remaining: Some(10),
+        active: true,
+        seen_at: 5,
+        address: None,
+    };
+    assert_eq!(books.begin_from(&[baseline.clone(), baseline], 1000).unwrap(), 1);
+    write(&mut books, &[of(1, Event::None, 130)]);
+    assert_eq!(reader(&folder).member(1).unwrap().unwrap().uploaded, 0, "downloaded went back");
+    let said = Some(Bytes { uploaded: 150, downloaded: 60 });
+    write(&mut books, &[Entry { said, ..of(1, Event::None, 0) }]);
+    let second = Entry { peer_id: PeerId([2; 20]), ..of(1, Event::Started, 9) };
+    write(&mut books, &[second]);
+    assert_eq!(reader(&folder).member(1).unwrap().unwrap().uploaded, 20);
+}
+
+#[test]
+fn what_makes_room_may_go_beyond_the_size() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    write(&mut books, &[of(1, Event::Started, 0)]);
+    let path = folder.path().join("accounts.db");
+    drop(books);
+    let mut books = Database::open(&path, 1).unwrap();
+    books.collect().unwrap();
+    let many: Vec<_> =
+        (10..2000).map(|torrent| Entry { torrent, ..of(1, Event::None, 0) }).collect();
+    books.write(&many, &LIMITS).unwrap_err();
+    books.with_reserve(|books| {
+        books.write(&many, &LIMITS).unwrap();
+        books.seal(9).unwrap().unwrap();
+    });
+    books.write(&many[..1], &LIMITS).unwrap();
+    let more: Vec<_> =
+        (3000..5000).map(|torrent| Entry { torrent, ..of(1, Event::None, 0) }).collect();
+    books.write(&more, &LIMITS).unwrap_err();
+}

@@ -1,0 +1,548 @@
+//! What waits to be played into the site's database: batches of changes, in the same file and the
+//! same transactions as the totals that they come from.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+
+use super::batch::Entry;
+use super::{Database, Reader, int, uint};
+use crate::rules::Bytes;
+
+/// A batch that is sealed: nothing is added to it any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    pub number: i64,
+    /// Tells it from the batch of the same number that a copy of this file makes.
+    pub nonce: i64,
+}
+
+/// Which batches there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batches {
+    /// Made with the file, and random.
+    pub epoch: String,
+    /// The last one that is sealed; 0 if there is none.
+    pub last: i64,
+    /// The last one that the database is known to have; 0 if there is none.
+    pub applied: i64,
+    /// The first one that can be played; `last + 1` if there is none.
+    pub first: i64,
+    /// Whether members and torrents were read from the database at least once.
+    pub is_loaded: bool,
+}
+
+/// What a client has added, and what it last reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    pub member: i64,
+    pub torrent: i64,
+    pub peer_id: [u8; 20],
+    pub moved: [i64; 2],
+    pub credited: [i64; 2],
+    pub seed_seconds: i64,
+    pub announces: i64,
+    /// Finished downloads.
+    pub completed: i64,
+    /// Moved with a token.
+    pub token_downloaded: i64,
+    pub first_at: i64,
+    pub last_at: i64,
+    /// What the client last reported.
+    pub total: [i64; 2],
+    pub remaining: Option<i64>,
+    pub active: bool,
+    pub address: Option<SocketAddr>,
+    /// Whether its session is forgotten.
+    pub gone: bool,
+}
+
+/// The key of a row of a batch.
+pub type Key = (i64, i64, [u8; 20]);
+
+/// A row that the database has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub key: Key,
+    pub reason: String,
+}
+
+/// A row that the database has refused, for operators.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownRejection {
+    pub batch: u64,
+    pub member: u64,
+    pub torrent: u64,
+    /// In hexadecimal digits.
+    pub peer_id: String,
+    /// As credited.
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub reason: String,
+    /// Seconds since 1970.
+    pub at: u64,
+}
+
+/// What a client last reported, as the site's database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baseline {
+    pub key: Key,
+    pub total: [i64; 2],
+    pub remaining: Option<i64>,
+    pub active: bool,
+    pub seen_at: i64,
+    pub address: Option<SocketAddr>,
+}
+
+/// What an announce adds to the open batch.
+pub struct Added {
+    pub moved: Bytes,
+    pub credited: Bytes,
+    pub seed_seconds: u64,
+    pub completes: bool,
+    /// What the client reports.
+    pub said: Bytes,
+    pub active: bool,
+    pub seen_at: u64,
+}
+
+/// How the sums of a row grow; the new ones are `excluded`.
+macro_rules! sums {
+    () => {
+        "moved_up = min(moved_up, 9223372036854775807 - excluded.moved_up) + excluded.moved_up, \
+         moved_down = min(moved_down, 9223372036854775807 - excluded.moved_down) \
+         + excluded.moved_down, \
+         credited_up = min(credited_up, 9223372036854775807 - excluded.credited_up) \
+         + excluded.credited_up, \
+         credited_down = min(credited_down, 9223372036854775807 - excluded.credited_down) \
+         + excluded.credited_down, \
+         seed_seconds = seed_seconds + excluded.seed_seconds, \
+         announces = announces + excluded.announces, completed = completed + excluded.completed, \
+         token_down = min(token_down, 9223372036854775807 - excluded.token_down) \
+         + excluded.token_down"
+    };
+}
+
+const COLUMNS: &str = "member, torrent, peer_id, moved_up, moved_down, credited_up, credited_down, \
+                       seed_seconds, announces, completed, token_down, first_at, last_at, \
+                       total_up, total_down, remaining, active, address, gone";
+
+const ADD: &str = concat!(
+    "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
+     credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
+     total_down, remaining, active, address, gone) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, 0) \
+     ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
+    sums!(),
+    ", last_at = excluded.last_at, total_up = excluded.total_up, \
+     total_down = excluded.total_down, remaining = excluded.remaining, \
+     active = excluded.active, address = excluded.address, gone = 0"
+);
+
+/// A session that says nothing any more, as it was.
+const SILENT: &str = "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, \
+     credited_up, credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, \
+     total_up, total_down, remaining, active, address, gone) \
+     SELECT ?1, member, torrent, peer_id, 0, 0, 0, 0, 0, 0, 0, 0, first_at, seen_at, uploaded, \
+     downloaded, remaining, 0, address, ?5 FROM session \
+     WHERE member = ?2 AND torrent = ?3 AND peer_id = ?4 \
+     ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET active = 0, gone = excluded.gone";
+
+/// Moves a refused row into the open batch. What a client last reported is what its session has now,
+/// as far as there is one: a later batch may have told the database so already.
+const MOVE: &str = concat!(
+    "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
+     credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
+     total_down, remaining, active, address, gone) \
+     SELECT ?1, d.member, d.torrent, d.peer_id, moved_up, moved_down, credited_up, credited_down, \
+     seed_seconds, d.announces, completed, token_down, d.first_at, last_at, \
+     coalesce(s.uploaded, total_up), coalesce(s.downloaded, total_down), \
+     iif(s.member IS NULL, d.remaining, s.remaining), coalesce(s.active, 0), \
+     iif(s.member IS NULL, d.address, s.address), s.member IS NULL \
+     FROM rejected r JOIN delta d USING (batch, member, torrent, peer_id) \
+     LEFT JOIN session s USING (member, torrent, peer_id) WHERE true \
+     ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
+    sums!()
+);
+
+/// The rows of a batch that are pruned at once.
+const AT_ONCE: u32 = 5000;
+
+/// Adds an announce to the open batch.
+pub fn add(
+    connection: &Connection,
+    open: i64,
+    entry: &Entry,
+    added: &Added,
+) -> rusqlite::Result<()> {
+    let Added { moved, credited, seed_seconds, completes, said, active, seen_at } = added;
+    let with_token = if entry.has_token { moved.downloaded } else { 0 };
+    let values = params![
+        open,
+        int(entry.member),
+        int(entry.torrent),
+        entry.peer_id.0,
+        int(moved.uploaded),
+        int(moved.downloaded),
+        int(credited.uploaded),
+        int(credited.downloaded),
+        int(*seed_seconds),
+        completes,
+        int(with_token),
+        int(*seen_at),
+        int(said.uploaded),
+        int(said.downloaded),
+        entry.left.map(int),
+        active,
+        entry.address.map(|address| address.to_string()),
+    ];
+    connection.prepare_cached(ADD)?.execute(values).map(|_| ())
+}
+
+/// Notes in the open batch that a session says nothing any more, or is about to be forgotten.
+pub fn silence(
+    connection: &Connection,
+    open: i64,
+    (member, torrent, peer_id): Key,
+    gone: bool,
+) -> rusqlite::Result<()> {
+    let values = params![open, member, torrent, peer_id, gone];
+    connection.prepare_cached(SILENT)?.execute(values).map(|_| ())
+}
+
+impl Database {
+    /// From now on, what is written is also put into batches for the site's database.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn collect(&mut self) -> rusqlite::Result<()> {
+        let epoch = format!("{:016x}", rand::random::<u64>());
+        let sql = "INSERT OR IGNORE INTO site (one, epoch, open, is_loaded) VALUES (1, ?1, 1, 0)";
+        self.connection.execute(sql, [epoch])?;
+        self.open = Some(self.connection.query_one("SELECT open FROM site", [], |row| row.get(0))?);
+        Ok(())
+    }
+
+    /// Seals the open batch and begins another one, unless nothing is in it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn seal(&mut self, now: u64) -> rusqlite::Result<Option<Sealed>> {
+        let Some(number) = self.open else { return Ok(None) };
+        let transaction = self.connection.transaction()?;
+        let sql = "SELECT 1 FROM delta WHERE batch = ?1 LIMIT 1";
+        if !transaction.prepare_cached(sql)?.exists([number])? {
+            return Ok(None);
+        }
+        let nonce: i64 = rand::random();
+        let sql = "INSERT INTO batch (number, nonce, sealed_at) VALUES (?1, ?2, ?3)";
+        transaction.prepare_cached(sql)?.execute(params![number, nonce, int(now)])?;
+        transaction.prepare_cached("UPDATE site SET open = ?1")?.execute([number + 1])?;
+        transaction.commit()?;
+        self.open = Some(number + 1);
+        Ok(Some(Sealed { number, nonce }))
+    }
+
+    /// Notes that the site's database has all batches up to this one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn applied(&mut self, number: i64, now: u64) -> rusqlite::Result<()> {
+        let sql = "UPDATE batch SET applied_at = ?2 WHERE number <= ?1 AND applied_at IS NULL";
+        self.connection.prepare_cached(sql)?.execute(params![number, int(now)])?;
+        Ok(())
+    }
+
+    /// Replaces what is known of the refused rows of a batch.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn reject(&mut self, batch: i64, rejected: &[Rejection], now: u64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        transaction.prepare_cached("DELETE FROM rejected WHERE batch = ?1")?.execute([batch])?;
+        let sql = "INSERT INTO rejected (batch, member, torrent, peer_id, reason, at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        for Rejection { key: (member, torrent, peer_id), reason } in rejected {
+            let values = params![batch, member, torrent, peer_id, reason, int(now)];
+            transaction.prepare_cached(sql)?.execute(values)?;
+        }
+        transaction.commit()
+    }
+
+    /// Moves all refused rows into the open batch, and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn again(&mut self) -> rusqlite::Result<u64> {
+        let Some(open) = self.open else { return Ok(0) };
+        let transaction = self.connection.transaction()?;
+        transaction.execute(MOVE, [open])?;
+        // Or they would be added twice if their batch is played once more.
+        let sql = "DELETE FROM delta WHERE (batch, member, torrent, peer_id) IN \
+                   (SELECT batch, member, torrent, peer_id FROM rejected)";
+        transaction.execute(sql, [])?;
+        let moved = transaction.execute("DELETE FROM rejected", [])?;
+        transaction.commit()?;
+        Ok(moved as u64)
+    }
+
+    /// Forgets some rows of the oldest batch that was applied before `until`, in seconds since 1970,
+    /// but those that were refused. Of the last batch that was applied, the nonce stays.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn prune(&mut self, until: u64) -> rusqlite::Result<()> {
+        if self.open.is_none() {
+            return Ok(());
+        }
+        let sql = "SELECT number, number < last FROM batch, (SELECT max(number) AS last FROM batch \
+                   WHERE applied_at IS NOT NULL) \
+                   WHERE applied_at < ?1 AND (is_pruned < 2 OR number < last) \
+                   ORDER BY number LIMIT 1";
+        let oldest = self
+            .connection
+            .prepare_cached(sql)?
+            .query_one([int(until)], |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((number, goes)): Option<(i64, bool)> = oldest.optional()? else { return Ok(()) };
+        let transaction = self.connection.transaction()?;
+        let sql = "DELETE FROM delta WHERE batch = ?1 AND (member, torrent, peer_id) IN \
+                   (SELECT member, torrent, peer_id FROM delta d WHERE batch = ?1 AND NOT EXISTS \
+                   (SELECT 1 FROM rejected r WHERE r.batch = d.batch AND r.member = d.member \
+                   AND r.torrent = d.torrent AND r.peer_id = d.peer_id) LIMIT ?2)";
+        let gone = transaction.prepare_cached(sql)?.execute(params![number, AT_ONCE])?;
+        // From its first row on, it can no longer be played.
+        let sql = "UPDATE batch SET is_pruned = 1 WHERE number = ?1";
+        transaction.prepare_cached(sql)?.execute([number])?;
+        if gone < AT_ONCE as usize {
+            let sql = match goes {
+                true => "DELETE FROM batch WHERE number = ?1",
+                false => "UPDATE batch SET is_pruned = 2 WHERE number = ?1",
+            };
+            transaction.prepare_cached(sql)?.execute([number])?;
+        }
+        transaction.commit()
+    }
+
+    /// Enters what clients last reported to the tracker whose books are gone. Those that have
+    /// announced since stay as they are. The next announce of each may add up to `rate` bytes however
+    /// soon it comes.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then nothing has changed.
+    pub fn begin_from(&mut self, baselines: &[Baseline], rate: u64) -> rusqlite::Result<u64> {
+        let transaction = self.connection.transaction()?;
+        let sql = "INSERT OR IGNORE INTO session (member, torrent, peer_id, uploaded, downloaded, \
+                   remaining, first_at, seen_at, announces, active, address, spare) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9, ?10)";
+        // A session that is known has a history.
+        let history = "INSERT OR IGNORE INTO history (member, torrent, uploaded, downloaded, \
+                       credited_uploaded, credited_downloaded, seed_seconds, announces, first_at, \
+                       last_at) VALUES (?1, ?2, 0, 0, 0, 0, 0, 0, ?3, ?3)";
+        let mut entered = 0;
+        for Baseline { key, total: [up, down], remaining, active, seen_at, address } in baselines {
+            let (member, torrent, peer_id) = key;
+            let address = address.map(|address| address.to_string());
+            let values = params![
+                member,
+                torrent,
+                peer_id,
+                up,
+                down,
+                remaining,
+                seen_at,
+                active,
+                address,
+                int(rate),
+            ];
+            entered += transaction.prepare_cached(sql)?.execute(values)? as u64;
+            transaction.prepare_cached(history)?.execute(params![member, torrent, seen_at])?;
+        }
+        transaction.commit()?;
+        Ok(entered)
+    }
+
+    /// Notes that members and torrents were read from the site's database.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn loaded(&mut self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("UPDATE site SET is_loaded = 1")?.execute([]).map(|_| ())
+    }
+}
+
+impl Reader {
+    /// Returns which batches there are.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn batches(&self) -> rusqlite::Result<Batches> {
+        let sql = "SELECT epoch, is_loaded, open - 1, \
+                   coalesce((SELECT max(number) FROM batch WHERE applied_at IS NOT NULL), 0), \
+                   coalesce((SELECT min(number) FROM batch WHERE is_pruned = 0), open) FROM site";
+        self.0.prepare_cached(sql)?.query_one([], |row| {
+            Ok(Batches {
+                epoch: row.get(0)?,
+                is_loaded: row.get(1)?,
+                last: row.get(2)?,
+                applied: row.get(3)?,
+                first: row.get(4)?,
+            })
+        })
+    }
+
+    /// Returns a batch that is sealed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn sealed(&self, number: i64) -> rusqlite::Result<Option<Sealed>> {
+        let sql = "SELECT nonce FROM batch WHERE number = ?1";
+        let read = |row: &Row| Ok(Sealed { number, nonce: row.get(0)? });
+        self.0.prepare_cached(sql)?.query_one([number], read).optional()
+    }
+
+    /// Returns a batch that is sealed, if it is still whole.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn playable(&self, number: i64) -> rusqlite::Result<Option<Sealed>> {
+        let sql = "SELECT nonce FROM batch WHERE number = ?1 AND is_pruned = 0";
+        let read = |row: &Row| Ok(Sealed { number, nonce: row.get(0)? });
+        self.0.prepare_cached(sql)?.query_one([number], read).optional()
+    }
+
+    /// Until this is dropped, the file is seen as it is at the next read.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn view(&self) -> rusqlite::Result<Transaction<'_>> {
+        self.0.unchecked_transaction()
+    }
+
+    /// Returns up to `most` rows of a batch after a key, in the order of their keys.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn deltas(&self, batch: i64, after: Key, most: usize) -> rusqlite::Result<Vec<Delta>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM delta WHERE batch = ?1 AND (member, torrent, peer_id) > (?2, ?3, ?4) \
+             ORDER BY member, torrent, peer_id LIMIT ?5"
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let (member, torrent, peer_id) = after;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        statement.query_map(params![batch, member, torrent, peer_id, most], delta)?.collect()
+    }
+
+    /// Returns how many rows wait, in batches after this one.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be counted.
+    pub fn pending(&self, applied: i64) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM delta WHERE batch > ?1";
+        self.0.prepare_cached(sql)?.query_one([applied], |row| row.get(0).map(uint))
+    }
+
+    /// Returns how many rows are refused.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be counted.
+    pub fn count_rejected(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM rejected";
+        self.0.prepare_cached(sql)?.query_one([], |row| row.get(0).map(uint))
+    }
+
+    /// Returns up to `most` refused rows, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn rejected(&self, most: u32) -> rusqlite::Result<Vec<ShownRejection>> {
+        let sql = "SELECT batch, member, torrent, peer_id, credited_up, credited_down, reason, at \
+                   FROM rejected JOIN delta USING (batch, member, torrent, peer_id) \
+                   ORDER BY batch DESC, member LIMIT ?1";
+        let mut statement = self.0.prepare(sql)?;
+        let shown = |row: &Row| {
+            Ok(ShownRejection {
+                batch: uint(row.get(0)?),
+                member: uint(row.get(1)?),
+                torrent: uint(row.get(2)?),
+                peer_id: hex::encode(row.get::<_, [u8; 20]>(3)?),
+                uploaded: uint(row.get(4)?),
+                downloaded: uint(row.get(5)?),
+                reason: row.get(6)?,
+                at: uint(row.get(7)?),
+            })
+        };
+        statement.query_map([most], shown)?.collect()
+    }
+
+    /// Returns the ids of members that are enabled, or of torrents that are not deleted, after one id
+    /// and up to another.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn ids(&self, what: What, after: i64, to: i64) -> rusqlite::Result<HashSet<i64>> {
+        let sql = match what {
+            What::Members => "SELECT id FROM member WHERE enabled = 1 AND id > ?1 AND id <= ?2",
+            What::Torrents => "SELECT id FROM torrent WHERE deleted = 0 AND id > ?1 AND id <= ?2",
+        };
+        self.0.prepare_cached(sql)?.query_map([after, to], |row| row.get(0))?.collect()
+    }
+
+    /// Returns all tokens, by member and torrent.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn all_tokens(&self) -> rusqlite::Result<HashSet<(i64, i64)>> {
+        let mut statement = self.0.prepare_cached("SELECT member, torrent FROM token")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+}
+
+/// What has ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    Members,
+    Torrents,
+}
+
+/// Reads a row with the columns of [`COLUMNS`].
+fn delta(row: &Row) -> rusqlite::Result<Delta> {
+    Ok(Delta {
+        member: row.get(0)?,
+        torrent: row.get(1)?,
+        peer_id: row.get(2)?,
+        moved: [row.get(3)?, row.get(4)?],
+        credited: [row.get(5)?, row.get(6)?],
+        seed_seconds: row.get(7)?,
+        announces: row.get(8)?,
+        completed: row.get(9)?,
+        token_downloaded: row.get(10)?,
+        first_at: row.get(11)?,
+        last_at: row.get(12)?,
+        total: [row.get(13)?, row.get(14)?],
+        remaining: row.get(15)?,
+        active: row.get(16)?,
+        address: row.get::<_, Option<String>>(17)?.and_then(|text| text.parse().ok()),
+        gone: row.get(18)?,
+    })
+}

@@ -1,0 +1,62 @@
+//! The database of a site: members and torrents are read from it, and what members move is played
+//! into it, each batch exactly once.
+//!
+//! The books stay in `accounts.db`, where announces go in any case. Batches wait there while the
+//! database is away, and are kept for a while after it has them, in case that a backup of it is put
+//! in its place. A thread of its own does all of it: nobody else ever waits for the database.
+
+mod applier;
+mod apply;
+mod connection;
+mod desk;
+mod figures;
+mod load;
+mod sql;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use karuta_bittorrent::InfoHash;
+
+pub use self::applier::{Applier, Running};
+pub use self::connection::Address;
+pub use self::desk::{Desk, Undone};
+pub use self::figures::{Counters, SiteFigures, Trouble};
+
+/// A site's database, and how it is used.
+#[derive(Clone)]
+pub struct Site {
+    pub address: Address,
+    /// The tracker's name there. Its books' epoch is added to it.
+    pub node: String,
+    /// The time between two times that all members and torrents are read.
+    pub load_every: Duration,
+    /// The time between two times that changed ones are.
+    pub load_changes: Duration,
+    /// The time between two batches.
+    pub flush_every: Duration,
+    /// A batch may come earlier if it has so many announces.
+    pub flush_rows: u64,
+    pub swarms: Arc<dyn Swarms>,
+}
+
+/// The swarms, as far as the site's database has to do with them.
+pub trait Swarms: Send + Sync {
+    /// Returns the seeders and leechers of a torrent with these info-hashes.
+    fn count(&self, info_hashes: &[InfoHash]) -> (u32, u32);
+
+    /// Takes peers out of the swarms of these info-hashes.
+    fn leave(&self, peers: &[(Vec<InfoHash>, SocketAddr)]);
+}
+
+/// The statements that make the tables, and those that grant rights.
+#[must_use]
+pub fn schema(is_mysql: bool, grants: bool) -> &'static str {
+    match (is_mysql, grants) {
+        (false, false) => include_str!("postgresql.sql"),
+        (false, true) => include_str!("postgresql-grants.sql"),
+        (true, false) => include_str!("mysql.sql"),
+        (true, true) => include_str!("mysql-grants.sql"),
+    }
+}

@@ -1,0 +1,9 @@
+//! A site's database: what members move is in it exactly once, whatever happens to the tracker, to the
+//! database and to what is between them.
+
+mod books;
+mod faults;
+mod kills;
+mod members;
+mod proxy;
+mod site;
