@@ -73,7 +73,11 @@ fn what_no_longer_fits_into_the_queue_is_counted_and_heard_at_the_next_announce(
     eventually("what waits is sent", || waiting(&nodes[0]) == 0.0);
     let differ = || differences(&swarms(&nodes[0]), &swarms(&nodes[1]));
     assert!(!differ().is_empty(), "none of {} was missed", dropped());
-    announce(11, 4000);
+    // No faster than so small a queue takes them.
+    for first in (11..=4000).step_by(210) {
+        announce(first, first + 209);
+        eventually("what waits is sent", || waiting(&nodes[0]) == 0.0);
+    }
     become_equal(&[&nodes[0], &nodes[1]]);
 }
 

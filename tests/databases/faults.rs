@@ -208,6 +208,15 @@ fn of_two_trackers_with_a_copy_of_one_file_one_stops() {
     });
 }
 
+/// Ends clients when it is dropped.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_is_lost_when_the_file_is_full_while_the_database_is_away() {
     with_each(|kind| {
@@ -222,7 +231,9 @@ fn nothing_is_lost_when_the_file_is_full_while_the_database_is_away() {
         let (http, is_full) = (site.daemon.http, AtomicBool::new(false));
         let sent = AtomicU32::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..16 {
+            // Also if it is never full: the scope waits for them.
+            let end = Done(&is_full);
+            for _ in 0..64 {
                 scope.spawn(|| {
                     while !is_full.load(Ordering::Relaxed) {
                         let mut peer_id = [b'x'; 20];
@@ -234,7 +245,7 @@ fn nothing_is_lost_when_the_file_is_full_while_the_database_is_away() {
                 });
             }
             eventually("it is full", || site.daemon.metric("karuta_accounts_writable") == 0.0);
-            is_full.store(true, Ordering::Relaxed);
+            drop(end);
         });
         let full = || site.daemon.metric("karuta_accounts_writable") == 0.0;
         site.database.launch();
