@@ -1,6 +1,7 @@
 //! A tracker that has as many series as it can, and a little load for it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Output;
 
 use karuta_tests::announce::{Announce, torrent};
@@ -14,7 +15,7 @@ http:
 - { listen: '127.0.0.1:0' }
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
-admin: { listen: '127.0.0.1:0' }
+admin: { listen: '127.0.0.1:0', gazelle: { listen: '127.0.0.1:0', password: { file: password } } }
 swarms:
   full_scrape: { formats: [ben] }
   share: { nodes: ['127.0.0.1:9'], topology: single, catch_up: 1s, timeout: 100ms }
@@ -35,6 +36,8 @@ policies:
 - { name: tally, plugin: PLUGINS/test-tally.wasm }
 ";
 
+const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
+
 pub struct Tracker {
     pub daemon: Daemon,
     authority: Authority,
@@ -50,6 +53,7 @@ impl Tracker {
         fs::write(folder.path().join("denied.txt"), denied).expect("the data is written");
         fs::write(folder.path().join("database"), "postgres://127.0.0.1:9/site")
             .expect("the URL is written");
+        fs::write(folder.path().join("password"), PASSWORD).expect("the password is written");
         let first = Daemon::start_in(folder);
         Announce::of('a').http(first.http).expect("it is served");
         Self { daemon: first.restart(), authority }
@@ -69,7 +73,8 @@ impl Tracker {
         Announce::of('a').with("trap").http(http).expect("the next policy decides");
         get(http, "/announce?port=x", &[]);
         get(http, "/scrape", &[]);
-        let mut secured = tls::Client::new(&self.authority).open(self.https(), "localhost");
+        let mut secured =
+            tls::Client::new(&self.authority).open(self.listener("https"), "localhost");
         let query = Announce::of('c').query();
         secured
             .send(format!("GET /announce?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -80,6 +85,8 @@ impl Tracker {
     pub fn change(&self) {
         let refused = get(self.daemon.admin, "/metrics", &["Origin: http://elsewhere.example"]);
         assert_eq!(refused.status, 403);
+        let call = format!("/{PASSWORD}/update?action=remove_user&passkey=none");
+        get(self.listener("gazelle"), &call, &[]);
         assert_succeeds(&self.karuta(&["snapshot", "save"]));
         let folder = self.daemon.folder.path();
         write_config(folder, &format!("{YAML}tracker: {{ announce_interval: 20m }}\n"));
@@ -92,11 +99,11 @@ impl Tracker {
         run(&[arguments, &[&admin]].concat(), self.daemon.folder.path())
     }
 
-    fn https(&self) -> std::net::SocketAddr {
+    fn listener(&self, transport: &str) -> SocketAddr {
         let status: serde_json::Value =
             serde_json::from_str(&self.daemon.admin_page("/api/status")).expect("JSON");
         let listeners = status["listeners"].as_array().expect("a list");
-        let secured = listeners.iter().find(|listener| listener["transport"] == "https");
+        let secured = listeners.iter().find(|listener| listener["transport"] == transport);
         let address = secured.and_then(|listener| listener["address"].as_str());
         address.expect("a listener").parse().expect("an address")
     }
