@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use karuta_tests::databases::Database;
-use karuta_tests::{Daemon, eventually};
+use karuta_tests::{Daemon, Done, eventually};
 
 use crate::site::{Crowd, Site, announce, database, with_each};
 
@@ -206,15 +206,6 @@ fn of_two_trackers_with_a_copy_of_one_file_one_stops() {
         assert!(error.contains("another tracker uses a copy of it"), "{error}");
         assert_eq!(other.credit(1), (10, 20));
     });
-}
-
-/// Ends clients when it is dropped.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,15 @@ pub struct Cookbook;
 
 /// How long anything may take that should happen at once.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Tells threads of a test to end when it is dropped, also if the test fails: their scope waits for them.
+pub struct Done<'a>(pub &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// How long a daemon may take to get ready. It may have to compile an interpreter first.
 const READY: Duration = Duration::from_secs(600);

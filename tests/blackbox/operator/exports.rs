@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use karuta_tests::announce::Announce;
-use karuta_tests::{Daemon, LISTENERS, eventually, folder, run, write_config};
+use karuta_tests::{Daemon, Done, LISTENERS, eventually, folder, run, write_config};
 use serde_json::Value;
 
 /// A configuration whose exports may be anywhere.
@@ -36,15 +36,6 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Ends a reader when it is dropped.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Starts a daemon whose folder `out` is for exports.
