@@ -274,10 +274,12 @@ pub fn folder(yaml: &str) -> TempDir {
 pub fn write_config(folder: &Path, yaml: &str) {
     let plugins = plugins();
     let mut yaml = yaml.replace("PLUGINS", plugins.to_str().expect("a path of text"));
-    if !yaml.contains("state_dir:") {
+    // Not what a comment shows.
+    let has = |yaml: &str, key: &str| yaml.lines().any(|line| line.starts_with(key));
+    if !has(&yaml, "state_dir:") {
         yaml.push_str("\nstate_dir: state\n");
     }
-    if !yaml.contains("log:") {
+    if !has(&yaml, "log:") {
         yaml.push_str("\nlog: { format: json }\n");
     }
     std::fs::write(folder.join("config.yaml"), yaml).expect("the configuration is written");
