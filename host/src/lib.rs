@@ -45,6 +45,7 @@ mod snapshot;
 mod state_dir;
 mod survey;
 mod text;
+mod time;
 pub mod tls;
 pub mod tracker;
 mod watch;

@@ -1,7 +1,6 @@
 //! `/api/audit`: who changed what, over the admin API and through fifos.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use super::lists;
 use super::reply::{Changed, Reply, json};
 use super::request::Request;
 use crate::doors::Way;
+use crate::time;
 
 /// The last changes that somebody asked for, each also a line of the log.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Audit {
     fn add(&self, who: Caller, what: String, result: &str) {
         let what = cut(&what, WHAT);
         tracing::info!(target: "audit", %who, what, result, "change requested");
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = time::since_1970();
         let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let result = cut(result, RESULT);
         let mut entries = self.0.lock();

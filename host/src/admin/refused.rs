@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use ipnet::IpNet;
@@ -16,6 +15,7 @@ use super::request::Request;
 use crate::config::Right;
 use crate::decisions::{Entry, Mask, Shown, prefix, time};
 use crate::text;
+use crate::time;
 
 /// How many refusals are listed unless the query says so, and the most of them.
 const SOME: usize = 200;
@@ -108,7 +108,7 @@ impl<'a> Refusals<'a> {
     /// Selects those that are wanted of all entries.
     pub fn of(admin: &Admin, entries: &'a [Arc<Entry>], wanted: &Wanted, mask: Mask) -> Self {
         let matching: Vec<_> = entries.iter().filter(|entry| wanted.admits(entry)).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = time::since_1970();
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let minutes = Minutes::since(entries.last().map(|entry| entry.decision.unix_ms), now);
         Self {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,6 +11,7 @@ use super::{Failure, connect, text};
 use crate::admin::{Client, Remote};
 use crate::entry;
 use crate::text::{self as texts, Escaped};
+use crate::time;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -276,7 +276,7 @@ fn contains(
 
 /// Describes who made an edit, when, until when, and why.
 fn about(edit: &Value) -> String {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = time::since_1970();
     let now = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
     let since = now.saturating_sub(edit["since"].as_u64().unwrap_or(now)) / 1000;
     let until = edit["until"].as_u64().map(|until| match until.checked_sub(now) {

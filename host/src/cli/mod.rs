@@ -33,6 +33,7 @@ use crate::process;
 use crate::service::{self, Inheritance};
 use crate::snapshot::{Contents, look};
 use crate::text::Escaped;
+use crate::time;
 
 /// A BitTorrent tracker whose policies are WebAssembly components.
 #[derive(Parser)]
@@ -358,7 +359,7 @@ fn ago(time: u64) -> Option<String> {
 
 /// Returns the time in seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    time::since_1970().as_secs()
 }
 
 fn status(client: &Client, json: bool) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::decisions::time;
 use crate::metrics::TRANSPORTS;
 use crate::recording::{self, Contents, Hidden, ScenePolicy};
 use crate::text::Escaped;
+use crate::time;
 
 #[derive(Args)]
 pub struct Record {
@@ -126,7 +127,7 @@ pub fn recording(wanted: Recording) -> Result<(), Failure> {
         println!("{} requests", copied.records);
         return Ok(());
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = time::since_1970().as_millis();
     for file in &files {
         if remove_expired {
             if now > u128::from(look(file)?.keep_until()) {

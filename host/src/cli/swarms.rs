@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::export::{Format, Prefix};
 use crate::file;
 use crate::import;
 use crate::text::Escaped;
+use crate::time;
 
 #[derive(Args)]
 pub struct Stats {
@@ -191,7 +192,7 @@ pub fn top(Top { by, n, remote, json }: Top) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since_1970 = time::since_1970().as_secs();
     let age = since_1970.saturating_sub(top["as_of"].as_u64().unwrap_or(since_1970));
     if top["torrents"].as_array().is_none_or(Vec::is_empty) {
         println!("no torrent has any {by} (as of {age} s ago)");
@@ -318,7 +319,7 @@ pub fn import(wanted: Import) -> Result<(), Failure> {
 
 /// Returns an error that names the first line that cannot be read.
 fn check(format: import::Format, file: &Path) -> Result<(), String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = time::since_1970().as_secs();
     let (mut number, mut pieces) = (0, Vec::new());
     for_each_line(file, |line| {
         number += 1;

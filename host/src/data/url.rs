@@ -17,6 +17,7 @@ use super::source::DataSource;
 use crate::fetch::{Client, Protected, Request, Shown};
 use crate::state_dir::{Miss, StateDir};
 use crate::text::Escaped;
+use crate::time;
 
 /// The pause after the first failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -171,7 +172,7 @@ impl Fetcher {
         };
         let bytes = new.or_else(|| old.as_ref()?.get(STAMP as usize..));
         let Some(bytes) = bytes else { return };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = time::since_1970().as_secs();
         let content = [&now.to_be_bytes(), bytes].concat();
         if let Err(error) = kept.write_sealed(&name, &content) {
             self.warn(source, "cannot cache data on disk", &error.to_string());

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -15,6 +14,7 @@ use super::log::Wish;
 use super::record::{self, Seen, named};
 use crate::exchange::{Exchange, Ruling};
 use crate::metrics::{Action, Outcome, Would};
+use crate::time;
 
 /// The most bytes of a worker's decisions that wait to be read. Half of them are for those who were
 /// refused.
@@ -114,7 +114,7 @@ impl Recorder {
             return feed.count_dropped();
         }
         let credential = credential();
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = time::since_1970();
         let seen = Seen {
             action,
             outcome,

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::state_dir::{Miss, StateDir};
+use crate::time;
 
 /// The folder in the state folder.
 const FOLDER: &str = "decisions";
@@ -93,7 +93,7 @@ impl Spool {
         if waiting.bytes + bytes > self.most {
             return Err(io::Error::other("the spool is full"));
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = time::since_1970();
         let now = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         let batch = Batch { number: now.max(waiting.last + 1), lines, bytes };
         self.folder.write_sealed(&batch.name(), content)?;

@@ -1,9 +1,10 @@
 //! Certificates: whether they can be served, and for how long.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::finding::Finding;
+use crate::time;
 use crate::tls::Certificates;
 
 const SUBJECT: &str = "certificate";
@@ -19,7 +20,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             return vec![Finding::wrong(SUBJECT, error.to_string(), advice)];
         }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = time::since_1970().as_secs();
     let shown = certificates.shown();
     let mut findings: Vec<_> = shown.iter().map(|one| ends(&one.file, one.end, now)).collect();
     // The dates are judged already.

@@ -17,7 +17,6 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
@@ -28,6 +27,7 @@ use self::keeper::{Keeper, Order};
 use crate::config::DataFormat;
 use crate::entry::Key;
 use crate::state_dir::StateDir;
+use crate::time;
 
 pub use self::book::Edit;
 pub use self::overlay::Overlay;
@@ -271,6 +271,6 @@ impl Edits {
 }
 
 fn unix_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = time::since_1970();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

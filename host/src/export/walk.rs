@@ -1,13 +1,14 @@
 //! A walk over all torrents that writes them piece by piece, so that nobody waits for it.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use karuta_bittorrent::InfoHash;
 use karuta_swarm::{Piece, SavedPeer, Seconds, Store};
 
 use super::Wanted;
 use super::format::{Torrent, write_peers};
+use crate::time;
 
 /// The time at which an export begins.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ const AHEAD: usize = 32;
 impl Clock {
     /// Returns the time of a store whose clock began at `start`.
     pub fn since(start: Instant) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = time::since_1970();
         Self {
             now: u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX),
             unix_seconds: since_1970.as_secs(),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use karuta_accounts::Receipt;
 use karuta_bittorrent::connection_id::ConnectionIds;
@@ -22,6 +22,7 @@ use crate::exchange::{Answer, Exchange, Request};
 use crate::limits::Limiter;
 use crate::metrics::{self, Action, Outcome};
 use crate::recording::Came;
+use crate::time;
 use crate::tracker::{Carries, Passage, Refused, Tracker};
 
 /// One worker's side of a UDP listener.
@@ -380,5 +381,5 @@ fn refuse(header: &Header, refused: Refused, answer: &Answer, body: &mut Vec<u8>
 
 /// Returns the time of day. Connection ids are derived from it, so that they survive a restart.
 fn unix_seconds() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+    time::since_1970().as_secs() as u32
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use self::private::Private;
 use crate::jwk;
 use crate::text::{self, Escaped};
+use crate::time;
 use crate::{config, file};
 
 /// The maximum sizes of a `.torrent` file, a file of keys, and a token, in bytes.
@@ -193,7 +194,7 @@ fn one_or_all(values: Vec<String>) -> Value {
 }
 
 fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    time::since_1970()
 }
 
 fn print(text: &str) -> Result<(), String> {

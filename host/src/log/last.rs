@@ -1,7 +1,6 @@
 //! The last lines of the log, for operators who cannot read it where it goes.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::layer::Context;
 
 use super::fields::Fields;
+use crate::time;
 
 /// The last lines.
 pub struct Last(Mutex<VecDeque<LastLine>>);
@@ -77,7 +77,7 @@ impl<S: Subscriber> Layer<S> for Keep {
         if let Some((end, _)) = text.char_indices().nth(TEXT) {
             text.truncate(end);
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = time::since_1970();
         let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let metadata = event.metadata();
         let level = match *metadata.level() {

@@ -1,7 +1,7 @@
 //! The series of snapshots.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use karuta_swarm::Totals;
 use parking_lot::Mutex;
@@ -9,6 +9,7 @@ use prometheus::proto::MetricFamily;
 
 use super::SnapshotOutcome;
 use super::render::{counter, gauge, peers};
+use crate::time;
 
 /// What is known of snapshots; the numbers are 0 if there is none.
 #[derive(Default)]
@@ -63,7 +64,7 @@ impl Snapshots {
     /// Returns the age of the newest one, if there is one.
     pub fn age(&self) -> Option<Duration> {
         let created = self.created()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = time::since_1970();
         Some(now.saturating_sub(Duration::from_millis(created)))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::record::Record;
 use super::ring::{Cursor, Ring, Writer};
 use super::tape::Tape;
 use crate::metrics::RingFigures;
+use crate::time;
 
 /// The rings of all workers.
 pub struct Rings {
@@ -155,7 +156,7 @@ impl Rings {
             });
             oldest = oldest.max(first);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = time::since_1970();
         RingFigures {
             bytes: rings.iter().map(|ring| ring.len()).sum(),
             span: oldest.map(|time| now.saturating_sub(Duration::from_micros(time))),

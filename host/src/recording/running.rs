@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +16,7 @@ use super::redact::{Hidden, Redactor};
 use super::ring::Cursor;
 use super::rings::Rings;
 use crate::process;
+use crate::time;
 
 /// What is to be recorded.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +66,7 @@ impl Rings {
     }
 
     fn write(&self, wanted: &Wanted, mut cursors: Vec<Cursor>, to: Pieces) -> io::Result<()> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = time::since_1970();
         let created = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
         let mut recording = Recording::create(to, created, self.retain, wanted.hidden)?;
         let (mut redactor, mut redacted) = (Redactor::new(wanted.hidden), Vec::new());

@@ -1,6 +1,6 @@
 //! A worker's end of its ring.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use karuta_bittorrent::Counts;
 
@@ -8,6 +8,7 @@ use super::record::Record;
 use super::ring::Writer;
 use crate::exchange::{Exchange, Ruling};
 use crate::metrics::Outcome;
+use crate::time;
 
 /// Writes records of one worker's requests, without ever waiting.
 pub struct Tape {
@@ -115,6 +116,6 @@ impl Tape {
 }
 
 fn clocks() -> (Instant, u64) {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix = time::since_1970();
     (Instant::now(), u64::try_from(unix.as_micros()).unwrap_or(u64::MAX))
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use karuta_swarm::FORMAT;
 use nix::unistd::gethostname;
@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::engine::{Failure, Log, Table};
 use super::runner::Common;
 use crate::metrics::{Direction, ShareError, ShownEngine, ShownNode};
+use crate::time;
 
 /// What a node says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ const LONGEST: usize = 64;
 
 impl<E: Log + Table> Nodes<E> {
     pub fn new(common: Rc<Common<E>>, node: u64) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let since = time::since_1970().as_secs();
         Self {
             common,
             id: format!("{node:016x}"),

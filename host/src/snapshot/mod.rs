@@ -16,7 +16,7 @@ mod read;
 mod restore;
 mod write;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::time;
 
 pub use self::folder::{Folder, Unavailable};
 pub use self::read::{Contents, look};
@@ -35,7 +35,7 @@ const LEDGER: (u16, bool) = (4, false);
 
 /// Returns the time of day in milliseconds since 1970; 0 if the clock is before that.
 pub fn unix_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = time::since_1970();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 

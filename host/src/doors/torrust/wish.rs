@@ -1,6 +1,6 @@
 //! Keys that are wished for.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use rand::distr::{Alphanumeric, SampleString};
@@ -10,6 +10,7 @@ use super::Answer;
 use crate::config::DataFormat;
 use crate::entry::Entry;
 use crate::text::Escaped;
+use crate::time;
 
 /// A key that is to be added.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,7 +94,7 @@ pub fn read_key(text: &str) -> Result<Entry, String> {
 
 /// Checks how long a key is to be valid: until a time that has a date.
 fn ttl(seconds: u64) -> Result<Duration, Answer> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since_1970 = time::since_1970().as_secs();
     match since_1970.checked_add(seconds) {
         Some(end) if seconds > 0 && end < LAST => Ok(Duration::from_secs(seconds)),
         _ => {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::time;
 use wasmtime_wasi::HostWallClock;
 
 /// The clock of a plugin's instances.
@@ -55,7 +56,7 @@ impl Clock {
     /// Returns the time since 1970.
     pub fn unix(&self) -> Duration {
         match &self.0 {
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            None => time::since_1970(),
             Some(standing) => standing.unix + standing.passed(),
         }
     }

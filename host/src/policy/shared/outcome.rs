@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 
@@ -12,6 +12,7 @@ use crate::exchange::Exchange;
 use crate::policy::contract::bindings::hooks::observer;
 use crate::policy::contract::bindings::imports::types;
 use crate::policy::contract::{Verdict, values};
+use crate::time;
 
 /// The maximum size of a credential for observers and remembered verdicts, in bytes. A longer one
 /// counts as none.
@@ -52,7 +53,7 @@ impl Outcome {
         let credential = request.credential(rules).filter(|text| text.len() <= LONGEST_CREDENTIAL);
         let credential = credential.map(Cow::into_owned);
         let announce = &request.announce;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = time::since_1970();
         Self {
             announce: values::announce(request, answer.num_want, credential.is_some()),
             info_hash: announce.info_hash,

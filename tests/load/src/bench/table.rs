@@ -43,19 +43,23 @@ impl Turns {
     }
 }
 
-/// Returns a table of medians of both ways, and of the ratios of turns that follow each other.
+/// Returns a table of medians of both ways, of the ratios of turns that follow each other, and of the ratio
+/// of the lower quartiles: of the turns in which the machine interrupted least.
 pub fn turns([title, one, other, ratio]: [&str; 4], rows: &mut [Turns]) -> String {
-    let mut table =
-        format!("| {title} | {one} | {other} | {ratio} | quartiles |\n|---|---|---|---|---|\n");
+    let mut table = format!(
+        "| {title} | {one} | {other} | {ratio} | quartiles | of lower quartiles |\n|---|---|---|---|---|---|\n"
+    );
     for Turns { name, one, other } in rows {
         let pairs = one.iter().zip(&*other);
         let mut ratios: Vec<f64> = pairs.map(|(one, other)| other / one).collect();
+        let [best, other_best] = [&mut *one, other].map(|values| quantile(values, 0.25));
         let [one, other] = [one, other].map(|values| quantile(values, 0.5));
         let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&mut ratios, share));
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| {name} | {one:.2} | {other:.2} | {middle:.3} | {low:.3} to {high:.3} |"
+            "| {name} | {one:.2} | {other:.2} | {middle:.3} | {low:.3} to {high:.3} | {:.3} |",
+            other_best / best
         );
     }
     table
