@@ -27,7 +27,7 @@ pub struct Own<'a> {
 impl<'a> Own<'a> {
     /// How many more peers than wanted are drawn at most. A client that fills a swarm with peers of
     /// its own id gets shorter answers, but cannot make an announce slow.
-    const MOST: u32 = 64;
+    pub const MOST: u32 = 64;
 
     pub fn new(family: Family, peer_id: PeerId, peer_ids: &'a [PeerId], count: u32) -> Self {
         Self { family, count: count.min(Self::MOST) as usize, peer_id, peer_ids }

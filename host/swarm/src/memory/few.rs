@@ -78,6 +78,27 @@ impl<'a> Few<'a> {
         }
     }
 
+    /// Puts one of the rows from `first` that reach `beyond` a level before the others, each of them
+    /// equally likely, and moves `first` behind it. Returns whether there is one.
+    fn begin(&mut self, first: &mut [usize; 2], beyond: usize, rng: &mut impl Rng) -> bool {
+        let (mut seen, mut chosen) = (0, None);
+        for (family, reaches) in self.reaches.into_iter().enumerate() {
+            for at in first[family]..self.len[family] {
+                let row = usize::from(self.given[family][at]);
+                if reaches.is_none_or(|reaches| reaches[row].covers(beyond + 1)) {
+                    if sample::draw(seen, rng) == 0 {
+                        chosen = Some((family, at));
+                    }
+                    seen += 1;
+                }
+            }
+        }
+        let Some((family, at)) = chosen else { return false };
+        self.given[family].swap(first[family], at);
+        first[family] += 1;
+        true
+    }
+
     /// Keeps as many of the `count` rows from `first`, every choice equally likely.
     fn keep(&mut self, mut first: [usize; 2], count: usize, places: usize, rng: &mut impl Rng) {
         for left in (count - places + 1..=count).rev() {
@@ -114,7 +135,13 @@ impl Pick for Few<'_> {
         families.map(|(levels, reaches)| levels.usable(level, reaches)).sum()
     }
 
-    fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize {
+    fn pick(
+        &mut self,
+        (role, level): (usize, usize),
+        places: usize,
+        beyond: Option<usize>,
+        rng: &mut impl Rng,
+    ) -> usize {
         let [levels4, levels6] = &self.levels;
         let [given4, given6] = &mut self.given;
         let [first4, first6] = self.len;
@@ -125,10 +152,13 @@ impl Pick for Few<'_> {
         if count <= places {
             return count;
         }
-        if places < count / 2 {
-            self.keep([first4, first6], count, places, rng);
+        let mut first = [first4, first6];
+        let begun = beyond.is_some_and(|beyond| self.begin(&mut first, beyond, rng));
+        let (count, left) = (count - usize::from(begun), places - usize::from(begun));
+        if left < count / 2 {
+            self.keep(first, count, left, rng);
         } else {
-            self.remove([first4, first6], count, count - places, rng);
+            self.remove(first, count, count - left, rng);
         }
         places
     }
@@ -165,7 +195,7 @@ mod tests {
                     let mut few = Few::NONE;
                     few.levels[0].set(None, None, rows4, rows4, &locality);
                     few.levels[1].set(None, None, rows6, rows6, &locality);
-                    assert_eq!(few.pick(DOWNLOADERS, 0, places, &mut rng), places);
+                    assert_eq!(few.pick((DOWNLOADERS, 0), places, None, &mut rng), places);
                     let mut given: Vec<_> = few.given[0][..few.len[0]].to_vec();
                     given.extend(few.given[1][..few.len[1]].iter().map(|row| 100 + row));
                     given.sort_unstable();

@@ -271,6 +271,26 @@ type Spans = [Ends; 2];
 
 impl Room {
     const EMPTY: Self = Self { levels: Levels::EMPTY, class: [0; _], end: 0 };
+
+    /// Returns the places in the class of the rows that reach `beyond` a level.
+    fn beyond(&self, reaches: Option<&[Reach]>, beyond: usize) -> impl Iterator<Item = u32> {
+        let reaches_beyond = move |row: &u8| {
+            reaches.is_none_or(|reaches| reaches[usize::from(*row)].covers(beyond + 1))
+        };
+        let rows = (0..).zip(&self.class[..self.end]);
+        rows.filter(move |(_, row)| reaches_beyond(row)).map(|(place, _)| place)
+    }
+}
+
+/// Returns the ranks of the rows that are as near as a level says.
+fn spans(ranks: &Ranks, label: Label, level: usize, plan: &Plan) -> Spans {
+    let within = |level: usize| {
+        let (first, end) = Key::bounds(label, plan.prefix(level));
+        ranks.range(first, end)
+    };
+    let (start, end) = if level == plan.levels() { (0, ranks.len()) } else { within(level) };
+    let (from, to) = level.checked_sub(1).map_or((end, end), within);
+    [(start, from), (to, end)]
 }
 
 impl<'a> Ranking<'a> {
@@ -327,16 +347,7 @@ impl<'a> Ranking<'a> {
             By::Row => [(0, 0); 2],
             By::Level(room, _) => [(0, room.levels.count(role, level) as u32), (0, 0)],
             By::Ranked { labels, ranks, label, .. } if role == OPEN => {
-                let open = labels.open(level, ranks);
-                let within = |level: usize| {
-                    let (first, end) = Key::bounds(*label, plan.prefix(level));
-                    open.range(first, end)
-                };
-                let is_far = level == plan.levels();
-                let (start, end) = if is_far { (0, open.len()) } else { within(level) };
-                let nearer = level.checked_sub(1).map(within);
-                let (from, to) = nearer.unwrap_or((end, end));
-                [(start, from), (to, end)]
+                spans(labels.open(level, ranks), *label, level, plan)
             }
             By::Ranked { .. } => {
                 let (start, end) = self.within(role, level, plan);
@@ -360,6 +371,42 @@ impl<'a> Ranking<'a> {
                 let others = (end - first) as usize - usize::from(is_me);
                 let (first, end) = self.within(SEEDS, level, plan);
                 others + (end - first) as usize
+            }
+        }
+    }
+
+    /// Returns how many downloaders of a class reach `beyond` a level, the announcing peer included. The
+    /// class is the one that was last listed.
+    pub fn count_beyond(&self, level: usize, beyond: usize, plan: &Plan) -> u32 {
+        match &self.by {
+            By::Row => 0,
+            By::Level(room, reaches) => room.beyond(*reaches, beyond).count() as u32,
+            By::Ranked { labels, ranks, label, .. } => {
+                let spans = spans(labels.open(beyond + 1, ranks), *label, level, plan);
+                spans.iter().map(|(start, end)| end - start).sum()
+            }
+        }
+    }
+
+    /// Returns the rank in its class (role and level) of one of those that [`Self::count_beyond`] counts.
+    pub fn rank_beyond(
+        &self,
+        (role, level): (usize, usize),
+        beyond: usize,
+        plan: &Plan,
+        nth: u32,
+    ) -> Option<u32> {
+        match &self.by {
+            By::Row => None,
+            By::Level(room, reaches) => room.beyond(*reaches, beyond).nth(nth as usize),
+            By::Ranked { labels, ranks, label, .. } => {
+                let open = labels.open(beyond + 1, ranks);
+                let [(start, from), (to, _)] = spans(open, *label, level, plan);
+                let rank =
+                    if nth < from - start { start + nth } else { to + (nth - (from - start)) };
+                let key = labels.key(open.row(rank)).number();
+                let of_class = if role == OPEN { labels.open(level, ranks) } else { &ranks[role] };
+                Some(of_class.rank(key))
             }
         }
     }

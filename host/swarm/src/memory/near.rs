@@ -154,6 +154,31 @@ impl<'a> Picker<'a> {
         })
     }
 
+    /// Returns the number in the class that was last listed of a downloader that reaches `beyond` a
+    /// level, each of them equally likely.
+    fn one_beyond(
+        &mut self,
+        (role, level): (usize, usize),
+        beyond: usize,
+        class: &Class,
+        rng: &mut impl Rng,
+    ) -> Option<u32> {
+        let of_v4 = self.v4.count_beyond(level, beyond, self.plan);
+        let all = of_v4 + self.v6.count_beyond(level, beyond, self.plan);
+        let first = sample::draw(all.checked_sub(1)?, rng);
+        // Nearly always the first: the others are for those who may not be given.
+        (0..all.min(Own::MOST + 2)).find_map(|step| {
+            let nth = (first + step) % all;
+            let (family, ranking, nth) = match nth.checked_sub(of_v4) {
+                None => (0, &self.v4, nth),
+                Some(nth) => (1, &self.v6, nth),
+            };
+            let rank = ranking.rank_beyond((role, level), beyond, self.plan, nth)?;
+            let number = class.number(family, rank)?;
+            (class.me != Some(number) && !self.is_own(role, class, number)).then_some(number)
+        })
+    }
+
     /// Prepares a class for [`Ranking::row`].
     fn list(&mut self, role: usize, level: usize) {
         self.v4.list(role, level);
@@ -198,7 +223,13 @@ impl Pick for Picker<'_> {
         self.v4.usable(level, self.plan) + self.v6.usable(level, self.plan)
     }
 
-    fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize {
+    fn pick(
+        &mut self,
+        (role, level): (usize, usize),
+        places: usize,
+        beyond: Option<usize>,
+        rng: &mut impl Rng,
+    ) -> usize {
         let class = self.class(role, level);
         let spare = self.own.as_ref().map_or(0, |own| own.count);
         let count = (places + spare).min(class.count());
@@ -230,6 +261,13 @@ impl Pick for Picker<'_> {
             Some(_) => sample::leave_out(chosen, places, rng, is_own),
         };
         let count = chosen.len();
+        if let Some(beyond) = beyond
+            && let Some(number) = self.one_beyond((role, level), beyond, &class, rng)
+            && !chosen.contains(&number)
+            && count > 0
+        {
+            chosen[sample::draw(count as u32 - 1, rng) as usize] = number;
+        }
         // Maps a number to a rank: the next span begins where a span ends.
         let [(a, a_end), (b, b_end), (c, c_end), (d, _)] = class.spans;
         let (first, second, third) = (a_end - a, b_end - b, c_end - c);
@@ -376,6 +414,21 @@ mod tests {
                 *counts.entry(classes[&peer].class).or_insert(0) += 1;
             }
             assert_eq!(counts, expected, "{at}, {want}, {only:?}");
+            let Some(last) = reach.filter(|reach| *reach != Reach::ALL).map(Reach::level) else {
+                return;
+            };
+            // Of each class, one that reaches further than this peer, if there is one.
+            for (class, _) in expected.into_iter().filter(|((role, _), _)| *role == DOWNLOADERS) {
+                let reaches_beyond = |peer: &SocketAddr| {
+                    let other = &classes[peer];
+                    other.class == class && !other.is_own && other.reach.covers(last + 1)
+                };
+                assert_eq!(
+                    given.iter().any(|peer| reaches_beyond(&peer)),
+                    classes.keys().any(reaches_beyond),
+                    "{at}, {want}, {only:?}"
+                );
+            }
         }
 
         /// Returns how many peers an answer has of each class, and how far the peer reaches then.

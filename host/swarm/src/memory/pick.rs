@@ -16,8 +16,15 @@ pub trait Pick {
     /// beyond it.
     fn usable(&mut self, level: usize) -> usize;
 
-    /// Picks up to `places` peers of a class, every choice equally likely. Returns how many.
-    fn pick(&mut self, role: usize, level: usize, places: usize, rng: &mut impl Rng) -> usize;
+    /// Picks up to `places` peers of a class (role and level), every choice equally likely; of downloaders one that
+    /// reaches `beyond` a level first, if there is one. Returns how many.
+    fn pick(
+        &mut self,
+        class: (usize, usize),
+        places: usize,
+        beyond: Option<usize>,
+        rng: &mut impl Rng,
+    ) -> usize;
 }
 
 /// What was picked.
@@ -71,11 +78,15 @@ pub fn walk(
         }
         share = share.min(available);
     }
+    // Who is given only its group is not left without one that brings in what the group has not. By
+    // luck alone some would be, and the groups would be further from each other.
+    let beyond = (has_gateways && last < plan.levels()).then_some(last);
     let (mut room, mut near_room) = (wanted.want, wanted.want - share);
     let mut take = |role: usize, level: usize| {
         let places = if level < last { near_room.min(room) } else { room };
         if places > 0 {
-            let given = from.pick(class(role, level), level, places, rng);
+            let beyond = beyond.filter(|_| role == DOWNLOADERS);
+            let given = from.pick((class(role, level), level), places, beyond, rng);
             room -= given;
             near_room -= if level < last { given } else { 0 };
         }

@@ -74,6 +74,11 @@ impl Tracker {
             }
             Rule::Gateways { far_percent, seeds_first, .. } => {
                 far.retain(|&other| self.is_open[host] && self.is_open[other]);
+                let brings_in = |other: &usize| self.is_open[*other] || self.has_all[*other];
+                if let Some(first) = near.iter().position(brings_in).filter(|_| !self.is_open[host])
+                {
+                    near.swap(0, first);
+                }
                 if seeds_first {
                     far.sort_by_key(|&other| !self.has_all[other]);
                 }
