@@ -253,6 +253,8 @@ enum By<'a> {
         me: Option<usize>,
         /// The level that was last listed.
         level: usize,
+        /// The level up to which those who reach beyond it were last counted, and their ranks.
+        counted: Option<(usize, Ends)>,
     },
 }
 
@@ -268,6 +270,15 @@ pub struct Room {
 
 /// The ranks of a class: its rows of lower labels, and those of higher ones.
 type Spans = [Ends; 2];
+
+/// Those of a class who reach beyond a level.
+pub struct Beyond(Spans);
+
+impl Beyond {
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|(start, end)| end - start).sum()
+    }
+}
 
 impl Room {
     const EMPTY: Self = Self { levels: Levels::EMPTY, class: [0; _], end: 0 };
@@ -317,6 +328,7 @@ impl<'a> Ranking<'a> {
                     known: Default::default(),
                     me: me.filter(|me| *me < downloaders),
                     level: 0,
+                    counted: None,
                 },
                 None => {
                     let room = room.insert(Room::EMPTY);
@@ -361,12 +373,13 @@ impl<'a> Ranking<'a> {
     /// Returns how many others up to `level`, which is not far, are seeds, or are given to peers
     /// beyond it.
     pub fn usable(&mut self, level: usize, plan: &Plan) -> usize {
-        match &self.by {
+        match &mut self.by {
             By::Row => 0,
             By::Level(room, reaches) => room.levels.usable(level, *reaches),
-            By::Ranked { labels, ranks, label, me, .. } => {
+            By::Ranked { labels, ranks, label, me, counted, .. } => {
                 let (first, end) = Key::bounds(*label, plan.prefix(level));
                 let (first, end) = labels.open(level + 1, ranks).range(first, end);
+                *counted = Some((level, (first, end)));
                 let is_me = me.is_some_and(|me| labels.reach(me).covers(level + 1));
                 let others = (end - first) as usize - usize::from(is_me);
                 let (first, end) = self.within(SEEDS, level, plan);
@@ -375,36 +388,38 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Returns how many downloaders of a class reach `beyond` a level, the announcing peer included. The
-    /// class is the one that was last listed.
-    pub fn count_beyond(&self, level: usize, beyond: usize, plan: &Plan) -> u32 {
-        match &self.by {
-            By::Row => 0,
-            By::Level(room, reaches) => room.beyond(*reaches, beyond).count() as u32,
-            By::Ranked { labels, ranks, label, .. } => {
-                let spans = spans(labels.open(beyond + 1, ranks), *label, level, plan);
-                spans.iter().map(|(start, end)| end - start).sum()
+    /// Returns who of the downloaders of a level reaches `beyond` another one, the announcing peer
+    /// included, for [`Self::rank_beyond`]. Their class is the one that was last listed.
+    pub fn beyond(&self, level: usize, beyond: usize, plan: &Plan) -> Beyond {
+        Beyond(match &self.by {
+            By::Row => [(0, 0); 2],
+            By::Level(room, reaches) => [(0, room.beyond(*reaches, beyond).count() as u32), (0, 0)],
+            // Those that were counted are all of this level, if it is the nearest.
+            By::Ranked { counted: Some((of, ends)), .. } if (level, beyond) == (0, *of) => {
+                [*ends, (0, 0)]
             }
-        }
+            By::Ranked { labels, ranks, label, .. } => {
+                spans(labels.open(beyond + 1, ranks), *label, level, plan)
+            }
+        })
     }
 
-    /// Returns the rank in its class (role and level) of one of those that [`Self::count_beyond`] counts.
+    /// Returns the rank in its class (role and level) of one of those who reach `beyond` a level.
     pub fn rank_beyond(
         &self,
         (role, level): (usize, usize),
         beyond: usize,
-        plan: &Plan,
+        of: &Beyond,
         nth: u32,
     ) -> Option<u32> {
         match &self.by {
             By::Row => None,
             By::Level(room, reaches) => room.beyond(*reaches, beyond).nth(nth as usize),
-            By::Ranked { labels, ranks, label, .. } => {
-                let open = labels.open(beyond + 1, ranks);
-                let [(start, from), (to, _)] = spans(open, *label, level, plan);
-                let rank =
-                    if nth < from - start { start + nth } else { to + (nth - (from - start)) };
-                let key = labels.key(open.row(rank)).number();
+            By::Ranked { labels, ranks, .. } => {
+                let Beyond([(start, from), (to, _)]) = *of;
+                let first = from - start;
+                let rank = if nth < first { start + nth } else { to + (nth - first) };
+                let key = labels.key(labels.open(beyond + 1, ranks).row(rank)).number();
                 let of_class = if role == OPEN { labels.open(level, ranks) } else { &ranks[role] };
                 Some(of_class.rank(key))
             }

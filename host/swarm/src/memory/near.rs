@@ -163,17 +163,17 @@ impl<'a> Picker<'a> {
         class: &Class,
         rng: &mut impl Rng,
     ) -> Option<u32> {
-        let of_v4 = self.v4.count_beyond(level, beyond, self.plan);
-        let all = of_v4 + self.v6.count_beyond(level, beyond, self.plan);
+        let [v4, v6] = [&self.v4, &self.v6].map(|of| of.beyond(level, beyond, self.plan));
+        let (of_v4, all) = (v4.count(), v4.count() + v6.count());
         let first = sample::draw(all.checked_sub(1)?, rng);
         // Nearly always the first: the others are for those who may not be given.
         (0..all.min(Own::MOST + 2)).find_map(|step| {
             let nth = (first + step) % all;
-            let (family, ranking, nth) = match nth.checked_sub(of_v4) {
-                None => (0, &self.v4, nth),
-                Some(nth) => (1, &self.v6, nth),
+            let (family, ranking, of, nth) = match nth.checked_sub(of_v4) {
+                None => (0, &self.v4, &v4, nth),
+                Some(nth) => (1, &self.v6, &v6, nth),
             };
-            let rank = ranking.rank_beyond((role, level), beyond, self.plan, nth)?;
+            let rank = ranking.rank_beyond((role, level), beyond, of, nth)?;
             let number = class.number(family, rank)?;
             (class.me != Some(number) && !self.is_own(role, class, number)).then_some(number)
         })
