@@ -28,10 +28,12 @@
 //! The file id is in every checksum, so a block of an older file, on a part of the disk that is used
 //! again, is not taken for one of this file.
 
+mod found;
 mod header;
 mod reader;
 mod writer;
 
+pub use found::Found;
 pub use header::{Header, NotReadable};
 pub use reader::{Block, Reader};
 pub use writer::Writer;

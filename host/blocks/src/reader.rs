@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 
 use crate::header::take;
-use crate::{END, ESSENTIAL, HEAD, Header, MAX_PAYLOAD, NotReadable, SECTOR, checksum, padded};
+use crate::{
+    END, ESSENTIAL, Found, HEAD, Header, MAX_PAYLOAD, NotReadable, SECTOR, checksum, padded,
+};
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -47,20 +49,11 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
-    /// Returns how many whole blocks were found so far, without the end block.
-    pub fn blocks(&self) -> u32 {
-        self.blocks
-    }
-
-    /// Returns how many blocks are missing among those that were found so far.
-    pub fn lost(&self) -> u32 {
-        self.sequence - self.blocks
-    }
-
-    /// Returns whether the end block was found. If it was not when there is no next block, the file
-    /// is cut off.
-    pub fn ended(&self) -> bool {
-        self.ended
+    /// Returns what was found so far. If there is no next block, and the end was not found, the file is
+    /// cut off.
+    pub fn found(&self) -> Found {
+        let lost = self.sequence - self.blocks;
+        Found { blocks: self.blocks, lost, ended: self.ended, ..Found::default() }
     }
 
     /// Returns the next whole block, and the end block as the last. Damaged ones are skipped.

@@ -34,20 +34,17 @@ fn written(records: &[(u16, Vec<u8>)], apart: bool) -> Vec<u8> {
     bytes
 }
 
-struct Found {
-    blocks: Vec<(u16, bool, Vec<u8>)>,
-    lost: u32,
-    ended: bool,
-}
+/// The blocks of a file, with their kinds and whether they are essential.
+type Blocks = Vec<(u16, bool, Vec<u8>)>;
 
-fn read(bytes: &[u8]) -> Result<Found, NotReadable> {
+fn read(bytes: &[u8]) -> Result<(Blocks, Found), NotReadable> {
     let mut reader = Reader::open(bytes, MAGIC, 1)?;
     assert_eq!(*reader.header(), header());
     let mut blocks = Vec::new();
     while let Some(Block { kind, essential, payload }) = reader.next_block()? {
         blocks.push((kind, essential, payload.to_vec()));
     }
-    Ok(Found { blocks, lost: reader.lost(), ended: reader.ended() })
+    Ok((blocks, reader.found()))
 }
 
 fn small() -> (Vec<(u16, Vec<u8>)>, Vec<u8>) {
@@ -71,8 +68,8 @@ fn the_layout_is_as_documented() {
 #[test]
 fn records_share_a_block_until_it_is_full() {
     let records: Vec<_> = (0..100_u8).map(|byte| (1, vec![byte; 10_000])).collect();
-    let found = read(&written(&records, false)).unwrap();
-    let lengths: Vec<_> = found.blocks.iter().map(|(_, _, payload)| payload.len()).collect();
+    let (blocks, _) = read(&written(&records, false)).unwrap();
+    let lengths: Vec<_> = blocks.iter().map(|(_, _, payload)| payload.len()).collect();
     assert_eq!(lengths, [260_000, 260_000, 260_000, 220_000, 3]);
 }
 
@@ -84,8 +81,8 @@ fn a_record_that_is_too_large_is_refused() {
     assert!(append(MAX_PAYLOAD).is_ok());
     assert!(append(MAX_PAYLOAD + 1).is_err());
     assert!(append(1).is_ok());
-    let found = read(&writer.end(b"").unwrap().0).unwrap();
-    assert_eq!(found.blocks.len(), 3);
+    let (blocks, _) = read(&writer.end(b"").unwrap().0).unwrap();
+    assert_eq!(blocks.len(), 3);
 }
 
 #[test]
@@ -104,9 +101,9 @@ fn other_files_are_refused() {
 }
 
 /// Asserts that what was found was written, in order.
-fn assert_some_of(found: &Found, records: &[(u16, Vec<u8>)]) {
+fn assert_some_of(blocks: &Blocks, records: &[(u16, Vec<u8>)]) {
     let mut left = records.iter();
-    for (kind, essential, payload) in &found.blocks {
+    for (kind, essential, payload) in blocks {
         if *kind == END {
             assert_eq!(payload, b"sum");
         } else {
@@ -123,10 +120,10 @@ fn a_flipped_bit_costs_no_more_than_its_block() {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1 << (at % 8);
         match read(&bytes) {
-            Ok(found) => {
-                assert_some_of(&found, &records);
-                assert!(found.blocks.len() >= records.len(), "byte {at}");
-                let whole = found.blocks.len() > records.len();
+            Ok((blocks, found)) => {
+                assert_some_of(&blocks, &records);
+                assert!(blocks.len() >= records.len(), "byte {at}");
+                let whole = blocks.len() > records.len();
                 assert_eq!(found.lost == 0 && found.ended, whole, "byte {at}");
             }
             Err(_) => assert!(at < 64, "byte {at}"),
@@ -138,13 +135,13 @@ fn a_flipped_bit_costs_no_more_than_its_block() {
 fn every_prefix_has_its_whole_blocks() {
     let (records, bytes) = small();
     for len in 0..bytes.len() {
-        let Ok(found) = read(&bytes[..len]) else {
+        let Ok((blocks, found)) = read(&bytes[..len]) else {
             assert!(len < 64);
             continue;
         };
-        assert_some_of(&found, &records);
+        assert_some_of(&blocks, &records);
         let ends = [512 + 616, 512 + 1024 + 21, 512 + 1024 + 512 + 512, 512 + 2048 + 23];
-        assert_eq!(found.blocks.len(), ends.iter().filter(|end| **end <= len).count(), "{len}");
+        assert_eq!(blocks.len(), ends.iter().filter(|end| **end <= len).count(), "{len}");
         assert_eq!(found.lost, 0);
         assert_eq!(found.ended, len >= ends[3]);
     }
@@ -157,8 +154,8 @@ fn a_block_of_another_file_is_not_taken() {
     writer.append((1, false), 600, |_, block| block.resize(616, 9)).unwrap();
     let (other, _) = writer.end(b"").unwrap();
     let mixed = [&bytes[..512], &other[512..1536], &bytes[1536..]].concat();
-    let found = read(&mixed).unwrap();
-    assert_eq!((found.blocks.len(), found.lost, found.ended), (3, 1, true));
+    let (blocks, found) = read(&mixed).unwrap();
+    assert_eq!((blocks.len(), found.lost, found.ended), (3, 1, true));
 }
 
 proptest! {
@@ -167,9 +164,9 @@ proptest! {
         records in prop::collection::vec(
             (1..9_u16, prop::collection::vec(any::<u8>(), 1..3000)), 0..40),
     ) {
-        let found = read(&written(&records, true)).unwrap();
+        let (blocks, found) = read(&written(&records, true)).unwrap();
         prop_assert_eq!((found.lost, found.ended), (0, true));
-        let read = found.blocks.into_iter().map(|(kind, _, payload)| (kind, payload));
+        let read = blocks.into_iter().map(|(kind, _, payload)| (kind, payload));
         let mut expected = records;
         expected.push((END, b"sum".to_vec()));
         prop_assert_eq!(read.collect::<Vec<_>>(), expected);
@@ -189,8 +186,8 @@ proptest! {
             bytes[at..end].fill(byte);
         }
         bytes.truncate(keep.index(bytes.len() + 1));
-        if let Ok(found) = read(&bytes) {
-            assert_some_of(&found, &records);
+        if let Ok((blocks, _)) = read(&bytes) {
+            assert_some_of(&blocks, &records);
         }
     }
 }

@@ -33,6 +33,24 @@ pub struct Access {
     version: AtomicU64,
 }
 
+/// The right to an answer that goes on: until somebody may have lost a right.
+pub struct Admission {
+    /// `None`: it came through a socket file, which needs no token.
+    by: Option<(Arc<Access>, u64)>,
+}
+
+impl Admission {
+    /// Admits a request that was allowed just now.
+    pub fn of(request: &Request, access: &Arc<Access>) -> Self {
+        let by = matches!(request.peer, Peer::Network(_));
+        Self { by: by.then(|| (access.clone(), access.version())) }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.by.as_ref().is_some_and(|(access, version)| access.version() != *version)
+    }
+}
+
 /// Why a request is refused.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Denial {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use super::access::Access;
-use super::caller::Peer;
+use super::access::Admission;
+
 use super::narrow::{self, Outcomes};
 use super::reply::{Changed, written};
 use super::request::Request;
@@ -57,10 +56,7 @@ pub async fn record(admin: &Admin, request: Request) -> Changed {
     let Some(rings) = &admin.rings else {
         return Changed::line(StatusCode::CONFLICT, "requests are not recorded: `record`");
     };
-    let access = match request.peer {
-        Peer::Network(_) => Some((admin.access.clone(), admin.access.version())),
-        Peer::Process { .. } => None,
-    };
+    let admission = Admission::of(&request, &admin.access);
     let question: RecordQuestion = match request.json(QUESTION).await {
         Ok(question) => question,
         Err(reply) => return Changed { reply, result: "not a question".to_owned() },
@@ -72,7 +68,7 @@ pub async fn record(admin: &Admin, request: Request) -> Changed {
     let seconds = wanted.time.as_secs();
     match rings.record(wanted) {
         Ok(Some(running)) => {
-            let mut reply = Response::new(written(Growing { running, access }));
+            let mut reply = Response::new(written(Growing { running, admission }));
             reply.headers_mut().insert(CONTENT_TYPE, FILE);
             Changed { reply, result: format!("recording for {seconds} s") }
         }
@@ -107,8 +103,7 @@ fn wanted(question: RecordQuestion) -> Result<Wanted, String> {
 /// A recording as the body of an answer.
 struct Growing {
     running: Running,
-    /// Who may ask, and the version of it when this was allowed; `None` for a socket file.
-    access: Option<(Arc<Access>, u64)>,
+    admission: Admission,
 }
 
 impl Body for Growing {
@@ -119,9 +114,7 @@ impl Body for Growing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let outdated = |(access, version): &(Arc<Access>, u64)| access.version() != *version;
-        if self.access.as_ref().is_some_and(outdated) {
-            // Somebody may have lost a right.
+        if self.admission.has_ended() {
             return Poll::Ready(None);
         }
         self.running.pieces.poll_recv(context).map(|piece| Some(Ok(Frame::data(piece?))))

@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use super::caller::Peer;
+use super::access::Admission;
 use super::narrow::{self, Outcomes};
 use super::reply::{Reply, line, written};
 use super::request::Request;
@@ -40,10 +40,7 @@ pub struct TapQuestion {
 
 /// Answers with decisions for as long as the client reads, up to a limit.
 pub async fn tap(admin: &Admin, request: Request) -> Reply {
-    let access = match request.peer {
-        Peer::Network(_) => Some(admin.access.clone()),
-        Peer::Process { .. } => None,
-    };
+    let admission = Admission::of(&request, &admin.access);
     let question: TapQuestion = match request.json(QUESTION).await {
         Ok(question) => question,
         Err(reply) => return reply,
@@ -59,7 +56,7 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
     let Some(tap) = admin.decisions.tap(filter) else {
         return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
     };
-    let tapping = Tapping::new(tap, count, access);
+    let tapping = Tapping::new(tap, count, admission);
     let mut reply = Response::new(written(tapping));
     reply.headers_mut().insert(CONTENT_TYPE, NDJSON);
     reply

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Interval, Sleep, interval, sleep};
 
-use super::access::Access;
+use super::access::Admission;
 use crate::decisions::Tap;
 
 /// The body of a tap's answer.
@@ -20,9 +19,7 @@ pub struct Tapping {
     left: u64,
     end: Pin<Box<Sleep>>,
     sign: Interval,
-    /// Who may ask, and the version of it when this tap was allowed; `None` for a socket file, which
-    /// needs no token.
-    access: Option<(Arc<Access>, u64)>,
+    admission: Admission,
 }
 
 /// How long a tap stays open.
@@ -31,15 +28,9 @@ const LONGEST: Duration = Duration::from_secs(600);
 const SIGN: Duration = Duration::from_secs(15);
 
 impl Tapping {
-    pub fn new(tap: Tap, count: u64, access: Option<Arc<Access>>) -> Self {
-        let access = access.map(|access| (access.clone(), access.version()));
+    pub fn new(tap: Tap, count: u64, admission: Admission) -> Self {
         let end = Box::pin(sleep(LONGEST));
-        Self { tap, left: count, end, sign: interval(SIGN), access }
-    }
-
-    /// Returns whether somebody may have lost a right since it was opened.
-    fn is_outdated(&self) -> bool {
-        self.access.as_ref().is_some_and(|(access, version)| access.version() != *version)
+        Self { tap, left: count, end, sign: interval(SIGN), admission }
     }
 }
 
@@ -51,7 +42,8 @@ impl Body for Tapping {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.left == 0 || self.is_outdated() || self.end.as_mut().poll(context).is_ready() {
+        let is_over = self.left == 0 || self.admission.has_ended();
+        if is_over || self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(line) = self.tap.lines.poll_recv(context) {

@@ -314,10 +314,10 @@ fn snapshot(command: Snapshot) -> Result<(), Failure> {
         Snapshot::Info { file } => show(&look(&file)?),
         Snapshot::Verify { file } => {
             let contents = look(&file)?;
-            if !contents.is_whole() {
-                return Err(format!("{}: {}", file.display(), contents.damage()).into());
+            if !contents.found.is_whole() {
+                return Err(format!("{}: {}", file.display(), contents.found).into());
             }
-            println!("{}: whole, {} blocks", Escaped(file.display()), contents.blocks);
+            println!("{}: whole, {} blocks", Escaped(file.display()), contents.found.blocks);
         }
     }
     Ok(())
@@ -337,8 +337,8 @@ fn show(contents: &Contents) {
     for (name, [entries, rows]) in policies {
         println!("policy      {}: {entries} key-values, {rows} peers' reports", Escaped(name));
     }
-    if !contents.is_whole() {
-        println!("damaged     {}", contents.damage());
+    if !contents.found.is_whole() {
+        println!("damaged     {}", contents.found);
     }
 }
 

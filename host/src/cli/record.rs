@@ -111,9 +111,9 @@ pub fn record(wanted: Record) -> Result<(), Failure> {
     }
     let contents = look(&out)?;
     println!("{} requests, {} are missing", contents.records, contents.missing);
-    match contents.is_whole() {
+    match contents.found.is_whole() {
         true => Ok(()),
-        false => Err(failed(&contents.damage()).into()),
+        false => Err(failed(&contents.found).into()),
     }
 }
 
@@ -189,8 +189,8 @@ fn shown(file: &Path) -> Result<Value, String> {
         "outcomes": outcomes,
         "decided_by": decided_by,
         "scenes": contents.scenes,
-        "whole": contents.is_whole(),
-        "damage": (!contents.is_whole()).then(|| contents.damage()),
+        "whole": contents.found.is_whole(),
+        "damage": (!contents.found.is_whole()).then(|| contents.found.to_string()),
     }))
 }
 

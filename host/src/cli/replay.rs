@@ -91,7 +91,7 @@ fn shown(replayed: &Replayed, contents: &Contents, is_fine: bool) -> Value {
         "unreadable": report.unreadable,
         "missing": contents.missing,
         "redacted": contents.hidden.names().collect::<Vec<_>>(),
-        "damage": (!contents.is_whole()).then(|| contents.damage()),
+        "damage": (!contents.found.is_whole()).then(|| contents.found.to_string()),
         "allowed": is_fine,
         "outcomes": outcomes.collect::<Vec<_>>(),
         "by_policy": by_policy.collect::<Vec<_>>(),

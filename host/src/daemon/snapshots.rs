@@ -114,10 +114,9 @@ impl Snapshots {
         let contents = &outcome.contents;
         let totals = self.store.totals();
         self.metrics.snapshots().restored(contents.header.created, totals);
-        if !contents.is_whole() {
+        if !contents.found.is_whole() {
             self.metrics.snapshots().count(SnapshotOutcome::Damaged);
-            let damage = contents.damage();
-            tracing::warn!(damage, "snapshot is damaged; restored the rest");
+            tracing::warn!(damage = %contents.found, "snapshot is damaged; restored the rest");
         }
         let limited = outcome.peers.refused;
         if limited > 0 {
@@ -133,7 +132,7 @@ impl Snapshots {
             "restored snapshot"
         );
         let age = snapshot::unix_ms().checked_sub(contents.header.created)?;
-        let is_all = contents.is_whole() && limited == 0;
+        let is_all = contents.found.is_whole() && limited == 0;
         begin.checked_sub(Duration::from_millis(age)).filter(|_| is_all)
     }
 

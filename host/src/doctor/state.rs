@@ -149,10 +149,10 @@ fn newest(current: &PathBuf, every: Duration) -> Finding {
     let contents = look(file);
     let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
     match contents {
-        Ok(contents) if contents.is_whole() => age_of(age.unwrap_or_default(), every),
+        Ok(contents) if contents.found.is_whole() => age_of(age.unwrap_or_default(), every),
         Ok(contents) => Finding::wrong(
             SUBJECT,
-            format!("{} is damaged: {}", current.display(), contents.damage()),
+            format!("{} is damaged: {}", current.display(), contents.found),
             "look for errors of the disk; the next start restores the rest",
         ),
         Err(error) => Finding::wrong(

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, Write};
 use std::time::Duration;
 
-use karuta_blocks::{Block, END, Header, NotReadable, Reader, Writer};
+use karuta_blocks::{Block, END, Found, Header, NotReadable, Reader, Writer};
 
 use super::bytes::take;
 use super::record::Record;
@@ -98,15 +98,7 @@ pub struct Contents {
     pub records: u64,
     /// Records that the workers overwrote before they could be read.
     pub missing: u64,
-    pub blocks: u32,
-    /// Blocks that are missing or damaged.
-    pub lost: u32,
-    /// Whole blocks whose end cannot be read.
-    pub malformed: u32,
-    /// Blocks of kinds that this program does not know.
-    pub unknown: u32,
-    /// Nothing is cut off.
-    pub ended: bool,
+    pub found: Found,
 }
 
 /// Why nothing of a file can be used.
@@ -128,20 +120,6 @@ pub enum Unreadable {
 }
 
 impl Contents {
-    /// Returns whether all that was written is there.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.ended && self.lost == 0 && self.malformed == 0
-    }
-
-    /// Returns what is wrong with a file that is not whole.
-    #[must_use]
-    pub fn damage(&self) -> String {
-        let Self { blocks, lost, malformed, ended, .. } = self;
-        let end = if *ended { "" } else { ", and the end is cut off" };
-        format!("{blocks} blocks are whole, {lost} are lost, {malformed} are malformed{end}")
-    }
-
     /// Returns until when it may be kept, in milliseconds since 1970.
     #[must_use]
     pub fn keep_until(&self) -> u64 {
@@ -167,11 +145,7 @@ pub fn read(file: impl Read, mut take: impl FnMut(&Record, &[u8])) -> Result<Con
         scenes: Vec::new(),
         records: 0,
         missing: 0,
-        blocks: 0,
-        lost: 0,
-        malformed: 0,
-        unknown: 0,
-        ended: false,
+        found: Found::default(),
     };
     while let Some(Block { kind, essential, payload }) = reader.next_block()? {
         let is_whole = match kind {
@@ -197,15 +171,14 @@ pub fn read(file: impl Read, mut take: impl FnMut(&Record, &[u8])) -> Result<Con
             END => true,
             _ if essential => return Err(Unreadable::Kind(kind)),
             _ => {
-                contents.unknown += 1;
+                contents.found.unknown += 1;
                 true
             }
         };
-        contents.malformed += u32::from(!is_whole);
+        contents.found.malformed += u32::from(!is_whole);
     }
-    (contents.blocks, contents.lost) = (reader.blocks(), reader.lost());
-    contents.ended = reader.ended();
-    Ok(contents)
+    let Found { malformed, unknown, .. } = contents.found;
+    Ok(Contents { found: Found { malformed, unknown, ..reader.found() }, ..contents })
 }
 
 /// Copies a recording, and hides something of it. What is missing and what served is said first.

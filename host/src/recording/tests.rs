@@ -151,7 +151,7 @@ proptest! {
     fn a_recording_has_what_was_appended(records in prop::collection::vec(owned(), 0..6)) {
         let file = file(&records);
         let (contents, found) = read_all(&file).unwrap();
-        prop_assert!(contents.is_whole());
+        prop_assert!(contents.found.is_whole());
         prop_assert_eq!((contents.records, contents.missing), (found.len() as u64, 2 * found.len() as u64));
         prop_assert_eq!(found, records.iter().map(Owned::bytes).collect::<Vec<_>>());
         prop_assert_eq!(contents.scenes[0].generation, 3);
@@ -172,7 +172,7 @@ proptest! {
         for damaged in [&flipped[..], &whole[..end.index(whole.len())]] {
             if let Ok((contents, found)) = read_all(damaged) {
                 prop_assert!(found.iter().all(|record| known.contains(record)));
-                prop_assert!(found.len() == known.len() || !contents.is_whole());
+                prop_assert!(found.len() == known.len() || !contents.found.is_whole());
             }
         }
     }
@@ -209,7 +209,7 @@ fn a_copy_hides_what_it_says_and_keeps_the_rest() {
         clients.push(record.client);
     });
     let contents = contents.unwrap();
-    assert!(contents.is_whole());
+    assert!(contents.found.is_whole());
     assert_eq!(contents.hidden, Hidden { credentials: true, addresses: true });
     assert_eq!((contents.missing, contents.keep_until()), (2, 5 + WEEK.as_millis() as u64));
     let network = |client: &IpAddr| match client {
@@ -311,7 +311,7 @@ fn a_recording_has_what_comes_after_its_begin_and_ends_at_its_size() {
         file.extend(piece);
     }
     let (contents, found) = read_all(&file).unwrap();
-    assert!(contents.is_whole());
+    assert!(contents.found.is_whole());
     assert!(file.len() > 1 << 20, "{}", file.len());
     assert!(found.iter().all(|record| record.ends_with(&[2])));
     assert!(contents.records > 200 && contents.records == found.len() as u64);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
-use karuta_blocks::{Block, END, Header, NotReadable, Reader};
+use karuta_blocks::{Block, END, Found, Header, NotReadable, Reader};
 use karuta_swarm::{Codec, Piece};
 
 use super::{DESERTED, FORMAT, KEY_VALUES, LEDGER, MAGIC, PEER_IDS, SWARMS};
@@ -20,15 +20,7 @@ pub struct Contents {
     pub deserted: u64,
     /// Key-values and rows of ledgers by policy.
     pub policies: BTreeMap<String, [u64; 2]>,
-    pub blocks: u32,
-    /// Blocks that are missing or damaged.
-    pub lost: u32,
-    /// Whole blocks whose end cannot be read.
-    pub malformed: u32,
-    /// Blocks of kinds that this program does not know.
-    pub unknown: u32,
-    /// Nothing is cut off.
-    pub ended: bool,
+    pub found: Found,
 }
 
 /// Why nothing of a file can be used.
@@ -51,22 +43,6 @@ pub(super) trait Sink {
 
     /// Takes a record of a policy off the front of `rest`. Returns `false` if it is malformed.
     fn record(&mut self, policy: &str, kind: KeptKind, rest: &mut &[u8]) -> bool;
-}
-
-impl Contents {
-    /// Returns whether all that was written is there.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.ended && self.lost == 0 && self.malformed == 0
-    }
-
-    /// Returns what is wrong with a file that is not whole.
-    #[must_use]
-    pub fn damage(&self) -> String {
-        let Self { blocks, lost, malformed, ended, .. } = self;
-        let end = if *ended { "" } else { ", and the end is cut off" };
-        format!("{blocks} blocks are whole, {lost} are lost, {malformed} are malformed{end}")
-    }
 }
 
 /// Reads a whole file, and counts what is in it.
@@ -135,11 +111,7 @@ fn read<R: Read>(mut reader: Reader<R>, sink: &mut dyn Sink) -> Result<Contents,
         peers: [0; 2],
         deserted: 0,
         policies: BTreeMap::new(),
-        blocks: 0,
-        lost: 0,
-        malformed: 0,
-        unknown: 0,
-        ended: false,
+        found: Found::default(),
     };
     let (mut piece, mut last) = (Piece::default(), None);
     while let Some(Block { kind, essential, payload }) = next(&mut reader) {
@@ -176,15 +148,14 @@ fn read<R: Read>(mut reader: Reader<R>, sink: &mut dyn Sink) -> Result<Contents,
             END => true,
             _ if essential => return Err(Unreadable::Kind(kind)),
             _ => {
-                contents.unknown += 1;
+                contents.found.unknown += 1;
                 true
             }
         };
-        contents.malformed += u32::from(!whole);
+        contents.found.malformed += u32::from(!whole);
     }
-    (contents.blocks, contents.lost) = (reader.blocks(), reader.lost());
-    contents.ended = reader.ended();
-    Ok(contents)
+    let Found { malformed, unknown, .. } = contents.found;
+    Ok(Contents { found: Found { malformed, unknown, ..reader.found() }, ..contents })
 }
 
 /// Reads the records of a policy; returns `false` at a malformed one.

@@ -97,7 +97,7 @@ fn a_snapshot_restores_everything() {
     assert_eq!(outcome.peers, Restored { entered: 15, ..Restored::default() });
     assert_eq!((outcome.records, outcome.left_out), (4, 0));
     let contents = look(&bytes[..]).unwrap();
-    assert!(contents.is_whole());
+    assert!(contents.found.is_whole());
     assert_eq!((contents.swarms, contents.peers, contents.deserted), (5, [9, 6], 1));
     assert_eq!(contents.policies, [("accounts".to_owned(), [3, 1])].into());
 }
@@ -150,7 +150,7 @@ fn every_flipped_byte_and_every_prefix_is_survived() {
     for len in 0..bytes.len() {
         match restore(&bytes[..len], 0) {
             Ok((after, outcome)) => {
-                assert!(!outcome.contents.ended || len > bytes.len() - 512);
+                assert!(!outcome.contents.found.ended || len > bytes.len() - 512);
                 assert_some_of(&after, &before);
             }
             Err(_) => assert!(len < 64, "{len} bytes"),
@@ -186,7 +186,7 @@ fn codec_piece(block: &mut Vec<u8>) {
 #[test]
 fn what_a_newer_program_writes_is_skipped_unless_it_is_essential() {
     let (after, outcome) = restore_at(&with_block((77, false), b"new", 0), 0);
-    assert_eq!((after.totals().swarms, outcome.contents.unknown), (1, 1));
+    assert_eq!((after.totals().swarms, outcome.contents.found.unknown), (1, 1));
     let refused = |bytes: &[u8]| {
         let store = Memory::new(OPTIONS);
         let restorer = Restorer { store: &store, now: 0, policies: &[], unix_ms: 0 };
@@ -204,8 +204,8 @@ fn what_a_newer_program_writes_is_skipped_unless_it_is_essential() {
 fn whole_blocks_of_nonsense_are_counted() {
     for kind in [SWARMS, DESERTED, KEY_VALUES, LEDGER] {
         let (after, outcome) = restore_at(&with_block(kind, &[255; 70], 0), 0);
-        assert_eq!(outcome.contents.malformed, 1, "{kind:?}");
-        assert!(!outcome.contents.is_whole());
+        assert_eq!(outcome.contents.found.malformed, 1, "{kind:?}");
+        assert!(!outcome.contents.found.is_whole());
         assert_eq!(after.totals().swarms, 1);
     }
 }
