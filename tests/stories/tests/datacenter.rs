@@ -113,4 +113,6 @@ fn a_far_share_or_gateways_keep_racks_from_becoming_islands() {
     assert_eq!((gateways.crossing, gateways.components), (32, 1), "{gateways:?}");
     assert_eq!((levels.crossing, levels.components), (32, 1), "{levels:?}");
     assert_eq!(levels.elsewhere, 2 * 2 * 2, "{levels:?}");
+    // Each host is given a gateway of its rack, and each of those one that knows another row.
+    assert!(gateways.diameter <= 5 && levels.diameter <= 6, "{gateways:?} {levels:?}");
 }
