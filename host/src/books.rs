@@ -13,6 +13,9 @@ use rand::rngs::SmallRng;
 use crate::config::CredentialRule;
 use crate::exchange::{Account, Exchange};
 
+/// The most bytes of a user agent that are noted.
+const AGENT: usize = 64;
+
 /// The books, and where requests have the passkey.
 #[derive(Clone)]
 pub struct Books {
@@ -20,6 +23,8 @@ pub struct Books {
     pub credential: Arc<[CredentialRule]>,
     /// The seconds between two announces that the site asks for; 0: it asks for none.
     pub interval: Arc<AtomicU32>,
+    /// Whether the site's database has user agents.
+    pub notes_agents: bool,
 }
 
 impl Books {
@@ -72,15 +77,17 @@ impl Books {
         let announce = &exchange.request.announce;
         let is_visible = account.member.is_some_and(|(_, member)| member.visible);
         let address = (exchange.request.address, announce.port).into();
+        let event = match announce.event {
+            // It is repeated with each announce, and none of them is the last.
+            Event::Paused => Event::None,
+            event => event,
+        };
+        let has_agent = self.notes_agents && event != Event::None;
         self.accounts.enter(Entry {
             member,
             torrent,
             peer_id: announce.peer_id,
-            event: match announce.event {
-                // It is repeated with each announce, and none of them is the last.
-                Event::Paused => Event::None,
-                event => event,
-            },
+            event,
             said: announce
                 .has_totals
                 .then_some(Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded }),
@@ -89,9 +96,17 @@ impl Books {
             has_token: account.has_token,
             is_admitted,
             address: is_visible.then_some(address),
+            agent: has_agent.then(|| agent(exchange)).flatten(),
             at,
         })
     }
+}
+
+/// Returns the user agent of a request, as far as it is printable ASCII.
+fn agent(exchange: &Exchange) -> Option<Box<str>> {
+    let agent = exchange.request.target.get()?.header("user-agent")?;
+    let is_plain = |letter: &char| letter.is_ascii_graphic() || *letter == ' ';
+    Some(agent.chars().filter(is_plain).take(AGENT).collect())
 }
 
 /// Takes peers out of the swarms of these info-hashes.

@@ -20,9 +20,7 @@ fn what_members_move_is_written_into_all_tables() {
         announce(2, 1, 2, 0).event("started").http(http).unwrap();
         announce(2, 1, 2, 7).event("stopped").http(http).unwrap();
         site.all_in();
-        eventually("the credit of both", || {
-            (site.credit(1), site.credit(2)) == ((450, 0), (21, 14))
-        });
+        assert_eq!((site.credit(1), site.credit(2)), ((450, 0), (21, 14)));
         let row = |sql: &str| database.sql(sql).trim().replace('\t', " ");
         assert_eq!(
             row(

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use karuta_tests::databases::Database;
 use karuta_tests::{Daemon, Done, eventually};
 
-use crate::site::{Crowd, Site, announce, database, with_each};
+use crate::site::{Crowd, Site, announce, database, with_all, with_each};
 
 /// A session of somebody else in the database, which is open until it is dropped.
 struct Other(Child);
@@ -140,7 +140,7 @@ fn a_deadlock_and_a_row_that_is_locked_for_a_while_delay_the_batch_only() {
 
 #[test]
 fn a_backup_that_is_put_back_gets_all_that_it_lacks() {
-    with_each(|kind| {
+    with_all(|kind| {
         let mut site = Site::start(kind);
         let crowd = Crowd::begin(&site.daemon);
         let some = |site: &Site| {
@@ -164,7 +164,7 @@ fn a_backup_that_is_put_back_gets_all_that_it_lacks() {
 
 #[test]
 fn books_that_are_lost_begin_with_what_the_database_knows_of_clients() {
-    with_each(|kind| {
+    with_all(|kind| {
         let mut site = Site::start(kind);
         let crowd = Crowd::begin(&site.daemon);
         crowd.during(|| {
@@ -197,10 +197,11 @@ fn of_two_trackers_with_a_copy_of_one_file_one_stops() {
         let ours = folder.path().display().to_string();
         let config = config.replace(&ours, &copy.path().display().to_string());
         fs::write(copy.path().join("config.yaml"), config).unwrap();
-        let site = Site { daemon: Daemon::start_in(folder), database: site.database };
+        let tables = site.tables;
+        let site = Site { daemon: Daemon::start_in(folder), database: site.database, tables };
         announce(1, 1, 1, 10).event("stopped").http(site.daemon.http).unwrap();
         site.all_in();
-        let other = Site { daemon: Daemon::start_in(copy), database: site.database };
+        let other = Site { daemon: Daemon::start_in(copy), database: site.database, tables };
         eventually("it has stopped", || other.status()["database"]["stopped"] == true);
         let error = other.status()["database"]["error"].to_string();
         assert!(error.contains("another tracker uses a copy of it"), "{error}");
@@ -213,7 +214,7 @@ fn nothing_is_lost_when_the_file_is_full_while_the_database_is_away() {
     with_each(|kind| {
         let database = database(kind);
         let port = database.port;
-        let mut site = Site::start_with(database, port, |accounts| {
+        let mut site = Site::start_with(kind, database, port, |accounts| {
             accounts.replace("every: 5ms", "every: 5ms, max_size: 1MiB")
         });
         let crowd = Crowd::begin(&site.daemon);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use karuta_tests::eventually;
 
 use crate::proxy::Proxy;
-use crate::site::{Crowd, Site, database, with_each};
+use crate::site::{Crowd, Site, database, with_all};
 
 /// Some times in CI, and many times with `--ignored`.
 const FEW: u64 = 12;
@@ -20,11 +20,11 @@ fn pause() {
 }
 
 fn tracker_dies(times: u64) {
-    with_each(|kind| {
+    with_all(|kind| {
         let mut site = Site::start(kind);
         let crowd = Crowd::begin(&site.daemon);
         for _ in 0..times {
-            let (daemon, database) = (site.daemon, site.database);
+            let Site { daemon, database, tables } = site;
             let mut killed = None;
             crowd.during(|| {
                 pause();
@@ -32,7 +32,7 @@ fn tracker_dies(times: u64) {
             });
             let daemon = karuta_tests::Daemon::start_in(killed.unwrap());
             crowd.moves_to(daemon.http);
-            site = Site { daemon, database };
+            site = Site { daemon, database, tables };
         }
         crowd.end(&site);
     });
@@ -50,7 +50,7 @@ fn no_byte_is_lost_or_counted_twice_when_the_tracker_is_killed_many_times() {
 }
 
 fn database_dies(times: u64) {
-    with_each(|kind| {
+    with_all(|kind| {
         let mut site = Site::start(kind);
         let crowd = Crowd::begin(&site.daemon);
         crowd.during(|| {
@@ -77,10 +77,10 @@ fn no_byte_is_lost_or_counted_twice_when_the_database_crashes_many_times() {
 }
 
 fn connections_are_cut(times: u64) {
-    with_each(|kind| {
+    with_all(|kind| {
         let database = database(kind);
         let proxy = Proxy::start(database.port);
-        let site = Site::start_with(database, proxy.port, str::to_owned);
+        let site = Site::start_with(kind, database, proxy.port, str::to_owned);
         let crowd = Crowd::begin(&site.daemon);
         proxy.cut(times);
         crowd.during(|| {
@@ -107,7 +107,7 @@ fn no_byte_is_lost_or_counted_twice_when_connections_are_cut_a_thousand_times() 
 
 #[test]
 fn what_members_move_while_the_database_is_away_is_in_it_afterwards() {
-    with_each(|kind| {
+    with_all(|kind| {
         let mut site = Site::start(kind);
         let crowd = Crowd::begin(&site.daemon);
         site.database.stop();

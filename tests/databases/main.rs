@@ -3,7 +3,10 @@
 
 mod books;
 mod faults;
+mod gazelle;
 mod kills;
+mod lists;
 mod members;
 mod proxy;
 mod site;
+mod tables;

@@ -78,7 +78,7 @@ fn rows_that_make_no_sense_are_told_and_left_out() {
         database.sql("INSERT INTO karuta_member (id, passkey) VALUES (9, 'short')");
         database.sql("UPDATE karuta_torrent SET status = 7 WHERE id = 2");
         let port = database.port;
-        let site = Site::start_with(database, port, str::to_owned);
+        let site = Site::start_with(kind, database, port, str::to_owned);
         assert_eq!(site.status()["database"]["unusable_rows"], 2);
         assert_eq!(refusal(&site), None, "the others");
         let second = announce(1, 2, 1, 0).http(site.daemon.http).unwrap_err();
@@ -132,7 +132,7 @@ fn what_is_missing_in_the_database_is_told() {
         let user = if kind.is_mysql() { "karuta@localhost" } else { "karuta" };
         database.sql(&format!("REVOKE UPDATE ON karuta_ledger FROM {user}"));
         let port = database.port;
-        let site = Site::start_with(database, port, str::to_owned);
+        let site = Site::start_with(kind, database, port, str::to_owned);
         announce(1, 1, 1, 0).event("started").http(site.daemon.http).unwrap();
         eventually("it says so", || site.status()["database"]["stopped"] == true);
         let error = site.status()["database"]["error"].to_string();

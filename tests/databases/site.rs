@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::databases::{Database, Kind};
-use karuta_tests::{Daemon, LISTENERS, eventually, folder, root, run};
+use karuta_tests::{Daemon, LISTENERS, eventually, folder, run};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const ACCOUNTS: &str = "accounts:
+use crate::tables::Tables;
+
+pub const ACCOUNTS: &str = "accounts:
   credential: ['query:passkey']
   database: { file: database }
+  schema: SCHEMA
   node: one
   load: { every: 10s, changes: 100ms }
   flush: { every: 20ms, rows: 50 }
@@ -24,16 +27,49 @@ policies:
 ";
 /// The members, each with the passkey of [`passkey`], and the torrents, of the letters from `a` on.
 pub const MEMBERS: u64 = 4;
-const TORRENTS: u64 = 3;
+pub const TORRENTS: u64 = 3;
 
 pub struct Site {
+    pub tables: Tables,
     pub database: Database,
     pub daemon: Daemon,
 }
 
-/// Calls a test with each kind of database that is there.
-pub fn with_each(test: impl Fn(&Kind)) {
-    Kind::all().iter().for_each(test);
+/// A kind of database, and the tables in it.
+pub struct Setting {
+    kind: Kind,
+    pub tables: Tables,
+}
+
+impl Setting {
+    pub fn is_mysql(&self) -> bool {
+        self.kind.is_mysql()
+    }
+}
+
+/// Calls a test with our tables in each kind of database that is there.
+pub fn with_each(test: impl Fn(&Setting)) {
+    with(&[Tables::Karuta], test);
+}
+
+/// Calls a test with the tables of each Gazelle.
+pub fn with_gazelles(test: impl Fn(&Setting)) {
+    with(&[Tables::Gazelle, Tables::Orpheus], test);
+}
+
+/// Calls a test with all tables in each kind of database in which they can be.
+pub fn with_all(test: impl Fn(&Setting)) {
+    with(&[Tables::Karuta, Tables::Gazelle, Tables::Orpheus], test);
+}
+
+fn with(tables: &[Tables], test: impl Fn(&Setting)) {
+    for kind in Kind::all() {
+        for tables in tables {
+            if *tables == Tables::Karuta || kind.is_mysql() {
+                test(&Setting { kind: kind.clone(), tables: *tables });
+            }
+        }
+    }
 }
 
 pub fn passkey(member: u64) -> String {
@@ -53,22 +89,10 @@ pub fn hash(database: &Database, letter: char) -> String {
     }
 }
 
-/// Starts a database with our tables, and a few members and torrents.
-pub fn database(kind: &Kind) -> Database {
-    let database = Database::start(kind);
-    let mysql: &[&str] = if kind.is_mysql() { &["--mysql"] } else { &[] };
-    for more in [&[][..], &["--grants"]] {
-        let arguments = [&["accounts", "schema"][..], mysql, more].concat();
-        let printed = run(&arguments, &root());
-        assert!(printed.status.success(), "{printed:?}");
-        database.sql(&String::from_utf8(printed.stdout).unwrap());
-    }
-    let members: Vec<_> = (1..=MEMBERS).map(|id| format!("({id}, '{}')", passkey(id))).collect();
-    database.sql(&format!("INSERT INTO karuta_member (id, passkey) VALUES {}", members.join(", ")));
-    let torrents: Vec<_> =
-        (1..=TORRENTS).map(|id| format!("({id}, {})", hash(&database, letter(id)))).collect();
-    let torrents = torrents.join(", ");
-    database.sql(&format!("INSERT INTO karuta_torrent (id, info_hash) VALUES {torrents}"));
+/// Starts a database with its tables, and a few members and torrents.
+pub fn database(setting: &Setting) -> Database {
+    let database = Database::start(&setting.kind);
+    setting.tables.make(&database);
     database
 }
 
@@ -80,16 +104,22 @@ pub fn tracker(database: &Database, port: u16, accounts: &str) -> TempDir {
 }
 
 impl Site {
-    pub fn start(kind: &Kind) -> Self {
-        let database = database(kind);
+    pub fn start(setting: &Setting) -> Self {
+        let database = database(setting);
         let port = database.port;
-        Self::start_with(database, port, |accounts| accounts.to_owned())
+        Self::start_with(setting, database, port, |accounts| accounts.to_owned())
     }
 
     /// Starts a tracker that finds its database at a port, with changed YAML.
-    pub fn start_with(database: Database, port: u16, change: impl Fn(&str) -> String) -> Self {
-        let daemon = Daemon::start_in(tracker(&database, port, &change(ACCOUNTS)));
-        let site = Self { database, daemon };
+    pub fn start_with(
+        setting: &Setting,
+        database: Database,
+        port: u16,
+        change: impl Fn(&str) -> String,
+    ) -> Self {
+        let accounts = change(&ACCOUNTS.replace("SCHEMA", setting.tables.name()));
+        let daemon = Daemon::start_in(tracker(&database, port, &accounts));
+        let site = Self { tables: setting.tables, database, daemon };
         site.is_loaded();
         site
     }
@@ -110,21 +140,22 @@ impl Site {
 
     /// Waits until the database has everything.
     pub fn all_in(&self) {
-        let before = self.status()["database"]["applied_batches"].as_u64().unwrap_or(0);
-        // One more batch, which has what was written before it began.
-        announce(MEMBERS, TORRENTS, 250, 0).event("started").http(self.daemon.http).unwrap();
-        eventually("everything is in", || {
-            let database = &self.status()["database"];
-            let applied = database["applied_batches"].as_u64().unwrap_or(0);
-            database["up"] == true && database["pending_rows"] == 0 && applied > before
-        });
+        // The first batch may have been under way already; the next one was sealed after it, and has
+        // what was written before.
+        for _ in 0..2 {
+            let before = self.status()["database"]["applied_batches"].as_u64().unwrap_or(0);
+            announce(MEMBERS, TORRENTS, 250, 0).event("started").http(self.daemon.http).unwrap();
+            eventually("everything is in", || {
+                let database = &self.status()["database"];
+                let applied = database["applied_batches"].as_u64().unwrap_or(0);
+                database["up"] == true && database["pending_rows"] == 0 && applied > before
+            });
+        }
     }
 
     /// Returns what a member has up- and downloaded, as the database says.
     pub fn credit(&self, member: u64) -> (u64, u64) {
-        let of = |column| {
-            self.database.number(&format!("SELECT {column} FROM karuta_member WHERE id = {member}"))
-        };
+        let of = |column| self.database.number(&self.tables.credit(column, member));
         (of("uploaded"), of("downloaded"))
     }
 
@@ -216,16 +247,12 @@ impl Crowd {
             for torrent in 1..=TORRENTS {
                 let client = (torrent - 1) * MEMBERS + member - 1;
                 let moved = self.totals[client as usize].load(Ordering::SeqCst);
-                let sql = format!(
-                    "SELECT credited_uploaded FROM karuta_history \
-                     WHERE member = {member} AND torrent = {torrent}"
-                );
-                assert_eq!(site.database.number(&sql), moved, "member {member}, torrent {torrent}");
-                let sql = format!(
-                    "SELECT uploaded FROM karuta_peer \
-                     WHERE member = {member} AND torrent = {torrent} ORDER BY uploaded DESC LIMIT 1"
-                );
-                assert_eq!(site.database.number(&sql), moved, "its client");
+                if let Some(sql) = site.tables.uploaded(member, torrent) {
+                    let uploaded = site.database.number(&sql);
+                    assert_eq!(uploaded, moved, "member {member}, torrent {torrent}");
+                }
+                let reported = site.database.number(&site.tables.reported(member, torrent));
+                assert_eq!(reported, moved, "its client");
                 sum += moved;
             }
             assert_eq!(site.credit(member), (sum, 2 * sum), "member {member}");

@@ -16,6 +16,7 @@ pub mod bencode;
 mod compiled;
 pub mod crowd;
 pub mod databases;
+pub mod doors;
 pub mod engines;
 pub mod issuer;
 pub mod nodes;

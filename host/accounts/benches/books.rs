@@ -31,6 +31,7 @@ fn options() -> Options {
         rate: u64::MAX,
         lifetime: Duration::from_mins(45),
         keep_batches: Duration::from_hours(24),
+        spends_tokens: false,
     }
 }
 
@@ -65,6 +66,7 @@ fn entry(number: u64, uploaded: u64) -> Entry {
         has_token: false,
         is_admitted: true,
         address: Some(([192, 0, 2, 1], 6881).into()),
+        agent: None,
         at: 1_800_000_000 + uploaded,
     }
 }

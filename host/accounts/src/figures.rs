@@ -17,6 +17,7 @@ pub struct Counters {
     failures: AtomicU64,
     sessions: AtomicI64,
     bytes: AtomicU64,
+    spent: AtomicU64,
     failing: Mutex<Option<Failing>>,
     /// Since when a transaction is under way.
     under_way: Mutex<Option<Instant>>,
@@ -60,6 +61,8 @@ pub struct Figures {
     pub sessions: u64,
     /// The size of the file.
     pub bytes: u64,
+    /// Tokens that are used up, of which the site has not been told.
+    pub spent: u64,
     /// Announces that wait to be written.
     pub waiting: u64,
     /// `None`: all is well.
@@ -67,6 +70,10 @@ pub struct Figures {
 }
 
 impl Counters {
+    pub(crate) fn set_spent(&self, tokens: u64) {
+        self.spent.store(tokens, Ordering::Relaxed);
+    }
+
     pub(crate) fn wrote(&self, announces: usize, took: Duration, bytes: u64) {
         self.written.fetch_add(announces as u64, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -137,6 +144,7 @@ impl Counters {
             failures: read(&self.failures),
             sessions: self.sessions(),
             bytes: read(&self.bytes),
+            spent: read(&self.spent),
             waiting: waiting as u64,
             failing: self.failing(Instant::now()),
         }

@@ -62,6 +62,8 @@ pub struct Ledger {
     pub pause: Option<Instant>,
     /// Who is told that a batch for the site's database has many announces.
     pub full: Option<Full>,
+    /// Told when tokens are used up.
+    pub spent: Arc<Notify>,
 }
 
 /// Tells that many announces have come.
@@ -139,6 +141,7 @@ impl Ledger {
             rate: self.options.rate,
             lifetime: self.options.lifetime.as_secs(),
             per_member_and_torrent: self.options.per_member_and_torrent,
+            spends_tokens: self.options.spends_tokens,
         };
         let written = attempt(&mut self.database, &self.counters, |database| {
             database.write(&self.batch, &limits)
@@ -151,6 +154,13 @@ impl Ledger {
                     self.directory.turn(pair, self.directory.present(pair), now);
                 }
                 self.counters.wrote(self.batch.len(), began.elapsed(), self.database.size());
+                for pair in &written.spent {
+                    self.directory.enter_token(*pair, false);
+                }
+                if !written.spent.is_empty() {
+                    self.count_spent();
+                    self.spent.notify_one();
+                }
                 self.counters.add_sessions(written.sessions);
                 self.counters.met(written.suspect, written.surplus);
                 self.tell();
@@ -168,6 +178,14 @@ impl Ledger {
         }
     }
 
+    /// Notes how many tokens there are of which the site is to be told.
+    fn count_spent(&self) {
+        // If they cannot be counted, nothing else can be done either, and that is told.
+        if let Ok(spent) = self.database.count_spent() {
+            self.counters.set_spent(spent);
+        }
+    }
+
     /// Tells whoever plays batches that many announces have come.
     fn tell(&mut self) {
         let Some(full) = &mut self.full else { return };
@@ -182,7 +200,11 @@ impl Ledger {
         let under_way = self.counters.begin();
         let made = self.database.change(changes, takes_over);
         drop(under_way);
-        for changed in made? {
+        let made = made?;
+        if made.iter().any(|changed| matches!(changed, Changed::Token { .. })) {
+            self.count_spent();
+        }
+        for changed in made {
             match changed {
                 Changed::Member { id, record, passkeys } => {
                     self.directory.enter_member(id, record);

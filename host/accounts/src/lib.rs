@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
@@ -46,14 +46,16 @@ pub use self::ledger::unix_seconds;
 pub use self::queue::{Receipt, settle};
 pub use self::records::{Member, Torrent};
 pub use self::rules::{Bytes, Terms};
-pub use self::site::{Address, Site, SiteFigures, Swarms, Trouble, Undone, schema};
+pub use self::site::{
+    Address, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
+};
 
 use self::database::{Database, Reader};
 use self::figures::Counters;
 use self::ledger::{Full, Ledger, Order, Walk};
 use self::presence::Presence;
 use self::queue::Outlet;
-use self::site::{Applier, Desk, Running};
+use self::site::{Applier, Desk, Recent, Running};
 
 /// What bounds the books.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,8 @@ pub struct Options {
     pub lifetime: Duration,
     /// How long batches are kept after the site's database has them.
     pub keep_batches: Duration,
+    /// Whether a finished download uses its token up, of which the site is to be told.
+    pub spends_tokens: bool,
 }
 
 /// The books, with the thread that writes them.
@@ -82,6 +86,10 @@ pub struct Accounts {
     presence: Arc<Presence>,
     outlet: Outlet,
     desk: Desk,
+    /// What the site has told lately; `None`: it tells nothing.
+    recent: Option<Arc<Recent>>,
+    /// Told when tokens are used up.
+    spent: Arc<Notify>,
     counters: Arc<Counters>,
     site: Option<Arc<site::Counters>>,
     /// `None`: there is no such database, or it is the end.
@@ -110,6 +118,7 @@ impl Accounts {
         let sessions = database.count_sessions().map_err(|error| failed(error.into()))?;
         counters.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
         counters.set_bytes(database.size());
+        counters.set_spent(database.count_spent().map_err(|error| failed(error.into()))?);
         let presence = Arc::new(Presence::new(options.lifetime.as_secs()));
         let now = unix_seconds();
         for (pair, peer, at) in database.active().map_err(|error| failed(error.into()))? {
@@ -119,6 +128,9 @@ impl Accounts {
         let (order, orders) = channel();
         let (at_work, ended) = channel();
         let desk = Desk(order);
+        let recent = Arc::new(Recent::default());
+        let spent = Arc::new(Notify::new());
+        let is_told = site.as_ref().is_some_and(|site| site.schema.is_told());
         let full = site.as_ref().map(|site| Full {
             notify: Arc::new(Notify::new()),
             many: site.flush_rows,
@@ -134,6 +146,7 @@ impl Accounts {
                     directory: directory.clone(),
                     presence: presence.clone(),
                     desk: desk.clone(),
+                    recent: recent.clone(),
                     counters: Arc::new(site::Counters::new(batches.is_loaded)),
                     books: counters.clone(),
                     full: full.notify.clone(),
@@ -156,6 +169,7 @@ impl Accounts {
             waiting: Vec::new(),
             pause: None,
             full,
+            spent: spent.clone(),
         };
         std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -165,7 +179,20 @@ impl Accounts {
         let applier =
             applier.map(Applier::start).transpose().map_err(|error| failed(error.into()))?;
         let (path, ended, applier) = (path.to_owned(), Mutex::new(ended), Mutex::new(applier));
-        Ok(Self { directory, presence, outlet, desk, counters, site, applier, path, ended })
+        let recent = is_told.then_some(recent);
+        Ok(Self {
+            directory,
+            presence,
+            outlet,
+            desk,
+            recent,
+            spent,
+            counters,
+            site,
+            applier,
+            path,
+            ended,
+        })
     }
 
     #[must_use]
@@ -218,7 +245,20 @@ impl Accounts {
     ///
     /// One of them is wrong, or they cannot be written.
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), NotChanged> {
-        self.desk.change(changes, false).await
+        let answer = {
+            let mut told = self.recent.as_ref().map(|recent| recent.lock());
+            if let Some(told) = &mut told {
+                told.note(&changes, Instant::now());
+            }
+            self.desk.hand_in(changes, false)
+        };
+        answer.made().await
+    }
+
+    /// Returns whether members and torrents are ours, or the site tells what it changes of them.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.site.is_none() || self.recent.is_some()
     }
 
     /// Returns how the site's database is; `None`: there is none, and members and torrents are ours.
@@ -245,6 +285,42 @@ impl Accounts {
     /// Why the file cannot be written.
     pub async fn play_again(&self) -> Result<u64, Undone> {
         self.desk.ask(|books| books.again()).await
+    }
+
+    /// Returns up to `most` tokens that finished downloads have used up and the site has not been told
+    /// of, by member and torrent.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn spent(&self, most: u32) -> Result<Vec<(u64, u64)>, String> {
+        let spent = Reader::open(&self.path).and_then(|reader| reader.spent(most));
+        spent.map_err(|error| error.to_string())
+    }
+
+    /// Waits until a token is used up, also one since the last time.
+    pub async fn next_spent(&self) {
+        self.spent.notified().await;
+    }
+
+    /// Notes that the site has been told of tokens: what it tells of them from now on holds again.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be written.
+    pub async fn told(&self, tokens: Vec<(u64, u64)>) -> Result<(), Undone> {
+        if let Some(recent) = &self.recent {
+            let gone = |(member, torrent): &(u64, u64)| {
+                let (exists, member, torrent) = (false, *member, *torrent);
+                Change::Token(TokenChange { exists, member, torrent })
+            };
+            let gone: Vec<_> = tokens.iter().map(gone).collect();
+            recent.lock().note(&gone, Instant::now());
+        }
+        let counters = self.counters.clone();
+        let told =
+            move |books: &mut Database| books.told(&tokens).map(|left| counters.set_spent(left));
+        self.desk.ask(told).await
     }
 
     #[must_use]

@@ -11,7 +11,8 @@ use super::*;
 use crate::database::Limits;
 
 pub const SIZE: u64 = 1 << 30;
-pub const LIMITS: Limits = Limits { rate: u64::MAX, lifetime: 2700, per_member_and_torrent: 3 };
+pub const LIMITS: Limits =
+    Limits { rate: u64::MAX, lifetime: 2700, per_member_and_torrent: 3, spends_tokens: true };
 
 pub fn options() -> Options {
     Options {
@@ -23,6 +24,7 @@ pub fn options() -> Options {
         rate: u64::MAX,
         lifetime: Duration::from_mins(45),
         keep_batches: Duration::from_hours(24),
+        spends_tokens: true,
     }
 }
 
@@ -39,6 +41,7 @@ pub fn entry(event: Event, uploaded: u64, downloaded: u64, at: u64) -> Entry {
         has_token: false,
         is_admitted: true,
         address: None,
+        agent: None,
         at,
     }
 }

@@ -21,7 +21,7 @@ use super::lists::{self, NO_JOURNAL};
 use super::reply::{Changed, Reply, STOPPING, reply};
 use super::token::{GazelleDoor, Token};
 use super::{Admin, accounts};
-use crate::config::GAZELLE;
+use crate::config::{GAZELLE, ReportForm};
 use crate::doors::gazelle::{Answer, Price, Report, Reported, Target, Update, Word};
 use crate::edits::{self, Outcome, Refused};
 use crate::entry::{Entry, Key};
@@ -86,7 +86,7 @@ pub async fn answer(admin: &Admin, from: IpAddr, head: &Parts) -> Reply {
         }
     };
     match target.word {
-        Word::Report => report(admin, target.report()).into(),
+        Word::Report => report(admin, target.report(), door.report_format).into(),
         Word::Update => {
             let action = target.action();
             let caller = Caller::Token(GAZELLE.to_owned());
@@ -139,7 +139,7 @@ async fn obey(admin: &Admin, door: &GazelleDoor, update: Update) -> Done {
 
 /// Makes changes of accounts.
 async fn change(admin: &Admin, accounts: &Arc<Accounts>, changes: Vec<Change>) -> Done {
-    if accounts.site().is_some() {
+    if !accounts.is_told() {
         return Done::failed(StatusCode::CONFLICT, accounts::THEIRS);
     }
     if changes.is_empty() {
@@ -310,13 +310,13 @@ fn price(torrent: &Torrent) -> Price {
     }
 }
 
-fn report(admin: &Admin, report: Report) -> Answer {
+fn report(admin: &Admin, report: Report, form: ReportForm) -> Answer {
     match report {
-        Report::Stats => Answer::stats(&numbers(admin)),
+        Report::Stats => Answer::stats(&numbers(admin), form),
         Report::User(passkey) => {
             let accounts = admin.accounts.as_ref();
             let member = accounts.and_then(|accounts| accounts.directory().member(&passkey));
-            Answer::user(member.map(|(_, member)| (member.leeching, member.seeding)))
+            Answer::user(member, form)
         }
         Report::Unknown => Answer::no_report(),
     }

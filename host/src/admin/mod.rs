@@ -53,6 +53,7 @@ mod sessions;
 mod shadow;
 mod share;
 mod snapshot;
+mod spent;
 mod stall;
 mod stats;
 mod status;

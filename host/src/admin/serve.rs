@@ -49,6 +49,7 @@ impl Admin {
         let admin = Arc::new(self);
         tokio::spawn(admin.clone().sample());
         tokio::spawn(admin.clone().follow_growth());
+        tokio::spawn(admin.clone().tell_spent());
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         for socket in sockets.addresses {
             let acceptor = Acceptor::new(socket, room.clone(), "admin");

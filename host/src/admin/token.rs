@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::config::{self, GAZELLE, ListName, OWNER, Right, Secret, TORRUST};
+use crate::config::{self, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST};
+use crate::doors::gazelle::Callback;
 
 #[derive(PartialEq, Eq)]
 pub struct Token {
@@ -27,7 +28,9 @@ pub struct GazelleDoor {
     /// Of changes.
     pub password: Token,
     pub report_password: Option<Token>,
+    pub report_format: ReportForm,
     pub whitelist: Option<ListName>,
+    pub callback: Option<Callback>,
     /// Held by the call that changes accounts.
     pub turn: Mutex<()>,
 }
@@ -48,13 +51,24 @@ impl Door {
 
 impl GazelleDoor {
     pub fn of(admin: &config::Admin) -> Option<Self> {
-        let config::Gazelle { listen: _, password, report_password, whitelist } =
-            admin.gazelle.as_ref()?;
+        let config::Gazelle {
+            listen: _,
+            password,
+            report_password,
+            report_format,
+            whitelist,
+            callback,
+        } = admin.gazelle.as_ref()?;
         let token = |secret| Token::new(GAZELLE, secret, &[]);
         Some(Self {
             password: token(password),
             report_password: report_password.as_ref().map(token),
+            report_format: *report_format,
             whitelist: whitelist.clone(),
+            callback: callback.clone().map(|url| {
+                // Its letters have been checked.
+                Callback::new(url, &String::from_utf8_lossy(password.expose()))
+            }),
             turn: Mutex::default(),
         })
     }
@@ -63,7 +77,8 @@ impl GazelleDoor {
     pub fn is_like(&self, other: &Self) -> bool {
         let key = |door: &Self| {
             let report = door.report_password.as_ref().map(|token| token.digest);
-            (door.password.digest, report, door.whitelist.clone())
+            let form = door.report_format;
+            (door.password.digest, report, form, door.whitelist.clone(), door.callback.clone())
         };
         key(self) == key(other)
     }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use karuta_accounts::Address;
+use karuta_accounts::{Address, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -18,6 +18,7 @@ pub struct Accounts {
     pub credential: Vec<CredentialRule>,
     /// The URL of the site's database. If `None`, members and torrents are the tracker's own.
     pub database: Option<Secret>,
+    /// The tables of the site's database.
     pub schema: Schema,
     /// The tracker's name in the database, of 1 to 40 of `a` to `z`, `0` to `9` and `-`.
     pub node: String,
@@ -26,15 +27,6 @@ pub struct Accounts {
     pub sessions: Sessions,
     pub ledger: Ledger,
     pub guard: Guard,
-}
-
-/// The tables of the site's database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Schema {
-    /// Those that `karuta accounts schema` prints.
-    #[default]
-    Karuta,
 }
 
 /// How members and torrents are read from the site's database.
@@ -148,9 +140,14 @@ impl Default for Guard {
 
 impl Accounts {
     pub(super) fn check(&self) -> Result<(), Problem> {
-        let Self { credential, node, load, flush, sessions, ledger, guard, .. } = self;
+        let Self { credential, database, schema, node, load, flush, sessions, ledger, guard } =
+            self;
         if credential.is_empty() {
             return problem("accounts.credential", "empty, expected at least one rule");
+        }
+        if *schema != Schema::default() && database.is_none() {
+            let message = format!("`{}` without a `database`", schema.name());
+            return problem("accounts.schema", message);
         }
         if !is_name(node) {
             let message =
@@ -206,7 +203,14 @@ impl Accounts {
         const PATH: &str = "accounts.database";
         let Some(database) = &mut self.database else { return Ok(()) };
         database.fetch_text(folder).or_else(|message| problem(PATH, message))?;
-        self.address().map(|_| ()).or_else(|message| problem(PATH, message))
+        let address = self.address().or_else(|message| problem(PATH, message))?;
+        if self.schema.is_mysql_only() && address.is_some_and(|address| !address.is_mysql()) {
+            let schema = self.schema.name();
+            let message =
+                format!("`{schema}` is in MySQL or MariaDB, and `accounts.database` is PostgreSQL");
+            return problem("accounts.schema", message);
+        }
+        Ok(())
     }
 
     /// Returns where the site's database is, if there is one.

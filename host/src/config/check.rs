@@ -10,18 +10,18 @@ use std::{
 
 use super::{
     accounts::Accounts,
+    data,
     decision_log::DecisionLog,
     doors,
     export::{self, FullScrape},
     problem::{Problem, problem},
     record::Record,
-    schema::{Config, DataFormat, DataSource, Fifo, Http, Policy, Tracker},
+    schema::{Config, DataFormat, Fifo, Http, Policy, Tracker},
     share::Share,
     tls::Tls,
-    values::{CredentialRule, EditMode, is_header_name, is_name, show_duration, unreadable},
+    values::{CredentialRule, is_header_name, is_name, show_duration, unreadable},
     written,
 };
-use crate::fetch::is_protected;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
@@ -425,6 +425,7 @@ fn policies(config: &Config) -> Result<(), Problem> {
     }
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut fifos: HashMap<&Path, String> = HashMap::new();
+    let mut sites: HashMap<&str, DataFormat> = HashMap::new();
     for (at, policy) in config.policies.iter().enumerate() {
         let path = format!("policies[{at}]");
         let name = policy.name.as_str();
@@ -451,7 +452,14 @@ fn policies(config: &Config) -> Result<(), Problem> {
         }
         for (name, source) in &policy.data {
             let path = format!("{path}.data.{name}");
-            data_source(&path, name, source)?;
+            data::check(&path, name, source, config.accounts.as_ref())?;
+            if let Some(site) = &source.site
+                && let Some(other) = sites.insert(site, source.format)
+                && other != source.format
+            {
+                let message = format!("`{site}` has the format {} elsewhere", other.name());
+                return problem(format!("{path}.format"), message);
+            }
             for (way, fifo) in source.fifo.iter().flat_map(Fifo::paths) {
                 let path = format!("{path}.fifo.{way}");
                 if let Some(other) = fifos.insert(fifo, path.clone()) {
@@ -477,81 +485,6 @@ fn policies(config: &Config) -> Result<(), Problem> {
         }
     }
     Ok(())
-}
-
-fn data_source(path: &str, name: &str, source: &DataSource) -> Result<(), Problem> {
-    let letter = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
-    };
-    if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
-        let message = format!("invalid name `{name}`, expected 1 to 40 of a-z, 0-9, - and _");
-        return problem(path, message);
-    }
-    if source.max_size == 0 {
-        return problem(format!("{path}.max_size"), "0B is too small, expected more than 0B");
-    }
-    if source.edits != EditMode::Off && source.format == DataFormat::Raw {
-        return problem(format!("{path}.edits"), "only valid for lists, not for `raw` data");
-    }
-    if let Some(fifo) = &source.fifo {
-        let path = format!("{path}.fifo");
-        if source.edits == EditMode::Off || source.format != DataFormat::InfoHashes {
-            return problem(path, "only valid for `info-hashes` with `edits`");
-        }
-        if fifo.paths().next().is_none() {
-            return problem(path, "expected `add`, `delete`, or both");
-        }
-    }
-    let url = match (&source.file, &source.url) {
-        (Some(_), None) => return only_of_urls(path, source),
-        (None, Some(url)) => url,
-        (Some(_), Some(_)) => {
-            return problem(format!("{path}.url"), "expected a file or a URL, not both");
-        }
-        (None, None) => return problem(path, "expected a `file` or a `url`"),
-    };
-    if !is_protected(url) && !source.insecure {
-        let message =
-            "not protected by TLS, expected https, a loopback address, or `insecure: true`";
-        return problem(format!("{path}.url"), message);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let message = "contains a user name or a password, expected them in `headers`";
-        return problem(format!("{path}.url"), message);
-    }
-    for name in source.headers.keys() {
-        if !is_header_name(name) {
-            let message =
-                format!("invalid header name `{name}`, expected one such as authorization");
-            return problem(format!("{path}.headers.{name}"), message);
-        }
-    }
-    for (key, duration) in
-        [("every", source.every), ("timeout", source.timeout), ("max_age", source.max_age)]
-    {
-        if let Some(duration) = duration
-            && duration < SECOND
-        {
-            let message = format!("{} is too short, expected at least 1s", show_duration(duration));
-            return problem(format!("{path}.{key}"), message);
-        }
-    }
-    Ok(())
-}
-
-/// Refuses the options of URLs for a file, which is read whenever it changes.
-fn only_of_urls(path: &str, source: &DataSource) -> Result<(), Problem> {
-    let keys = [
-        ("every", source.every.is_some()),
-        ("timeout", source.timeout.is_some()),
-        ("headers", !source.headers.is_empty()),
-        ("insecure", source.insecure),
-        ("max_age", source.max_age.is_some()),
-    ];
-    match keys.iter().find(|(_, given)| *given) {
-        Some((key, _)) => problem(format!("{path}.{key}"), "only valid with a `url`"),
-        None => Ok(()),
-    }
 }
 
 fn policy_limits(path: &str, policy: &Policy) -> Result<(), Problem> {
@@ -586,8 +519,12 @@ pub(super) fn fetch_secrets(config: &mut Config, folder: &Path) -> Result<(), Pr
     if let Some(log) = &mut config.decision_log {
         log.fetch_secrets(folder)?;
     }
+    let database = config.accounts.as_ref().and_then(|accounts| accounts.database.clone());
     for (at, policy) in config.policies.iter_mut().enumerate() {
         for (name, source) in &mut policy.data {
+            if source.query.is_some() {
+                source.database = database.clone();
+            }
             for (header, value) in &mut source.headers {
                 let path = format!("policies[{at}].data.{name}.headers.{header}");
                 value.fetch_for_header(folder).or_else(|message| problem(path, message))?;

@@ -44,7 +44,7 @@ fn check(list: &ListName, policies: &[Policy], format: DataFormat) -> Result<(),
         let (found, expected) = (source.format.name(), format.name());
         return Err(format!("`{list}` has the format {found}, expected {expected}"));
     }
-    if source.edits != EditMode::On {
+    if source.edits != EditMode::On && source.site.is_none() {
         return Err(format!("`{list}` cannot be edited for good, expected `edits: true`"));
     }
     Ok(())

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 use super::{
     problem::{Problem, problem},
     torrust::ListName,
     values::{self, Secret},
 };
+use crate::fetch::is_protected;
 
 /// The calls of Ocelot's API on an address of their own.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -21,8 +23,25 @@ pub struct Gazelle {
     pub password: Secret,
     /// Of reports, which there are none of without it: as above, and another one.
     pub report_password: Option<Secret>,
+    #[serde(default)]
+    pub report_format: ReportForm,
     /// Beginnings of peer ids. If `None`, the site cannot change any.
     pub whitelist: Option<ListName>,
+    /// Where the site is told of tokens that are used up; if `None`, none are. With `https`, or with
+    /// `http` to this machine or a private address.
+    #[serde(default, deserialize_with = "values::url", serialize_with = "values::write_url")]
+    pub callback: Option<Url>,
+}
+
+/// The form of reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportForm {
+    /// Lines, as Ocelot has them.
+    #[default]
+    Text,
+    /// As its successor has them.
+    Json,
 }
 
 /// The name of `admin.gazelle` among the tokens.
@@ -33,6 +52,13 @@ const LENGTH: usize = 32;
 
 impl Gazelle {
     pub(super) fn check(&self) -> Result<(), Problem> {
+        if let Some(url) = &self.callback
+            && !may_be_called(url)
+        {
+            let message = "a URL without TLS to another network, where the password could be read, \
+                           expected `https`, or `http` to `localhost` or a private address";
+            return problem("admin.gazelle.callback", message);
+        }
         if is_private(self.listen.ip()) {
             return Ok(());
         }
@@ -54,6 +80,16 @@ pub(super) fn check_password(value: &[u8]) -> Result<(), String> {
     }
 }
 
+/// Returns whether nobody else can read what is sent there.
+fn may_be_called(url: &Url) -> bool {
+    let is_near = || match url.host() {
+        Some(Host::Ipv4(address)) => is_private(address.into()),
+        Some(Host::Ipv6(address)) => is_private(address.into()),
+        _ => is_protected(url),
+    };
+    url.scheme() == "https" || is_near()
+}
+
 /// Returns whether an address is none of the Internet.
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -65,6 +101,16 @@ fn is_private(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_not_sent_where_others_could_read_it() {
+        for near in ["https://site.example/t", "http://localhost/t", "http://10.0.0.1/t"] {
+            assert!(may_be_called(&near.parse().unwrap()), "{near}");
+        }
+        for far in ["http://site.example/t", "http://8.8.8.8/t", "http://[2001:db8::1]/t"] {
+            assert!(!may_be_called(&far.parse().unwrap()), "{far}");
+        }
+    }
 
     #[test]
     fn public_addresses_are_told_from_others() {

@@ -6,6 +6,7 @@
 mod accounts;
 mod admin;
 mod check;
+mod data;
 mod decision_log;
 mod doors;
 mod export;
@@ -43,7 +44,7 @@ pub use self::{
         Sample,
     },
     export::{Export, FullScrape},
-    gazelle::{GAZELLE, Gazelle},
+    gazelle::{GAZELLE, Gazelle, ReportForm},
     log::{Log, LogFile, LogFormat, LogLevel},
     record::Record,
     run_as::RunAs,

@@ -427,22 +427,29 @@ pub struct Folder {
     pub write: bool,
 }
 
-/// A file or a URL that is reread while the tracker runs.
+/// A file, a URL or a query that is reread while the tracker runs, or a list that is only edited.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
-    /// Either this or `url`. If it is `required`, the file existed when the configuration was read.
+    /// Either this, `url`, `query` or `site`. If it is `required`, the file existed when the configuration was read.
     pub file: Option<PathBuf>,
     /// With `https`, or with `http` to this machine or if `insecure`.
     #[serde(default, deserialize_with = "values::url", serialize_with = "values::write_url")]
     pub url: Option<Url>,
+    /// A `SELECT` in the site's database.
+    pub query: Option<String>,
+    /// The name of a list that is only edited, and shared by all sources that name it.
+    pub site: Option<String>,
+    /// The URL of the database of a query, which is `accounts.database`.
+    #[serde(skip)]
+    pub database: Option<Secret>,
     pub format: DataFormat,
     /// In bytes, at least 1.
     #[serde(default = "max_data", deserialize_with = "values::size")]
     pub max_size: u64,
     #[serde(default)]
     pub required: bool,
-    /// How long after the last fetch of the URL the next begins; 5 minutes by default.
+    /// How long after the last fetch of the URL or query the next begins; 5 minutes by default.
     #[serde(
         default,
         deserialize_with = "values::some_duration",

@@ -62,7 +62,12 @@ fn shipped() -> Folder {
 /// Invalid texts, each followed by its error.
 #[test]
 fn each_wrong_configuration_has_its_error() {
-    let folder = Folder::new(&[("p.wasm", ""), ("folder/file", ""), ("empty", "\n")]);
+    let folder = Folder::new(&[
+        ("p.wasm", ""),
+        ("folder/file", ""),
+        ("empty", "\n"),
+        ("database.url", "postgres://karuta@localhost/site\n"),
+    ]);
     let cases = include_str!("wrong.txt").split("\n====\n");
     let mut count = 0;
     for case in cases {

@@ -61,11 +61,13 @@ pub fn open(config: &Config, store: &Arc<Shared>, start: Instant) -> Result<Opti
         rate: accounts.guard.rate,
         lifetime: config.tracker.peer_lifetime,
         keep_batches: accounts.ledger.keep,
+        spends_tokens: config.admin.gazelle.iter().any(|door| door.callback.is_some()),
     };
     let address =
         accounts.address().map_err(|error| system("accounts", io::Error::other(error)))?;
     let site = address.map(|address| Site {
         address,
+        schema: accounts.schema,
         node: accounts.node.clone(),
         load_every: accounts.load.every,
         load_changes: accounts.load.changes,
@@ -81,6 +83,7 @@ pub fn open(config: &Config, store: &Arc<Shared>, start: Instant) -> Result<Opti
         accounts: Arc::new(books),
         credential: accounts.credential.clone().into(),
         interval: Arc::default(),
+        notes_agents: accounts.database.is_some() && accounts.schema.has_agents(),
     }))
 }
 

@@ -60,6 +60,9 @@ pub fn needs_tokens(started: &Config, is: &Config) -> bool {
 /// Lists the changed keys that only take effect at a restart.
 pub fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
     let (old, new) = (&started.tracker, &is.tracker);
+    // Only whether there is one: that is when tokens are used up.
+    let is_called =
+        |config: &Config| config.admin.gazelle.iter().any(|door| door.callback.is_some());
     let listen = |config: &Config| config.admin.gazelle.as_ref().map(|door| door.listen);
     let keys = [
         ("http", started.http != is.http),
@@ -68,6 +71,7 @@ pub fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
         ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
         ("admin.tls", started.admin.tls != is.admin.tls),
         ("admin.gazelle.listen", listen(started) != listen(is)),
+        ("admin.gazelle.callback", is_called(started) != is_called(is)),
         ("admin.tokens", needs_tokens(started, is)),
         ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),

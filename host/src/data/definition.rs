@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::config::{DataFormat, EditMode, Secret};
 use crate::fetch::Shown;
+use crate::text::Escaped;
 
 /// How often a URL is fetched by default, and how long that may take.
 pub const EVERY: Duration = Duration::from_mins(5);
@@ -35,6 +36,9 @@ pub struct Definition {
 pub enum Origin {
     File(PathBuf),
     Url(Remote),
+    Query(Query),
+    /// The name of a list that is only edited, and shared by all sources that name it.
+    Site(Arc<str>),
 }
 
 impl Origin {
@@ -43,6 +47,8 @@ impl Origin {
         match self {
             Self::File(_) => "file",
             Self::Url(_) => "url",
+            Self::Query(_) => "query",
+            Self::Site(_) => "site",
         }
     }
 }
@@ -52,6 +58,8 @@ impl fmt::Display for Origin {
         match self {
             Self::File(file) => write!(f, "{}", file.display()),
             Self::Url(remote) => write!(f, "{}", Shown(&remote.url)),
+            Self::Query(query) => write!(f, "{}", Escaped(&query.sql)),
+            Self::Site(name) => f.write_str(name),
         }
     }
 }
@@ -60,12 +68,28 @@ impl fmt::Display for Origin {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Remote {
     pub url: Url,
-    pub every: Duration,
-    pub timeout: Duration,
+    pub pace: Pace,
     /// By name.
     pub headers: BTreeMap<String, Secret>,
     /// Whether redirects may lead to another machine without TLS.
     pub insecure: bool,
+}
+
+/// A `SELECT` in a site's database, and how it is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Query {
+    pub sql: String,
+    /// The URL of the database.
+    pub database: Secret,
+    pub pace: Pace,
+}
+
+/// How often data is fetched, and for how long it is valid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    pub every: Duration,
+    /// For a whole fetch.
+    pub timeout: Duration,
     /// How long after its fetch the data is valid.
     pub max_age: Option<Duration>,
 }

@@ -36,7 +36,7 @@ impl DataSource {
     pub fn fold(&self) -> Result<Folded, String> {
         let Some(edits) = self.edits() else { return Err("`edits` is off".to_owned()) };
         let Origin::File(path) = &self.definition().origin else {
-            return Err("the list is fetched from a URL, and not ours to write".to_owned());
+            return Err("the list is not one of a file, and not ours to write".to_owned());
         };
         let _one_at_a_time = self.folding.lock();
         if path.is_symlink() {

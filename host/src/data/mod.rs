@@ -3,11 +3,13 @@
 //! WebAssembly.
 
 mod definition;
+mod fetcher;
 mod file;
 mod fold;
 mod format;
 mod look;
 mod open;
+mod query;
 mod set;
 mod source;
 mod url;
@@ -15,7 +17,7 @@ mod walk;
 
 use std::sync::Arc;
 
-pub use self::definition::{Definition, EVERY, Origin, Remote, TIMEOUT};
+pub use self::definition::{Definition, EVERY, Origin, Pace, Query, Remote, TIMEOUT};
 pub use self::fold::Folded;
 pub use self::open::{Fetch, Opening, open};
 pub use self::source::{Content, DataSource, News, Taker};

@@ -5,8 +5,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 
 use super::definition::{Definition, Origin};
+use super::fetcher::Fetcher;
 use super::source::DataSource;
-use super::{Sources, file, url};
+use super::{Sources, file};
 use crate::config::EditMode;
 use crate::edits::Journals;
 use crate::state_dir::StateDir;
@@ -69,7 +70,11 @@ pub fn open(
     definitions.iter().map(open).collect()
 }
 
-/// Reads the file and watches it; or loads the cached data of a URL, and fetches as `opening` says.
+/// What the edits of shared lists have in place of a policy: no policy has such a name.
+const SITE: &str = "site_";
+
+/// Reads the file and watches it; or loads the cached data of a URL or a query, and fetches as
+/// `opening` says.
 ///
 /// # Errors
 ///
@@ -78,7 +83,11 @@ pub fn open(
 fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, String> {
     let edits = match &opening.journals {
         Some(journals) if definition.edits != EditMode::Off => {
-            Some(journals.edits(&definition.policy, &definition.name, definition.format)?)
+            let (policy, name) = match &definition.origin {
+                Origin::Site(name) => (&SITE.into(), name),
+                _ => (&definition.policy, &definition.name),
+            };
+            Some(journals.edits(policy, name, definition.format)?)
         }
         _ => None,
     };
@@ -104,26 +113,36 @@ fn begin(definition: Definition, opening: &Opening) -> Result<Arc<DataSource>, S
             };
             file::follow(&source, file.clone(), stamp).map_err(|error| error.to_string())?;
         }
-        Origin::Url(_) if opening.fetch == Fetch::Never => {}
-        Origin::Url(remote) if opening.fetch == Fetch::Kept => {
-            url::Fetcher::new(remote.clone(), opening.kept.clone()).take_up(&source);
-        }
+        Origin::Site(_) => source.take(b"")?,
         Origin::Url(remote) => {
-            let mut fetcher = url::Fetcher::new(remote.clone(), opening.kept.clone());
-            fetcher.take_up(&source);
-            if opening.fetch == Fetch::Now
-                && let Err(reason) = fetcher.fetch(&source)
-                && source.is_missing()
-            {
-                return Err(reason);
-            }
-            let (wake, woken) = channel();
-            source.set_wake(wake);
-            let begin = move |source| fetcher.work(&source, &woken);
-            source.spawn(begin).map_err(|error| error.to_string())?;
+            fetch(&source, Fetcher::of_url(remote.clone(), opening.kept.clone()), opening.fetch)?;
+        }
+        Origin::Query(query) => {
+            fetch(&source, Fetcher::of_query(query.clone(), opening.kept.clone()), opening.fetch)?;
         }
     }
     Ok(source)
+}
+
+/// Loads the cached data of a source, and fetches as told.
+fn fetch(source: &Arc<DataSource>, mut fetcher: Fetcher, when: Fetch) -> Result<(), String> {
+    if when == Fetch::Never {
+        return Ok(());
+    }
+    fetcher.take_up(source);
+    if when == Fetch::Kept {
+        return Ok(());
+    }
+    if when == Fetch::Now
+        && let Err(reason) = fetcher.fetch(source)
+        && source.is_missing()
+    {
+        return Err(reason);
+    }
+    let (wake, woken) = channel();
+    source.set_wake(wake);
+    let begin = move |source| fetcher.work(&source, &woken);
+    source.spawn(begin).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

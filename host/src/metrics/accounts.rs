@@ -27,6 +27,7 @@ impl Metrics {
             failures,
             sessions,
             bytes,
+            spent,
             waiting,
             failing,
         } = accounts.figures();
@@ -41,6 +42,11 @@ impl Metrics {
                 one(sessions as f64),
             ),
             gauge("karuta_accounts_size_bytes", "Size of the books.", one(bytes as f64)),
+            gauge(
+                "karuta_accounts_spent_tokens",
+                "Tokens that are used up, of which the site has not been told.",
+                one(spent as f64),
+            ),
             gauge(
                 "karuta_accounts_waiting",
                 "Announces that wait to be written into the books.",

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use karuta_tests::announce::{Announce, escape, reply, torrent};
-use karuta_tests::{Daemon, LISTENERS, bencode, eventually, folder, get};
+use karuta_tests::{Daemon, LISTENERS, bencode, doors, eventually, folder, get};
 use serde_json::Value;
 
 const PASSWORD: &str = "0123456789abcdef0123456789ABCDEF";
@@ -46,11 +46,7 @@ fn start_with(accounts: &str) -> Daemon {
 
 /// Returns where the door is, which the log says.
 fn door(daemon: &Daemon) -> SocketAddr {
-    let log = daemon.log();
-    let mut lines = log.lines().rev();
-    let line = lines.find(|line| line.contains("listening") && line.contains("gazelle")).unwrap();
-    let address = line.split("address=").nth(1).unwrap();
-    address.split([' ', '"']).find(|word| !word.is_empty()).unwrap().parse().unwrap()
+    doors::address(daemon, "gazelle")
 }
 
 /// Sends bytes, and returns all that comes until the connection ends.

@@ -35,6 +35,7 @@ mod replay;
 mod service;
 mod sessions;
 mod share;
+mod shared_list;
 mod shutdown;
 mod snapshots;
 mod swarms;

@@ -7,7 +7,7 @@ use karuta_bittorrent::{Event, PeerId};
 use rusqlite::{Connection, params};
 
 use super::pending::{self, Added};
-use super::{Database, int, uint};
+use super::{Database, int, spent, uint};
 use crate::directory::Here;
 use crate::rules::{Bytes, Terms, Within, credited, moved, within};
 
@@ -29,6 +29,9 @@ pub struct Entry {
     pub is_admitted: bool,
     /// `None`: it must not be written down.
     pub address: Option<SocketAddr>,
+    /// The client's user agent, if the site's database has it: only of announces with an event, since
+    /// others must not allocate. In printable ASCII.
+    pub agent: Option<Box<str>>,
     /// Seconds since 1970.
     pub at: u64,
 }
@@ -42,6 +45,8 @@ pub struct Limits {
     pub lifetime: u64,
     /// The most active sessions of a member at a torrent.
     pub per_member_and_torrent: u32,
+    /// Whether a finished download uses its token up.
+    pub spends_tokens: bool,
 }
 
 /// What a batch has changed, to be obeyed once it is written.
@@ -49,6 +54,8 @@ pub struct Limits {
 pub struct Written {
     /// What members have at torrents now.
     pub(crate) turned: HashMap<(u64, u64), Here>,
+    /// Tokens that are used up, by member and torrent.
+    pub(crate) spent: Vec<(u64, u64)>,
     /// Sessions that are new, less those that gave way.
     pub sessions: i64,
     /// Announces that exceeded the rate.
@@ -190,6 +197,11 @@ fn enter(
                    WHERE member = ?1 AND torrent = ?2";
         let values = params![int(entry.member), int(entry.torrent), int(moved.downloaded), MOST];
         connection.prepare_cached(sql)?.execute(values)?;
+    }
+    if completes && entry.has_token && limits.spends_tokens {
+        let pair = (entry.member, entry.torrent);
+        spent::spend(connection, pair)?;
+        written.spent.push(pair);
     }
     if let Some(open) = open {
         let (credited, seed_seconds) = (credit, seeded);

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, GONE, int, reason, uint};
+use super::{Database, GONE, int, reason, spent, uint};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
@@ -89,7 +89,7 @@ impl Database {
             let changed = match change {
                 Change::Member(change) => member(&transaction, change),
                 Change::Torrent(change) => torrent(&transaction, change, &mut made),
-                Change::Token(change) => token(&transaction, *change),
+                Change::Token(change) => token(&transaction, *change, takes_over),
             };
             made.push(changed.map_err(|fault| match fault {
                 Fault::Wrong(reason) => NotChanged::Wrong { index, reason },
@@ -245,8 +245,11 @@ fn succeed_deleted(
     Ok(())
 }
 
-fn token(connection: &Connection, change: TokenChange) -> Result<Changed, Fault> {
+/// A site's database still has a token of which the site has not been told that it is used up; a new
+/// one is the site's to give.
+fn token(connection: &Connection, change: TokenChange, takes_over: bool) -> Result<Changed, Fault> {
     let TokenChange { exists, member, torrent } = change;
+    let exists = exists && !(takes_over && spent::is_spent(connection, (member, torrent))?);
     let pair = params![int(member), int(torrent)];
     if exists {
         let is_known = |sql, id: u64| connection.prepare_cached(sql)?.exists([int(id)]);
@@ -258,6 +261,7 @@ fn token(connection: &Connection, change: TokenChange) -> Result<Changed, Fault>
         }
         let sql = "INSERT OR IGNORE INTO token (member, torrent) VALUES (?1, ?2)";
         connection.prepare_cached(sql)?.execute(pair)?;
+        spent::forget(connection, (member, torrent))?;
     } else {
         let sql = "DELETE FROM token WHERE member = ?1 AND torrent = ?2";
         connection.prepare_cached(sql)?.execute(pair)?;

@@ -4,6 +4,7 @@ mod batch;
 mod edit;
 mod pending;
 mod read;
+mod spent;
 mod sweep;
 
 use std::ffi::OsString;
@@ -67,13 +68,15 @@ pub enum Reason {
 
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// Makes version 2.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Makes version 2 of version 1.
 const SPARE: &str = "ALTER TABLE session ADD COLUMN spare INTEGER NOT NULL DEFAULT 0";
 /// Makes version 3 of version 2.
 const SITE: &str = include_str!("site.sql");
+/// Makes version 4 of version 3.
+const SPENT: &str = include_str!("spent.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -155,7 +158,10 @@ impl Database {
                 1 => transaction.execute_batch(SPARE)?,
                 _ => {}
             }
-            transaction.execute_batch(SITE)?;
+            if version < 3 {
+                transaction.execute_batch(SITE)?;
+            }
+            transaction.execute_batch(SPENT)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
@@ -336,8 +342,8 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 4).unwrap();
-        assert!(open().contains("of version 4, which a newer Karuta has made, expected at most 3"));
+        other.pragma_update(None, "user_version", 5).unwrap();
+        assert!(open().contains("of version 5, which a newer Karuta has made, expected at most 4"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
@@ -367,12 +373,12 @@ mod tests {
         drop(Database::open(&path, SIZE).unwrap());
         let other = Connection::open(&path).unwrap();
         let later = "ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
-                     DROP TABLE delta; DROP TABLE rejected";
+                     DROP TABLE delta; DROP TABLE rejected; DROP TABLE spent";
         other.execute_batch(later).unwrap();
         other.pragma_update(None, "user_version", 1).unwrap();
         drop(other);
         let ours = Database::open(&path, SIZE).unwrap();
-        ours.connection.prepare("SELECT spare, epoch FROM session, site").unwrap();
+        ours.connection.prepare("SELECT spare, epoch, agent FROM session, site, delta").unwrap();
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Delta {
     pub remaining: Option<i64>,
     pub active: bool,
     pub address: Option<SocketAddr>,
+    /// The client's user agent; `None`: not known.
+    pub agent: Option<String>,
     /// Whether its session is forgotten.
     pub gone: bool,
 }
@@ -127,18 +129,20 @@ macro_rules! sums {
 
 const COLUMNS: &str = "member, torrent, peer_id, moved_up, moved_down, credited_up, credited_down, \
                        seed_seconds, announces, completed, token_down, first_at, last_at, \
-                       total_up, total_down, remaining, active, address, gone";
+                       total_up, total_down, remaining, active, address, gone, agent";
 
 const ADD: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
      credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
-     total_down, remaining, active, address, gone) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, 0) \
+     total_down, remaining, active, address, agent, gone) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, \
+     ?18, 0) \
      ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
     sums!(),
     ", last_at = excluded.last_at, total_up = excluded.total_up, \
      total_down = excluded.total_down, remaining = excluded.remaining, \
-     active = excluded.active, address = excluded.address, gone = 0"
+     active = excluded.active, address = excluded.address, \
+     agent = coalesce(excluded.agent, agent), gone = 0"
 );
 
 /// A session that says nothing any more, as it was.
@@ -155,12 +159,12 @@ const SILENT: &str = "INSERT INTO delta (batch, member, torrent, peer_id, moved_
 const MOVE: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
      credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
-     total_down, remaining, active, address, gone) \
+     total_down, remaining, active, address, gone, agent) \
      SELECT ?1, d.member, d.torrent, d.peer_id, moved_up, moved_down, credited_up, credited_down, \
      seed_seconds, d.announces, completed, token_down, d.first_at, last_at, \
      coalesce(s.uploaded, total_up), coalesce(s.downloaded, total_down), \
      iif(s.member IS NULL, d.remaining, s.remaining), coalesce(s.active, 0), \
-     iif(s.member IS NULL, d.address, s.address), s.member IS NULL \
+     iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent \
      FROM rejected r JOIN delta d USING (batch, member, torrent, peer_id) \
      LEFT JOIN session s USING (member, torrent, peer_id) WHERE true \
      ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
@@ -197,6 +201,7 @@ pub fn add(
         entry.left.map(int),
         active,
         entry.address.map(|address| address.to_string()),
+        entry.agent,
     ];
     connection.prepare_cached(ADD)?.execute(values).map(|_| ())
 }
@@ -544,5 +549,6 @@ fn delta(row: &Row) -> rusqlite::Result<Delta> {
         active: row.get(16)?,
         address: row.get::<_, Option<String>>(17)?.and_then(|text| text.parse().ok()),
         gone: row.get(18)?,
+        agent: row.get(19)?,
     })
 }

@@ -13,6 +13,7 @@ use super::connection::{Connection, Fault, Kind, Value};
 use super::desk::{Desk, Undone};
 use super::figures::Counters;
 use super::load::{Books, Load, Unread};
+use super::recent::Recent;
 use crate::database::{Batches, Reader};
 use crate::directory::Directory;
 use crate::ledger::unix_seconds;
@@ -29,6 +30,7 @@ pub struct Applier {
     pub directory: Arc<Directory>,
     pub presence: Arc<Presence>,
     pub desk: Desk,
+    pub recent: Arc<Recent>,
     pub counters: Arc<Counters>,
     /// Those of the books.
     pub books: Arc<crate::figures::Counters>,
@@ -144,18 +146,14 @@ impl Applier {
 
     async fn session(&mut self) -> Result<std::convert::Infallible, Halt> {
         let reader = Reader::open(&self.path)?;
-        let mut connection = self.site.address.connect().await?;
-        let statements = connection.statements();
+        let mut connection = self.site.address.connect(self.site.schema).await?;
+        let statements = connection.statements;
         if let Some(greeting) = statements.greeting {
             connection.command(greeting).await?;
         }
         if let Some(row) = connection.rows(statements.unsafe_tables, &[]).await?.first() {
             let table = row.text(0)?.unwrap_or_default();
-            let what = match connection {
-                Connection::Postgres(_) => "it is UNLOGGED, so a crash empties it",
-                Connection::MySql(_) => "its engine is not InnoDB",
-            };
-            return Err(Halt::Unsafe(table, what));
+            return Err(Halt::Unsafe(table, connection.unsafe_because()));
         }
         let batches = reader.batches()?;
         let node = format!("{}:{}", self.site.node, batches.epoch);
@@ -185,7 +183,7 @@ impl Applier {
 
     /// Finds out which batch the database has, and compares that with what is known.
     async fn look(&self, session: &mut Session, batches: &Batches) -> Result<(), Halt> {
-        let statements = session.connection.statements();
+        let statements = session.connection.statements;
         let node = [Value::Text(&session.node)];
         let rows = session.connection.rows(statements.look, &node).await?;
         match rows.first() {
@@ -232,7 +230,7 @@ impl Applier {
             Value::Number(applied),
             Value::Number(nonce),
         ];
-        let sql = session.connection.statements().step;
+        let sql = session.connection.statements.step;
         if session.connection.execute(sql, &values).await? != 1 {
             return Err(Unplayed::Overtaken.into());
         }
@@ -253,7 +251,9 @@ impl Applier {
         let now = Instant::now();
         let is_due = |last: Option<Instant>, every| last.is_none_or(|last| now - last >= every);
         let all = is_due(self.pace.read_all, self.site.load_every);
-        let changes = is_due(self.pace.read.map(|(at, _)| at), self.site.load_changes);
+        let knows_changes = session.connection.statements.now.is_some();
+        let changes =
+            knows_changes && is_due(self.pace.read.map(|(at, _)| at), self.site.load_changes);
         if !all && !changes {
             return Ok(());
         }
@@ -291,6 +291,7 @@ impl Applier {
                 presence: &self.presence,
                 desk: &self.desk,
                 swarms: &*self.site.swarms,
+                recent: &self.recent,
             },
         }
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Swarms;
 use super::connection::{Connection, Fault, Kind, Value};
-use super::sql::{BEGIN, COMMIT, KEEP, SAVE, UNDO};
+use super::sql::{BEGIN, COMMIT, KEEP, SAVE, UNDO, Values};
 use crate::database::{Delta, Key, Reader, Rejection, Sealed};
 use crate::directory::Directory;
 
@@ -64,7 +64,7 @@ pub enum Unplayed {
 
 /// A row as the statements read it: see `sql`.
 #[derive(Serialize)]
-struct Sent {
+pub struct Sent {
     m: i64,
     t: i64,
     p: String,
@@ -73,9 +73,9 @@ struct Sent {
     cu: i64,
     cd: i64,
     ss: i64,
-    an: i64,
-    co: i64,
-    td: i64,
+    pub an: i64,
+    pub co: i64,
+    pub td: i64,
     fa: i64,
     la: i64,
     tu: i64,
@@ -84,12 +84,14 @@ struct Sent {
     ac: i64,
     ad: Option<String>,
     po: Option<u16>,
-    go: i64,
+    /// The client's user agent.
+    ag: Option<String>,
+    pub go: i64,
     /// Torrents that the member seeds and downloads now.
     se: u32,
     le: u32,
     /// Seeders and leechers of the torrent now.
-    sd: u32,
+    pub sd: u32,
     lc: u32,
     /// Its place in the batch.
     n: u64,
@@ -98,7 +100,7 @@ struct Sent {
 impl Play<'_> {
     /// Plays a batch after the one of `mark`, but for its `COMMIT`.
     pub async fn play(&mut self, batch: Sealed, mark: Mark) -> Result<Played, Unplayed> {
-        let statements = self.connection.statements();
+        let statements = self.connection.statements;
         self.connection.command(BEGIN).await?;
         let values = [
             Value::Number(batch.number),
@@ -173,7 +175,7 @@ impl Play<'_> {
 
     /// Enters rows into all tables, but for those of members that are unknown, and returns these.
     async fn enter(&mut self, batch: i64, sent: &[Sent]) -> Result<HashSet<i64>, Fault> {
-        let statements = self.connection.statements();
+        let statements = self.connection.statements;
         let mut text = json(sent);
         let there = self.connection.rows(statements.members_there, &[Value::Text(&text)]).await?;
         let there: HashSet<i64> = there
@@ -189,22 +191,11 @@ impl Play<'_> {
         if !unknown.is_empty() {
             text = json(&known);
         }
-        let any = |has: fn(&Sent) -> bool| known.iter().any(|row| has(row));
-        let (name, node) = (Value::Text(self.name), Value::Text(self.node));
-        let steps: [(&'static str, bool, &[Value]); 8] = [
-            (statements.members, true, &[]),
-            (statements.torrents, true, &[]),
-            (statements.tokens, any(|row| row.td > 0), &[]),
-            (statements.history, any(|row| row.an > 0), &[]),
-            (statements.peers, any(|row| row.an > 0 && row.go == 0), &[name]),
-            (statements.silent, any(|row| row.an == 0 && row.go == 0), &[name]),
-            (statements.gone, any(|row| row.go == 1), &[name]),
-            (statements.snatches, any(|row| row.co > 0), &[node, Value::Number(batch)]),
-        ];
-        for (sql, has_rows, rest) in steps {
-            if has_rows {
-                let values = self.connection.in_order(Value::Text(&text), rest);
-                self.connection.execute(sql, &values).await?;
+        let values =
+            Values { rows: &text, name: self.name, node: self.node, batch, ..Values::default() };
+        for step in statements.steps {
+            if known.iter().any(|row| step.which.has(row)) {
+                self.connection.execute(step.sql, &values.at(step.values)).await?;
             }
         }
         Ok(unknown)
@@ -248,6 +239,7 @@ impl Play<'_> {
             ac: row.active.into(),
             ad: row.address.map(|address| address.ip().to_string()),
             po: row.address.map(|address| address.port()),
+            ag: row.agent.clone(),
             go: row.gone.into(),
             se: member.seeding,
             le: member.leeching,

@@ -6,9 +6,10 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{ConnectOptions, Executor, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 
-use super::sql::{MYSQL, POSTGRES, Statements};
+use super::schema::Schema;
+use super::sql::Statements;
 
 /// Where the database is, and who logs in. Its `Debug` hides it.
 #[derive(Clone)]
@@ -24,7 +25,12 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-pub enum Connection {
+pub struct Connection {
+    wire: Wire,
+    pub statements: &'static Statements,
+}
+
+enum Wire {
     Postgres(Box<PgConnection>),
     MySql(Box<MySqlConnection>),
 }
@@ -107,15 +113,22 @@ impl Address {
         }
     }
 
-    pub async fn connect(&self) -> Result<Connection, Fault> {
+    /// Returns whether it is one of MySQL or MariaDB.
+    #[must_use]
+    pub fn is_mysql(&self) -> bool {
+        matches!(self, Self::MySql(_))
+    }
+
+    pub async fn connect(&self, schema: Schema) -> Result<Connection, Fault> {
         let connecting = async {
             Ok(match self {
-                Self::Postgres(options) => Connection::Postgres(Box::new(options.connect().await?)),
-                Self::MySql(options) => Connection::MySql(Box::new(options.connect().await?)),
+                Self::Postgres(options) => Wire::Postgres(Box::new(options.connect().await?)),
+                Self::MySql(options) => Wire::MySql(Box::new(options.connect().await?)),
             })
         };
         let connected = tokio::time::timeout(CONNECTING, connecting).await;
-        connected.map_err(|_| Fault::Silent(CONNECTING))?.map_err(Fault::Sql)
+        let wire = connected.map_err(|_| Fault::Silent(CONNECTING))?.map_err(Fault::Sql)?;
+        Ok(Connection { wire, statements: schema.statements(self.is_mysql()) })
     }
 }
 
@@ -130,28 +143,37 @@ macro_rules! bound {
 }
 
 impl Connection {
-    pub fn statements(&self) -> &'static Statements {
-        match self {
-            Self::Postgres(_) => &POSTGRES,
-            Self::MySql(_) => &MYSQL,
+    /// Says what a table is whose transactions cannot be undone.
+    pub fn unsafe_because(&self) -> &'static str {
+        match self.wire {
+            Wire::Postgres(_) => "it is UNLOGGED, so a crash empties it",
+            Wire::MySql(_) => "its engine is not InnoDB",
         }
     }
 
-    /// Returns the values of a statement with rows, in the order of its placeholders: MySQL's have no
-    /// numbers, and those of the rows come last.
-    pub fn in_order<'a>(&self, rows: Value<'a>, rest: &[Value<'a>]) -> Vec<Value<'a>> {
-        match self {
-            Self::Postgres(_) => [&[rows], rest].concat(),
-            Self::MySql(_) => [rest, &[rows]].concat(),
+    /// Returns what makes sure that nothing is changed from now on.
+    pub fn read_only(&self) -> &'static str {
+        match self.wire {
+            Wire::Postgres(_) => "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            Wire::MySql(_) => "SET SESSION TRANSACTION READ ONLY",
+        }
+    }
+
+    /// Returns the rows of a statement of an operator as they come, for [`Row::as_text`].
+    pub fn lines(&mut self, sql: AssertSqlSafe<String>) -> BoxStream<'_, Result<Row, sqlx::Error>> {
+        let sql = sqlx::raw_sql(sql);
+        match &mut self.wire {
+            Wire::Postgres(one) => sql.fetch(&mut **one).map_ok(Row::Postgres).boxed(),
+            Wire::MySql(one) => sql.fetch(&mut **one).map_ok(Row::MySql).boxed(),
         }
     }
 
     /// Does a statement that cannot be prepared.
     pub async fn command(&mut self, sql: &'static str) -> Result<(), Fault> {
         let doing = async {
-            match self {
-                Self::Postgres(one) => one.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
-                Self::MySql(one) => one.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+            match &mut self.wire {
+                Wire::Postgres(one) => one.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+                Wire::MySql(one) => one.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
             }
         };
         in_time(doing).await
@@ -160,11 +182,11 @@ impl Connection {
     /// Does a statement, and returns the number of rows that it has met.
     pub async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Fault> {
         let doing = async {
-            Ok(match self {
-                Self::Postgres(one) => {
+            Ok(match &mut self.wire {
+                Wire::Postgres(one) => {
                     bound!(sql, values).execute(&mut **one).await?.rows_affected()
                 }
-                Self::MySql(one) => bound!(sql, values).execute(&mut **one).await?.rows_affected(),
+                Wire::MySql(one) => bound!(sql, values).execute(&mut **one).await?.rows_affected(),
             })
         };
         in_time(doing).await
@@ -176,11 +198,11 @@ impl Connection {
         sql: &'static str,
         values: &'a [Value<'a>],
     ) -> BoxStream<'a, Result<Row, sqlx::Error>> {
-        match self {
-            Self::Postgres(one) => {
+        match &mut self.wire {
+            Wire::Postgres(one) => {
                 bound!(sql, values).fetch(&mut **one).map_ok(Row::Postgres).boxed()
             }
-            Self::MySql(one) => bound!(sql, values).fetch(&mut **one).map_ok(Row::MySql).boxed(),
+            Wire::MySql(one) => bound!(sql, values).fetch(&mut **one).map_ok(Row::MySql).boxed(),
         }
     }
 
@@ -214,6 +236,23 @@ impl Row {
         let read = match self {
             Self::Postgres(row) => row.try_get(column),
             Self::MySql(row) => row.try_get(column),
+        };
+        read.map_err(Fault::Sql)
+    }
+
+    /// Returns how many columns there are.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Postgres(row) => row.len(),
+            Self::MySql(row) => row.len(),
+        }
+    }
+
+    /// Returns a value as the text that the database sends for it, whatever its type is.
+    pub fn as_text(&self, column: usize) -> Result<Option<String>, Fault> {
+        let read = match self {
+            Self::Postgres(row) => row.try_get_unchecked(column),
+            Self::MySql(row) => row.try_get_unchecked(column),
         };
         read.map_err(Fault::Sql)
     }

@@ -12,6 +12,9 @@ use crate::ledger::Order;
 #[derive(Clone)]
 pub struct Desk(pub Sender<Order>);
 
+/// What becomes of changes.
+pub struct Answer(oneshot::Receiver<Result<(), NotChanged>>);
+
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Undone {
@@ -40,12 +43,19 @@ impl Desk {
         answer.await.map_err(|_| Undone::Stopping)?.map_err(Undone::Unwritten)
     }
 
-    /// Makes changes, all or none. With `takes_over`, what others have of a passkey or an info-hash is
-    /// taken from them.
-    pub async fn change(&self, changes: Vec<Change>, takes_over: bool) -> Result<(), NotChanged> {
+    /// Hands in changes, of which all are made or none, after those that were handed in before. With
+    /// `takes_over`, what others have of a passkey or an info-hash is taken from them.
+    pub fn hand_in(&self, changes: Vec<Change>, takes_over: bool) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let order = Order::Change { changes, takes_over, reply };
-        self.0.send(order).map_err(|_| NotChanged::Stopping)?;
-        answer.await.map_err(|_| NotChanged::Stopping)?
+        // If the thread has ended, the answer never comes.
+        let _ = self.0.send(Order::Change { changes, takes_over, reply });
+        Answer(answer)
+    }
+}
+
+impl Answer {
+    /// Waits until the changes are made.
+    pub async fn made(self) -> Result<(), NotChanged> {
+        self.0.await.map_err(|_| NotChanged::Stopping)?
     }
 }

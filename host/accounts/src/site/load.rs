@@ -5,13 +5,16 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use futures_util::TryStreamExt;
 use karuta_bittorrent::InfoHash;
 
 use super::Swarms;
-use super::connection::{Connection, Fault, Row, Value, in_time};
+use super::connection::{Connection, Fault, Row, in_time};
 use super::desk::{Desk, Undone};
+use super::recent::Recent;
+use super::sql::Values;
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange, is_passkey};
 use crate::database::{Baseline, NotChanged, Reader, What};
 use crate::directory::Directory;
@@ -32,6 +35,8 @@ pub struct Books<'a> {
     pub presence: &'a Presence,
     pub desk: &'a Desk,
     pub swarms: &'a dyn Swarms,
+    /// What the site has told lately, against which rows may be old.
+    pub recent: &'a Recent,
 }
 
 /// Why not all was read.
@@ -64,20 +69,21 @@ const WHOLE: usize = 32;
 type Parsed<T> = Option<T>;
 
 impl Load<'_> {
-    /// Returns the time from which on the next read has to look, in microseconds since 1970.
+    /// Returns the time from which on the next read has to look, in microseconds since 1970; 0: all
+    /// has to be read again.
     pub async fn now(&mut self) -> Result<i64, Fault> {
-        let sql = self.connection.statements().now;
+        let Some(sql) = self.connection.statements.now else { return Ok(0) };
         let rows = self.connection.rows(sql, &[]).await?;
         let now = rows.first().map_or(Ok(None), |row| row.number(0))?;
         Ok(now.unwrap_or(0).saturating_sub(OVERLAP).max(0))
     }
 
     /// Reads what clients last reported to this node, into books that are new.
-    pub async fn baselines(&mut self, node: &str, rate: u64) -> Result<u64, Unread> {
-        let sql = self.connection.statements().load_peers;
-        let values = [Value::Text(node)];
+    pub async fn baselines(&mut self, name: &str, rate: u64) -> Result<u64, Unread> {
+        let listing = &self.connection.statements.peers;
+        let values = Values { name, ..Values::default() }.at(listing.values);
         let books = self.books;
-        let mut rows = self.connection.stream(sql, &values);
+        let mut rows = self.connection.stream(listing.sql, &values);
         let (mut page, mut entered) = (Vec::new(), 0);
         loop {
             let row = in_time(rows.try_next()).await?;
@@ -98,19 +104,27 @@ impl Load<'_> {
     /// Reads what has changed since a time in microseconds since 1970; 0: all, and what is no longer
     /// there is disabled. Returns how many rows make no sense.
     pub async fn read(&mut self, since: i64) -> Result<u64, Unread> {
+        self.books.recent.lock().begin(Instant::now());
+        let read = self.read_kinds(since).await;
+        self.books.recent.lock().end();
+        read
+    }
+
+    async fn read_kinds(&mut self, since: i64) -> Result<u64, Unread> {
         let members = self.kind(What::Members, since).await?;
         let torrents = self.kind(What::Torrents, since).await?;
         Ok(members + torrents + self.tokens(since).await?)
     }
 
     async fn kind(&mut self, what: What, since: i64) -> Result<u64, Unread> {
-        let statements = self.connection.statements();
-        let (sql, table) = match what {
-            What::Members => (statements.load_members, "karuta_member"),
-            What::Torrents => (statements.load_torrents, "karuta_torrent"),
+        let statements = self.connection.statements;
+        let listing = match what {
+            What::Members => &statements.members,
+            What::Torrents => &statements.torrents,
         };
-        let (books, values) = (self.books, [Value::Number(since)]);
-        let mut rows = self.connection.stream(sql, &values);
+        let values = Values { since, ..Values::default() }.at(listing.values);
+        let (books, table) = (self.books, listing.table);
+        let mut rows = self.connection.stream(listing.sql, &values);
         let (mut page, mut seen) = (Vec::new(), HashSet::new());
         let (mut after, mut any, mut unusable) = (0, false, 0);
         loop {
@@ -157,13 +171,14 @@ impl Load<'_> {
     }
 
     async fn tokens(&mut self, since: i64) -> Result<u64, Unread> {
-        let sql = self.connection.statements().load_tokens;
-        let (books, values) = (self.books, [Value::Number(since), Value::Number(since)]);
+        let listing = &self.connection.statements.tokens;
+        let values = Values { since, ..Values::default() }.at(listing.values);
+        let books = self.books;
         let mut gone = match since {
             0 => books.reader.all_tokens()?,
             _ => HashSet::new(),
         };
-        let mut rows = self.connection.stream(sql, &values);
+        let mut rows = self.connection.stream(listing.sql, &values);
         let (mut page, mut unusable) = (Vec::new(), 0);
         loop {
             let row = in_time(rows.try_next()).await?;
@@ -202,8 +217,13 @@ impl Books<'_> {
         let mut unusable = 0;
         for part in page.chunks(AT_ONCE) {
             let mut part = part.to_vec();
-            while !part.is_empty() {
-                match self.desk.change(part.clone(), true).await {
+            loop {
+                let answer = {
+                    let told = self.recent.lock();
+                    part.retain(|change| !told.has(change));
+                    self.desk.hand_in(part.clone(), true)
+                };
+                match answer.made().await {
                     Ok(()) => {
                         let gone = self.presence.leaving(self.reader, &part)?;
                         if !gone.is_empty() {

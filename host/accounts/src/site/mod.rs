@@ -11,6 +11,9 @@ mod connection;
 mod desk;
 mod figures;
 mod load;
+mod recent;
+mod schema;
+mod select;
 mod sql;
 
 use std::net::SocketAddr;
@@ -23,11 +26,15 @@ pub use self::applier::{Applier, Running};
 pub use self::connection::Address;
 pub use self::desk::{Desk, Undone};
 pub use self::figures::{Counters, SiteFigures, Trouble};
+pub use self::recent::Recent;
+pub use self::schema::Schema;
+pub use self::select::{Unlisted, select};
 
 /// A site's database, and how it is used.
 #[derive(Clone)]
 pub struct Site {
     pub address: Address,
+    pub schema: Schema,
     /// The tracker's name there. Its books' epoch is added to it.
     pub node: String,
     /// The time between two times that all members and torrents are read.
@@ -48,15 +55,4 @@ pub trait Swarms: Send + Sync {
 
     /// Takes peers out of the swarms of these info-hashes.
     fn leave(&self, peers: &[(Vec<InfoHash>, SocketAddr)]);
-}
-
-/// The statements that make the tables, and those that grant rights.
-#[must_use]
-pub fn schema(is_mysql: bool, grants: bool) -> &'static str {
-    match (is_mysql, grants) {
-        (false, false) => include_str!("postgresql.sql"),
-        (false, true) => include_str!("postgresql-grants.sql"),
-        (true, false) => include_str!("mysql.sql"),
-        (true, true) => include_str!("mysql-grants.sql"),
-    }
 }

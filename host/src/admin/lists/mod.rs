@@ -30,7 +30,7 @@ struct Shown<'a> {
     policy: &'a str,
     data: &'a str,
     format: &'static str,
-    /// `file` or `url`.
+    /// `file`, `url`, `query` or `site`.
     origin: &'static str,
     /// 0: there is no data yet.
     version: u64,
@@ -119,7 +119,7 @@ impl Editable {
             edits: source.edit_count().unwrap_or_default(),
             file: match origin {
                 Origin::File(path) => Some(path.display().to_string()),
-                Origin::Url(_) => None,
+                Origin::Url(_) | Origin::Query(_) | Origin::Site(_) => None,
             },
         }
     }
@@ -133,10 +133,7 @@ impl<'a> Shown<'a> {
             policy,
             data: name,
             format: format.name(),
-            origin: match origin {
-                Origin::File(_) => "file",
-                Origin::Url(_) => "url",
-            },
+            origin: origin.kind(),
             version: source.number(),
             entries: source.entries(),
             age_seconds: source.age().map(|age| age.as_secs()),

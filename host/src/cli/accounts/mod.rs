@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use karuta_accounts::Schema;
 use rand::Rng;
 use serde_json::{Value, json};
 
@@ -86,6 +88,9 @@ pub enum Command {
     },
     /// Print the SQL that makes the tables in a site's database.
     Schema {
+        /// Whose tables the database has.
+        #[arg(default_value = "karuta", value_parser = schemas())]
+        of: Schema,
         /// For MySQL or MariaDB, and not for PostgreSQL.
         #[arg(long)]
         mysql: bool,
@@ -198,12 +203,16 @@ pub fn run(command: Command) -> Result<(), Failure> {
                 show_rejected(&rejected);
             }
         }
-        Command::Schema { mysql, grants } => {
-            print!("{}", karuta_accounts::schema(mysql, grants));
-        }
+        Command::Schema { of, mysql, grants } => print!("{}", of.sql(mysql, grants)),
         Command::Import { from, remote } => import(&connect(remote)?, &from)?,
     }
     Ok(())
+}
+
+fn schemas() -> impl TypedValueParser<Value = Schema> {
+    let named = |name: String| Schema::ALL.into_iter().find(|schema| schema.name() == name);
+    PossibleValuesParser::new(Schema::ALL.map(Schema::name))
+        .map(move |name| named(name).unwrap_or_default())
 }
 
 /// Returns 128 random bits in hexadecimal digits, as other trackers have them.

@@ -231,7 +231,8 @@ fn definitions(name: &Arc<str>, policy: &config::Policy) -> Vec<data::Definition
         format: key.format,
         max_size: key.max_size,
         required: key.required,
-        edits: key.edits,
+        // A list that is only edited would be nothing without it.
+        edits: if key.site.is_some() { config::EditMode::On } else { key.edits },
     };
     policy.data.iter().map(define).collect()
 }
@@ -242,17 +243,26 @@ fn http(allow: &config::Allow) -> Option<Arc<dyn Carrier>> {
 }
 
 fn origin(key: &config::DataSource) -> data::Origin {
-    match (&key.file, &key.url) {
-        (Some(file), _) => data::Origin::File(file.clone()),
-        (None, Some(url)) => data::Origin::Url(data::Remote {
+    let pace = data::Pace {
+        every: key.every.unwrap_or(data::EVERY),
+        timeout: key.timeout.unwrap_or(data::TIMEOUT),
+        max_age: key.max_age,
+    };
+    if let Some(name) = &key.site {
+        return data::Origin::Site(name.as_str().into());
+    }
+    match (&key.file, &key.url, &key.query, &key.database) {
+        (Some(file), ..) => data::Origin::File(file.clone()),
+        (None, Some(url), ..) => data::Origin::Url(data::Remote {
             url: url.clone(),
-            every: key.every.unwrap_or(data::EVERY),
-            timeout: key.timeout.unwrap_or(data::TIMEOUT),
+            pace,
             headers: key.headers.clone(),
             insecure: key.insecure,
-            max_age: key.max_age,
         }),
-        // The configuration is refused if both are missing.
-        (None, None) => data::Origin::File(PathBuf::new()),
+        (None, None, Some(sql), Some(database)) => {
+            data::Origin::Query(data::Query { sql: sql.clone(), database: database.clone(), pace })
+        }
+        // The configuration is refused if all are missing, or the database of a query.
+        (None, None, ..) => data::Origin::File(PathBuf::new()),
     }
 }
