@@ -25,10 +25,7 @@ pub struct Books {
 impl Books {
     /// Returns the interval and the minimal one, given those of the configuration, in seconds.
     pub fn intervals(&self, interval: u32, min_interval: u32) -> (u32, u32) {
-        match self.interval.load(Relaxed) {
-            0 => (interval, min_interval),
-            asked => (asked, min_interval.min(asked)),
-        }
+        intervals(self.interval.load(Relaxed), interval, min_interval)
     }
 
     /// Notes the member and the torrent of a request.
@@ -91,6 +88,15 @@ impl Books {
             address: is_visible.then_some(address),
             at,
         })
+    }
+}
+
+/// Returns the interval and the minimal one, given what a site has `asked` for, 0 for nothing, and those of
+/// the configuration, in seconds.
+pub fn intervals(asked: u32, interval: u32, min_interval: u32) -> (u32, u32) {
+    match asked {
+        0 => (interval, min_interval),
+        asked => (asked, min_interval.min(asked)),
     }
 }
 
