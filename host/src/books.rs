@@ -30,10 +30,7 @@ pub struct Books {
 impl Books {
     /// Returns the interval and the minimal one, given those of the configuration, in seconds.
     pub fn intervals(&self, interval: u32, min_interval: u32) -> (u32, u32) {
-        match self.interval.load(Relaxed) {
-            0 => (interval, min_interval),
-            asked => (asked, min_interval.min(asked)),
-        }
+        intervals(self.interval.load(Relaxed), interval, min_interval)
     }
 
     /// Notes the member and the torrent of a request.
@@ -107,6 +104,15 @@ fn agent(exchange: &Exchange) -> Option<Box<str>> {
     let agent = exchange.request.target.get()?.header("user-agent")?;
     let is_plain = |letter: &char| letter.is_ascii_graphic() || *letter == ' ';
     Some(agent.chars().filter(is_plain).take(AGENT).collect())
+}
+
+/// Returns the interval and the minimal one, given what a site has `asked` for, 0 for nothing, and those of
+/// the configuration, in seconds.
+pub fn intervals(asked: u32, interval: u32, min_interval: u32) -> (u32, u32) {
+    match asked {
+        0 => (interval, min_interval),
+        asked => (asked, min_interval.min(asked)),
+    }
 }
 
 /// Takes peers out of the swarms of these info-hashes.

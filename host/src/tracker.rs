@@ -21,6 +21,7 @@ use crate::limits::Limiter;
 use crate::metrics::Action;
 use crate::policy::{Chain, NewLink};
 use crate::recording::{Came, Tape};
+use crate::time;
 
 /// The failure reason for rate-limited clients.
 pub const TOO_MANY: &str = "too many requests";
@@ -171,13 +172,12 @@ impl<S: Store> Tracker<S> {
         self.chain.borrow_mut().settle();
     }
 
-    /// Refreshes the policies' data between requests, and hands over noted decisions.
+    /// Refreshes the policies' data between requests, hands over noted decisions, and follows the machine's
+    /// clock.
     pub fn freshen(&self) {
         self.chain.borrow_mut().freshen();
         self.recorder.borrow_mut().hand_over();
-        if let Some(tape) = &self.tape {
-            tape.borrow_mut().look_at_clock();
-        }
+        time::follow();
     }
 
     /// Takes announces that came together through limits, policies and swarms: each step for all of

@@ -42,6 +42,7 @@ fn a_policy_is_looked_at_tried_kept_and_taken_back() {
     press(&browser, "#reload [formaction^='/preview']");
     browser.says("#preview", "Would be generation 2: replaced clients.");
     browser.says("#preview pre", "+    - -UT");
+    browser.says("#preview", "No request was asked about: none is recorded yet.");
     assert!(!is_let_in(&daemon), "nobody has applied it");
 
     // What was not looked at is not applied.
@@ -52,6 +53,10 @@ fn a_policy_is_looked_at_tried_kept_and_taken_back() {
 
     press(&browser, "#reload [formaction^='/preview']");
     browser.says("#preview pre", "+    - -XX");
+    let found = "Of the last 2 requests, 0 would become the same; 2 rejected by clients → ok.";
+    browser.says("#preview", found);
+    browser.says("#preview table", "-UT3550- (2)");
+    assert_accessible(&browser, "a preview with differences");
     browser.tab_to("#max-change");
     press(&browser, "#preview [value=try]");
     browser.says("#trial", "Generation 2 is on trial");

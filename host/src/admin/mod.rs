@@ -82,7 +82,7 @@ pub use self::facts::{Listener, ReceiveBuffer, ShownPolicy};
 pub use self::generations::{Archive, ShownDifference, ShownHistory, others};
 pub use self::import::Imported;
 pub use self::narrow::Outcomes;
-pub use self::preview::{ChangedPlugin, PluginFacts, Preview, difference};
+pub use self::preview::{ChangedPlugin, PluginFacts, Preview, Promoted, difference};
 pub use self::record::RecordQuestion;
 pub use self::reload::{
     AskReload, Expected, Refusal, Replies, Report, Terms, Trial, WantedReload, Wish,

@@ -1,10 +1,14 @@
 //! What a reload would change, and how two configurations differ.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 use super::report::Report;
 use crate::config::{Config, ShownConfig};
+use crate::replay::Verdicts;
 
 /// What a reload would change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,8 +23,22 @@ pub struct Preview {
     /// What is different in the configuration with its defaults, without secrets; empty if nothing is.
     pub diff: String,
     pub plugins: Vec<ChangedPlugin>,
+    /// The policies that would leave shadow mode.
+    #[serde(default)]
+    pub promoted: Vec<Promoted>,
+    /// What the last requests would become.
+    #[serde(default)]
+    pub verdicts: Verdicts,
     /// Why a reload would be refused all the same.
     pub obstacle: Option<String>,
+}
+
+/// A policy that would leave shadow mode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Promoted {
+    pub policy: String,
+    /// What it would have done since the start, by kind: `pass`, `reject`, `drop`, `change`, `error`.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// A plugin that is another one.
@@ -48,7 +66,25 @@ pub struct PluginFacts {
 impl Preview {
     /// Returns whether a reload would change anything.
     pub fn is_different(&self) -> bool {
-        self.report.has_changes() || !self.diff.is_empty() || !self.plugins.is_empty()
+        self.report.has_changes()
+            || !self.diff.is_empty()
+            || !self.plugins.is_empty()
+            || !self.verdicts.changes.is_empty()
+    }
+}
+
+impl fmt::Display for Promoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, counts } = self;
+        let said = counts.iter().filter(|(_, count)| **count > 0);
+        let said: Vec<_> = said.map(|(would, count)| format!("{would} {count}")).collect();
+        match said.is_empty() {
+            true => write!(f, "{policy} leaves shadow mode, in which it was asked about nothing"),
+            false => {
+                let said = said.join(", ");
+                write!(f, "{policy} leaves shadow mode; since the start it would have said: {said}")
+            }
+        }
     }
 }
 
@@ -76,6 +112,19 @@ fn shown(config: &Config) -> Result<String, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_promotion_has_its_numbers_beside_it() {
+        let said = |counts: &[(&str, u64)]| {
+            let counts = counts.iter().map(|(would, count)| ((*would).to_owned(), *count));
+            Promoted { policy: "clients".into(), counts: counts.collect() }.to_string()
+        };
+        let text =
+            "clients leaves shadow mode; since the start it would have said: pass 5, reject 2";
+        assert_eq!(said(&[("reject", 2), ("drop", 0), ("pass", 5)]), text);
+        let text = "clients leaves shadow mode, in which it was asked about nothing";
+        assert_eq!(said(&[("pass", 0)]), text);
+    }
 
     #[test]
     fn defaults_count_and_secrets_do_not() {

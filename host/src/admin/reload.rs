@@ -12,6 +12,7 @@ use super::preview::Preview;
 use super::reply::{Changed, STOPPING};
 use super::request::Request;
 use crate::config::parse_duration;
+use crate::decisions::Mask;
 
 pub use super::report::{Refusal, Report};
 
@@ -105,15 +106,15 @@ const BODY: usize = 1024;
 
 /// Answers when every worker has switched, or with the reason why nothing has changed.
 pub async fn reload(admin: &Admin, request: Request) -> Changed {
-    let by = request.caller.clone();
+    let (by, mask) = (request.caller.clone(), admin.mask(&request));
     match request.json_or_nothing::<WantedReload>(BODY).await {
-        Ok(wanted) => apply(admin, by, &wanted).await,
+        Ok(wanted) => apply(admin, by, mask, &wanted).await,
         Err(reply) => Changed { reply, result: "wrong request".to_owned() },
     }
 }
 
-/// Reloads, or tells what that would change.
-pub async fn apply(admin: &Admin, by: Caller, wanted: &WantedReload) -> Changed {
+/// Reloads, or tells what that would change, as far as a caller may see it.
+pub async fn apply(admin: &Admin, by: Caller, mask: Mask, wanted: &WantedReload) -> Changed {
     let terms = match Terms::of(wanted) {
         Ok(terms) => terms,
         Err(reason) => return Changed::line(StatusCode::BAD_REQUEST, &reason),
@@ -121,7 +122,7 @@ pub async fn apply(admin: &Admin, by: Caller, wanted: &WantedReload) -> Changed 
     if !wanted.dry_run {
         return change(admin, by, Wish::Reload(terms)).await;
     }
-    match preview(admin, terms.expected).await {
+    match preview(admin, terms.expected, mask).await {
         Some(Ok(preview)) => {
             let result = format!("only looked: {}", preview.report);
             Changed::json(StatusCode::OK, &preview, result)
@@ -134,11 +135,21 @@ pub async fn apply(admin: &Admin, by: Caller, wanted: &WantedReload) -> Changed 
 }
 
 /// Returns what a reload would change; `None`: the tracker stops.
-pub async fn preview(admin: &Admin, expected: Expected) -> Option<Result<Preview, Refusal>> {
+pub async fn preview(
+    admin: &Admin,
+    expected: Expected,
+    mask: Mask,
+) -> Option<Result<Preview, Refusal>> {
     let (reply, result) = oneshot::channel();
     // If the receiver is gone, so is the reply.
     let _ = admin.reload.send(AskReload::Preview { expected, reply }).await;
-    result.await.ok()
+    let mut result = result.await.ok()?;
+    if let Ok(preview) = &mut result
+        && mask != Mask::NONE
+    {
+        preview.verdicts.mask();
+    }
+    Some(result)
 }
 
 /// Changes what serves.

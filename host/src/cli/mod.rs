@@ -2,6 +2,7 @@
 
 mod accounts;
 mod decisions;
+mod differences;
 mod explain;
 mod generations;
 mod lists;

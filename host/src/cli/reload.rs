@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use super::{Failure, connect, text, write_back};
+use super::{Failure, connect, differences, text, write_back};
 use crate::admin::{
     ChangedPlugin, Client, PluginFacts, Preview, Remote, Report, WantedReload, WantedRollback,
 };
 use crate::config;
+use crate::replay::{Counted, Verdicts};
 use crate::text::Escaped;
 
 #[derive(clap::Args)]
@@ -163,7 +164,7 @@ fn print_report(report: &Report) {
 }
 
 fn print_preview(preview: &Preview) {
-    let Preview { report, content, diff, plugins, obstacle, .. } = preview;
+    let Preview { report, content, diff, plugins, promoted, verdicts, obstacle, .. } = preview;
     match preview.is_different() {
         true => println!("would be generation {}: {}", report.generation, Escaped(report)),
         false => println!("nothing would change"),
@@ -181,7 +182,33 @@ fn print_preview(preview: &Preview) {
     }
     print_diff(diff);
     if preview.is_different() {
+        promoted.iter().for_each(|promoted| println!("{}", Escaped(promoted)));
+        print_verdicts(verdicts);
         println!("to apply just this: karuta reload --previewed {}", Escaped(content));
+    }
+}
+
+/// Prints what the last requests would become.
+fn print_verdicts(verdicts: &Verdicts) {
+    println!("{}", Escaped(verdicts));
+    if verdicts.drifted > 0 {
+        println!("what serves would answer {} of them otherwise by now", verdicts.drifted);
+    }
+    differences::print_unrepeatable(&verdicts.unrepeatable);
+    for change in &verdicts.changes {
+        let most = |counted: &[Counted]| match counted.first() {
+            Some(Counted { name, count }) => format!("{name} {count}"),
+            None => "none".to_owned(),
+        };
+        let [network, agent, torrent] =
+            [&change.networks, &change.agents, &change.torrents].map(|counted| most(counted));
+        println!(
+            "  {}: most from {}, of peer id {}, of torrent {}",
+            Escaped(change),
+            Escaped(network),
+            Escaped(agent),
+            Escaped(torrent)
+        );
     }
 }
 

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::differences;
 use super::{Failure, WRONG_CONFIGURATION, compiler, done_there};
 use crate::config;
 use crate::daemon::{self, Error, Replayed};
 use crate::recording::Contents;
-use crate::replay::{Allowance, Recorded};
+use crate::replay::{Allowance, Change, Recorded, Unrepeatable};
 use crate::text::Escaped;
 
 #[derive(Args)]
@@ -64,7 +65,7 @@ fn run(wanted: Replay) -> Result<bool, Failure> {
     let shown = shown(&replayed, &contents, is_fine);
     match json {
         true => println!("{shown:#}"),
-        false => print(&shown, diff),
+        false => print(&shown, &replayed.report.changes(), &replayed.unrepeatable, diff),
     }
     Ok(is_fine)
 }
@@ -82,9 +83,6 @@ fn shown(replayed: &Replayed, contents: &Contents, is_fine: bool) -> Value {
     let by_policy = report.by_policy().into_iter();
     let by_policy = by_policy
         .map(|(before, after, count)| json!({ "before": before, "after": after, "count": count }));
-    let unrepeatable = unrepeatable.iter();
-    let unrepeatable =
-        unrepeatable.map(|(policy, reason)| json!({ "policy": policy, "reason": reason }));
     json!({
         "requests": report.requests,
         "same": report.same,
@@ -96,13 +94,13 @@ fn shown(replayed: &Replayed, contents: &Contents, is_fine: bool) -> Value {
         "outcomes": outcomes.collect::<Vec<_>>(),
         "by_policy": by_policy.collect::<Vec<_>>(),
         "changes": report.changes(),
-        "unrepeatable": unrepeatable.collect::<Vec<_>>(),
+        "unrepeatable": unrepeatable,
     })
 }
 
-fn print(shown: &Value, diff: bool) {
+fn print(shown: &Value, changes: &[Change], unrepeatable: &[Unrepeatable], diff: bool) {
     let part = |value: &Value, key: &str| super::text(&value[key]);
-    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let outcomes = shown["outcomes"].as_array().cloned().unwrap_or_default();
     println!("{} requests, {} become the same", part(shown, "requests"), part(shown, "same"));
     for (key, what) in
         [("missing", "are missing in the recording"), ("unreadable", "cannot be read any more")]
@@ -114,11 +112,9 @@ fn print(shown: &Value, diff: bool) {
     if let Some(damage) = shown["damage"].as_str() {
         println!("the recording is damaged: {}", Escaped(damage));
     }
-    for one in list(shown, "unrepeatable") {
-        println!("{} may answer otherwise: {}", part(&one, "policy"), part(&one, "reason"));
-    }
+    differences::print_unrepeatable(unrepeatable);
     println!("\n{:>10}  {:<9} AFTER", "REQUESTS", "BEFORE");
-    for one in list(shown, "outcomes") {
+    for one in outcomes {
         println!(
             "{:>10}  {:<9} {}",
             part(&one, "count"),
@@ -126,74 +122,13 @@ fn print(shown: &Value, diff: bool) {
             part(&one, "after")
         );
     }
-    let changes = list(shown, "changes");
     if changes.is_empty() {
         return;
     }
-    println!("\n{:>10}  {:<10} {:<24} AFTER", "REQUESTS", "DIFFERENT", "BEFORE");
-    for change in &changes {
-        println!(
-            "{:>10}  {:<10} {:<24} {}",
-            part(change, "count"),
-            part(change, "what"),
-            side(&change["before"]),
-            side(&change["after"])
-        );
-    }
+    println!();
+    differences::print_table(changes);
     for change in changes.iter().filter(|_| diff) {
-        println!(
-            "\n{} of {} requests: {} before, {} after",
-            part(change, "what"),
-            part(change, "count"),
-            side(&change["before"]),
-            side(&change["after"])
-        );
-        for (key, heading) in [
-            ("clients", "CLIENT"),
-            ("networks", "NETWORK"),
-            ("agents", "CLIENT'S PEER ID"),
-            ("torrents", "TORRENT"),
-        ] {
-            println!("{:>10}  {heading}", "REQUESTS");
-            for one in list(change, key) {
-                println!("{:>10}  {}", part(&one, "count"), part(&one, "name"));
-            }
-        }
-        let example = &change["example"];
-        println!(
-            "an example: {} of {} over {} from {} {}, {}",
-            part(example, "action"),
-            part(example, "info_hash"),
-            part(example, "transport"),
-            part(example, "client"),
-            part(example, "agent"),
-            part(example, "time")
-        );
-        for (key, side) in [(0, "before"), (1, "after")] {
-            let reason = super::text(&example["reasons"][key]);
-            let [interval, least] = [0, 1].map(|at| super::text(&example["intervals"][key][at]));
-            match reason.is_empty() {
-                false => println!("  {side:<7} {reason}"),
-                true if interval != "0" => {
-                    println!("  {side:<7} interval {interval} s, min interval {least} s");
-                }
-                true => {}
-            }
-        }
-        for said in list(example, "policies") {
-            let remembered = if said["remembered"] == true { ", as remembered" } else { "" };
-            let verb = if said["shadow"] == true { "would" } else { "says" };
-            let [policy, verdict] = ["policy", "verdict"].map(|key| part(&said, key));
-            println!("  {policy} {verb} {verdict}{remembered}");
-        }
-    }
-}
-
-/// Returns an outcome, and who decided.
-fn side(value: &Value) -> String {
-    let outcome = super::text(&value["outcome"]);
-    match value["decided_by"].as_str() {
-        Some(policy) => format!("{outcome} by {}", Escaped(policy)),
-        None => outcome,
+        println!();
+        differences::print(change);
     }
 }

@@ -51,7 +51,7 @@ impl Loader {
     /// Loads and tests the policies of the configuration that the process starts with.
     pub fn load(&self, wanted: Wanted) -> Result<Loaded, Error> {
         let Wanted { config, policies } = wanted;
-        let (whens, view) = (self.whens(&config), self.view(&config));
+        let (whens, view) = (self.whens(&config), view(&config, self.swarms.clone()));
         let generation = self.policies.load(&policies, whens, &view);
         let generation = generation.map_err(|error| refused(&config, &error))?;
         let limits = Limiter::new(&config.tracker.limits).map(Arc::new);
@@ -69,7 +69,7 @@ impl Loader {
         purpose: Purpose,
     ) -> Result<Loaded, LoadError> {
         let Wanted { config, policies } = wanted;
-        let (whens, view) = (self.whens(&config), self.view(&config));
+        let (whens, view) = (self.whens(&config), view(&config, self.swarms.clone()));
         let before = &earlier.generation;
         let generation = self.policies.reload(&policies, whens, &view, before, failed, purpose)?;
         let limits = match config.tracker.limits == earlier.config.tracker.limits {
@@ -79,17 +79,18 @@ impl Loader {
         Ok(Loaded { config, generation, limits })
     }
 
-    fn view(&self, config: &Config) -> TrackerView {
-        TrackerView {
-            max_interval: seconds(config.tracker.max_interval),
-            max_num_want: config.tracker.num_want.max,
-            peer_lifetime: config.tracker.peer_lifetime,
-            swarms: self.swarms.clone(),
-        }
-    }
-
     fn whens(&self, config: &Config) -> Vec<When> {
         config.policies.iter().map(|policy| when(&policy.when, &self.routes)).collect()
+    }
+}
+
+/// Returns what policies see of the tracker.
+pub fn view(config: &Config, swarms: Arc<dyn Swarms>) -> TrackerView {
+    TrackerView {
+        max_interval: seconds(config.tracker.max_interval),
+        max_num_want: config.tracker.num_want.max,
+        peer_lifetime: config.tracker.peer_lifetime,
+        swarms,
     }
 }
 

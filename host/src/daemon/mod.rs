@@ -13,6 +13,7 @@ mod error;
 mod expiry;
 mod explain;
 mod exports;
+mod foresight;
 mod guards;
 mod keeper;
 mod listeners;
@@ -182,6 +183,9 @@ pub fn run(
     let prepared = tracker.prepared.take();
     tracker.books = accounts::open(&tracker.config, &tracker.store, tracker.start)?;
     let Tracker { config, store, metrics, start, books, .. } = &tracker;
+    if let (Some(books), Some(rings)) = (books, &tracker.rings) {
+        rings.set_interval(books.interval.clone());
+    }
     if let Some(books) = books {
         metrics.set_accounts(books.accounts.clone());
     }

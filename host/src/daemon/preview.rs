@@ -1,4 +1,4 @@
-//! Looks at what a reload would change, beside what serves and without a lock.
+//! Looks at what a reload would change, beside what serves.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,15 +6,17 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::candidate::Maker;
+use super::foresight::Foresight;
 use super::loaded::Loaded;
 use super::reload::{obstacle, previewed};
 use crate::admin::{
-    Archive, ChangedPlugin, Expected, PluginFacts, Preview, Refusal, difference, others,
+    Archive, ChangedPlugin, Expected, PluginFacts, Preview, Promoted, Refusal, difference, others,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, Mode};
 use crate::file;
 use crate::generations::Pin;
 use crate::policy::{Policy, Purpose};
+use crate::replay::Verdicts;
 use crate::survey::Survey;
 
 /// The largest plugin that is described, in bytes.
@@ -31,6 +33,7 @@ impl Maker {
         expected: &Expected,
         archive: &Archive,
         pin: Option<&Pin>,
+        foresight: &Foresight,
     ) -> Result<Preview, Refusal> {
         let config = self.read(expected)?;
         let candidate = self.load(config, Purpose::Look)?;
@@ -49,14 +52,39 @@ impl Maker {
             after: other.after.map(|digest| imports.of(&later, &other.policy, digest)),
             policy: other.policy,
         });
+        let plugins = plugins.collect();
+        let verdicts = match report.needs_generation() {
+            true => foresight.of(&earlier, &later),
+            false => Verdicts::skipped("nothing that decides would change"),
+        };
         Ok(Preview {
+            promoted: self.promoted(&earlier, &later),
+            verdicts,
             report,
             sha256: content.sha256.clone(),
             content: content.digest(),
             diff,
-            plugins: plugins.collect(),
+            plugins,
             obstacle: obstacle(self, pin),
         })
+    }
+
+    /// Returns what the policies that leave shadow mode would have done in it.
+    fn promoted(&self, earlier: &Loaded, later: &Loaded) -> Vec<Promoted> {
+        let is_promoted = |policy: &&config::Policy| {
+            let before = earlier.config.policies.iter().find(|one| one.name == policy.name);
+            before.is_some_and(|before| before.mode == Mode::Shadow) && policy.mode == Mode::Enforce
+        };
+        let promoted = later.config.policies.iter().filter(is_promoted);
+        promoted
+            .map(|policy| {
+                let counts = self.metrics.shadow_counts(&policy.name).into_iter();
+                Promoted {
+                    policy: policy.name.clone(),
+                    counts: counts.map(|(would, count)| (would.to_owned(), count)).collect(),
+                }
+            })
+            .collect()
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::error::{Error, system};
+use super::foresight::Foresight;
 use super::reloader::Reloader;
 use super::watch::Plugins;
 use crate::admin::{Archive, AskReload, By, Refusal, Replies, Terms, Wish};
@@ -50,6 +51,12 @@ impl Signals {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (maker, reloads) = (reloader.maker.clone(), reloader.reloads.clone());
         let archive: Archive = reloader.keeper.generations.clone();
+        let foresight = Arc::new(Foresight {
+            rings: reloader.rings.clone(),
+            started: maker.started.clone(),
+            shutdown: maker.loader.policies.estate.shutdown.clone(),
+            turn: Mutex::default(),
+        });
         let reloader = Arc::new(Mutex::new(reloader));
         let obey = |by: By, wish: Wish| {
             let reloader = reloader.clone();
@@ -84,8 +91,9 @@ impl Signals {
                     }
                     AskReload::Preview { expected, reply } => {
                         let (maker, archive) = (maker.clone(), archive.clone());
-                        let pin = reloads.pin();
-                        let look = move || maker.preview(&expected, &archive, pin.as_ref());
+                        let (pin, foresight) = (reloads.pin(), foresight.clone());
+                        let look =
+                            move || maker.preview(&expected, &archive, pin.as_ref(), &foresight);
                         answer(tokio::task::spawn_blocking(look), reply);
                     }
                 },

@@ -199,6 +199,24 @@ impl Generation {
         self.policies.iter().enumerate().map(prepare).collect()
     }
 
+    /// Returns the same policies in another estate, which share their code and their data with these, and
+    /// nothing else.
+    ///
+    /// # Errors
+    ///
+    /// There can be no thread for the first of these policies.
+    pub fn again(&self, estate: &Estate, tracker: &TrackerView) -> Result<Self, LoadError> {
+        let again = |(at, policy): (usize, &Arc<Policy>)| {
+            let plugin = Arc::new(policy.plugin().again(estate, tracker));
+            let service = Service::start(plugin.clone())
+                .map_err(|reason| error(at, &plugin, LoadCause::Init(reason.to_string())))?;
+            let Policy { service: _, ref when, on_error, mode, tick, watch } = **policy;
+            Ok(Arc::new(Policy { service, when: when.clone(), on_error, mode, tick, watch }))
+        };
+        let policies = self.policies.iter().enumerate().map(again);
+        Ok(Self { policies: policies.collect::<Result<_, _>>()? })
+    }
+
     /// Starts the control instances of this generation.
     pub fn serve(&self, workers: usize, metrics: &Metrics) -> std::io::Result<()> {
         let serve = |policy: &Arc<Policy>| {
@@ -247,8 +265,8 @@ impl Generation {
         self.policies.iter().any(|policy| policy.plugin().code.imports("keyvalue"))
     }
 
-    /// Returns the policies that may answer otherwise if they are asked again with the same clock, and
-    /// why; the credentials of the requests may be missing.
+    /// Returns the policies that may answer otherwise if they are asked again with the same clock, each with a
+    /// reason; the credentials of the requests may be missing.
     pub fn unrepeatable(&self, without_credentials: bool) -> Vec<(String, String)> {
         let reasons = |policy: &Arc<Policy>| {
             let plugin = policy.plugin();
@@ -256,8 +274,9 @@ impl Generation {
             let missing = plugin.data.iter().filter(|source| source.current().is_none());
             let missing = missing
                 .map(|source| format!("its data `{}` is not here", source.definition().name));
-            let edited =
-                plugin.data.iter().filter(|source| source.definition().edits != EditMode::Off);
+            let edited = plugin.data.iter().filter(|source| {
+                source.definition().edits != EditMode::Off && source.edits().is_none()
+            });
             let edited = edited.map(|source| {
                 format!("edits of its list `{}` are not known here", source.definition().name)
             });

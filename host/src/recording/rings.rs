@@ -1,7 +1,7 @@
 //! The rings of all workers, and what served when they were written.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Rings {
     pub(super) missing: AtomicU64,
     /// The transport and the address of each listener.
     listeners: OnceLock<Vec<(String, String)>>,
+    /// The seconds between two announces that the site asks for, if there are accounts.
+    interval: OnceLock<Arc<AtomicU32>>,
 }
 
 /// What serves, and decides. Fields are only ever added.
@@ -42,6 +44,8 @@ pub struct Scene {
     pub workers: usize,
     /// The transport and the address of each.
     pub listeners: Vec<(String, String)>,
+    /// The seconds between two announces that the site asks for; 0: it asks for none.
+    pub interval: u32,
     /// Those of all listeners.
     pub routes: Vec<String>,
     /// In the order of the calls.
@@ -78,6 +82,7 @@ impl Rings {
             is_busy: AtomicBool::new(false),
             missing: AtomicU64::new(0),
             listeners: OnceLock::new(),
+            interval: OnceLock::new(),
         }
     }
 
@@ -92,6 +97,16 @@ impl Rings {
     /// Sets the transports and addresses of the listeners. Call it once.
     pub fn set_listeners(&self, listeners: Vec<(String, String)>) {
         let _ = self.listeners.set(listeners);
+    }
+
+    /// Sets where the interval is that a site asks for. Call it once.
+    pub fn set_interval(&self, interval: Arc<AtomicU32>) {
+        let _ = self.interval.set(interval);
+    }
+
+    /// Returns the interval that a site asks for, in seconds; 0: none.
+    pub fn interval(&self) -> u32 {
+        self.interval.get().map_or(0, |interval| interval.load(Relaxed))
     }
 
     /// Says what serves from a generation on.
@@ -121,10 +136,11 @@ impl Rings {
         self.scenes.lock().iter().next_back().map(|(_, scene)| self.complete(scene()))
     }
 
-    /// Adds what no configuration changes while the daemon runs.
+    /// Adds what is not of the configuration, or stays while the daemon runs.
     fn complete(&self, scene: Scene) -> Scene {
         let listeners = self.listeners.get().cloned().unwrap_or_default();
-        Scene { workers: self.rings.lock().len(), listeners, ..scene }
+        let (workers, interval) = (self.rings.lock().len(), self.interval());
+        Scene { workers, listeners, interval, ..scene }
     }
 
     /// Returns a reader of each ring that begins with the next record.

@@ -1,6 +1,6 @@
 //! A worker's end of its ring.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use karuta_bittorrent::Counts;
 
@@ -15,8 +15,6 @@ pub struct Tape {
     ring: Writer,
     worker: u16,
     generation: u32,
-    /// The same time on both clocks: microseconds since 1970.
-    clocks: (Instant, u64),
     /// A buffer.
     record: Vec<u8>,
 }
@@ -29,35 +27,14 @@ pub enum Came<'a> {
     Http,
 }
 
-/// What the clock of the machine may be off, in microseconds, before it counts as set.
-const SET: u64 = 50_000;
-
 impl Tape {
     pub(super) fn new(ring: Writer, worker: u16) -> Self {
-        Self { ring, worker, generation: 0, clocks: clocks(), record: Vec::with_capacity(1024) }
+        Self { ring, worker, generation: 0, record: Vec::with_capacity(1024) }
     }
 
     /// Sets the generation of later records.
     pub fn adopt(&mut self, generation: u64) {
         self.generation = generation as u32;
-    }
-
-    /// Follows the clock of the machine if it has been set. Otherwise times stay exact to each other.
-    pub fn look_at_clock(&mut self) {
-        let (now, unix) = clocks();
-        if unix.abs_diff(self.unix(now)) > SET {
-            self.clocks = (now, unix);
-        }
-    }
-
-    /// Returns a time in microseconds since 1970.
-    fn unix(&self, time: Instant) -> u64 {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (instant, unix) = self.clocks;
-        match time.checked_duration_since(instant) {
-            Some(since) => unix.saturating_add(micros(since)),
-            None => unix.saturating_sub(micros(instant - time)),
-        }
     }
 
     /// Records a request that has been answered after `took`. `counts` are those of the swarm after an
@@ -81,7 +58,7 @@ impl Tape {
         let decided_by = answer.decided_by.as_deref().or(is_refused.then_some(limit));
         let reason = answer.extras.read().failure.as_deref().filter(|_| is_refused);
         let record = Record {
-            time: self.unix(exchange.now),
+            time: u64::try_from(time::at(exchange.now).as_micros()).unwrap_or(u64::MAX),
             took: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
             worker: self.worker,
             listener: request.listener,
@@ -113,9 +90,4 @@ impl Tape {
         }
         self.ring.push(&self.record);
     }
-}
-
-fn clocks() -> (Instant, u64) {
-    let unix = time::since_1970();
-    (Instant::now(), u64::try_from(unix.as_micros()).unwrap_or(u64::MAX))
 }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::change::Change;
 use super::report::{Report, What};
 
 /// A difference that may be there, up to a share of all requests.
@@ -49,20 +50,23 @@ impl Allowance {
     /// Returns whether all differences of a report are allowed.
     pub fn cover(all: &[Self], report: &Report) -> bool {
         let changes = report.changes();
-        let kinds = changes.iter().map(|change| match change.what {
-            "outcome" => Kind::Outcomes([change.before.outcome, change.after.outcome]),
-            name => {
-                let what = What::ALL.into_iter().find(|what| what.name() == name);
-                Kind::What(what.unwrap_or(What::Outcome))
-            }
-        });
-        let kinds: Vec<_> = kinds.collect();
-        kinds.iter().all(|kind| {
-            let of_kind = kinds.iter().zip(&changes).filter(|(other, _)| *other == kind);
-            let count: u64 = of_kind.map(|(_, change)| change.count).sum();
-            let share = count as f64 / report.requests.max(1) as f64;
-            all.iter().any(|allowed| allowed.kind == *kind && share <= allowed.share)
+        changes.iter().all(|change| {
+            all.iter().filter(|allowed| allowed.is_about(change)).any(|allowed| {
+                let of_kind = changes.iter().filter(|other| allowed.is_about(other));
+                let count: u64 = of_kind.map(|other| other.count).sum();
+                count as f64 / report.requests.max(1) as f64 <= allowed.share
+            })
         })
+    }
+
+    fn is_about(&self, change: &Change) -> bool {
+        match self.kind {
+            Kind::Outcomes(outcomes) => {
+                let is = [&*change.before.outcome, &*change.after.outcome];
+                change.what == What::Outcome.name() && is == outcomes
+            }
+            Kind::What(what) => change.what == what.name(),
+        }
     }
 }
 

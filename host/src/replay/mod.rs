@@ -6,23 +6,27 @@
 //! stages and makes a [`Report`].
 
 mod allowance;
+mod change;
 mod judged;
 mod recalled;
 mod recorded;
 mod report;
 mod request;
 mod stage;
+mod verdicts;
 
 use std::panic::resume_unwind;
 use std::thread;
 
 pub use self::allowance::Allowance;
+pub use self::change::{Change, Counted, Example, Said, Side, Unrepeatable};
 use self::judged::{Kept, Names};
 pub use self::recalled::Recalled;
 pub use self::recorded::Recorded;
-pub use self::report::{Change, Counted, Example, Report, What};
+pub use self::report::{Report, What};
 pub use self::request::Site;
 pub use self::stage::{Parts, Stage};
+pub use self::verdicts::Verdicts;
 use crate::policy::THREAD_STACK;
 
 /// Asks `stages` about requests. If there are several, none of their policies may share anything over
@@ -56,6 +60,32 @@ pub fn replay(
     })?;
     let report = reports.into_iter().fold(Report::default(), Report::merge);
     Ok(report)
+}
+
+/// Asks what may serve next about requests, and what serves, for as long as it `goes_on`. Only what becomes
+/// something else than it became, and than it becomes with what serves by now, is a difference between
+/// them. The rest is that counts of rates begin empty here, that data has changed, and that earlier
+/// configurations have decided.
+pub fn foresee(
+    recorded: &Recorded,
+    serving: &mut Stage,
+    next: &mut Stage,
+    mut goes_on: impl FnMut() -> bool,
+) -> Report {
+    let mut report = Report::default();
+    let records = (0..recorded.count()).filter_map(|at| Some((at, recorded.get(at)?)));
+    for (at, record) in records {
+        if !goes_on() {
+            break;
+        }
+        let was = judged::of_record(&record);
+        let by_now = serving.ask(&record).judged;
+        let after = next.ask(&record);
+        report.drifted += u64::from(by_now != was);
+        let before = if after.judged == by_now { by_now } else { was };
+        report.add(at, &record, before, after);
+    }
+    report
 }
 
 /// Which of the workers a stage is asked about: those with this remainder.

@@ -12,17 +12,21 @@ pub struct Recorded {
     bytes: Vec<u8>,
     places: Vec<Place>,
     workers: usize,
+    interval: u32,
 }
 
 /// Where a record is.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Never less than that of the record before of the same worker.
+    /// Microseconds since 1970; later than those before it of the same worker, if the clock was set back.
     time: u64,
     start: usize,
     len: u32,
     worker: u16,
 }
+
+/// How much later than others an answer may be recorded that has waited, in microseconds.
+const LATE: u64 = 10_000_000;
 
 impl Recorded {
     /// Reads a recording.
@@ -34,36 +38,63 @@ impl Recorded {
         let mut recorded = Self::default();
         let contents = recording::read(file, |record, bytes| recorded.push(record, bytes))?;
         recorded.sort();
+        recorded.interval = contents.scenes.first().map_or(0, |scene| scene.interval);
         Ok((recorded, contents))
     }
 
-    /// Copies what is in the rings.
-    pub fn of_rings(rings: &Rings) -> Self {
-        let mut recorded = Self::default();
+    /// Copies the last requests that are in the rings, at most so many. Calls `pause` between two of them.
+    pub fn of_rings(rings: &Rings, most: usize, mut pause: impl FnMut()) -> Self {
+        let (mut recorded, mut worker) = (Self::default(), None);
+        recorded.interval = rings.interval();
+        // Where the records of the worker begin.
+        let mut begin = (0, 0);
         rings.read(|bytes| {
             if let Some(record) = Record::read(bytes) {
+                if worker.replace(record.worker) != Some(record.worker) {
+                    begin = (recorded.places.len(), recorded.bytes.len());
+                }
                 recorded.push(&record, bytes);
+                // Rings may be large.
+                if recorded.places.len() - begin.0 > most.saturating_mul(2) {
+                    recorded.forget(begin, most);
+                }
             }
+            pause();
         });
         recorded.sort();
+        let surplus = recorded.places.len().saturating_sub(most);
+        recorded.places.drain(..surplus);
         recorded
     }
 
+    /// Forgets all but the last `most` records after a place and its byte.
+    fn forget(&mut self, (place, byte): (usize, usize), most: usize) {
+        let keep = self.places.len().saturating_sub(most);
+        let gap = self.places.get(keep).map_or(self.bytes.len(), |first| first.start) - byte;
+        self.bytes.drain(byte..byte + gap);
+        self.places.drain(place..keep);
+        self.places[place..].iter_mut().for_each(|place| place.start -= gap);
+    }
+
     fn push(&mut self, record: &Record, bytes: &[u8]) {
-        let Self { bytes: all, places, workers } = self;
+        let Self { bytes: all, places, workers, interval: _ } = self;
         let (start, worker) = (all.len(), record.worker);
         *workers = (*workers).max(usize::from(worker) + 1);
         all.extend_from_slice(bytes);
         places.push(Place { time: record.time, start, len: bytes.len() as u32, worker });
     }
 
+    /// Puts the requests in the order in which they were decided. They are recorded when they are answered,
+    /// and an answer may wait.
     fn sort(&mut self) {
-        // A clock may have been set back.
         let mut last = vec![0; self.workers];
         for place in &mut self.places {
             let last = &mut last[usize::from(place.worker)];
-            place.time = place.time.max(*last);
-            *last = place.time;
+            if place.time.saturating_add(LATE) < *last {
+                // The clock was set back.
+                place.time = *last;
+            }
+            *last = place.time.max(*last);
         }
         self.places.sort_by_key(|place| (place.time, place.worker));
     }
@@ -76,6 +107,11 @@ impl Recorded {
     /// Returns how many workers have recorded something, or might have.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Returns the seconds between two announces that the site asked for; 0: it asked for none.
+    pub fn interval(&self) -> u32 {
+        self.interval
     }
 
     /// Returns when the first request came, since 1970.
@@ -112,16 +148,16 @@ mod tests {
         let rings = Rings::new(1 << 20, 2, Duration::from_secs(3600), 1 << 20);
         let mut tapes = [rings.tape(), rings.tape()];
         let start = Instant::now();
-        // The last one came before the one before it: the clock was set back.
+        // The answer to "c" has waited. Before the last one, the clock was set back.
         for (worker, after, name) in
-            [(0, 1, "a"), (1, 2, "b"), (1, 4, "d"), (0, 3, "c"), (0, 5, "e"), (0, 0, "f")]
+            [(0, 101, "a"), (1, 102, "b"), (1, 104, "d"), (0, 105, "e"), (0, 103, "c"), (0, 0, "f")]
         {
             let mut exchange = Exchange::default();
             exchange.now = start + Duration::from_secs(after);
             let came = Came::Udp(name.as_bytes());
             tapes[worker].write(&exchange, came, false, None, "", Duration::ZERO);
         }
-        let recorded = Recorded::of_rings(&rings);
+        let recorded = Recorded::of_rings(&rings, usize::MAX, || {});
         let name =
             |at: usize| String::from_utf8_lossy(recorded.get(at).unwrap().request).into_owned();
         let all: String = (0..recorded.count()).map(name).collect();
@@ -129,9 +165,12 @@ mod tests {
         assert_eq!((recorded.workers(), recorded.count()), (2, 6));
         let lane = |number| recorded.of_lane(Lane { number, of: 2 }).map(name).collect::<String>();
         assert_eq!([lane(0), lane(1)], ["acef", "bd"]);
-        assert_eq!(
-            recorded.get(5).map(|record| record.time),
-            recorded.get(4).map(|record| record.time)
-        );
+        let time = |at| recorded.get(at).map(|record| record.time);
+        assert_eq!(time(5), time(4));
+        for (most, newest) in [(2, "ef"), (1, "f"), (4, "cdef"), (0, "")] {
+            let last = Recorded::of_rings(&rings, most, || {});
+            let requests = (0..last.count()).map(|at| last.get(at).unwrap().request);
+            assert_eq!(requests.collect::<Vec<_>>().concat(), newest.as_bytes(), "{most}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use karuta_bittorrent::InfoHash;
-use serde::Serialize;
 
+use super::change::{Change, Counted, Example, Said, Side};
 use super::judged::Judged;
 use super::stage::After;
 use crate::decisions::{prefix, time};
@@ -21,6 +21,8 @@ pub struct Report {
     pub same: u64,
     /// Requests that cannot be read any more.
     pub unreadable: u64,
+    /// Requests that become something else even if nothing is changed.
+    pub drifted: u64,
     changes: BTreeMap<Key, Tally>,
     /// By outcome and who decided, before and after.
     matrix: HashMap<[(u8, String); 2], u64>,
@@ -56,62 +58,6 @@ struct Tally {
     torrents: HashMap<InfoHash, u64>,
     /// The first one, with its place.
     example: Option<(usize, Example)>,
-}
-
-/// A kind of difference.
-#[derive(Serialize)]
-pub struct Change<'a> {
-    pub what: &'static str,
-    pub count: u64,
-    pub before: Side<'a>,
-    pub after: Side<'a>,
-    /// The most frequent clients, networks, beginnings of peer ids, and torrents.
-    pub clients: Vec<Counted>,
-    pub networks: Vec<Counted>,
-    pub agents: Vec<Counted>,
-    pub torrents: Vec<Counted>,
-    pub example: Option<&'a Example>,
-}
-
-/// What becomes of requests.
-#[derive(Serialize)]
-pub struct Side<'a> {
-    pub outcome: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub decided_by: &'a str,
-}
-
-/// How often something is there.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-pub struct Counted {
-    pub name: String,
-    pub count: u64,
-}
-
-/// A request that becomes something else.
-#[derive(Serialize)]
-pub struct Example {
-    pub time: String,
-    pub transport: &'static str,
-    pub action: &'static str,
-    pub client: String,
-    pub info_hash: String,
-    pub agent: String,
-    /// Those that were told, of an announce.
-    pub intervals: [[u32; 2]; 2],
-    pub reasons: [String; 2],
-    /// What each policy says now, in the order of the calls.
-    pub policies: Vec<Said>,
-}
-
-/// What a policy says.
-#[derive(Serialize)]
-pub struct Said {
-    pub policy: String,
-    pub verdict: &'static str,
-    pub remembered: bool,
-    /// It is in shadow mode, and not obeyed.
-    pub shadow: bool,
 }
 
 /// How many of the most frequent ones are shown.
@@ -180,14 +126,14 @@ impl Report {
         let trace = exchange.trace.get();
         let steps = trace.into_iter().flat_map(|trace| trace.steps()).map(|step| Said {
             policy: step.policy.to_string(),
-            verdict: step.said,
+            verdict: step.said.to_owned(),
             remembered: step.remembered,
             shadow: false,
         });
         let shadows = trace.into_iter().flat_map(|trace| trace.shadows());
         let shadows = shadows.map(|(policy, verdict, _)| Said {
             policy: policy.to_owned(),
-            verdict,
+            verdict: verdict.to_owned(),
             remembered: false,
             shadow: true,
         });
@@ -196,8 +142,8 @@ impl Report {
         let shown = |text: String| if is_known { text } else { String::new() };
         let example = Example {
             time: time(record.time / 1000),
-            transport: transport.map_or("", |(_, name)| name),
-            action: action.name(),
+            transport: transport.map_or("", |(_, name)| name).to_owned(),
+            action: action.name().to_owned(),
             client: record.client.to_string(),
             info_hash: shown(announce.info_hash.to_string()),
             agent: shown(if record.is_scrape { String::new() } else { agent }),
@@ -213,6 +159,7 @@ impl Report {
         self.requests += other.requests;
         self.same += other.same;
         self.unreadable += other.unreadable;
+        self.drifted += other.drifted;
         add_all(&mut self.matrix, other.matrix);
         for (key, found) in other.changes {
             let tally = self.changes.entry(key).or_default();
@@ -242,35 +189,34 @@ impl Report {
     }
 
     /// Returns how often each pair of outcomes and deciders is there, the most frequent first.
-    pub fn by_policy(&self) -> Vec<(Side<'_>, Side<'_>, u64)> {
+    pub fn by_policy(&self) -> Vec<(Side, Side, u64)> {
         let mut pairs: Vec<_> = self.matrix.iter().collect();
         pairs.sort_by_key(|(pair, count)| (Reverse(**count), *pair));
         pairs
             .into_iter()
             .map(|([before, after], count)| {
-                let before = Side { outcome: name(before.0), decided_by: &before.1 };
-                let after = Side { outcome: name(after.0), decided_by: &after.1 };
-                (before, after, *count)
+                let side = |(outcome, by): &(u8, String)| Side::of(name(*outcome), by);
+                (side(before), side(after), *count)
             })
             .collect()
     }
 
     /// Returns each kind of difference, the most frequent first.
-    pub fn changes(&self) -> Vec<Change<'_>> {
+    pub fn changes(&self) -> Vec<Change> {
         let mut changes: Vec<_> = self.changes.iter().collect();
         changes.sort_by_key(|(_, tally)| Reverse(tally.count));
         changes
             .into_iter()
             .map(|(key, tally)| Change {
-                what: key.what.name(),
+                what: key.what.name().to_owned(),
                 count: tally.count,
-                before: Side { outcome: key.before.0, decided_by: &key.before.1 },
-                after: Side { outcome: key.after.0, decided_by: &key.after.1 },
+                before: Side::of(key.before.0, &key.before.1),
+                after: Side::of(key.after.0, &key.after.1),
                 clients: most(tally.clients.iter()),
                 networks: most(tally.networks.iter()),
                 agents: most(tally.agents.iter()),
                 torrents: most(tally.torrents.iter()),
-                example: tally.example.as_ref().map(|(_, example)| example),
+                example: tally.example.as_ref().map(|(_, example)| example.clone()),
             })
             .collect()
     }
@@ -332,12 +278,12 @@ mod tests {
         let report = one.merge(other);
         assert_eq!((report.requests, report.same, report.is_same()), (6, 1, false));
         let changes = report.changes();
-        let shown: Vec<_> = changes.iter().map(|one| (one.what, one.count)).collect();
+        let shown: Vec<_> = changes.iter().map(|one| (&*one.what, one.count)).collect();
         assert_eq!(shown, [("outcome", 3), ("decided_by", 1), ("interval", 1)]);
         let clients: Vec<_> = changes[0].clients.iter().map(|one| &*one.name).collect();
         assert_eq!(clients, ["192.0.2.0", "192.0.2.1", "192.0.2.11"]);
         assert_eq!(changes[0].networks[0], Counted { name: "192.0.2.0/24".into(), count: 3 });
-        assert_eq!(changes[0].example.unwrap().client, "192.0.2.0", "the first one");
+        assert_eq!(changes[0].example.as_ref().unwrap().client, "192.0.2.0", "the first one");
         assert_eq!(
             report.outcomes(),
             [(["ok", "ok"], 2), (["ok", "rejected"], 3), (["rejected", "rejected"], 1)]

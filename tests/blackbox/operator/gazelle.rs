@@ -8,6 +8,8 @@ use karuta_tests::announce::{Announce, escape, reply, torrent};
 use karuta_tests::{Daemon, LISTENERS, bencode, doors, eventually, folder, get};
 use serde_json::Value;
 
+use super::replay::{record, replayed};
+
 const PASSWORD: &str = "0123456789abcdef0123456789ABCDEF";
 const REPORTS: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const MEMBER: &str = "1c2cc1a0a3bd0e6fc2a94e6bb7f0a1d5";
@@ -263,6 +265,13 @@ fn a_site_sets_the_interval_until_the_restart() {
     assert_eq!(interval(&daemon), 1800);
     update(&daemon, "update_announce_interval&new_announce_interval=2000");
     assert_eq!(interval(&daemon), 2000);
+    // A replay knows it, too.
+    record(&daemon, || {
+        interval(&daemon);
+        1
+    });
+    let (same, code) = replayed(daemon.folder.path(), &[]);
+    assert_eq!(code, 0, "{same:#}");
     let said = refused(&daemon, "update_announce_interval&new_announce_interval=7");
     assert_eq!(said, "new_announce_interval: expected 900 to 2400");
     let daemon = daemon.restart();

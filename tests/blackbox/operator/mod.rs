@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod explain;
 mod exports;
+mod foresight;
 mod gazelle;
 mod generations;
 mod health;

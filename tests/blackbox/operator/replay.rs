@@ -16,7 +16,7 @@ const FILE: &str = "all.karuta";
 
 /// Records all requests that `load` makes, and returns how many there were. The command is killed, so
 /// the file is cut off after them.
-fn record(daemon: &Daemon, load: impl FnOnce() -> usize) -> usize {
+pub fn record(daemon: &Daemon, load: impl FnOnce() -> usize) -> usize {
     let admin = daemon.admin.to_string();
     let arguments = ["record", "--for", "1h", "--out", FILE, "--admin", &admin];
     let mut command = karuta(&arguments, daemon.folder.path());
@@ -38,14 +38,14 @@ fn replay(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Returns what a replay found, and its exit code.
-fn replayed(folder: &Path, arguments: &[&str]) -> (Value, i32) {
+pub fn replayed(folder: &Path, arguments: &[&str]) -> (Value, i32) {
     let output = replay(folder, &[arguments, &["--json"]].concat());
     let report = serde_json::from_slice(&output.stdout);
     (report.unwrap_or_else(|error| panic!("{error}: {output:?}")), output.status.code().unwrap())
 }
 
 /// Writes another configuration beside the one of the daemon, and returns its name.
-fn other(folder: &Path, name: &str, yaml: &str) -> String {
+pub fn other(folder: &Path, name: &str, yaml: &str) -> String {
     let own = folder.join(name);
     fs::create_dir_all(&own).unwrap();
     write_config(&own, yaml);
@@ -53,7 +53,7 @@ fn other(folder: &Path, name: &str, yaml: &str) -> String {
 }
 
 /// Returns what each kind of difference is, and how often.
-fn changes(report: &Value) -> Vec<(String, u64)> {
+pub fn changes(report: &Value) -> Vec<(String, u64)> {
     let side = |side: &Value| match side["decided_by"].as_str() {
         Some(policy) => format!("{} by {policy}", side["outcome"].as_str().unwrap()),
         None => side["outcome"].as_str().unwrap().to_owned(),

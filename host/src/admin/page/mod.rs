@@ -161,7 +161,7 @@ pub async fn explain(admin: &Admin, request: Request) -> Reply {
 
 /// Reloads or begins a trial, if the file is the one that was looked at, and leads back to the page.
 pub async fn reload(admin: &Admin, request: Request) -> Reply {
-    let Filled { by, form, .. } = match Filled::of(admin, request).await {
+    let Filled { viewer, by, form } = match Filled::of(admin, request).await {
         Ok(filled) => filled,
         Err(reply) => return reply,
     };
@@ -170,7 +170,7 @@ pub async fn reload(admin: &Admin, request: Request) -> Reply {
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
     let under_way = admin.audit.begin(by.clone(), "/api/reload");
-    back_to_reload(under_way.end(super::reload::apply(admin, by, &wanted).await))
+    back_to_reload(under_way.end(super::reload::apply(admin, by, viewer.mask(), &wanted).await))
 }
 
 /// Answers with the page and what a reload would change.
@@ -180,7 +180,8 @@ pub async fn preview(admin: &Admin, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let mut asked = Asked::of(&form);
-    let Some(result) = super::reload::preview(admin, Expected::default()).await else {
+    let Some(result) = super::reload::preview(admin, Expected::default(), viewer.mask()).await
+    else {
         return line(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
     };
     let status = if result.is_ok() { StatusCode::OK } else { StatusCode::CONFLICT };

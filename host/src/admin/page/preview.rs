@@ -1,5 +1,7 @@
 //! Preview: what a reload would change, and applying or trying just that.
 
+use std::fmt;
+
 use askama::Template;
 use url::form_urlencoded;
 
@@ -8,6 +10,7 @@ use super::viewer::Viewer;
 use crate::admin::preview::{ChangedPlugin, PluginFacts, Preview as Previewed};
 use crate::admin::reload::WantedReload;
 use crate::config::Right;
+use crate::replay::{Change, Counted, Example};
 
 #[derive(Template)]
 #[template(path = "preview.html")]
@@ -52,6 +55,32 @@ pub fn wanted(form: &str) -> Result<WantedReload, String> {
         (wanted.try_for, wanted.max_change) = (Some(time), Some(number?));
     }
     Ok(wanted)
+}
+
+/// Returns a text from outside as the beginning of a sentence.
+fn capital(text: &impl fmt::Display) -> String {
+    let text = number::outside(text).to_string();
+    let mut rest = text.chars();
+    let first = rest.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + rest.as_str()
+}
+
+/// Returns what is different.
+fn different(change: &Change) -> &str {
+    if change.what == "decided_by" { "who decides" } else { &change.what }
+}
+
+/// Returns the most frequent ones, with how often they are there.
+fn most(counted: &[Counted]) -> String {
+    let three = counted.iter().take(3).map(|one| format!("{} ({})", one.name, one.count));
+    three.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a request, and what it is told after.
+fn shown(example: &Example) -> String {
+    let Example { action, info_hash, client, agent, reasons: [_, after], .. } = example;
+    let told = if after.is_empty() { String::new() } else { format!(": {after}") };
+    format!("{action} of {info_hash} from {client} {agent}{told}")
 }
 
 /// Returns a plugin before and after.

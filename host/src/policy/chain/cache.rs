@@ -48,7 +48,7 @@ pub struct VerdictCache {
 /// A remembered verdict.
 #[repr(align(64))]
 struct Entry {
-    /// In milliseconds of the cache's clock.
+    /// In microseconds of the cache's clock.
     until: u64,
     /// `None`: no changes, and a key of up to [`INLINE`] bytes.
     more: Option<Box<More>>,
@@ -104,7 +104,7 @@ impl VerdictCache {
         now: Instant,
     ) -> Option<(Verdict, Option<&Draft>)> {
         let Self { scopes, lines, hasher, key, start, .. } = self;
-        let now = milliseconds(now.saturating_duration_since(*start));
+        let now = micros(now.saturating_duration_since(*start));
         for scope in scopes {
             if scope.0 != hook || !write_key(key, *scope, request, credential) {
                 continue;
@@ -147,7 +147,7 @@ impl VerdictCache {
         }
         // A verdict is remembered for a day at most.
         let until = now + duration.min(Duration::from_secs(86_400));
-        let until = milliseconds(until.saturating_duration_since(self.start));
+        let until = micros(until.saturating_duration_since(self.start));
         let entry = Entry::new(&self.key, verdict, draft, until);
         let hash = self.hasher.hash_one(&self.key);
         if self.bytes + entry.bytes() > ROOM {
@@ -155,7 +155,7 @@ impl VerdictCache {
             (self.filled, self.bytes) = (0, 0);
         }
         if 2 * self.filled >= self.homes() {
-            self.grow(milliseconds(now.saturating_duration_since(self.start)));
+            self.grow(micros(now.saturating_duration_since(self.start)));
         }
         self.put(hash, entry);
     }
@@ -232,8 +232,8 @@ fn home(lines: usize, hash: u64) -> usize {
     hash as usize & homes.saturating_sub(1)
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Writes the scoped values of a request. Returns `false` if it cannot be remembered by that scope.

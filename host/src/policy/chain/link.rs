@@ -252,11 +252,13 @@ impl Link {
         );
     }
 
-    /// Logs each cause once, because a plugin that fails often would fill the log.
+    /// Logs each cause once, because a plugin that fails often would fill the log. What is asked on another
+    /// clock does not serve.
     fn log(&mut self, failure: &Failure) {
-        let policy = &*self.policy.plugin().name;
+        let plugin = self.policy.plugin();
+        let policy = &*plugin.name;
         let bit = 1 << failure.cause as u32;
-        if self.logged & bit == 0 {
+        if self.logged & bit == 0 && !plugin.clock.stands() {
             self.logged |= bit;
             tracing::error!(
                 policy,
@@ -274,8 +276,11 @@ impl Link {
         } else if self.slot.has_failed() && !self.given_up {
             self.given_up = true;
             self.series.set_failed(true);
-            let policy = &*self.policy.plugin().name;
-            tracing::error!(policy, "policy failed permanently; only a reload restarts it");
+            let plugin = self.policy.plugin();
+            if !plugin.clock.stands() {
+                let policy = &*plugin.name;
+                tracing::error!(policy, "policy failed permanently; only a reload restarts it");
+            }
         }
         self.series.memory(self.slot.instance().map_or(0, |instance| instance.memory()));
     }

@@ -9,6 +9,8 @@ use crate::policy::shared::shutdown::Shutdown;
 /// The account of the current call.
 #[derive(Default)]
 pub struct Call {
+    /// When the request came that it is about.
+    pub moment: Option<Instant>,
     pub deadline: Duration,
     /// The clocks at the first tick of the engine during the call.
     pub first_tick: Option<Clocks>,

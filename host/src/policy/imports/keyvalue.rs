@@ -1,11 +1,11 @@
 //! `karuta:policy/keyvalue`: counters and values that all instances of a policy share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::HasData;
 
 use crate::policy::contract::bindings::imports::keyvalue::Host;
-use crate::policy::shared::clock::Clock;
 use crate::policy::shared::keyvalues::KeyValues;
 
 /// An instance's access to its policy's storage.
@@ -18,7 +18,7 @@ pub struct Storage {
 /// The key-values of the policy.
 pub struct View<'a> {
     pub storage: &'a Storage,
-    pub clock: &'a Clock,
+    pub now: Instant,
 }
 
 impl HasData for View<'static> {
@@ -27,7 +27,7 @@ impl HasData for View<'static> {
 
 impl Host for View<'_> {
     fn get(&mut self, key: Vec<u8>) -> Option<Vec<u8>> {
-        self.storage.store.get(&key, self.clock.now())
+        self.storage.store.get(&key, self.now)
     }
 
     fn put(
@@ -37,7 +37,7 @@ impl Host for View<'_> {
         ttl_seconds: Option<u32>,
     ) -> Result<(), String> {
         let Storage { store, limit } = self.storage;
-        let put = store.put(&key, &value, ttl_seconds, *limit, self.clock.now());
+        let put = store.put(&key, &value, ttl_seconds, *limit, self.now);
         put.map_err(|refused| refused.to_string())
     }
 
@@ -52,7 +52,7 @@ impl Host for View<'_> {
         ttl_seconds: Option<u32>,
     ) -> Result<i64, String> {
         let Storage { store, limit } = self.storage;
-        let sum = store.increment(&key, delta, ttl_seconds, *limit, self.clock.now());
+        let sum = store.increment(&key, delta, ttl_seconds, *limit, self.now);
         sum.map_err(|refused| refused.to_string())
     }
 }

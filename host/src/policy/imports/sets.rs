@@ -12,6 +12,8 @@ use crate::policy::contract::values;
 /// The policy's data sources.
 pub struct View<'a> {
     pub sources: &'a Sources,
+    /// Whether sources are fetched that the policy wants to be fresh.
+    pub fetches: bool,
 }
 
 impl HasData for View<'static> {
@@ -61,7 +63,9 @@ impl Host for View<'_> {
     }
 
     fn refresh(&mut self, name: String) {
-        if let Some(source) = self.sources.iter().find(|source| *source.definition().name == *name)
+        let mut sources = self.sources.iter();
+        if let Some(source) = sources.find(|source| *source.definition().name == *name)
+            && self.fetches
         {
             source.refresh();
         }

@@ -90,13 +90,15 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     })?;
     imports::sets::add_to_linker::<_, sets::View>(linker, |state| sets::View {
         sources: &state.data,
+        // What was asked in the past needs nothing new.
+        fetches: !state.clock.stands(),
     })?;
     imports::signatures::add_to_linker::<_, signatures::View>(linker, |state| signatures::View {
         keys: &mut state.keys,
     })?;
     imports::keyvalue::add_to_linker::<_, keyvalue::View>(linker, |state| keyvalue::View {
         storage: &state.storage,
-        clock: &state.clock,
+        now: state.clock.now_in_call(state.call.moment),
     })?;
     imports::log::add_to_linker::<_, log::View>(linker, |state| log::View { log: &state.log })?;
     imports::metrics::add_to_linker::<_, metrics::View>(linker, |state| metrics::View {

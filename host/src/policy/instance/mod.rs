@@ -419,6 +419,7 @@ fn call<R>(
     hook: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, Failure> {
     begin(store, deadline);
+    store.data_mut().call.moment = Some(exchange.now);
     std::mem::swap(&mut store.data_mut().exchange, exchange);
     let result = hook(store);
     std::mem::swap(&mut store.data_mut().exchange, exchange);

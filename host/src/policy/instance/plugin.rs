@@ -159,6 +159,34 @@ impl Plugin {
         }))
     }
 
+    /// Returns the same plugin in another estate, with its code and its data, and nothing that its instances
+    /// have kept. It does not write to the log.
+    pub fn again(&self, estate: &Estate, tracker: &TrackerView) -> Self {
+        let name = self.name.clone();
+        Self {
+            file: self.file.clone(),
+            stamp: self.stamp,
+            since: self.since,
+            identity: self.identity.clone(),
+            tracker: tracker.clone(),
+            data: self.data.clone(),
+            code: self.code.clone(),
+            clock: estate.clock.clone(),
+            seed: estate.seed,
+            store: estate.stores.of(&name),
+            series: estate.series.of(&name),
+            ledger: estate.ledgers.of(&name),
+            last_id: estate.last_id.clone(),
+            publications: self.publications.clone(),
+            http: self.http.clone(),
+            trial_series: estate.series.hidden(&name),
+            allowance: Arc::new(Allowance::nothing()),
+            shutdown: estate.shutdown.clone(),
+            plans: OnceLock::new(),
+            name,
+        }
+    }
+
     /// Compiles the plugin of a policy into the engine's artifacts. Returns `false` if it is there
     /// already.
     pub fn warm(engine: &Engine, policy: &config::Policy) -> Result<bool, LoadCause> {

@@ -25,6 +25,12 @@ impl Default for Allowance {
 }
 
 impl Allowance {
+    /// Returns one that never allows a line.
+    pub fn nothing() -> Self {
+        let lines = f64::NEG_INFINITY;
+        Self(Mutex::new(Left { lines, since: Instant::now(), suppressed: 0 }))
+    }
+
     /// Takes one line. Returns the number of lines dropped before it, or `None` if this line must
     /// be dropped too.
     pub fn take(&self) -> Option<u64> {

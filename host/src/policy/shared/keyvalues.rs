@@ -26,7 +26,8 @@ const SWEEP_WHEN_FULL: usize = 32;
 
 /// The keys and values of one policy.
 ///
-/// `now` must not go back between calls.
+/// `now` is the moment of a request. It goes back by as long as requests of several workers overlap; then
+/// a value may end that much earlier.
 #[derive(Default)]
 pub struct KeyValues {
     shards: [Shard; SHARDS],

@@ -19,12 +19,13 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::io::{poll as async_poll, streams as async_streams};
+use wasmtime_wasi::p2::bindings::sockets;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, Network};
 use wasmtime_wasi::p2::bindings::sync::filesystem;
 use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::bindings::sync::sockets::udp_create_socket;
-use wasmtime_wasi::p2::bindings::{clocks::monotonic_clock, sockets};
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, SocketError,
     SocketResult, StreamError, StreamResult, TcpSocket, UdpSocket, subscribe,
@@ -73,7 +74,6 @@ impl Wasi {
         let mut builder = WasiCtx::builder();
         builder
             .max_random_size(RANDOM)
-            .wall_clock(clock.clone())
             .stdout(Lines::new(log.clone(), Level::Info))
             .stderr(Lines::new(log.clone(), Level::Warn));
         if role == Role::Control {
@@ -145,6 +145,7 @@ pub fn link<T: WasiView>(
     poll::add_to_linker::<_, View>(linker, view)?;
     streams::add_to_linker::<_, View>(linker, view)?;
     monotonic_clock::add_to_linker::<_, View>(linker, view)?;
+    wall_clock::add_to_linker::<_, View>(linker, view)?;
     sockets::tcp_create_socket::add_to_linker::<_, View>(linker, view)?;
     udp_create_socket::add_to_linker::<_, View>(linker, view)?;
     sockets::ip_name_lookup::add_to_linker::<_, View>(linker, view)?;
@@ -413,6 +414,18 @@ impl monotonic_clock::Host for View<'_> {
 
     fn subscribe_duration(&mut self, nanoseconds: u64) -> wasmtime::Result<Resource<DynPollable>> {
         self.moment(Duration::from_nanos(nanoseconds))
+    }
+}
+
+impl wall_clock::Host for View<'_> {
+    fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        let now = self.clock.unix_in_call(self.time.call.moment);
+        let (seconds, nanoseconds) = (now.as_secs(), now.subsec_nanos());
+        Ok(wall_clock::Datetime { seconds, nanoseconds })
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000 })
     }
 }
 
