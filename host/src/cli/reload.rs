@@ -56,8 +56,10 @@ pub struct Rollback {
 
 /// The exit code if something would change, or was taken back.
 pub const DIFFERENT: u8 = 3;
-/// How often a trial is looked at.
+/// How often a trial, or the file, is looked at.
 const EVERY: Duration = Duration::from_millis(250);
+/// How often the tracker is asked at most whether a file is its own.
+const LOOKS: u32 = 10;
 
 pub fn reload(wanted: Reload) -> Result<ExitCode, Failure> {
     let Reload { remote, dry_run, try_for, max_change, anyway, expect, previewed, json } = wanted;
@@ -117,15 +119,31 @@ pub fn roll_back(wanted: Rollback) -> Result<(), Failure> {
 /// Replaces the configuration file of the daemon, which must not write there itself, with the text of what
 /// serves.
 fn put(client: &Client, file: &Path, text: &str) -> Result<(), String> {
-    let on_disk = client.get("/api/status")?["configuration"]["sha256_on_disk"].clone();
-    let here = config::digest(file).map_err(|error| error.to_string())?;
-    if on_disk != hex::encode(here) {
-        return Err(
-            "it is not the file of this tracker, or has just changed; name it with `--config`"
-                .to_owned(),
-        );
+    let here = hex::encode(config::digest(file).map_err(|error| error.to_string())?);
+    let is_there = || {
+        let status = client.get("/api/status")?;
+        Ok::<_, String>(status["configuration"]["sha256_on_disk"] == *here)
+    };
+    // It looks at its file once a second.
+    let mut looks = 0;
+    while !is_there()? {
+        looks += 1;
+        if looks == LOOKS {
+            return Err("it is not the file of this tracker; name it with `--config`".to_owned());
+        }
+        thread::sleep(EVERY);
     }
-    write_back::replace(file, text).map_err(|error| error.to_string())?;
+    let rejected = write_back::replace(file, text).map_err(|error| error.to_string())?;
+    match rejected {
+        Some(rejected) => {
+            println!(
+                "wrote {}; what was there is {}",
+                Escaped(file.display()),
+                Escaped(rejected.display())
+            );
+        }
+        None => println!("{} is that already", Escaped(file.display())),
+    }
     let wanted = WantedReload::default();
     client.change_served::<Report>("/api/reload", &wanted).map(drop)
 }

@@ -6,6 +6,7 @@ use super::candidate::{Candidate, kept, on_disk, refusal};
 use super::compare::{compare, fixed};
 use super::guards::{Broken, Guarding};
 use super::loaded::Loaded;
+use super::reload::TRIAL;
 use super::reloader::{Reloader, Role, Trial};
 use super::worker::Order;
 use crate::admin::{By, OnTrial, Refusal, Report, Trial as Terms, unix_seconds};
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::generations::{Action, FORMAT, Pin};
 use crate::metrics::Reload;
 use crate::state_dir::StateDir;
+use crate::time;
 
 impl Reloader {
     /// Serves a candidate on trial.
@@ -101,7 +103,7 @@ impl Reloader {
     /// Stays with the generation on trial.
     pub(super) fn confirm(&mut self) -> Result<Report, Refusal> {
         let Some(trial) = self.trial.take() else {
-            return Err(Refusal::of("trial", "no generation is on trial"));
+            return Err(Refusal::of(TRIAL, "no generation is on trial"));
         };
         self.release();
         for worker in &self.workers {
@@ -125,7 +127,7 @@ impl Reloader {
     /// Has the generation before the one on trial come back.
     pub(super) fn take_back(&mut self, by: &By) -> Result<Report, Refusal> {
         let Some(trial) = self.trial.take() else {
-            return Err(Refusal::of("trial", "no generation is on trial"));
+            return Err(Refusal::of(TRIAL, "no generation is on trial"));
         };
         let Trial { previous, previous_generation, pin, .. } = trial;
         let tried = self.maker.current.load_full();
@@ -137,7 +139,9 @@ impl Reloader {
         let rules = previous.rules(&previous.generation, self.workers.len(), &self.metrics, false);
         let rules = rules.map_err(|error| refusal(&previous.config, &error))?;
         self.switch(&mut report, Loaded::clone(&previous), Some(rules));
-        // It was written when the trial began.
+        // It was written when the trial began, and holds even if it cannot be written again.
+        let pin = Pin { since: time::since_1970().as_secs(), by: by.to_string(), ..pin };
+        let _ = self.keeper.pin(&pin);
         self.hold_written(pin, None);
         let role =
             Role { by, action: Action::TakenBack, again: Some(previous_generation), parks: false };
@@ -164,7 +168,7 @@ impl Reloader {
         };
         let generation = trial.generation;
         let taken = self.take_back(&By::Trial);
-        let refusal = Refusal { policy, stage: "trial".to_owned(), reason };
+        let refusal = Refusal { policy, stage: TRIAL.to_owned(), reason };
         tracing::error!(generation, "took back a generation that was on trial: {refusal}");
         let tried = self.reloads.pinned().and_then(|pinned| {
             let mut digest = [0; 32];

@@ -11,6 +11,10 @@ use crate::generations::{Action, Content, FORMAT, Pin, digest_of};
 use crate::metrics::Reload;
 use crate::policy::Purpose;
 
+/// The stages of what is refused because there is no such trial, or no such generation.
+const ROLLBACK: &str = "rollback";
+pub const TRIAL: &str = "trial";
+
 impl Reloader {
     /// Does what is wished. Returns when every worker has switched. If that is refused, nothing changes.
     pub fn obey(&mut self, by: &By, wish: &Wish) -> Result<Report, Refusal> {
@@ -23,13 +27,23 @@ impl Reloader {
             }
             Wish::Reload(terms) => (Action::Reload.name(), self.reload(by, terms)),
             Wish::Confirm => (CONFIRM, self.confirm()),
-            Wish::Rollback { to, text } => match self.ends_trial(*to) {
-                true => (Action::TakenBack.name(), self.take_back(by)),
-                false => (Action::Rollback.name(), self.roll_back(by, *to, *text)),
-            },
+            Wish::Rollback { to, text } => {
+                let (action, result) = match self.ends_trial(*to) {
+                    true => (Action::TakenBack.name(), self.take_back(by)),
+                    false => (Action::Rollback.name(), self.roll_back(by, *to, *text)),
+                };
+                (action, result.map(|report| if *text { self.with_text(report) } else { report }))
+            }
         };
+        // Somebody has asked for what is not there, which says nothing about what serves.
+        let is_idle = |refusal: &Refusal| {
+            !matches!(wish, Wish::Reload(_)) && [TRIAL, ROLLBACK].contains(&&*refusal.stage)
+        };
+        let is_idle = result.as_ref().is_err_and(is_idle);
         let serving = &self.maker.current.load().config;
-        self.reloads.add(by, action, self.metrics.generation(), serving, found, &result);
+        if !is_idle {
+            self.reloads.add(by, action, self.metrics.generation(), serving, found, &result);
+        }
         // Who sees that a trial is over finds its end among the reloads.
         if self.trial.is_none() {
             self.reloads.set_trial(None);
@@ -56,6 +70,7 @@ impl Reloader {
                     tracing::warn!(generation = report.generation, "{remark}");
                 }
             }
+            Err(refusal) if is_idle => tracing::warn!(action, "refused: {refusal}"),
             Err(refusal) => {
                 self.metrics.reload(Reload::Refused);
                 tracing::error!(
@@ -87,7 +102,7 @@ impl Reloader {
     /// Serves an earlier generation in place of the configuration file.
     fn roll_back(&mut self, by: &By, to: Option<u64>, text: bool) -> Result<Report, Refusal> {
         self.must_not_be_on_trial()?;
-        let no = |reason: String| Refusal::of("rollback", reason);
+        let no = |reason: String| Refusal::of(ROLLBACK, reason);
         let generations = self.keeper.generations.clone().map_err(no)?;
         let serving = self.maker.current.load().content();
         let to = match to {
@@ -96,14 +111,23 @@ impl Reloader {
         };
         let (served, candidate) = self.maker.load_kept(&generations, to)?;
         if served.content == serving {
-            return Err(no(format!("generation {to} is what serves")));
+            // Its file is wanted.
+            return match text {
+                true => {
+                    let generation = self.metrics.generation();
+                    Ok(Report { generation, again: Some(to), ..Report::default() })
+                }
+                false => Err(no(format!("generation {to} is what serves"))),
+            };
         }
         let on_disk = on_disk(&self.maker.file);
+        // What was turned down stays so, if it is still there.
+        let before = self.reloads.pin().filter(|pin| pin.holds_for(&on_disk));
         let role = Role { by, action: Action::Rollback, again: Some(to), parks: false };
         let pin = (!on_disk.seems(&served.content)).then(|| Pin {
             format: FORMAT,
             generation: to,
-            rejected: serving,
+            rejected: before.map_or(serving, |pin| pin.rejected),
             on_disk,
             since: unix_seconds(SystemTime::now()),
             by: by.to_string(),
@@ -112,16 +136,19 @@ impl Reloader {
             Some(pin) => reloader.hold(pin),
             None => reloader.release(),
         })?;
-        if text {
-            let others = self.others_on_disk(to);
-            let loaded = self.maker.current.load();
-            report.text = others.is_empty().then(|| loaded.config.source.text().to_owned());
-            report.remarks.extend(others);
-        }
         let fault = self.reloads.pinned().and_then(|pinned| pinned.fault);
         let fault = fault.map(|fault| format!("a restart will serve the file again: {fault}"));
         report.remarks.extend(fault);
         Ok(report)
+    }
+
+    /// Adds the text of the file that serves, if a start that reads it would serve the same.
+    fn with_text(&self, mut report: Report) -> Report {
+        let others = self.others_on_disk(report.again.unwrap_or(report.generation));
+        let loaded = self.maker.current.load();
+        report.text = others.is_empty().then(|| loaded.config.source.text().to_owned());
+        report.remarks.extend(others);
+        report
     }
 
     /// Says which plugins would be others if a start read the file of an earlier generation.
@@ -147,7 +174,7 @@ impl Reloader {
              rollback`",
             trial.generation
         );
-        Err(Refusal::of("trial", reason))
+        Err(Refusal::of(TRIAL, reason))
     }
 }
 

@@ -240,14 +240,20 @@ fn the_file_can_be_replaced_by_what_serves_again() {
     assert_eq!(fs::read_to_string(&file).unwrap(), bad);
     assert_eq!((serving(&daemon), standing(&daemon)), (101, (3, Some(1))));
 
-    assert_eq!(command(&daemon, &["reload", "--anyway"]).0, 0);
+    // The plugin is mended: the file alone is still to be replaced.
     write_plugin(daemon.folder.path(), 101);
     let (code, said) = command(&daemon, &["rollback", "1", "--write"]);
-    assert_eq!(
-        (code, &*said),
-        (0, "generation 5: serving generation 1 again; replaced told"),
-        "{said}"
-    );
+    let wrote = "wrote config.yaml; what was there is config.yaml.rejected";
+    assert_eq!((code, said), (0, format!("generation 3: serving generation 1 again\n{wrote}")));
+    assert_eq!(standing(&daemon), (3, None));
+
+    fs::write(&file, &bad).unwrap();
+    write_plugin(daemon.folder.path(), 102);
+    assert_eq!(command(&daemon, &["reload"]).0, 0);
+    write_plugin(daemon.folder.path(), 101);
+    let (code, said) = command(&daemon, &["rollback", "1", "--write"]);
+    let again = "generation 5: serving generation 1 again; replaced told";
+    assert_eq!((code, said), (0, format!("{again}\n{wrote}")));
     let rejected = daemon.folder.path().join("config.yaml.rejected");
     assert_eq!(fs::read_to_string(rejected).unwrap(), bad);
     assert!(fs::read_to_string(&file).unwrap().contains("number: 101"));
@@ -255,6 +261,25 @@ fn the_file_can_be_replaced_by_what_serves_again() {
     let daemon = daemon.restart();
     assert_eq!((serving(&daemon), standing(&daemon)), (101, (5, None)));
     assert_eq!(command(&daemon, &["reload"]), (0, "generation 5: nothing has changed".into()));
+}
+
+#[test]
+fn what_was_turned_down_stays_so_when_generations_go_further_back() {
+    let daemon = start(3);
+    for serves in [102, 101] {
+        assert_eq!(command(&daemon, &["rollback"]).0, 0);
+        assert_eq!(serving(&daemon), serves);
+    }
+    let (code, said) = command(&daemon, &["reload"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("config.yaml was turned down"), "{said}");
+    assert_eq!((serving(&daemon), standing(&daemon)), (101, (5, Some(1))));
+    // Who asks for what is not there has not reloaded anything.
+    assert_eq!(command(&daemon, &["confirm"]).0, 1);
+    let last = &page(&daemon, "/api/status")["last_reload"];
+    assert_eq!(last["action"], "reload");
+    let daemon = daemon.restart();
+    assert_eq!((serving(&daemon), standing(&daemon)), (101, (5, Some(1))));
 }
 
 #[test]
