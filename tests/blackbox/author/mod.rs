@@ -4,4 +4,4 @@ mod plugin_check;
 mod plugin_test;
 mod plugin_tools;
 mod released_contract;
-mod samples;
+pub mod samples;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// Returns whether a sample was built. It is not if the toolchain of its language is missing; then
 /// its tests are skipped, except in CI.
-fn is_built(name: &str) -> bool {
+pub fn is_built(name: &str) -> bool {
     let component = plugins().join(format!("{name}.wasm"));
     let is_built = component.exists();
     if !is_built {
@@ -26,7 +26,7 @@ fn is_built(name: &str) -> bool {
 }
 
 /// Returns the time of day in UTC, that many minutes from now.
-fn clock(minutes: u64) -> String {
+pub fn clock(minutes: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() / 60;
     let minute = (now + minutes) % (24 * 60);
     format!("{:02}:{:02}", minute / 60, minute % 60)

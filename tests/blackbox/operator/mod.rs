@@ -32,6 +32,7 @@ mod recording;
 mod refused_plugins;
 mod reload;
 mod renewals;
+mod repeated;
 mod replay;
 mod service;
 mod sessions;
