@@ -115,10 +115,10 @@ impl Presence {
                     members.insert(*id);
                 }
                 // It may be another one than before.
-                Change::Member(MemberChange { id, group: Some(_), .. }) => {
-                    if reader.is_banned_by_group(*id)? {
-                        members.insert(*id);
-                    }
+                Change::Member(MemberChange { id, group: Some(_), .. })
+                    if reader.is_banned_by_group(*id)? =>
+                {
+                    members.insert(*id);
                 }
                 Change::Group(GroupChange { id, enabled: Some(false), .. }) => {
                     members.extend(reader.members_of(*id)?);

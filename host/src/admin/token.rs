@@ -5,7 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::config::{self, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST, UNIT3D};
+use crate::config::{
+    self, Donors, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST, UNIT3D,
+};
 use crate::doors::gazelle::Callback;
 
 #[derive(PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct GazelleDoor {
 pub struct Unit3dDoor {
     pub key: Token,
     pub blacklist: Option<ListName>,
+    pub donors: Donors,
     /// Held by the call that changes accounts.
     pub turn: Mutex<()>,
 }
@@ -94,17 +97,19 @@ impl GazelleDoor {
 
 impl Unit3dDoor {
     pub fn of(admin: &config::Admin) -> Option<Self> {
-        let config::Unit3d { listen: _, key, blacklist } = admin.unit3d.as_ref()?;
+        let config::Unit3d { listen: _, key, blacklist, donors } = admin.unit3d.as_ref()?;
         Some(Self {
             key: Token::new(UNIT3D, key, &[]),
             blacklist: blacklist.clone(),
+            donors: *donors,
             turn: Mutex::default(),
         })
     }
 
     /// Returns whether another one says the same.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.key.digest == other.key.digest && self.blacklist == other.blacklist
+        let key = |door: &Self| (door.key.digest, door.blacklist.clone(), door.donors);
+        key(self) == key(other)
     }
 }
 

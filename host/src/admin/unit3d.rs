@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::slice;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
@@ -20,13 +20,14 @@ use super::reply::{Changed, Reply, reply};
 use super::request::Request;
 use super::site::{self, Failure};
 use super::token::Unit3dDoor;
-use super::{Admin, accounts, unix_seconds};
-use crate::config::UNIT3D;
+use super::{Admin, accounts};
+use crate::config::{Donors, UNIT3D};
 use crate::doors::unit3d::{
     self, Answer, Call, Peer, Peers, Route, ShownTorrent, ShownUser, Target,
 };
 use crate::entry::Entry;
 use crate::metrics::{Obeyed, Outcome};
+use crate::time;
 
 /// The largest body of a call, in bytes.
 const BODY: usize = 64 << 10;
@@ -164,7 +165,7 @@ async fn obey(admin: &Admin, door: &Unit3dDoor, call: Call) -> Done {
     };
     // What a call names is looked up and changed before the next one is.
     let _turn = door.turn.lock().await;
-    match change(accounts, call) {
+    match change(accounts, door.donors, call) {
         Some(change) => site::change(admin, accounts, vec![change]).await.into(),
         None if adds => Done::unknown(),
         None => Done::nothing(),
@@ -172,18 +173,20 @@ async fn obey(admin: &Admin, door: &Unit3dDoor, call: Call) -> Done {
 }
 
 /// Finds what a call names. What is to be removed and is not known needs no change.
-fn change(accounts: &Accounts, call: Call) -> Option<Change> {
+fn change(accounts: &Accounts, donors: Donors, call: Call) -> Option<Change> {
     let directory = accounts.directory();
     let member = |id| directory.has_member(id).then(|| MemberChange { id, ..Default::default() });
     let torrent =
         |id| directory.has_torrent(id).then(|| TorrentChange { id, ..Default::default() });
     Some(match call {
-        Call::PutUser { id, group, passkey, leech } => Change::Member(MemberChange {
+        Call::PutUser { id, group, passkey, leech, donor } => Change::Member(MemberChange {
             id,
             passkey: Some(passkey),
             enabled: Some(true),
             leech: Some(leech),
             group: Some(group),
+            double_upload: donors.double_upload.then_some(donor),
+            immune: donors.immune.then_some(donor),
             ..MemberChange::default()
         }),
         Call::DeleteUser(id) => {
@@ -321,8 +324,7 @@ fn shown_peer(torrent: u64, peer: &ShownPeer) -> (String, Peer) {
 }
 
 fn rates(admin: &Admin) -> unit3d::Rates {
-    let since = SystemTime::now() - admin.start.elapsed();
-    let created_at = unix_seconds(since) as f64;
+    let created_at = time::since_1970().saturating_sub(admin.start.elapsed()).as_secs_f64();
     let (all, answered) =
         (Rates::of(admin, Outcome::ALL), Rates::of(admin, slice::from_ref(&Outcome::Ok)));
     let at = |last: Option<u64>| last.map_or(created_at, |last| last as f64);

@@ -173,6 +173,7 @@ fn the_default_configuration_has_every_key() {
         "admin.torrust",
         "admin.gazelle",
         "admin.unit3d",
+        "admin.unit3d.donors",
         "log",
         "log.file",
         "decision_log",

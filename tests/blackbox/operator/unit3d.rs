@@ -27,7 +27,7 @@ fn start() -> Daemon {
 
 fn start_with(accounts: &str) -> Daemon {
     let door = "unit3d: { listen: '127.0.0.1:0', key: { file: key }, \
-                blacklist: members/blacklist }";
+                blacklist: members/blacklist, donors: { double_upload: true } }";
     let listeners = LISTENERS.replace("admin: { ", &format!("admin: {{ {door}, "));
     assert_ne!(listeners, LISTENERS);
     let folder = folder(&format!("{listeners}{accounts}{BOOKS}"));
@@ -256,6 +256,19 @@ fn what_counts_is_what_the_site_says() {
 }
 
 #[test]
+fn donors_get_what_is_configured_for_as_long_as_they_are_donors() {
+    let daemon = with_member();
+    let up = |bytes: u64| of('a').moved(bytes, 0).event("started");
+    let move_on = |bytes| moved(&daemon, 7, MEMBER, &up(bytes)).0;
+    put(&daemon, "users", &user(7, MEMBER, &[("is_donor", json!(true))]));
+    assert_eq!((move_on(0), move_on(10)), (0, 20));
+    put(&daemon, "users", &user(7, MEMBER, &[("is_lifetime", json!(true))]));
+    assert_eq!(move_on(20), 40);
+    put(&daemon, "users", &user(7, MEMBER, &[]));
+    assert_eq!(move_on(30), 50);
+}
+
+#[test]
 fn a_site_edits_the_blacklist() {
     let daemon = with_member();
     let says = |client: &str, expected: &str| {
@@ -421,7 +434,10 @@ fn neither_passkeys_nor_the_key_are_told() {
     put(&daemon, "users", &user(7, MEMBER, &[("new_passkey", json!(OTHER))]));
     call(&daemon, "PUT", "users", &user(8, OTHER, &[]));
     let audit = daemon.admin_page("/api/audit");
-    assert!(audit.contains("member 7: passkey, unban, leech true, group 3"), "{audit}");
+    assert!(
+        audit.contains("member 7: passkey, unban, leech true, double_upload false, group 3"),
+        "{audit}"
+    );
     assert!(audit.contains("\"unit3d\"") && audit.contains("PUT /users"), "{audit}");
     let told = audit + &daemon.log() + &daemon.admin_page("/api/accounts/members/7");
     for secret in [KEY, MEMBER, OTHER] {

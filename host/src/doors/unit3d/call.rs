@@ -17,6 +17,7 @@ pub enum Call {
         /// The one that it has from now on.
         passkey: String,
         leech: bool,
+        donor: bool,
     },
     DeleteUser(u64),
     PutTorrent {
@@ -75,6 +76,11 @@ struct User {
     #[serde(default, deserialize_with = "new_passkey")]
     new_passkey: Option<String>,
     can_download: bool,
+    /// Earlier UNIT3Ds do not say.
+    #[serde(default)]
+    is_donor: bool,
+    #[serde(default)]
+    is_lifetime: bool,
 }
 
 #[derive(Deserialize)]
@@ -148,9 +154,14 @@ impl Call {
     pub fn read(what: &str, adds: bool, body: &[u8]) -> Result<Self, Answer> {
         Ok(match (what, adds) {
             ("users", true) => {
-                let User { id, group_id: group, passkey, new_passkey, can_download: leech } =
-                    object(body)?;
-                Self::PutUser { id, group, passkey: new_passkey.unwrap_or(passkey), leech }
+                let read: User = object(body)?;
+                Self::PutUser {
+                    id: read.id,
+                    group: read.group_id,
+                    passkey: read.new_passkey.unwrap_or(read.passkey),
+                    leech: read.can_download,
+                    donor: read.is_donor || read.is_lifetime,
+                }
             }
             ("users", false) => Self::DeleteUser(object::<Id>(body)?.id),
             ("torrents", true) => {
@@ -268,12 +279,14 @@ mod tests {
         let user = format!(
             r#"{{"id":7,"group_id":3,"passkey":"{PASSKEY}","can_download":true,"num_seeding":0,"num_leeching":1,"is_donor":false,"is_lifetime":false}}"#
         );
-        let put = |passkey: &str| Call::PutUser {
+        let put = |passkey: &str, donor| Call::PutUser {
             id: 7,
             group: 3,
             passkey: passkey.to_owned(),
             leech: true,
+            donor,
         };
+        let donor = user.replace("\"is_lifetime\":false", "\"is_lifetime\":true");
         let renewed = user.replace("\"can_", &format!("\"new_passkey\":\"{NEW}\",\"can_"));
         let torrent = format!(
             r#"{{"id":12,"status":1,"info_hash":"{}","is_deleted":false,"seeders":1,"leechers":2,"times_completed":3,"download_factor":0,"upload_factor":200}}"#,
@@ -290,8 +303,9 @@ mod tests {
         };
         let entry = |text: &str| Entry::read(DataFormat::Strings, text).ok();
         for (what, adds, body, expected) in [
-            ("users", true, &*user, put(PASSKEY)),
-            ("users", true, &renewed, put(NEW)),
+            ("users", true, &*user, put(PASSKEY, false)),
+            ("users", true, &donor, put(PASSKEY, true)),
+            ("users", true, &renewed, put(NEW, false)),
             ("users", false, &format!(r#"{{"id":7,"passkey":"{PASSKEY}"}}"#), Call::DeleteUser(7)),
             (
                 "torrents",
