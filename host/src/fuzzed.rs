@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, Method};
 use karuta_bittorrent::Invalid;
 
 use crate::config::RealIp;
-use crate::doors::gazelle::Target;
+use crate::doors::{gazelle, unit3d};
 
 /// See `frontend/real_ip.rs`.
 ///
@@ -27,8 +27,21 @@ pub fn gazelle(target: &str) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    if let Ok(target) = Target::read(path, query) {
+    if let Ok(target) = gazelle::Target::read(path, query) {
         let (_, _) = (target.report(), target.update());
+    }
+}
+
+/// Reads a call of a UNIT3D, with the path on the first line, and its body.
+pub fn unit3d(call: &[u8]) {
+    let end = call.iter().position(|byte| *byte == b'\n').unwrap_or(call.len());
+    let (path, body) = call.split_at(end);
+    let Ok(path) = std::str::from_utf8(path) else { return };
+    let Ok(unit3d::Target::Call { rest, .. }) = unit3d::Target::read(path) else { return };
+    for method in [Method::PUT, Method::DELETE, Method::GET] {
+        if let Ok(unit3d::Route::Edit { what, adds, .. }) = unit3d::Route::read(&method, rest) {
+            let _ = unit3d::Call::read(what, adds, body);
+        }
     }
 }
 

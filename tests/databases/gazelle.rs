@@ -4,7 +4,7 @@ use std::fs;
 
 use karuta_tests::announce::{escape, torrent};
 use karuta_tests::server::Server;
-use karuta_tests::{Daemon, doors, eventually, get};
+use karuta_tests::{Daemon, eventually, get};
 
 use crate::site::{ACCOUNTS, Setting, Site, announce, database, passkey, tracker, with_gazelles};
 use crate::tables::Tables;
@@ -33,7 +33,7 @@ fn site_with_door(setting: &Setting, door: &str) -> Site {
 
 /// Makes a call of the site, which is obeyed.
 fn tell(site: &Site, query: &str) {
-    let door = doors::address(&site.daemon, "gazelle");
+    let door = site.daemon.listener("gazelle");
     let answer = get(door, &format!("/{PASSWORD}/update?action={query}"), &[]);
     assert_eq!((answer.status, &*answer.body_text()), (200, "success"), "{query}");
 }

@@ -1,7 +1,6 @@
 //! A tracker that has as many series as it can, and a little load for it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::process::Output;
 
 use karuta_tests::announce::{Announce, torrent};
@@ -15,7 +14,10 @@ http:
 - { listen: '127.0.0.1:0' }
 - { listen: '127.0.0.1:0', tls: { certificate: a.pem, key: a.key } }
 udp: [{ listen: '127.0.0.1:0' }]
-admin: { listen: '127.0.0.1:0', gazelle: { listen: '127.0.0.1:0', password: { file: password } } }
+admin:
+  listen: '127.0.0.1:0'
+  gazelle: { listen: '127.0.0.1:0', password: { file: password } }
+  unit3d: { listen: '127.0.0.1:0', key: { file: key } }
 swarms:
   full_scrape: { formats: [ben] }
   share: { nodes: ['127.0.0.1:9'], topology: single, catch_up: 1s, timeout: 100ms }
@@ -37,6 +39,7 @@ policies:
 ";
 
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
+const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
 
 pub struct Tracker {
     pub daemon: Daemon,
@@ -54,6 +57,7 @@ impl Tracker {
         fs::write(folder.path().join("database"), "postgres://127.0.0.1:9/site")
             .expect("the URL is written");
         fs::write(folder.path().join("password"), PASSWORD).expect("the password is written");
+        fs::write(folder.path().join("key"), KEY).expect("the key is written");
         let first = Daemon::start_in(folder);
         Announce::of('a').http(first.http).expect("it is served");
         Self { daemon: first.restart(), authority }
@@ -74,7 +78,7 @@ impl Tracker {
         get(http, "/announce?port=x", &[]);
         get(http, "/scrape", &[]);
         let mut secured =
-            tls::Client::new(&self.authority).open(self.listener("https"), "localhost");
+            tls::Client::new(&self.authority).open(self.daemon.listener("https"), "localhost");
         let query = Announce::of('c').query();
         secured
             .send(format!("GET /announce?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -86,7 +90,8 @@ impl Tracker {
         let refused = get(self.daemon.admin, "/metrics", &["Origin: http://elsewhere.example"]);
         assert_eq!(refused.status, 403);
         let call = format!("/{PASSWORD}/update?action=remove_user&passkey=none");
-        get(self.listener("gazelle"), &call, &[]);
+        get(self.daemon.listener("gazelle"), &call, &[]);
+        get(self.daemon.listener("unit3d"), &format!("/announce/{KEY}/stats"), &[]);
         assert_succeeds(&self.karuta(&["snapshot", "save"]));
         let folder = self.daemon.folder.path();
         write_config(folder, &format!("{YAML}tracker: {{ announce_interval: 20m }}\n"));
@@ -97,15 +102,6 @@ impl Tracker {
     pub fn karuta(&self, arguments: &[&str]) -> Output {
         let admin = format!("--admin={}", self.daemon.admin);
         run(&[arguments, &[&admin]].concat(), self.daemon.folder.path())
-    }
-
-    fn listener(&self, transport: &str) -> SocketAddr {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.daemon.admin_page("/api/status")).expect("JSON");
-        let listeners = status["listeners"].as_array().expect("a list");
-        let secured = listeners.iter().find(|listener| listener["transport"] == transport);
-        let address = secured.and_then(|listener| listener["address"].as_str());
-        address.expect("a listener").parse().expect("an address")
     }
 
     /// Returns the page with everything that [`Self::load`] and [`Self::change`] cause.

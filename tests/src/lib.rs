@@ -16,7 +16,6 @@ pub mod bencode;
 mod compiled;
 pub mod crowd;
 pub mod databases;
-pub mod doors;
 pub mod engines;
 pub mod issuer;
 pub mod nodes;
@@ -223,6 +222,16 @@ impl Daemon {
     /// Returns the body of an admin page.
     pub fn admin_page(&self, path: &str) -> String {
         get(self.admin, path, &[]).body_text()
+    }
+
+    /// Returns where the first listener of a transport is, as `gazelle`.
+    pub fn listener(&self, transport: &str) -> SocketAddr {
+        let status: serde_json::Value =
+            serde_json::from_str(&self.admin_page("/api/status")).expect("JSON");
+        let listeners = status["listeners"].as_array().expect("a list");
+        let found = listeners.iter().find(|listener| listener["transport"] == transport);
+        let address = found.and_then(|listener| listener["address"].as_str());
+        address.expect("a listener").parse().expect("an address")
     }
 
     /// Returns the value of a series of `/metrics`, written as there; 0 if it is not there (yet).

@@ -1,4 +1,4 @@
-//! Changes of members, torrents and tokens, as lines of JSON.
+//! Changes of members, groups, torrents and tokens, as lines of JSON.
 
 use std::fmt;
 
@@ -6,12 +6,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::records::{Member, STATUSES, Torrent};
+use crate::records::{Group, Member, STATUSES, Torrent};
 
 /// A change. What it does not name stays as it is; what does not exist yet is added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     Member(MemberChange),
+    Group(GroupChange),
     Torrent(TorrentChange),
     Token(TokenChange),
 }
@@ -39,6 +40,22 @@ pub struct MemberChange {
     pub uploaded: Option<u64>,
     #[serde(default, deserialize_with = "amount")]
     pub downloaded: Option<u64>,
+}
+
+/// A change of a group, which is there as soon as a member is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupChange {
+    /// The number of its members' `group`.
+    #[serde(rename = "group")]
+    pub id: u32,
+    pub enabled: Option<bool>,
+    pub immune: Option<bool>,
+    pub freeleech: Option<bool>,
+    pub double_upload: Option<bool>,
+    /// `Some(None)`, `null` in JSON: any number.
+    #[serde(default, deserialize_with = "given")]
+    pub slots: Option<Option<u32>>,
 }
 
 /// A change of a torrent. A new one needs an info-hash.
@@ -86,7 +103,8 @@ const MOST: u64 = i64::MAX as u64;
 const EXPECTED: &str = ", expected ";
 
 impl Change {
-    /// Parses a line: an object with `member`, with `torrent`, or with `token` and both.
+    /// Parses a line: an object with `member`, with `torrent`, with `token` and both, or else with
+    /// `group`.
     ///
     /// # Errors
     ///
@@ -100,8 +118,10 @@ impl Change {
             read(value).map(Self::Torrent)
         } else if has("member") {
             read(value).map(Self::Member)
+        } else if has("group") {
+            read(value).map(Self::Group)
         } else {
-            Err("expected an object with `member`, `torrent` or `token`".to_owned())
+            Err("expected an object with `member`, `group`, `torrent` or `token`".to_owned())
         }
     }
 }
@@ -124,6 +144,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (kind, id, how) = match self {
             Self::Member(change) => ("member", change.id, change.how()),
+            Self::Group(change) => ("group", change.id.into(), change.how()),
             Self::Torrent(change) => ("torrent", change.id, change.how()),
             Self::Token(TokenChange { exists, member, torrent }) => {
                 let how = if *exists { "token" } else { "no token" };
@@ -152,21 +173,42 @@ impl MemberChange {
     }
 
     fn how(&self) -> Vec<String> {
-        let slots =
-            self.slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
-        let enabled = self.enabled.map(|enabled| if enabled { "unban" } else { "ban" });
         let told = [
             self.passkey.as_ref().map(|_| "passkey".to_owned()),
-            enabled.map(str::to_owned),
+            banned(self.enabled),
             told("leech", self.leech),
             told("visible", self.visible),
             told("immune", self.immune),
             told("freeleech", self.freeleech),
             told("double_upload", self.double_upload),
             told("group", self.group),
-            told("slots", slots),
+            slots(self.slots),
             told("uploaded", self.uploaded),
             told("downloaded", self.downloaded),
+        ];
+        told.into_iter().flatten().collect()
+    }
+}
+
+impl GroupChange {
+    /// Returns what a record becomes.
+    pub(crate) fn onto(&self, record: Group) -> Group {
+        Group {
+            enabled: self.enabled.unwrap_or(record.enabled),
+            immune: self.immune.unwrap_or(record.immune),
+            freeleech: self.freeleech.unwrap_or(record.freeleech),
+            double_upload: self.double_upload.unwrap_or(record.double_upload),
+            slots: self.slots.unwrap_or(record.slots),
+        }
+    }
+
+    fn how(&self) -> Vec<String> {
+        let told = [
+            banned(self.enabled),
+            told("immune", self.immune),
+            told("freeleech", self.freeleech),
+            told("double_upload", self.double_upload),
+            slots(self.slots),
         ];
         told.into_iter().flatten().collect()
     }
@@ -204,6 +246,15 @@ impl TorrentChange {
 
 fn told(key: &str, value: Option<impl fmt::Display>) -> Option<String> {
     value.map(|value| format!("{key} {value}"))
+}
+
+fn banned(enabled: Option<bool>) -> Option<String> {
+    enabled.map(|enabled| if enabled { "unban" } else { "ban" }.to_owned())
+}
+
+fn slots(slots: Option<Option<u32>>) -> Option<String> {
+    let slots = slots.map(|slots| slots.map_or("none".to_owned(), |most| most.to_string()));
+    told("slots", slots)
 }
 
 /// Reads an object. What is wrong is said by its key.
@@ -296,11 +347,13 @@ mod tests {
         assert_eq!(parse(&line), Change::Torrent(torrent));
         let token = TokenChange { exists: false, member: 1, torrent: 2 };
         assert_eq!(parse(r#"{"token": false, "member": 1, "torrent": 2}"#), Change::Token(token));
+        let group = GroupChange { id: 5, enabled: Some(false), ..GroupChange::default() };
+        assert_eq!(parse(r#"{"group": 5, "enabled": false}"#), Change::Group(group));
     }
 
     proptest! {
         #[test]
-        fn any_line_is_read_or_refused(line: String, key in "member|torrent|token", value: u64) {
+        fn any_line_is_read_or_refused(line: String, key in "member|group|torrent|token", value: u64) {
             let _ = Change::parse(&line);
             let _ = Change::parse(&format!("{{\"{key}\": {value}, \"passkey\": \"{line}\"}}"));
             let _ = Change::parse(&format!("{{\"{key}\": {value}, \"info_hash\": \"{line}\"}}"));
@@ -310,8 +363,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_line_is_said() {
         let table = [
-            ("7", "expected an object with `member`, `torrent` or `token`"),
-            ("{}", "expected an object with `member`, `torrent` or `token`"),
+            ("7", "expected an object with `member`, `group`, `torrent` or `token`"),
+            ("{}", "expected an object with `member`, `group`, `torrent` or `token`"),
+            (r#"{"group": 1, "leech": true}"#, "unknown field `leech`"),
+            (r#"{"group": -1}"#, "`group` is wrong, expected u32"),
             ("{", "EOF while parsing"),
             (r#"{"member": 0}"#, "`member` is wrong, expected 1 to 9223372036854775807"),
             (r#"{"member": -1}"#, "`member` is wrong, expected u64"),
@@ -349,6 +404,10 @@ mod tests {
                 "member 2: passkey, leech true, slots none",
             ),
             (r#"{"torrent": 3, "deleted": true}"#, "torrent 3: deleted true"),
+            (
+                r#"{"group": 5, "enabled": false, "immune": true, "slots": 2}"#,
+                "group 5: ban, immune true, slots 2",
+            ),
             (r#"{"token": false, "member": 2, "torrent": 3}"#, "member 2: no token for torrent 3"),
         ];
         for (line, expected) in table {

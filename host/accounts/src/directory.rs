@@ -149,6 +149,12 @@ impl Directory {
         self.members.get(&id).is_some()
     }
 
+    /// Returns whether there is a torrent with an id, deleted or not.
+    #[must_use]
+    pub fn has_torrent(&self, id: u64) -> bool {
+        self.torrents.get(&id).is_some()
+    }
+
     /// Returns how many members there are.
     #[must_use]
     pub fn members(&self) -> usize {

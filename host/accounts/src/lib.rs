@@ -36,15 +36,17 @@ use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub use self::change::{Change, MemberChange, TokenChange, TorrentChange, is_id, is_passkey};
+pub use self::change::{
+    Change, GroupChange, MemberChange, TokenChange, TorrentChange, is_id, is_passkey,
+};
 pub use self::database::{
-    Entry, NotChanged, OpenError, Page, ShownMember, ShownRejection, ShownTorrent,
+    Entry, NotChanged, OpenError, Page, ShownMember, ShownPeer, ShownRejection, ShownTorrent,
 };
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};
 pub use self::ledger::unix_seconds;
 pub use self::queue::{Receipt, settle};
-pub use self::records::{Member, Torrent};
+pub use self::records::{Group, Member, Torrent};
 pub use self::rules::{Bytes, Terms};
 pub use self::site::{
     Address, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
@@ -110,7 +112,8 @@ impl Accounts {
         let failed = |reason| OpenError { path: path.to_owned(), reason };
         let mut database = Database::open(path, options.max_size)?;
         if site.is_some() {
-            database.collect().map_err(|error| failed(error.into()))?;
+            let ready = database.collect().and_then(|()| database.forget_groups());
+            ready.map_err(|error| failed(error.into()))?;
         }
         let loaded = database.load().map_err(|error| failed(error.into()))?;
         let directory = Arc::new(Directory::from(loaded));
@@ -353,6 +356,26 @@ impl Accounts {
             self.complete(&mut member);
             (member, page)
         }))
+    }
+
+    /// Returns a group; one that nobody has changed is the default.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn group(&self, id: u32) -> Result<Group, String> {
+        let group = Reader::open(&self.path).and_then(|reader| reader.group(id));
+        group.map_err(|error| error.to_string())
+    }
+
+    /// Returns up to `most` clients at a torrent. Looks at all clients.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn peers(&self, torrent: u64, most: u32) -> Result<Vec<ShownPeer>, String> {
+        let peers = Reader::open(&self.path).and_then(|reader| reader.peers(torrent, most));
+        peers.map_err(|error| error.to_string())
     }
 
     /// Returns up to `most` torrents after an id, in the order of their ids.

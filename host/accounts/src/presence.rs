@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use karuta_bittorrent::InfoHash;
 use parking_lot::Mutex;
 
-use crate::change::{Change, MemberChange, TorrentChange};
+use crate::change::{Change, GroupChange, MemberChange, TorrentChange};
 use crate::database::Reader;
 use crate::table::Key;
 
@@ -112,13 +112,22 @@ impl Presence {
         for change in changes {
             match change {
                 Change::Member(MemberChange { id, enabled: Some(false), .. }) => {
-                    members.insert(*id)
+                    members.insert(*id);
+                }
+                // It may be another one than before.
+                Change::Member(MemberChange { id, group: Some(_), .. })
+                    if reader.is_banned_by_group(*id)? =>
+                {
+                    members.insert(*id);
+                }
+                Change::Group(GroupChange { id, enabled: Some(false), .. }) => {
+                    members.extend(reader.members_of(*id)?);
                 }
                 Change::Torrent(TorrentChange { id, deleted: Some(true), .. }) => {
-                    torrents.insert(*id)
+                    torrents.insert(*id);
                 }
-                _ => false,
-            };
+                _ => {}
+            }
         }
         if members.is_empty() && torrents.is_empty() {
             return Ok(Vec::new());

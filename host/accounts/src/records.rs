@@ -28,6 +28,18 @@ pub struct Member {
     pub version: u32,
 }
 
+/// What all members of a group may, beside what each of them may. Its default changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Group {
+    /// If not, all of its members are banned.
+    pub enabled: bool,
+    pub immune: bool,
+    pub freeleech: bool,
+    pub double_upload: bool,
+    /// For members who have no number of their own; `None`: any number.
+    pub slots: Option<u32>,
+}
+
 /// A torrent. Its default is what a new one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Torrent {
@@ -69,6 +81,27 @@ impl Default for Member {
             seeding: 0,
             leeching: 0,
             version: 0,
+        }
+    }
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { enabled: true, immune: false, freeleech: false, double_upload: false, slots: None }
+    }
+}
+
+impl Member {
+    /// Returns what a member of a group may.
+    #[must_use]
+    pub fn within(self, group: Group) -> Self {
+        Self {
+            enabled: self.enabled && group.enabled,
+            immune: self.immune || group.immune,
+            freeleech: self.freeleech || group.freeleech,
+            double_upload: self.double_upload || group.double_upload,
+            slots: self.slots.or(group.slots),
+            ..self
         }
     }
 }

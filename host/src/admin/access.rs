@@ -14,7 +14,7 @@ use super::caller::{Caller, Peer};
 use super::reply::{Reply, line};
 use super::request::Request;
 use super::sessions::{self, Sessions};
-use super::token::{Door, GazelleDoor, Token, digest, tokens};
+use super::token::{Door, GazelleDoor, Token, Unit3dDoor, digest, tokens};
 use crate::config::{self, RateLimits, Right};
 use crate::limits::Limiter;
 use crate::metrics::Denied;
@@ -26,6 +26,8 @@ pub struct Access {
     torrust: ArcSwapOption<Door>,
     /// Has passwords of its own.
     gazelle: ArcSwapOption<GazelleDoor>,
+    /// Has a key of its own.
+    unit3d: ArcSwapOption<Unit3dDoor>,
     /// Wrong tokens from each prefix.
     wrong: Option<Limiter>,
     sessions: Sessions,
@@ -74,6 +76,7 @@ impl Access {
         let access = Self::of(tokens(admin));
         access.torrust.store(Door::of(admin).map(Arc::new));
         access.gazelle.store(GazelleDoor::of(admin).map(Arc::new));
+        access.unit3d.store(Unit3dDoor::of(admin).map(Arc::new));
         access
     }
 
@@ -82,6 +85,7 @@ impl Access {
             tokens: ArcSwap::from_pointee(tokens),
             torrust: ArcSwapOption::empty(),
             gazelle: ArcSwapOption::empty(),
+            unit3d: ArcSwapOption::empty(),
             wrong: Limiter::new(&WRONG),
             sessions: Sessions::default(),
             version: AtomicU64::new(0),
@@ -100,25 +104,21 @@ impl Access {
         let torrust = Door::of(admin).map(Arc::new);
         let other_door = *self.torrust.load() != torrust;
         self.torrust.store(torrust);
-        let other_gazelle = self.adopt_gazelle(GazelleDoor::of(admin));
-        changed || other_door || other_gazelle
-    }
-
-    /// Changes the door for a Gazelle, unless it is the same. Returns whether it is another one.
-    fn adopt_gazelle(&self, door: Option<GazelleDoor>) -> bool {
-        let is_same = match (self.gazelle.load().as_deref(), &door) {
-            (Some(known), Some(door)) => known.is_like(door),
-            (known, door) => known.is_none() && door.is_none(),
-        };
-        if !is_same {
-            self.gazelle.store(door.map(Arc::new));
-        }
-        !is_same
+        let gazelle = GazelleDoor::of(admin);
+        let other_gazelle = adopt_door(&self.gazelle, gazelle, GazelleDoor::is_like);
+        let unit3d = Unit3dDoor::of(admin);
+        let other_unit3d = adopt_door(&self.unit3d, unit3d, Unit3dDoor::is_like);
+        changed || other_door || other_gazelle || other_unit3d
     }
 
     /// Returns the door for a Gazelle, if it is open.
     pub(super) fn gazelle(&self) -> Option<Arc<GazelleDoor>> {
         self.gazelle.load_full()
+    }
+
+    /// Returns the door for a UNIT3D, if it is open.
+    pub(super) fn unit3d(&self) -> Option<Arc<Unit3dDoor>> {
+        self.unit3d.load_full()
     }
 
     /// Returns the door for sites that are made for torrust-tracker, if it is open.
@@ -265,6 +265,22 @@ impl Access {
             }
         }
     }
+}
+
+/// Changes a door, unless it is the same. Returns whether it is another one.
+fn adopt_door<D>(
+    known: &ArcSwapOption<D>,
+    door: Option<D>,
+    is_like: impl Fn(&D, &D) -> bool,
+) -> bool {
+    let is_same = match (known.load().as_deref(), &door) {
+        (Some(known), Some(door)) => is_like(known, door),
+        (known, door) => known.is_none() && door.is_none(),
+    };
+    if !is_same {
+        known.store(door.map(Arc::new));
+    }
+    !is_same
 }
 
 impl Token {

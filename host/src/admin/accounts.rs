@@ -1,5 +1,6 @@
-//! `/api/accounts`: members and torrents of a private tracker, and changes of them.
+//! `/api/accounts`: members, groups and torrents of a private tracker, and changes of them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ struct Whole {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ChangedAccounts {
     pub members: u64,
+    pub groups: u64,
     pub torrents: u64,
     pub tokens: u64,
 }
@@ -64,6 +66,7 @@ impl ChangedAccounts {
         for change in changes {
             *match change {
                 Change::Member(_) => &mut changed.members,
+                Change::Group(_) => &mut changed.groups,
                 Change::Torrent(_) => &mut changed.torrents,
                 Change::Token(_) => &mut changed.tokens,
             } += 1;
@@ -72,9 +75,17 @@ impl ChangedAccounts {
     }
 }
 
+impl fmt::Display for ChangedAccounts {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { members, groups, torrents, tokens } = self;
+        write!(f, "{members} members, {groups} groups, {torrents} torrents, {tokens} tokens")
+    }
+}
+
 impl std::ops::AddAssign for ChangedAccounts {
     fn add_assign(&mut self, more: Self) {
         self.members += more.members;
+        self.groups += more.groups;
         self.torrents += more.torrents;
         self.tokens += more.tokens;
     }
@@ -88,7 +99,7 @@ pub async fn all(admin: &Admin, _: Request) -> Reply {
     }
 }
 
-/// Answers with members or torrents, or with one of them.
+/// Answers with members or torrents, or with one of them, or a group.
 pub async fn one(admin: &Admin, request: Request) -> Reply {
     let Some(accounts) = admin.accounts.clone() else {
         return line(StatusCode::NOT_FOUND, NONE);
@@ -98,14 +109,26 @@ pub async fn one(admin: &Admin, request: Request) -> Reply {
         Ok(range) => range,
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
-    // Reading the file may take its time.
-    let read = tokio::task::spawn_blocking(move || read(&accounts, &path, after, most));
-    match tokio::time::timeout(PATIENCE, read).await {
-        Ok(Ok(Ok(Some(reply)))) => reply,
-        Ok(Ok(Ok(None))) => line(StatusCode::NOT_FOUND, "not found"),
-        Ok(Ok(Err(reason))) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        Ok(Err(_)) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
-        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the accounts cannot be read in time"),
+    match in_time(move || read(&accounts, &path, after, most)).await {
+        Ok(Some(reply)) => reply,
+        Ok(None) => line(StatusCode::NOT_FOUND, "not found"),
+        Err((status, reason)) => line(status, &reason),
+    }
+}
+
+/// Reads the file of the accounts, which may take its time.
+///
+/// # Errors
+///
+/// It cannot be read, or not in time.
+pub async fn in_time<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, (StatusCode, String)> {
+    let unavailable = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(read)) => read.map_err(|reason| (StatusCode::INTERNAL_SERVER_ERROR, reason)),
+        Ok(Err(_)) => Err(unavailable(STOPPING)),
+        Err(_) => Err(unavailable("the accounts cannot be read in time")),
     }
 }
 
@@ -123,6 +146,10 @@ fn read(
             let Some(member) = id(member) else { return Ok(None) };
             let found = accounts.member(member)?;
             found.map(|(member, page)| json(StatusCode::OK, &Whole { member, page }))
+        }
+        Some(("groups", group)) => {
+            let Ok(group) = group.parse() else { return Ok(None) };
+            Some(json(StatusCode::OK, &accounts.group(group)?))
         }
         Some(("torrents", torrent)) => {
             let Some(torrent) = id(torrent) else { return Ok(None) };
@@ -153,12 +180,9 @@ pub async fn rejected(admin: &Admin, _: Request) -> Reply {
     let Some(accounts) = admin.accounts.clone() else {
         return line(StatusCode::NOT_FOUND, NONE);
     };
-    let read = tokio::task::spawn_blocking(move || accounts.rejected(REFUSED));
-    match tokio::time::timeout(PATIENCE, read).await {
-        Ok(Ok(Ok(rejected))) => json(StatusCode::OK, &rejected),
-        Ok(Ok(Err(reason))) => line(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        Ok(Err(_)) => line(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
-        Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the accounts cannot be read in time"),
+    match in_time(move || accounts.rejected(REFUSED)).await {
+        Ok(rejected) => json(StatusCode::OK, &rejected),
+        Err((status, reason)) => line(status, &reason),
     }
 }
 
@@ -235,8 +259,7 @@ pub fn tell(changes: &[Change]) -> String {
         let told: Vec<_> = changes.iter().map(Change::to_string).collect();
         return told.join("; ");
     }
-    let ChangedAccounts { members, torrents, tokens } = ChangedAccounts::of(changes);
-    format!("{members} members, {torrents} torrents, {tokens} tokens")
+    ChangedAccounts::of(changes).to_string()
 }
 
 /// Takes peers out of their swarms.

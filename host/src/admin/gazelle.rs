@@ -2,28 +2,23 @@
 //! list, and reports.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use karuta_accounts::{
-    Accounts, Change, MemberChange, NotChanged, TokenChange, Torrent, TorrentChange,
-};
+use karuta_accounts::{Accounts, Change, MemberChange, TokenChange, Torrent, TorrentChange};
 use karuta_bittorrent::{InfoHash, Transport};
-use tokio::sync::oneshot;
 
+use super::Admin;
 use super::access::Denial;
 use super::caller::Caller;
-use super::lists::{self, NO_JOURNAL};
-use super::reply::{Changed, Reply, STOPPING, reply};
+use super::reply::{Changed, Reply, reply};
+use super::site::{self, Failure};
 use super::token::{GazelleDoor, Token};
-use super::{Admin, accounts};
 use crate::config::{GAZELLE, ReportForm};
 use crate::doors::gazelle::{Answer, Price, Report, Reported, Target, Update, Word};
-use crate::edits::{self, Outcome, Refused};
 use crate::entry::{Entry, Key};
 use crate::metrics::{Action, Obeyed, TRANSPORTS};
 
@@ -57,6 +52,16 @@ impl Done {
     }
 }
 
+impl From<Result<String, Failure>> for Done {
+    fn from(done: Result<String, Failure>) -> Self {
+        match done {
+            Ok(told) => Self::told(told),
+            Err(Failure::Refused(reason)) => Self::refused(&reason),
+            Err(Failure::Failed(status, reason)) => Self::failed(status, &reason),
+        }
+    }
+}
+
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
         let Answer { status, kind, body } = answer;
@@ -77,11 +82,7 @@ pub async fn answer(admin: &Admin, from: IpAddr, head: &Parts) -> Reply {
     let door = match judge(admin, door.as_deref(), &target, from) {
         Ok(door) => door,
         Err(denial) => {
-            admin.metrics.denied(denial.reason());
-            let status = match denial {
-                Denial::Limited => StatusCode::TOO_MANY_REQUESTS,
-                _ => StatusCode::FORBIDDEN,
-            };
+            let status = site::denied(admin, &denial);
             return Answer::failure(status, "Authentication failure").into();
         }
     };
@@ -95,7 +96,7 @@ pub async fn answer(admin: &Admin, from: IpAddr, head: &Parts) -> Reply {
                 Ok(update) => obey(admin, door, update).await,
                 Err(reason) => Done::refused(reason),
             };
-            admin.metrics.called(action, done.obeyed);
+            admin.metrics.gazelle_called(action, done.obeyed);
             under_way.end(Changed { reply: done.answer.into(), result: done.told })
         }
     }
@@ -132,27 +133,12 @@ async fn obey(admin: &Admin, door: &GazelleDoor, update: Update) -> Done {
         update => {
             // What a call names is looked up and changed before the next one is.
             let _turn = door.turn.lock().await;
-            change(admin, accounts, changes(accounts, update)).await
+            let changes = changes(accounts, update);
+            match changes.is_empty() && accounts.is_told() {
+                true => Done::nothing(),
+                false => site::change(admin, accounts, changes).await.into(),
+            }
         }
-    }
-}
-
-/// Makes changes of accounts.
-async fn change(admin: &Admin, accounts: &Arc<Accounts>, changes: Vec<Change>) -> Done {
-    if !accounts.is_told() {
-        return Done::failed(StatusCode::CONFLICT, accounts::THEIRS);
-    }
-    if changes.is_empty() {
-        return Done::nothing();
-    }
-    let told = accounts::tell(&changes);
-    match accounts::make(admin, accounts, changes).await {
-        Ok(()) => Done::told(told),
-        Err(NotChanged::Wrong { reason, .. }) => Done::refused(reason),
-        Err(error @ (NotChanged::Unwritten(_) | NotChanged::Gone)) => {
-            Done::failed(StatusCode::INSUFFICIENT_STORAGE, &error.to_string())
-        }
-        Err(NotChanged::Stopping) => Done::failed(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
 }
 
@@ -249,34 +235,9 @@ async fn whitelist(
     add: Option<Entry>,
     remove: Option<Key>,
 ) -> Done {
-    let Some(name) = &door.whitelist else {
-        return Done::refused("no `whitelist` is configured");
-    };
-    let source = match lists::find(admin, &name.policy, &name.data) {
-        Ok(source) => source,
-        Err(reason) => return Done::failed(StatusCode::SERVICE_UNAVAILABLE, reason),
-    };
-    let Some(edits) = source.edits() else {
-        return Done::failed(StatusCode::SERVICE_UNAVAILABLE, NO_JOURNAL);
-    };
-    // An entry that is both is to be there.
-    let remove = remove.filter(|key| add.as_ref().is_none_or(|entry| entry.key != *key));
-    let (add, remove) = (add.into_iter().collect(), remove.into_iter().collect());
-    let (done, result) = oneshot::channel();
-    let who = format!("token {GAZELLE}").into();
-    let change = edits::Change { add, remove, ttl: None, if_version: None, who, note: None };
-    edits.change(change, Box::new(move |outcome| drop(done.send(outcome))));
-    match result.await {
-        Ok(Ok(Outcome { version, added, removed, .. })) => {
-            Done::told(format!("{name}: added {added}, removed {removed}, version {version}"))
-        }
-        Ok(Err(Refused::Unwritten(reason))) => {
-            Done::failed(StatusCode::INSUFFICIENT_STORAGE, &reason)
-        }
-        // No version was expected.
-        Ok(Err(Refused::Version(_))) | Err(_) => {
-            Done::failed(StatusCode::SERVICE_UNAVAILABLE, STOPPING)
-        }
+    match &door.whitelist {
+        Some(name) => site::edit(admin, name, GAZELLE, add, remove).await.into(),
+        None => Done::refused("no `whitelist` is configured"),
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use super::caller::Peer;
 use super::request::Request;
 use super::stall::Stalling;
-use super::{Admin, gazelle};
+use super::{Admin, gazelle, unit3d};
 use crate::accept::Acceptor;
+use crate::config::SiteDoor;
 
 /// How long the head of a request may take to arrive, including the pause since the last request.
 pub const HEAD: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ const STALL: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 64;
 /// The most connections at once to socket files. Those to addresses leave them alone.
 const LOCAL_CONNECTIONS: usize = 16;
-/// The most connections at once to the door for a Gazelle, which leave those above alone.
+/// The most connections at once to each door for a site, which leave those above alone.
 const SITE_CONNECTIONS: usize = 32;
 /// How long the head of a call may take to arrive.
 const SITE_HEAD: Duration = Duration::from_secs(10);
@@ -39,8 +40,8 @@ pub const HANDSHAKES: usize = 32;
 pub struct Sockets {
     pub addresses: Vec<TcpListener>,
     pub files: Vec<UnixListener>,
-    /// Of the door for a Gazelle: one or none.
-    pub gazelle: Vec<TcpListener>,
+    /// Of each door for a site.
+    pub doors: Vec<(SiteDoor, TcpListener)>,
 }
 
 impl Admin {
@@ -60,10 +61,10 @@ impl Admin {
             let acceptor = Acceptor::new(socket, room.clone(), "admin");
             tokio::spawn(admin.clone().serve_file(acceptor));
         }
-        let room = Arc::new(Semaphore::new(SITE_CONNECTIONS));
-        for socket in sockets.gazelle {
-            let acceptor = Acceptor::new(socket, room.clone(), "gazelle");
-            tokio::spawn(admin.clone().serve_gazelle(acceptor));
+        for (door, socket) in sockets.doors {
+            let room = Arc::new(Semaphore::new(SITE_CONNECTIONS));
+            let acceptor = Acceptor::new(socket, room, door.name());
+            tokio::spawn(admin.clone().serve_door(acceptor, door));
         }
     }
 
@@ -100,18 +101,25 @@ impl Admin {
         }
     }
 
-    /// Serves the door for a Gazelle: one call for each connection, which ends with the answer.
-    async fn serve_gazelle(self: Arc<Self>, mut acceptor: Acceptor) {
+    /// Serves a door for a site: one call for each connection, which ends with the answer.
+    async fn serve_door(self: Arc<Self>, mut acceptor: Acceptor, door: SiteDoor) {
         loop {
             let (stream, from, place) = acceptor.next().await;
             let (admin, from) = (self.clone(), from.ip().to_canonical());
             tokio::spawn(async move {
                 let _place = place;
                 let service = service_fn(|request: hyper::Request<Incoming>| {
-                    let (admin, (head, _)) = (admin.clone(), request.into_parts());
+                    let (admin, (head, body)) = (admin.clone(), request.into_parts());
                     // A call that was begun is obeyed, even if the site has hung up.
-                    let answer = async move { gazelle::answer(&admin, from, &head).await };
-                    tokio::spawn(answer)
+                    tokio::spawn(async move {
+                        match door {
+                            SiteDoor::Gazelle => gazelle::answer(&admin, from, &head).await,
+                            SiteDoor::Unit3d => {
+                                let (peer, caller) = (Peer::Network(from), unit3d::caller());
+                                unit3d::answer(&admin, Request { peer, caller, head, body }).await
+                            }
+                        }
+                    })
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())

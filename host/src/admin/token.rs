@@ -5,7 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::config::{self, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST};
+use crate::config::{
+    self, Donors, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST, UNIT3D,
+};
 use crate::doors::gazelle::Callback;
 
 #[derive(PartialEq, Eq)]
@@ -31,6 +33,15 @@ pub struct GazelleDoor {
     pub report_format: ReportForm,
     pub whitelist: Option<ListName>,
     pub callback: Option<Callback>,
+    /// Held by the call that changes accounts.
+    pub turn: Mutex<()>,
+}
+
+/// The door for a UNIT3D, if it is open.
+pub struct Unit3dDoor {
+    pub key: Token,
+    pub blacklist: Option<ListName>,
+    pub donors: Donors,
     /// Held by the call that changes accounts.
     pub turn: Mutex<()>,
 }
@@ -80,6 +91,24 @@ impl GazelleDoor {
             let form = door.report_format;
             (door.password.digest, report, form, door.whitelist.clone(), door.callback.clone())
         };
+        key(self) == key(other)
+    }
+}
+
+impl Unit3dDoor {
+    pub fn of(admin: &config::Admin) -> Option<Self> {
+        let config::Unit3d { listen: _, key, blacklist, donors } = admin.unit3d.as_ref()?;
+        Some(Self {
+            key: Token::new(UNIT3D, key, &[]),
+            blacklist: blacklist.clone(),
+            donors: *donors,
+            turn: Mutex::default(),
+        })
+    }
+
+    /// Returns whether another one says the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let key = |door: &Self| (door.key.digest, door.blacklist.clone(), door.donors);
         key(self) == key(other)
     }
 }

@@ -15,8 +15,10 @@ use serde::{
 use super::{
     gazelle::{self, GAZELLE, Gazelle},
     problem::{Problem, problem},
+    site_door::SiteDoor,
     tls::Tls,
     torrust::Torrust,
+    unit3d::{self, UNIT3D, Unit3d},
     values::{Secret, is_name},
 };
 
@@ -35,6 +37,7 @@ pub struct Admin {
     pub tls: Option<Tls>,
     pub torrust: Option<Torrust>,
     pub gazelle: Option<Gazelle>,
+    pub unit3d: Option<Unit3d>,
 }
 
 /// A bearer token that allows some things.
@@ -130,6 +133,13 @@ impl Admin {
         })
     }
 
+    /// Returns the addresses of the doors that have one of their own.
+    pub fn site_doors(&self) -> Vec<(SiteDoor, SocketAddr)> {
+        let gazelle = self.gazelle.iter().map(|door| (SiteDoor::Gazelle, door.listen));
+        let unit3d = self.unit3d.iter().map(|door| (SiteDoor::Unit3d, door.listen));
+        gazelle.chain(unit3d).collect()
+    }
+
     /// Returns its socket files.
     pub fn sockets(&self) -> impl Iterator<Item = &Path> {
         self.listen.places.iter().filter_map(|place| match place {
@@ -183,6 +193,7 @@ impl Admin {
         }
         self.check_tokens()?;
         self.gazelle.as_ref().map_or(Ok(()), Gazelle::check)?;
+        self.unit3d.as_ref().map_or(Ok(()), Unit3d::check)?;
         if self.tls.is_some() && self.addresses().next().is_none() {
             return problem("admin.tls", "only valid with an address in admin.listen");
         }
@@ -204,6 +215,9 @@ impl Admin {
                 }
                 _ if name == GAZELLE && self.gazelle.is_some() => {
                     Some("that of admin.gazelle.password".to_owned())
+                }
+                _ if name == UNIT3D && self.unit3d.is_some() => {
+                    Some("that of admin.unit3d.key".to_owned())
                 }
                 other => other.map(|other| format!("the name of admin.tokens[{other}]")),
             };
@@ -236,12 +250,18 @@ impl Admin {
             [("admin.gazelle.password", &mut door.password)].into_iter().chain(report)
         });
         let passwords = passwords.map(|(path, password)| (path.to_owned(), password));
-        for (path, token) in tokens.chain(torrust).chain(passwords) {
+        let unit3d = self.unit3d.iter_mut();
+        let unit3d = unit3d.map(|door| ("admin.unit3d.key".to_owned(), &mut door.key));
+        for (path, token) in tokens.chain(torrust).chain(passwords).chain(unit3d) {
             token.fetch_for_header(folder).or_else(|message| problem(&*path, message))?;
-            if path.starts_with("admin.gazelle.") {
+            let checked = if path.starts_with("admin.gazelle.") {
                 gazelle::check_password(token.expose())
-                    .or_else(|message| problem(&*path, message))?;
-            }
+            } else if path.starts_with("admin.unit3d.") {
+                unit3d::check_key(token.expose())
+            } else {
+                Ok(())
+            };
+            checked.or_else(|message| problem(&*path, message))?;
             if token.expose().len() < MIN_TOKEN {
                 let message = format!("too short, expected at least {MIN_TOKEN} bytes");
                 return problem(path, message);

@@ -129,6 +129,12 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         }
         doors::gazelle(door, &config.policies)?;
     }
+    if let Some(door) = &config.admin.unit3d {
+        if config.accounts.is_none() {
+            return problem("admin.unit3d", "expected `accounts` as well");
+        }
+        doors::unit3d(door, &config.policies)?;
+    }
     let is_policy = |name: &str| config.policies.iter().any(|policy| policy.name == name);
     config.log.check(is_policy)?;
     config.decision_log.as_ref().map_or(Ok(()), DecisionLog::check)?;
@@ -304,14 +310,14 @@ fn listeners(config: &Config) -> Result<(), Problem> {
         // It never accepts both.
         only_v6: true,
     });
-    let gazelle = config.admin.gazelle.iter().map(|door| Socket {
-        path: "admin.gazelle.listen".to_owned(),
-        address: door.listen,
+    let doors = config.admin.site_doors().into_iter().map(|(door, address)| Socket {
+        path: format!("admin.{}.listen", door.name()),
+        address,
         tcp: true,
         only_v6: true,
     });
     let mut sockets: Vec<Socket> = Vec::new();
-    for socket in http.chain(udp).chain(admin).chain(gazelle) {
+    for socket in http.chain(udp).chain(admin).chain(doors) {
         if let Some(taken) = sockets.iter().find(|taken| taken.overlaps(&socket)) {
             let Socket { path, address, .. } = socket;
             let by = match taken.address {

@@ -5,6 +5,7 @@ use super::{
     problem::{Problem, problem},
     schema::{DataFormat, Policy},
     torrust::{ListName, Torrust},
+    unit3d::Unit3d,
     values::EditMode,
 };
 
@@ -31,6 +32,13 @@ pub(super) fn gazelle(door: &Gazelle, policies: &[Policy]) -> Result<(), Problem
     let Some(list) = &door.whitelist else { return Ok(()) };
     check(list, policies, DataFormat::Strings)
         .or_else(|message| problem("admin.gazelle.whitelist", message))
+}
+
+/// Checks the list of the door for a UNIT3D.
+pub(super) fn unit3d(door: &Unit3d, policies: &[Policy]) -> Result<(), Problem> {
+    let Some(list) = &door.blacklist else { return Ok(()) };
+    check(list, policies, DataFormat::Strings)
+        .or_else(|message| problem("admin.unit3d.blacklist", message))
 }
 
 fn check(list: &ListName, policies: &[Policy], format: DataFormat) -> Result<(), String> {

@@ -1,12 +1,13 @@
 //! A door for a Gazelle, which speaks to its tracker as to Ocelot.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::{
     problem::{Problem, problem},
+    site_door::{is_plain, is_private, private},
     torrust::ListName,
     values::{self, Secret},
 };
@@ -59,22 +60,13 @@ impl Gazelle {
                            expected `https`, or `http` to `localhost` or a private address";
             return problem("admin.gazelle.callback", message);
         }
-        if is_private(self.listen.ip()) {
-            return Ok(());
-        }
-        let message = format!(
-            "`{}` is a public address, where passwords and passkeys could be read, expected a \
-             loopback or private one",
-            self.listen
-        );
-        problem("admin.gazelle.listen", message)
+        private("admin.gazelle.listen", self.listen)
     }
 }
 
 /// Checks a password that has been read.
 pub(super) fn check_password(value: &[u8]) -> Result<(), String> {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    match value.len() == LENGTH && value.iter().all(is_plain) {
+    match value.len() == LENGTH && is_plain(value) {
         true => Ok(()),
         false => Err(format!("expected {LENGTH} letters, digits, - and _")),
     }
@@ -90,14 +82,6 @@ fn may_be_called(url: &Url) -> bool {
     url.scheme() == "https" || is_near()
 }
 
-/// Returns whether an address is none of the Internet.
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,17 +93,6 @@ mod tests {
         }
         for far in ["http://site.example/t", "http://8.8.8.8/t", "http://[2001:db8::1]/t"] {
             assert!(!may_be_called(&far.parse().unwrap()), "{far}");
-        }
-    }
-
-    #[test]
-    fn public_addresses_are_told_from_others() {
-        for private in ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.17.0.1", "fd00::1"] {
-            assert!(is_private(private.parse().unwrap()), "{private}");
-        }
-        for public in ["0.0.0.0", "::", "192.0.2.1", "172.32.0.1", "2001:db8::1", "::ffff:8.8.8.8"]
-        {
-            assert!(!is_private(public.parse().unwrap()), "{public}");
         }
     }
 }

@@ -20,12 +20,14 @@ mod run_as;
 mod schema;
 mod share;
 mod shown;
+mod site_door;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod torrust;
 mod tree;
+mod unit3d;
 mod values;
 mod warnings;
 mod written;
@@ -55,9 +57,11 @@ pub use self::{
     },
     share::{Server, Share, ShareTls, Topology},
     shown::{Origin, ShownConfig},
+    site_door::SiteDoor,
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
+    unit3d::{Donors, UNIT3D, Unit3d},
     values::{CredentialRule, EditMode, Secret, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};

@@ -54,7 +54,9 @@ impl Config {
             [("admin.gazelle.password", &door.password)].into_iter().chain(report)
         });
         let gazelle = gazelle.map(|(path, password)| (path.to_owned(), password));
-        let admin = token.chain(tokens).chain(torrust).chain(gazelle);
+        let unit3d = self.admin.unit3d.iter();
+        let unit3d = unit3d.map(|door| ("admin.unit3d.key".to_owned(), &door.key));
+        let admin = token.chain(tokens).chain(torrust).chain(gazelle).chain(unit3d);
         udp.chain(admin).chain(share).chain(database).chain(headers).collect()
     }
 }

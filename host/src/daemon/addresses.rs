@@ -5,7 +5,7 @@ use std::io;
 use socket2::{Socket, Type};
 
 use super::error::{Error, system};
-use crate::config::Config;
+use crate::config::{Config, SiteDoor};
 use crate::frontend::sockets::{self, Listen};
 use crate::service::{Inheritance, Inherited};
 
@@ -15,8 +15,8 @@ pub struct Addresses {
     pub udp: Vec<Site>,
     /// Without its socket files.
     pub admin: Vec<Site>,
-    /// Of the door for a Gazelle: one or none.
-    pub gazelle: Vec<Site>,
+    /// Of each door for a site.
+    pub doors: Vec<(SiteDoor, Site)>,
     /// Sockets that an earlier process has left, of addresses that are not in the configuration.
     pub leaving: Vec<Inherited>,
 }
@@ -50,13 +50,15 @@ impl Addresses {
         let udp = udp.map(|one| site("udp", Type::DGRAM, one.listen, one.only_v6)).collect();
         let admin = config.admin.addresses();
         let admin = admin.map(|one| site("admin", Type::STREAM, one, one.is_ipv6())).collect();
-        let gazelle = config.admin.gazelle.iter().map(|door| door.listen);
-        let gazelle =
-            gazelle.map(|one| site("gazelle", Type::STREAM, one, one.is_ipv6())).collect();
-        let mut addresses = Self { http, udp, admin, gazelle, leaving: inheritance.rest() };
+        let doors = config.admin.site_doors().into_iter();
+        let doors = doors
+            .map(|(door, one)| (door, site(door.name(), Type::STREAM, one, one.is_ipv6())))
+            .collect();
+        let mut addresses = Self { http, udp, admin, doors, leaving: inheritance.rest() };
         addresses.refuse_unwanted(config)?;
-        let Self { http, udp, admin, gazelle, leaving } = &mut addresses;
-        for site in http.iter_mut().chain(udp).chain(admin).chain(gazelle) {
+        let Self { http, udp, admin, doors, leaving } = &mut addresses;
+        let doors = doors.iter_mut().map(|(_, site)| site);
+        for site in http.iter_mut().chain(udp).chain(admin).chain(doors) {
             site.claim(leaving)?;
         }
         Ok(addresses)
@@ -67,7 +69,8 @@ impl Addresses {
         let Some(socket) = self.leaving.iter().find(|socket| socket.left_by_us().is_none()) else {
             return Ok(());
         };
-        let sites = self.http.iter().chain(&self.udp).chain(&self.admin).chain(&self.gazelle);
+        let doors = self.doors.iter().map(|(_, site)| site);
+        let sites = self.http.iter().chain(&self.udp).chain(&self.admin).chain(doors);
         let wanted = sites.filter(|site| site.kind == socket.kind);
         let wanted: Vec<_> = wanted.map(|site| site.listen.address.to_string()).collect();
         let Inherited { address, name, .. } = socket;

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::bound::AdminSockets;
@@ -32,22 +33,25 @@ impl AdminThread {
     /// It cannot be started, or a socket cannot be registered.
     pub fn start(admin: Admin, sockets: AdminSockets) -> Result<Self, Error> {
         let runtime = super::runtime()?;
-        let AdminSockets { addresses, files, gazelle } = sockets;
+        let AdminSockets { addresses, files, doors } = sockets;
         let sockets = {
             // Sockets are registered with the runtime that is entered.
             let _runtime = runtime.enter();
-            let register = |sockets: Vec<std::net::TcpListener>| {
-                let sockets = sockets.into_iter().map(tokio::net::TcpListener::from_std);
-                sockets.collect::<std::io::Result<Vec<_>>>()
-            };
-            let addresses = register(addresses).and_then(|it| Ok((it, register(gazelle)?)));
-            let sockets = addresses.and_then(|(addresses, gazelle)| {
+            let register = || -> std::io::Result<Sockets> {
+                let addresses = addresses.into_iter().map(TcpListener::from_std);
                 let files = files
                     .iter()
                     .map(|file| file.listener().and_then(tokio::net::UnixListener::from_std));
-                Ok(Sockets { addresses, files: files.collect::<Result<_, _>>()?, gazelle })
-            });
-            sockets.map_err(|error| system("cannot register admin socket", error))?
+                let doors = doors
+                    .into_iter()
+                    .map(|(door, socket)| Ok((door, TcpListener::from_std(socket)?)));
+                Ok(Sockets {
+                    addresses: addresses.collect::<Result<_, _>>()?,
+                    files: files.collect::<Result<_, _>>()?,
+                    doors: doors.collect::<std::io::Result<_>>()?,
+                })
+            };
+            register().map_err(|error| system("cannot register admin socket", error))?
         };
         let (stop, stopped) = oneshot::channel();
         let (at_work, ended) = channel();

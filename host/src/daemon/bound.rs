@@ -14,6 +14,7 @@ use super::addresses::{Addresses, Site, cannot_listen};
 use super::error::Error;
 use super::listeners::{HttpListener, Listeners, UdpListener};
 use super::socket_file::SocketFile;
+use crate::config::SiteDoor;
 use crate::frontend::sockets;
 use crate::metrics::UdpSockets;
 use crate::service::{self, Inherited, Notifier};
@@ -38,8 +39,8 @@ pub struct Unassigned {
 pub struct AdminSockets {
     pub addresses: Vec<TcpListener>,
     pub files: Vec<SocketFile>,
-    /// Of the door for a Gazelle: one or none.
-    pub gazelle: Vec<TcpListener>,
+    /// Of each door for a site.
+    pub doors: Vec<(SiteDoor, TcpListener)>,
 }
 
 /// All sockets.
@@ -77,14 +78,15 @@ impl Addresses {
         files: Vec<SocketFile>,
         manager: &Notifier,
     ) -> Result<Unassigned, Error> {
-        let Self { http, udp, admin, gazelle, leaving } = self;
+        let Self { http, udp, admin, doors, leaving } = self;
         for socket in &*leaving {
             let address = socket.address;
             tracing::info!(%address, "leaving an address that is no longer configured");
             manager.forget(&socket.name);
         }
         let mut keeper = Keeper { names: HashSet::new(), manager };
-        for site in http.iter().chain(&*udp).chain(&*admin).chain(&*gazelle) {
+        let of_doors = doors.iter().map(|(_, site)| site);
+        for site in http.iter().chain(&*udp).chain(&*admin).chain(of_doors) {
             keeper.names.extend(site.inherited.iter().map(|socket| socket.name.clone()));
         }
         let mut bind = |sites: &mut [Site]| {
@@ -92,12 +94,15 @@ impl Addresses {
             sites.map(|(at, site)| site.bind(at, workers, &mut keeper)).collect::<Result<_, _>>()
         };
         let (http, udp) = (bind(http)?, bind(udp)?);
-        let mut bind_each = |sites: &mut [Site]| -> Result<Vec<TcpListener>, Error> {
-            let sites = sites.iter_mut().enumerate();
-            sites.map(|(at, site)| site.bind_one(at, &mut keeper).map(Socket::into)).collect()
+        let mut bind_one = |at, site: &mut Site| -> Result<TcpListener, Error> {
+            site.bind_one(at, &mut keeper).map(Socket::into)
         };
-        let (addresses, gazelle) = (bind_each(admin)?, bind_each(gazelle)?);
-        let admin = AdminSockets { addresses, files, gazelle };
+        let addresses = admin.iter_mut().enumerate().map(|(at, site)| bind_one(at, site));
+        let addresses = addresses.collect::<Result<_, _>>()?;
+        // There is one of each name.
+        let doors = doors.iter_mut().map(|(door, site)| Ok((*door, bind_one(0, site)?)));
+        let doors = doors.collect::<Result<_, Error>>()?;
+        let admin = AdminSockets { addresses, files, doors };
         keeper.warn_of_full_store();
         Ok(Unassigned { http, udp, admin, leaving: std::mem::take(leaving) })
     }

@@ -63,15 +63,17 @@ pub fn fixed(started: &Config, is: &Config, wall: &Wall) -> Vec<String> {
     // Only whether there is one: that is when tokens are used up.
     let is_called =
         |config: &Config| config.admin.gazelle.iter().any(|door| door.callback.is_some());
-    let listen = |config: &Config| config.admin.gazelle.as_ref().map(|door| door.listen);
+    let gazelle = |config: &Config| config.admin.gazelle.as_ref().map(|door| door.listen);
+    let unit3d = |config: &Config| config.admin.unit3d.as_ref().map(|door| door.listen);
     let keys = [
         ("http", started.http != is.http),
         ("udp", started.udp != is.udp),
         ("admin.listen", started.admin.listen != is.admin.listen),
         ("admin.socket_group", started.admin.socket_group != is.admin.socket_group),
         ("admin.tls", started.admin.tls != is.admin.tls),
-        ("admin.gazelle.listen", listen(started) != listen(is)),
+        ("admin.gazelle.listen", gazelle(started) != gazelle(is)),
         ("admin.gazelle.callback", is_called(started) != is_called(is)),
+        ("admin.unit3d.listen", unit3d(started) != unit3d(is)),
         ("admin.tokens", needs_tokens(started, is)),
         ("stats", started.stats != is.stats),
         ("swarms", started.swarms != is.swarms),

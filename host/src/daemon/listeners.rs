@@ -24,8 +24,8 @@ pub struct Listeners {
     pub udp: Vec<Arc<UdpListener>>,
     /// The addresses and socket files of the admin API.
     admin: Vec<String>,
-    /// That of the door for a Gazelle.
-    gazelle: Vec<String>,
+    /// Those of the doors for sites, each with its name.
+    doors: Vec<(&'static str, String)>,
 }
 
 /// An HTTP listener, shared by all workers.
@@ -105,8 +105,8 @@ impl Listeners {
         let bound = |site: &Site| site.listen.address.to_string();
         let sockets = config.admin.sockets().map(SocketFile::name);
         let admin = addresses.admin.iter().map(bound).chain(sockets).collect();
-        let gazelle = addresses.gazelle.iter().map(bound).collect();
-        Ok(Self { http, udp, admin, gazelle })
+        let doors = addresses.doors.iter().map(|(door, site)| (door.name(), bound(site))).collect();
+        Ok(Self { http, udp, admin, doors })
     }
 
     /// Lists the listeners with their bound addresses.
@@ -124,8 +124,8 @@ impl Listeners {
             listener("udp", bound(one.listen), Some(buffer))
         });
         let admin = self.admin.iter().map(|place| listener("admin", place.clone(), None));
-        let gazelle = self.gazelle.iter().map(|place| listener("gazelle", place.clone(), None));
-        http.chain(udp).chain(admin).chain(gazelle).collect()
+        let doors = self.doors.iter().map(|(name, place)| listener(name, place.clone(), None));
+        http.chain(udp).chain(admin).chain(doors).collect()
     }
 }
 

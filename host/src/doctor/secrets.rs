@@ -22,6 +22,7 @@ pub fn examine(config: &Config, file: &Path) -> Vec<Finding> {
         .chain(config.admin.torrust.iter().map(|door| &door.token))
         .chain(config.admin.gazelle.iter().map(|door| &door.password))
         .chain(config.admin.gazelle.iter().flat_map(|door| &door.report_password))
+        .chain(config.admin.unit3d.iter().map(|door| &door.key))
         .chain(config.swarms.share.iter().flat_map(|share| &share.password))
         .chain(data.flat_map(|data| data.headers.values()));
     let mut files: Vec<_> = secrets.filter_map(|secret| secret.file(folder)).collect();

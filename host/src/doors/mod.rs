@@ -4,14 +4,16 @@ mod fifo;
 pub mod gazelle;
 mod lines;
 pub mod torrust;
+pub mod unit3d;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use self::fifo::Follower;
-use crate::config;
+use crate::config::{self, DataFormat};
 use crate::data::DataSource;
+use crate::entry::{Entry, Key};
 
 /// The doors that are open.
 pub struct Doors {
@@ -70,6 +72,17 @@ impl Way {
     }
 }
 
+/// The most bytes of the beginning of a peer id.
+const PREFIX: usize = 20;
+
+/// Reads the beginning of a peer id that is to be listed; `None`: no peer id can begin with it.
+fn prefix(text: &str) -> Option<Entry> {
+    let entry = Entry::read(DataFormat::Strings, text).ok();
+    // What a list would read otherwise is nothing that it can have.
+    let entry = entry.filter(|entry| entry.key == Key::Text(text.into()));
+    entry.filter(|_| (1..=PREFIX).contains(&text.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
@@ -78,7 +91,7 @@ mod tests {
     use std::thread::yield_now;
 
     use super::*;
-    use crate::config::{DataFormat, EditMode};
+    use crate::config::EditMode;
     use crate::data::{Definition, Opening, Origin, open};
     use crate::edits::Journals;
     use crate::state_dir::StateDir;

@@ -22,7 +22,6 @@ mod admin;
 mod connections;
 mod decisions;
 mod exports;
-mod gazelle;
 mod kernel;
 pub mod plugin;
 mod policies;
@@ -33,6 +32,7 @@ mod reloads;
 mod render;
 mod requests;
 mod share;
+mod site_calls;
 mod snapshot;
 mod tls;
 
@@ -40,7 +40,6 @@ pub use self::admin::Denied;
 pub use self::connections::{ConnectionState, Connections, Presence};
 pub use self::decisions::Lost;
 pub use self::exports::ExportSeries;
-pub use self::gazelle::Obeyed;
 pub use self::kernel::UdpSockets;
 pub use self::labels::{
     Action, Cause, FAMILIES, Hook, Outcome, Reload, ShareError, SnapshotOutcome, TRANSPORTS,
@@ -51,6 +50,7 @@ pub use self::public::{Document, Handed};
 pub use self::record::RingFigures;
 pub use self::requests::Requests;
 pub use self::share::{CutOff, Direction, PartSeries, Share, ShownEngine, ShownNode};
+pub use self::site_calls::Obeyed;
 pub use self::snapshot::Snapshots;
 pub use self::tls::{Handshake, Renewal, ShownCertificate};
 
@@ -68,7 +68,7 @@ pub struct Metrics {
     tls: tls::Tls,
     admin: admin::Admin,
     decisions: decisions::Decisions,
-    gazelle: gazelle::Gazelle,
+    site_calls: site_calls::SiteCalls,
     snapshots: Snapshots,
     exports: Mutex<Vec<Arc<ExportSeries>>>,
     public: public::Public,
@@ -207,7 +207,7 @@ impl Metrics {
             tls: tls::Tls::default(),
             admin: admin::Admin::default(),
             decisions: decisions::Decisions::default(),
-            gazelle: gazelle::Gazelle::default(),
+            site_calls: site_calls::SiteCalls::default(),
             snapshots: Snapshots::default(),
             exports: Mutex::default(),
             public: public::Public::default(),

@@ -42,7 +42,7 @@ pub fn text(metrics: &Metrics) -> String {
     }));
     families.extend(data(metrics));
     families.push(metrics.admin.family());
-    families.extend(metrics.gazelle.families());
+    families.extend(metrics.site_calls.families());
     families.push(metrics.decisions.family());
     families.extend(metrics.tls.families());
     families.extend(metrics.snapshots.families());

@@ -29,7 +29,7 @@ pub struct Inherited {
 /// The most descriptors that are taken.
 const MOST: usize = 1 << 16;
 /// Names that say what a socket is for.
-const TRANSPORTS: [&str; 4] = ["http", "udp", "admin", "gazelle"];
+const TRANSPORTS: [&str; 5] = ["http", "udp", "admin", "gazelle", "unit3d"];
 
 impl Inheritance {
     /// Takes what the environment says was passed to this process. Closes what is not a socket to

@@ -62,6 +62,15 @@ impl Strings {
     pub fn contains(self, text: &str) -> bool {
         sets::has_string(self.0, text)
     }
+
+    /// Returns whether the set contains a beginning of these bytes, such as one of a peer id, up to
+    /// the first byte that is not UTF-8.
+    #[must_use]
+    pub fn contains_beginning_of(self, bytes: &[u8]) -> bool {
+        let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+        ends.any(|end| self.contains(&text[..end]))
+    }
 }
 
 impl TryFrom<String> for Strings {
@@ -142,6 +151,8 @@ mod tests {
         assert!(texts.contains("a") && !texts.contains("b"));
         testing::set_data("texts", Data::Strings(vec!["b".into()]));
         assert!(!texts.contains("a") && texts.contains("b"), "a set follows its source");
+        let begins = |bytes: &[u8]| texts.contains_beginning_of(bytes);
+        assert!(begins(b"b") && begins(b"bc\xff") && !begins(b"ab") && !begins(b"\xffb"));
     }
 
     #[test]

@@ -65,13 +65,6 @@ impl Prefix {
     }
 }
 
-/// Returns whether a set contains any prefix of a peer id, up to its first byte that is not UTF-8.
-fn has_prefix(set: &sets::Strings, peer_id: &[u8]) -> bool {
-    let text = peer_id.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
-    ends.any(|end| set.contains(&text[..end]))
-}
-
 struct ClientApproval {
     clients: Approval<Prefix, sets::Strings>,
     /// Whether the first 8 bytes of a peer id decide.
@@ -100,7 +93,10 @@ impl AnnounceFilter for ClientApproval {
         let client = u64::from_be_bytes(announce.client());
         let peer_id = LazyCell::new(request::peer_id);
         let is_approved = self.clients.approves(|list| {
-            list.any(|prefix| prefix.matches(client, &peer_id), |set| has_prefix(set, &*peer_id))
+            list.any(
+                |prefix| prefix.matches(client, &peer_id),
+                |set| set.contains_beginning_of(&*peer_id),
+            )
         });
         if !is_approved {
             return response::reject("unapproved client");

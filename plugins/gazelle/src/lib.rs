@@ -93,8 +93,8 @@ impl Gazelle {
         if self.0.compact && announce.transport() != Transport::Udp && !is_compact() {
             return Some("Your client does not support compact announces".to_owned());
         }
-        if self.0.whitelist_from.as_ref().is_some_and(|list| !has_prefix(list, &request::peer_id()))
-        {
+        let is_listed = |list: sets::Strings| list.contains_beginning_of(&request::peer_id());
+        if self.0.whitelist_from.is_some_and(|list| !is_listed(list)) {
             return Some("Your client is not on the whitelist".to_owned());
         }
         let may = member.may_leech() || announce.is_seeder();
@@ -115,13 +115,6 @@ impl Gazelle {
         response::set_retry_in(Some(self.0.failure_interval.0));
         response::reject(reason)
     }
-}
-
-/// Returns whether a set has any beginning of a peer id, up to its first byte that is not UTF-8.
-fn has_prefix(set: &sets::Strings, peer_id: &[u8]) -> bool {
-    let text = peer_id.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let mut ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
-    ends.any(|end| set.contains(&text[..end]))
 }
 
 impl Policy for Gazelle {

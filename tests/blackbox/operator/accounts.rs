@@ -322,7 +322,7 @@ fn many_are_imported_at_once() {
     let file = daemon.folder.path().join("members");
     fs::write(&file, lines(2..30_000)).unwrap();
     let said = accounts(&daemon, &["import", file.to_str().unwrap()]);
-    assert_eq!(said, "29998 members, 0 torrents, 0 tokens\n");
+    assert_eq!(said, "29998 members, 0 groups, 0 torrents, 0 tokens\n");
     assert_eq!(accounts(&daemon, &["list", "--json"]).lines().count(), 29_999);
     assert_eq!(daemon.metric("karuta_accounts_members"), 29_999.0);
     fs::write(&file, lines(40_000..40_002) + "{\"member\": 7, \"lech\": true}\n").unwrap();

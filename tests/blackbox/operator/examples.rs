@@ -10,7 +10,7 @@ use karuta_tests::{Daemon, folder, karuta, plugins, root};
 
 const EXAMPLES: &str = "deploy/examples";
 
-/// The password of a Gazelle.
+/// The password of a Gazelle, and the key of a UNIT3D.
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 /// The top-level keys of a configuration.
 const KEYS: [&str; 15] = [
@@ -60,6 +60,7 @@ fn complaint(file: &Path) -> Option<String> {
     let name = file.file_name().unwrap().to_str().unwrap();
     let mut check = karuta(&["check", "--config", name], file.parent().unwrap());
     check.env("KARUTA_ADMIN_TOKEN", "for a test").env("KARUTA_GAZELLE_PASSWORD", PASSWORD);
+    check.env("KARUTA_UNIT3D_KEY", PASSWORD);
     let output = check.output().expect("karuta runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (!output.status.success()).then_some(said)
@@ -104,7 +105,9 @@ fn every_example_starts() {
             (":6969\"", ":0\""),
             (":6880\"", ":0\""),
             (":34001\"", ":0\""),
+            (":34002\"", ":0\""),
             ("{ env: KARUTA_GAZELLE_PASSWORD }", "{ file: gazelle.password }"),
+            ("{ env: KARUTA_UNIT3D_KEY }", "{ file: unit3d.key }"),
             // Nobody listens there.
             ("10.0.0.", "127.0.0."),
             (":6379", ":9"),
@@ -132,6 +135,7 @@ fn every_example_starts() {
 fn beside(folder: &Path) {
     fs::write(folder.join("gazelle.password"), PASSWORD).unwrap();
     fs::write(folder.join("gazelle.report"), PASSWORD.to_uppercase()).unwrap();
+    fs::write(folder.join("unit3d.key"), PASSWORD).unwrap();
     for entry in fs::read_dir(root().join(EXAMPLES)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() && path.extension().is_none_or(|extension| extension != "yaml") {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use karuta_tests::announce::{Announce, escape, reply, torrent};
-use karuta_tests::{Daemon, LISTENERS, bencode, doors, eventually, folder, get};
+use karuta_tests::{Daemon, LISTENERS, bencode, eventually, folder, get};
 use serde_json::Value;
 
 use super::replay::{record, replayed};
@@ -46,9 +46,8 @@ fn start_with(accounts: &str) -> Daemon {
     Daemon::start_in(folder)
 }
 
-/// Returns where the door is, which the log says.
 fn door(daemon: &Daemon) -> SocketAddr {
-    doors::address(daemon, "gazelle")
+    daemon.listener("gazelle")
 }
 
 /// Sends bytes, and returns all that comes until the connection ends.

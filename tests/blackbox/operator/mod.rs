@@ -45,4 +45,5 @@ mod tap;
 mod tls;
 mod torrust;
 mod trial;
+mod unit3d;
 mod units;

@@ -41,3 +41,4 @@ fn rename_in(daemon: &Daemon, name: &str, text: &str) {
     fs::write(file.with_extension("new"), text).unwrap();
     fs::rename(file.with_extension("new"), file).unwrap();
 }
+mod unit3d;

@@ -1,9 +1,9 @@
-//! Changes of members, torrents and tokens, all of a request's or none of them.
+//! Changes of members, groups, torrents and tokens, all of a request's or none of them.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, GONE, int, reason, spent, uint};
+use super::{Database, GONE, group, int, reason, spent, uint};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
@@ -12,6 +12,7 @@ use crate::records::{Hashes, Member, Torrent};
 pub enum Changed {
     Member {
         id: u64,
+        /// With what its group may.
         record: Member,
         passkeys: Option<(Option<String>, String)>,
     },
@@ -54,7 +55,7 @@ pub enum NotChanged {
 const TAKEN: &str = "the info-hash is another torrent's";
 
 /// Why a change cannot be made.
-enum Fault {
+pub enum Fault {
     Wrong(&'static str),
     Sql(rusqlite::Error),
 }
@@ -87,14 +88,15 @@ impl Database {
                 take_over(&transaction, change, &mut made)?;
             }
             let changed = match change {
-                Change::Member(change) => member(&transaction, change),
+                Change::Member(change) => member(&transaction, change, &mut made),
+                Change::Group(change) => group::change(&transaction, change, &mut made),
                 Change::Torrent(change) => torrent(&transaction, change, &mut made),
-                Change::Token(change) => token(&transaction, *change, takes_over),
+                Change::Token(change) => token(&transaction, *change, takes_over, &mut made),
             };
-            made.push(changed.map_err(|fault| match fault {
+            changed.map_err(|fault| match fault {
                 Fault::Wrong(reason) => NotChanged::Wrong { index, reason },
                 Fault::Sql(error) => NotChanged::Unwritten(error),
-            })?);
+            })?;
         }
         transaction.commit()?;
         Ok(made)
@@ -134,7 +136,11 @@ fn take_over(
     Ok(())
 }
 
-fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fault> {
+fn member(
+    connection: &Connection,
+    change: &MemberChange,
+    made: &mut Vec<Changed>,
+) -> Result<(), Fault> {
     let select = format!("SELECT {MEMBER}, passkey FROM member WHERE id = ?1");
     let known = connection
         .prepare_cached(&select)?
@@ -174,14 +180,16 @@ fn member(connection: &Connection, change: &MemberChange) -> Result<Changed, Fau
         connection.prepare_cached(sql)?.execute([int(change.id)])?;
     }
     let passkeys = (old.as_ref() != Some(&passkey)).then_some((old, passkey));
-    Ok(Changed::Member { id: change.id, record, passkeys })
+    let record = record.within(group::find(connection, record.group)?);
+    made.push(Changed::Member { id: change.id, record, passkeys });
+    Ok(())
 }
 
 fn torrent(
     connection: &Connection,
     change: &TorrentChange,
     made: &mut Vec<Changed>,
-) -> Result<Changed, Fault> {
+) -> Result<(), Fault> {
     let select = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent WHERE id = ?1");
     let known = connection
         .prepare_cached(&select)?
@@ -217,7 +225,8 @@ fn torrent(
     ];
     connection.prepare_cached(sql)?.execute(values)?;
     let hashes = [old, [Some(first), second]];
-    Ok(Changed::Torrent { id: change.id, record, hashes })
+    made.push(Changed::Torrent { id: change.id, record, hashes });
+    Ok(())
 }
 
 /// Has deleted torrents give up the info-hashes that another one takes, as when a site registers anew
@@ -247,7 +256,12 @@ fn succeed_deleted(
 
 /// A site's database still has a token of which the site has not been told that it is used up; a new
 /// one is the site's to give.
-fn token(connection: &Connection, change: TokenChange, takes_over: bool) -> Result<Changed, Fault> {
+fn token(
+    connection: &Connection,
+    change: TokenChange,
+    takes_over: bool,
+    made: &mut Vec<Changed>,
+) -> Result<(), Fault> {
     let TokenChange { exists, member, torrent } = change;
     let exists = exists && !(takes_over && spent::is_spent(connection, (member, torrent))?);
     let pair = params![int(member), int(torrent)];
@@ -266,7 +280,8 @@ fn token(connection: &Connection, change: TokenChange, takes_over: bool) -> Resu
         let sql = "DELETE FROM token WHERE member = ?1 AND torrent = ?2";
         connection.prepare_cached(sql)?.execute(pair)?;
     }
-    Ok(Changed::Token { pair: (member, torrent), exists })
+    made.push(Changed::Token { pair: (member, torrent), exists });
+    Ok(())
 }
 
 /// Says what a value that must be unique belongs to.

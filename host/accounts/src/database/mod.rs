@@ -2,6 +2,7 @@
 
 mod batch;
 mod edit;
+mod group;
 mod pending;
 mod read;
 mod spent;
@@ -20,7 +21,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 pub use self::batch::{Entry, Limits};
 pub use self::edit::{Changed, NotChanged};
 pub use self::pending::{Baseline, Batches, Delta, Key, Rejection, Sealed, ShownRejection, What};
-pub use self::read::{Page, Reader, ShownMember, ShownTorrent};
+pub use self::read::{Page, Reader, ShownMember, ShownPeer, ShownTorrent};
 pub use self::sweep::{Place, Swept};
 use crate::directory::Loaded;
 
@@ -68,7 +69,7 @@ pub enum Reason {
 
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// Makes version 2.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Makes version 2 of version 1.
@@ -77,6 +78,8 @@ const SPARE: &str = "ALTER TABLE session ADD COLUMN spare INTEGER NOT NULL DEFAU
 const SITE: &str = include_str!("site.sql");
 /// Makes version 4 of version 3.
 const SPENT: &str = include_str!("spent.sql");
+/// Makes version 5 of version 4.
+const GROUP: &str = include_str!("group.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -161,7 +164,10 @@ impl Database {
             if version < 3 {
                 transaction.execute_batch(SITE)?;
             }
-            transaction.execute_batch(SPENT)?;
+            if version < 4 {
+                transaction.execute_batch(SPENT)?;
+            }
+            transaction.execute_batch(GROUP)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
@@ -342,8 +348,8 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 5).unwrap();
-        assert!(open().contains("of version 5, which a newer Karuta has made, expected at most 4"));
+        other.pragma_update(None, "user_version", 6).unwrap();
+        assert!(open().contains("of version 6, which a newer Karuta has made, expected at most 5"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
@@ -367,18 +373,28 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("accounts.db");
-        drop(Database::open(&path, SIZE).unwrap());
-        let other = Connection::open(&path).unwrap();
-        let later = "ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
-                     DROP TABLE delta; DROP TABLE rejected; DROP TABLE spent";
-        other.execute_batch(later).unwrap();
-        other.pragma_update(None, "user_version", 1).unwrap();
-        drop(other);
-        let ours = Database::open(&path, SIZE).unwrap();
-        ours.connection.prepare("SELECT spare, epoch, agent FROM session, site, delta").unwrap();
+    fn earlier_versions_are_read() {
+        for (version, later) in [
+            (4, "DROP TABLE member_group"),
+            (
+                1,
+                "ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
+                 DROP TABLE delta; DROP TABLE rejected; DROP TABLE spent; \
+                 DROP TABLE member_group",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("accounts.db");
+            drop(Database::open(&path, SIZE).unwrap());
+            let other = Connection::open(&path).unwrap();
+            other.execute_batch(later).unwrap();
+            other.pragma_update(None, "user_version", version).unwrap();
+            drop(other);
+            let ours = Database::open(&path, SIZE).unwrap();
+            let all = "SELECT spare, epoch, d.agent, g.immune \
+                       FROM session, site, delta d, member_group g";
+            ours.connection.prepare(all).unwrap();
+        }
     }
 
     #[test]

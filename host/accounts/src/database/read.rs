@@ -1,13 +1,14 @@
 //! What is read of the books: all at the start, and a little when somebody asks.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use karuta_bittorrent::InfoHash;
+use karuta_bittorrent::{InfoHash, PeerId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::{PATIENCE, int, uint};
+use super::{PATIENCE, group, int, uint};
 use crate::directory::{Here, Loaded};
 use crate::records::{Hashes, Member, Torrent};
 
@@ -76,6 +77,21 @@ pub struct ShownSession {
     pub address: Option<SocketAddr>,
 }
 
+/// A client at a torrent, whoever's it is.
+#[derive(Debug)]
+pub struct ShownPeer {
+    pub member: u64,
+    pub peer_id: PeerId,
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub is_seeder: bool,
+    pub is_active: bool,
+    /// Seconds since 1970.
+    pub seen_at: u64,
+    /// `None`: the member is not visible.
+    pub address: Option<SocketAddr>,
+}
+
 /// What a member has moved at a torrent.
 #[derive(Debug, Serialize)]
 pub struct ShownHistory {
@@ -129,8 +145,13 @@ fn number(row: &Row, name: &str) -> rusqlite::Result<u64> {
     row.get(name).map(uint)
 }
 
+fn address(row: &Row) -> rusqlite::Result<Option<SocketAddr>> {
+    Ok(row.get::<_, Option<String>>("address")?.and_then(|text| text.parse().ok()))
+}
+
 pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut loaded = Loaded::default();
+    let groups: HashMap<_, _> = group::all(connection)?.into_iter().collect();
     let mut statement =
         connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member ORDER BY id"))?;
     let mut rows = statement.query([])?;
@@ -139,7 +160,9 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         // As a reference: there may be millions.
         let passkey = row.get_ref("passkey")?.as_str()?;
         loaded.passkeys.push((loaded.digests.of(passkey), id));
-        loaded.members.push((id, member(row)?));
+        let member = member(row)?;
+        let group = groups.get(&member.group).copied().unwrap_or_default();
+        loaded.members.push((id, member.within(group)));
     }
     let sql = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent");
     let mut statement = connection.prepare(&sql)?;
@@ -259,6 +282,29 @@ impl Reader {
         Ok(found.into_iter().flatten().flatten().map(InfoHash).collect())
     }
 
+    /// Returns up to `most` clients at a torrent, in the order of their members. Looks at all clients.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn peers(&self, torrent: u64, most: u32) -> rusqlite::Result<Vec<ShownPeer>> {
+        let sql = "SELECT * FROM session WHERE torrent = ?1 ORDER BY member, peer_id LIMIT ?2";
+        let mut statement = self.0.prepare(sql)?;
+        let shown = |row: &Row| {
+            Ok(ShownPeer {
+                member: number(row, "member")?,
+                peer_id: PeerId(row.get("peer_id")?),
+                uploaded: number(row, "uploaded")?,
+                downloaded: number(row, "downloaded")?,
+                is_seeder: row.get::<_, Option<i64>>("remaining")? == Some(0),
+                is_active: row.get("active")?,
+                seen_at: number(row, "seen_at")?,
+                address: address(row)?,
+            })
+        };
+        statement.query_map(params![int(torrent), most], shown)?.collect()
+    }
+
     /// Returns what a member has at torrents.
     ///
     /// # Errors
@@ -287,9 +333,7 @@ impl Reader {
                 announces: number(row, "announces")?,
                 active: row.get("active")?,
                 suspect: number(row, "suspect")?,
-                address: row
-                    .get::<_, Option<String>>("address")?
-                    .and_then(|text| text.parse().ok()),
+                address: address(row)?,
             })
         };
         statement.query_map(params![int(member), ROWS], shown)?.collect()

@@ -365,6 +365,8 @@ impl Directory {
                 };
                 hashes.into_iter().flatten().all(is_known)
             }
+            // The database has none.
+            Change::Group(_) => true,
             Change::Token(TokenChange { exists, member, torrent }) => {
                 self.has_token(*member, *torrent) == *exists
             }

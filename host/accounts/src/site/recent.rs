@@ -28,6 +28,7 @@ pub struct Told {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Member(u64),
+    Group(u32),
     Torrent(u64),
     Token(u64, u64),
 }
@@ -36,6 +37,7 @@ impl Change {
     fn key(&self) -> Key {
         match self {
             Self::Member(change) => Key::Member(change.id),
+            Self::Group(change) => Key::Group(change.id),
             Self::Torrent(change) => Key::Torrent(change.id),
             Self::Token(TokenChange { member, torrent, .. }) => Key::Token(*member, *torrent),
         }

@@ -1,4 +1,4 @@
-//! `karuta accounts`: members and torrents of a private tracker.
+//! `karuta accounts`: members, groups and torrents of a private tracker.
 
 mod settings;
 
@@ -12,7 +12,7 @@ use karuta_accounts::Schema;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use self::settings::{MemberSettings, TorrentSettings};
+use self::settings::{GroupSettings, MemberSettings, TorrentSettings};
 use super::{Failure, ago, connect, text};
 use crate::admin::{ChangedAccounts, Client, Remote};
 use crate::text::Escaped;
@@ -51,6 +51,17 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
         /// Print JSON, a member on each line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what all members of a group may beside what each of them may, or change it.
+    Group {
+        id: u32,
+        #[command(flatten)]
+        settings: GroupSettings,
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -171,6 +182,14 @@ pub fn run(command: Command) -> Result<(), Failure> {
             }
         }
         Command::List { remote, json } => list(&connect(remote)?, json)?,
+        Command::Group { id, settings, remote, json } => {
+            let client = connect(remote)?;
+            let wish = settings.of(id);
+            if wish.len() > 1 {
+                change(&client, Value::Object(wish))?;
+            }
+            print(&client.get(&format!("/api/accounts/groups/{id}"))?, json);
+        }
         Command::Torrent { id, settings, remote, json } => {
             let client = connect(remote)?;
             let wish = settings.of(id);
@@ -179,14 +198,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
             } else if !exists(&client, "torrent", id)? {
                 return Err(format!("there is no torrent {id}").into());
             }
-            let torrent = client.get(&format!("/api/accounts/torrents/{id}"))?;
-            if json {
-                println!("{torrent:#}");
-            } else {
-                for (key, value) in torrent.as_object().into_iter().flatten() {
-                    println!("{key:<16} {}", text(value));
-                }
-            }
+            print(&client.get(&format!("/api/accounts/torrents/{id}"))?, json);
         }
         Command::Token { member, torrent, remove, remote } => {
             let wish = json!({ "token": !remove, "member": member, "torrent": torrent });
@@ -213,6 +225,17 @@ fn schemas() -> impl TypedValueParser<Value = Schema> {
     let named = |name: String| Schema::ALL.into_iter().find(|schema| schema.name() == name);
     PossibleValuesParser::new(Schema::ALL.map(Schema::name))
         .map(move |name| named(name).unwrap_or_default())
+}
+
+/// Prints an object: as JSON, or a key on each line.
+fn print(object: &Value, json: bool) {
+    if json {
+        println!("{object:#}");
+        return;
+    }
+    for (key, value) in object.as_object().into_iter().flatten() {
+        println!("{key:<16} {}", text(value));
+    }
 }
 
 /// Returns 128 random bits in hexadecimal digits, as other trackers have them.
@@ -270,8 +293,7 @@ fn import(client: &Client, from: &PathBuf) -> Result<(), Failure> {
             break;
         }
     }
-    let ChangedAccounts { members, torrents, tokens } = done;
-    println!("{members} members, {torrents} torrents, {tokens} tokens");
+    println!("{done}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What can be set of a member and of a torrent.
+//! What can be set of a member, of a group and of a torrent.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -31,6 +31,26 @@ pub struct MemberSettings {
 /// How many torrents a member may download at a time; `None`: any number.
 #[derive(Clone, Copy)]
 struct Slots(Option<u32>);
+
+#[derive(Args)]
+pub struct GroupSettings {
+    /// Whether its members are not banned.
+    #[arg(long, value_name = "BOOL")]
+    enabled: Option<bool>,
+    /// For policies that warn or ban: whether these members are left alone.
+    #[arg(long, value_name = "BOOL")]
+    immune: Option<bool>,
+    /// Whether their downloads are not counted.
+    #[arg(long, value_name = "BOOL")]
+    freeleech: Option<bool>,
+    /// Whether their uploads count at least twice.
+    #[arg(long, value_name = "BOOL")]
+    double_upload: Option<bool>,
+    /// The most torrents that each of them may download at a time, or `none`; for those with no
+    /// number of their own.
+    #[arg(long, value_parser = slots)]
+    slots: Option<Slots>,
+}
 
 #[derive(Args)]
 pub struct TorrentSettings {
@@ -77,6 +97,24 @@ impl MemberSettings {
             wish.insert("slots".to_owned(), json!(slots));
         }
         Value::Object(wish)
+    }
+}
+
+impl GroupSettings {
+    /// Returns a change of a group, with only its id if nothing is set.
+    pub fn of(self, id: u32) -> Map<String, Value> {
+        let Self { enabled, immune, freeleech, double_upload, slots } = self;
+        let mut wish = without_nulls([
+            ("group", json!(id)),
+            ("enabled", json!(enabled)),
+            ("immune", json!(immune)),
+            ("freeleech", json!(freeleech)),
+            ("double_upload", json!(double_upload)),
+        ]);
+        if let Some(Slots(slots)) = slots {
+            wish.insert("slots".to_owned(), json!(slots));
+        }
+        wish
     }
 }
 

@@ -5,7 +5,7 @@ use karuta_bittorrent::InfoHash;
 
 use super::query::Query;
 use super::target::Target;
-use crate::config::DataFormat;
+use crate::doors;
 use crate::entry::{Entry, Key};
 
 /// A change. Members are named by their passkeys, and torrents by their info-hashes; the ones that
@@ -73,8 +73,6 @@ pub enum Price {
 const PASSKEY: usize = 32;
 /// The bytes of an info-hash.
 const HASH: usize = 20;
-/// The most bytes of the beginning of a peer id.
-const PREFIX: usize = 20;
 
 /// The actions that have a meaning here.
 const ACTIONS: [&str; 17] = [
@@ -230,12 +228,7 @@ fn hash(query: Query) -> Option<InfoHash> {
 
 /// Reads the beginning of a peer id that is to be listed.
 fn prefix(query: Query, name: &str) -> Result<Entry, &'static str> {
-    let text = query.text(name);
-    let entry = Entry::read(DataFormat::Strings, &text).ok();
-    // What a list would read otherwise is nothing that it can have.
-    let entry = entry.filter(|entry| entry.key == Key::Text((&*text).into()));
-    let fits = (1..=PREFIX).contains(&text.len());
-    entry.filter(|_| fits).ok_or("peer_id: expected 1 to 20 bytes of text")
+    doors::prefix(&query.text(name)).ok_or("peer_id: expected 1 to 20 bytes of text")
 }
 
 fn key(query: Query, name: &str) -> Option<Key> {
