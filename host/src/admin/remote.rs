@@ -81,7 +81,8 @@ impl Remote {
             }
             None => {}
         }
-        let config = config::load_without_secrets(&self.config)
+        // What a policy lacks by now is no hindrance to go back to what there was before.
+        let config = config::load_without_files(&self.config)
             .map_err(|error| Unknown::Config(error.with_hint(WITHOUT)))?;
         let mut failed = Vec::new();
         for path in config.admin.sockets() {
@@ -102,6 +103,7 @@ impl Remote {
         let tried = (!tried.is_empty()).then(|| format!("tried before: {}", tried.join("; ")));
         let token = match token {
             Some(token) => Some(token),
+            None if config.admin.token.is_none() && config.admin.tokens.is_empty() => None,
             None => {
                 let config = config::load(&self.config).map_err(|error| match &tried {
                     Some(tried) => Unknown::Config(error.with_hint(tried)),

@@ -15,7 +15,7 @@ use karuta_swarm::Store;
 
 use super::caller::{Caller, Peer as Asker};
 use super::rates::Rates;
-use super::reload::{self, WantedReload};
+use super::reload::{self, Terms, Wish};
 use super::reply::{Changed, Reply, reply};
 use super::request::Request;
 use super::site::{self, Failure};
@@ -123,7 +123,7 @@ pub async fn answer(admin: &Admin, request: Request) -> Reply {
         }
         Route::Reload => {
             let under_way = admin.audit.begin(request.caller.clone(), "POST /config/reload");
-            let done = reload::apply(admin, request.caller, &WantedReload::default()).await;
+            let done = reload::change(admin, request.caller, Wish::Reload(Terms::default())).await;
             let is_done = done.reply.status() == StatusCode::OK;
             let obeyed = if is_done { Obeyed::Done } else { Obeyed::Refused };
             admin.metrics.unit3d_called(route.name(), obeyed);

@@ -82,13 +82,14 @@ impl Keeper {
         generations.set_pin(pin).map_err(|error| error.to_string())
     }
 
-    /// Has a start serve the configuration file.
-    pub fn unpin(&self) {
-        if let Ok(generations) = &self.generations
-            && let Err(error) = generations.unpin()
-        {
-            tracing::error!(%error, "cannot remove the pin; the next start may serve an earlier generation");
-        }
+    /// Has a start serve the configuration file. Returns why one may serve an earlier generation all the
+    /// same.
+    pub fn unpin(&self) -> Option<String> {
+        let error = self.generations.as_ref().ok()?.unpin().err()?;
+        let fault =
+            format!("a restart may serve an earlier generation: cannot remove the pin: {error}");
+        tracing::error!("{fault}");
+        Some(fault)
     }
 
     /// Returns the number that a configuration has from its start on: that of the last generation, if it

@@ -65,14 +65,17 @@ impl Reloader {
         let role = Role { by, action: Action::Try, again: None, parks: true };
         let before = self.reloads.pin();
         // What is written says what a restart serves. Until then the file does.
-        let served = self.serve(candidate, &role, Self::forget_pin);
+        let served = self.serve(candidate, &role, |reloader| {
+            reloader.forget_pin();
+            None
+        });
         let mut report = match served {
             Ok(report) => report,
             Err(refusal) => {
                 // What a restart served before, it serves still.
                 match before {
                     Some(before) => self.hold(before),
-                    None => self.release(),
+                    None => drop(self.release()),
                 }
                 return Err(refusal);
             }
@@ -102,17 +105,21 @@ impl Reloader {
 
     /// Stays with the generation on trial.
     pub(super) fn confirm(&mut self) -> Result<Report, Refusal> {
-        let Some(trial) = self.trial.take() else {
+        let Some(generation) = self.trial.as_ref().map(|trial| trial.generation) else {
             return Err(Refusal::of(TRIAL, "no generation is on trial"));
         };
-        self.release();
+        // As long as a restart would take it back, it is not confirmed.
+        if let Some(fault) = self.release() {
+            return Err(Refusal::of("pin", fault));
+        }
+        self.trial = None;
         for worker in &self.workers {
             let _ = worker.send(Order::Settle);
         }
         let serving = self.maker.current.load();
         let (started, wall) = (&self.maker.started, &self.maker.wall);
         Ok(Report {
-            generation: trial.generation,
+            generation,
             confirmed: true,
             needs_restart: fixed(started, &serving.config, wall),
             ..Report::default()

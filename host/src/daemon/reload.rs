@@ -133,7 +133,10 @@ impl Reloader {
             by: by.to_string(),
         });
         let mut report = self.serve(candidate, &role, |reloader| match pin {
-            Some(pin) => reloader.hold(pin),
+            Some(pin) => {
+                reloader.hold(pin);
+                None
+            }
             None => reloader.release(),
         })?;
         let fault = self.reloads.pinned().and_then(|pinned| pinned.fault);

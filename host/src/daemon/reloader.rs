@@ -77,12 +77,13 @@ pub struct Trial {
 
 impl Reloader {
     /// Serves a candidate, if anything is different for the workers or `action` is not a mere reload.
-    /// `settle` says what a restart serves; it is called when nothing can fail any more.
+    /// `settle` says what a restart serves, and returns why one will not; it is called when nothing else
+    /// can fail any more.
     pub(super) fn serve(
         &mut self,
         candidate: Candidate,
         role: &Role<'_>,
-        settle: impl FnOnce(&mut Self),
+        settle: impl FnOnce(&mut Self) -> Option<String>,
     ) -> Result<Report, Refusal> {
         let Candidate { loaded, certificates, mut report } = candidate;
         let earlier = self.maker.current.load_full();
@@ -93,13 +94,14 @@ impl Reloader {
                 .map_err(|error| refusal(&loaded.config, &error))
         });
         let rules = rules.transpose()?;
-        settle(self);
+        let fault = settle(self);
         report.again = role.again;
         self.switch(&mut report, loaded, rules);
         if let Some(certificates) = certificates {
             report.certificates = self.certificates.adopt(&certificates, &self.metrics);
         }
         self.keep(&mut report, role);
+        report.remarks.extend(fault);
         Ok(report)
     }
 
@@ -187,13 +189,14 @@ impl Reloader {
         self.reloads.set_pin(Some((pin, fault)));
     }
 
-    /// Has a restart serve the configuration file.
-    pub(super) fn release(&mut self) {
-        self.keeper.unpin();
+    /// Has a restart serve the configuration file. Returns why one may not.
+    pub(super) fn release(&mut self) -> Option<String> {
+        let fault = self.keeper.unpin();
         if self.reloads.pin().is_some() {
             tracing::info!("no longer pinned");
         }
         self.forget_pin();
+        fault
     }
 
     /// Takes note that the configuration file serves.

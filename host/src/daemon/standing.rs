@@ -67,7 +67,7 @@ impl Standing {
                 keeper.reloads.set_fault(Some(fault));
             }
             // What was turned down is no longer what is on the disk.
-            (None, _) => keeper.unpin(),
+            (None, _) => keeper.reloads.set_fault(keeper.unpin()),
         }
         Ok(Self { loaded, keeper, number, again })
     }

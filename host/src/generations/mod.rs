@@ -45,6 +45,8 @@ const PIN: &str = "pin.json";
 const LOCK: &str = "lock";
 /// The maximum size of a file that says what is kept, in bytes.
 const MOST: u64 = 1 << 20;
+/// The largest number: the next one is a number, too.
+const LAST: u64 = u64::MAX / 2;
 /// The maximum size of a kept configuration, in bytes: more than the largest that is read.
 const MOST_TEXT: u64 = 8 << 20;
 
@@ -343,9 +345,9 @@ fn text_of(sha256: &str) -> String {
 
 /// Reads the name of a generation's folder.
 fn number(name: &str) -> Option<u64> {
-    let number = name.parse().ok()?;
+    let number: u64 = name.parse().ok()?;
     // Not what begins with a plus or a zero.
-    (number > 0 && u64::to_string(&number) == name).then_some(number)
+    ((1..=LAST).contains(&number) && number.to_string() == name).then_some(number)
 }
 
 #[cfg(test)]

@@ -189,8 +189,8 @@ fn enter(
     let sql = if mine.is_some() { UPDATE_HISTORY } else { INSERT_HISTORY };
     note_history(connection, sql, entry, moved, credit, seeded, completes)?;
     if completes {
-        let sql = "UPDATE torrent SET completed = completed + 1 WHERE id = ?1";
-        connection.prepare_cached(sql)?.execute([int(entry.torrent)])?;
+        let sql = "UPDATE torrent SET completed = min(completed, ?2 - 1) + 1 WHERE id = ?1";
+        connection.prepare_cached(sql)?.execute(params![int(entry.torrent), MOST])?;
     }
     if entry.has_token && moved.downloaded > 0 {
         let sql = "UPDATE token SET downloaded = min(downloaded, ?4 - ?3) + ?3 \
