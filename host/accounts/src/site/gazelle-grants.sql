@@ -8,6 +8,6 @@ GRANT SELECT (ID, info_hash, freetorrent, Seeders, Leechers, Snatched, balance, 
 GRANT SELECT (UserID, TorrentID, Expired, Downloaded), UPDATE (Downloaded)
     ON users_freeleeches TO karuta@localhost;
 GRANT SELECT, INSERT, UPDATE ON xbt_files_users TO karuta@localhost;
-GRANT SELECT, INSERT, UPDATE (uid) ON xbt_snatched TO karuta@localhost;
+GRANT SELECT, INSERT, UPDATE ON xbt_snatched TO karuta@localhost;
 GRANT SELECT ON xbt_client_whitelist TO karuta@localhost;
 GRANT SELECT, INSERT, UPDATE ON karuta_ledger TO karuta@localhost;
