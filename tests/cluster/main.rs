@@ -25,7 +25,7 @@ const PARTS: u8 = 4;
 /// Three nodes over a cluster, under load.
 struct Scene {
     cluster: Cluster,
-    /// The YAML of `swarms`.
+    /// The YAML of `swarms`, and what follows.
     swarms: String,
     nodes: Vec<Daemon>,
     crowd: Crowd,
@@ -39,10 +39,15 @@ impl Scene {
 
     /// Begins with more keys of `swarms.share`.
     fn begin_with(engine: &Engine, share: &str) -> Self {
+        Self::begin_as(engine, share, "")
+    }
+
+    /// Begins with nodes whose configuration has more, after the keys of `swarms.share`.
+    fn begin_as(engine: &Engine, share: &str, more: &str) -> Self {
         let alone = alone();
         eprintln!("with {}", engine.name);
         let cluster = Cluster::start(engine);
-        let swarms = cluster.share(share);
+        let swarms = cluster.share(share) + more;
         let nodes = start(NODES, &swarms);
         let addresses: Vec<_> = nodes.iter().map(|node| node.udp).collect();
         let crowd = Crowd::start(&addresses, size());

@@ -228,13 +228,16 @@ impl<'a> Thread<'a> {
             let line = line.get_or_insert_with(|| Line::open(address));
             let mut heard = Heard::default();
             if line.sockets.is_empty() {
-                match state {
-                    State::Dying => std::thread::sleep(Duration::from_millis(1)),
-                    State::Living | State::Done => {
-                        self.note(Heard { wrong: vec!["the node is gone".to_owned()], ..heard });
-                        break;
-                    }
+                // It may have been said meanwhile that it dies, or even that it is back.
+                let is_dying = {
+                    let node = self.shared.nodes[self.me].lock().unwrap();
+                    node.state == State::Dying || node.epoch != epoch
+                };
+                if !is_dying {
+                    self.note(Heard { wrong: vec!["the node is gone".to_owned()], ..heard });
+                    break;
                 }
+                std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
             if !line.receive(&mut heard) {
@@ -314,15 +317,20 @@ impl<'a> Thread<'a> {
 }
 
 impl Line {
+    /// Opens sockets to a node; none if nobody listens there.
     fn open(node: SocketAddr) -> Self {
         let socket = |_| {
-            let client = udp::Client::connect_from(ADDRESS.into(), node);
+            let client = match udp::Client::try_connect_from(ADDRESS.into(), node) {
+                Ok(client) => client,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
+                Err(error) => panic!("no connection id from {node}: {error}"),
+            };
             let (socket, id) = client.into_parts();
             socket.set_nonblocking(true).expect("it can be polled");
-            (socket, id)
+            Some((socket, id))
         };
-        let sockets = (0..SOCKETS).map(socket).collect();
-        Self { sockets, since: Instant::now(), due: HashMap::new() }
+        let sockets = (0..SOCKETS).map(socket).collect::<Option<Vec<_>>>();
+        Self { sockets: sockets.unwrap_or_default(), since: Instant::now(), due: HashMap::new() }
     }
 
     fn send(&mut self, socket: usize, announce: &Announce, transaction: u32, due: Instant) {

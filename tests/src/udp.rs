@@ -1,5 +1,6 @@
 //! A client for the UDP protocol (BEP 15), down to the bytes.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::SOON;
@@ -34,6 +35,16 @@ impl Client {
         client.with_id(id)
     }
 
+    /// Does the same, unless nobody listens there.
+    pub fn try_connect_from(from: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let client = Self::new(from, server);
+        client.socket.send(&header(PROTOCOL, CONNECT, CONNECTS))?;
+        let mut packet = [0; 2048];
+        let length = client.socket.recv(&mut packet)?;
+        let id = connection_id_of(&packet[..length]);
+        Ok(client.with_id(id))
+    }
+
     /// Creates a client at an address of this machine, without a connection id.
     pub fn new(from: IpAddr, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind((from, 0)).expect("a socket");
@@ -59,10 +70,7 @@ impl Client {
     /// Requests a connection id.
     #[track_caller]
     pub fn connection_id(&self) -> u64 {
-        let answer = self.exchange(&header(PROTOCOL, CONNECT, 0x0c0f_fee0));
-        assert_eq!(answer.len(), 16, "{}", answer.escape_ascii());
-        assert_eq!(answer[..8], [0, 0, 0, 0, 0x0c, 0x0f, 0xfe, 0xe0]);
-        u64::from_be_bytes(answer[8..].try_into().expect("eight bytes"))
+        connection_id_of(&self.exchange(&header(PROTOCOL, CONNECT, CONNECTS)))
     }
 
     /// Requests the counts of torrents: seeders, downloads and leechers of each. The error is the
@@ -115,6 +123,16 @@ impl Client {
             answers.push(answer);
         }
     }
+}
+
+/// The transaction of requests for a connection id.
+const CONNECTS: u32 = 0x0c0f_fee0;
+
+#[track_caller]
+fn connection_id_of(answer: &[u8]) -> u64 {
+    assert_eq!(answer.len(), 16, "{}", answer.escape_ascii());
+    assert_eq!(answer[..8], [0, 0, 0, 0, 0x0c, 0x0f, 0xfe, 0xe0]);
+    u64::from_be_bytes(answer[8..].try_into().expect("eight bytes"))
 }
 
 /// Returns the start of every request.

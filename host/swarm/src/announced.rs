@@ -1,6 +1,6 @@
 //! What one announce did, as other nodes are told of it, and its bytes: a record of format 1.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use karuta_bittorrent::{InfoHash, PeerId};
 
@@ -11,7 +11,7 @@ use crate::{PlanName, Role};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announced {
     pub info_hash: InfoHash,
-    /// Canonical, with a port.
+    /// Canonical, with a port; [`NOBODY`] if it tells of no peer.
     pub peer: SocketAddr,
     pub change: Change,
     /// The node that took the announce counted a download.
@@ -35,7 +35,12 @@ pub enum Change {
     Stopped,
     /// Its record is told again for its download alone: the peer has changed since.
     Nothing,
+    /// It tells of no peer, but of how many downloads the swarm has.
+    Downloads,
 }
+
+/// The peer of a record that tells of none.
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Bytes that are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,14 +55,36 @@ const PEER_ID: u8 = 1 << 6;
 const DOWNLOADS: u8 = 1 << 7;
 /// The change of a downloader that does not reach everybody.
 const KEPT: u8 = 5;
+/// The change of a record of no peer.
+const DOWNLOADS_ALONE: u8 = 6;
 
 impl Announced {
     /// The most bytes of a record.
     pub const ROOM: usize = 1 + 20 + 18 + 16 + 1 + 20 + 5;
 
+    /// Returns a record of how many downloads a swarm has.
+    pub fn of_downloads(info_hash: InfoHash, downloads: u32) -> Self {
+        Self {
+            info_hash,
+            peer: NOBODY,
+            change: Change::Downloads,
+            counted: false,
+            label: None,
+            reach: Reach::ALL,
+            peer_id: PeerId::UNKNOWN,
+            downloads,
+        }
+    }
+
+    /// Returns whether it says what has become of a peer.
+    pub fn is_of_peer(&self) -> bool {
+        matches!(self.change, Change::Is(_) | Change::Stopped)
+    }
+
     /// Appends the record: a byte of change and flags, the info-hash, address and port as on the
-    /// wire, and what is flagged: the plan's name and the label (8 bytes each), a byte with the reach
-    /// of a downloader that does not reach everybody, the peer id, the downloads (a varint). Numbers are little-endian.
+    /// wire unless it tells of no peer, and what is flagged: the plan's name and the label (8 bytes
+    /// each), a byte with the reach of a downloader that does not reach everybody, the peer id, the
+    /// downloads (a varint). Numbers are little-endian.
     pub fn write(&self, into: &mut Vec<u8>) {
         let mut first = match self.change {
             Change::Is(Role::Downloader) if self.reach != Reach::ALL => KEPT,
@@ -66,6 +93,7 @@ impl Announced {
             Change::Is(Role::Seeder) => 2,
             Change::Stopped => 3,
             Change::Nothing => 4,
+            Change::Downloads => DOWNLOADS_ALONE,
         };
         let flag = |set, flag| if set { flag } else { 0 };
         let has_id = self.peer_id != PeerId::UNKNOWN;
@@ -75,11 +103,13 @@ impl Announced {
         into.reserve(Self::ROOM);
         into.push(first);
         into.extend_from_slice(&self.info_hash.0);
-        match self.peer.ip() {
-            IpAddr::V4(ip) => into.extend_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => into.extend_from_slice(&ip.octets()),
+        if self.change != Change::Downloads {
+            match self.peer.ip() {
+                IpAddr::V4(ip) => into.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => into.extend_from_slice(&ip.octets()),
+            }
+            into.extend_from_slice(&self.peer.port().to_be_bytes());
         }
-        into.extend_from_slice(&self.peer.port().to_be_bytes());
         if let Some((plan, label)) = self.label {
             into.extend_from_slice(&plan.0);
             into.extend_from_slice(&label.to_le_bytes());
@@ -102,6 +132,13 @@ impl Announced {
     /// The bytes end too early, or are none that [`write`](Self::write) makes of an announce.
     pub fn read(rest: &mut &[u8]) -> Result<Self, NoRecord> {
         let [first] = take(rest)?;
+        if first == DOWNLOADS_ALONE | DOWNLOADS {
+            let (info_hash, downloads) = (InfoHash(take(rest)?), read_varint(rest)?);
+            return match downloads {
+                0 => Err(NoRecord),
+                _ => Ok(Self::of_downloads(info_hash, downloads)),
+            };
+        }
         let has = |flag| first & flag != 0;
         let change = match first & CHANGE {
             0 | KEPT => Change::Is(Role::Downloader),
@@ -116,6 +153,7 @@ impl Announced {
             Change::Is(role) => !counted || role == Role::Seeder,
             Change::Stopped => !counted && !has(LABEL | PEER_ID),
             Change::Nothing => counted && !has(LABEL | PEER_ID),
+            Change::Downloads => false,
         };
         let is_kept = first & CHANGE == KEPT;
         if !makes_sense || is_kept && !has(LABEL) {
@@ -150,7 +188,8 @@ impl Announced {
         Self { change: Change::Nothing, label, reach, peer_id: PeerId::UNKNOWN, ..*self }
     }
 
-    /// Returns the bytes of a record that name its swarm and peer.
+    /// Returns the bytes of a record that name its swarm and peer; of one that tells of no peer, any
+    /// that name none.
     pub fn name(record: &[u8]) -> &[u8] {
         let end = match record.first() {
             Some(first) if first & IPV6 != 0 => 1 + 20 + 18,
@@ -211,7 +250,7 @@ mod tests {
             _ => Reach::up_to(level),
         });
         let label = (label, reach);
-        (of, 0..6_u8, label, id, downloads).prop_map(
+        (of, 0..7_u8, label, id, downloads).prop_map(
             |(of, change, (label, reach), id, downloads)| {
                 let (info_hash, ip, port) = of;
                 let (change, counted) = match change {
@@ -220,7 +259,10 @@ mod tests {
                     2 => (Change::Is(Role::Seeder), false),
                     3 => (Change::Is(Role::Seeder), true),
                     4 => (Change::Stopped, false),
-                    _ => (Change::Nothing, true),
+                    5 => (Change::Nothing, true),
+                    _ => {
+                        return Announced::of_downloads(InfoHash(info_hash), downloads.max(1));
+                    }
                 };
                 let stays = matches!(change, Change::Is(_));
                 Announced {
@@ -283,6 +325,8 @@ mod tests {
         assert_eq!(bytes(large), [&[0xfa][..], &hash, &rest].concat());
         let rest = [&four[..], b"plan 1st", &label, &[3], &[b'i'; 20]].concat();
         assert_eq!(bytes(kept), [&[0x65][..], &hash, &rest].concat());
+        let downloads = Announced::of_downloads(small.info_hash, 129);
+        assert_eq!(bytes(downloads), [&[0x86][..], &hash, &[0x81, 1]].concat());
         assert_eq!(Announced::name(&bytes(small)), [&hash[..], &four].concat());
         assert_eq!(Announced::name(&bytes(large)), [&hash[..], &six].concat());
     }

@@ -233,7 +233,7 @@ impl<E: Log> Runner<E> {
         self.sizes.set(sizes);
         position.note(Instant::now());
         if is_end {
-            self.part.borrow_mut().at_end(self.now());
+            self.part.borrow_mut().at_end(&self.common.store, self.now());
             if self.part.borrow().waiting().records == 0 {
                 // All that was sent has come back, whatever the answers were.
                 self.succeed(Direction::Append);

@@ -1,9 +1,10 @@
 //! Announces that another node has taken, and those of this node as others were told of them.
 
-use std::sync::atomic::Ordering;
+use std::cmp::Ordering;
+use std::sync::atomic;
 
 use dashmap::Entry;
-use karuta_bittorrent::PeerId;
+use karuta_bittorrent::{InfoHash, PeerId};
 
 use super::columns::Details;
 use super::full;
@@ -23,42 +24,22 @@ pub(crate) struct When {
     pub now: Seconds,
 }
 
-/// What an announce of another node does to the downloads of a swarm. If the swarm is not known,
-/// they are what the announce says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Count {
-    Nothing,
-    One,
-    /// The number is what the announce says: what is known is of no worth.
-    Begins,
-    /// What the announce says came before everything that was counted here.
-    BeginsBefore,
-}
-
-impl Count {
-    fn after(self, downloads: u32, said: u32) -> u32 {
-        match self {
-            Self::Nothing => downloads,
-            Self::One => downloads.saturating_add(1),
-            Self::Begins => said,
-            Self::BeginsBefore => downloads.saturating_add(said),
-        }
-    }
-}
-
 impl Memory {
     /// Applies what an announce did on its node. Limits do not apply, nobody is given, and the peer
     /// never becomes older. Of an announce that is older than the lifetime, only downloads are
-    /// taken. Returns whether their number is now what the announce says.
-    pub(crate) fn apply(&self, announced: &Announced, when: When, count: Count) -> bool {
-        let Announced { info_hash, peer, downloads, .. } = *announced;
+    /// taken: one more if it `adds` one, and no fewer than it says. Returns how the number that it
+    /// says compares to what was known with the one that was added.
+    pub(crate) fn apply(&self, announced: &Announced, when: When, adds: bool) -> Ordering {
+        let Announced { info_hash, peer, downloads: said, .. } = *announced;
         let entry = self.entry_told(announced, when);
         let is_new = self.lifetime.stamp_before(when.now, when.age).is_some();
+        let added = |known: u32| known.saturating_add(u32::from(adds));
         match self.swarms.entry(info_hash) {
             Entry::Occupied(mut slot) => {
                 let swarm = slot.get_mut();
                 let before = swarm.populations();
-                swarm.set_downloads(count.after(swarm.downloads(), downloads));
+                let known = added(swarm.downloads());
+                swarm.set_downloads(known.max(said));
                 if let Some(entry) = entry {
                     self.enter_told(swarm, announced, entry, when.now);
                 } else if announced.change == Change::Stopped && is_new && swarm.remove(peer) {
@@ -66,31 +47,36 @@ impl Memory {
                 }
                 self.tally.moved(info_hash, before, swarm.populations());
                 self.drop_if_empty(slot, when.now);
-                matches!(count, Count::Begins | Count::BeginsBefore)
+                said.cmp(&known)
             }
             Entry::Vacant(slot) => {
                 let shard = self.shard(info_hash);
-                let before = match entry {
+                let known = added(match entry {
                     Some(_) => self.downloads.take(shard, info_hash),
                     None => self.downloads.get(shard, info_hash).unwrap_or(0),
-                };
-                let downloads = match before {
-                    0 => downloads,
-                    _ => count.after(before, downloads),
-                };
-                let is_as_said =
-                    before == 0 || matches!(count, Count::Begins | Count::BeginsBefore);
-                let Some(entry) = entry else {
+                });
+                let downloads = known.max(said);
+                if let Some(entry) = entry {
+                    self.torrents.fetch_add(1, atomic::Ordering::Relaxed);
+                    let mut swarm = Swarm::new(self.options.keep_peer_ids, downloads);
+                    self.count_address(peer.ip());
+                    swarm.insert(peer, &entry);
+                    self.tally.moved(info_hash, Tally::NOBODY, swarm.populations());
+                    slot.insert(swarm);
+                } else {
                     self.downloads.keep(shard, info_hash, downloads, when.now, when.age);
-                    return is_as_said;
-                };
-                self.torrents.fetch_add(1, Ordering::Relaxed);
-                let mut swarm = Swarm::new(self.options.keep_peer_ids, downloads);
-                self.count_address(peer.ip());
-                swarm.insert(peer, &entry);
-                self.tally.moved(info_hash, Tally::NOBODY, swarm.populations());
-                slot.insert(swarm);
-                is_as_said
+                }
+                said.cmp(&known)
+            }
+        }
+    }
+
+    /// Calls `with` with the downloads of a swarm while it cannot change.
+    pub(crate) fn with_downloads(&self, info_hash: InfoHash, with: impl FnOnce(u32)) {
+        match self.swarms.entry(info_hash) {
+            Entry::Occupied(slot) => with(slot.get().downloads()),
+            Entry::Vacant(_locked) => {
+                with(self.downloads.get(self.shard(info_hash), info_hash).unwrap_or(0));
             }
         }
     }

@@ -52,7 +52,7 @@ use swarm::Swarm;
 use sweep::Sweep;
 use tally::Tally;
 
-pub(crate) use applied::{Count, When};
+pub(crate) use applied::When;
 pub use save::Walk;
 
 /// The options of a [`Memory`]. A limit of 0 means no limit.

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::batch::{Header, records};
-use crate::announced::{Announced, Change};
+use crate::announced::Announced;
 use crate::{Memory, Seconds};
 
 /// The batches of one part that have not come back, or not long ago, in the order in which they are
@@ -215,7 +215,7 @@ impl Batch {
         let mut left: Vec<_> = records(&self.records).collect();
         left.reverse();
         left.retain_mut(|(announced, bytes)| {
-            if announced.change == Change::Nothing || stays(announced, bytes) {
+            if !announced.is_of_peer() || stays(announced, bytes) {
                 return true;
             }
             *announced = announced.count_alone();

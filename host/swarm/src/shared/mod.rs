@@ -4,7 +4,12 @@
 //! * An announce takes effect at once, and its record waits to be sent. Then the log decides: peers,
 //!   roles and times are what its last record says, its own records included.
 //! * A download is counted by the node that takes the announce. The record says so, and all others
-//!   count it once, however often the batch is sent.
+//!   add one, once, however often the batch is sent.
+//! * Every record says how many downloads its node knows, and whoever knows fewer takes that number
+//!   over. Who knows more says so, if nobody else does for a while. So all know the same when it is
+//!   quiet, whatever some of them have missed: by starting in the middle of the log, by restoring a
+//!   snapshot, or because the engine has lost what others have read.
+//! * Never is a download added that may be in a number that was taken over.
 //! * A peer's last announce is never moved back: of its time and that of a record, the later stays.
 //!   So a restored snapshot and the log after it are as good as the log alone, for all that the log
 //!   mentions.
@@ -15,14 +20,13 @@ mod kept;
 #[cfg(test)]
 mod model;
 mod part;
-mod presumed;
 mod seen;
 mod stripes;
 #[cfg(test)]
 mod tests;
+mod understated;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use karuta_bittorrent::{Counts, Event, InfoHash, PeerId, Peers};
 use rand::Rng;
@@ -58,8 +62,6 @@ pub struct Shared {
     memory: Memory,
     stripes: Option<Stripes>,
     keep_peer_ids: bool,
-    /// Something was restored: swarms may have downloads before the log is read.
-    is_restored: AtomicBool,
 }
 
 impl Shared {
@@ -84,17 +86,19 @@ impl Shared {
         self.stripes.is_some()
     }
 
-    fn is_restored(&self) -> bool {
-        self.is_restored.load(Ordering::Relaxed)
+    /// Tells how many downloads a swarm has.
+    fn tell_downloads(&self, info_hash: InfoHash) {
+        let Some(stripes) = &self.stripes else { return };
+        self.memory.with_downloads(info_hash, |downloads| {
+            // While the swarm is locked: the records of all that are in the number were added before.
+            if downloads > 0 {
+                stripes.add(&Announced::of_downloads(info_hash, downloads));
+            }
+        });
     }
 
     fn with(options: Options, stripes: Option<Stripes>) -> Self {
-        Self {
-            memory: Memory::new(options),
-            stripes,
-            keep_peer_ids: options.keep_peer_ids,
-            is_restored: AtomicBool::new(false),
-        }
+        Self { memory: Memory::new(options), stripes, keep_peer_ids: options.keep_peer_ids }
     }
 }
 
@@ -169,10 +173,9 @@ impl Store for Shared {
         Store::next_piece(&self.memory, walk, now, piece)
     }
 
-    /// Restores what only this node knows: no other hears of it. Where the log mentions a swarm, the
-    /// downloads that were restored give way to what it says.
+    /// Restores what only this node knows: no other hears of it, except for a higher number of
+    /// downloads when the log mentions the swarm.
     fn restore(&self, piece: &Piece, now: Seconds) -> Restored {
-        self.is_restored.store(true, Ordering::Relaxed);
         self.memory.restore(piece, now)
     }
 

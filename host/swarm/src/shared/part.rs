@@ -1,17 +1,16 @@
 //! One log: what waits to be sent, what has not come back, and what was read.
 
+use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 
-use karuta_bittorrent::InfoHash;
-
-use super::batch::{self, Batch, RefusedBatch, records};
+use super::batch::{self, Batch, Header, RefusedBatch, records};
 use super::kept::{KEEP, Kept};
-use super::presumed::Presumed;
 use super::seen::Seen;
+use super::understated::Understated;
 use super::{Shared, part_of};
 use crate::Seconds;
-use crate::announced::{Announced, Change};
-use crate::memory::{Count, When};
+use crate::announced::Announced;
+use crate::memory::When;
 
 /// One log of a [`Shared`], as the thread that writes and reads it sees it.
 ///
@@ -46,9 +45,10 @@ pub struct Part {
     /// When the log was last read to its end.
     end: Seconds,
     seen: Seen,
-    /// The swarms whose downloads the log has begun, until it has been read to its end.
-    begun: Option<HashSet<InfoHash>>,
-    presumed: Presumed,
+    /// Since when every download that was counted is read here, and none is known in another way;
+    /// `None` until the log has been read to its end.
+    complete_since: Option<Seconds>,
+    understated: Understated,
     sent: Sent,
     room: Vec<u8>,
 }
@@ -120,8 +120,8 @@ impl Part {
             goes_back: false,
             end: 0,
             seen: Seen::default(),
-            begun: Some(HashSet::new()),
-            presumed: Presumed::default(),
+            complete_since: None,
+            understated: Understated::default(),
             sent: Sent::default(),
             room: Vec::new(),
         }
@@ -177,12 +177,15 @@ impl Part {
     }
 
     /// Notes that the log has been read to its end. The first time, this node has caught up.
-    pub fn at_end(&mut self, now: Seconds) {
+    pub fn at_end(&mut self, store: &Shared, now: Seconds) {
         self.end = now;
-        self.begun = None;
+        self.complete_since.get_or_insert(now);
         if self.is_in_doubt && !self.goes_back {
             self.is_in_doubt = false;
             self.kept.again();
+        }
+        if !self.is_in_doubt {
+            self.understated.due(now).into_iter().for_each(|torrent| store.tell_downloads(torrent));
         }
     }
 
@@ -210,32 +213,27 @@ impl Part {
         let when = When { age: age.saturating_add(batch.header.waited), now };
         let mut records = 0;
         for (announced, record) in batch.records() {
-            if is_new {
+            if is_new && announced.is_of_peer() {
                 self.kept.overtake(record);
             }
-            let begun = self.begun.as_mut();
-            let begins = begun.is_some_and(|begun| begun.insert(announced.info_hash));
-            let count = match (is_own, begins) {
-                // What it says has been counted.
-                (true, _) => Count::Nothing,
-                (false, true) if store.is_restored() => Count::Begins,
-                (false, true) => Count::BeginsBefore,
-                (false, false) if self.adds(&batch, &announced, is_new) => Count::One,
-                (false, false) => Count::Nothing,
-            };
-            let is_as_said = store.memory.apply(&announced, when, count);
-            if is_as_said && !announced.counted && announced.downloads > 0 {
-                self.presumed.insert(announced.info_hash, announced.downloads, now);
+            let adds = announced.counted && is_new && self.adds(batch.header, when);
+            let said = store.memory.apply(&announced, when, adds);
+            if said == Ordering::Greater {
+                self.complete_since = self.complete_since.map(|_| now);
             }
+            self.understated.note(announced.info_hash, said == Ordering::Less, now);
             records += 1;
         }
         Ok(Applied { records, is_own })
     }
 
-    /// Returns whether a record of another node adds a download to those that are known here.
-    fn adds(&self, batch: &Batch, announced: &Announced, is_new: bool) -> bool {
-        let is_known = || self.presumed.contains(announced.info_hash, announced.downloads);
-        announced.counted && is_new && !(batch.header.again && is_known())
+    /// Returns whether the downloads of another node's batch, which is read for the first time, are to
+    /// be added to those that are known here. Otherwise they may be among them, because some record
+    /// has said so: then it is left to those who know to say a higher number.
+    fn adds(&self, header: Header, When { age, now }: When) -> bool {
+        let Some(since) = self.complete_since else { return false };
+        // What is sent again may have been read by others before, and lost by the engine since.
+        !header.again || now.saturating_sub(age.saturating_add(SPAN)) > since
     }
 
     /// Returns how much has not come back yet.
@@ -291,7 +289,7 @@ impl Part {
         let waiting = self.kept.waiting_records().chain(queued).flat_map(records);
         let named: HashSet<_> = waiting.map(|(_, record)| Announced::name(record)).collect();
         let is_wrong = |(announced, record): &(Announced, &[u8])| {
-            announced.change != Change::Nothing
+            announced.is_of_peer()
                 && !named.contains(Announced::name(record))
                 && !store.memory.is_so(announced)
         };
@@ -299,7 +297,9 @@ impl Part {
         let mut record = Vec::new();
         for (announced, _) in wrong {
             record.clear();
-            store.memory.look_up(&announced).write(&mut record);
+            // A download may be known here, and its record be collected later.
+            let announced = Announced { downloads: 0, ..store.memory.look_up(&announced) };
+            announced.write(&mut record);
             self.add(&record, now);
         }
     }

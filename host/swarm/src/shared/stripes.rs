@@ -38,7 +38,7 @@ impl Stripes {
     /// Adds a record. Must be called while the swarm cannot change.
     pub fn add(&self, announced: &Announced) {
         // Nobody can connect to it, and no node would take it.
-        if announced.peer.port() == 0 {
+        if announced.is_of_peer() && announced.peer.port() == 0 {
             return;
         }
         let InfoHash([_, second, ..]) = announced.info_hash;

@@ -152,7 +152,7 @@ fn the_oldest_records_are_dropped_above_the_limit() {
     assert_eq!(dropped + waiting, 4001);
     assert!(waiting > 400, "{waiting} are left");
     assert!(!part.goes_back(), "what was sent has been dropped");
-    part.at_end(0);
+    part.at_end(&store, 0);
     let log = sent(&store, part, 0);
     assert!(!log.contains(&lost));
     let (other, mut reader) = Shared::sharing(options(), Sharing { node: 2, ..sharing });
@@ -182,19 +182,19 @@ fn what_does_not_come_back_in_time_is_sent_again() {
     announce(&store, update(1, 1, Event::None));
     let batch = part.next(&store, 10).unwrap();
     part.appended(10);
-    part.at_end(12);
+    part.at_end(&store, 12);
     assert_eq!(part.next(&store, 20), None, "nobody has looked for it since");
-    part.at_end(13);
+    part.at_end(&store, 13);
     assert_eq!(part.next(&store, 13), None, "it is looked for once more");
     assert!(!part.goes_back());
-    part.at_end(13);
+    part.at_end(&store, 13);
     let again = part.next(&store, 13).unwrap();
     part.appended(13);
     let headers = [&batch, &again].map(|batch| Batch::read(batch, |_| true).unwrap().header);
     assert_eq!(headers.map(|header| (header.sequence, header.again)), [(0, false), (0, true)]);
     assert_eq!(headers.map(|header| header.waited), [0, 3]);
     part.apply(&store, &again, at(0, 13)).unwrap();
-    part.at_end(30);
+    part.at_end(&store, 30);
     assert_eq!(part.next(&store, 30), None);
     assert_eq!(part.sent(), Sent { first: 1, again: 1, dropped: 0 });
 }
@@ -207,7 +207,7 @@ fn peers_are_as_old_as_their_announce() {
     announce(&store, update(1, 2, Event::Completed));
     assert_eq!(part.next(&store, 100).map(|_| part.failed(&store)), Some(()));
     assert!(!part.goes_back());
-    part.at_end(400);
+    part.at_end(&store, 400);
     // It has waited for 300 s, and is read when it is 200 s old.
     let [batch] = &sent(&store, &mut part, 400)[..] else { panic!("one batch") };
     let (other, mut reader) = node(options(), 2);
@@ -231,7 +231,7 @@ fn of_entries_older_than_the_lifetime_only_downloads_are_taken() {
     announce_all(&store, begin);
     let log = sent(&store, &mut part, 0);
     reader.apply(&other, &log[0], at(0, 0)).unwrap();
-    reader.at_end(0);
+    reader.at_end(&other, 0);
     announce(&store, update(1, 1, Event::Completed));
     announce(&store, update(1, 2, Event::Stopped));
     announce(&store, update(1, 3, Event::Started));
@@ -310,7 +310,7 @@ fn the_log_goes_on_where_a_snapshot_ends() {
     reader.apply(&other, &log[0], at(300, 300)).unwrap();
     assert_eq!(ages(&other, 1, 300), [100, 300], "never older than it is known to be");
     reader.apply(&other, &log[1], at(50, 300)).unwrap();
-    reader.at_end(300);
+    reader.at_end(&other, 300);
     assert_eq!(other.counts(InfoHash([1; 20])), store.counts(InfoHash([1; 20])));
     assert_eq!(ages(&other, 1, 300), [50]);
 }
@@ -376,11 +376,107 @@ fn what_was_lost_is_judged_before_older_records_are_read_again() {
     part.failed(&store);
     assert!(part.goes_back());
     apply_all(&store, &mut part, &log);
-    part.at_end(1);
+    part.at_end(&store, 1);
     let again = sent(&store, &mut part, 1);
     apply_all(&store, &mut part, &again);
     let (other, mut reader) = node(options(), 2);
     apply_all(&other, &mut reader, &[log, again].concat());
     assert_eq!(ages(&store, 1, 1).len(), 1);
     assert_eq!(other.totals(), store.totals());
+}
+
+fn completed(store: &Shared) -> u32 {
+    store.counts(InfoHash([1; 20])).map_or(0, |counts| counts.completed)
+}
+
+/// Makes nodes that have read a log to its end.
+fn nodes() -> [(Shared, Part); 2] {
+    [1, 2].map(|number| {
+        let (store, mut part) = node(options(), number);
+        part.at_end(&store, 0);
+        (store, part)
+    })
+}
+
+#[test]
+fn a_number_that_is_too_low_for_whoever_starts_there_is_set_right() {
+    let [(one, mut part_one), (two, mut part_two)] = nodes();
+    announce(&one, update(1, 1, Event::Started));
+    let mut log = sent(&one, &mut part_one, 0);
+    announce(&one, update(1, 1, Event::Completed));
+    log.extend(sent(&one, &mut part_one, 0));
+    // This node has not heard of the download yet.
+    announce(&two, update(1, 2, Event::Started));
+    log.extend(sent(&two, &mut part_two, 0));
+    apply_all(&one, &mut part_one, &log);
+    apply_all(&two, &mut part_two, &log);
+    assert_eq!((completed(&one), completed(&two)), (1, 1));
+    let (late, mut part_late) = node(options(), 3);
+    apply_all(&late, &mut part_late, &log[2..]);
+    part_late.at_end(&late, 0);
+    assert_eq!(completed(&late), 0);
+    // Whoever is first: the other one hears it.
+    for now in [0, 1] {
+        part_one.at_end(&one, now);
+        assert_eq!(part_one.next(&one, now), None, "after {now} s");
+    }
+    part_one.at_end(&one, 2);
+    let told = sent(&one, &mut part_one, 2);
+    for (store, part) in [(&one, &mut part_one), (&two, &mut part_two), (&late, &mut part_late)] {
+        apply_all(store, part, &told);
+        part.at_end(store, 9);
+        assert_eq!((part.next(store, 9), completed(store)), (None, 1));
+    }
+}
+
+#[test]
+fn a_number_that_only_one_node_knows_is_told_when_the_torrent_is_mentioned() {
+    let [(one, mut part_one), (two, mut part_two)] = nodes();
+    // What it has counted before it was killed, and had not told.
+    let piece = Piece { info_hash: InfoHash([1; 20]), downloads: 5, peers: vec![], deserted: 0 };
+    one.restore(&piece, 0);
+    announce(&two, update(1, 2, Event::Started));
+    let log = sent(&two, &mut part_two, 0);
+    apply_all(&one, &mut part_one, &log);
+    part_one.at_end(&one, 2);
+    let told = sent(&one, &mut part_one, 2);
+    apply_all(&two, &mut part_two, &told);
+    assert_eq!((completed(&one), completed(&two)), (5, 5));
+}
+
+#[test]
+fn what_is_sent_again_adds_nothing_to_a_number_that_may_contain_it() {
+    let [(one, mut part_one), (two, mut part_two)] = nodes();
+    announce(&one, update(1, 1, Event::Started));
+    announce(&one, update(1, 1, Event::Completed));
+    let lost = sent(&one, &mut part_one, 100);
+    apply_all(&two, &mut part_two, &lost);
+    // The engine has lost it, and the other node announces what it has read.
+    announce(&two, update(1, 2, Event::Started));
+    let mut log = sent(&two, &mut part_two, 101);
+    let read = |log: &[Vec<u8>], store: &Shared, part: &mut Part, age, now| {
+        for entry in log {
+            part.apply(store, entry, Arrival { age, now, is_first: true }).unwrap();
+        }
+        part.at_end(store, now);
+    };
+    part_one.failed(&one);
+    assert!(!part_one.goes_back());
+    read(&log, &one, &mut part_one, 0, 101);
+    assert_eq!(completed(&one), 1);
+    let again = sent(&one, &mut part_one, 101);
+    assert!(Batch::read(&again[0], |_| true).unwrap().header.again);
+    log.extend(again);
+    // One node starts before it is sent again, and one reads all of it later.
+    let [(early, mut part_early), (late, mut part_late)] = [3, 4].map(|id| node(options(), id));
+    read(&log[..1], &early, &mut part_early, 0, 101);
+    read(&log[1..], &early, &mut part_early, 0, 102);
+    read(&log, &late, &mut part_late, 400, 502);
+    // One has been there, and has not read it: it adds the download to what it knows.
+    let (third, mut part_third) = node(options(), 5);
+    part_third.at_end(&third, 0);
+    read(&log[1..], &third, &mut part_third, 0, 102);
+    read(&log[1..], &two, &mut part_two, 0, 102);
+    let known = [&one, &two, &early, &late, &third].map(completed);
+    assert_eq!(known, [1; 5]);
 }

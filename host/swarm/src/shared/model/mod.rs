@@ -1,5 +1,6 @@
 //! Nodes and a log in memory, in any interleaving: what must hold when it is quiet again.
 
+mod node;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,6 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use self::node::{Entry, Log, Node};
 use self::steps::{Outcome, Step, steps};
 use super::batch::{Batch, Header};
 use super::kept::KEEP;
@@ -22,102 +24,6 @@ const NODES: usize = 3;
 /// The first peers announce to one node at a time, so that their last announce must be what stays.
 const SETTLED: u8 = 6;
 const PEERS: u8 = 9;
-
-struct Entry {
-    number: u64,
-    at: Seconds,
-    batch: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Log {
-    entries: Vec<Entry>,
-    last: u64,
-}
-
-impl Log {
-    fn append(&mut self, batch: Vec<u8>, at: Seconds) {
-        self.last += 1;
-        self.entries.push(Entry { number: self.last, at, batch });
-    }
-}
-
-struct Node {
-    store: Shared,
-    part: Part,
-    /// The number of the last entry that it has read.
-    read: u64,
-    /// The number of the newest entry that it has ever read.
-    newest: u64,
-    /// When it had read how far.
-    trail: Vec<(Seconds, u64)>,
-    is_broken: bool,
-    /// How many entries it reads again when it notices.
-    again: u64,
-    late: Vec<Vec<u8>>,
-    /// It has been there from the beginning.
-    is_first: bool,
-}
-
-impl Node {
-    fn new(options: Options, id: u64, is_first: bool) -> Self {
-        let (store, mut parts) =
-            Shared::sharing(options, Sharing { node: id, parts: 1, queue: 1 << 20 });
-        let mut part = parts.remove(0);
-        // Nothing is sent before the log has been read.
-        part.failed(&store);
-        Self {
-            store,
-            part,
-            read: 0,
-            newest: 0,
-            trail: Vec::new(),
-            is_broken: false,
-            again: 0,
-            late: Vec::new(),
-            is_first,
-        }
-    }
-
-    /// Notices that the connection has broken, and whether the log ends before what was read.
-    fn notice(&mut self, log: &Log) {
-        if std::mem::take(&mut self.is_broken) {
-            self.part.failed(&self.store);
-            self.read = self.read.saturating_sub(std::mem::take(&mut self.again));
-            let end = log.entries.last();
-            if self.read > end.map_or(0, |end| end.number) {
-                let is_before = |entry: &&Entry| end.is_some_and(|end| entry.at + 1 < end.at);
-                let before = log.entries.iter().take_while(is_before).last();
-                self.read = before.map_or(0, |entry| entry.number);
-            }
-        }
-    }
-
-    /// Reads some entries, and returns whether they were the last.
-    fn read(&mut self, log: &Log, entries: usize, now: Seconds) -> bool {
-        self.notice(log);
-        if self.part.goes_back() {
-            let is_old = |at: Seconds| now.saturating_sub(at) > Part::BACK;
-            self.trail.retain(|(at, _)| is_old(*at));
-            self.read = self.trail.last().map_or(0, |(_, number)| self.read.min(*number));
-        }
-        let read = self.read;
-        let mut next = log.entries.iter().filter(|entry| entry.number > read);
-        for entry in next.by_ref().take(entries) {
-            self.read = entry.number;
-            let is_first = entry.number > self.newest;
-            self.newest = self.newest.max(entry.number);
-            let arrival = Arrival { age: now - entry.at, now, is_first };
-            self.part.apply(&self.store, &entry.batch, arrival).unwrap();
-        }
-        self.trail.push((now, self.read));
-        let is_end = next.next().is_none();
-        if is_end {
-            self.part.at_end(now);
-        }
-        is_end
-    }
-}
 
 /// What is known of a peer: its role, its label, its id.
 type Known = (Role, u64, [u8; 20]);
@@ -131,10 +37,14 @@ struct World {
     log: Log,
     now: Seconds,
     epoch: usize,
+    /// The engine has lost something since all was told.
     has_lost: bool,
     /// The last announce of each peer that announces to one node at a time; `None`: it has stopped.
     last: HashMap<(u8, u8), Option<(Role, u64)>>,
-    downloads: HashMap<u8, u32>,
+    /// How many downloads there are, at least and at most: who is killed may take some along.
+    downloads: HashMap<u8, [u32; 2]>,
+    /// Those that a node has counted since all was told.
+    counted: [HashMap<u8, u32>; NODES],
     /// Sends again as the first prototype did.
     is_planted: bool,
     /// What was sent for the first time.
@@ -155,8 +65,8 @@ fn address(peer: u8) -> SocketAddr {
 impl World {
     fn new(keep_peer_ids: bool, is_planted: bool) -> Self {
         let options = Options { keep_peer_ids, shards: 2, ..Options::default() };
-        let nodes = (0..NODES as u64).map(|id| Node::new(options, id, true)).collect();
-        Self {
+        let nodes = (0..NODES as u64).map(|id| Node::new(options, id)).collect();
+        let mut world = Self {
             options,
             nodes,
             ids: NODES as u64,
@@ -166,27 +76,37 @@ impl World {
             has_lost: false,
             last: HashMap::new(),
             downloads: HashMap::new(),
+            counted: Default::default(),
             is_planted,
             originals: HashMap::new(),
-        }
+        };
+        // Nobody is new.
+        world.be_quiet();
+        world.now = 100;
+        world
     }
 
     fn announce(&mut self, torrent: u8, peer: u8, node: usize, mut update: Update) {
         let mut rng = SmallRng::seed_from_u64(1);
-        let node = match peer < SETTLED {
-            true => (usize::from(peer) + self.epoch) % NODES,
-            false => node,
-        };
+        let node = if peer < SETTLED { self.home(peer) } else { node };
         update.now = self.now;
         let store = &self.nodes[node].store;
         let before = store.counts(update.info_hash).map_or(0, |counts| counts.completed);
         let after = store.announce(&update, &mut rng, &mut Peers::default()).unwrap().completed;
-        *self.downloads.entry(torrent).or_default() += after - before;
+        for number in self.downloads.entry(torrent).or_default() {
+            *number += after - before;
+        }
+        *self.counted[node].entry(torrent).or_default() += after - before;
         if peer < SETTLED {
             let label = update.locality.map_or(0, |at| at.label);
             let stays = (update.event != Event::Stopped).then(|| (update.role(), label));
             self.last.insert((torrent, peer), stays);
         }
+    }
+
+    /// Returns where a peer announces that announces to one node at a time.
+    fn home(&self, peer: u8) -> usize {
+        (usize::from(peer) + self.epoch) % NODES
     }
 
     /// Returns whether there was something to send.
@@ -220,6 +140,47 @@ impl World {
             self.now += KEEP + 1;
         }
         self.be_quiet();
+        self.has_lost = false;
+        self.counted = Default::default();
+        for node in &mut self.nodes {
+            let (mut walk, mut piece, mut pieces) = (Walk::default(), Piece::default(), Vec::new());
+            while node.store.next_piece(&mut walk, self.now, &mut piece) {
+                pieces.push(piece.clone());
+            }
+            node.saved = (pieces, node.read);
+        }
+    }
+
+    /// A node ends, with what it has not told unless it `is_stopped`. Another takes its place, restores
+    /// what it knew when all was told, and begins to read the log so many entries before that.
+    fn restart(&mut self, at: usize, is_stopped: bool, snapshot: Option<u64>) {
+        // Nobody would send again what only it has sent, and the engine has lost.
+        if is_stopped || self.has_lost {
+            self.settle();
+        }
+        self.ids += 1;
+        let mut node = Node::new(self.options, self.ids);
+        if let Some(overlap) = snapshot {
+            let (pieces, read) = std::mem::take(&mut self.nodes[at].saved);
+            pieces.iter().for_each(|piece| {
+                node.store.restore(piece, self.now);
+            });
+            node.begin = read.saturating_sub(overlap);
+            node.read = node.begin;
+            node.is_restored = true;
+        }
+        self.nodes[at] = node;
+        let untold = std::mem::take(&mut self.counted[at]);
+        if untold.values().all(|count| *count == 0) && is_stopped {
+            return;
+        }
+        for (torrent, count) in untold {
+            self.downloads.entry(torrent).or_default()[0] -= count;
+        }
+        let epoch = self.epoch;
+        self.last.retain(|(_, peer), _| (usize::from(*peer) + epoch) % NODES != at);
+        // The engine does not lose what it has told, too.
+        self.settle();
     }
 
     /// Sends and reads until there is nothing more.
@@ -289,10 +250,8 @@ impl World {
                 let node = &mut self.nodes[node];
                 (node.is_broken, node.again) = (true, entries);
             }
-            Step::Restart { node } => {
-                self.settle();
-                self.ids += 1;
-                self.nodes[node] = Node::new(self.options, self.ids, false);
+            Step::Restart { node, is_stopped, snapshot } => {
+                self.restart(node, is_stopped, snapshot);
             }
             Step::Settle => {
                 self.settle();
@@ -320,27 +279,57 @@ impl World {
         picture
     }
 
+    /// Returns what a node knows that begins to read the log after an entry.
+    fn of_log(&self, after: u64) -> Picture {
+        let mut fresh = Node::new(self.options, u64::MAX);
+        fresh.read = after;
+        fresh.read(&self.log, usize::MAX, self.now);
+        Self::picture(&fresh.store, self.now)
+    }
+
     /// Returns what is wrong when it is quiet.
     fn check(&mut self) -> Result<(), TestCaseError> {
         self.settle();
-        let mut fresh = Node::new(self.options, u64::MAX, false);
-        fresh.read(&self.log, usize::MAX, self.now);
-        let of_log = Self::picture(&fresh.store, self.now);
-        let peers = |picture: &Picture| {
-            let peers = picture.iter().map(|(torrent, (known, _))| (*torrent, known.clone()));
-            peers.filter(|(_, known)| !known.is_empty()).collect::<BTreeMap<_, _>>()
+        let of_log = self.of_log(0);
+        let peers = |picture: &Picture, has_labels: bool| {
+            let mut peers = BTreeMap::new();
+            for (torrent, (known, _)) in picture.iter().filter(|(_, (known, _))| !known.is_empty())
+            {
+                let known = known.iter().map(|(address, (role, label, id))| {
+                    (*address, (*role, has_labels.then_some(*label), *id))
+                });
+                peers.insert(*torrent, known.collect::<BTreeMap<_, _>>());
+            }
+            peers
         };
-        let expected = self.downloads.iter().map(|(torrent, n)| (*torrent, *n));
-        let expected: BTreeMap<_, _> = expected.filter(|(_, n)| *n > 0).collect();
+        let downloads = |picture: &Picture| {
+            let downloads = picture.iter().map(|(torrent, (_, downloads))| (*torrent, *downloads));
+            downloads.filter(|(_, downloads)| *downloads > 0).collect::<BTreeMap<_, _>>()
+        };
+        for (torrent, [least, most]) in &self.downloads {
+            let known = downloads(&of_log).get(torrent).copied().unwrap_or(0);
+            let range = *least..=*most;
+            prop_assert!(
+                range.contains(&known),
+                "torrent {}: {} not in {:?}",
+                torrent,
+                known,
+                range
+            );
+        }
+        // Nobody who starts now learns less, wherever the log begins.
+        for entry in &self.log.entries {
+            for (torrent, known) in downloads(&self.of_log(entry.number)) {
+                let expected = downloads(&of_log)[&torrent];
+                prop_assert_eq!(known, expected, "torrent {} after {}", torrent, entry.number);
+            }
+        }
         for (at, node) in self.nodes.iter().enumerate() {
             let picture = Self::picture(&node.store, self.now);
-            prop_assert_eq!(peers(&picture), peers(&of_log), "peers of node {}", at);
-            if node.is_first || !self.has_lost {
-                let downloads =
-                    picture.iter().map(|(torrent, (_, downloads))| (*torrent, *downloads));
-                let downloads: BTreeMap<_, _> = downloads.filter(|(_, n)| *n > 0).collect();
-                prop_assert_eq!(&downloads, &expected, "downloads of node {}", at);
-            }
+            let has_labels = !node.is_restored;
+            let [here, there] = [&picture, &of_log].map(|picture| peers(picture, has_labels));
+            prop_assert_eq!(here, there, "peers of node {}", at);
+            prop_assert_eq!(downloads(&picture), downloads(&of_log), "downloads of node {}", at);
             let waiting = node.part.waiting();
             prop_assert_eq!(waiting, Waiting::default(), "node {}", at);
         }

@@ -39,9 +39,13 @@ pub enum Step {
         node: usize,
         entries: u64,
     },
-    /// A node that has nothing to tell ends, and another begins in its place.
+    /// A node ends, and another begins in its place.
     Restart {
         node: usize,
+        /// It has told all that it had to tell.
+        is_stopped: bool,
+        /// The other restores what it knew, and reads so many entries again.
+        snapshot: Option<u64>,
     },
     /// It is quiet for a while. Then peers go to other nodes.
     Settle,
@@ -76,6 +80,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Outcome::Unknown),
         1 => Just(Outcome::Late),
     ];
+    let restart = (0..NODES, prop::bool::weighted(0.7), prop::option::of(0..5_u64));
     let step = prop_oneof![
         12 => announce.prop_map(|(torrent, peer, node, event, seeder, label)| {
             Step::Announce { torrent, peer, node, event, seeder, label }
@@ -85,7 +90,9 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..NODES).prop_map(|node| Step::Late { node }),
         2 => (1..6_usize).prop_map(|entries| Step::Lose { entries }),
         2 => (0..NODES, 0..5_u64).prop_map(|(node, entries)| Step::Break { node, entries }),
-        1 => (0..NODES).prop_map(|node| Step::Restart { node }),
+        1 => restart.prop_map(|(node, is_stopped, snapshot)| {
+            Step::Restart { node, is_stopped, snapshot }
+        }),
         1 => Just(Step::Settle),
         3 => (1..4_u32).prop_map(|seconds| Step::Pass { seconds }),
     ];
