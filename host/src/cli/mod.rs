@@ -463,10 +463,15 @@ fn status(client: &Client, json: bool) -> Result<(), Failure> {
     for policy in policies {
         let kib = policy["memory_bytes"].as_u64().unwrap_or(0) / 1024;
         let digest: String = text(&policy["digest"]).chars().take(12).collect();
+        // That it decides nothing is what is to be known of one that is well.
+        let state = match (policy["mode"].as_str(), policy["state"].as_str()) {
+            (Some("shadow"), Some("ready")) => "shadow".to_owned(),
+            _ => text(&policy["state"]),
+        };
         println!(
             "{:<24} {:<8} {:>9} {:>8} {:>6} KiB  {digest}",
             text(&policy["name"]),
-            text(&policy["state"]),
+            state,
             text(&policy["instances"]),
             text(&policy["restarts"]),
             kib,

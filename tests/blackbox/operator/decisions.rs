@@ -155,6 +155,15 @@ fn differences_of_a_shadow_policy_are_grouped() {
     let counted = metrics.lines().filter(|line| line.starts_with("karuta_policy_shadow_total{"));
     assert_eq!(counted.count(), 2, "{metrics}");
     assert_eq!(get(daemon.admin, "/api/shadow/other", &[]).status, 404);
+    let admin = daemon.admin.to_string();
+    let status = run(&["status", "--admin", &admin], daemon.folder.path());
+    let status = String::from_utf8(status.stdout).unwrap();
+    let states = status.lines().filter_map(|line| {
+        line.split_once("  ")
+            .map(|(name, rest)| (name, rest.split_whitespace().next().unwrap_or_default()))
+    });
+    let states: Vec<_> = states.filter(|(name, _)| ["clients", "shadow"].contains(name)).collect();
+    assert_eq!(states, [("shadow", "shadow"), ("clients", "ready")], "{status}");
     let wrong = get(daemon.admin, "/api/shadow/shadow?n=5", &[]);
     assert_eq!((wrong.status, &*wrong.body_text()), (400, "unknown parameter `n`\n"));
     let enforced = get(daemon.admin, "/api/shadow/clients", &[]);

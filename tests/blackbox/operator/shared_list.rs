@@ -19,7 +19,9 @@ policies:
 
 fn list(daemon: &Daemon, arguments: &[&str], folder: &Path) -> (bool, String) {
     let admin = daemon.admin.to_string();
-    let output = run(&[&["list"], arguments, &["--admin", &admin]].concat(), folder);
+    // What comes after `--` is an entry.
+    let (verb, rest) = arguments.split_at(1);
+    let output = run(&[&["list"], verb, &["--admin", &admin], rest].concat(), folder);
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
 }

@@ -214,7 +214,10 @@ mod tests {
         let row =
             Turns { name: "UDP".to_owned(), one: vec![1.0, 2.0, 10.0], other: vec![2.0, 4.0, 5.0] };
         let table = turns(["", "", "", ""], &mut [row]);
-        assert!(table.ends_with("| UDP | 2.00 | 4.00 | 2.000 | 2.000 to 2.000 | 2.000 |\n"), "{table}");
+        assert!(
+            table.ends_with("| UDP | 2.00 | 4.00 | 2.000 | 2.000 to 2.000 | 2.000 |\n"),
+            "{table}"
+        );
         assert!(quantile(&mut [], 0.5).is_nan());
     }
 
