@@ -6,8 +6,9 @@ use std::time::Duration;
 use karuta_blocks::{Block, END, Found, Header, NotReadable, Reader, Writer};
 
 use super::bytes::take;
+use super::hidden::Hidden;
 use super::record::Record;
-use super::redact::{Hidden, Redactor};
+use super::redact::Redactor;
 use super::ring::LONGEST;
 use super::rings::Scene;
 

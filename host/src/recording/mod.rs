@@ -19,6 +19,7 @@ mod account;
 mod bytes;
 mod file;
 mod filter;
+mod hidden;
 mod record;
 mod redact;
 mod ring;
@@ -30,8 +31,8 @@ mod tests;
 
 pub use self::file::{Contents, Unreadable, look, read, rewrite};
 pub use self::filter::Filter;
+pub use self::hidden::Hidden;
 pub use self::record::Record;
-pub use self::redact::Hidden;
 pub use self::rings::{Rings, Scene, ScenePolicy, SceneSource};
 pub use self::running::{Running, Wanted};
 pub use self::tape::{Came, Tape};

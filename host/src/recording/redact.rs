@@ -3,20 +3,13 @@
 use std::borrow::Cow;
 use std::hash::Hasher as _;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 use karuta_bittorrent::{Transport, udp};
 use percent_encoding::percent_decode;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
+use super::hidden::Hidden;
 use super::record::Record;
-
-/// What is hidden.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Hidden {
-    pub credentials: bool,
-    pub addresses: bool,
-}
 
 /// Hides what is to be hidden, with a key that nobody keeps.
 pub struct Redactor {
@@ -28,20 +21,14 @@ pub struct Redactor {
     request: Vec<u8>,
 }
 
-/// The flags of a recording.
-const CREDENTIALS: u32 = 1;
-const ADDRESSES: u32 = 2;
-
-/// The parameters that are no credentials: all that the protocol knows, but those that say who a client
-/// is.
-const PUBLIC: [&[u8]; 16] = [
-    b"info_hash",
-    b"peer_id",
+/// The parameters of the protocol that are 20 bytes.
+const IDS: [&[u8]; 2] = [b"info_hash", b"peer_id"];
+/// Those that are numbers.
+const NUMBERS: [&[u8]; 13] = [
     b"port",
     b"uploaded",
     b"downloaded",
     b"left",
-    b"event",
     b"numwant",
     b"num_want",
     b"compact",
@@ -52,6 +39,7 @@ const PUBLIC: [&[u8]; 16] = [
     b"requirecrypto",
     b"hide_client_type",
 ];
+const EVENTS: [&[u8]; 4] = [b"started", b"stopped", b"completed", b"paused"];
 /// The parameters that are addresses.
 const OWN: [&[u8]; 3] = [b"ip", b"ipv4", b"ipv6"];
 /// The headers that are neither credentials nor addresses.
@@ -64,50 +52,16 @@ const HARMLESS: [&[u8]; 7] = [
     b"connection",
     b"content-length",
 ];
-/// A datagram up to its options; where it has an address and a key of its client's.
-const DATAGRAM: usize = 98;
-const ADDRESS: std::ops::Range<usize> = 84..88;
-const KEY: std::ops::Range<usize> = 88..92;
-
-impl Hidden {
-    pub(super) fn flags(self) -> u32 {
-        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
-        flag(self.credentials, CREDENTIALS) | flag(self.addresses, ADDRESSES)
-    }
-
-    /// Reads the flags of a recording; `None`: there are unknown ones.
-    pub(super) fn of_flags(flags: u32) -> Option<Self> {
-        let known = flags & !(CREDENTIALS | ADDRESSES) == 0;
-        let (credentials, addresses) = (flags & CREDENTIALS != 0, flags & ADDRESSES != 0);
-        known.then_some(Self { credentials, addresses })
-    }
-
-    /// Returns what is hidden in this or in another.
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            credentials: self.credentials || other.credentials,
-            addresses: self.addresses || other.addresses,
-        }
-    }
-
-    /// Returns the names of what is hidden.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let all = [("credentials", self.credentials), ("addresses", self.addresses)];
-        all.into_iter().filter(|(_, hidden)| *hidden).map(|(name, _)| name)
-    }
-}
-
-impl FromStr for Hidden {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',').try_fold(Self::default(), |hidden, name| match name {
-            "credentials" => Ok(Self { credentials: true, ..hidden }),
-            "addresses" => Ok(Self { addresses: true, ..hidden }),
-            _ => Err("expected credentials, addresses, or both"),
-        })
-    }
-}
+/// Where a datagram has its action, in big endian; what an announce has that has room for an IPv6 address.
+const ACTION: std::ops::Range<usize> = 8..12;
+const ANNOUNCE_IPV6: [u8; 4] = [0, 0, 0, 4];
+/// Where an announce has an address of its client's; a key of 4 bytes follows it, and 6 more bytes before the
+/// options.
+const ADDRESS: usize = 84;
+const KEY: usize = 4;
+const REST: usize = 6;
+/// What a scrape has before its info-hashes of 20 bytes.
+const HEADER: usize = 16;
 
 impl Redactor {
     pub fn new(hidden: Hidden) -> Self {
@@ -138,22 +92,28 @@ impl Redactor {
         self.request = request;
     }
 
+    /// Writes a datagram. Of one that nobody can read nothing is left.
     fn datagram(&self, record: &Record, out: &mut Vec<u8>) {
+        let request = record.request;
+        if record.is_scrape {
+            let hashes = udp::scrape(request).map_or(0, |hashes| hashes.len());
+            let len = if hashes > 0 { HEADER + 20 * hashes } else { 0 };
+            return out.extend_from_slice(&request[..len]);
+        }
         let mut url = Vec::new();
-        let is_announce = !record.is_scrape && udp::announce(record.request, &mut url).is_ok();
-        let (true, Some((fixed, _))) =
-            (is_announce, record.request.split_first_chunk::<DATAGRAM>())
-        else {
-            return out.extend_from_slice(record.request);
-        };
-        let mut fixed = *fixed;
+        if udp::announce(request, &mut url).is_err() {
+            return;
+        }
+        let key = ADDRESS + if request[ACTION] == ANNOUNCE_IPV6 { 16 } else { 4 };
+        let start = out.len();
+        out.extend_from_slice(&request[..key + KEY + REST]);
+        let fixed = &mut out[start..];
         if self.hidden.addresses {
-            fixed[ADDRESS].fill(0);
+            fixed[ADDRESS..key].fill(0);
         }
         if self.hidden.credentials {
-            fixed[KEY].fill(0);
+            fixed[key..key + KEY].fill(0);
         }
-        out.extend_from_slice(&fixed);
         let mut hidden = Vec::new();
         self.target(&url, &mut hidden);
         // The options of BEP 41.
@@ -170,7 +130,7 @@ impl Redactor {
             let colon = memchr::memchr(b':', line).unwrap_or(line.len());
             let (name, value) = line.split_at(colon);
             let is_harmless = HARMLESS.contains(&name);
-            if self.hidden.addresses && !is_harmless && has_address(value) {
+            if self.hidden.addresses && !is_harmless && may_have_address(value) {
                 continue;
             }
             out.push(b'\n');
@@ -194,7 +154,7 @@ impl Redactor {
                 out.push(b'/');
             }
             let is_literal = self.literals.iter().any(|literal| literal.as_bytes() == part);
-            match self.hidden.credentials && !part.is_empty() && !is_literal {
+            match !part.is_empty() && !is_literal && self.hides(part) {
                 true => out.extend_from_slice(self.hashed(part).as_bytes()),
                 false => out.extend_from_slice(part),
             }
@@ -202,38 +162,44 @@ impl Redactor {
         let Some(query) = query.strip_prefix(b"?") else { return };
         for (at, pair) in query.split(|byte| matches!(byte, b'&' | b';')).enumerate() {
             out.push(if at == 0 { b'?' } else { b'&' });
-            let equals = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-            let (name, value) = pair.split_at(equals);
-            let plain: Cow<[u8]> = percent_decode(name).into();
-            out.extend_from_slice(name);
-            let Some(value) = value.strip_prefix(b"=") else { continue };
-            out.push(b'=');
-            let hidden = if OWN.contains(&&*plain) {
-                self.hidden.addresses.then(|| self.own_address(value))
-            } else {
-                let is_hidden = self.hidden.credentials && !PUBLIC.contains(&&*plain);
-                is_hidden.then(|| self.hashed(value))
-            };
-            match hidden {
-                Some(hidden) => out.extend_from_slice(hidden.as_bytes()),
-                None => out.extend_from_slice(value),
-            }
+            self.parameter(pair, out);
         }
     }
 
-    /// Returns another address in place of the value of a parameter.
-    fn own_address(&self, value: &[u8]) -> String {
-        let plain: Cow<[u8]> = percent_decode(value).into();
-        let text = std::str::from_utf8(&plain).unwrap_or_default();
-        let (address, port) = match text.parse::<SocketAddr>() {
-            Ok(socket) => (Ok(socket.ip()), Some(socket.port())),
-            Err(_) => (text.parse(), None),
+    /// Writes a parameter. One that has no value, or a name that programs do not give, may be a credential
+    /// as a whole.
+    fn parameter(&self, pair: &[u8], out: &mut Vec<u8>) {
+        let equals = memchr::memchr(b'=', pair);
+        let (name, value) = pair.split_at(equals.map_or(pair.len(), |at| at + 1));
+        let plain_name = plain(name.strip_suffix(b"=").unwrap_or(name)).to_ascii_lowercase();
+        let plain_value = plain(value);
+        let Hidden { credentials, addresses } = self.hidden;
+        let address = Socket::read(&plain_value);
+        let is_own = OWN.contains(&&*plain_name);
+        let is_kept = match is_own {
+            true => value.is_empty() || (address.is_some() && !addresses),
+            false => is_public(&plain_name, &plain_value) || !self.hides(pair),
         };
-        match (address.map(|address: IpAddr| self.address(address.to_canonical())), port) {
-            (Ok(address), Some(port)) => SocketAddr::new(address, port).to_string(),
-            (Ok(address), None) => address.to_string(),
-            (Err(_), _) => self.hashed(value),
+        if is_kept || pair.is_empty() {
+            return out.extend_from_slice(pair);
         }
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+        if value.is_empty() || !plain_name.iter().all(is_name) {
+            return out.extend_from_slice(self.hashed(pair).as_bytes());
+        }
+        out.extend_from_slice(name);
+        let hidden = match address.filter(|_| is_own || !credentials) {
+            Some(Socket { address, port }) => {
+                Socket { address: self.address(address), port }.text()
+            }
+            None => self.hashed(value),
+        };
+        out.extend_from_slice(hidden.as_bytes());
+    }
+
+    /// Returns whether a part of a target that the protocol does not know is hidden.
+    fn hides(&self, part: &[u8]) -> bool {
+        self.hidden.credentials || (self.hidden.addresses && may_have_address(part))
     }
 
     fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
@@ -269,14 +235,58 @@ impl Redactor {
     }
 }
 
-/// Returns whether a part of a header's value is an address.
-fn has_address(value: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(value);
-    let mut parts = text.split([',', ';', '=', '"', ' ', '\t']);
-    parts.any(|part| {
-        let part = part.trim_start_matches(':').trim();
-        let bare = part.trim_start_matches('[').trim_end_matches(']');
-        part.parse::<SocketAddr>().is_ok() || bare.parse::<IpAddr>().is_ok()
+/// An address, with a port or without.
+struct Socket {
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+impl Socket {
+    fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let (address, port) = match text.parse::<SocketAddr>() {
+            Ok(socket) => (socket.ip(), Some(socket.port())),
+            Err(_) => (text.parse().ok()?, None),
+        };
+        Some(Self { address: address.to_canonical(), port })
+    }
+
+    fn text(&self) -> String {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).to_string(),
+            None => self.address.to_string(),
+        }
+    }
+}
+
+fn plain(escaped: &[u8]) -> Cow<'_, [u8]> {
+    percent_decode(escaped).into()
+}
+
+/// Returns whether the protocol knows a parameter, as no credential, and this is what it takes.
+fn is_public(name: &[u8], value: &[u8]) -> bool {
+    let is = |names: &[&[u8]]| names.contains(&name);
+    if is(&IDS) {
+        return matches!(value.len(), 0 | 20);
+    }
+    if is(&NUMBERS) {
+        // The largest has 20 digits.
+        let digits = value.strip_prefix(b"-").unwrap_or(value);
+        return digits.len() <= 20 && digits.iter().all(u8::is_ascii_digit);
+    }
+    let is_event = || value.is_empty() || EVENTS.iter().any(|one| one.eq_ignore_ascii_case(value));
+    name == b"event" && is_event()
+}
+
+/// Returns whether there may be an address in a text, however it is written: what looks like one in vain is
+/// hidden, too.
+fn may_have_address(text: &[u8]) -> bool {
+    let text = plain(text);
+    let mut runs =
+        text.split(|byte| !byte.is_ascii_hexdigit() && !matches!(byte, b'.' | b':' | b'\\'));
+    runs.any(|run| {
+        let count = |wanted: u8| run.iter().filter(|byte| **byte == wanted).count();
+        count(b'.') >= 3 || count(b':') >= 2
     })
 }
 
@@ -300,17 +310,13 @@ mod tests {
     #[test]
     fn credentials_are_hashed_wherever_they_are() {
         let hidden = Hidden { credentials: true, addresses: false };
-        let request = "/announce/s3cret?info_hash=%61&port=1&jwt=abc&k%65y=s3cret&ip=1.2.3.4&x\n\
+        let request = "/announce/s3cret?port=1&jwt=abc&k%65y=s3cret&ip=1.2.3.4&compact\n\
                        host: tracker\nauthorization: Bearer abc\nx-forwarded-for: 1.2.3.4";
         let shown = redacted(hidden, request);
         assert!(!shown.contains("s3cret") && !shown.contains("abc"), "{shown}");
-        for kept in [
-            "/announce/h",
-            "?info_hash=%61&port=1&jwt=h",
-            "&k%65y=h",
-            "&ip=1.2.3.4&x\n",
-            "host: tracker\n",
-        ] {
+        for kept in
+            ["/announce/h", "?port=1&jwt=h", "&k%65y=h", "&ip=1.2.3.4&compact\n", "host: tracker\n"]
+        {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
         assert_eq!(shown, redacted(hidden, request), "equal ones stay equal");
@@ -331,12 +337,83 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read() {
-        assert_eq!("credentials,addresses".parse(), Ok(BOTH));
-        assert_eq!("addresses".parse(), Ok(Hidden { credentials: false, addresses: true }));
-        assert!("all".parse::<Hidden>().is_err());
-        assert_eq!(Hidden::of_flags(BOTH.flags()), Some(BOTH));
-        assert_eq!(Hidden::of_flags(4), None);
+    fn an_address_is_found_however_it_is_written() {
+        let hidden = Hidden { credentials: false, addresses: true };
+        for value in [
+            "::ffff:203.0.113.99",
+            "::1",
+            "203.0.113.99/32",
+            "http://203.0.113.99/x",
+            "a, 203.0.113.99:80",
+            "for=\"[2001:db8::99]:80\"",
+            "fe80::99%eth0",
+            "2001%3Adb8%3A%3A99",
+        ] {
+            assert_eq!(redacted(hidden, &format!("/\nx-forwarded-for: {value}")), "/", "{value}");
+        }
+        let shown = redacted(
+            hidden,
+            "/203.0.113.99/announce?localip=203.0.113.99&ip=home.example&ip%3d203.0.113.99&redundant=203.0.113.99&\
+             203.0.113.99&203.0.113.99=1&u=http%3a//203.0.113.99/&jwt=a.b.c&left=1&x",
+        );
+        assert!(!shown.contains("203.0.113") && !shown.contains("home"), "{shown}");
+        assert!(shown.contains("&u=h") && shown.ends_with("&jwt=a.b.c&left=1&x"), "{shown}");
+        let local = shown.split_once("localip=").unwrap().1.split('&').next().unwrap();
+        assert!(local.parse::<IpAddr>().is_ok(), "{local}");
+    }
+
+    #[test]
+    fn a_credential_is_found_in_odd_places() {
+        let kept =
+            "/t/announce?info_hash=%61aaaaaaaaaaaaaaaaaaa&numwant=-1&Event=Started&left=&event";
+        assert_eq!(redacted(BOTH, kept), kept);
+        for odd in [
+            "s3cret",
+            "s3cret=",
+            "=s3cret",
+            "jwt%3ds3cret",
+            "jwt%3ds3cret=1",
+            "event%00=s3cret",
+            "left=s3cret",
+            "corrupt=s3cret",
+            "event=s3cret",
+            "peer_id=s3cret",
+            "ip=s3cret",
+            "ip=s3cret;s3cret",
+        ] {
+            let hidden = Hidden { credentials: true, addresses: false };
+            for hidden in [hidden, BOTH] {
+                let shown = redacted(hidden, &format!("/t/announce?{odd}&port=1"));
+                assert!(!shown.contains("s3cret") && shown.ends_with("&port=1"), "{odd}: {shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_keeps_what_is_read_of_it() {
+        let datagram = |is_scrape: bool, request: &[u8]| {
+            let bytes = [[0; 36].as_slice(), request].concat();
+            let record = Record { is_scrape, ..Record::read(&bytes).unwrap() };
+            let mut out = Vec::new();
+            Redactor::new(BOTH).datagram(&record, &mut out);
+            out
+        };
+        let scrape = [[0; 16].as_slice(), &[7; 40]].concat();
+        assert_eq!(datagram(true, &[&scrape[..], b"s3cret"].concat()), scrape);
+        assert_eq!(datagram(true, b"s3cret"), b"");
+        assert_eq!(datagram(false, b"s3cret"), b"");
+        for (action, key) in [(1, 88), (4, 100)] {
+            let mut announce = vec![7; key + 10];
+            announce[8..12].copy_from_slice(&[0, 0, 0, action]);
+            let mut expected = announce.clone();
+            expected[84..key + 4].fill(0);
+            announce.extend(b"\x02\x09/?s3cret1\0s3cret");
+            let shown = datagram(false, &announce);
+            let (fixed, options) = shown.split_at(key + 10);
+            assert_eq!(fixed, expected);
+            assert!(options.starts_with(b"\x02\x13/?h"), "{options:?}");
+            assert_eq!(options.len(), 21);
+        }
     }
 
     proptest! {

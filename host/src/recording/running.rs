@@ -11,8 +11,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::file::Recording;
 use super::filter::Filter;
+use super::hidden::Hidden;
 use super::record::Record;
-use super::redact::{Hidden, Redactor};
+use super::redact::Redactor;
 use super::ring::Cursor;
 use super::rings::Rings;
 use crate::process;
