@@ -87,6 +87,16 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Writes the open block, and returns what was written to, without an end: readers call it cut off.
+    ///
+    /// # Errors
+    ///
+    /// Writing fails.
+    pub fn leave(mut self) -> io::Result<W> {
+        self.seal()?;
+        Ok(self.to)
+    }
+
     /// Writes the end block, and returns what was written to, with the size of the file in bytes.
     ///
     /// # Errors

@@ -86,6 +86,11 @@ impl<W: Write> Recording<W> {
         let counts = [self.records, self.missing].map(u64::to_le_bytes);
         Ok(self.writer.end(counts.as_flattened())?.0)
     }
+
+    /// Writes what was appended, and leaves it without an end, so that it does not look whole.
+    fn leave(self) -> io::Result<W> {
+        self.writer.leave()
+    }
 }
 
 /// What is in a recording.
@@ -182,7 +187,8 @@ pub fn read(file: impl Read, mut take: impl FnMut(&Record, &[u8])) -> Result<Con
     Ok(Contents { found: Found { malformed, unknown, ..reader.found() }, ..contents })
 }
 
-/// Copies a recording, and hides something of it. What is missing and what served is said first.
+/// Copies a recording, and hides something of it. What is missing and what served is said first. The copy
+/// of one that is not whole has no end.
 ///
 /// # Errors
 ///
@@ -213,7 +219,11 @@ pub fn rewrite(
     match failed {
         Some(error) => Err(error.into()),
         None => {
-            recording.end()?.flush()?;
+            let copied = match contents.found.is_whole() {
+                true => recording.end(),
+                false => recording.leave(),
+            };
+            copied?.flush()?;
             Ok(contents)
         }
     }

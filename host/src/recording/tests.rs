@@ -221,6 +221,30 @@ fn a_copy_hides_what_it_says_and_keeps_the_rest() {
 }
 
 #[test]
+fn a_copy_of_a_damaged_recording_is_not_whole() {
+    let record = |at: u64| Owned {
+        record: Record { time: at, ..nothing() },
+        decided_by: String::new(),
+        reason: String::new(),
+        request: b"/announce?left=0".to_vec(),
+    };
+    let whole = file(&[record(1), record(2)]);
+    // Blocks lie at multiples of 512: the header, what serves, and the records of the first one.
+    let mut damaged = whole.clone();
+    damaged[2 * 512 + 30] ^= 1;
+    for (source, records, is_whole) in
+        [(&whole[..], 2, true), (&damaged[..], 1, false), (&whole[..whole.len() - 512], 2, false)]
+    {
+        let mut to = Vec::new();
+        let hidden = Hidden { credentials: true, addresses: true };
+        let found = rewrite(std::io::Cursor::new(source), &mut to, hidden).unwrap().found;
+        let copy = look(&to[..]).unwrap();
+        assert_eq!((found.is_whole(), copy.found.is_whole()), (is_whole, is_whole));
+        assert_eq!(copy.records, records);
+    }
+}
+
+#[test]
 fn another_format_says_what_it_needs() {
     let mut newer = file(&[]);
     newer[8] = 2;
