@@ -25,7 +25,8 @@ use super::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SCRAPE: usize = 10_000;
-const MAX_WORKERS: usize = 1024;
+/// The most workers of a tracker.
+pub const MAX_WORKERS: usize = 1024;
 /// hyper's smallest buffer.
 const MIN_REQUEST: usize = 8 << 10;
 const MAX_REQUEST: usize = 1 << 20;

@@ -38,6 +38,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
+pub use self::check::MAX_WORKERS;
 pub use self::{
     accounts::Accounts,
     admin::{Admin, OWNER, Right, TORRUST},

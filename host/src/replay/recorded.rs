@@ -1,9 +1,11 @@
 //! The requests of a recording, in the order in which they came.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
 use super::Lane;
+use crate::config::MAX_WORKERS;
 use crate::recording::{self, Contents, Record, Rings, Unreadable};
 
 /// Requests in memory. Those of a worker are in its order, the workers' in that of time.
@@ -11,7 +13,8 @@ use crate::recording::{self, Contents, Record, Rings, Unreadable};
 pub struct Recorded {
     bytes: Vec<u8>,
     places: Vec<Place>,
-    workers: usize,
+    /// The workers that have recorded something, with the latest time of each.
+    workers: BTreeMap<u16, u64>,
     interval: u32,
 }
 
@@ -22,6 +25,7 @@ struct Place {
     time: u64,
     start: usize,
     len: u32,
+    /// Its number as recorded; once they are sorted, its place among the workers.
     worker: u16,
 }
 
@@ -79,22 +83,20 @@ impl Recorded {
     fn push(&mut self, record: &Record, bytes: &[u8]) {
         let Self { bytes: all, places, workers, interval: _ } = self;
         let (start, worker) = (all.len(), record.worker);
-        *workers = (*workers).max(usize::from(worker) + 1);
+        let last = workers.entry(worker).or_default();
+        let is_set_back = record.time.saturating_add(LATE) < *last;
+        let time = if is_set_back { *last } else { record.time };
+        *last = time.max(*last);
         all.extend_from_slice(bytes);
-        places.push(Place { time: record.time, start, len: bytes.len() as u32, worker });
+        places.push(Place { time, start, len: bytes.len() as u32, worker });
     }
 
     /// Puts the requests in the order in which they were decided. They are recorded when they are answered,
     /// and an answer may wait.
     fn sort(&mut self) {
-        let mut last = vec![0; self.workers];
+        let workers: Vec<u16> = self.workers.keys().copied().collect();
         for place in &mut self.places {
-            let last = &mut last[usize::from(place.worker)];
-            if place.time.saturating_add(LATE) < *last {
-                // The clock was set back.
-                place.time = *last;
-            }
-            *last = place.time.max(*last);
+            place.worker = workers.partition_point(|worker| *worker < place.worker) as u16;
         }
         self.places.sort_by_key(|place| (place.time, place.worker));
     }
@@ -104,9 +106,9 @@ impl Recorded {
         self.places.len()
     }
 
-    /// Returns how many workers have recorded something, or might have.
+    /// Returns how many workers have recorded something, and no more than a tracker can have.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.workers.len().min(MAX_WORKERS)
     }
 
     /// Returns the seconds between two announces that the site asked for; 0: it asked for none.
@@ -119,11 +121,12 @@ impl Recorded {
         Duration::from_micros(self.places.first().map_or(0, |place| place.time))
     }
 
-    /// Returns a record by its place in the order.
+    /// Returns a record by its place in the order. Its worker is a place among those that have recorded
+    /// something.
     pub(super) fn get(&self, at: usize) -> Option<Record<'_>> {
-        let Place { time, start, len, .. } = *self.places.get(at)?;
+        let Place { time, start, len, worker } = *self.places.get(at)?;
         let record = Record::read(self.bytes.get(start..start + len as usize)?)?;
-        Some(Record { time, ..record })
+        Some(Record { time, worker, ..record })
     }
 
     /// Returns the places of the records of a lane.
@@ -172,5 +175,28 @@ mod tests {
             let requests = (0..last.count()).map(|at| last.get(at).unwrap().request);
             assert_eq!(requests.collect::<Vec<_>>().concat(), newest.as_bytes(), "{most}");
         }
+    }
+
+    #[test]
+    fn only_workers_that_occur_are_counted() {
+        let bytes_of = |worker: u16| {
+            let mut bytes = [0; 36];
+            bytes[12..14].copy_from_slice(&worker.to_le_bytes());
+            bytes
+        };
+        let of = |workers: &[u16]| {
+            let mut recorded = Recorded::default();
+            for worker in workers {
+                let bytes = bytes_of(*worker);
+                recorded.push(&Record::read(&bytes).unwrap(), &bytes);
+            }
+            recorded.sort();
+            let all = (0..recorded.count()).map(|at| recorded.get(at).unwrap().worker);
+            (recorded.workers(), all.collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[u16::MAX, 7, u16::MAX]), (2, vec![0, 1, 1]));
+        assert_eq!(of(&[]), (0, vec![]));
+        let every: Vec<u16> = (0..=u16::MAX).collect();
+        assert_eq!(of(&every), (MAX_WORKERS, every));
     }
 }

@@ -106,7 +106,7 @@ impl Stage {
             exchange.answer.ruling = Ruling::Rejected;
             return;
         }
-        // A recording of more workers than it says is no recording of ours.
+        // A recording of more workers than a tracker has is no recording of ours.
         let worker = usize::from(record.worker) % chains.len();
         let chain = &mut chains[worker];
         if !record.is_scrape {
