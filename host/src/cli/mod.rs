@@ -207,7 +207,7 @@ pub fn main() -> ExitCode {
         Command::Tap(wanted) => return done_there(decisions::tap(wanted)),
         Command::Record(wanted) => return done_there(record::record(wanted)),
         Command::Replay(wanted) => return replay::replay(wanted),
-        Command::Recording(wanted) => return done_there(record::recording(wanted)),
+        Command::Recording(wanted) => return record::recording(wanted),
         Command::Status { remote, json } => {
             return done_there(connect(remote).and_then(|client| status(&client, json)));
         }

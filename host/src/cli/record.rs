@@ -6,12 +6,13 @@ use std::io::BufWriter;
 use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, connect};
+use super::{Failure, connect, done_there};
 use crate::admin::{Outcomes, RecordQuestion, Remote};
 use crate::config::parse_duration;
 use crate::decisions::time;
@@ -117,32 +118,60 @@ pub fn record(wanted: Record) -> Result<(), Failure> {
     }
 }
 
-pub fn recording(wanted: Recording) -> Result<(), Failure> {
+/// Goes on after a file that is damaged or cannot be used, and exits with 1 then.
+pub fn recording(wanted: Recording) -> ExitCode {
     let Recording { files, remove_expired, redact, out, json } = wanted;
     if let (Some(hidden), Some(out)) = (redact, out) {
-        let [file] = &files[..] else { return Err("--redact copies one file".to_owned().into()) };
-        let to = BufWriter::new(create(&out)?);
-        let copied = recording::rewrite(open(file)?, to, hidden);
-        let copied = copied.map_err(|error| format!("{}: {error}", file.display()))?;
-        println!("{} requests", copied.records);
-        return Ok(());
+        return done_there(copy(&files, hidden, &out).map_err(Failure::from));
     }
     let now = time::since_1970().as_millis();
+    let mut code = ExitCode::SUCCESS;
     for file in &files {
-        if remove_expired {
-            if now > u128::from(look(file)?.keep_until()) {
-                fs::remove_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
-                println!("{}: removed", Escaped(file.display()));
-            }
-            continue;
-        }
-        let shown = shown(file)?;
-        match json {
-            true => println!("{shown:#}"),
-            false => print(&shown, now),
+        let done = match remove_expired {
+            true => remove_expired_one(file, now),
+            false => show(file, now, json),
+        };
+        if let Err(reason) = done {
+            code = done_there(Err(reason.into()));
         }
     }
+    code
+}
+
+fn copy(files: &[PathBuf], hidden: Hidden, out: &Path) -> Result<(), String> {
+    let [file] = files else { return Err("--redact copies one file".to_owned()) };
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let from = open(file)?;
+    let to = BufWriter::new(create(out)?);
+    let contents = recording::rewrite(from, to, hidden).map_err(|error| {
+        let _ = fs::remove_file(out);
+        failed(&error)
+    })?;
+    println!("{} requests", contents.records);
+    match contents.found.is_whole() {
+        true => Ok(()),
+        false => Err(failed(&format_args!("damaged, and so is the copy: {}", contents.found))),
+    }
+}
+
+fn remove_expired_one(file: &Path, now: u128) -> Result<(), String> {
+    if now > u128::from(look(file)?.keep_until()) {
+        fs::remove_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        println!("{}: removed", Escaped(file.display()));
+    }
     Ok(())
+}
+
+fn show(file: &Path, now: u128, json: bool) -> Result<(), String> {
+    let shown = shown(file)?;
+    match json {
+        true => println!("{shown:#}"),
+        false => print(&shown, now),
+    }
+    match shown["damage"].as_str() {
+        None => Ok(()),
+        Some(damage) => Err(format!("{}: damaged: {damage}", file.display())),
+    }
 }
 
 fn open(file: &Path) -> Result<File, String> {

@@ -40,7 +40,8 @@ pub struct Replay {
 /// The exit code for differences.
 const DIFFERENT: u8 = 3;
 
-/// Exits with 0 if nothing is different but what is allowed, and with 3 otherwise.
+/// Exits with 0 if nothing is different but what is allowed, and with 3 otherwise. If nothing is, but the
+/// recording is damaged, exits with 1.
 pub fn replay(wanted: Replay) -> ExitCode {
     match run(wanted) {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,6 +67,9 @@ fn run(wanted: Replay) -> Result<bool, Failure> {
     match json {
         true => println!("{shown:#}"),
         false => print(&shown, &replayed.report.changes(), &replayed.unrepeatable, diff),
+    }
+    if is_fine && !contents.found.is_whole() {
+        return Err(failed(&format_args!("damaged: {}", contents.found)).into());
     }
     Ok(is_fine)
 }

@@ -8,7 +8,7 @@ use karuta_tests::announce::{Announce, escape, reply, torrent};
 use karuta_tests::{Daemon, LISTENERS, bencode, eventually, folder, get};
 use serde_json::Value;
 
-use super::replay::{record, replayed};
+use super::replay::{SAME, record, replayed};
 
 const PASSWORD: &str = "0123456789abcdef0123456789ABCDEF";
 const REPORTS: &str = "abcdefghijklmnopqrstuvwxyz012345";
@@ -270,7 +270,7 @@ fn a_site_sets_the_interval_until_the_restart() {
         1
     });
     let (same, code) = replayed(daemon.folder.path(), &[]);
-    assert_eq!(code, 0, "{same:#}");
+    assert_eq!(code, SAME, "{same:#}");
     let said = refused(&daemon, "update_announce_interval&new_announce_interval=7");
     assert_eq!(said, "new_announce_interval: expected 900 to 2400");
     let daemon = daemon.restart();

@@ -55,8 +55,10 @@ fn end(recording: Child) -> String {
 /// Returns what `karuta recording` says of a file.
 fn shown(folder: &Path, file: &str) -> Value {
     let output = run(&["recording", file, "--json"], folder);
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let code = if shown["whole"] == true { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    shown
 }
 
 #[test]
@@ -151,6 +153,11 @@ fn a_recording_follows_a_reload_and_ends_with_the_daemon() {
     assert!(!recording.wait_with_output().unwrap().status.success());
     let cut = shown(daemon.folder.path(), "cut");
     assert_eq!(cut["whole"], false);
+    let arguments = ["recording", "cut", "--redact", "addresses", "--out", "copy"];
+    let copied = run(&arguments, daemon.folder.path());
+    assert_eq!(copied.status.code(), Some(1), "{copied:?}");
+    let copy = shown(daemon.folder.path(), "copy");
+    assert_eq!((&copy["whole"], &copy["requests"]), (&false.into(), &2.into()));
     let generations: Vec<_> =
         cut["scenes"].as_array().unwrap().iter().map(|scene| scene["generation"].clone()).collect();
     assert_eq!(generations, [1, 2]);
@@ -316,6 +323,9 @@ fn what_is_expired_is_removed_and_what_is_no_recording_is_refused() {
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("not a recording"), "{said}");
+        let output = run(&["recording", name, "--redact", "addresses", "--out", "none"], folder);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!folder.join("none").exists());
     }
     let mut bytes = fs::read(folder.join("fresh")).unwrap();
     bytes[8] = 9;
@@ -326,8 +336,13 @@ fn what_is_expired_is_removed_and_what_is_no_recording_is_refused() {
     let old = fs::read(folder.join("fresh")).unwrap();
     let old = aged(old);
     fs::write(folder.join("old"), old).unwrap();
-    let output = run(&["recording", "--remove-expired", "old", "fresh"], folder);
-    assert!(output.status.success(), "{output:?}");
+    let output = run(&["recording", "--remove-expired", "text", "old", "none", "fresh"], folder);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        said.contains("text: not a recording") && said.contains("none: No such file"),
+        "{said}"
+    );
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "old: removed\n");
     assert!(!folder.join("old").exists() && folder.join("fresh").exists());
 }

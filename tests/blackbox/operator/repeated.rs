@@ -10,7 +10,7 @@ use karuta_tests::udp::{ANNOUNCE, Client, body};
 use karuta_tests::{Connection, Daemon, LISTENERS};
 use serde_json::Value;
 
-use super::replay::{changes, other, record, replayed};
+use super::replay::{SAME, changes, other, record, replayed};
 use crate::author::samples::{clock, is_built};
 
 /// The announces, if `KARUTA_REQUESTS` does not say otherwise.
@@ -237,7 +237,10 @@ fn what_was_recorded_under_load_is_said_again_and_with_another_rule_what_a_model
     }
     let (same, code) = replayed(folder, &[]);
     assert_eq!(changes(&same), [], "{:#}", same["changes"]);
-    assert_eq!((&same["requests"], &same["same"], code), (&requests.into(), &requests.into(), 0));
+    assert_eq!(
+        (&same["requests"], &same["same"], code),
+        (&requests.into(), &requests.into(), SAME)
+    );
     assert_eq!(same["unrepeatable"], Value::Array(Vec::new()));
 
     for (name, other_rules) in [
