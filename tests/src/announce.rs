@@ -37,6 +37,11 @@ pub fn torrent(letter: char) -> [u8; 20] {
     [letter as u8; 20]
 }
 
+/// Returns [`torrent`]`(letter)` in hexadecimal digits.
+pub fn hex(letter: char) -> String {
+    format!("{:02x}", letter as u8).repeat(20)
+}
+
 impl Announce {
     /// Creates the announce of a leecher on port 6881, for [`torrent`]`(letter)`.
     pub fn of(letter: char) -> Self {

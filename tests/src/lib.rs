@@ -234,6 +234,17 @@ impl Daemon {
         address.expect("a listener").parse().expect("an address")
     }
 
+    /// Runs `karuta accounts` with the words of a line, which must succeed.
+    #[track_caller]
+    pub fn accounts(&self, line: &str) {
+        let admin = self.admin.to_string();
+        let words = line.split(' ');
+        let all: Vec<_> =
+            ["accounts"].into_iter().chain(words).chain(["--admin", &admin]).collect();
+        let output = run(&all, self.folder.path());
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Returns the value of a series of `/metrics`, written as there; 0 if it is not there (yet).
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.admin_page("/metrics");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::announce::{Announce, hex, torrent};
 use karuta_tests::udp::Client;
 use karuta_tests::{Daemon, LISTENERS, eventually, folder, get, karuta, run};
 use serde_json::{Value, json};
@@ -26,10 +26,6 @@ fn try_accounts(daemon: &Daemon, arguments: &[&str]) -> Output {
     let all: Vec<_> =
         ["accounts"].iter().chain(arguments).chain(&["--admin", &admin]).copied().collect();
     run(&all, daemon.folder.path())
-}
-
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Starts a tracker with the torrents `a` and `b`, and member 1. Returns the member's passkey, too.

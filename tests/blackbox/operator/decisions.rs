@@ -1,6 +1,6 @@
 //! Who is refused and why, and whom a policy in shadow mode would shut out.
 
-use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::announce::{Announce, hex, torrent};
 use karuta_tests::udp::Client;
 use karuta_tests::{Answer, Daemon, exchange, folder, get, ipv6, run};
 use serde_json::Value;
@@ -12,10 +12,6 @@ policies:
   - { name: shadow, plugin: PLUGINS/client-approval.wasm, mode: shadow, config: { deny: [-SH] } }
   - { name: clients, plugin: PLUGINS/client-approval.wasm, config: { deny: [-XL] } }
 ";
-
-fn hex(letter: char) -> String {
-    format!("{:02x}", letter as u32).repeat(20)
-}
 
 fn json(daemon: &Daemon, path: &str) -> Value {
     let answer = get(daemon.admin, path, &[]);

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::announce::{Announce, hex};
 use karuta_tests::{
     Daemon, LISTENERS, eventually, exchange, folder, get, karuta, run, write_config,
 };
@@ -27,10 +27,6 @@ policies:
 ";
 
 const LIST: &str = "/api/lists/torrents/approved";
-
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Starts a daemon whose list has these torrents.
 fn with(letters: &str) -> Daemon {

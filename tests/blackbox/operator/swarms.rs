@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Output;
 
 use flate2::read::GzDecoder;
-use karuta_tests::announce::Announce;
+use karuta_tests::announce::{Announce, hex};
 use karuta_tests::bencode;
 use karuta_tests::udp::Client;
 use karuta_tests::{Answer, Daemon, eventually, exchange, get, ipv6, run};
@@ -53,10 +53,6 @@ fn lines(daemon: &Daemon, query: &str) -> Vec<String> {
     let mut lines: Vec<_> = answer.body_text().lines().map(str::to_owned).collect();
     lines.sort();
     lines
-}
-
-fn hex(letter: char) -> String {
-    format!("{:02x}", letter as u32).repeat(20)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use karuta_tests::announce::{Announce, reply, torrent};
+use karuta_tests::announce::{Announce, hex, reply};
 use karuta_tests::{Answer, Connection, Daemon, LISTENERS, bencode, exchange, folder, get};
 use serde_json::{Value, json};
 
@@ -33,10 +33,6 @@ fn with_door() -> Daemon {
     let folder = folder(&format!("{listeners}{DOOR}"));
     fs::write(folder.path().join("torrust.token"), TOKEN).unwrap();
     Daemon::start_in(folder)
-}
-
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes a call with the token in the query.

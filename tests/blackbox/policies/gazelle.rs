@@ -1,6 +1,6 @@
 //! gazelle: announces and scrapes of members are decided as by Ocelot, with its texts.
 
-use karuta_tests::announce::{Announce, escape, reply, torrent};
+use karuta_tests::announce::{Announce, escape, hex, reply, torrent};
 use karuta_tests::bencode::Value;
 use karuta_tests::{Daemon, bencode, get, root, run};
 
@@ -14,25 +14,12 @@ policies:
 ";
 const MEMBER: &str = "1c2cc1a0a3bd0e6fc2a94e6bb7f0a1d5";
 
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[track_caller]
-fn accounts(daemon: &Daemon, line: &str) {
-    let admin = daemon.admin.to_string();
-    let words = line.split(' ');
-    let all: Vec<_> = ["accounts"].into_iter().chain(words).chain(["--admin", &admin]).collect();
-    let output = run(&all, daemon.folder.path());
-    assert!(output.status.success(), "{output:?}");
-}
-
 fn start() -> Daemon {
     let folder = karuta_tests::folder(&format!("{}{POLICY}", karuta_tests::LISTENERS));
     std::fs::write(folder.path().join("whitelist.txt"), "-KA\n").unwrap();
     let daemon = Daemon::start_in(folder);
-    accounts(&daemon, &format!("add 7 --passkey {MEMBER}"));
-    accounts(&daemon, &format!("torrent 12 --info-hash {}", hex('a')));
+    daemon.accounts(&format!("add 7 --passkey {MEMBER}"));
+    daemon.accounts(&format!("torrent 12 --info-hash {}", hex('a')));
     daemon
 }
 
@@ -58,13 +45,13 @@ fn announces_get_the_texts_of_ocelot() {
     says(MEMBER, &wide, "Your client does not support compact announces");
     let other = mine.clone().client("-XL");
     says(MEMBER, &other.query(), "Your client is not on the whitelist");
-    accounts(&daemon, "set 7 --leech false");
+    daemon.accounts("set 7 --leech false");
     says(MEMBER, &mine.query(), "Access denied, leeching forbidden");
     says(MEMBER, &mine.clone().seeder().query(), "");
-    accounts(&daemon, "set 7 --leech true");
-    accounts(&daemon, "torrent 12 --deleted true --reason 1");
+    daemon.accounts("set 7 --leech true");
+    daemon.accounts("torrent 12 --deleted true --reason 1");
     says(MEMBER, &mine.query(), "Unregistered torrent: Dupe");
-    accounts(&daemon, "ban 7");
+    daemon.accounts("ban 7");
     says(MEMBER, &mine.query(), "Passkey not found");
     let leaving = mine.event("stopped");
     assert_eq!(

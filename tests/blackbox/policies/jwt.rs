@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Instant;
 
-use karuta_tests::announce::{Announce, Reply, escape, reply, torrent, url_data};
+use karuta_tests::announce::{Announce, Reply, escape, hex, reply, torrent, url_data};
 use karuta_tests::issuer::{AUDIENCE, ISSUER, Issuer};
 use karuta_tests::server::{Server, reply as answer};
 use karuta_tests::udp::{self, Client};
@@ -16,10 +16,6 @@ use sha2::Sha256;
 
 const MISSING: &str = "unapproved request: missing jwt";
 const INVALID: &str = "unapproved request: invalid jwt";
-
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Starts a daemon that trusts an issuer. `config` has more keys, `data` is the source of the
 /// issuer's keys.

@@ -1,6 +1,6 @@
 //! unit3d: announces of members are decided as by UNIT3D-Announce, with its texts.
 
-use karuta_tests::announce::{Announce, escape, reply, torrent};
+use karuta_tests::announce::{Announce, escape, hex, reply, torrent};
 use karuta_tests::bencode::Value;
 use karuta_tests::{Daemon, bencode, get, root, run};
 
@@ -16,25 +16,12 @@ policies:
 const MEMBER: &str = "1c2cc1a0a3bd0e6fc2a94e6bb7f0a1d5";
 const AGENT: &str = "User-Agent: qBittorrent/5.0.0";
 
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[track_caller]
-fn accounts(daemon: &Daemon, line: &str) {
-    let admin = daemon.admin.to_string();
-    let words = line.split(' ');
-    let all: Vec<_> = ["accounts"].into_iter().chain(words).chain(["--admin", &admin]).collect();
-    let output = run(&all, daemon.folder.path());
-    assert!(output.status.success(), "{output:?}");
-}
-
 fn start() -> Daemon {
     let folder = karuta_tests::folder(&format!("{}{POLICY}", karuta_tests::LISTENERS));
     std::fs::write(folder.path().join("blacklist.txt"), "-XL\n").unwrap();
     let daemon = Daemon::start_in(folder);
-    accounts(&daemon, &format!("add 7 --passkey {MEMBER} --group 3"));
-    accounts(&daemon, &format!("torrent 12 --info-hash {}", hex('a')));
+    daemon.accounts(&format!("add 7 --passkey {MEMBER} --group 3"));
+    daemon.accounts(&format!("torrent 12 --info-hash {}", hex('a')));
     daemon
 }
 
@@ -70,18 +57,18 @@ fn announces_get_the_texts_of_unit3d_announce() {
     let port = mine.clone().port(6346);
     says(&port.query(), &[AGENT], "Illegal port: 6346. Port should be between 6881-64999.");
     says(&Announce::of('b').query(), &[AGENT], "InfoHash not found.");
-    accounts(&daemon, "set 7 --leech false");
+    daemon.accounts("set 7 --leech false");
     says(&query, &[AGENT], "Your downloading privileges have been disabled.");
     says(&mine.clone().seeder().query(), &[AGENT], "");
-    accounts(&daemon, "group 3 --enabled false");
+    daemon.accounts("group 3 --enabled false");
     says(
         &mine.clone().seeder().query(),
         &[AGENT],
         "User does not exist. Please re-download the .torrent file.",
     );
-    accounts(&daemon, "set 7 --leech true --group 5");
+    daemon.accounts("set 7 --leech true --group 5");
     says(&query, &[AGENT], "");
-    accounts(&daemon, "group 5 --enabled false");
+    daemon.accounts("group 5 --enabled false");
     says(&query, &[AGENT], "Your account is not enabled. (Current: banned).");
     let nobody = "0".repeat(32);
     for (passkey, expected) in [
@@ -110,8 +97,8 @@ fn a_fourth_peer_and_a_download_too_many_are_refused() {
     says(&peer(3), "You already have 3 peers on this torrent. Ignoring.");
     says(&peer(2).event("stopped"), "");
     says(&peer(3), "");
-    accounts(&daemon, &format!("torrent 13 --info-hash {}", hex('b')));
-    accounts(&daemon, "group 3 --slots 1");
+    daemon.accounts(&format!("torrent 13 --info-hash {}", hex('b')));
+    daemon.accounts("group 3 --slots 1");
     says(&Announce::of('b').event("started"), "Download slot limit reached");
     says(&Announce::of('b').seeder().event("started"), "");
 }

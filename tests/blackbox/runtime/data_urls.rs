@@ -3,14 +3,10 @@
 use std::io::Write;
 use std::time::Duration;
 
-use karuta_tests::announce::{Announce, torrent};
+use karuta_tests::announce::{Announce, hex};
 use karuta_tests::server::{Server, reply};
 use karuta_tests::udp::Client;
 use karuta_tests::{Daemon, LISTENERS, eventually, folder, get, run, write_config};
-
-fn hex(letter: char) -> String {
-    torrent(letter).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Returns the list of the torrents of these letters.
 fn list(letters: &str) -> String {
