@@ -2,6 +2,7 @@
 
 mod batch;
 mod edit;
+mod entry;
 mod group;
 mod pending;
 mod read;
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-pub use self::batch::{Entry, Limits};
+pub use self::batch::Limits;
 pub use self::edit::{Changed, NotChanged};
+pub use self::entry::Entry;
 pub use self::pending::{Baseline, Batches, Delta, Key, Rejection, Sealed, ShownRejection, What};
 pub use self::read::{Page, Reader, ShownMember, ShownPeer, ShownTorrent};
 pub use self::sweep::{Place, Swept};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
-use super::batch::Entry;
+use super::entry::Entry;
 use super::{Database, Reader, int, uint};
 use crate::rules::Bytes;
 

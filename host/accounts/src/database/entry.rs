@@ -1,0 +1,32 @@
+//! What the books are told.
+
+use std::net::SocketAddr;
+
+use karuta_bittorrent::{Event, PeerId};
+
+use crate::rules::{Bytes, Terms};
+
+/// An announce of a member, as the books need it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub member: u64,
+    pub torrent: u64,
+    pub peer_id: PeerId,
+    pub event: Event,
+    /// `None`: the client does not say, so nothing changes.
+    pub said: Option<Bytes>,
+    /// `None`: the client does not say.
+    pub left: Option<u64>,
+    pub terms: Terms,
+    /// Whether the download is one with a token.
+    pub has_token: bool,
+    /// Whether the peer is in the swarm: a refused announce is counted, but its peer is not.
+    pub is_admitted: bool,
+    /// `None`: it must not be written down.
+    pub address: Option<SocketAddr>,
+    /// The client's user agent, if the site's database has it: only of announces with an event, since
+    /// others must not allocate. In printable ASCII.
+    pub agent: Option<Box<str>>,
+    /// Seconds since 1970.
+    pub at: u64,
+}
