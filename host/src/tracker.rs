@@ -185,10 +185,15 @@ impl<S: Store> Tracker<S> {
     /// keep their order.
     pub fn announce(&self, batch: &mut [Passage], now: Instant) {
         let watched = self.recorder.borrow().is_watched();
-        for passage in &mut *batch {
+        let tape = self.tape.as_ref().map(RefCell::borrow);
+        for (at, passage) in batch.iter_mut().enumerate() {
+            if let Some(tape) = &tape {
+                tape.expect(at);
+            }
             passage.peers.clear();
             self.begin(&mut passage.exchange, passage.carries.peers, now, watched);
         }
+        drop(tape);
         self.chain.borrow_mut().announce(batch);
         self.expect(batch);
         for passage in &mut *batch {

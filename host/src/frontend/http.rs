@@ -225,23 +225,20 @@ impl<S: Store> Listener<S> {
             self.gathering.join(std::mem::take(&mut scratch.passage), seat);
         }
         async move {
-            let reply = match begun {
-                Begun::Done(reply) => *reply,
+            let (reply, end) = match begun {
+                Begun::Done(reply) => (*reply, Instant::now()),
                 Begun::Announce => {
                     scratch.passage = seat.decided().await;
                     if let Some(receipt) = scratch.passage.receipt.take() {
                         karuta_accounts::settle(receipt).await;
                     }
                     let outcome = write_answer(&mut scratch);
-                    if self.tracker.is_recording() {
-                        let took = start.elapsed();
-                        self.tracker.record_announce(&scratch.passage, Came::Http, took);
-                    }
-                    self.reply(Action::Announce, outcome, &mut scratch)
+                    let end = Instant::now();
+                    self.tracker.record_announce(&scratch.passage, Came::Http, end - start);
+                    (self.reply(Action::Announce, outcome, &mut scratch), end)
                 }
             };
             self.pool.0.borrow_mut().push(scratch);
-            let end = Instant::now();
             match &reply.response {
                 Some(response) if response.body().is_long() => {
                     activity.sending(end.into(), (end + self.patience()).into());

@@ -2,15 +2,18 @@
 
 use karuta_accounts::{Member, Torrent};
 
-use super::bytes::take;
+use super::bytes::{Put, take};
 use crate::exchange::Account;
 
-/// Appends an account: a byte of flags, a member of 29 bytes, a torrent of 22 bytes, and how many peers
+/// The size of an account in bytes.
+pub const SIZE: usize = 1 + 29 + 22 + 4;
+
+/// Writes an account: a byte of flags, a member of 29 bytes, a torrent of 22 bytes, and how many peers
 /// the member has there (4 bytes).
-pub fn write(account: &Account, out: &mut Vec<u8>) {
+pub fn write(account: &Account, out: &mut Put) {
     let Account { member, torrent, has_token, here } = account;
     let flag = |set: bool, bit: u8| u8::from(set) << bit;
-    out.push(flag(member.is_some(), 0) | flag(torrent.is_some(), 1) | flag(*has_token, 2));
+    out.put(&[flag(member.is_some(), 0) | flag(torrent.is_some(), 1) | flag(*has_token, 2)]);
     let (id, member) = member.unwrap_or_default();
     let Member {
         enabled,
@@ -25,22 +28,22 @@ pub fn write(account: &Account, out: &mut Vec<u8>) {
         leeching,
         version,
     } = member;
-    out.extend(id.to_le_bytes());
+    out.put(&id.to_le_bytes());
     let flags = [enabled, leech, visible, immune, freeleech, double_upload, slots.is_some()];
-    out.push((0..).zip(flags).map(|(bit, set)| flag(set, bit)).sum());
+    out.put(&[(0..).zip(flags).map(|(bit, set)| flag(set, bit)).sum()]);
     for number in [group, slots.unwrap_or(0), seeding, leeching, version] {
-        out.extend(number.to_le_bytes());
+        out.put(&number.to_le_bytes());
     }
     let (id, torrent) = torrent.unwrap_or_default();
     let Torrent { status, deleted, featured, reason, upload_percent, download_percent, version } =
         torrent;
-    out.extend(id.to_le_bytes());
-    out.extend([status, flag(deleted, 0) | flag(featured, 1)]);
-    out.extend(reason.to_le_bytes());
-    out.extend(upload_percent.to_le_bytes());
-    out.extend(download_percent.to_le_bytes());
-    out.extend(version.to_le_bytes());
-    out.extend(here.to_le_bytes());
+    out.put(&id.to_le_bytes());
+    out.put(&[status, flag(deleted, 0) | flag(featured, 1)]);
+    out.put(&reason.to_le_bytes());
+    out.put(&upload_percent.to_le_bytes());
+    out.put(&download_percent.to_le_bytes());
+    out.put(&version.to_le_bytes());
+    out.put(&here.to_le_bytes());
 }
 
 /// Reads an account. `None`: it is malformed.

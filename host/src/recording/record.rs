@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use karuta_bittorrent::{Counts, Transport};
 
 use super::account;
-use super::bytes::take;
+use super::bytes::{Put, take};
 use crate::exchange::Account;
 use crate::metrics::Outcome;
 
@@ -64,6 +64,9 @@ pub struct Record<'a> {
 
 /// The size of what every record begins with, in bytes.
 const HEAD: usize = 32;
+/// The most bytes of a record before its request: what each begins with, its parts, and its texts.
+pub(super) const LONGEST_HEAD: usize =
+    HEAD + 16 + 2 * 12 + account::SIZE + u8::MAX as usize + REASON;
 /// The most bytes of a failure text that are kept.
 const REASON: usize = 120;
 /// The bits of the parts.
@@ -76,8 +79,8 @@ const TRANSPORTS: [Transport; 3] = [Transport::Udp, Transport::Http, Transport::
 const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped];
 
 impl<'a> Record<'a> {
-    /// Appends the record, except for the request itself.
-    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+    /// Writes the record, except for the request itself. Returns how many bytes that are.
+    pub(super) fn write_head(&self, out: &mut [u8; LONGEST_HEAD]) -> usize {
         let decided_by = cut(self.decided_by, u8::MAX.into());
         let reason = cut(self.reason, REASON);
         let place = |found: Option<usize>| found.unwrap_or(0) as u8;
@@ -85,45 +88,47 @@ impl<'a> Record<'a> {
         let outcome = place(OUTCOMES.iter().position(|one| *one == self.outcome));
         let flag = |set: bool, bit: u8| u8::from(set) << bit;
         let has_account = self.account != Account::default();
-        let numbers = [self.generation, self.interval, self.min_interval].map(u32::to_le_bytes);
-        let [worker, listener] = [self.worker, self.listener].map(u16::to_le_bytes);
-        let mut head = [0; HEAD];
-        head[..8].copy_from_slice(&self.time.to_le_bytes());
-        head[8..12].copy_from_slice(&self.took.to_le_bytes());
-        head[12..14].copy_from_slice(&worker);
-        head[14..16].copy_from_slice(&listener);
-        head[16..28].copy_from_slice(numbers.as_flattened());
-        head[28] = transport
+        let kind = transport
             | flag(self.is_scrape, 2)
             | outcome << 3
             | flag(self.proxied, 5)
             | flag(self.overridden, 6);
-        head[29] = flag(self.counts.is_some(), 0)
+        let parts = flag(self.counts.is_some(), 0)
             | flag(self.seen.is_some(), 1)
             | flag(has_account, 2)
             | flag(self.client.is_ipv6(), 3);
-        head[30] = decided_by.len() as u8;
-        head[31] = reason.len() as u8;
-        out.extend_from_slice(&head);
+        let mut head = [0; HEAD];
+        head[..8].copy_from_slice(&self.time.to_le_bytes());
+        head[8..12].copy_from_slice(&self.took.to_le_bytes());
+        head[12..14].copy_from_slice(&self.worker.to_le_bytes());
+        head[14..16].copy_from_slice(&self.listener.to_le_bytes());
+        head[16..20].copy_from_slice(&self.generation.to_le_bytes());
+        head[20..24].copy_from_slice(&self.interval.to_le_bytes());
+        head[24..28].copy_from_slice(&self.min_interval.to_le_bytes());
+        head[28..].copy_from_slice(&[kind, parts, decided_by.len() as u8, reason.len() as u8]);
+        let mut out = Put::new(out);
+        out.put(&head);
         match self.client {
-            IpAddr::V4(address) => out.extend(address.octets()),
-            IpAddr::V6(address) => out.extend(address.octets()),
+            IpAddr::V4(address) => out.put(&address.octets()),
+            IpAddr::V6(address) => out.put(&address.octets()),
         }
         for counts in [self.counts, self.seen].into_iter().flatten() {
-            for count in [counts.seeders, counts.leechers, counts.completed] {
-                out.extend(count.to_le_bytes());
-            }
+            let numbers = [counts.seeders, counts.leechers, counts.completed];
+            out.put(numbers.map(u32::to_le_bytes).as_flattened());
         }
         if has_account {
-            account::write(&self.account, out);
+            account::write(&self.account, &mut out);
         }
-        out.extend(decided_by.as_bytes());
-        out.extend(reason.as_bytes());
+        out.put(decided_by.as_bytes());
+        out.put(reason.as_bytes());
+        out.len()
     }
 
     /// Appends the record.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.write_head(out);
+        let mut head = [0; LONGEST_HEAD];
+        let len = self.write_head(&mut head);
+        out.extend(&head[..len]);
         out.extend(self.request);
     }
 

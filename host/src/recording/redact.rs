@@ -52,6 +52,8 @@ const HARMLESS: [&[u8]; 7] = [
     b"connection",
     b"content-length",
 ];
+/// What a datagram begins with in place of its connection id, with which anybody could send another one.
+const NO_CONNECTION: [u8; 8] = [0; 8];
 /// Where a datagram has its action, in big endian; what an announce has that has room for an IPv6 address.
 const ACTION: std::ops::Range<usize> = 8..12;
 const ANNOUNCE_IPV6: [u8; 4] = [0, 0, 0, 4];
@@ -97,8 +99,11 @@ impl Redactor {
         let request = record.request;
         if record.is_scrape {
             let hashes = udp::scrape(request).map_or(0, |hashes| hashes.len());
-            let len = if hashes > 0 { HEADER + 20 * hashes } else { 0 };
-            return out.extend_from_slice(&request[..len]);
+            if hashes > 0 {
+                out.extend_from_slice(&NO_CONNECTION);
+                out.extend_from_slice(&request[ACTION.start..HEADER + 20 * hashes]);
+            }
+            return;
         }
         let mut url = Vec::new();
         if udp::announce(request, &mut url).is_err() {
@@ -106,7 +111,8 @@ impl Redactor {
         }
         let key = ADDRESS + if request[ACTION] == ANNOUNCE_IPV6 { 16 } else { 4 };
         let start = out.len();
-        out.extend_from_slice(&request[..key + KEY + REST]);
+        out.extend_from_slice(&NO_CONNECTION);
+        out.extend_from_slice(&request[ACTION.start..key + KEY + REST]);
         let fixed = &mut out[start..];
         if self.hidden.addresses {
             fixed[ADDRESS..key].fill(0);
@@ -398,14 +404,16 @@ mod tests {
             Redactor::new(BOTH).datagram(&record, &mut out);
             out
         };
-        let scrape = [[0; 16].as_slice(), &[7; 40]].concat();
-        assert_eq!(datagram(true, &[&scrape[..], b"s3cret"].concat()), scrape);
+        let scrape = [[0; 8].as_slice(), &[7; 48]].concat();
+        let sent = [&[7; 56], b"s3cret".as_slice()].concat();
+        assert_eq!(datagram(true, &sent), scrape);
         assert_eq!(datagram(true, b"s3cret"), b"");
         assert_eq!(datagram(false, b"s3cret"), b"");
         for (action, key) in [(1, 88), (4, 100)] {
             let mut announce = vec![7; key + 10];
             announce[8..12].copy_from_slice(&[0, 0, 0, action]);
             let mut expected = announce.clone();
+            expected[..8].fill(0);
             expected[84..key + 4].fill(0);
             announce.extend(b"\x02\x09/?s3cret1\0s3cret");
             let shown = datagram(false, &announce);

@@ -14,6 +14,8 @@ use std::sync::atomic::{
     fence,
 };
 
+use karuta_swarm::fetch;
+
 /// The shared part of a ring.
 pub struct Ring {
     words: Box<[AtomicU64]>,
@@ -28,8 +30,15 @@ pub struct Ring {
 /// The end of a ring that writes.
 pub struct Writer {
     ring: Arc<Ring>,
-    floor: u64,
+    /// Where the next record begins: a position, and its place in the memory.
     head: u64,
+    place: usize,
+    floor: u64,
+    /// The first record that began in each block or after it, by the block's number modulo their number.
+    /// So the floor moves without a look at what it passes, a block at a time.
+    firsts: Box<[u64]>,
+    /// The block in which the next record that begins is the first.
+    next_block: u64,
     /// The number of the next record.
     number: u32,
 }
@@ -52,6 +61,8 @@ pub const SMALLEST: usize = 4 * LONGEST;
 const COPY: u64 = 64 * 1024;
 /// A word in bytes.
 const WORD: usize = size_of::<u64>();
+/// How many words the floor moves by, and a little more.
+const BLOCK: u64 = 512;
 
 impl Ring {
     /// Makes a ring of at least [`SMALLEST`] bytes.
@@ -100,43 +111,94 @@ fn length(head: u64) -> usize {
 
 impl Writer {
     pub fn new(ring: Arc<Ring>) -> Self {
-        Self { ring, floor: 0, head: 0, number: 0 }
+        let blocks = ring.words.len() as u64 / BLOCK + 2;
+        let firsts = (0..blocks).map(|_| 0).collect();
+        Self { ring, head: 0, place: 0, floor: 0, firsts, next_block: 0, number: 0 }
     }
 
-    /// Appends a record; the oldest ones make room.
-    pub fn push(&mut self, record: &[u8]) {
-        let Self { ring, floor, head, number } = self;
-        if record.len() > LONGEST {
-            ring.too_long.store(ring.too_long() + 1, Relaxed);
+    /// Appends a record, whose bytes are in two parts; the oldest ones make room.
+    pub fn push(&mut self, start: &[u8], rest: &[u8]) {
+        let len = start.len() + rest.len();
+        if len > LONGEST {
+            self.ring.too_long.store(self.ring.too_long() + 1, Relaxed);
             return;
         }
-        let end = *head + words(record.len());
-        let before = *floor;
-        while *floor + (ring.words.len() as u64) < end {
-            let [first, second] = ring.at(*floor, 1);
-            let oldest = first.iter().chain(second).map(|word| word.load(Relaxed)).sum();
-            *floor += words(length(oldest));
+        let end = self.head + words(len);
+        self.make_room(end);
+        let begin = len as u64 | u64::from(self.number) << 32;
+        let (before, after) = self.ring.words.split_at(self.place);
+        let many = words(len) as usize;
+        match after.get(..many) {
+            Some(slots) => fill(slots.iter(), begin, start, rest),
+            None => fill(after.iter().chain(before), begin, start, rest),
         }
-        if *floor != before {
-            ring.floor.store(*floor, Relaxed);
+        self.place += many;
+        if self.place >= self.ring.words.len() {
+            self.place -= self.ring.words.len();
+        }
+        self.ring.head.store(end, Release);
+        self.head = end;
+        self.number = self.number.wrapping_add(1);
+    }
+
+    /// Prefetches where a record of so many bytes will be after others of so many bytes.
+    pub fn expect(&self, others: usize, len: usize) {
+        let memory = &self.ring.words;
+        let start = (self.place + others / WORD) % memory.len();
+        let end = (start + len / WORD).min(memory.len());
+        fetch::slice(&memory[start..end]);
+    }
+
+    /// Moves the floor so that there is room until `end`, and notes where the next record begins.
+    fn make_room(&mut self, end: u64) {
+        let blocks = self.firsts.len() as u64;
+        while self.next_block * BLOCK <= self.head {
+            self.firsts[(self.next_block % blocks) as usize] = self.head;
+            self.next_block += 1;
+        }
+        let lowest = end.saturating_sub(self.ring.words.len() as u64);
+        if self.floor < lowest {
+            // A record is much shorter than the ring: later ones have begun after this block's start.
+            self.floor = self.firsts[(lowest.div_ceil(BLOCK) % blocks) as usize];
+            self.ring.floor.store(self.floor, Relaxed);
             // Whoever sees a word of what follows also sees this floor.
             fence(Release);
         }
-        let begin = record.len() as u64 | u64::from(*number) << 32;
-        let (whole, rest) = record.as_chunks::<WORD>();
-        let mut last = [0; WORD];
-        last[..rest.len()].copy_from_slice(rest);
-        let content = whole.iter().map(|word| u64::from_le_bytes(*word));
-        let content = content.chain((!rest.is_empty()).then(|| u64::from_le_bytes(last)));
-        let [first, second] = ring.at(*head, (end - *head) as usize);
-        let places = first.iter().chain(second);
-        for (place, word) in places.zip(std::iter::once(begin).chain(content)) {
-            place.store(word, Relaxed);
-        }
-        ring.head.store(end, Release);
-        *head = end;
-        *number = number.wrapping_add(1);
     }
+}
+
+/// Writes a record's first word and its bytes into the slots.
+fn fill<'a>(
+    mut slots: impl Iterator<Item = &'a AtomicU64>,
+    begin: u64,
+    start: &[u8],
+    mut rest: &[u8],
+) {
+    let mut put = |word: u64| {
+        if let Some(slot) = slots.next() {
+            slot.store(word, Relaxed);
+        }
+    };
+    put(begin);
+    let (whole, odd) = start.as_chunks::<WORD>();
+    whole.iter().for_each(|word| put(u64::from_le_bytes(*word)));
+    if !odd.is_empty() {
+        // The word in which one part ends and the other begins.
+        let (first, after) = rest.split_at(rest.len().min(WORD - odd.len()));
+        put(word(odd, first));
+        rest = after;
+    }
+    let (whole, odd) = rest.as_chunks::<WORD>();
+    whole.iter().for_each(|word| put(u64::from_le_bytes(*word)));
+    if !odd.is_empty() {
+        put(word(odd, &[]));
+    }
+}
+
+/// Returns the word of so many bytes, at most 8 in all, and zeros.
+fn word(first: &[u8], second: &[u8]) -> u64 {
+    let bytes = first.iter().chain(second);
+    (0..).step_by(8).zip(bytes).fold(0, |word, (bit, byte)| word | u64::from(*byte) << bit)
 }
 
 impl Cursor {
@@ -218,8 +280,9 @@ mod tests {
             let mut lost = 0;
             let mut followed = Vec::new();
             for (number, len) in lens.iter().enumerate() {
-                let record = vec![number as u8; *len];
-                writer.push(&record);
+                let record: Vec<_> = (0..*len).map(|at| (at + number) as u8).collect();
+                let (start, rest) = record.split_at(number * 7 % (len + 1));
+                writer.push(start, rest);
                 written.push(record);
                 if number % 5 == 4 {
                     let (records, more_lost) = all(&mut follower);
@@ -238,7 +301,8 @@ mod tests {
             let bytes: u64 = kept.iter().map(|record| words(record.len()) * 8).sum();
             let more = written.len() - kept.len();
             let next = more.checked_sub(1).map_or(0, |at| words(written[at].len()) * 8);
-            prop_assert!(more == 0 || bytes + next > ring.len() as u64, "as many as fit");
+            let most = ring.len() as u64 - BLOCK * 8;
+            prop_assert!(more == 0 || bytes + next > most, "as many as fit, but for a block");
         }
     }
 
@@ -246,8 +310,8 @@ mod tests {
     fn what_is_too_long_is_counted() {
         let ring = Arc::new(Ring::new(0));
         let mut writer = Writer::new(ring.clone());
-        writer.push(&[1; LONGEST + 1]);
-        writer.push(&[2; LONGEST]);
+        writer.push(&[1], &[1; LONGEST]);
+        writer.push(&[2], &[2; LONGEST - 1]);
         assert_eq!((ring.too_long(), all(&mut Cursor::at_oldest(&ring)).0.len()), (1, 1));
     }
 
@@ -258,13 +322,13 @@ mod tests {
         let mut cursor = Cursor::at_oldest(&ring);
         let (mut writer, done) = (Writer::new(ring.clone()), AtomicBool::new(false));
         let first = 0_u32.to_le_bytes();
-        writer.push(&first);
+        writer.push(&first, &[]);
         thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 1..MANY {
                     let len = 1 + number as usize % 300;
                     let record = number.to_le_bytes().repeat(len);
-                    writer.push(&record);
+                    writer.push(&record, &[]);
                 }
                 done.store(true, Release);
             });
