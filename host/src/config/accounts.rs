@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     problem::{Problem, problem},
-    values::{self, CredentialRule, Secret, is_name, show_duration},
+    secret::Secret,
+    values::{self, CredentialRule, is_name, show_duration},
 };
 
 /// Who the members are, and what they have moved.

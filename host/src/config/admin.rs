@@ -15,11 +15,12 @@ use serde::{
 use super::{
     gazelle::{self, GAZELLE, Gazelle},
     problem::{Problem, problem},
+    secret::Secret,
     site_door::SiteDoor,
     tls::Tls,
     torrust::Torrust,
     unit3d::{self, UNIT3D, Unit3d},
-    values::{Secret, is_name},
+    values::is_name,
 };
 
 /// The admin API.

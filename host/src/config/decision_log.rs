@@ -8,7 +8,8 @@ use url::Url;
 use super::{
     log::{self, LogFile},
     problem::{Problem, problem},
-    values::{self, Secret, is_header_name},
+    secret::Secret,
+    values::{self, is_header_name},
 };
 use crate::fetch::is_protected;
 

@@ -7,9 +7,10 @@ use url::{Host, Url};
 
 use super::{
     problem::{Problem, problem},
+    secret::Secret,
     site_door::{is_plain, is_private, private},
     torrust::ListName,
-    values::{self, Secret},
+    values,
 };
 use crate::fetch::is_protected;
 

@@ -18,6 +18,7 @@ mod problem;
 mod record;
 mod run_as;
 mod schema;
+mod secret;
 mod share;
 mod shown;
 mod site_door;
@@ -56,6 +57,7 @@ pub use self::{
         NumWant, OnError, Policy, PolicyLimits, RateLimits, RealIp, Snapshot, Stats, SwarmLimits,
         Swarms, Tracker, Transport, Udp, When,
     },
+    secret::Secret,
     share::{Server, Share, ShareTls, Topology},
     shown::{Origin, ShownConfig},
     site_door::SiteDoor,
@@ -63,7 +65,7 @@ pub use self::{
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
     unit3d::{Donors, UNIT3D, Unit3d},
-    values::{CredentialRule, EditMode, Secret, canonical_url, duration, parse_duration},
+    values::{CredentialRule, EditMode, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};
 use crate::text;
@@ -263,7 +265,7 @@ fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>, source: &Sourc
         .filter(|rest| rest.starts_with("type: ") || rest.starts_with("value: "))
         .and_then(|rest| rest.rsplit_once(", expected "))
     {
-        let found = source.describe(&path, expected == values::SECRET);
+        let found = source.describe(&path, expected == secret::SECRET);
         format!("found {found}, expected {}", in_words(expected))
     } else {
         message

@@ -21,10 +21,11 @@ use super::{
     log::Log,
     record::Record,
     run_as::RunAs,
+    secret::Secret,
     share::Share,
     source::Source,
     tls::Tls,
-    values::{self, CredentialRule, EditMode, Secret},
+    values::{self, CredentialRule, EditMode},
 };
 
 /// A complete configuration that has been checked.

@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     problem::{Problem, problem},
-    values::{self, Secret, is_name, show_duration},
+    secret::Secret,
+    values::{self, is_name, show_duration},
 };
 
 /// How swarms are shared with other nodes.

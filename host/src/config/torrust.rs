@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::values::Secret;
+use super::secret::Secret;
 
 /// The calls of torrust-tracker's API, and the lists that they edit. At least one list.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     problem::Problem,
+    secret::Secret,
     site_door::{is_plain, private},
     torrust::ListName,
-    values::{self, Secret},
+    values,
 };
 
 /// The calls of UNIT3D-Announce's API on an address of their own.

@@ -1,6 +1,6 @@
 //! What is accepted, but unusual.
 
-use super::{admin::MIN_TOKEN, schema::Config, values::Secret};
+use super::{admin::MIN_TOKEN, schema::Config, secret::Secret};
 
 impl Config {
     /// Returns what is unusual about the secrets, each with its path in the configuration.
