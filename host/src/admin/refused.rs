@@ -12,8 +12,9 @@ use url::form_urlencoded;
 use super::Admin;
 use super::reply::{Reply, json, line};
 use super::request::Request;
+use super::shadow::NO_POLICY;
 use crate::config::Right;
-use crate::decisions::{Entry, Mask, Shown, prefix, time};
+use crate::decisions::{Entry, LIMITS, Mask, Shown, prefix, time};
 use crate::text;
 use crate::time;
 
@@ -81,6 +82,11 @@ struct Minutes {
 }
 
 impl Admin {
+    /// Returns whether there is a policy or a limit with a name.
+    pub(super) fn decides(&self, name: &str) -> bool {
+        LIMITS.contains(&name) || self.policies.lock().iter().any(|policy| policy.name == name)
+    }
+
     /// Returns what the caller of a request may not see of decisions.
     pub(super) fn mask(&self, request: &Request) -> Mask {
         match self.access.judge(Some(Right::Peers), request, self.tls.is_some()) {
@@ -101,6 +107,14 @@ pub fn refused(admin: &Admin, request: &Request) -> Reply {
         return line(StatusCode::FORBIDDEN, reason);
     }
     let entries = admin.decisions.refusals();
+    // What has refused may be gone since then.
+    let is_known = |name: &str| {
+        let mut refusers = entries.iter().filter_map(|entry| entry.decision.decided_by.as_deref());
+        admin.decides(name) || refusers.any(|refuser| refuser == name)
+    };
+    if wanted.policy.as_deref().is_some_and(|name| !is_known(name)) {
+        return line(StatusCode::NOT_FOUND, NO_POLICY);
+    }
     json(StatusCode::OK, &Refusals::of(admin, &entries, &wanted, mask))
 }
 

@@ -21,6 +21,9 @@ pub const PATH: &str = "/api/shadow/";
 const GROUPS: usize = 20;
 const EXAMPLES: usize = 20;
 
+/// The answer if a policy is named that does not decide.
+pub const NO_POLICY: &str = "there is no such policy";
+
 /// What a policy in shadow mode would have done otherwise.
 #[derive(Serialize)]
 pub struct Differences<'a> {
@@ -69,7 +72,7 @@ pub fn shadow(admin: &Admin, request: &Request) -> Reply {
         policies.iter().find(|policy| policy.name == name).map(|policy| policy.mode)
     };
     match mode {
-        None => return line(StatusCode::NOT_FOUND, "there is no such policy"),
+        None => return line(StatusCode::NOT_FOUND, NO_POLICY),
         Some(mode) if mode != Mode::Shadow.name() => {
             let reason = format!(
                 "the policy `{name}` is not in shadow mode but enforced; whom it refuses is in \

@@ -9,6 +9,7 @@ use super::access::Admission;
 use super::narrow::{self, Outcomes};
 use super::reply::{Reply, line, written};
 use super::request::Request;
+use super::shadow::NO_POLICY;
 use super::tapping::Tapping;
 use crate::decisions::Filter;
 
@@ -53,6 +54,9 @@ pub async fn tap(admin: &Admin, request: Request) -> Reply {
         Ok(filter) => filter,
         Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
+    if filter.policy.as_deref().is_some_and(|name| !admin.decides(name)) {
+        return line(StatusCode::NOT_FOUND, NO_POLICY);
+    }
     let Some(tap) = admin.decisions.tap(filter) else {
         return line(StatusCode::TOO_MANY_REQUESTS, "there are 4 taps already");
     };

@@ -1,6 +1,7 @@
 //! The last refusals, and for each policy in shadow mode the last requests that it would have
 //! answered otherwise.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -27,8 +28,11 @@ impl Ring {
         self.0.push_back(entry);
     }
 
+    /// Workers hand over what they have decided in their turns, so it comes nearly in order.
     fn newest_first(&self) -> Vec<Arc<Entry>> {
-        self.0.iter().rev().cloned().collect()
+        let mut entries: Vec<_> = self.0.iter().rev().cloned().collect();
+        entries.sort_by_key(|entry| Reverse(entry.decision.unix_ms));
+        entries
     }
 }
 

@@ -71,7 +71,7 @@ fn refusals_over_both_transports_are_listed_with_their_reasons() {
         ("address=127.0.0.0/8", 2),
         ("text=UNAPPROVED", 2),
         ("policy=swarms.limits", 1),
-        ("policy=other", 0),
+        ("policy=tracker.limits", 0),
     ] {
         assert_eq!(matching(query), count, "{query}");
     }
@@ -80,6 +80,7 @@ fn refusals_over_both_transports_are_listed_with_their_reasons() {
     for query in ["n=0", "address=x", "info_hash=x", "all=1"] {
         assert_eq!(get(daemon.admin, &format!("/api/refused?{query}"), &[]).status, 400, "{query}");
     }
+    assert_eq!(get(daemon.admin, "/api/refused?policy=other", &[]).status, 404);
     let table = printed(&daemon, &["refused", "--policy", "clients", "-n", "1"]);
     assert!(table.contains("unapproved client") && table.contains("-XL0012"), "{table}");
     let whole = printed(&daemon, &["refused", "--from", "::1", "--json"]);

@@ -95,6 +95,7 @@ fn wrong_questions_and_too_many_taps_are_refused() {
         (r#"{"n":100001}"#, 400),
         (r#"{"all":1}"#, 400),
         ("", 400),
+        (r#"{"policy":"other"}"#, 404),
     ] {
         assert_eq!(ask(body).status, status, "{body}");
     }
