@@ -109,11 +109,15 @@ pub fn roll_back(wanted: Rollback) -> Result<(), Failure> {
         (true, Some(text)) => put(&client, &file, &text),
         (true, None) => Err("a restart would load another plugin".to_owned()),
     };
-    let is_pinned = client.get("/api/status")?["configuration"]["pinned"].is_object();
-    if is_pinned {
+    let pinned = client.get("/api/status")?["configuration"]["pinned"].take();
+    if pinned.is_object() {
         println!("pinned: the configuration file is not in use until it changes and is reloaded");
     }
-    Ok(written.map_err(|reason| format!("{} was not replaced: {reason}", file.display()))?)
+    written.map_err(|reason| format!("{} was not replaced: {reason}", file.display()))?;
+    match pinned["fault"].as_str() {
+        Some(_) => Err("it serves, but not after a restart".to_owned().into()),
+        None => Ok(()),
+    }
 }
 
 /// Replaces the configuration file of the daemon, which must not write there itself, with the text of what

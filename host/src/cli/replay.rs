@@ -66,7 +66,10 @@ fn run(wanted: Replay) -> Result<bool, Failure> {
     let shown = shown(&replayed, &contents, is_fine);
     match json {
         true => println!("{shown:#}"),
-        false => print(&shown, &replayed.report.changes(), &replayed.unrepeatable, diff),
+        false => {
+            let Replayed { report, unrepeatable } = &replayed;
+            print(&shown, &report.changes(), unrepeatable, diff, !allow.is_empty());
+        }
     }
     if is_fine && !contents.found.is_whole() {
         return Err(failed(&format_args!("damaged: {}", contents.found)).into());
@@ -102,7 +105,13 @@ fn shown(replayed: &Replayed, contents: &Contents, is_fine: bool) -> Value {
     })
 }
 
-fn print(shown: &Value, changes: &[Change], unrepeatable: &[Unrepeatable], diff: bool) {
+fn print(
+    shown: &Value,
+    changes: &[Change],
+    unrepeatable: &[Unrepeatable],
+    diff: bool,
+    has_allowances: bool,
+) {
     let part = |value: &Value, key: &str| super::text(&value[key]);
     let outcomes = shown["outcomes"].as_array().cloned().unwrap_or_default();
     println!("{} requests, {} become the same", part(shown, "requests"), part(shown, "same"));
@@ -134,5 +143,9 @@ fn print(shown: &Value, changes: &[Change], unrepeatable: &[Unrepeatable], diff:
     for change in changes.iter().filter(|_| diff) {
         println!();
         differences::print(change);
+    }
+    if has_allowances {
+        let word = if shown["allowed"] == true { "allowed" } else { "more than is allowed" };
+        println!("\nthat is {word}");
     }
 }

@@ -360,6 +360,12 @@ fn on_a_full_disk_a_reload_works_and_history_says_that_it_was_not_kept() {
     assert_eq!(command(&daemon, &["reload"]).0, 0);
     assert_eq!((serving(&daemon), standing(&daemon)), (103, (4, None)));
     assert_eq!(page(&daemon, "/api/history")["fault"], Value::Null);
+    // Where its pin cannot be written, what comes back stays only until a restart.
+    fs::create_dir(daemon.folder.path().join("state/generations/pin.json")).unwrap();
+    let (code, said) = command(&daemon, &["rollback", "1"]);
+    assert_eq!((code, serving(&daemon)), (1, 101), "{said}");
+    assert!(said.contains("a restart will serve the file again: "), "{said}");
+    assert!(said.ends_with("karuta: it serves, but not after a restart\n"), "{said}");
 }
 
 #[test]
