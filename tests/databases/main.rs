@@ -10,3 +10,4 @@ mod members;
 mod proxy;
 mod site;
 mod tables;
+mod unit3d;

@@ -57,9 +57,19 @@ pub fn with_gazelles(test: impl Fn(&Setting)) {
     with(&[Tables::Gazelle, Tables::Orpheus], test);
 }
 
+/// Calls a test with the tables of UNIT3D.
+pub fn with_unit3d(test: impl Fn(&Setting)) {
+    with(&[Tables::Unit3d], test);
+}
+
+/// Calls a test with the tables of each site that is not made for us.
+pub fn with_others(test: impl Fn(&Setting)) {
+    with(&[Tables::Gazelle, Tables::Orpheus, Tables::Unit3d], test);
+}
+
 /// Calls a test with all tables in each kind of database in which they can be.
 pub fn with_all(test: impl Fn(&Setting)) {
-    with(&[Tables::Karuta, Tables::Gazelle, Tables::Orpheus], test);
+    with(&[Tables::Karuta, Tables::Gazelle, Tables::Orpheus, Tables::Unit3d], test);
 }
 
 fn with(tables: &[Tables], test: impl Fn(&Setting)) {
@@ -122,6 +132,27 @@ impl Site {
         let site = Self { tables: setting.tables, database, daemon };
         site.is_loaded();
         site
+    }
+
+    /// Starts one that tells at a door with a secret what it changes.
+    pub fn with_door(setting: &Setting, door: &str, secret: &str) -> Self {
+        let database = database(setting);
+        let accounts = ACCOUNTS.replace("SCHEMA", setting.tables.name());
+        let folder = tracker(&database, database.port, &accounts);
+        let config = folder.path().join("config.yaml");
+        let yaml = fs::read_to_string(&config).unwrap();
+        let with_door = yaml.replace("admin: { ", &format!("admin: {{ {door}, "));
+        assert_ne!(yaml, with_door);
+        fs::write(config, with_door).unwrap();
+        fs::write(folder.path().join("secret"), secret).unwrap();
+        let site = Self { tables: setting.tables, database, daemon: Daemon::start_in(folder) };
+        site.is_loaded();
+        site
+    }
+
+    /// Returns a row of the database, with a blank between columns.
+    pub fn row(&self, sql: &str) -> String {
+        self.database.sql(sql).trim().replace('\t', " ")
     }
 
     pub fn is_loaded(&self) {

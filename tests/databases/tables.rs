@@ -10,12 +10,16 @@ const GAZELLE: &str = include_str!("gazelle.sql");
 /// Those of a later Gazelle that are others, or have other columns.
 const ORPHEUS: &str = include_str!("orpheus.sql");
 
+/// Those of UNIT3D.
+const UNIT3D: &str = include_str!("unit3d.sql");
+
 /// Whose tables a database has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tables {
     Karuta,
     Gazelle,
     Orpheus,
+    Unit3d,
 }
 
 impl Tables {
@@ -25,6 +29,7 @@ impl Tables {
             Self::Karuta => "karuta",
             Self::Gazelle => "gazelle",
             Self::Orpheus => "orpheus",
+            Self::Unit3d => "unit3d",
         }
     }
 
@@ -41,6 +46,7 @@ impl Tables {
             Self::Karuta => {}
             Self::Gazelle => drop(database.sql(GAZELLE)),
             Self::Orpheus => drop(database.sql(&format!("{GAZELLE}{ORPHEUS}"))),
+            Self::Unit3d => drop(database.sql(UNIT3D)),
         }
         schema(&[]);
         schema(&["--grants"]);
@@ -51,7 +57,11 @@ impl Tables {
                 Self::Karuta => {
                     format!("INSERT INTO karuta_torrent (id, info_hash) VALUES ({id}, {hash})")
                 }
-                _ => format!(
+                Self::Unit3d => format!(
+                    "INSERT INTO torrents (id, name, info_hash, status) \
+                     VALUES ({id}, 'torrent {id}', {hash}, 1)"
+                ),
+                Self::Gazelle | Self::Orpheus => format!(
                     "INSERT INTO torrents (ID, GroupID, info_hash) VALUES ({id}, 1, {hash})"
                 ),
             });
@@ -68,7 +78,11 @@ impl Tables {
             Self::Karuta => {
                 format!("INSERT INTO karuta_member (id, passkey) VALUES ({id}, '{passkey}')")
             }
-            _ => format!(
+            Self::Unit3d => format!(
+                "INSERT INTO users (id, username, passkey, group_id) \
+                 VALUES ({id}, 'member {id}', '{passkey}', 3)"
+            ),
+            Self::Gazelle | Self::Orpheus => format!(
                 "INSERT INTO users_main (ID, Username, torrent_pass, IP, Enabled) \
                  VALUES ({id}, 'member {id}', '{passkey}', '192.0.2.1', '1')"
             ),
@@ -84,6 +98,7 @@ impl Tables {
             Self::Karuta => ("karuta_member", "id"),
             Self::Gazelle => ("users_main", "ID"),
             Self::Orpheus => ("users_leech_stats", "UserID"),
+            Self::Unit3d => ("users", "id"),
         }
     }
 
@@ -95,18 +110,20 @@ impl Tables {
 
     /// Returns SQL for what a member has uploaded at a torrent, if that is there.
     pub fn uploaded(self, member: u64, torrent: u64) -> Option<String> {
-        let sql = format!(
-            "SELECT credited_uploaded FROM karuta_history \
-             WHERE member = {member} AND torrent = {torrent}"
-        );
-        (self == Self::Karuta).then_some(sql)
+        let (column, table, of, at) = match self {
+            Self::Karuta => ("credited_uploaded", "karuta_history", "member", "torrent"),
+            Self::Unit3d => ("uploaded", "history", "user_id", "torrent_id"),
+            Self::Gazelle | Self::Orpheus => return None,
+        };
+        Some(format!("SELECT {column} FROM {table} WHERE {of} = {member} AND {at} = {torrent}"))
     }
 
     /// Returns SQL for the most that a client of a member reports at a torrent.
     pub fn reported(self, member: u64, torrent: u64) -> String {
         let (table, of, at) = match self {
             Self::Karuta => ("karuta_peer", "member", "torrent"),
-            _ => ("xbt_files_users", "uid", "fid"),
+            Self::Unit3d => ("peers", "user_id", "torrent_id"),
+            Self::Gazelle | Self::Orpheus => ("xbt_files_users", "uid", "fid"),
         };
         format!("SELECT MAX(uploaded) FROM {table} WHERE {of} = {member} AND {at} = {torrent}")
     }

@@ -111,9 +111,11 @@ impl Accounts {
     pub fn open(path: &Path, options: Options, site: Option<Site>) -> Result<Self, OpenError> {
         let failed = |reason| OpenError { path: path.to_owned(), reason };
         let mut database = Database::open(path, options.max_size)?;
-        if site.is_some() {
-            let ready = database.collect().and_then(|()| database.forget_groups());
-            ready.map_err(|error| failed(error.into()))?;
+        if let Some(site) = &site {
+            database.collect().map_err(|error| failed(error.into()))?;
+            if !site.schema.has_groups() {
+                database.forget_groups().map_err(|error| failed(error.into()))?;
+            }
         }
         let loaded = database.load().map_err(|error| failed(error.into()))?;
         let directory = Arc::new(Directory::from(loaded));

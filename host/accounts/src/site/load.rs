@@ -3,7 +3,7 @@
 //!
 //! Rows are compared with what is known as they come, and only what differs is written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ use super::connection::{Connection, Fault, Row, in_time};
 use super::desk::{Desk, Undone};
 use super::recent::Recent;
 use super::sql::Values;
-use crate::change::{Change, MemberChange, TokenChange, TorrentChange, is_passkey};
+use crate::change::{Change, GroupChange, MemberChange, TokenChange, TorrentChange, is_passkey};
 use crate::database::{Baseline, NotChanged, Reader, What};
 use crate::directory::Directory;
 use crate::presence::Presence;
-use crate::records::{Member, STATUSES, Torrent};
+use crate::records::{Group, Member, STATUSES, Torrent};
 
 /// What a load works with.
 pub struct Load<'a> {
@@ -111,12 +111,47 @@ impl Load<'_> {
     }
 
     async fn read_kinds(&mut self, since: i64) -> Result<u64, Unread> {
-        let members = self.kind(What::Members, since).await?;
-        let torrents = self.kind(What::Torrents, since).await?;
-        Ok(members + torrents + self.tokens(since).await?)
+        let mut groups = HashMap::new();
+        let unusable = self.groups(&mut groups).await?;
+        let members = self.kind(What::Members, since, &groups).await?;
+        let torrents = self.kind(What::Torrents, since, &groups).await?;
+        Ok(unusable + members + torrents + self.tokens(since).await?)
     }
 
-    async fn kind(&mut self, what: What, since: i64) -> Result<u64, Unread> {
+    /// Reads what all members of a group may, if the database has groups. Those of members who have none
+    /// are as nobody has changed them.
+    async fn groups(&mut self, groups: &mut HashMap<u32, Group>) -> Result<u64, Unread> {
+        let Some(listing) = &self.connection.statements.groups else { return Ok(0) };
+        let books = self.books;
+        let mut rows = self.connection.stream(listing.sql, &[]);
+        let (mut page, mut unusable) = (Vec::new(), 0);
+        while let Some(row) = in_time(rows.try_next()).await? {
+            let Some(change) = group(&row)? else {
+                unusable += 1;
+                tracing::warn!(
+                    table = listing.table,
+                    id = row.number(0)?,
+                    "a row of the accounts' database makes no sense"
+                );
+                continue;
+            };
+            let known = books.reader.group(change.id)?;
+            let wanted = change.onto(Group::default());
+            groups.insert(change.id, wanted);
+            if known != wanted {
+                page.push(Change::Group(change));
+            }
+        }
+        drop(rows);
+        Ok(unusable + books.make(&mut page).await?)
+    }
+
+    async fn kind(
+        &mut self,
+        what: What,
+        since: i64,
+        groups: &HashMap<u32, Group>,
+    ) -> Result<u64, Unread> {
         let statements = self.connection.statements;
         let listing = match what {
             What::Members => &statements.members,
@@ -139,7 +174,7 @@ impl Load<'_> {
                     What::Torrents => torrent(&row)?.map(Change::Torrent),
                 };
                 match change {
-                    Some(change) if books.directory.has(&change) => {}
+                    Some(change) if books.directory.has(&change, groups) => {}
                     Some(change) => page.push(change),
                     None => {
                         unusable += 1;
@@ -200,7 +235,7 @@ impl Load<'_> {
                 });
                 page.extend(gone);
             }
-            page.retain(|change| !books.directory.has(change));
+            page.retain(|change| !books.directory.has(change, &HashMap::new()));
             if page.len() >= PAGE || is_last {
                 unusable += books.make(&mut page).await?;
             }
@@ -269,6 +304,19 @@ fn small<T: TryFrom<i64>>(row: &Row, column: usize) -> Result<Parsed<T>, Fault> 
 
 fn flag(row: &Row, column: usize) -> Result<Option<bool>, Fault> {
     Ok(row.number(column)?.map(|number| number != 0))
+}
+
+fn group(row: &Row) -> Result<Parsed<GroupChange>, Fault> {
+    let slots = row.number(5)?.map(u32::try_from).transpose();
+    let (Some(id), Ok(slots)) = (small(row, 0)?, slots) else { return Ok(None) };
+    Ok(Some(GroupChange {
+        id,
+        enabled: flag(row, 1)?,
+        immune: flag(row, 2)?,
+        freeleech: flag(row, 3)?,
+        double_upload: flag(row, 4)?,
+        slots: Some(slots),
+    }))
 }
 
 fn member(row: &Row) -> Result<Parsed<MemberChange>, Fault> {
@@ -344,8 +392,8 @@ fn baseline(row: &Row) -> Result<Parsed<Baseline>, Fault> {
 }
 
 impl Directory {
-    /// Returns whether all is already as a change of the site's database wants it.
-    fn has(&self, change: &Change) -> bool {
+    /// Returns whether all is already as a change of the site's database wants it, which has these groups.
+    fn has(&self, change: &Change, groups: &HashMap<u32, Group>) -> bool {
         match change {
             Change::Member(change) => {
                 let passkey = change.passkey.as_deref().unwrap_or_default();
@@ -353,6 +401,8 @@ impl Directory {
                 let Member { seeding, leeching, version, .. } = known;
                 let wanted =
                     Member { seeding, leeching, version, ..change.onto(Member::default()) };
+                let group = groups.get(&wanted.group).copied().unwrap_or_default();
+                let wanted = wanted.within(group);
                 (id, known) == (change.id, wanted)
             }
             Change::Torrent(change) => {
@@ -365,8 +415,8 @@ impl Directory {
                 };
                 hashes.into_iter().flatten().all(is_known)
             }
-            // The database has none.
-            Change::Group(_) => true,
+            // They are compared with the file.
+            Change::Group(_) => false,
             Change::Token(TokenChange { exists, member, torrent }) => {
                 self.has_token(*member, *torrent) == *exists
             }

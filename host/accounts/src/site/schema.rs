@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sql::{GAZELLE, KARUTA_IN_MYSQL, KARUTA_IN_POSTGRES, ORPHEUS, Statements};
+use super::sql::{GAZELLE, KARUTA_IN_MYSQL, KARUTA_IN_POSTGRES, ORPHEUS, Statements, UNIT3D};
 
 /// Whose tables a site's database has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -15,10 +15,12 @@ pub enum Schema {
     Gazelle,
     /// Those of a later Gazelle, as Orpheus has it.
     Orpheus,
+    /// Those of UNIT3D.
+    Unit3d,
 }
 
 impl Schema {
-    pub const ALL: [Self; 3] = [Self::Karuta, Self::Gazelle, Self::Orpheus];
+    pub const ALL: [Self; 4] = [Self::Karuta, Self::Gazelle, Self::Orpheus, Self::Unit3d];
 
     /// Returns its name in the configuration.
     #[must_use]
@@ -27,6 +29,7 @@ impl Schema {
             Self::Karuta => "karuta",
             Self::Gazelle => "gazelle",
             Self::Orpheus => "orpheus",
+            Self::Unit3d => "unit3d",
         }
     }
 
@@ -43,6 +46,12 @@ impl Schema {
         self.statements(true).now.is_none()
     }
 
+    /// Returns whether there are groups in its tables.
+    #[must_use]
+    pub fn has_groups(self) -> bool {
+        self.statements(true).groups.is_some()
+    }
+
     /// Returns whether there are user agents in its tables.
     #[must_use]
     pub fn has_agents(self) -> bool {
@@ -57,9 +66,10 @@ impl Schema {
             (Self::Karuta, false, true) => include_str!("postgresql-grants.sql"),
             (Self::Karuta, true, false) => include_str!("mysql.sql"),
             (Self::Karuta, true, true) => include_str!("mysql-grants.sql"),
-            (Self::Gazelle | Self::Orpheus, _, false) => include_str!("gazelle.sql"),
+            (Self::Gazelle | Self::Orpheus | Self::Unit3d, _, false) => include_str!("ledger.sql"),
             (Self::Gazelle, _, true) => include_str!("gazelle-grants.sql"),
             (Self::Orpheus, _, true) => include_str!("orpheus-grants.sql"),
+            (Self::Unit3d, _, true) => include_str!("unit3d-grants.sql"),
         }
     }
 
@@ -69,6 +79,7 @@ impl Schema {
             (Self::Karuta, true) => &KARUTA_IN_MYSQL,
             (Self::Gazelle, _) => &GAZELLE,
             (Self::Orpheus, _) => &ORPHEUS,
+            (Self::Unit3d, _) => &UNIT3D,
         }
     }
 }

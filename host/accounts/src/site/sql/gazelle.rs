@@ -171,6 +171,7 @@ pub const GAZELLE: Statements = Statements {
         Step { which: Which::Completed, sql: SNATCHES, values: &[Rows] },
     ],
     now: None,
+    groups: None,
     members: MEMBERS,
     torrents: TORRENTS,
     tokens: VALID_TOKENS,

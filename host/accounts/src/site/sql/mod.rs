@@ -38,10 +38,12 @@ macro_rules! my {
 mod gazelle;
 mod mysql;
 mod postgres;
+mod unit3d;
 
 pub use self::gazelle::{GAZELLE, ORPHEUS};
 pub use self::mysql::KARUTA as KARUTA_IN_MYSQL;
 pub use self::postgres::KARUTA as KARUTA_IN_POSTGRES;
+pub use self::unit3d::UNIT3D;
 use super::apply::Sent;
 use super::connection::Value;
 
@@ -64,6 +66,8 @@ pub struct Statements {
     /// Microseconds since 1970, by the clock of the database; `None`: its rows do not say when they
     /// were changed, so all of them are read each time, and the site tells what it changes.
     pub now: Option<&'static str>,
+    /// What all members of a group may; `None`: each row of a member says it.
+    pub groups: Option<Listing>,
     pub members: Listing,
     pub torrents: Listing,
     pub tokens: Listing,

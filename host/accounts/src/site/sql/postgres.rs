@@ -120,6 +120,7 @@ pub const KARUTA: Statements = Statements {
         Step { which: Which::Completed, sql: SNATCHES, values: &[Rows, Node, Batch] },
     ],
     now: Some(NOW),
+    groups: None,
     members: Listing { table: "karuta_member", sql: LOAD_MEMBERS, values: &[Since] },
     torrents: Listing { table: "karuta_torrent", sql: LOAD_TORRENTS, values: &[Since] },
     tokens: Listing { table: "karuta_token", sql: LOAD_TOKENS, values: &[Since, Since] },

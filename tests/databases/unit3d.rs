@@ -1,0 +1,191 @@
+//! The tables of UNIT3D: written as by UNIT3D-Announce, but exactly once.
+
+use karuta_tests::{eventually, exchange};
+use serde_json::json;
+
+use crate::site::{Site, announce, database, hash, passkey, with_unit3d};
+
+const KEY: &str = "0123456789abcdef0123456789ABCDEF";
+
+/// A door for the site, which has no other way to tell at once what it changes.
+const DOOR: &str = "unit3d: { listen: '127.0.0.1:0', key: { file: secret } }";
+
+/// Tells of a user, as the site does, which is obeyed.
+fn tell(site: &Site, id: u64, group: u64) {
+    let user = json!({
+        "id": id, "group_id": group, "passkey": passkey(id), "can_download": true,
+        "is_donor": false, "is_lifetime": false, "num_seeding": 0, "num_leeching": 0,
+    });
+    let (user, door) = (user.to_string(), site.daemon.listener("unit3d"));
+    let request = format!(
+        "PUT /announce/{KEY}/users HTTP/1.1\r\nHost: {door}\r\nContent-Length: {}\r\n\
+         Content-Type: application/json\r\n\r\n{user}",
+        user.len()
+    );
+    assert_eq!(exchange(door, request.as_bytes()).status, 200, "{user}");
+}
+
+/// Why an announce of a member is refused.
+fn refusal(site: &Site, member: u64) -> Option<String> {
+    announce(member, 1, 9, 0).http(site.daemon.http).err()
+}
+
+#[test]
+fn what_members_move_is_written_as_by_unit3d_announce() {
+    with_unit3d(|setting| {
+        let database = database(setting);
+        database.sql(
+            "INSERT INTO freeleech_tokens (user_id, torrent_id) VALUES (1, 2); \
+             UPDATE torrents SET free = 25, doubleup = 1 WHERE id = 3; \
+             INSERT INTO `groups` (id, name, slug, is_immune, is_freeleech, is_double_upload) \
+             VALUES (7, 'Power', 'power', 1, 1, 1); \
+             UPDATE users SET group_id = 7 WHERE id = 3; \
+             INSERT INTO personal_freeleeches (user_id) VALUES (4)",
+        );
+        let port = database.port;
+        let site = Site::start_with(setting, database, port, str::to_owned);
+        let http = site.daemon.http;
+        let agent = ["User-Agent: qBittorrent/4.6 \u{1f980}"];
+        let first = announce(1, 1, 1, 0).event("started");
+        assert_eq!(first.get(http, &agent).status, 200);
+        announce(1, 1, 1, 100).http(http).unwrap();
+        announce(1, 1, 1, 150).left(0).event("completed").http(http).unwrap();
+        // A second client of the same member, which stops.
+        announce(1, 1, 2, 0).event("started").http(http).unwrap();
+        announce(1, 1, 2, 7).event("stopped").http(http).unwrap();
+        // With a token; at a torrent that is free in part; of a lucky group; of a lucky member.
+        for (member, torrent) in [(1, 2), (2, 3), (3, 1), (4, 1)] {
+            let client = 10 * member as u8;
+            announce(member, torrent, client, 0).event("started").http(http).unwrap();
+            announce(member, torrent, client, 40).http(http).unwrap();
+        }
+        site.all_in();
+        let credits = [1, 2, 3, 4].map(|member| site.credit(member));
+        assert_eq!(credits, [(197, 314), (80, 60), (80, 0), (40, 0)]);
+        let history = |member, torrent| {
+            let columns = "uploaded, actual_uploaded, downloaded, actual_downloaded, seeder, active, \
+                           immune, completed_at >= UTC_TIMESTAMP() - INTERVAL 1 HOUR, seedtime < 600, agent, \
+                           ABS(TIMESTAMPDIFF(SECOND, updated_at, NOW())) < 600";
+            let of = format!("user_id = {member} AND torrent_id = {torrent}");
+            site.row(&format!("SELECT {columns} FROM history WHERE {of}"))
+        };
+        let mine = history(1, 1);
+        assert_eq!(
+            mine, "157 157 314 314 1 1 0 1 1 qBittorrent/4.6  1",
+            "one client is still there"
+        );
+        assert_eq!(history(1, 2), "40 40 0 80 0 1 0 NULL 1  1");
+        assert_eq!(history(2, 3), "80 40 60 80 0 1 0 NULL 1  1");
+        assert_eq!(history(3, 1), "80 40 0 80 0 1 1 NULL 1  1");
+        let said = "SELECT client_uploaded, client_downloaded FROM history WHERE user_id = 2";
+        assert_eq!(site.row(said), "40 80");
+        let peer = |client: u8| {
+            let columns = "user_id, torrent_id, INET6_NTOA(ip), port, agent, uploaded, downloaded, \
+                           `left`, seeder, active, visible";
+            let id = hex(client);
+            site.row(&format!("SELECT {columns} FROM peers WHERE peer_id = x'{id}'"))
+        };
+        assert_eq!(peer(1), "1 1 127.0.0.1 6001 qBittorrent/4.6  150 300 0 1 1 1");
+        assert_eq!(peer(2), "1 1 127.0.0.1 6002  7 14 1 0 0 1");
+        let torrent = |id| {
+            let columns = "seeders, leechers, times_completed, balance, \
+                           ABS(TIMESTAMPDIFF(SECOND, updated_at, NOW())) < 600";
+            site.row(&format!("SELECT {columns} FROM torrents WHERE id = {id}"))
+        };
+        assert_eq!(torrent(1), "1 2 1 -237 1");
+        assert_eq!(torrent(2), "0 1 0 -40 1");
+        // What the site corrects by hand stays corrected, and one who was not immune is not later.
+        site.database.sql("UPDATE users SET uploaded = 1000, group_id = 7 WHERE id = 1");
+        announce(1, 1, 1, 160).left(0).event("stopped").http(http).unwrap();
+        site.all_in();
+        assert_eq!(site.row("SELECT uploaded >= 1010 FROM users WHERE id = 1"), "1");
+        let left =
+            site.row("SELECT active, immune FROM history WHERE user_id = 1 AND torrent_id = 1");
+        assert_eq!(left, "0 0", "both of its clients are gone");
+    });
+}
+
+/// Returns a client's peer id as SQL has it.
+fn hex(client: u8) -> String {
+    format!("{client:02x}").repeat(20)
+}
+
+#[test]
+fn what_clients_told_unit3d_announce_last_is_where_they_go_on() {
+    with_unit3d(|setting| {
+        let database = database(setting);
+        database.sql(&format!(
+            "INSERT INTO peers (peer_id, ip, port, agent, uploaded, downloaded, `left`, seeder, \
+             created_at, updated_at, torrent_id, user_id, active, visible) \
+             VALUES (x'{}', INET6_ATON('192.0.2.7'), 6001, 'Transmission', 100, 200, 500, 0, \
+             NOW(), NOW() - INTERVAL 1000 SECOND, 1, 1, 1, 1)",
+            hex(1)
+        ));
+        let port = database.port;
+        let site = Site::start_with(setting, database, port, str::to_owned);
+        announce(1, 1, 1, 5100).http(site.daemon.http).unwrap();
+        site.all_in();
+        assert_eq!(site.credit(1), (5000, 10_000));
+        let client = site.row("SELECT agent, uploaded FROM peers WHERE user_id = 1");
+        assert_eq!(client, "Transmission 5100");
+    });
+}
+
+#[test]
+fn who_may_is_read_from_users_groups_and_torrents() {
+    with_unit3d(|setting| {
+        let database = database(setting);
+        let taken = hash(&database, 'a');
+        database.sql(&format!(
+            "UPDATE users SET group_id = 5 WHERE id = 1; \
+             UPDATE users SET deleted_at = NOW() WHERE id = 2; \
+             UPDATE users SET can_download = 0 WHERE id = 3; \
+             UPDATE torrents SET deleted_at = NOW() WHERE id = 1; \
+             INSERT INTO torrents (id, name, info_hash, status) VALUES (9, 'again', {taken}, 1); \
+             INSERT INTO featured_torrents (user_id, torrent_id) VALUES (3, 2); \
+             UPDATE `groups` SET download_slots = 4, is_immune = 1 WHERE id = 3"
+        ));
+        let port = database.port;
+        let site = Site::start_with(setting, database, port, str::to_owned);
+        assert_eq!(refusal(&site, 1).as_deref(), Some("account disabled"));
+        assert_eq!(refusal(&site, 2).as_deref(), Some("unknown passkey"));
+        assert_eq!(refusal(&site, 4), None);
+        let member = site.shown("members/3");
+        assert_eq!(
+            (&member["leech"], &member["immune"], &member["slots"]),
+            (&false.into(), &true.into(), &4.into())
+        );
+        let featured = site.shown("torrents/2");
+        assert_eq!(featured["featured"], true);
+        // The one with the same info-hash that is not deleted counts.
+        assert_eq!(site.shown("torrents/9")["deleted"], false);
+        // What is changed with SQL holds at the next read.
+        site.database.sql("UPDATE `groups` SET slug = 'banned-not' WHERE id = 5; UPDATE `groups` SET slug = 'disabled' WHERE id = 3");
+        eventually("the groups are read", || {
+            refusal(&site, 1).is_none() && refusal(&site, 4).as_deref() == Some("account disabled")
+        });
+    });
+}
+
+#[test]
+fn what_the_site_tells_holds_at_once_and_is_not_undone_by_what_was_read() {
+    with_unit3d(|setting| {
+        let site = Site::with_door(setting, DOOR, KEY);
+        assert_eq!(refusal(&site, 9).as_deref(), Some("unknown passkey"));
+        site.tables.add_member(&site.database, 9);
+        tell(&site, 9, 3);
+        assert_eq!(refusal(&site, 9), None);
+        // The site tells it before others can see it.
+        tell(&site, 1, 5);
+        assert_eq!(refusal(&site, 1).as_deref(), Some("account disabled"));
+        site.tables.add_member(&site.database, 10);
+        eventually("all are read again", || refusal(&site, 10).is_none());
+        assert_eq!(refusal(&site, 1).as_deref(), Some("account disabled"));
+        // Groups are kept over a restart, and those of the door are those of the table.
+        let site = Site { daemon: site.daemon.restart(), ..site };
+        site.is_loaded();
+        assert_eq!(refusal(&site, 1), None, "the table says so");
+        let ban = site.accounts(&["ban", "2"]);
+        assert!(!ban.status.success(), "by hand, they are changed in the database");
+    });
+}
