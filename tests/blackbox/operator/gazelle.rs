@@ -371,10 +371,23 @@ fn wrong_passwords_are_slowed_down_and_counted() {
     let answers: Vec<_> = (0..100).map(|_| ask(door, &wrong)).collect();
     assert!(answers[0].starts_with("HTTP/1.1 403"), "{}", answers[0]);
     assert!(answers.iter().any(|answer| answer.starts_with("HTTP/1.1 429")), "{answers:?}");
+    let one = &answers[0];
+    assert!(one.contains("Authentication failure"), "{one}");
     let denied = |reason: &str| {
         daemon.metric(&format!("karuta_admin_failures_total{{reason=\"{reason}\"}}"))
     };
     assert_eq!(denied("wrong") + denied("limited"), 100.0);
+}
+
+#[test]
+fn a_password_of_another_length_is_a_wrong_one() {
+    let daemon = start();
+    for password in ["x", &PASSWORD[1..], &format!("{PASSWORD}x")] {
+        let answer = ask(door(&daemon), &format!("/{password}/update?action=add_user"));
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(answer.contains("Authentication failure"), "{answer}");
+    }
+    assert_eq!(daemon.metric("karuta_admin_failures_total{reason=\"wrong\"}"), 3.0);
 }
 
 #[test]
