@@ -43,6 +43,12 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     })
 }
 
+/// Returns a number of things: `1 request`, `2 requests`.
+pub fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// Iterates over the lines of a text, which end with LF, CRLF or CR.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;

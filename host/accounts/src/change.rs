@@ -1,8 +1,9 @@
 //! Changes of members, groups, torrents and tokens, as lines of JSON.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -111,6 +112,11 @@ impl Change {
     /// What is wrong with it, without a value of it: one may be a passkey.
     pub fn parse(line: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        if value.is_object()
+            && let Ok(Repeated(Some(key))) = serde_json::from_str(line)
+        {
+            return Err(format!("`{key}` is there twice"));
+        }
         let has = |key| value.get(key).is_some();
         if has("token") {
             read(value).map(Self::Token)
@@ -123,6 +129,35 @@ impl Change {
         } else {
             Err("expected an object with `member`, `group`, `torrent` or `token`".to_owned())
         }
+    }
+}
+
+/// The first key of an object that is there before, which a `Value` does not tell.
+struct Repeated(Option<String>);
+
+impl<'de> Deserialize<'de> for Repeated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Repeated;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Repeated, A::Error> {
+        let (mut known, mut repeated) = (HashSet::new(), None);
+        while let Some((key, IgnoredAny)) = object.next_entry::<String, _>()? {
+            if let Some(key) = known.replace(key) {
+                repeated.get_or_insert(key);
+            }
+        }
+        Ok(Repeated(repeated))
     }
 }
 
@@ -366,6 +401,7 @@ mod tests {
             ("7", "expected an object with `member`, `group`, `torrent` or `token`"),
             ("{}", "expected an object with `member`, `group`, `torrent` or `token`"),
             (r#"{"group": 1, "leech": true}"#, "unknown field `leech`"),
+            (r#"{"member": 1, "leech": true, "leech": false}"#, "`leech` is there twice"),
             (r#"{"group": -1}"#, "`group` is wrong, expected u32"),
             ("{", "EOF while parsing"),
             (r#"{"member": 0}"#, "`member` is wrong, expected 1 to 9223372036854775807"),

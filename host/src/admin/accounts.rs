@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use karuta_accounts::{Accounts, Change, NotChanged, Page, ShownMember, Undone};
 use karuta_bittorrent::InfoHash;
+use karuta_swarm::Shared;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -16,6 +17,8 @@ use super::reply::{Changed, Reply, STOPPING, json, line};
 use super::request::Request;
 use super::{Admin, give_way};
 use crate::books;
+use crate::export::Clock;
+use crate::text::count;
 
 /// The path of the overview and of changes, and what precedes the path of a member or a torrent.
 pub const ALL: &str = "/api/accounts";
@@ -78,7 +81,10 @@ impl ChangedAccounts {
 impl fmt::Display for ChangedAccounts {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { members, groups, torrents, tokens } = self;
-        write!(f, "{members} members, {groups} groups, {torrents} torrents, {tokens} tokens")
+        let [members, groups, torrents, tokens] =
+            [(members, "member"), (groups, "group"), (torrents, "torrent"), (tokens, "token")]
+                .map(|(number, noun)| count(*number, noun));
+        write!(f, "{members}, {groups}, {torrents}, {tokens}")
     }
 }
 
@@ -233,7 +239,8 @@ pub async fn change(admin: &Admin, request: Request) -> Changed {
     }
 }
 
-/// Makes changes, all or none, and takes the peers out of their swarms that may not be there any more.
+/// Makes changes, all or none, and takes the peers out of their swarms that may not be there any more,
+/// even if whoever asked for it is gone meanwhile.
 ///
 /// # Errors
 ///
@@ -243,14 +250,26 @@ pub async fn make(
     accounts: &Arc<Accounts>,
     changes: Vec<Change>,
 ) -> Result<(), NotChanged> {
-    accounts.change(changes.clone()).await?;
-    let gone = accounts.clone();
-    match tokio::task::spawn_blocking(move || gone.leaving(&changes)).await {
-        Ok(Ok(gone)) => leave(admin, &gone).await,
-        Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
-        Err(_) => {}
-    }
-    Ok(())
+    let (accounts, store, start) =
+        (accounts.clone(), admin.swarms.store.clone(), admin.swarms.start);
+    let made = to_its_end(async move {
+        accounts.change(changes.clone()).await?;
+        match tokio::task::spawn_blocking(move || accounts.leaving(&changes)).await {
+            Ok(Ok(gone)) => leave(&store, start, &gone).await,
+            Ok(Err(error)) => tracing::warn!(error, "cannot read accounts; peers stay"),
+            Err(_) => {}
+        }
+        Ok(())
+    });
+    made.await.unwrap_or(Err(NotChanged::Stopping))
+}
+
+/// Does what must not end half done, even if nobody waits for it any more: a handler is dropped when
+/// its connection is closed. Returns `None` if the process ends.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    tokio::spawn(work).await.ok()
 }
 
 /// Says what is changed, without passkeys: each change if there are few.
@@ -263,10 +282,10 @@ pub fn tell(changes: &[Change]) -> String {
 }
 
 /// Takes peers out of their swarms.
-async fn leave(admin: &Admin, gone: &[(Vec<InfoHash>, SocketAddr)]) {
-    let now = admin.swarms.clock().now;
+async fn leave(store: &Shared, start: Instant, gone: &[(Vec<InfoHash>, SocketAddr)]) {
+    let now = Clock::since(start).now;
     for some in gone.chunks(AT_ONCE) {
-        books::leave(&admin.swarms.store, some, now);
+        books::leave(store, some, now);
         give_way().await;
     }
 }
@@ -278,7 +297,24 @@ fn wrong(number: usize, reason: &str) -> Changed {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_begun_ends_although_nobody_waits() {
+        let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let mut asked = Box::pin(to_its_end(async move {
+            may_go.await.unwrap();
+            done.send(()).unwrap();
+        }));
+        // Begins it, and closes the connection before its second half.
+        assert!(std::future::poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await.is_pending());
+        drop(asked);
+        go.send(()).unwrap();
+        is_done.await.unwrap();
+    }
 
     #[test]
     fn a_query_is_read_or_refused() {

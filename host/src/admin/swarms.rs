@@ -13,7 +13,7 @@ use crate::export::Clock;
 pub struct Swarms {
     pub store: Arc<Shared>,
     /// The start of the store's clock.
-    start: Instant,
+    pub start: Instant,
     /// One export at a time.
     pub exports: Arc<Semaphore>,
     /// One import at a time, and one body of it in memory.

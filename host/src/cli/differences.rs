@@ -1,7 +1,7 @@
 //! Differences between what became of requests and what would become of them, in columns.
 
 use crate::replay::{Change, Counted, Unrepeatable};
-use crate::text::Escaped;
+use crate::text::{self, Escaped};
 
 /// Prints each difference and how often it is there.
 pub fn print_table(changes: &[Change]) {
@@ -17,7 +17,8 @@ pub fn print(change: &Change) {
     let Change { what, count, before, after, clients, networks, agents, torrents, example } =
         change;
     let (what, before, after) = (Escaped(what), Escaped(before), Escaped(after));
-    println!("{what} of {count} requests: {before} before, {after} after");
+    let requests = text::count(*count, "request");
+    println!("{what} of {requests}: {before} before, {after} after");
     for (counted, heading) in [
         (clients, "CLIENT"),
         (networks, "NETWORK"),

@@ -36,7 +36,7 @@ pub enum Command {
     Contains {
         #[command(flatten)]
         list: List,
-        /// An address is looked for in ranges, too.
+        /// An address is looked for in ranges, too. Write `--` before an entry that begins with `-`.
         #[arg(required = true)]
         entries: Vec<String>,
         #[command(flatten)]

@@ -18,7 +18,7 @@ use crate::config::parse_duration;
 use crate::decisions::time;
 use crate::metrics::TRANSPORTS;
 use crate::recording::{self, Contents, Hidden, ScenePolicy};
-use crate::text::Escaped;
+use crate::text::{Escaped, count};
 use crate::time;
 
 #[derive(Args)]
@@ -111,7 +111,7 @@ pub fn record(wanted: Record) -> Result<(), Failure> {
         return Err(reason.into());
     }
     let contents = look(&out)?;
-    println!("{} requests, {} are missing", contents.records, contents.missing);
+    println!("{}, {} are missing", count(contents.records, "request"), contents.missing);
     match contents.found.is_whole() {
         true => Ok(()),
         false => Err(failed(&contents.found).into()),
@@ -147,7 +147,7 @@ fn copy(files: &[PathBuf], hidden: Hidden, out: &Path) -> Result<(), String> {
         let _ = fs::remove_file(out);
         failed(&error)
     })?;
-    println!("{} requests", contents.records);
+    println!("{}", count(contents.records, "request"));
     match contents.found.is_whole() {
         true => Ok(()),
         false => Err(failed(&format_args!("damaged, and so is the copy: {}", contents.found))),

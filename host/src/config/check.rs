@@ -449,6 +449,13 @@ fn policies(config: &Config) -> Result<(), Problem> {
             );
         }
         credential(&path, &policy.credential, &known)?;
+        // What is in `config` is the plugin's own affair, which cannot see whether there are any.
+        if config.accounts.is_none()
+            && policy.plugin.file_stem().is_some_and(|plugin| plugin == "passkey")
+            && policy.config.get("accounts") == Some(&true.into())
+        {
+            return problem(path + ".config.accounts", "expected a section `accounts` as well");
+        }
         for (route_at, route) in policy.when.routes.iter().enumerate() {
             if !declared.contains(route.as_str()) {
                 return problem(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Change, Unrepeatable};
 use super::report::Report;
 use crate::decisions::prefix;
+use crate::text::count;
 
 /// What the last requests would become with another configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl fmt::Display for Verdicts {
             return write!(f, "no request was asked about: {reason}");
         }
         let Self { requests, same, left, .. } = self;
-        write!(f, "of the last {} requests, ", requests + left)?;
+        write!(f, "of the last {}, ", count(requests + left, "request"))?;
         if *left > 0 {
             write!(f, "{requests} were asked about in time: ")?;
         }

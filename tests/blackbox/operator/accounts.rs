@@ -326,8 +326,39 @@ fn many_are_imported_at_once() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("line 3: unknown field `lech`"), "{said}");
     assert_eq!(daemon.metric("karuta_accounts_members"), 29_999.0, "nothing was changed");
+    fs::write(&file, "\n{\"member\": 2, \"leech\": true, \"leech\": false}\n").unwrap();
+    let output = try_accounts(&daemon, &["import", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("line 2: `leech` is there twice"), "{said}");
     let daemon = daemon.restart();
     assert_eq!(daemon.metric("karuta_accounts_members"), 29_999.0);
+}
+
+#[test]
+fn torrents_are_listed() {
+    let (daemon, _) = start();
+    accounts(&daemon, &["torrent", "2", "--deleted", "true"]);
+    let all = accounts(&daemon, &["torrents"]);
+    let lines: Vec<Vec<_>> = all.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 3, "{all}");
+    assert_eq!(lines[1], ["1", &hex('a'), "approved", "0"]);
+    assert_eq!(lines[2], ["2", &hex('b'), "deleted", "0"]);
+    let file = daemon.folder.path().join("torrents");
+    let line = |id: u64| format!("{{\"torrent\": {id}, \"info_hash\": \"{id:040}\"}}\n");
+    fs::write(&file, (3..=2500).map(line).collect::<String>()).unwrap();
+    accounts(&daemon, &["import", file.to_str().unwrap()]);
+    let all = accounts(&daemon, &["torrents", "--json"]);
+    let id = |line| serde_json::from_str::<Value>(line).unwrap()["torrent"].as_u64().unwrap();
+    assert!(all.lines().map(id).eq(1..=2500), "each once, in order, over several pages");
+}
+
+#[test]
+fn a_policy_that_needs_accounts_is_not_accepted_without_them() {
+    let policy = "policies: [{ name: members, plugin: PLUGINS/passkey.wasm, \
+                  credential: ['query:passkey'], config: { accounts: true } }]\n";
+    let said = complaint(folder(&format!("{LISTENERS}{policy}")).path());
+    let expected = "policies[0].config.accounts: expected a section `accounts` as well";
+    assert!(said.contains(expected), "{said}");
 }
 
 /// Returns why a tracker does not start in a folder.

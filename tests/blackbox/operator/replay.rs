@@ -198,7 +198,7 @@ fn a_difference_shows_whom_it_concerns_and_may_be_allowed() {
     let hash = "62".repeat(20);
     for part in [
         "21 requests, 20 become the same",
-        "outcome of 1 requests: ok before, rejected by clients after",
+        "outcome of 1 request: ok before, rejected by clients after",
         "         1  127.0.0.1\n",
         "         1  127.0.0.0/24\n",
         "         1  -DE1230-\n",

@@ -54,6 +54,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print all torrents.
+    Torrents {
+        #[command(flatten)]
+        remote: Remote,
+        /// Print JSON, a torrent on each line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what all members of a group may beside what each of them may, or change it.
     Group {
         id: u32,
@@ -138,8 +146,8 @@ pub struct Look {
 
 /// The most bytes of lines that are sent at once. Each part is made as a whole.
 const PART: usize = 256 << 10;
-/// The members that are asked for at once.
-const MEMBERS: usize = 1000;
+/// The members or torrents that are asked for at once.
+const PAGE: usize = 1000;
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -182,6 +190,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
             }
         }
         Command::List { remote, json } => list(&connect(remote)?, json)?,
+        Command::Torrents { remote, json } => torrents(&connect(remote)?, json)?,
         Command::Group { id, settings, remote, json } => {
             let client = connect(remote)?;
             let wish = settings.of(id);
@@ -304,26 +313,50 @@ fn list(client: &Client, json: bool) -> Result<(), Failure> {
             "MEMBER", "STATE", "SEEDING", "LEECHING", "UPLOADED", "DOWNLOADED"
         );
     }
+    each(client, "member", |member| {
+        if json {
+            println!("{member}");
+            return;
+        }
+        let [id, seeding, leeching, uploaded, downloaded] =
+            ["member", "seeding", "leeching", "uploaded", "downloaded"]
+                .map(|key| text(&member[key]));
+        let state = state(member);
+        println!("{id:>10} {state:<8} {seeding:>8} {leeching:>8} {uploaded:>16} {downloaded:>16}");
+    })
+}
+
+fn torrents(client: &Client, json: bool) -> Result<(), Failure> {
+    if !json {
+        println!("{:>10} {:<40} {:<9} {:>10}", "TORRENT", "INFO-HASH", "STATE", "COMPLETED");
+    }
+    each(client, "torrent", |torrent| {
+        if json {
+            println!("{torrent}");
+            return;
+        }
+        let [id, info_hash, completed] =
+            ["torrent", "info_hash", "completed"].map(|key| text(&torrent[key]));
+        let state = match (torrent["deleted"].as_bool(), torrent["status"].as_u64()) {
+            (Some(true), _) => "deleted",
+            (_, Some(0)) => "pending",
+            (_, Some(1)) => "approved",
+            (_, Some(2)) => "rejected",
+            _ => "postponed",
+        };
+        println!("{id:>10} {info_hash:<40} {state:<9} {completed:>10}");
+    })
+}
+
+/// Asks for all members or torrents, as the `kind` says, in the order of their ids.
+fn each(client: &Client, kind: &str, mut show: impl FnMut(&Value)) -> Result<(), Failure> {
     let mut after = 0;
     loop {
-        let page = client.get(&format!("/api/accounts/members?after={after}&n={MEMBERS}"))?;
-        let members = page.as_array().cloned().unwrap_or_default();
-        for member in &members {
-            if json {
-                println!("{member}");
-                continue;
-            }
-            let [id, seeding, leeching, uploaded, downloaded] =
-                ["member", "seeding", "leeching", "uploaded", "downloaded"]
-                    .map(|key| text(&member[key]));
-            let state = state(member);
-            println!(
-                "{id:>10} {state:<8} {seeding:>8} {leeching:>8} {uploaded:>16} {downloaded:>16}"
-            );
-        }
-        let last = members.last().and_then(|member| member["member"].as_u64());
-        match last {
-            Some(last) if members.len() == MEMBERS => after = last,
+        let page = client.get(&format!("/api/accounts/{kind}s?after={after}&n={PAGE}"))?;
+        let page = page.as_array().map(Vec::as_slice).unwrap_or_default();
+        page.iter().for_each(&mut show);
+        match page.last().and_then(|last| last[kind].as_u64()) {
+            Some(last) if page.len() == PAGE => after = last,
             _ => return Ok(()),
         }
     }
