@@ -11,10 +11,10 @@ const KEY: &str = "0123456789abcdef0123456789ABCDEF";
 const DOOR: &str = "unit3d: { listen: '127.0.0.1:0', key: { file: secret } }";
 
 /// Tells of a user, as the site does, which is obeyed.
-fn tell(site: &Site, id: u64, group: u64) {
+fn tell(site: &Site, id: u64, group: u64, is_donor: bool) {
     let user = json!({
         "id": id, "group_id": group, "passkey": passkey(id), "can_download": true,
-        "is_donor": false, "is_lifetime": false, "num_seeding": 0, "num_leeching": 0,
+        "is_donor": is_donor, "is_lifetime": false, "num_seeding": 0, "num_leeching": 0,
     });
     let (user, door) = (user.to_string(), site.daemon.listener("unit3d"));
     let request = format!(
@@ -173,10 +173,10 @@ fn what_the_site_tells_holds_at_once_and_is_not_undone_by_what_was_read() {
         let site = Site::with_door(setting, DOOR, KEY);
         assert_eq!(refusal(&site, 9).as_deref(), Some("unknown passkey"));
         site.tables.add_member(&site.database, 9);
-        tell(&site, 9, 3);
+        tell(&site, 9, 3, false);
         assert_eq!(refusal(&site, 9), None);
         // The site tells it before others can see it.
-        tell(&site, 1, 5);
+        tell(&site, 1, 5, false);
         assert_eq!(refusal(&site, 1).as_deref(), Some("account disabled"));
         site.tables.add_member(&site.database, 10);
         eventually("all are read again", || refusal(&site, 10).is_none());
@@ -187,5 +187,26 @@ fn what_the_site_tells_holds_at_once_and_is_not_undone_by_what_was_read() {
         assert_eq!(refusal(&site, 1), None, "the table says so");
         let ban = site.accounts(&["ban", "2"]);
         assert!(!ban.status.success(), "by hand, they are changed in the database");
+    });
+}
+
+#[test]
+fn what_donors_get_is_not_undone_by_what_is_read() {
+    with_unit3d(|setting| {
+        let donors = "unit3d: { donors: { double_upload: true, immune: true }, ";
+        let site = Site::with_door(setting, &DOOR.replace("unit3d: { ", donors), KEY);
+        tell(&site, 1, 3, true);
+        tell(&site, 2, 3, true);
+        tell(&site, 2, 3, false);
+        // What the site told before the restart no longer protects it from what is read.
+        site.database.sql("UPDATE users SET can_download = 0 WHERE id < 3");
+        let site = Site { daemon: site.daemon.restart(), ..site };
+        site.is_loaded();
+        let rights = |member: u64| {
+            let shown = site.shown(&format!("members/{member}"));
+            ["leech", "double_upload", "immune"].map(|right| shown[right] == true)
+        };
+        assert_eq!(rights(1), [false, true, true], "a donor");
+        assert_eq!(rights(2), [false, false, false], "no longer a donor");
     });
 }

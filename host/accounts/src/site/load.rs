@@ -399,8 +399,10 @@ impl Directory {
                 let passkey = change.passkey.as_deref().unwrap_or_default();
                 let Some((id, known)) = self.member(passkey) else { return false };
                 let Member { seeding, leeching, version, .. } = known;
-                let wanted =
-                    Member { seeding, leeching, version, ..change.onto(Member::default()) };
+                // What the database does not say stays as it is.
+                let Member { immune, double_upload, .. } = known;
+                let before = Member { immune, double_upload, ..Member::default() };
+                let wanted = Member { seeding, leeching, version, ..change.onto(before) };
                 let group = groups.get(&wanted.group).copied().unwrap_or_default();
                 let wanted = wanted.within(group);
                 (id, known) == (change.id, wanted)

@@ -98,11 +98,13 @@ const GROUPS: Listing = Listing {
           CAST(is_double_upload AS SIGNED), CAST(download_slots AS SIGNED) FROM `groups`",
     values: &[],
 };
+/// What donors get is for the site to tell, so it stays as it is.
 const USERS: Listing = Listing {
     table: "users",
-    sql: "SELECT CAST(id AS SIGNED), passkey, 1, CAST(can_download AS SIGNED), 1, 0, \
+    sql: "SELECT CAST(id AS SIGNED), passkey, 1, CAST(can_download AS SIGNED), 1, \
+          CAST(NULL AS SIGNED), \
           CAST(EXISTS (SELECT 1 FROM personal_freeleeches f WHERE f.user_id = users.id) AS SIGNED), \
-          0, CAST(group_id AS SIGNED), CAST(NULL AS SIGNED) \
+          CAST(NULL AS SIGNED), CAST(group_id AS SIGNED), CAST(NULL AS SIGNED) \
           FROM users WHERE deleted_at IS NULL ORDER BY id",
     values: &[],
 };
