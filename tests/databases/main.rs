@@ -4,10 +4,12 @@
 mod books;
 mod faults;
 mod gazelle;
+mod hour;
 mod kills;
 mod lists;
 mod members;
 mod proxy;
 mod site;
 mod tables;
+mod tls;
 mod unit3d;

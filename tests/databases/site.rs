@@ -42,6 +42,10 @@ pub struct Setting {
 }
 
 impl Setting {
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     pub fn is_mysql(&self) -> bool {
         self.kind.is_mysql()
     }

@@ -1,5 +1,6 @@
 //! The page of the admin API in a real browser: Chromium.
 
+mod accounts;
 mod browser;
 mod change;
 mod hostile;

@@ -24,6 +24,7 @@ fn every_panel_reads_and_every_form_works_without_a_script() {
         ("#edits", "Look up"),
         ("#reload", "same"),
         ("#listeners", "tracker.example"),
+        ("#accounts", "There are none"),
         ("#machine", "Snapshot now"),
         ("#log", "ready"),
     ] {

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use crate::engines::free_port;
 use crate::engines::shelter::{self, Shelter};
 use crate::eventually;
+use crate::tls::Issued;
 
 /// A kind of database, with its programs.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Database {
     pub kind: Kind,
     folder: PathBuf,
     pub port: u16,
+    /// Whether it accepts TLS over TCP, and nothing else.
+    is_encrypted: bool,
     process: Option<Child>,
     _shelter: Shelter,
 }
@@ -64,6 +67,15 @@ impl Kind {
 impl Database {
     /// Starts a server with an empty database.
     pub fn start(kind: &Kind) -> Self {
+        Self::start_with(kind, None)
+    }
+
+    /// Starts a server that has a certificate, and that nobody can use over TCP without TLS.
+    pub fn start_with_tls(kind: &Kind, certificate: &Issued) -> Self {
+        Self::start_with(kind, Some(certificate))
+    }
+
+    fn start_with(kind: &Kind, certificate: Option<&Issued>) -> Self {
         let shelter = Shelter::new();
         // Servers may run as somebody else.
         open(shelter.path());
@@ -74,6 +86,7 @@ impl Database {
             kind: kind.clone(),
             folder,
             port: free_port(),
+            is_encrypted: certificate.is_some(),
             process: None,
             _shelter: shelter,
         };
@@ -112,6 +125,9 @@ impl Database {
         }
         drop(alone);
         assert!(made.status.success(), "{made:?}");
+        if let Some(certificate) = certificate {
+            database.show(certificate);
+        }
         database.launch();
         let create = match kind {
             Kind::PostgreSql(_) => format!("CREATE ROLE {NAME} LOGIN PASSWORD '{NAME}'"),
@@ -120,6 +136,18 @@ impl Database {
         database.admin(&create);
         database.admin(&format!("CREATE DATABASE {NAME}"));
         database
+    }
+
+    /// Gives it a certificate, before it is launched.
+    fn show(&self, certificate: &Issued) {
+        certificate.write(&self.folder, "server");
+        let key = self.folder.join("server.key");
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("its mode");
+        own(&key);
+        if !self.kind.is_mysql() {
+            let who = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+            fs::write(self.data().join("pg_hba.conf"), who).expect("who may log in");
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -138,6 +166,11 @@ impl Database {
                 command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
                 // The machine does not crash, only the server does.
                 command.args(["-c", "fsync=off", "-c", "deadlock_timeout=50ms"]);
+                if self.is_encrypted {
+                    command.args(["-c", "ssl=on"]);
+                    command.args(["-c", &format!("ssl_cert_file={folder}/server.pem")]);
+                    command.args(["-c", &format!("ssl_key_file={folder}/server.key")]);
+                }
                 command
             }
             Kind::MariaDb => {
@@ -149,6 +182,11 @@ impl Database {
                 command
                     .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M"]);
                 command.args(["--innodb-lock-wait-timeout=2", "--innodb-use-native-aio=0"]);
+                if self.is_encrypted {
+                    command.arg("--require-secure-transport=ON");
+                    command.arg(format!("--ssl-cert={folder}/server.pem"));
+                    command.arg(format!("--ssl-key={folder}/server.key"));
+                }
                 command
             }
         };
@@ -213,6 +251,15 @@ impl Database {
     pub fn url(&self, port: u16) -> String {
         let scheme = if self.kind.is_mysql() { "mysql" } else { "postgres" };
         format!("{scheme}://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}")
+    }
+
+    /// Returns that URL with what a client needs to verify the server: the authority in a PEM file.
+    pub fn verified_url(&self, authority: &Path) -> String {
+        let (mode, file) = match self.kind.is_mysql() {
+            true => ("ssl-mode=VERIFY_IDENTITY", "ssl-ca"),
+            false => ("sslmode=verify-full", "sslrootcert"),
+        };
+        format!("{}?{mode}&{file}={}", self.url(self.port), authority.display())
     }
 
     /// Does SQL in the database as its administrator, and returns rows with tabs between columns.

@@ -18,6 +18,7 @@ use super::request::Request;
 use super::status::Status;
 use crate::history::Span;
 
+mod accounts;
 mod assets;
 mod bar;
 mod edits;
@@ -47,7 +48,7 @@ use self::live::Columns;
 use self::viewer::Viewer;
 
 /// The panels, each with its key, its anchor and its name.
-const PANELS: [(char, &str, &str); 14] = [
+const PANELS: [(char, &str, &str); 15] = [
     ('n', "now", "Now"),
     ('p', "policies", "Policies"),
     ('w', "shadow", "Shadow"),
@@ -60,6 +61,7 @@ const PANELS: [(char, &str, &str); 14] = [
     ('v', "preview", "Preview"),
     ('h', "history", "History"),
     ('l', "listeners", "Listeners"),
+    ('c', "accounts", "Accounts"),
     ('m', "machine", "Machine"),
     ('a', "log", "Log and audit"),
 ];
@@ -82,6 +84,7 @@ struct Page<'a> {
     preview: Option<preview::Preview>,
     history: Option<history::History>,
     listeners: listeners::Listeners<'a>,
+    accounts: accounts::Accounts<'a>,
     machine: machine::Machine<'a>,
     log: log::Log,
 }
@@ -315,6 +318,7 @@ async fn show(
         preview: is_whole.then(|| preview::Preview::of(viewer, asked.preview)),
         history: is_whole.then(|| history::History::of(admin, viewer, asked.history, now)),
         listeners: listeners::Listeners::of(facts, now),
+        accounts: accounts::Accounts::of(facts),
         machine: machine::Machine::of(admin, facts, viewer, &recent, now),
         log: log::Log::of(admin, asked.log, now),
     };
