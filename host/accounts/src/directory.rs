@@ -5,16 +5,17 @@ use std::hash::Hasher;
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::found::Found;
 use crate::records::{Hashes, Member, Torrent};
 use crate::table::Table;
 
-/// A member has 64 bytes here, and so has a torrent. It is changed by one thread.
+/// A member takes 60 bytes to 80 here, and so does each info-hash. It is changed by one thread.
 #[derive(Default)]
 pub struct Directory {
-    pub(crate) members: Table<u64, Member>,
-    passkeys: Table<Digest, u64>,
-    pub(crate) torrents: Table<u64, Torrent>,
-    hashes: Table<[u8; 20], u64>,
+    /// By the digest of a passkey.
+    pub(crate) members: Found<Member>,
+    /// By each info-hash.
+    torrents: Found<Torrent>,
     tokens: Table<(u64, u64), ()>,
     /// Sessions of a member at a torrent that are active.
     here: Table<(u64, u64), Here>,
@@ -44,9 +45,9 @@ impl Here {
     }
 }
 
-/// The first 16 bytes of a keyed hash, so that passkeys are not in memory, and nobody can choose two
-/// with one hash.
-pub(crate) type Digest = [u8; 16];
+/// The first 12 bytes of a keyed hash, so that passkeys are not in memory, and nobody can choose two
+/// with one hash, nor guess one that a member has.
+pub(crate) type Digest = [u8; 12];
 
 /// A hash with a key of its own.
 #[derive(Clone, Copy)]
@@ -62,7 +63,8 @@ impl Digests {
     pub fn of(self, passkey: &str) -> Digest {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
         hasher.write(passkey.as_bytes());
-        hasher.finish128().as_bytes()
+        let [digest @ .., _, _, _, _] = hasher.finish128().as_bytes();
+        digest
     }
 }
 
@@ -70,39 +72,26 @@ impl Digests {
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub digests: Digests,
-    /// In the order of their ids.
-    pub members: Vec<(u64, Member)>,
-    pub passkeys: Vec<(Digest, u64)>,
-    pub torrents: Vec<(u64, Torrent)>,
-    pub hashes: Vec<([u8; 20], u64)>,
+    pub members: Found<Member>,
+    pub torrents: Found<Torrent>,
     pub tokens: Vec<((u64, u64), ())>,
     pub here: Vec<((u64, u64), Here)>,
 }
 
 impl From<Loaded> for Directory {
     fn from(loaded: Loaded) -> Self {
-        let Loaded { digests, mut members, passkeys, torrents, hashes, tokens, here } = loaded;
+        let Loaded { digests, members, torrents, tokens, here } = loaded;
         for ((member, _), now) in &here {
-            if let Ok(at) = members.binary_search_by_key(member, |(id, _)| *id) {
-                members[at].1.turn(Here::default(), *now);
-            }
+            members.change(*member, |member| member.turn(Here::default(), *now));
         }
-        Self {
-            members: members.into(),
-            passkeys: passkeys.into(),
-            torrents: torrents.into(),
-            hashes: hashes.into(),
-            tokens: tokens.into(),
-            here: here.into(),
-            digests,
-        }
+        Self { members, torrents, tokens: tokens.into(), here: here.into(), digests }
     }
 }
 
 impl Member {
-    /// Notes what it has at a torrent from now on. It seeds a torrent, or else downloads it, however
-    /// many peers it has there.
-    fn turn(&mut self, before: Here, now: Here) {
+    /// Returns it with what it has at a torrent from now on. It seeds a torrent, or else downloads it,
+    /// however many peers it has there.
+    fn turn(self, before: Here, now: Here) -> Self {
         let seeds = |here: Here| here.seeding > 0;
         let leeches = |here: Here| here.leeching > 0 && here.seeding == 0;
         let step = |count: u32, before: bool, now: bool| match (before, now) {
@@ -110,9 +99,12 @@ impl Member {
             (true, false) => count.saturating_sub(1),
             _ => count,
         };
-        self.seeding = step(self.seeding, seeds(before), seeds(now));
-        self.leeching = step(self.leeching, leeches(before), leeches(now));
-        self.version = self.version.wrapping_add(1);
+        Self {
+            seeding: step(self.seeding, seeds(before), seeds(now)),
+            leeching: step(self.leeching, leeches(before), leeches(now)),
+            version: self.version.wrapping_add(1),
+            ..self
+        }
     }
 }
 
@@ -120,15 +112,13 @@ impl Directory {
     /// Returns the member with a passkey, and its id.
     #[must_use]
     pub fn member(&self, passkey: &str) -> Option<(u64, Member)> {
-        let id = self.passkeys.get(&self.digests.of(passkey))?;
-        Some((id, self.members.get(&id)?))
+        self.members.get(&self.digests.of(passkey))
     }
 
     /// Returns the torrent with an info-hash, of either version, and its id.
     #[must_use]
     pub fn torrent(&self, info_hash: InfoHash) -> Option<(u64, Torrent)> {
-        let id = self.hashes.get(&info_hash.0)?;
-        Some((id, self.torrents.get(&id)?))
+        self.torrents.get(&info_hash.0)
     }
 
     /// Returns whether a member has a token for a torrent.
@@ -146,13 +136,13 @@ impl Directory {
     /// Returns whether there is a member with an id.
     #[must_use]
     pub fn has_member(&self, id: u64) -> bool {
-        self.members.get(&id).is_some()
+        self.members.with_id(id).is_some()
     }
 
     /// Returns whether there is a torrent with an id, deleted or not.
     #[must_use]
     pub fn has_torrent(&self, id: u64) -> bool {
-        self.torrents.get(&id).is_some()
+        self.torrents.with_id(id).is_some()
     }
 
     /// Returns how many members there are.
@@ -173,11 +163,7 @@ impl Directory {
             return;
         }
         self.here.change(pair, |_| (now.all() > 0).then_some(now));
-        self.members.change(pair.0, |member| {
-            let mut member = member?;
-            member.turn(before, now);
-            Some(member)
-        });
+        self.members.change(pair.0, |member| member.turn(before, now));
     }
 
     /// Returns what a member has at a torrent now.
@@ -185,47 +171,46 @@ impl Directory {
         self.here.get(&pair).unwrap_or_default()
     }
 
-    /// Enters a member as its record says, but for what it has now.
-    pub(crate) fn enter_member(&self, id: u64, record: Member) {
-        self.members.change(id, |known| {
-            let Member { seeding, leeching, version, .. } = known.unwrap_or_default();
-            Some(Member { seeding, leeching, version: version.wrapping_add(1), ..record })
-        });
-    }
-
-    pub(crate) fn enter_passkey(&self, old: Option<&str>, new: &str, id: u64) {
-        if let Some(old) = old {
-            self.passkeys.remove(self.digests.of(old));
+    /// Enters a member as its record says, but for what it has now. Of `passkeys`, the first is the one
+    /// that it had; `None`: it keeps its own.
+    pub(crate) fn enter_member(
+        &self,
+        id: u64,
+        record: Member,
+        passkeys: Option<(Option<String>, String)>,
+    ) {
+        let onto = |known: Member| {
+            let Member { seeding, leeching, version, .. } = known;
+            Member { seeding, leeching, version: version.wrapping_add(1), ..record }
+        };
+        let Some((old, new)) = passkeys else { return self.members.change(id, onto) };
+        let known = self.members.with_id(id).unwrap_or_default();
+        self.members.put(&self.digests.of(&new), id, onto(known));
+        if let Some(old) = old.filter(|old| *old != new) {
+            self.members.remove(&self.digests.of(&old), id);
         }
-        self.passkeys.put(self.digests.of(new), id);
     }
 
-    pub(crate) fn enter_torrent(&self, id: u64, record: Torrent) {
-        self.torrents.change(id, |known| {
-            let version = known.map_or(0, |known| known.version.wrapping_add(1));
-            Some(Torrent { version, ..record })
-        });
-    }
-
-    pub(crate) fn enter_hash(&self, old: Option<[u8; 20]>, new: Option<[u8; 20]>, id: u64) {
-        if let Some(old) = old {
-            self.hashes.remove(old);
+    /// Enters a torrent as its record says, with the info-hashes that it had, and those that it has.
+    pub(crate) fn enter_torrent(&self, id: u64, record: Torrent, [old, new]: [Hashes; 2]) {
+        let known = self.torrents.with_id(id);
+        let version = known.map_or(0, |known| known.version.wrapping_add(1));
+        for hash in new.iter().flatten() {
+            self.torrents.put(hash, id, Torrent { version, ..record });
         }
-        if let Some(new) = new {
-            self.hashes.put(new, id);
+        for hash in old.iter().flatten().filter(|hash| !new.contains(&Some(**hash))) {
+            self.torrents.remove(hash, id);
         }
     }
 
     /// Removes a member that another one takes the passkey from.
     pub(crate) fn remove_member(&self, id: u64, passkey: &str) {
-        self.passkeys.remove(self.digests.of(passkey));
-        self.members.remove(id);
+        self.members.remove(&self.digests.of(passkey), id);
     }
 
     /// Removes a torrent that another one takes an info-hash from.
     pub(crate) fn remove_torrent(&self, id: u64, hashes: Hashes) {
-        hashes.into_iter().flatten().for_each(|hash| self.hashes.remove(hash));
-        self.torrents.remove(id);
+        hashes.iter().flatten().for_each(|hash| self.torrents.remove(hash, id));
     }
 
     pub(crate) fn enter_token(&self, pair: (u64, u64), exists: bool) {

@@ -207,16 +207,10 @@ impl Ledger {
         for changed in made {
             match changed {
                 Changed::Member { id, record, passkeys } => {
-                    self.directory.enter_member(id, record);
-                    if let Some((old, new)) = passkeys {
-                        self.directory.enter_passkey(old.as_deref(), &new, id);
-                    }
+                    self.directory.enter_member(id, record, passkeys);
                 }
-                Changed::Torrent { id, record, hashes: [old, new] } => {
-                    self.directory.enter_torrent(id, record);
-                    for (old, new) in old.into_iter().zip(new) {
-                        self.directory.enter_hash(old.filter(|_| old != new), new, id);
-                    }
+                Changed::Torrent { id, record, hashes } => {
+                    self.directory.enter_torrent(id, record, hashes);
                 }
                 Changed::Token { pair, exists } => self.directory.enter_token(pair, exists),
                 Changed::GoneMember { id, passkey } => self.directory.remove_member(id, &passkey),

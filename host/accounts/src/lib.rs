@@ -13,6 +13,7 @@ mod change;
 mod database;
 mod directory;
 mod figures;
+mod found;
 mod ledger;
 mod presence;
 mod queue;
@@ -402,7 +403,7 @@ impl Accounts {
 
     /// Adds what only memory knows of a member.
     fn complete(&self, member: &mut ShownMember) {
-        if let Some(known) = self.directory.members.get(&member.id) {
+        if let Some(known) = self.directory.members.with_id(member.id) {
             member.record = known;
         }
     }

@@ -33,13 +33,6 @@ impl Key for (u64, u64) {
     }
 }
 
-/// What is a hash already.
-impl<const N: usize> Key for [u8; N] {
-    fn spread(&self) -> u64 {
-        self.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-    }
-}
-
 /// Its size is that of its entries; a shard has no spare room.
 pub struct Table<K, V> {
     shards: Box<[ArcSwap<Shard<K, V>>]>,
@@ -104,14 +97,6 @@ impl<K: Key, V: Copy> Table<K, V> {
         };
         shard.store(Arc::new(after.collect()));
     }
-
-    pub fn put(&self, key: K, value: V) {
-        self.change(key, |_| Some(value));
-    }
-
-    pub fn remove(&self, key: K) {
-        self.change(key, |_| None);
-    }
 }
 
 fn shard_of<K: Key>(key: &K) -> usize {
@@ -154,9 +139,10 @@ mod tests {
             let table = Table::from(first.clone().into_iter().collect::<Vec<_>>());
             let mut model: BTreeMap<u64, u8> = first;
             for (key, value) in changes {
+                table.change(key, |_| value);
                 match value {
-                    Some(value) => { table.put(key, value); model.insert(key, value); }
-                    None => { table.remove(key); model.remove(&key); }
+                    Some(value) => { model.insert(key, value); }
+                    None => { model.remove(&key); }
                 }
                 prop_assert_eq!(table.get(&key), model.get(&key).copied());
             }

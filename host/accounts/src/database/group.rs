@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn member(accounts: &Accounts, id: u64) -> Member {
-        accounts.directory().members.get(&id).unwrap()
+        accounts.directory().members.with_id(id).unwrap()
     }
 
     #[test]

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{PATIENCE, group, int, uint};
-use crate::directory::{Here, Loaded};
+use crate::directory::{Digests, Here, Loaded};
+use crate::found::Found;
 use crate::records::{Hashes, Member, Torrent};
 
 /// The columns that [`member`] and [`torrent`] read.
@@ -150,36 +151,38 @@ fn address(row: &Row) -> rusqlite::Result<Option<SocketAddr>> {
 }
 
 pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let mut loaded = Loaded::default();
+    let digests = Digests::default();
+    let count = |sql| connection.query_one(sql, [], |row| row.get::<_, i64>(0));
+    let room = |count| usize::try_from(count).unwrap_or(0);
+    let members = Found::with_room(room(count("SELECT count(*) FROM member")?));
     let groups: HashMap<_, _> = group::all(connection)?.into_iter().collect();
-    let mut statement =
-        connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member ORDER BY id"))?;
+    let mut statement = connection.prepare(&format!("SELECT {MEMBER}, passkey FROM member"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let id = number(row, "id")?;
         // As a reference: there may be millions.
         let passkey = row.get_ref("passkey")?.as_str()?;
-        loaded.passkeys.push((loaded.digests.of(passkey), id));
         let member = member(row)?;
         let group = groups.get(&member.group).copied().unwrap_or_default();
-        loaded.members.push((id, member.within(group)));
+        members.put(&digests.of(passkey), number(row, "id")?, member.within(group));
     }
+    let sql = "SELECT count(info_hash) + count(info_hash_v2) FROM torrent";
+    let torrents = Found::with_room(room(count(sql)?));
     let sql = format!("SELECT {TORRENT}, info_hash, info_hash_v2 FROM torrent");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let id = number(row, "id")?;
-        loaded.hashes.extend(hashes(row)?.into_iter().flatten().map(|hash| (hash, id)));
-        loaded.torrents.push((id, torrent(row)?));
+        for hash in hashes(row)?.iter().flatten() {
+            torrents.put(hash, number(row, "id")?, torrent(row)?);
+        }
     }
     let mut statement = connection.prepare("SELECT member, torrent FROM token")?;
-    loaded.tokens = statement
+    let tokens = statement
         .query_map([], |row| Ok(((number(row, "member")?, number(row, "torrent")?), ())))?
         .collect::<Result<_, _>>()?;
     let sql = "SELECT member, torrent, sum(coalesce(remaining = 0, 0)) AS seeding, count(*) AS here \
                FROM session WHERE active = 1 GROUP BY member, torrent";
     let mut statement = connection.prepare(sql)?;
-    loaded.here = statement
+    let here = statement
         .query_map([], |row| {
             let seeding: u16 = row.get("seeding")?;
             let here: u16 = row.get("here")?;
@@ -187,7 +190,7 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             Ok(((number(row, "member")?, number(row, "torrent")?), here))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(loaded)
+    Ok(Loaded { digests, members, torrents, tokens, here })
 }
 
 impl Reader {

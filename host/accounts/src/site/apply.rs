@@ -218,7 +218,7 @@ impl Play<'_> {
             }
         };
         let member = u64::try_from(row.member).unwrap_or(0);
-        let member = self.directory.members.get(&member).unwrap_or_default();
+        let member = self.directory.members.with_id(member).unwrap_or_default();
         Ok(Sent {
             m: row.member,
             t: row.torrent,
