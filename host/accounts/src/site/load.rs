@@ -111,28 +111,23 @@ impl Load<'_> {
     }
 
     async fn read_kinds(&mut self, since: i64) -> Result<u64, Unread> {
-        let mut groups = HashMap::new();
-        let unusable = self.groups(&mut groups).await?;
+        let (groups, unusable) = self.groups().await?;
         let members = self.kind(What::Members, since, &groups).await?;
         let torrents = self.kind(What::Torrents, since, &groups).await?;
         Ok(unusable + members + torrents + self.tokens(since).await?)
     }
 
     /// Reads what all members of a group may, if the database has groups. Those of members who have none
-    /// are as nobody has changed them.
-    async fn groups(&mut self, groups: &mut HashMap<u32, Group>) -> Result<u64, Unread> {
-        let Some(listing) = &self.connection.statements.groups else { return Ok(0) };
+    /// are as nobody has changed them. Returns them, and how many rows make no sense.
+    async fn groups(&mut self) -> Result<(HashMap<u32, Group>, u64), Unread> {
+        let (mut groups, mut page, mut unusable) = (HashMap::new(), Vec::new(), 0);
+        let Some(listing) = &self.connection.statements.groups else { return Ok((groups, 0)) };
         let books = self.books;
         let mut rows = self.connection.stream(listing.sql, &[]);
-        let (mut page, mut unusable) = (Vec::new(), 0);
         while let Some(row) = in_time(rows.try_next()).await? {
             let Some(change) = group(&row)? else {
                 unusable += 1;
-                tracing::warn!(
-                    table = listing.table,
-                    id = row.number(0)?,
-                    "a row of the accounts' database makes no sense"
-                );
+                makes_no_sense(listing.table, row.number(0)?.unwrap_or(0));
                 continue;
             };
             let known = books.reader.group(change.id)?;
@@ -143,7 +138,8 @@ impl Load<'_> {
             }
         }
         drop(rows);
-        Ok(unusable + books.make(&mut page).await?)
+        unusable += books.make(&mut page).await?;
+        Ok((groups, unusable))
     }
 
     async fn kind(
@@ -178,7 +174,7 @@ impl Load<'_> {
                     Some(change) => page.push(change),
                     None => {
                         unusable += 1;
-                        tracing::warn!(table, id, "a row of the accounts' database makes no sense");
+                        makes_no_sense(table, id);
                     }
                 }
             }
@@ -278,6 +274,10 @@ impl Books<'_> {
         page.clear();
         Ok(unusable)
     }
+}
+
+fn makes_no_sense(table: &str, id: i64) {
+    tracing::warn!(table, id, "a row of the accounts' database makes no sense");
 }
 
 /// What becomes of one that is no longer there.
