@@ -100,6 +100,7 @@ fn selection(criterion: &mut Criterion) {
                 want,
                 only: Some(Family::Ipv4),
                 locality: None,
+                is_hidden: false,
                 now: 0,
             };
             peers.clear();

@@ -129,6 +129,7 @@ pub fn leave(store: &Shared, peers: &[(Vec<InfoHash>, SocketAddr)], now: Seconds
                 want: 0,
                 only: None,
                 locality: None,
+                is_hidden: false,
                 now,
             };
             // A peer can always leave.

@@ -35,6 +35,8 @@ struct Peer {
     address: SocketAddr,
     role: RoleName,
     age_seconds: Seconds,
+    #[serde(default)]
+    hidden: bool,
 }
 
 /// A role by its name in exports.
@@ -129,6 +131,7 @@ impl From<&Peer> for SavedPeer {
             age: peer.age_seconds,
             // As if its download had been counted: it is part of the torrent's count.
             downloaded: role == Role::Seeder,
+            is_hidden: peer.hidden,
             peer_id: PeerId::UNKNOWN,
         }
     }

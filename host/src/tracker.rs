@@ -275,6 +275,7 @@ impl<S: Store> Tracker<S> {
             want: if want > 0 { want + own.len() } else { 0 },
             only: carries.only,
             locality: answer.locality,
+            is_hidden: answer.is_peer_hidden,
             now: self.seconds(now),
         };
         let first = if ranks { std::mem::take(peers) } else { Peers::default() };

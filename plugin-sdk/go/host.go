@@ -142,6 +142,10 @@ func CurrentTorrent() (Torrent, bool) {
 // Credit sets how much of what was moved since the client's last announce is credited, in percent.
 func Credit(upload, download uint32) { karuta_policy_account.Credit(upload, download) }
 
+// HidePeer hides the peer of an announce: it is counted, and it is given others, but it is given to
+// nobody until it announces again. Works without accounts, too.
+func HidePeer() { karuta_policy_account.HidePeer() }
+
 // DefineLocality defines a plan of prefix lengths, nearest first. Call it only while an instance is
 // created.
 func DefineLocality(prefixes []uint8, roleFirst bool, farPercent uint8) (uint32, error) {

@@ -42,6 +42,8 @@ type HostStub struct {
 	NumWant               uint32
 	Added                 []netip.AddrPort
 	Hidden                bool
+	// PeerHidden is whether the policy called HidePeer.
+	PeerHidden bool
 	// UploadCredit and DownloadCredit are in percent; nil if the policy does not say.
 	UploadCredit, DownloadCredit *uint32
 	Remembered                   Scope
@@ -90,6 +92,7 @@ func SetNumWant(count uint32)                    { Host.NumWant = count }
 func AddPeer(peer netip.AddrPort, _ Place)       { Host.Added = append(Host.Added, peer) }
 func SetAttribute(name, value string)            { Host.Attributes[name] = value }
 func Hide()                                      { Host.Hidden = true }
+func HidePeer()                                  { Host.PeerHidden = true }
 func CurrentSwarm() Stats                        { return Host.Swarm }
 func LookupSwarm(hash InfoHash) (Stats, bool)    { return look(Host.Swarms, hash) }
 func AssignLocality(label uint64, plan uint32)   { Host.Label = label }

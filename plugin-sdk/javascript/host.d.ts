@@ -98,6 +98,7 @@ declare module 'karuta:policy/account@0.1.0' {
   export function member(): MemberRecord | undefined;
   export function torrent(): TorrentRecord | undefined;
   export function credit(upload: number, download: number): void;
+  export function hidePeer(): void;
 }
 
 declare module 'karuta:policy/locality@0.1.0' {

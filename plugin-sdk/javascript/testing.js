@@ -77,7 +77,12 @@ const modules = {
     minInterval: () => 900,
   },
   swarm: { current: () => host.swarm, lookup: (infoHash) => host.swarms[hex(infoHash)] },
-  account: { member: () => host.member, torrent: () => host.torrent, credit: changed('credit') },
+  account: {
+    member: () => host.member,
+    torrent: () => host.torrent,
+    credit: changed('credit'),
+    hidePeer: changed('hidePeer'),
+  },
   locality: {
     define(plan) {
       host.changes.define = [plan];

@@ -59,6 +59,9 @@ pub struct Peer {
     /// In hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Counted, but given to nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// Answers with a swarm. Large ones are read piece by piece, and other requests come between.
@@ -153,6 +156,7 @@ impl Peer {
             role: role_name(peer.role),
             age_seconds: peer.age,
             label: (label != 0).then(|| format!("{label:016x}")),
+            hidden: peer.is_hidden,
         }
     }
 }

@@ -243,7 +243,10 @@ pub fn swarm(Swarm { info_hash, peers, remote, json }: Swarm) -> Result<(), Fail
         );
     }
     for peer in swarm["peers"].as_array().into_iter().flatten() {
-        let label = peer["label"].as_str().unwrap_or_default();
+        let label = match peer["hidden"] == true {
+            true => "hidden",
+            false => peer["label"].as_str().unwrap_or_default(),
+        };
         let age = format!("{} s ago", peer["age_seconds"]);
         println!("  {:<47} {:<13} {age:>10}  {label}", text(&peer["address"]), text(&peer["role"]));
     }

@@ -85,6 +85,8 @@ pub struct Answer {
     pub hidden: bool,
     /// What is credited; `None`: what the records say.
     pub credit: Option<Terms>,
+    /// For announces: the peer is counted, but given to nobody.
+    pub is_peer_hidden: bool,
     pub extras: Rare<Extras>,
     /// The policy that decided, by its verdict or by its `on_error`.
     pub decided_by: Option<Arc<str>>,
@@ -129,6 +131,7 @@ pub(crate) struct Draft {
     pub locality: Option<Locality>,
     pub hidden: bool,
     pub credit: Option<Terms>,
+    pub hides_peer: bool,
     pub extras: Rare<Extras>,
 }
 
@@ -170,6 +173,7 @@ impl Default for Exchange {
                 locality: None,
                 hidden: false,
                 credit: None,
+                is_peer_hidden: false,
                 extras: Rare::default(),
                 decided_by: None,
             },
@@ -215,6 +219,7 @@ impl Answer {
         self.locality = None;
         self.hidden = false;
         self.credit = None;
+        self.is_peer_hidden = false;
         self.decided_by = None;
         self.extras.clear();
     }
@@ -291,7 +296,17 @@ impl Extras {
 impl Draft {
     /// Moves all changes into an answer, and leaves the draft empty.
     fn merge(&mut self, answer: &mut Answer) {
-        let Self { any, interval, min_interval, num_want, locality, hidden, credit, extras } = self;
+        let Self {
+            any,
+            interval,
+            min_interval,
+            num_want,
+            locality,
+            hidden,
+            credit,
+            hides_peer,
+            extras,
+        } = self;
         *any = false;
         answer.interval = interval.take().unwrap_or(answer.interval);
         answer.min_interval = min_interval.take().unwrap_or(answer.min_interval);
@@ -299,6 +314,7 @@ impl Draft {
         answer.locality = locality.take().or(answer.locality);
         answer.hidden |= std::mem::take(hidden);
         answer.credit = credit.take().or(answer.credit);
+        answer.is_peer_hidden |= std::mem::take(hides_peer);
         if let Some(later) = extras.get_mut() {
             answer.extras.make().absorb(later);
             extras.clear();
@@ -307,8 +323,17 @@ impl Draft {
 
     /// Writes the names of what would change, as far as it is no text for the client.
     fn names(&self, out: &mut String) {
-        let Self { any: _, interval, min_interval, num_want, locality, hidden, credit, extras } =
-            self;
+        let Self {
+            any: _,
+            interval,
+            min_interval,
+            num_want,
+            locality,
+            hidden,
+            credit,
+            hides_peer,
+            extras,
+        } = self;
         let Extras { failure: _, retry, warning, first, mixed, attributes } = extras.read();
         let named = [
             ("interval", interval.is_some()),
@@ -317,6 +342,7 @@ impl Draft {
             ("label", locality.is_some()),
             ("hidden", *hidden),
             ("credit", credit.is_some()),
+            ("hide_peer", *hides_peer),
             ("retry_in", retry.is_some()),
             ("warning_message", warning.is_some()),
             ("peers_first", !first.is_empty()),

@@ -139,11 +139,14 @@ impl Torrent<'_> {
 
 /// Appends peers of a line of `ndjson`. `first` is whether they are the first of their torrent.
 pub fn write_peers(peers: &[SavedPeer], mut first: bool, into: &mut Vec<u8>) {
-    for SavedPeer { address, role, age, .. } in peers {
+    for SavedPeer { address, role, age, is_hidden, .. } in peers {
         let comma = if std::mem::take(&mut first) { "" } else { "," };
         let role = role_name(*role);
-        let written =
-            write!(into, r#"{comma}{{"address":"{address}","role":"{role}","age_seconds":{age}}}"#);
+        let hidden = if *is_hidden { r#","hidden":true"# } else { "" };
+        let written = write!(
+            into,
+            r#"{comma}{{"address":"{address}","role":"{role}","age_seconds":{age}{hidden}}}"#
+        );
         debug_assert!(written.is_ok(), "memory takes everything");
     }
 }
@@ -167,6 +170,7 @@ mod tests {
             role,
             age: 61,
             downloaded: false,
+            is_hidden: false,
             peer_id: karuta_bittorrent::PeerId::UNKNOWN,
         };
         let peers = [

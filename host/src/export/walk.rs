@@ -207,6 +207,7 @@ mod tests {
                 want: 0,
                 only: None,
                 locality: None,
+                is_hidden: false,
                 now,
             };
             store.announce(&update, &mut rng, &mut Peers::default()).unwrap();

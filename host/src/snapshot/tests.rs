@@ -48,6 +48,7 @@ fn store() -> Memory {
                 want: 0,
                 only: None,
                 locality: None,
+                is_hidden: false,
                 now: 500,
             };
             announce(&known);
@@ -178,7 +179,7 @@ fn with_block(kind: (u16, bool), payload: &[u8], flags: u32) -> Vec<u8> {
 fn codec_piece(block: &mut Vec<u8>) {
     let address = "1.2.3.4:5".parse().unwrap();
     let (role, peer_id) = (Role::Seeder, PeerId([0; 20]));
-    let peer = SavedPeer { address, role, age: 1, downloaded: false, peer_id };
+    let peer = SavedPeer { address, role, age: 1, downloaded: false, is_hidden: false, peer_id };
     let mut piece = Piece { peers: vec![peer], ..Piece::default() };
     Codec::new(1000, false).write(&mut piece, block);
 }

@@ -31,6 +31,8 @@ pub struct Announced {
 pub enum Change {
     /// It is in the swarm, in this role.
     Is(Role),
+    /// The same, but it is given to nobody. It has no label.
+    IsHidden(Role),
     /// It has left.
     Stopped,
     /// Its record is told again for its download alone: the peer has changed since.
@@ -57,6 +59,11 @@ const DOWNLOADS: u8 = 1 << 7;
 const KEPT: u8 = 5;
 /// The change of a record of no peer.
 const DOWNLOADS_ALONE: u8 = 6;
+/// The change of a peer that is given to nobody.
+const HIDDEN: u8 = 7;
+
+/// The roles by the byte of a hidden peer.
+const ROLES: [Role; 3] = [Role::Downloader, Role::PartialSeed, Role::Seeder];
 
 impl Announced {
     /// The most bytes of a record.
@@ -78,19 +85,20 @@ impl Announced {
 
     /// Returns whether it says what has become of a peer.
     pub fn is_of_peer(&self) -> bool {
-        matches!(self.change, Change::Is(_) | Change::Stopped)
+        !matches!(self.change, Change::Nothing | Change::Downloads)
     }
 
     /// Appends the record: a byte of change and flags, the info-hash, address and port as on the
     /// wire unless it tells of no peer, and what is flagged: the plan's name and the label (8 bytes
-    /// each), a byte with the reach of a downloader that does not reach everybody, the peer id, the
-    /// downloads (a varint). Numbers are little-endian.
+    /// each), a byte with the reach of a downloader that does not reach everybody or the role of a
+    /// hidden peer, the peer id, the downloads (a varint). Numbers are little-endian.
     pub fn write(&self, into: &mut Vec<u8>) {
         let mut first = match self.change {
             Change::Is(Role::Downloader) if self.reach != Reach::ALL => KEPT,
             Change::Is(Role::Downloader) => 0,
             Change::Is(Role::PartialSeed) => 1,
             Change::Is(Role::Seeder) => 2,
+            Change::IsHidden(_) => HIDDEN,
             Change::Stopped => 3,
             Change::Nothing => 4,
             Change::Downloads => DOWNLOADS_ALONE,
@@ -114,8 +122,10 @@ impl Announced {
             into.extend_from_slice(&plan.0);
             into.extend_from_slice(&label.to_le_bytes());
         }
-        if first & CHANGE == KEPT {
-            into.push(self.reach.number());
+        match self.change {
+            Change::IsHidden(role) => into.push(role as u8),
+            Change::Is(_) if first & CHANGE == KEPT => into.push(self.reach.number()),
+            _ => {}
         }
         if has_id {
             into.extend_from_slice(&self.peer_id.0);
@@ -146,11 +156,14 @@ impl Announced {
             2 => Change::Is(Role::Seeder),
             3 => Change::Stopped,
             4 => Change::Nothing,
+            // The role comes later.
+            HIDDEN => Change::IsHidden(Role::Downloader),
             _ => return Err(NoRecord),
         };
         let counted = has(COUNTED);
         let makes_sense = match change {
             Change::Is(role) => !counted || role == Role::Seeder,
+            Change::IsHidden(_) => !has(LABEL),
             Change::Stopped => !counted && !has(LABEL | PEER_ID),
             Change::Nothing => counted && !has(LABEL | PEER_ID),
             Change::Downloads => false,
@@ -175,6 +188,17 @@ impl Announced {
         let reach = match is_kept {
             true => Reach::kept(take::<1>(rest)?[0]).ok_or(NoRecord)?,
             false => Reach::ALL,
+        };
+        let change = match change {
+            Change::IsHidden(_) => {
+                let [role] = take(rest)?;
+                let role = *ROLES.get(usize::from(role)).ok_or(NoRecord)?;
+                if counted && role != Role::Seeder {
+                    return Err(NoRecord);
+                }
+                Change::IsHidden(role)
+            }
+            _ => change,
         };
         let peer_id = if has(PEER_ID) { PeerId(take(rest)?) } else { PeerId::UNKNOWN };
         let downloads = if has(DOWNLOADS) { read_varint(rest)? } else { 0 };
@@ -250,7 +274,7 @@ mod tests {
             _ => Reach::up_to(level),
         });
         let label = (label, reach);
-        (of, 0..7_u8, label, id, downloads).prop_map(
+        (of, 0..11_u8, label, id, downloads).prop_map(
             |(of, change, (label, reach), id, downloads)| {
                 let (info_hash, ip, port) = of;
                 let (change, counted) = match change {
@@ -260,17 +284,23 @@ mod tests {
                     3 => (Change::Is(Role::Seeder), true),
                     4 => (Change::Stopped, false),
                     5 => (Change::Nothing, true),
+                    6 => (Change::IsHidden(Role::Downloader), false),
+                    7 => (Change::IsHidden(Role::PartialSeed), false),
+                    8 => (Change::IsHidden(Role::Seeder), false),
+                    9 => (Change::IsHidden(Role::Seeder), true),
                     _ => {
                         return Announced::of_downloads(InfoHash(info_hash), downloads.max(1));
                     }
                 };
-                let stays = matches!(change, Change::Is(_));
+                let stays = matches!(change, Change::Is(_) | Change::IsHidden(_));
+                let may_have_label = matches!(change, Change::Is(_));
+                let label = label.filter(|_| may_have_label);
                 Announced {
                     info_hash: InfoHash(info_hash),
                     peer: SocketAddr::new(ip, port),
                     change,
                     counted,
-                    label: label.filter(|_| stays).map(|(plan, label)| (PlanName(plan), label)),
+                    label: label.map(|(plan, label)| (PlanName(plan), label)),
                     reach: match change {
                         Change::Is(Role::Downloader) if label.is_some() => reach,
                         _ => Reach::ALL,
@@ -308,6 +338,9 @@ mod tests {
         let counted = Announced { change: Change::Nothing, counted: true, downloads: 128, ..small };
         let reach = Reach::up_to(3);
         let kept = Announced { label: large.label, reach, peer_id: large.peer_id, ..small };
+        let hidden = Announced { change: Change::IsHidden(Role::PartialSeed), ..small };
+        let hidden_seeder =
+            Announced { change: Change::IsHidden(Role::Seeder), label: None, ..large };
         let bytes = |announced: Announced| {
             let mut bytes = Vec::new();
             announced.write(&mut bytes);
@@ -325,6 +358,9 @@ mod tests {
         assert_eq!(bytes(large), [&[0xfa][..], &hash, &rest].concat());
         let rest = [&four[..], b"plan 1st", &label, &[3], &[b'i'; 20]].concat();
         assert_eq!(bytes(kept), [&[0x65][..], &hash, &rest].concat());
+        assert_eq!(bytes(hidden), [&[7][..], &hash, &four, &[1]].concat());
+        let rest = [&six[..], &[2], &[b'i'; 20], &[0xac, 2]].concat();
+        assert_eq!(bytes(hidden_seeder), [&[0xdf][..], &hash, &rest].concat());
         let downloads = Announced::of_downloads(small.info_hash, 129);
         assert_eq!(bytes(downloads), [&[0x86][..], &hash, &[0x81, 1]].concat());
         assert_eq!(Announced::name(&bytes(small)), [&hash[..], &four].concat());
@@ -345,6 +381,13 @@ mod tests {
         for change in 5..8 {
             assert_eq!(record(change, &four, 1, &[]), Err(NoRecord), "change {change}");
         }
+        // A hidden peer has a role and no label, and only a seeder has completed.
+        for (role, expected) in [(0, Ok(0)), (1, Ok(0)), (2, Ok(0)), (3, Err(NoRecord))] {
+            assert_eq!(record(HIDDEN, &four, 1, &[role]), expected, "role {role}");
+        }
+        assert_eq!(record(HIDDEN | COUNTED, &four, 1, &[2]), Ok(0));
+        assert_eq!(record(HIDDEN | COUNTED, &four, 1, &[1]), Err(NoRecord));
+        assert_eq!(record(HIDDEN | LABEL, &four, 1, &[2; 40]), Err(NoRecord));
         // Who has no label reaches everybody, and no plan has more than eight levels.
         let label = [7; 16];
         assert_eq!(record(KEPT | LABEL, &four, 1, &[&label[..], &[7]].concat()), Ok(0));

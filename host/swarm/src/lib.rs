@@ -40,6 +40,8 @@ pub struct Update {
     /// Where the peer is, kept until it announces again. `None`: far from all others, and any peers
     /// will do.
     pub locality: Option<Locality>,
+    /// The peer is counted, but given to nobody, until it announces again.
+    pub is_hidden: bool,
     pub now: Seconds,
 }
 
@@ -54,6 +56,11 @@ pub enum Role {
 }
 
 impl Update {
+    /// Returns where the peer is, if anybody may hear of it.
+    fn known_locality(&self) -> Option<&Locality> {
+        self.locality.as_ref().filter(|_| !self.is_hidden)
+    }
+
     /// Returns the peer's role from now until it announces again.
     pub fn role(&self) -> Role {
         match self.event {
@@ -132,6 +139,15 @@ pub struct Population {
     pub leechers: u64,
 }
 
+impl std::ops::Add for Population {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let seeders = self.seeders + other.seeders;
+        Self { seeders, leechers: self.leechers + other.leechers }
+    }
+}
+
 /// A peer store.
 ///
 /// Every store keeps one record per peer, keyed by address and port, with a role, so that no peer
@@ -146,8 +162,8 @@ pub trait Store: Send + Sync + 'static {
     /// downloaders or all seeds (partial or not). Peers of either family are near if their labels,
     /// of the same plan, share one of its prefixes; all others are far. The plan's far share says
     /// how many far peers are given. If there are too few near peers, far ones replace them, and
-    /// the other way round. The announcing peer itself is never given, and a peer that stopped is
-    /// given none.
+    /// the other way round. The announcing peer itself is never given, nor is one that is hidden, and a
+    /// peer that stopped is given none.
     ///
     /// If peer ids are kept, peers of either family with the same id (except zeros) are one client.
     /// A client is given none of its own peers; if it has very many, it may get fewer of the

@@ -30,6 +30,8 @@ pub struct SavedPeer {
     pub age: Seconds,
     /// A download of it was counted.
     pub downloaded: bool,
+    /// It is given to nobody.
+    pub is_hidden: bool,
     /// Zeros if peer ids are not kept.
     pub peer_id: PeerId,
 }
@@ -63,8 +65,8 @@ impl Default for Piece {
 /// A piece with peers is the info-hash, the downloads (4 bytes), the numbers of its peers (2 bytes
 /// each: downloaders, partial seeds and seeders of IPv4, then of IPv6), the peers in this order,
 /// and their ids in the same order if they are kept. A peer is its address and port as on the wire,
-/// and 2 bytes with its age and, as the highest bit, whether a download was counted. A piece without
-/// peers is the info-hash, the downloads, and for how many seconds it has been deserted (4 bytes).
+/// and 2 bytes with its age and, as the highest bits, whether a download was counted and whether it
+/// is hidden. A piece without peers is the info-hash, the downloads, and for how many seconds it has been deserted (4 bytes).
 /// Numbers are little-endian.
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
@@ -79,7 +81,8 @@ pub struct Codec {
 pub struct Malformed;
 
 const DOWNLOADED: u16 = 1 << 15;
-/// An age is at most this many units, as a lifetime is.
+const HIDDEN: u16 = 1 << 14;
+/// An age is less than this many units, and a lifetime no more.
 const UNITS: Seconds = 1 << 14;
 const ROLES: [Role; 3] = [Role::Downloader, Role::PartialSeed, Role::Seeder];
 
@@ -112,9 +115,10 @@ impl Codec {
                 SocketAddr::V6(address) => into.extend_from_slice(&address.ip().octets()),
             }
             into.extend_from_slice(&peer.address.port().to_be_bytes());
-            let age = (peer.age / self.unit).min(u32::from(DOWNLOADED - 1)) as u16;
-            let mark = if peer.downloaded { DOWNLOADED } else { 0 };
-            into.extend_from_slice(&(age | mark).to_le_bytes());
+            let age = (peer.age / self.unit).min(UNITS - 1) as u16;
+            let flag = |set, flag| if set { flag } else { 0 };
+            let flags = flag(peer.downloaded, DOWNLOADED) | flag(peer.is_hidden, HIDDEN);
+            into.extend_from_slice(&(age | flags).to_le_bytes());
         }
         if self.peer_ids {
             peers.iter().for_each(|peer| into.extend_from_slice(&peer.peer_id.0));
@@ -148,8 +152,9 @@ impl Codec {
                 piece.peers.push(SavedPeer {
                     address: SocketAddr::new(ip, port),
                     role: ROLES[group % ROLES.len()],
-                    age: u32::from(age & !DOWNLOADED).saturating_mul(self.unit),
+                    age: u32::from(age & !(DOWNLOADED | HIDDEN)).saturating_mul(self.unit),
                     downloaded: age & DOWNLOADED != 0,
+                    is_hidden: age & HIDDEN != 0,
                     peer_id: PeerId::UNKNOWN,
                 });
             }
@@ -203,12 +208,14 @@ mod tests {
 
     fn peer() -> impl Strategy<Value = SavedPeer> {
         let address = any::<std::net::IpAddr>().prop_map(|ip| ip.to_canonical());
-        (address, any::<u16>(), 0..3_usize, 0..UNITS, any::<bool>(), any::<[u8; 20]>()).prop_map(
-            |(ip, port, role, age, downloaded, id)| SavedPeer {
+        let flags = (any::<bool>(), any::<bool>());
+        (address, any::<u16>(), 0..3_usize, 0..UNITS, flags, any::<[u8; 20]>()).prop_map(
+            |(ip, port, role, age, (downloaded, is_hidden), id)| SavedPeer {
                 address: SocketAddr::new(ip, port),
                 role: ROLES[role],
                 age,
                 downloaded,
+                is_hidden,
                 peer_id: PeerId(id),
             },
         )
@@ -240,11 +247,12 @@ mod tests {
             role: Role::Seeder,
             age: 90_000,
             downloaded: true,
+            is_hidden: true,
             peer_id: PeerId([b'i'; 20]),
         };
         let six = "[::5]:6".parse().unwrap();
         let leecher = SavedPeer { address: six, role: Role::Downloader, age: 6, ..seeder };
-        let leecher = SavedPeer { downloaded: false, ..leecher };
+        let leecher = SavedPeer { downloaded: false, is_hidden: false, ..leecher };
         let peers = vec![leecher, seeder];
         let mut piece = Piece { info_hash: InfoHash([b'h'; 20]), downloads: 7, peers, deserted: 0 };
         let mut bytes = Vec::new();
@@ -253,7 +261,7 @@ mod tests {
         let expected = [
             &[b'h'; 20][..],
             &[7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0],
-            &[1, 2, 3, 4, 1, 2, 0x98, 0x3a | 0x80],
+            &[1, 2, 3, 4, 1, 2, 0x98, 0x3a | 0x80 | 0x40],
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 6, 1, 0],
             &[b'i'; 40],
         ];

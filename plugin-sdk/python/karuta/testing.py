@@ -121,6 +121,7 @@ _MODULES = {
         "member": lambda: host.member,
         "torrent": lambda: host.torrent,
         "credit": _changed("credit"),
+        "hide_peer": _changed("hide_peer"),
     },
     "sets": {
         "sources": lambda: [(name, kind) for name, (kind, _) in host.data.items()],

@@ -32,6 +32,12 @@ pub fn credit(upload: u32, download: u32) {
     account::credit(upload, download);
 }
 
+/// Hides the peer of an announce: it is counted, and it is given others, but it is given to nobody
+/// until it announces again. Works without accounts, too.
+pub fn hide_peer() {
+    account::hide_peer();
+}
+
 impl Member {
     /// Returns its number.
     #[must_use]

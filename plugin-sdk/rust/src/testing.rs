@@ -301,6 +301,8 @@ pub struct Answer {
     pub hidden: bool,
     /// What [`account::credit`](crate::account::credit) said: upload and download, in percent.
     pub credit: Option<(u32, u32)>,
+    /// Whether [`account::hide_peer`](crate::account::hide_peer) was called.
+    pub hides_peer: bool,
     /// The attributes of the request, followed by those that the policy set.
     pub attributes: Vec<(String, String)>,
     /// The peers of [`response::add_peer`](crate::response::add_peer).
@@ -454,6 +456,7 @@ impl Request {
             num_want: self.num_want,
             hidden: false,
             credit: None,
+            hides_peer: false,
             attributes: self.attributes.clone(),
             added: Vec::new(),
             locality: None,

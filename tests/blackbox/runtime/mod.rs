@@ -10,6 +10,7 @@ mod control;
 mod data_files;
 mod data_urls;
 mod failures;
+mod hidden_peers;
 mod imports;
 mod limits;
 mod locality;

@@ -84,6 +84,7 @@ fn answered(expect: &Expect, said: &Said) -> Vec<String> {
     check(differs("attributes", &expect.attributes, attributes.or(Some(json!({})))));
     check(differs("hidden", &expect.hidden, change("hidden").or(Some(json!(false)))));
     check(differs("credit", &expect.credit, change("credit")));
+    check(differs("hide_peer", &expect.hide_peer, change("hide_peer").or(Some(json!(false)))));
     check(remembers(&expect.remember, said));
     check(differs("ranking", &expect.ranking, said.ranking.as_deref().map(ranking)));
     lines

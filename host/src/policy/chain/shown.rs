@@ -44,7 +44,17 @@ pub fn names(scope: Scope) -> Vec<&'static str> {
 
 /// Returns a hook's changes, by the names of the answer.
 pub fn changes(asked: &Draft) -> Map<String, Value> {
-    let Draft { any, interval, min_interval, num_want, locality, hidden, credit, extras } = asked;
+    let Draft {
+        any,
+        interval,
+        min_interval,
+        num_want,
+        locality,
+        hidden,
+        credit,
+        hides_peer,
+        extras,
+    } = asked;
     let Extras { failure, retry: again, warning, first, mixed, attributes } = extras.read();
     let mut map = Map::new();
     if !any {
@@ -68,5 +78,6 @@ pub fn changes(asked: &Draft) -> Map<String, Value> {
     add("attributes", (!attributes.is_empty()).then(|| json!(attributes)));
     add("hidden", hidden.then_some(json!(true)));
     add("credit", credit.map(|terms| json!([terms.upload, terms.download])));
+    add("hide_peer", hides_peer.then_some(json!(true)));
     map
 }

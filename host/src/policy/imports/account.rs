@@ -57,6 +57,11 @@ impl Host for View<'_> {
         let [upload, download] = [upload, download].map(|percent| percent.min(MOST));
         self.draft.credit = Some(Terms { upload, download });
     }
+
+    fn hide_peer(&mut self) {
+        self.draft.any = true;
+        self.draft.hides_peer = true;
+    }
 }
 
 fn rights(member: &Member) -> Rights {

@@ -47,6 +47,7 @@ impl Node {
             want: 0,
             only: None,
             locality: None,
+            is_hidden: false,
             now: 0,
         };
         self.common.store.announce(&update, &mut rand::rng(), &mut Peers::default()).unwrap();

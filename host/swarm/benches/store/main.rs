@@ -63,6 +63,7 @@ fn update(torrent: u32, peer: u32, locality: Option<Locality>) -> Update {
         want: 50,
         only: Some(Family::Ipv4),
         locality: locality.map(|l| Locality { label: u64::from(address.to_bits()) << 32, ..l }),
+        is_hidden: false,
         now: 1,
     }
 }

@@ -134,6 +134,51 @@ pub fn partial_seeds_are_given_downloaders<S: Store>(make: impl Fn(Options) -> S
     }
 }
 
+pub fn hidden_peers_are_counted_and_not_given<S: Store>(make: impl Fn(Options) -> S) {
+    for keep_peer_ids in [false, true] {
+        // One that fits in a small swarm, and one that does not.
+        for others in [3, 100] {
+            let options = Options { keep_peer_ids, echo_lone_peer: true, ..options() };
+            let mut subject = Subject::new(make(options));
+            let of = |number, peer| Update { peer_id: client(number), ..leecher(peer) };
+            let shown: Vec<_> = (1..=others).map(v4).collect();
+            for (number, &peer) in (1..).zip(&shown) {
+                subject.enter(&of(number, peer));
+            }
+            let hidden = |update| Update { is_hidden: true, ..update };
+            let four = of(1000, v4(1000));
+            let six = Update { seeder: true, ..of(1001, v6(1001)) };
+            let others = u32::from(others);
+            // Who is hidden is given others.
+            assert_eq!(subject.given(&hidden(four)), shown);
+            assert_eq!(subject.enter(&hidden(six)), counts(1, others + 1, 0));
+            assert_eq!(subject.given(&leecher(v4(1))).len(), shown.len() - 1);
+            assert_eq!(subject.given(&seeder(v6(2))), shown);
+            subject.enter(&stopped(v6(2)));
+            // A download is one, hidden or not.
+            let completed = Update { event: Event::Completed, seeder: true, ..four };
+            assert_eq!(subject.enter(&hidden(completed)), counts(2, others, 1));
+            assert_eq!(subject.enter(&completed), counts(2, others, 1));
+            let me = leecher(v4(1));
+            assert_eq!(subject.given(&me), [&shown[1..], &[v4(1000)]].concat());
+            // It leaves, or becomes silent, like any other.
+            subject.enter(&hidden(completed));
+            assert_eq!(subject.given(&me), shown[1..]);
+            assert_eq!(subject.enter(&stopped(v4(1000))), counts(1, others, 1));
+            for &peer in &shown {
+                subject.enter(&Update { now: 1, ..leecher(peer) });
+            }
+            subject.expire(LIFETIME + 1);
+            assert_eq!(subject.counts(0), Some(counts(0, others, 1)));
+            subject.enter(&hidden(Update { now: LIFETIME + 1, ..four }));
+            subject.expire(LIFETIME + 2);
+            assert_eq!(subject.counts(0), Some(counts(0, 1, 1)));
+            let lone = hidden(Update { now: LIFETIME + 2, ..four });
+            assert_eq!(subject.given(&lone), [], "it is not even given itself");
+        }
+    }
+}
+
 pub fn seeders_are_given_leechers<S: Store>(make: impl Fn(Options) -> S) {
     let mut subject = mixed(make(options()));
     for me in both(1..=3) {

@@ -33,6 +33,7 @@ macro_rules! conformance_suite {
             a_client_of_both_families_is_one_peer
             a_borrowed_peer_id_hides_nobody
             own_addresses_are_not_given
+            hidden_peers_are_counted_and_not_given
             leechers_are_given_anybody_but_themselves
             seeders_are_given_leechers
             partial_seeds_are_given_downloaders
@@ -163,6 +164,7 @@ fn leecher(peer: SocketAddr) -> Update {
         want: 10_000,
         only: None,
         locality: None,
+        is_hidden: false,
         now: 0,
     }
 }

@@ -13,6 +13,7 @@ enum Step {
         want: usize,
         only: Option<Family>,
         locality: Option<Locality>,
+        is_hidden: bool,
         /// Selects its peer id; see [`Model::peer_id`].
         client: Option<u8>,
     },
@@ -25,6 +26,7 @@ enum Step {
         seeder: bool,
         /// The label is that of the first peer.
         locality: Option<Locality>,
+        is_hidden: bool,
         /// Whether 16 consecutive peers, over both families, are one client.
         alike: bool,
     },
@@ -64,31 +66,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let peer = prop_oneof![0..6_u16, 0..300_u16];
     let want = prop_oneof![0..5_usize, 0..80_usize, 500..700_usize];
     let client = prop::option::of(0..4_u8);
-    let announce = (torrent.clone(), peer, event, any::<bool>(), want, only, localities(), client)
-        .prop_map(|(torrent, peer, event, seeder, want, only, locality, client)| Step::Announce {
-            torrent,
-            peer,
-            event,
-            seeder,
-            want,
-            only,
-            locality,
-            client,
+    let is_hidden = || prop::bool::weighted(0.2);
+    let bools = (any::<bool>(), is_hidden());
+    let announce = (torrent.clone(), peer, event, bools, want, only, localities(), client)
+        .prop_map(|(torrent, peer, event, (seeder, is_hidden), want, only, locality, client)| {
+            Step::Announce { torrent, peer, event, seeder, want, only, locality, is_hidden, client }
         });
     let event = prop_oneof![
         3 => Just(Event::None),
         2 => Just(Event::Stopped),
         1 => Just(Event::Paused),
     ];
-    let bools = (any::<bool>(), any::<bool>());
+    let bools = (any::<bool>(), any::<bool>(), is_hidden());
     let crowd = (torrent, 0..300_u16, 0..400_u16, event, bools, localities()).prop_map(
-        |(torrent, first, count, event, (seeder, alike), locality)| Step::Crowd {
+        |(torrent, first, count, event, (seeder, alike, is_hidden), locality)| Step::Crowd {
             torrent,
             first,
             count,
             event,
             seeder,
             locality,
+            is_hidden,
             alike,
         },
     );
@@ -141,6 +139,7 @@ struct ModelPeer {
     locality: Option<Locality>,
     /// The last level at which it is given others, and is given to them.
     reach: usize,
+    is_hidden: bool,
 }
 
 impl Model {
@@ -219,6 +218,7 @@ impl Model {
             announced: update.now,
             locality: update.locality,
             reach,
+            is_hidden: update.is_hidden,
         };
         swarm.peers.insert(update.peer, peer);
         let swarm = &self.swarms[&torrent];
@@ -303,6 +303,7 @@ impl Model {
             .iter()
             .filter(|(address, peer)| {
                 **address != update.peer
+                    && !peer.is_hidden
                     && wanted(Family::of(address.ip()))
                     && !self.same_client((&update.peer, &swarm[&update.peer]), (*address, *peer))
                     && !(i_give && peer.role != Role::Downloader)
@@ -314,7 +315,7 @@ impl Model {
             .map(|(address, _)| *address)
             .collect();
         if may_be_given.is_empty() && self.options.echo_lone_peer {
-            let echo = update.want > 0 && wanted(Family::of(update.peer.ip()));
+            let echo = update.want > 0 && !update.is_hidden && wanted(Family::of(update.peer.ip()));
             assert_eq!(given, if echo { vec![update.peer] } else { vec![] });
         } else {
             assert_eq!(given.len(), update.want.min(may_be_given.len()));
@@ -361,7 +362,8 @@ impl Model {
             *peer != update.peer && update.only.is_none_or(|only| only == Family::of(peer.ip()))
         };
         let others = self.swarms.get(&torrent).into_iter().flat_map(|swarm| &swarm.peers);
-        let others: Vec<_> = others.filter(|(peer, _)| wanted(peer)).map(|(_, of)| of).collect();
+        let others = others.filter(|(peer, of)| wanted(peer) && !of.is_hidden);
+        let others: Vec<_> = others.map(|(_, of)| of).collect();
         let enough = |level: &usize| {
             let is_usable = |peer: &&&ModelPeer| {
                 let (of, takes) = Self::class(&mine, peer);
@@ -440,14 +442,33 @@ pub fn a_store_does_what_the_model_does<S: Store>(make: impl Fn(Options) -> S) {
             };
         for step in steps {
             match step {
-                Step::Announce { torrent, peer, event, seeder, want, only, locality, client } => {
-                    let peer = leecher(Model::peer(peer));
-                    let update = Update { event, seeder, want, only, locality, now, ..peer };
+                Step::Announce {
+                    torrent,
+                    peer,
+                    event,
+                    seeder,
+                    want,
+                    only,
+                    locality,
+                    is_hidden,
+                    client,
+                } => {
+                    let peer = Update { is_hidden, now, ..leecher(Model::peer(peer)) };
+                    let update = Update { event, seeder, want, only, locality, ..peer };
                     announce(&mut subject, &mut model, torrent, client, update);
                 }
-                Step::Crowd { torrent, first, count, event, seeder, locality, alike } => {
+                Step::Crowd {
+                    torrent,
+                    first,
+                    count,
+                    event,
+                    seeder,
+                    locality,
+                    is_hidden,
+                    alike,
+                } => {
                     for number in first..first + count {
-                        let peer = leecher(Model::peer(number));
+                        let peer = Update { is_hidden, ..leecher(Model::peer(number)) };
                         let locality = locality.map(|at| Locality { label: label(number), ..at });
                         let update = Update { event, seeder, want: 3, locality, now, ..peer };
                         let client = alike.then_some((100 + number / 16) as u8);

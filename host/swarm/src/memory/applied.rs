@@ -95,6 +95,9 @@ impl Memory {
         let swarm = self.swarms.get(&info_hash);
         let found = swarm.as_ref().and_then(|swarm| swarm.find(peer));
         let (change, label, reach, peer_id) = match found {
+            Some(Found { role, is_hidden: true, peer_id, .. }) => {
+                (Change::IsHidden(role), None, Reach::ALL, peer_id)
+            }
             Some(Found { role, label, reach, peer_id, .. }) => {
                 let label = label.name();
                 // Without a name for the label, there is nothing that it would be told of.
@@ -109,7 +112,11 @@ impl Memory {
 
     /// Returns what is stored of a peer that is in its swarm, unless it has expired.
     fn entry_told(&self, announced: &Announced, when: When) -> Option<full::Entry> {
-        let Change::Is(role) = announced.change else { return None };
+        let (role, is_hidden) = match announced.change {
+            Change::Is(role) => (role, false),
+            Change::IsHidden(role) => (role, true),
+            Change::Stopped | Change::Nothing | Change::Downloads => return None,
+        };
         let stamp = self.lifetime.stamp_before(when.now, when.age)?;
         Some(full::Entry {
             stamp: marked(stamp, announced.counted),
@@ -120,6 +127,7 @@ impl Memory {
             },
             role,
             completes: false,
+            is_hidden,
         })
     }
 

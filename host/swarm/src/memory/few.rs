@@ -49,7 +49,7 @@ impl<'a> Few<'a> {
         match me {
             Place::V4(row) if wanted.only != Some(Family::Ipv6) => levels4.leave_out(row),
             Place::V6(row) if wanted.only != Some(Family::Ipv4) => levels6.leave_out(row),
-            Place::V4(_) | Place::V6(_) => {}
+            Place::V4(_) | Place::V6(_) | Place::Hidden(..) => {}
         }
     }
 

@@ -9,8 +9,8 @@ use super::columns::Details;
 use super::list::List;
 use super::record::{Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
-use crate::Role;
 use crate::locality::Reach;
+use crate::{Population, Role};
 use karuta_bittorrent::Family;
 
 /// Any number of peers of both families.
@@ -22,6 +22,14 @@ pub struct Full {
     /// Kept if peer ids are kept, and the swarm has both families, or so many peers that building
     /// it later would take long.
     clients: Option<Box<Clients>>,
+    hidden: Option<Box<Hidden>>,
+}
+
+/// The peers that are given to nobody. Apart from the others, so that no choice has to pass over them.
+#[derive(Debug)]
+pub struct Hidden {
+    pub v4: List<V4>,
+    pub v6: List<V6>,
 }
 
 /// What an announce stores of its peer.
@@ -32,6 +40,7 @@ pub struct Entry {
     pub role: Role,
     /// It has just completed its download.
     pub completes: bool,
+    pub is_hidden: bool,
 }
 
 /// The place of a peer, until its swarm next changes.
@@ -39,43 +48,118 @@ pub struct Entry {
 pub enum Place {
     V4(usize),
     V6(usize),
+    /// Among the hidden peers of a family.
+    Hidden(Family, usize),
 }
 
 impl Full {
     pub fn new(completed: u32, v4: List<V4>, v6: List<V6>) -> Self {
-        Self { completed, v4, v6, clients: None }
+        Self { completed, v4, v6, clients: None, hidden: None }
     }
 
     pub fn len(&self) -> usize {
-        self.v4.records().len() + self.v6.records().len()
+        let hidden = self.hidden().map_or(0, Hidden::len);
+        self.v4.records().len() + self.v6.records().len() + hidden
     }
 
-    /// Enters an announce of a known peer; returns its place now, and whether that was a download.
-    pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
-        let Self { v4, v6, clients, .. } = self;
-        match peer {
-            SocketAddr::V4(peer) => {
-                let record = V4::new(peer, entry.stamp);
-                let (at, downloaded) = update(v4, clients, Family::Ipv4, record, entry)?;
-                Some((Place::V4(at), downloaded))
-            }
-            SocketAddr::V6(peer) => {
-                let record = V6::new(peer, entry.stamp);
-                let (at, downloaded) = update(v6, clients, Family::Ipv6, record, entry)?;
-                Some((Place::V6(at), downloaded))
+    pub fn hidden(&self) -> Option<&Hidden> {
+        self.hidden.as_deref()
+    }
+
+    /// Returns the IPv4 peers and the IPv6 peers.
+    pub fn populations(&self) -> [Population; 2] {
+        let visible = [self.v4.population(), self.v6.population()];
+        match self.hidden() {
+            None => visible,
+            Some(Hidden { v4, v6 }) => {
+                let [v4, v6] = [v4.population(), v6.population()];
+                [visible[0] + v4, visible[1] + v6]
             }
         }
     }
 
-    /// Adds a new peer.
-    pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
-        let Entry { stamp, details, role, .. } = entry;
+    /// Returns how many partial seeds there are.
+    pub fn partial_seeds(&self) -> usize {
+        let of_hidden = |Hidden { v4, v6 }: &Hidden| v4.partial_seeds() + v6.partial_seeds();
+        let hidden = self.hidden().map_or(0, of_hidden);
+        self.v4.partial_seeds() + self.v6.partial_seeds() + hidden
+    }
+
+    /// Enters an announce of a known peer; returns its place now, and whether that was a download.
+    pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
+        let (place, downloaded) = self.update_where_it_is(peer, entry)?;
+        let place = match place {
+            Place::V4(_) | Place::V6(_) if entry.is_hidden => self.hide(place, entry),
+            Place::Hidden(family, at) if !entry.is_hidden => self.show(family, at, entry),
+            _ => place,
+        };
+        Some((place, downloaded))
+    }
+
+    fn update_where_it_is(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
+        let Self { v4, v6, clients, hidden, .. } = self;
         let place = match peer {
             SocketAddr::V4(peer) => {
-                Place::V4(self.v4.insert(V4::new(peer, *stamp), details, *role))
+                let record = V4::new(peer, entry.stamp);
+                if let Some((at, downloaded)) = update(v4, clients, Family::Ipv4, record, entry) {
+                    return Some((Place::V4(at), downloaded));
+                }
+                let list = &mut hidden.as_mut()?.v4;
+                update(list, clients, Family::Ipv4, record, entry)
             }
             SocketAddr::V6(peer) => {
-                Place::V6(self.v6.insert(V6::new(peer, *stamp), details, *role))
+                let record = V6::new(peer, entry.stamp);
+                if let Some((at, downloaded)) = update(v6, clients, Family::Ipv6, record, entry) {
+                    return Some((Place::V6(at), downloaded));
+                }
+                let list = &mut hidden.as_mut()?.v6;
+                update(list, clients, Family::Ipv6, record, entry)
+            }
+        };
+        place.map(|(at, downloaded)| (Place::Hidden(Family::of(peer.ip()), at), downloaded))
+    }
+
+    /// Moves a peer to the hidden ones.
+    fn hide(&mut self, place: Place, entry: &Entry) -> Place {
+        let Self { v4, v6, hidden, .. } = self;
+        let hidden = hidden.get_or_insert_with(|| Box::new(Hidden::like(v4, v6)));
+        match place {
+            Place::V4(at) => Place::Hidden(Family::Ipv4, moved(v4, at, &mut hidden.v4, entry)),
+            Place::V6(at) => Place::Hidden(Family::Ipv6, moved(v6, at, &mut hidden.v6, entry)),
+            Place::Hidden(..) => place,
+        }
+    }
+
+    /// Moves a peer from the hidden ones to the others.
+    fn show(&mut self, family: Family, at: usize, entry: &Entry) -> Place {
+        let Self { v4, v6, hidden, .. } = self;
+        let Some(hidden) = hidden else { return Place::Hidden(family, at) };
+        let place = match family {
+            Family::Ipv4 => Place::V4(moved(&mut hidden.v4, at, v4, entry)),
+            Family::Ipv6 => Place::V6(moved(&mut hidden.v6, at, v6, entry)),
+        };
+        self.forget_hidden();
+        place
+    }
+
+    /// Adds a new peer.
+    pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
+        let Entry { stamp, details, role, is_hidden, .. } = entry;
+        let Self { v4, v6, hidden, .. } = self;
+        let place = match (peer, is_hidden) {
+            (SocketAddr::V4(peer), false) => {
+                Place::V4(v4.insert(V4::new(peer, *stamp), details, *role))
+            }
+            (SocketAddr::V6(peer), false) => {
+                Place::V6(v6.insert(V6::new(peer, *stamp), details, *role))
+            }
+            (peer, true) => {
+                let hidden = hidden.get_or_insert_with(|| Box::new(Hidden::like(v4, v6)));
+                let at = match peer {
+                    SocketAddr::V4(peer) => hidden.v4.insert(V4::new(peer, *stamp), details, *role),
+                    SocketAddr::V6(peer) => hidden.v6.insert(V6::new(peer, *stamp), details, *role),
+                };
+                Place::Hidden(Family::of(peer.ip()), at)
             }
         };
         if let Some(clients) = &mut self.clients {
@@ -85,6 +169,10 @@ impl Full {
             let mut clients = Clients::default();
             self.v4.identities().for_each(|of| clients.enter(Family::Ipv4, of));
             self.v6.identities().for_each(|of| clients.enter(Family::Ipv6, of));
+            if let Some(Hidden { v4, v6 }) = self.hidden() {
+                v4.identities().for_each(|of| clients.enter(Family::Ipv4, of));
+                v6.identities().for_each(|of| clients.enter(Family::Ipv6, of));
+            }
             self.clients = Some(Box::new(clients));
         }
         place
@@ -95,41 +183,67 @@ impl Full {
         match place {
             Place::V4(at) => self.v4.set_reach(at, reach),
             Place::V6(at) => self.v6.set_reach(at, reach),
+            Place::Hidden(..) => {}
         }
     }
 
     /// Removes a peer; returns whether it was there.
     pub fn remove(&mut self, peer: SocketAddr) -> bool {
-        let Self { v4, v6, clients, .. } = self;
+        let Self { v4, v6, clients, hidden, .. } = self;
         let known = match peer {
-            SocketAddr::V4(peer) => remove(v4, clients, Family::Ipv4, V4::new(peer, 0)),
-            SocketAddr::V6(peer) => remove(v6, clients, Family::Ipv6, V6::new(peer, 0)),
+            SocketAddr::V4(peer) => {
+                let record = V4::new(peer, 0);
+                let mut remove = |list| remove(list, clients, Family::Ipv4, record);
+                remove(v4) || hidden.as_mut().is_some_and(|hidden| remove(&mut hidden.v4))
+            }
+            SocketAddr::V6(peer) => {
+                let record = V6::new(peer, 0);
+                let mut remove = |list| remove(list, clients, Family::Ipv6, record);
+                remove(v6) || hidden.as_mut().is_some_and(|hidden| remove(&mut hidden.v6))
+            }
         };
+        self.forget_hidden();
         self.forget_clients();
         known
     }
 
-    /// Removes expired peers in a range of places, IPv4 first, and calls `gone` for each.
+    /// Splits a range of places: IPv4, IPv6, and of the hidden peers IPv4, IPv6.
+    pub fn split(&self, places: Range<usize>) -> [Range<usize>; 4] {
+        let hidden = self.hidden().map_or(0, |hidden| hidden.v4.records().len());
+        let mut before = 0;
+        [self.v4.records().len(), self.v6.records().len(), hidden, usize::MAX].map(|len| {
+            let within = |at: usize| at.saturating_sub(before).min(len);
+            let range = within(places.start)..within(places.end);
+            before = before.saturating_add(len);
+            range
+        })
+    }
+
+    /// Removes expired peers in a range of [places](Self::split), and calls `gone` for each.
     pub fn expire(
         &mut self,
         places: Range<usize>,
         is_over: impl Fn(Stamp) -> bool,
         mut gone: impl FnMut(IpAddr),
     ) {
-        let Self { v4, v6, clients, .. } = self;
+        let [of_v4, of_v6, hidden_v4, hidden_v6] = self.split(places);
+        let Self { v4, v6, clients, hidden, .. } = self;
         let mut leaves = |family, address, identity| {
             if let Some(clients) = clients {
                 clients.leave(family, identity);
             }
             gone(address);
         };
-        let (Range { start, end }, first) = (places, v4.records().len());
-        let of_v6 = start.saturating_sub(first)..end.saturating_sub(first);
         v6.expire(of_v6, &is_over, |address, of| leaves(Family::Ipv6, address, of));
-        let of_v4 = start.min(first)..end.min(first);
-        v4.expire(of_v4, is_over, |address, of| leaves(Family::Ipv4, address, of));
+        v4.expire(of_v4, &is_over, |address, of| leaves(Family::Ipv4, address, of));
+        if let Some(hidden) = hidden {
+            let Hidden { v4, v6 } = &mut **hidden;
+            v6.expire(hidden_v6, &is_over, |address, of| leaves(Family::Ipv6, address, of));
+            v4.expire(hidden_v4, &is_over, |address, of| leaves(Family::Ipv4, address, of));
+        }
         v4.forget_labels();
         v6.forget_labels();
+        self.forget_hidden();
         self.forget_clients();
     }
 
@@ -144,6 +258,12 @@ impl Full {
         let (mine, family, peer_ids) = match me {
             Place::V4(at) => (self.v4.identity(at), Family::Ipv6, self.v6.peer_ids()?),
             Place::V6(at) => (self.v6.identity(at), Family::Ipv4, self.v4.peer_ids()?),
+            Place::Hidden(Family::Ipv4, at) => {
+                (self.hidden()?.v4.identity(at), Family::Ipv6, self.v6.peer_ids()?)
+            }
+            Place::Hidden(Family::Ipv6, at) => {
+                (self.hidden()?.v6.identity(at), Family::Ipv4, self.v4.peer_ids()?)
+            }
         };
         if wanted.only.is_some_and(|only| only != family) {
             return None;
@@ -157,16 +277,44 @@ impl Full {
     }
 
     fn may_have_pairs(&self) -> bool {
-        let both = !self.v4.records().is_empty() && !self.v6.records().is_empty();
-        self.v4.peer_ids().is_some() && (both || self.len() > SCANNED)
+        self.v4.peer_ids().is_some() && (self.has_both_families() || self.len() > SCANNED)
+    }
+
+    fn has_both_families(&self) -> bool {
+        let [v4, v6] = self.populations().map(|of| of.seeders + of.leechers);
+        v4 > 0 && v6 > 0
     }
 
     fn forget_clients(&mut self) {
-        let one = self.v4.records().is_empty() || self.v6.records().is_empty();
-        if self.clients.is_some() && one && self.len() <= SCANNED / 2 {
+        if self.clients.is_some() && !self.has_both_families() && self.len() <= SCANNED / 2 {
             self.clients = None;
         }
     }
+
+    fn forget_hidden(&mut self) {
+        if self.hidden().is_some_and(|hidden| hidden.len() == 0) {
+            self.hidden = None;
+        }
+    }
+}
+
+impl Hidden {
+    /// Makes an empty one that keeps peer ids if the visible peers do.
+    fn like(v4: &List<V4>, v6: &List<V6>) -> Self {
+        let (v4, v6) = (List::new(v4.peer_ids().is_some()), List::new(v6.peer_ids().is_some()));
+        Self { v4, v6 }
+    }
+
+    fn len(&self) -> usize {
+        self.v4.records().len() + self.v6.records().len()
+    }
+}
+
+/// Moves a row to another list; returns its place there.
+fn moved<R: Record>(from: &mut List<R>, at: usize, to: &mut List<R>, entry: &Entry) -> usize {
+    let record = from.records()[at];
+    from.remove_at(at);
+    to.insert(record, &entry.details, entry.role)
 }
 
 fn update<R: Record>(

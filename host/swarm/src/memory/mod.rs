@@ -167,12 +167,13 @@ impl Memory {
         tell: impl FnOnce(Effect),
     ) -> Result<Counts, Refusal> {
         let role = update.role();
-        let has_gateways = update.locality.is_some_and(|at| at.plan.gateways() > 0);
+        let label = update.known_locality();
+        let has_gateways = label.is_some_and(|at| at.plan.gateways() > 0);
         let entry = full::Entry {
             stamp: self.lifetime.stamp(update.now),
             details: Details {
                 peer_id: update.peer_id,
-                label: Label::of(update.locality.as_ref()),
+                label: Label::of(label),
                 // Of a gateway's plan, that of a downloader depends on the others.
                 reach: match has_gateways && role == Role::Downloader {
                     true => None,
@@ -181,6 +182,7 @@ impl Memory {
             },
             role,
             completes: update.event == Event::Completed,
+            is_hidden: update.is_hidden,
         };
         match self.swarms.entry(update.info_hash) {
             Entry::Occupied(mut slot) => {
@@ -282,7 +284,7 @@ impl Memory {
         if picked.count == 0 && want > 0 && self.options.echo_lone_peer {
             swarm.echo(place, only, peers);
         }
-        let reach = picked.reach.filter(|_| !gives);
+        let reach = picked.reach.filter(|_| !gives && !update.is_hidden);
         if let Some(reach) = reach {
             swarm.set_reach(place, reach);
         }

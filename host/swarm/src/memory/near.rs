@@ -116,6 +116,7 @@ impl<'a> Picker<'a> {
         let (me4, me6) = match me {
             Place::V4(at) => (Some(at), None),
             Place::V6(at) => (None, Some(at)),
+            Place::Hidden(..) => (None, None),
         };
         let of_v4 = match wanted.only {
             Some(Family::Ipv6) => Ranking::NONE,
@@ -200,7 +201,7 @@ impl<'a> Picker<'a> {
                     let rank = |labels| self.v6.rank(at, labels, role);
                     self.full.v6.labels().and_then(rank).and_then(|rank| class.number(1, rank))
                 }
-                None => None,
+                Some(Place::Hidden(..)) | None => None,
             };
         }
         class
@@ -370,7 +371,7 @@ mod tests {
             let mut peer_id = [1; 20];
             peer_id[..8].copy_from_slice(&client.to_le_bytes());
             let details = Details { peer_id: PeerId(peer_id), label: Label::of(locality), reach };
-            Entry { stamp: 0, details, role, completes: false }
+            Entry { stamp: 0, details, role, completes: false, is_hidden: false }
         }
 
         /// Checks an answer to a peer.

@@ -164,6 +164,9 @@ impl Memory {
         }
         let records = peers.iter().map(|peer| {
             let SocketAddr::V4(address) = peer.address else { return None };
+            if peer.is_hidden {
+                return None;
+            }
             let stamp = self.lifetime.stamp_before(now, peer.age)?;
             Some((V4::new(address, marked(stamp, peer.downloaded)), peer.role))
         });
@@ -201,6 +204,7 @@ impl Memory {
             details: Details { peer_id: peer.peer_id, label: Label::NONE, reach: Some(Reach::ALL) },
             role: peer.role,
             completes: false,
+            is_hidden: peer.is_hidden,
         })
     }
 

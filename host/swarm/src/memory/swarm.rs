@@ -34,6 +34,7 @@ pub struct Found {
     pub role: Role,
     pub label: Label,
     pub reach: Reach,
+    pub is_hidden: bool,
     pub stamp: Stamp,
     /// Zeros if peer ids are not kept.
     pub peer_id: PeerId,
@@ -64,7 +65,7 @@ impl Swarm {
     pub fn populations(&self) -> [Population; 2] {
         match self {
             Self::Small(small) => [small.population(), Population::default()],
-            Self::Full(full) => [full.v4.population(), full.v6.population()],
+            Self::Full(full) => full.populations(),
         }
     }
 
@@ -80,7 +81,7 @@ impl Swarm {
                 let partial_pairs = full.pairs(Role::PartialSeed);
                 seeders -= full.pairs(Role::Seeder);
                 leechers -= full.pairs(Role::Downloader) + partial_pairs;
-                (full.v4.partial_seeds() + full.v6.partial_seeds()) as u32 - partial_pairs
+                full.partial_seeds() as u32 - partial_pairs
             }
         };
         Counts { seeders, leechers, partial_seeds, completed }
@@ -145,15 +146,21 @@ impl Swarm {
         match (self, peer) {
             (Self::Small(small), SocketAddr::V4(peer)) => found(small, V4::new(peer, 0)),
             (Self::Small(_), SocketAddr::V6(_)) => None,
-            (Self::Full(full), SocketAddr::V4(peer)) => found(&full.v4, V4::new(peer, 0)),
-            (Self::Full(full), SocketAddr::V6(peer)) => found(&full.v6, V6::new(peer, 0)),
+            (Self::Full(full), SocketAddr::V4(peer)) => {
+                let (peer, hidden) = (V4::new(peer, 0), full.hidden());
+                found(&full.v4, peer).or_else(|| hide(found(&hidden?.v4, peer)))
+            }
+            (Self::Full(full), SocketAddr::V6(peer)) => {
+                let (peer, hidden) = (V6::new(peer, 0), full.hidden());
+                found(&full.v6, peer).or_else(|| hide(found(&hidden?.v6, peer)))
+            }
         }
     }
 
     /// Enters an announce of a known peer; returns its place now, and whether that was a download.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
-        let Entry { stamp, details, role, completes } = entry;
-        if !details.label.is_none() {
+        let Entry { stamp, details, role, completes, is_hidden } = entry;
+        if !details.label.is_none() || *is_hidden {
             self.fill();
         }
         match (self, peer) {
@@ -170,7 +177,9 @@ impl Swarm {
     pub fn insert(&mut self, peer: SocketAddr, entry: &Entry) -> Place {
         match (&mut *self, peer) {
             (Self::Small(small), SocketAddr::V4(peer))
-                if small.records().len() < SCANNED && entry.details.label.is_none() =>
+                if small.records().len() < SCANNED
+                    && entry.details.label.is_none()
+                    && !entry.is_hidden =>
             {
                 let record = V4::new(peer, entry.stamp);
                 Place::V4(small.insert(record, &entry.details, entry.role))
@@ -202,8 +211,8 @@ impl Swarm {
         known
     }
 
-    /// Removes the expired peers among the [`SLICE`] peers, or fewer, before place `end`, counting
-    /// the IPv4 peers first, and calls `gone` for each. Returns the places that were checked.
+    /// Removes the expired peers among the [`SLICE`] peers, or fewer, before place `end`, and calls
+    /// `gone` for each. Returns the places that were checked. Places count as [`Full::split`] does.
     pub fn expire(
         &mut self,
         end: usize,
@@ -222,8 +231,8 @@ impl Swarm {
         start..end
     }
 
-    /// Appends the [`PIECE`] peers, or fewer, before place `end`, counting the IPv4 peers first, but
-    /// for those that have expired. Returns the places.
+    /// Appends the [`PIECE`] peers, or fewer, before place `end`, but for those that have expired.
+    /// Returns the places.
     pub fn copy(
         &self,
         end: usize,
@@ -236,10 +245,15 @@ impl Swarm {
         match self {
             Self::Small(small) => copy(small, start..end, lifetime, now, peers),
             Self::Full(full) => {
-                let first = full.v4.records().len();
-                copy(&full.v4, start.min(first)..end.min(first), lifetime, now, peers);
-                let of_v6 = start.saturating_sub(first)..end.saturating_sub(first);
-                copy(&full.v6, of_v6, lifetime, now, peers);
+                let [v4, v6, hidden_v4, hidden_v6] = full.split(start..end);
+                copy(&full.v4, v4, lifetime, now, peers);
+                copy(&full.v6, v6, lifetime, now, peers);
+                if let Some(hidden) = full.hidden() {
+                    let visible = peers.len();
+                    copy(&hidden.v4, hidden_v4, lifetime, now, peers);
+                    copy(&hidden.v6, hidden_v6, lifetime, now, peers);
+                    peers[visible..].iter_mut().for_each(|peer| peer.is_hidden = true);
+                }
             }
         }
         start..end
@@ -259,6 +273,7 @@ impl Swarm {
     fn settle(&mut self) {
         if let Self::Full(full) = self
             && full.v6.records().is_empty()
+            && full.hidden().is_none()
             && full.v4.records().len() <= SCANNED / 2
             && full.v4.columns().is_none()
         {
@@ -394,10 +409,16 @@ fn copy<L: Rows>(
                 role: rows.role(at),
                 age: lifetime.age(record.stamp(), now),
                 downloaded: record.is_marked(),
+                is_hidden: false,
                 peer_id: ids.map_or(PeerId::UNKNOWN, |ids| ids[at]),
             });
         }
     }
+}
+
+/// Says of a peer that it was found among the hidden ones.
+fn hide(found: Option<Found>) -> Option<Found> {
+    found.map(|found| Found { is_hidden: true, ..found })
 }
 
 fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
@@ -407,6 +428,7 @@ fn found<L: Rows>(rows: &L, wanted: L::Record) -> Option<Found> {
         role: rows.role(at),
         label: labels.map_or(Label::NONE, |labels| labels.column()[at]),
         reach: labels.map_or(Reach::ALL, |labels| labels.reach(at)),
+        is_hidden: false,
         stamp: rows.records()[at].stamp(),
         peer_id: rows.identity(at).peer_id,
     })
@@ -422,6 +444,7 @@ mod tests {
         details: Details { peer_id: PeerId([0; 20]), label: Label::NONE, reach: Some(Reach::ALL) },
         role: Role::Downloader,
         completes: false,
+        is_hidden: false,
     };
 
     fn v4(port: usize) -> SocketAddr {

@@ -121,11 +121,15 @@ impl Store for Shared {
         };
         self.memory.announce_telling(update, rng, peers, |effect| {
             let is_gone = update.event == Event::Stopped;
-            let locality = update.locality.filter(|_| !is_gone);
+            let locality = update.known_locality().filter(|_| !is_gone);
             let announced = Announced {
                 info_hash: update.info_hash,
                 peer: update.peer,
-                change: if is_gone { Change::Stopped } else { Change::Is(update.role()) },
+                change: match update.role() {
+                    _ if is_gone => Change::Stopped,
+                    role if update.is_hidden => Change::IsHidden(role),
+                    role => Change::Is(role),
+                },
                 counted: effect.counted,
                 label: locality.map(|at| (at.id.name(), at.label)),
                 reach: effect.reach,

@@ -48,6 +48,7 @@ fn update(torrent: u8, peer: u32, event: Event) -> Update {
         want: 0,
         only: None,
         locality: None,
+        is_hidden: false,
         now: 0,
     }
 }
@@ -298,6 +299,7 @@ fn the_log_goes_on_where_a_snapshot_ends() {
             role: Role::Seeder,
             age: 100,
             downloaded: true,
+            is_hidden: false,
             peer_id: PeerId::UNKNOWN,
         }],
         deserted: 0,

@@ -63,6 +63,9 @@ pub(crate) mod account {
     pub(crate) fn credit(upload: u32, download: u32) {
         change(|answer| answer.credit = Some((upload.min(MOST), download.min(MOST))));
     }
+    pub(crate) fn hide_peer() {
+        change(|answer| answer.hides_peer = true);
+    }
 }
 
 pub(crate) mod request {

@@ -123,6 +123,7 @@ fn a_policy_sees_the_whole_announce_and_may_change_the_whole_answer() {
         num_want: 3,
         hidden: false,
         credit: None,
+        hides_peer: false,
         attributes: vec![("a".into(), "5".into()), ("b".into(), "c".into())],
         added: vec![("192.0.2.9:81".parse().unwrap(), Place::Mixed)],
         locality: None,

@@ -52,6 +52,10 @@ impl AnnounceFilter for Tally {
             Some("flood") => flood(),
             Some("signature") => self.signature(),
             Some("account") => credit(),
+            Some("hide") => {
+                account::hide_peer();
+                "hidden".to_owned()
+            }
             _ => keyvalue::increment(b"announces", 1, None)
                 .map_or_else(String::from, |n| n.to_string()),
         };

@@ -26,6 +26,7 @@ pub struct Expect {
     pub hidden: Wanted<bool>,
     /// Upload and download, in percent.
     pub credit: Wanted<[u32; 2]>,
+    pub hide_peer: Wanted<bool>,
     pub remember: Wanted<Remember>,
     /// Parts of log lines, `LEVEL: TEXT`, in order.
     pub logs: Wanted<Vec<String>>,
@@ -90,6 +91,7 @@ impl<'de> Deserialize<'de> for Expect {
             attributes: Wanted<BTreeMap<String, String>>,
             hidden: Wanted<bool>,
             credit: Wanted<[u32; 2]>,
+            hide_peer: Wanted<bool>,
             remember: Wanted<Remember>,
             logs: Wanted<Vec<String>>,
             keyvalues: BTreeMap<String, Option<String>>,

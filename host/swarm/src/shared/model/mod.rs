@@ -25,8 +25,8 @@ const NODES: usize = 3;
 const SETTLED: u8 = 6;
 const PEERS: u8 = 9;
 
-/// What is known of a peer: its role, its label, its id.
-type Known = (Role, u64, [u8; 20]);
+/// What is known of a peer: its role, whether it is hidden, its label, its id.
+type Known = (Role, bool, u64, [u8; 20]);
 /// Peers and downloads by torrent.
 type Picture = BTreeMap<u8, (BTreeMap<SocketAddr, Known>, u32)>;
 
@@ -40,7 +40,7 @@ struct World {
     /// The engine has lost something since all was told.
     has_lost: bool,
     /// The last announce of each peer that announces to one node at a time; `None`: it has stopped.
-    last: HashMap<(u8, u8), Option<(Role, u64)>>,
+    last: HashMap<(u8, u8), Option<(Role, bool, u64)>>,
     /// How many downloads there are, at least and at most: who is killed may take some along.
     downloads: HashMap<u8, [u32; 2]>,
     /// Those that a node has counted since all was told.
@@ -98,8 +98,10 @@ impl World {
         }
         *self.counted[node].entry(torrent).or_default() += after - before;
         if peer < SETTLED {
-            let label = update.locality.map_or(0, |at| at.label);
-            let stays = (update.event != Event::Stopped).then(|| (update.role(), label));
+            // Nobody hears where a hidden peer is.
+            let label = update.locality.filter(|_| !update.is_hidden).map_or(0, |at| at.label);
+            let now = (update.role(), update.is_hidden, label);
+            let stays = (update.event != Event::Stopped).then_some(now);
             self.last.insert((torrent, peer), stays);
         }
     }
@@ -212,7 +214,7 @@ impl World {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Announce { torrent, peer, node, event, seeder, label } => {
+            Step::Announce { torrent, peer, node, event, seeder, label, is_hidden } => {
                 let locality = label.map(|label| Locality {
                     label: u64::from(label) + 1,
                     plan: Plan::new(&[64], Order::NearFirst, 0).unwrap().with_gateways(1),
@@ -227,6 +229,7 @@ impl World {
                     want: 0,
                     only: None,
                     locality,
+                    is_hidden,
                     now: 0,
                 };
                 self.announce(torrent, peer, node, update);
@@ -272,7 +275,8 @@ impl World {
                 peers.insert(0, peer.address);
                 let mut candidates = Vec::new();
                 store.describe(piece.info_hash, &peers, now, &mut candidates);
-                known.insert(peer.address, (peer.role, candidates[0].label, peer.peer_id.0));
+                let label = candidates[0].label;
+                known.insert(peer.address, (peer.role, peer.is_hidden, label, peer.peer_id.0));
             }
             picture.insert(piece.info_hash.0[0], (known, piece.downloads));
         }
@@ -295,8 +299,8 @@ impl World {
             let mut peers = BTreeMap::new();
             for (torrent, (known, _)) in picture.iter().filter(|(_, (known, _))| !known.is_empty())
             {
-                let known = known.iter().map(|(address, (role, label, id))| {
-                    (*address, (*role, has_labels.then_some(*label), *id))
+                let known = known.iter().map(|(address, (role, is_hidden, label, id))| {
+                    (*address, (*role, *is_hidden, has_labels.then_some(*label), *id))
                 });
                 peers.insert(*torrent, known.collect::<BTreeMap<_, _>>());
             }
@@ -335,7 +339,7 @@ impl World {
         }
         for ((torrent, peer), last) in &self.last {
             let known = of_log.get(torrent).and_then(|(known, _)| known.get(&address(*peer)));
-            let known = known.map(|(role, label, _)| (*role, *label));
+            let known = known.map(|(role, is_hidden, label, _)| (*role, *is_hidden, *label));
             prop_assert_eq!(known, *last, "torrent {}, peer {}", torrent, peer);
         }
         let totals: HashSet<_> = self
@@ -407,8 +411,15 @@ fn a_peer_revived_by_sending_again_would_be_noticed() {
 
 /// A peer completes and stops. The engine loses both, after all nodes have read them.
 fn completes_and_stops(is_planted: bool) -> Result<(), TestCaseError> {
-    let announce =
-        |event| Step::Announce { torrent: 0, peer: 1, node: 1, event, seeder: false, label: None };
+    let announce = |event| Step::Announce {
+        torrent: 0,
+        peer: 1,
+        node: 1,
+        event,
+        seeder: false,
+        label: None,
+        is_hidden: false,
+    };
     let send = || Step::Send { node: 1, outcome: Outcome::Appended };
     let mut steps = Vec::new();
     for event in [Event::Started, Event::Completed, Event::Stopped] {
@@ -436,6 +447,7 @@ fn what_the_log_has_is_not_sent_again() {
         event,
         seeder: false,
         label: None,
+        is_hidden: false,
     };
     let send = |node| Step::Send { node, outcome: Outcome::Appended };
     let read = |node| Step::Read { node, entries: 9 };

@@ -15,6 +15,7 @@ pub enum Step {
         event: Event,
         seeder: bool,
         label: Option<u8>,
+        is_hidden: bool,
     },
     /// A node appends its next batch.
     Send {
@@ -73,7 +74,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Event::Paused),
     ];
     let label = prop::option::weighted(0.3, 0..3_u8);
-    let announce = (0..TORRENTS, 0..PEERS, 0..NODES, event, prop::bool::weighted(0.2), label);
+    let bools = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    let announce = (0..TORRENTS, 0..PEERS, 0..NODES, event, bools, label);
     let outcome = prop_oneof![
         10 => Just(Outcome::Appended),
         1 => Just(Outcome::NotAppended),
@@ -82,8 +84,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let restart = (0..NODES, prop::bool::weighted(0.7), prop::option::of(0..5_u64));
     let step = prop_oneof![
-        12 => announce.prop_map(|(torrent, peer, node, event, seeder, label)| {
-            Step::Announce { torrent, peer, node, event, seeder, label }
+        12 => announce.prop_map(|(torrent, peer, node, event, (seeder, is_hidden), label)| {
+            Step::Announce { torrent, peer, node, event, seeder, label, is_hidden }
         }),
         8 => (0..NODES, outcome).prop_map(|(node, outcome)| Step::Send { node, outcome }),
         8 => (0..NODES, 1..5_usize).prop_map(|(node, entries)| Step::Read { node, entries }),
