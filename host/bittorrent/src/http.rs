@@ -82,12 +82,20 @@ impl AnnounceAnswer<'_> {
 }
 
 /// Appends the answer to a failed request. It is sent with status 200, because clients show the
-/// reason only then.
+/// reason only then. A time to wait is in `interval` and `min interval` (in seconds), too: many clients
+/// that do not know BEP 31 obey those of a failure.
 pub fn write_failure(out: &mut Vec<u8>, reason: &str, retry: Option<Retry>) {
     let mut body = Writer::new(out);
     body.begin_dictionary();
     body.string("failure reason");
     body.string(reason);
+    if let Some(Retry::Minutes(minutes)) = retry {
+        let seconds = u64::from(minutes) * 60;
+        body.string("interval");
+        body.integer(seconds);
+        body.string("min interval");
+        body.integer(seconds);
+    }
     if let Some(retry) = retry {
         body.string("retry in");
         match retry {
@@ -231,7 +239,7 @@ mod tests {
     fn failures_have_their_reason_and_retry() {
         for (retry, tail) in [
             (None, "e"),
-            (Some(Retry::Minutes(1)), "8:retry ini1ee"),
+            (Some(Retry::Minutes(1)), "8:intervali60e12:min intervali60e8:retry ini1ee"),
             (Some(Retry::Never), "8:retry in5:nevere"),
         ] {
             let mut out = Vec::new();

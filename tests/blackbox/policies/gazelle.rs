@@ -32,9 +32,13 @@ fn announces_get_the_texts_of_ocelot() {
             let answer = get(daemon.http, &format!("/announce/{passkey}?{query}"), &[]);
             let dictionary = bencode::read(&answer.body);
             assert_eq!(reply(&dictionary).err().unwrap_or_default(), expected);
-            // BEP 31, in minutes.
-            let wait = (!expected.is_empty()).then_some(Value::Integer(90));
-            assert_eq!(dictionary.get("retry in"), wait.as_ref());
+            // In seconds, and in minutes (BEP 31).
+            for (key, wait) in [("interval", 5400), ("min interval", 5400), ("retry in", 90)] {
+                assert_eq!(
+                    dictionary.get(key) == Some(&Value::Integer(wait)),
+                    !expected.is_empty()
+                );
+            }
         }
     };
     let mine = Announce::of('a');

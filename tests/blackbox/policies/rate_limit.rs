@@ -24,7 +24,9 @@ fn workers_and_transports_count_together() {
     }
     for _ in 0..10 {
         let answer = announce.get(daemon.http, &[]).body_text();
-        assert_eq!(answer, "d14:failure reason18:too many announces8:retry ini60ee");
+        let expected = "d14:failure reason18:too many announces\
+                        8:intervali3600e12:min intervali3600e8:retry ini60ee";
+        assert_eq!(answer, expected);
         assert_eq!(announce.udp(&Client::connect(daemon.udp)), Err(TOO_MANY.into()));
     }
     assert_eq!(Announce::of('b').http(daemon.http), Err(TOO_MANY.into()), "another torrent");

@@ -35,9 +35,10 @@ fn announces_get_the_texts_of_unit3d_announce() {
     let says = |query: &str, headers: &[&str], expected: &str| {
         let dictionary = ask(&daemon, MEMBER, query, headers);
         assert_eq!(reply(&dictionary).err().unwrap_or_default(), expected, "{query}");
-        // BEP 31, in minutes.
-        let wait = (!expected.is_empty()).then_some(Value::Integer(90));
-        assert_eq!(dictionary.get("retry in"), wait.as_ref());
+        // In seconds, and in minutes (BEP 31).
+        for (key, wait) in [("interval", 5400), ("min interval", 5400), ("retry in", 90)] {
+            assert_eq!(dictionary.get(key) == Some(&Value::Integer(wait)), !expected.is_empty());
+        }
     };
     let mine = Announce::of('a');
     let query = mine.query();

@@ -44,7 +44,10 @@ fn is_contained(act: &str, cause: &str) {
     let with = |torrent: char, parameter: &str| Announce::of(torrent).with(parameter);
 
     let answer = with('a', "reject").dictionary(daemon.http);
-    let unavailable = bencode::read(b"d14:failure reason23:temporarily unavailable8:retry ini1ee");
+    let unavailable = bencode::read(
+        b"d14:failure reason23:temporarily unavailable\
+          8:intervali60e12:min intervali60e8:retry ini1ee",
+    );
     assert_eq!(answer, unavailable, "{act}");
     assert!(is_served(&daemon, &with('b', "bystander")), "{act}: the next announce");
 

@@ -19,8 +19,7 @@ fn swarm(daemon: &Daemon) -> Vec<(u16, bool)> {
 
 #[test]
 fn a_hidden_peer_is_counted_and_not_given() {
-    let daemon =
-        Daemon::start("policies: [{ name: tally, plugin: PLUGINS/test-tally.wasm }]\n");
+    let daemon = Daemon::start("policies: [{ name: tally, plugin: PLUGINS/test-tally.wasm }]\n");
     let of = |number: u8| Announce::of('a').port(number.into()).peer_id([number; 20]);
     let hidden = |number: u8| of(number).with("ask=hide");
     let given = |daemon: &Daemon, announce: Announce| {

@@ -8,7 +8,9 @@ fn a_prefix_that_asks_too_often_is_refused() {
     let daemon = Daemon::start("tracker: { limits: { per_second: 1, burst: 2 } }");
     let answers: Vec<_> = (0..30).map(|_| Announce::of('a').dictionary(daemon.http)).collect();
     assert!(answers[..2].iter().all(|answer| answer.get("peers").is_some()), "{answers:?}");
-    let refused = bencode::read(b"d14:failure reason17:too many requests8:retry ini1ee");
+    let refused = bencode::read(
+        b"d14:failure reason17:too many requests8:intervali60e12:min intervali60e8:retry ini1ee",
+    );
     assert!(answers.contains(&refused), "{answers:?}");
     Announce::of('a').http(karuta_tests::ipv6(daemon.http)).expect("another prefix");
 }
