@@ -5,6 +5,9 @@ use karuta_tests::udp::Client;
 use karuta_tests::{Daemon, run};
 use serde_json::Value;
 
+const NOBODY: [u16; 0] = [];
+
+/// Returns the ports of the peers, and who is hidden.
 fn swarm(daemon: &Daemon) -> Vec<(u16, bool)> {
     let page = daemon.admin_page(&format!("/api/swarms/{}?peers=10", hex('a')));
     let swarm: Value = serde_json::from_str(&page).unwrap();
@@ -23,15 +26,16 @@ fn a_hidden_peer_is_counted_and_not_given() {
     let of = |number: u8| Announce::of('a').port(number.into()).peer_id([number; 20]);
     let hidden = |number: u8| of(number).with("ask=hide");
     let given = |daemon: &Daemon, announce: Announce| {
-        let mut ports: Vec<_> = announce.http(daemon.http).unwrap().peers;
+        let answer = announce.http(daemon.http).unwrap();
+        let mut ports: Vec<_> = answer.peers.iter().map(|peer| peer.port()).collect();
         ports.sort_unstable();
-        ports.iter().map(|peer| peer.port()).collect::<Vec<_>>()
+        ports
     };
     let counts = |daemon: &Daemon| Client::connect(daemon.udp).scrape(&[torrent('a')]).unwrap()[0];
-    given(&daemon, of(1));
+    assert_eq!(given(&daemon, of(1)), NOBODY);
     assert_eq!(given(&daemon, hidden(2)), [1], "it is given others");
     assert_eq!(given(&daemon, hidden(3).seeder()), [1]);
-    assert_eq!(given(&daemon, of(1)), []);
+    assert_eq!(given(&daemon, of(1)), NOBODY);
     assert_eq!(given(&daemon, of(4)), [1]);
     assert_eq!(counts(&daemon), [1, 0, 3]);
     assert_eq!(swarm(&daemon), [(1, false), (2, true), (3, true), (4, false)]);

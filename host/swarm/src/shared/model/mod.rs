@@ -27,6 +27,8 @@ const PEERS: u8 = 9;
 
 /// What is known of a peer: its role, whether it is hidden, its label, its id.
 type Known = (Role, bool, u64, [u8; 20]);
+/// What nodes without peer ids are told of a peer: its role, whether it is hidden, its label.
+type Told = (Role, bool, u64);
 /// Peers and downloads by torrent.
 type Picture = BTreeMap<u8, (BTreeMap<SocketAddr, Known>, u32)>;
 
@@ -40,7 +42,7 @@ struct World {
     /// The engine has lost something since all was told.
     has_lost: bool,
     /// The last announce of each peer that announces to one node at a time; `None`: it has stopped.
-    last: HashMap<(u8, u8), Option<(Role, bool, u64)>>,
+    last: HashMap<(u8, u8), Option<Told>>,
     /// How many downloads there are, at least and at most: who is killed may take some along.
     downloads: HashMap<u8, [u32; 2]>,
     /// Those that a node has counted since all was told.
