@@ -25,7 +25,8 @@ pub struct Full {
     hidden: Option<Box<Hidden>>,
 }
 
-/// The peers that are given to nobody. Apart from the others, so that no choice has to pass over them.
+/// The peers that are given to nobody. Apart from the others, so that no choice has to pass over them;
+/// and so is the code for them, because few swarms have any.
 #[derive(Debug)]
 pub struct Hidden {
     pub v4: List<V4>,
@@ -67,59 +68,70 @@ impl Full {
     }
 
     /// Returns the IPv4 peers and the IPv6 peers.
+    #[inline]
     pub fn populations(&self) -> [Population; 2] {
         let visible = [self.v4.population(), self.v6.population()];
         match self.hidden() {
             None => visible,
-            Some(Hidden { v4, v6 }) => {
-                let [v4, v6] = [v4.population(), v6.population()];
-                [visible[0] + v4, visible[1] + v6]
-            }
+            Some(hidden) => hidden.populations(visible),
         }
     }
 
     /// Returns how many partial seeds there are.
+    #[inline]
     pub fn partial_seeds(&self) -> usize {
-        let of_hidden = |Hidden { v4, v6 }: &Hidden| v4.partial_seeds() + v6.partial_seeds();
-        let hidden = self.hidden().map_or(0, of_hidden);
+        let hidden = self.hidden().map_or(0, Hidden::partial_seeds);
         self.v4.partial_seeds() + self.v6.partial_seeds() + hidden
     }
 
     /// Enters an announce of a known peer; returns its place now, and whether that was a download.
     pub fn update(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
-        let (place, downloaded) = self.update_where_it_is(peer, entry)?;
-        let place = match place {
-            Place::V4(_) | Place::V6(_) if entry.is_hidden => self.hide(place, entry),
-            Place::Hidden(family, at) if !entry.is_hidden => self.show(family, at, entry),
-            _ => place,
+        let Self { v4, v6, clients, .. } = self;
+        let found = match peer {
+            SocketAddr::V4(peer) => {
+                let record = V4::new(peer, entry.stamp);
+                let updated = update(v4, clients, Family::Ipv4, record, entry);
+                updated.map(|(at, downloaded)| (Place::V4(at), downloaded))
+            }
+            SocketAddr::V6(peer) => {
+                let record = V6::new(peer, entry.stamp);
+                let updated = update(v6, clients, Family::Ipv6, record, entry);
+                updated.map(|(at, downloaded)| (Place::V6(at), downloaded))
+            }
+        };
+        match found {
+            Some((place, downloaded)) if entry.is_hidden => {
+                Some((self.hide(place, entry), downloaded))
+            }
+            None if self.hidden.is_some() => self.update_hidden(peer, entry),
+            _ => found,
+        }
+    }
+
+    /// Does what [`update`](Self::update) does, for a peer that is not among the visible ones.
+    #[inline(never)]
+    fn update_hidden(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
+        let Self { clients, hidden, .. } = self;
+        let Hidden { v4, v6 } = &mut **hidden.as_mut()?;
+        let (family, (at, downloaded)) = match peer {
+            SocketAddr::V4(peer) => {
+                let record = V4::new(peer, entry.stamp);
+                (Family::Ipv4, update(v4, clients, Family::Ipv4, record, entry)?)
+            }
+            SocketAddr::V6(peer) => {
+                let record = V6::new(peer, entry.stamp);
+                (Family::Ipv6, update(v6, clients, Family::Ipv6, record, entry)?)
+            }
+        };
+        let place = match entry.is_hidden {
+            true => Place::Hidden(family, at),
+            false => self.show(family, at, entry),
         };
         Some((place, downloaded))
     }
 
-    fn update_where_it_is(&mut self, peer: SocketAddr, entry: &Entry) -> Option<(Place, bool)> {
-        let Self { v4, v6, clients, hidden, .. } = self;
-        let place = match peer {
-            SocketAddr::V4(peer) => {
-                let record = V4::new(peer, entry.stamp);
-                if let Some((at, downloaded)) = update(v4, clients, Family::Ipv4, record, entry) {
-                    return Some((Place::V4(at), downloaded));
-                }
-                let list = &mut hidden.as_mut()?.v4;
-                update(list, clients, Family::Ipv4, record, entry)
-            }
-            SocketAddr::V6(peer) => {
-                let record = V6::new(peer, entry.stamp);
-                if let Some((at, downloaded)) = update(v6, clients, Family::Ipv6, record, entry) {
-                    return Some((Place::V6(at), downloaded));
-                }
-                let list = &mut hidden.as_mut()?.v6;
-                update(list, clients, Family::Ipv6, record, entry)
-            }
-        };
-        place.map(|(at, downloaded)| (Place::Hidden(Family::of(peer.ip()), at), downloaded))
-    }
-
     /// Moves a peer to the hidden ones.
+    #[inline(never)]
     fn hide(&mut self, place: Place, entry: &Entry) -> Place {
         let Self { v4, v6, hidden, .. } = self;
         let hidden = hidden.get_or_insert_with(|| Box::new(Hidden::like(v4, v6)));
@@ -307,6 +319,17 @@ impl Hidden {
 
     fn len(&self) -> usize {
         self.v4.records().len() + self.v6.records().len()
+    }
+
+    /// Adds the hidden peers to the visible ones.
+    #[inline(never)]
+    fn populations(&self, [v4, v6]: [Population; 2]) -> [Population; 2] {
+        [v4 + self.v4.population(), v6 + self.v6.population()]
+    }
+
+    #[inline(never)]
+    fn partial_seeds(&self) -> usize {
+        self.v4.partial_seeds() + self.v6.partial_seeds()
     }
 }
 
