@@ -41,14 +41,15 @@ pub use self::change::{
     Change, GroupChange, MemberChange, TokenChange, TorrentChange, is_id, is_passkey,
 };
 pub use self::database::{
-    Entry, NotChanged, OpenError, Page, ShownMember, ShownPeer, ShownRejection, ShownTorrent,
+    Entry, LastReport, NotChanged, OpenError, Page, ShownMember, ShownPeer, ShownRejection,
+    ShownTorrent,
 };
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};
 pub use self::ledger::unix_seconds;
 pub use self::queue::{Receipt, settle};
 pub use self::records::{Group, Member, Torrent};
-pub use self::rules::{Bytes, Terms};
+pub use self::rules::{Bytes, Terms, moved};
 pub use self::site::{
     Address, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
 };
@@ -379,6 +380,17 @@ impl Accounts {
     pub fn peers(&self, torrent: u64, most: u32) -> Result<Vec<ShownPeer>, String> {
         let peers = Reader::open(&self.path).and_then(|reader| reader.peers(torrent, most));
         peers.map_err(|error| error.to_string())
+    }
+
+    /// Passes what each client last reported to `each`, if it did at `since` or later, in seconds since
+    /// 1970. Looks at all clients.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub fn last_reports(&self, since: u64, each: impl FnMut(&LastReport)) -> Result<(), String> {
+        let read = Reader::open(&self.path).and_then(|reader| reader.last_reports(since, each));
+        read.map_err(|error| error.to_string())
     }
 
     /// Returns up to `most` torrents after an id, in the order of their ids.

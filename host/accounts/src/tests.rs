@@ -154,6 +154,39 @@ fn a_member_has_so_many_peers_at_a_torrent_and_no_more() {
 }
 
 #[test]
+fn what_clients_last_reported_is_there_as_long_as_it_is_asked_for() {
+    let (folder, mut books) = books();
+    let batch = [
+        entry(Event::Started, 1, 2, 10),
+        entry(Event::None, 3, 4, 20),
+        Entry { peer_id: PeerId([2; 20]), ..entry(Event::Stopped, 5, 6, 30) },
+        Entry { member: 2, is_admitted: false, ..entry(Event::None, 7, 8, 40) },
+    ];
+    books.write(&batch, &LIMITS).unwrap();
+    let since = |at| {
+        let mut seen = Vec::new();
+        let note = |report: &LastReport| {
+            let LastReport { member, torrent, peer_id, said, is_active, seen_at } = *report;
+            seen.push((
+                member,
+                torrent,
+                peer_id.0[0],
+                said.uploaded,
+                said.downloaded,
+                is_active,
+                seen_at,
+            ));
+        };
+        reader(&folder).last_reports(at, note).unwrap();
+        seen
+    };
+    let (first, second) = ((1, 1, 1, 3, 4, true, 20), (1, 1, 2, 5, 6, false, 30));
+    assert_eq!(since(20), [first, second, (2, 1, 1, 7, 8, false, 40)]);
+    assert_eq!(since(21).len(), 2);
+    assert_eq!(since(41), []);
+}
+
+#[test]
 fn what_exceeds_the_guard_is_not_credited_but_marked() {
     let (folder, mut books) = books();
     let limits = Limits { rate: 10, ..LIMITS };

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use karuta_accounts::{Accounts, Options, Site, Swarms};
+use karuta_accounts::{Accounts, Options, Site, Swarms, unix_seconds};
 use karuta_bittorrent::InfoHash;
 use karuta_swarm::{Shared, Store};
 
 use super::error::{Error, system};
 use crate::books::{self, Books};
 use crate::config::Config;
+use crate::policy::Generation;
 use crate::process;
 use crate::state_dir::StateDir;
 
@@ -85,6 +86,27 @@ pub fn open(config: &Config, store: &Arc<Shared>, start: Instant) -> Result<Opti
         interval: Arc::default(),
         notes_agents: accounts.database.is_some() && accounts.schema.has_agents(),
     }))
+}
+
+/// Has observers go on from what each client last reported, if it may still be in a swarm.
+pub fn tell_observers(
+    books: &Accounts,
+    generation: &Generation,
+    lifetime: Duration,
+) -> Result<(), Error> {
+    if !generation.observes() {
+        return Ok(());
+    }
+    let (now, start) = (unix_seconds(), Instant::now());
+    let since = now.saturating_sub(lifetime.as_secs());
+    let told = books.last_reports(since, |report| {
+        let age = Duration::from_secs(now.saturating_sub(report.seen_at));
+        // The clock of the machine may have begun later.
+        if let Some(at) = start.checked_sub(age) {
+            generation.go_on_from(report, at);
+        }
+    });
+    told.map_err(|error| system("accounts", io::Error::other(error)))
 }
 
 /// Writes what has come, and closes the books.

@@ -190,6 +190,10 @@ pub fn run(
         metrics.set_accounts(books.accounts.clone());
     }
     metrics.set_udp_sockets(sockets.udp(&listeners));
+    if let Some(books) = books {
+        let lifetime = config.tracker.peer_lifetime;
+        accounts::tell_observers(&books.accounts, &loaded.generation, lifetime)?;
+    }
     let snapshots = Snapshots::open(config, store, metrics, *start)?;
     // Before the first instances that serve begin, and read key-values.
     let restored =

@@ -1,6 +1,9 @@
 //! The policies of one version of the configuration: loaded, tested, ready to serve.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use karuta_accounts::LastReport;
 
 use super::chain::{NewLink, Policy, When};
 use super::component::Engine;
@@ -258,6 +261,23 @@ impl Generation {
             }
         });
         kept.collect()
+    }
+
+    /// Returns whether any policy is told how announces ended.
+    pub fn observes(&self) -> bool {
+        self.observers().next().is_some()
+    }
+
+    /// Has all observers go on from what a client reported to the books at `at`.
+    pub fn go_on_from(&self, report: &LastReport, at: Instant) {
+        for plugin in self.observers() {
+            plugin.ledger.lock().put_back_member(report, at);
+        }
+    }
+
+    fn observers(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        let plugins = self.policies.iter().map(|policy| policy.plugin());
+        plugins.filter(|plugin| plugin.code.hooks.observe.is_some())
     }
 
     /// Returns whether what a policy says on one worker may depend on what it was asked on another.

@@ -8,7 +8,7 @@
 //! | 1 | pieces of swarms with peers ([`karuta_swarm::Codec`]); essential |
 //! | 2 | torrents that have downloads, but no peers |
 //! | 3 | the length of a policy's name (1 byte), the name, key-values of the policy |
-//! | 4 | the same with rows of its ledger |
+//! | 5 | the same with rows of its ledger |
 //! | end | numbers of blocks (4 bytes), swarms, IPv4 peers and IPv6 peers (8 bytes each) |
 
 mod folder;
@@ -31,7 +31,8 @@ const PEER_IDS: u32 = 1;
 const SWARMS: (u16, bool) = (1, true);
 const DESERTED: (u16, bool) = (2, false);
 const KEY_VALUES: (u16, bool) = (3, false);
-const LEDGER: (u16, bool) = (4, false);
+/// Those of 4 had addresses.
+const LEDGER: (u16, bool) = (5, false);
 
 /// Returns the time of day in milliseconds since 1970; 0 if the clock is before that.
 pub fn unix_ms() -> u64 {

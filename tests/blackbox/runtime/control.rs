@@ -65,7 +65,8 @@ fn dropped(daemon: &Daemon) -> f64 {
 fn an_observer_is_told_how_announces_ended() {
     let daemon = start("{}");
     let one = |port: u16, more: &str| {
-        let _ = Announce::of('a').port(port).with(more).http(daemon.http);
+        let peer_id = [port.to_be_bytes(); 10].concat().try_into().unwrap();
+        let _ = Announce::of('a').port(port).peer_id(peer_id).with(more).http(daemon.http);
     };
     let told = |port: u16, expected: Value| {
         let mut last = Value::Null;

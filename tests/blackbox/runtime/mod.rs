@@ -9,6 +9,7 @@ mod containment;
 mod control;
 mod data_files;
 mod data_urls;
+mod differences;
 mod failures;
 mod hidden_peers;
 mod imports;

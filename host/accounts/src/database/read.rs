@@ -12,6 +12,7 @@ use super::{PATIENCE, group, int, uint};
 use crate::directory::{Digests, Here, Loaded};
 use crate::found::Found;
 use crate::records::{Hashes, Member, Torrent};
+use crate::rules::Bytes;
 
 /// The columns that [`member`] and [`torrent`] read.
 pub const MEMBER: &str =
@@ -91,6 +92,19 @@ pub struct ShownPeer {
     pub seen_at: u64,
     /// `None`: the member is not visible.
     pub address: Option<SocketAddr>,
+}
+
+/// What a client of a member last reported.
+#[derive(Clone, Copy, Debug)]
+pub struct LastReport {
+    pub member: u64,
+    pub torrent: u64,
+    pub peer_id: PeerId,
+    pub said: Bytes,
+    /// Whether it is in the swarm.
+    pub is_active: bool,
+    /// Seconds since 1970.
+    pub seen_at: u64,
 }
 
 /// What a member has moved at a torrent.
@@ -306,6 +320,34 @@ impl Reader {
             })
         };
         statement.query_map(params![int(torrent), most], shown)?.collect()
+    }
+
+    /// Passes what each client last reported to `each`, if it did at `since` or later. Looks at all
+    /// clients.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn last_reports(
+        &self,
+        since: u64,
+        mut each: impl FnMut(&LastReport),
+    ) -> rusqlite::Result<()> {
+        let sql = "SELECT member, torrent, peer_id, uploaded, downloaded, active, seen_at \
+                   FROM session WHERE seen_at >= ?1";
+        let mut statement = self.0.prepare(sql)?;
+        let mut rows = statement.query([int(since)])?;
+        while let Some(row) = rows.next()? {
+            each(&LastReport {
+                member: uint(row.get(0)?),
+                torrent: uint(row.get(1)?),
+                peer_id: PeerId(row.get(2)?),
+                said: Bytes { uploaded: uint(row.get(3)?), downloaded: uint(row.get(4)?) },
+                is_active: row.get(5)?,
+                seen_at: uint(row.get(6)?),
+            });
+        }
+        Ok(())
     }
 
     /// Returns what a member has at torrents.

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use karuta_accounts::Bytes;
+use karuta_bittorrent::{InfoHash, PeerId};
 use parking_lot::Mutex;
 
 use super::keyvalues::{KeyValues, MAX_KEY, MAX_VALUE, Saved};
@@ -126,10 +128,9 @@ impl Kept {
         }
         assert_eq!(kept.store.increment(b"c", 7, Some(1 << 20), kept.storage, now), Ok(7));
         let row = Row {
-            info_hash: karuta_bittorrent::InfoHash([7; 20]),
-            peer: ([1, 2, 3, 4], 5).into(),
-            uploaded: 1,
-            downloaded: 2,
+            info_hash: InfoHash([7; 20]),
+            peer_id: PeerId([8; 20]),
+            said: Bytes { uploaded: 1, downloaded: 2 },
             at: now,
         };
         assert!(kept.ledger.lock().put_back(row));
@@ -181,29 +182,22 @@ const FOREVER: Duration = Duration::from_hours(200 * 365 * 24);
 fn write_row(row: &Row, now: Instant, into: &mut Vec<u8>) {
     let age = milliseconds(now.saturating_duration_since(row.at));
     into.extend_from_slice(&row.info_hash.0);
-    // IPv4 addresses as they are within IPv6.
-    let ip = match row.peer.ip() {
-        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        std::net::IpAddr::V6(ip) => ip,
-    };
-    into.extend_from_slice(&ip.octets());
-    into.extend_from_slice(&row.peer.port().to_be_bytes());
-    into.extend_from_slice(&row.uploaded.to_le_bytes());
-    into.extend_from_slice(&row.downloaded.to_le_bytes());
+    into.extend_from_slice(&row.peer_id.0);
+    into.extend_from_slice(&row.said.uploaded.to_le_bytes());
+    into.extend_from_slice(&row.said.downloaded.to_le_bytes());
     into.extend_from_slice(&age.to_le_bytes());
 }
 
 /// Returns `None` if the row is older than the clock can count.
 fn read_row(rest: &mut &[u8], now: Instant, passed: Duration) -> Result<Option<Row>, Malformed> {
-    let info_hash = karuta_bittorrent::InfoHash(take(rest)?);
-    let ip = std::net::IpAddr::from(take::<16>(rest)?).to_canonical();
-    let port = u16::from_be_bytes(take(rest)?);
+    let info_hash = InfoHash(take(rest)?);
+    let peer_id = PeerId(take(rest)?);
     let uploaded = u64::from_le_bytes(take(rest)?);
     let downloaded = u64::from_le_bytes(take(rest)?);
     let age = Duration::from_millis(u64::from_le_bytes(take(rest)?)).saturating_add(passed);
     let at = now.checked_sub(age);
-    let peer = std::net::SocketAddr::new(ip, port);
-    Ok(at.map(|at| Row { info_hash, peer, uploaded, downloaded, at }))
+    let said = Bytes { uploaded, downloaded };
+    Ok(at.map(|at| Row { info_hash, peer_id, said, at }))
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -285,24 +279,21 @@ mod tests {
     #[test]
     fn a_row_is_as_old_as_it_is() {
         let now = Instant::now();
-        for peer in ["1.2.3.4:5", "[2001:db8::1]:6"] {
-            let (before, after) = (kept(), kept());
-            let row = Row {
-                info_hash: karuta_bittorrent::InfoHash([7; 20]),
-                peer: peer.parse().unwrap(),
-                uploaded: 1,
-                downloaded: u64::MAX,
-                at: now,
-            };
-            before.ledger.lock().put_back(row);
-            let [(kind, record)] = saved(&before, now + seconds(30)).try_into().unwrap();
-            let later = now + seconds(1000);
-            assert_eq!(after.restore(kind, &mut &record[..], later, seconds(5)), Ok(true));
-            assert_eq!(after.restore(kind, &mut &record[..], later, seconds(5)), Ok(false));
-            let mut rows = Vec::new();
-            (0..Ledger::PARTS).for_each(|part| after.ledger.lock().copy(part, &mut rows));
-            assert_eq!(rows, [Row { at: later - seconds(35), ..row }]);
-        }
+        let (before, after) = (kept(), kept());
+        let row = Row {
+            info_hash: InfoHash([7; 20]),
+            peer_id: PeerId([8; 20]),
+            said: Bytes { uploaded: 1, downloaded: u64::MAX },
+            at: now,
+        };
+        before.ledger.lock().put_back(row);
+        let [(kind, record)] = saved(&before, now + seconds(30)).try_into().unwrap();
+        let later = now + seconds(1000);
+        assert_eq!(after.restore(kind, &mut &record[..], later, seconds(5)), Ok(true));
+        assert_eq!(after.restore(kind, &mut &record[..], later, seconds(5)), Ok(false));
+        let mut rows = Vec::new();
+        (0..Ledger::PARTS).for_each(|part| after.ledger.lock().copy(part, &mut rows));
+        assert_eq!(rows, [Row { at: later - seconds(35), ..row }]);
     }
 
     proptest! {

@@ -1,10 +1,10 @@
 //! The outcome of an announce, for observers.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use karuta_accounts::Bytes;
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 
 use crate::config::CredentialRule;
@@ -23,8 +23,9 @@ pub const LONGEST_CREDENTIAL: usize = 4096;
 pub struct Outcome {
     pub announce: types::Announce,
     pub info_hash: InfoHash,
-    pub peer: SocketAddr,
     pub peer_id: PeerId,
+    /// The ids of the member and the torrent, if the books know both.
+    pub account: Option<(u64, u64)>,
     pub event: Event,
     pub credential: Option<String>,
     pub attributes: Vec<(String, String)>,
@@ -33,16 +34,18 @@ pub struct Outcome {
     pub left: Option<u64>,
     pub uploaded: u64,
     pub downloaded: u64,
+    /// Whether the client says both.
+    pub has_totals: bool,
     pub unix_ms: u64,
     pub at: Instant,
 }
 
-/// The difference from the same peer's previous announce in the same swarm.
+/// The difference from the same client's previous announce of the same torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Difference {
     pub uploaded: u64,
     pub downloaded: u64,
-    /// `None`: there was no previous announce.
+    /// `None`: it has not been a peer of the swarm since then.
     pub seconds: Option<u32>,
 }
 
@@ -57,8 +60,8 @@ impl Outcome {
         Self {
             announce: values::announce(request, answer.num_want, credential.is_some()),
             info_hash: announce.info_hash,
-            peer: SocketAddr::new(request.address, announce.port),
             peer_id: announce.peer_id,
+            account: request.account.pair(),
             event: announce.event,
             credential,
             attributes: answer.extras.read().attributes.clone(),
@@ -67,9 +70,16 @@ impl Outcome {
             left: announce.left,
             uploaded: announce.uploaded,
             downloaded: announce.downloaded,
+            has_totals: announce.has_totals,
             unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             at: *now,
         }
+    }
+
+    /// Returns the totals that the client reports, if it does.
+    pub fn said(&self) -> Option<Bytes> {
+        let said = Bytes { uploaded: self.uploaded, downloaded: self.downloaded };
+        self.has_totals.then_some(said)
     }
 
     /// Returns the size in bytes, without the allocator's overhead.
