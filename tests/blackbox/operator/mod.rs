@@ -5,6 +5,7 @@ mod admin;
 mod admin_socket;
 mod admin_tokens;
 mod audit;
+mod clients_of_members;
 mod config;
 mod decision_log;
 mod decisions;

@@ -96,6 +96,8 @@ fn a_fourth_peer_and_a_download_too_many_are_refused() {
     };
     (0..3).for_each(|number| says(&peer(number), ""));
     says(&peer(3), "You already have 3 peers on this torrent. Ignoring.");
+    // Those that are there go on.
+    (0..3).for_each(|number| says(&peer(number).event(""), ""));
     says(&peer(2).event("stopped"), "");
     says(&peer(3), "");
     daemon.accounts(&format!("torrent 13 --info-hash {}", hex('b')));
