@@ -88,6 +88,7 @@ impl Books {
             said: announce
                 .has_totals
                 .then_some(Bytes { uploaded: announce.uploaded, downloaded: announce.downloaded }),
+            corrupt: announce.corrupt,
             left: announce.left,
             terms: exchange.answer.credit.unwrap_or_else(|| account.terms()),
             has_token: account.has_token,

@@ -45,7 +45,8 @@ fn what_members_move_is_written_as_by_ocelot() {
         let first = announce(1, 1, 1, 0).event("started");
         assert_eq!(first.get(http, &agent).status, 200);
         announce(1, 1, 1, 100).http(http).unwrap();
-        announce(1, 1, 1, 150).left(0).event("completed").http(http).unwrap();
+        let failed = announce(1, 1, 1, 150).with("corrupt=11");
+        failed.left(0).event("completed").http(http).unwrap();
         // With a token, and at a neutral torrent.
         announce(1, 2, 1, 0).event("started").http(http).unwrap();
         announce(1, 2, 1, 40).http(http).unwrap();
@@ -60,7 +61,7 @@ fn what_members_move_is_written_as_by_ocelot() {
             let columns = "Seeders, Leechers, Snatched, Balance, last_action >= CURDATE()";
             site.row(&format!("SELECT {columns} FROM {table} WHERE {id} = {torrent}"))
         };
-        assert_eq!(of(1), "1 0 1 -157 1");
+        assert_eq!(of(1), "1 0 1 -168 1");
         assert!(of(3).starts_with("0 "), "{}", of(3));
         let clients = "SELECT active, announced, uploaded, downloaded, remaining, corrupt, ip, \
                        useragent, HEX(peer_id), timespent <= 600 AND mtime > UNIX_TIMESTAMP() - 600 \
@@ -68,7 +69,7 @@ fn what_members_move_is_written_as_by_ocelot() {
         let peer = |byte: &str| byte.repeat(20);
         assert_eq!(
             site.row(&format!("{clients} 1")),
-            format!("1 3 150 300 0 0 127.0.0.1 qBittorrent/4.6  {} 1", peer("01"))
+            format!("1 3 150 300 0 11 127.0.0.1 qBittorrent/4.6  {} 1", peer("01"))
         );
         assert_eq!(
             site.row(&format!("{clients} 2")),
@@ -92,18 +93,21 @@ fn what_clients_told_ocelot_last_is_where_they_go_on() {
         let database = database(setting);
         database.sql(
             "INSERT INTO xbt_files_users (uid, active, announced, downloaded, remaining, uploaded, \
-             upspeed, downspeed, timespent, useragent, peer_id, fid, mtime, ip) \
-             VALUES (1, 1, 7, 200, 500, 100, 1, 1, 3600, 'Transmission', UNHEX(REPEAT('01', 20)), 1, \
+             upspeed, downspeed, corrupt, timespent, useragent, peer_id, fid, mtime, ip) \
+             VALUES (1, 1, 7, 200, 500, 100, 1, 1, 40, 3600, 'Transmission', UNHEX(REPEAT('01', 20)), 1, \
              UNIX_TIMESTAMP() - 1000, '192.0.2.7')",
         );
         let port = database.port;
         let site = Site::start_with(setting, database, port, str::to_owned);
-        announce(1, 1, 1, 5100).http(site.daemon.http).unwrap();
+        announce(1, 1, 1, 5100).with("corrupt=43").http(site.daemon.http).unwrap();
         site.all_in();
         assert_eq!(site.credit(1), (5000, 10_000));
-        let client = "SELECT announced, useragent, timespent BETWEEN 4600 AND 5600, upspeed \
+        let (table, id) = counts(&site);
+        let balance = site.row(&format!("SELECT Balance FROM {table} WHERE {id} = 1"));
+        assert_eq!(balance, "-5003", "3 more bytes are corrupt");
+        let client = "SELECT announced, corrupt, useragent, timespent BETWEEN 4600 AND 5600, upspeed \
                       BETWEEN 2 AND 5 FROM xbt_files_users WHERE uid = 1";
-        assert_eq!(site.row(client), "8 Transmission 1 1");
+        assert_eq!(site.row(client), "8 43 Transmission 1 1");
     });
 }
 

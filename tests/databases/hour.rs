@@ -141,6 +141,7 @@ impl Books {
                 is_admitted: true,
                 address: Some(address),
                 agent: None,
+                corrupt: 0,
                 at,
             });
             if (peer + 1).is_multiple_of(self.peers / 2) {

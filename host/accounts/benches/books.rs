@@ -67,6 +67,7 @@ fn entry(number: u64, uploaded: u64) -> Entry {
         is_admitted: true,
         address: Some(([192, 0, 2, 1], 6881).into()),
         agent: None,
+        corrupt: 0,
         at: 1_800_000_000 + uploaded,
     }
 }

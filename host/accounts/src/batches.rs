@@ -2,7 +2,7 @@
 
 use karuta_bittorrent::{Event, PeerId};
 
-use crate::database::{Baseline, Database, Delta, Entry, Rejection};
+use crate::database::{Baseline, Database, Delta, Entry, Limits, Rejection};
 use crate::rules::Bytes;
 use crate::tests::{LIMITS, SIZE, books, entry, reader};
 
@@ -143,6 +143,7 @@ fn new_books_begin_with_what_the_site_knows_of_clients() {
         active: true,
         seen_at: 5,
         address: None,
+        corrupt: 30,
     };
     assert_eq!(books.begin_from(&[baseline.clone(), baseline], 1000).unwrap(), 1);
     write(&mut books, &[of(1, Event::None, 130)]);
@@ -152,6 +153,42 @@ fn new_books_begin_with_what_the_site_knows_of_clients() {
     let second = Entry { peer_id: PeerId([2; 20]), ..of(1, Event::Started, 9) };
     write(&mut books, &[second]);
     assert_eq!(reader(&folder).member(1).unwrap().unwrap().uploaded, 20);
+    write(&mut books, &[Entry { said, corrupt: 32, ..of(1, Event::None, 0) }]);
+    let sealed = books.seal(9).unwrap().unwrap();
+    let first = &reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0];
+    assert_eq!(first.corrupt, [2, 32]);
+}
+
+#[test]
+fn what_failed_a_hash_check_is_noted_once_and_no_credit() {
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    let mut announce = |corrupt, downloaded, at| {
+        let limits = Limits { rate: 10, ..LIMITS };
+        let entry = Entry { corrupt, ..entry(Event::None, 0, downloaded, at) };
+        books.write(&[entry], &limits).unwrap();
+        let sealed = books.seal(at).unwrap().unwrap();
+        reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0].corrupt
+    };
+    assert_eq!(announce(7, 100, 0), [0, 7], "what a client has from elsewhere");
+    assert_eq!(announce(9, 100, 10), [2, 9]);
+    assert_eq!(announce(9, 100, 10), [0, 9], "over the other family");
+    assert_eq!(announce(0, 100, 20), [0, 0], "it is not said");
+    assert_eq!(announce(10, 100, 20), [1, 10]);
+    assert_eq!(announce(u64::MAX, 100, 30), [100, i64::MAX], "beyond the guard");
+    assert_eq!(announce(4, 50, 40), [0, 4], "a client that has begun anew");
+    assert_eq!(announce(3, 60, 50), [0, 3], "less than before");
+    let seen = reader(&folder).page(1).unwrap().history[0].downloaded;
+    assert_eq!(seen, 10, "it was downloaded all the same");
+    // With a refused row, it comes in another batch.
+    let refused = [Rejection { key: (1, 1, [1; 20]), reason: String::new() }];
+    books.reject(2, &refused, 60).unwrap();
+    books.again().unwrap();
+    let next = |corrupt, at| Entry { corrupt, ..entry(Event::None, 0, 60, at) };
+    write(&mut books, &[next(5, 60), next(6, 70)]);
+    let sealed = books.seal(70).unwrap().unwrap();
+    let row = &reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0];
+    assert_eq!(row.corrupt, [2 + 2 + 1, 6]);
 }
 
 #[test]

@@ -13,6 +13,13 @@ pub struct Bytes {
     pub downloaded: u64,
 }
 
+impl Bytes {
+    /// Returns whether a client that reported this and now reports `said` has not begun anew.
+    pub(crate) fn goes_on(self, said: Self) -> bool {
+        said.uploaded >= self.uploaded && said.downloaded >= self.downloaded
+    }
+}
+
 /// How much of what was moved is credited, in percent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
@@ -51,13 +58,11 @@ impl Terms {
 /// and so has one that reports less than before in either direction: it has begun anew.
 #[must_use]
 pub fn moved(known: Option<Bytes>, said: Bytes) -> Bytes {
-    let difference = known.and_then(|known| {
-        Some(Bytes {
-            uploaded: said.uploaded.checked_sub(known.uploaded)?,
-            downloaded: said.downloaded.checked_sub(known.downloaded)?,
-        })
-    });
-    difference.unwrap_or_default()
+    let known = known.filter(|known| known.goes_on(said));
+    known.map_or_else(Bytes::default, |known| Bytes {
+        uploaded: said.uploaded - known.uploaded,
+        downloaded: said.downloaded - known.downloaded,
+    })
 }
 
 /// What was moved, as far as it is possible.

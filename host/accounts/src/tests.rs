@@ -42,6 +42,7 @@ pub fn entry(event: Event, uploaded: u64, downloaded: u64, at: u64) -> Entry {
         is_admitted: true,
         address: None,
         agent: None,
+        corrupt: 0,
         at,
     }
 }

@@ -282,6 +282,7 @@ mod tests {
                 num_want,
                 ip: None,
                 has_totals: true,
+                corrupt: 0,
                 form: PeerForm::Compact,
             })
     }

@@ -79,6 +79,8 @@ pub struct Announce {
     pub downloaded: u64,
     /// Whether the client says both; what it does not say is 0.
     pub has_totals: bool,
+    /// Downloaded bytes that failed the client's hash check; HTTP only.
+    pub corrupt: u64,
     /// How many peers the client asks for; `None` for the tracker's default.
     pub num_want: Option<u32>,
     /// The address that an HTTP announce asks to be listed under, if a peer could have it. Only the

@@ -50,10 +50,8 @@ pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Inval
         PeerForm::Dictionary
     };
     let num_want = fields.num_want.and_then(number);
-
     let (uploaded, downloaded) =
         (fields.uploaded.and_then(number), fields.downloaded.and_then(number));
-
     Ok(Announce {
         info_hash,
         peer_id,
@@ -63,6 +61,7 @@ pub fn announce(query: &[u8], parameters: &Parameters) -> Result<Announce, Inval
         uploaded: uploaded.unwrap_or(0),
         downloaded: downloaded.unwrap_or(0),
         has_totals: uploaded.is_some() && downloaded.is_some(),
+        corrupt: fields.corrupt.and_then(number).unwrap_or(0),
         num_want: num_want.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
         ip: fields.ip.and_then(address),
         form,
@@ -105,6 +104,7 @@ struct Fields<'a> {
     left: Option<&'a [u8]>,
     downloaded: Option<&'a [u8]>,
     uploaded: Option<&'a [u8]>,
+    corrupt: Option<&'a [u8]>,
     num_want: Option<&'a [u8]>,
     port: Option<&'a [u8]>,
     compact: Option<&'a [u8]>,
@@ -142,6 +142,7 @@ impl<'a> Fields<'a> {
             b"left" => &mut self.left,
             b"downloaded" => &mut self.downloaded,
             b"uploaded" => &mut self.uploaded,
+            b"corrupt" => &mut self.corrupt,
             b"numwant" => &mut self.num_want,
             b"port" => &mut self.port,
             b"compact" => &mut self.compact,
@@ -231,7 +232,7 @@ mod tests {
     fn the_announce_of_a_client_is_parsed() {
         let query = b"info_hash=%12%34%56%78%9a%bc%de%f1%23%45%67%89%ab%cd%ef%124Vx%9A\
             &peer_id=-TR4050-abcdefghijkl&port=51413&uploaded=1&downloaded=2&left=3&numwant=80\
-            &key=7f2a&compact=1&supportcrypto=1&event=started";
+            &key=7f2a&compact=1&supportcrypto=1&event=started&corrupt=4";
         assert_eq!(
             announce(query),
             Ok(Announce {
@@ -245,6 +246,7 @@ mod tests {
                 num_want: Some(80),
                 ip: None,
                 has_totals: true,
+                corrupt: 4,
                 form: PeerForm::Compact,
             })
         );
@@ -379,13 +381,13 @@ mod tests {
             ("=1%", None),
             ("=99999999999999999999x", None),
         ] {
-            let more = format!("left{value}&uploaded{value}&downloaded{value}&numwant{value}");
+            let more = format!(
+                "left{value}&uploaded{value}&downloaded{value}&numwant{value}&corrupt{value}"
+            );
             let found = with(&more).unwrap();
             assert_eq!(found.left, number, "{value}");
-            assert_eq!(
-                (found.uploaded, found.downloaded),
-                (number.unwrap_or(0), number.unwrap_or(0))
-            );
+            let amounts = [found.uploaded, found.downloaded, found.corrupt];
+            assert_eq!(amounts, [number.unwrap_or(0); 3]);
             let num_want = number.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
             assert_eq!(found.num_want, num_want, "{value}");
         }

@@ -115,6 +115,7 @@ pub fn announce(packet: &[u8], url_data: &mut Vec<u8>) -> Result<Announce, Inval
         num_want: u32::try_from(num_want).ok(),
         ip: None,
         has_totals: true,
+        corrupt: 0,
         form: PeerForm::Compact,
     })
 }
@@ -532,6 +533,7 @@ mod tests {
                 num_want: (sent.num_want >= 0).then_some(sent.num_want as u32),
                 ip: None,
                 has_totals: true,
+                corrupt: 0,
                 form: PeerForm::Compact,
             }));
             prop_assert_eq!(url_data, data);

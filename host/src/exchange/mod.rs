@@ -153,6 +153,7 @@ impl Default for Exchange {
                     num_want: None,
                     ip: None,
                     has_totals: true,
+                    corrupt: 0,
                     form: PeerForm::Compact,
                 },
                 address: unspecified,

@@ -184,6 +184,7 @@ fn leaving(info_hash: InfoHash, peer_id: PeerId) -> Announce {
         num_want: Some(0),
         ip: None,
         has_totals: true,
+        corrupt: 0,
         form: PeerForm::Compact,
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::entry::Entry;
 use super::pending::{self, Added};
-use super::{Database, int, spent, uint};
+use super::{Database, corrupt, int, spent, uint};
 use crate::directory::Here;
 use crate::rules::{Bytes, Within, credited, moved, within};
 
@@ -182,6 +182,16 @@ fn enter(
         let (credited, seed_seconds) = (credit, seeded);
         let added = Added { moved, credited, seed_seconds, completes, said, active, seen_at };
         pending::add(connection, open, entry, &added)?;
+    }
+    if entry.corrupt > 0 && entry.said.is_some() {
+        let most = limits.rate.saturating_mul(seconds.max(1));
+        corrupt::note(
+            connection,
+            open,
+            entry,
+            known.is_some_and(|known| known.goes_on(said)),
+            most,
+        )?;
     }
     if moved != Bytes::default() {
         let sums = sums.entry(entry.member).or_default();

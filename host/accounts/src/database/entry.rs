@@ -15,6 +15,8 @@ pub struct Entry {
     pub event: Event,
     /// `None`: the client does not say, so nothing changes.
     pub said: Option<Bytes>,
+    /// Downloaded bytes that failed the client's hash check.
+    pub corrupt: u64,
     /// `None`: the client does not say.
     pub left: Option<u64>,
     pub terms: Terms,

@@ -1,6 +1,7 @@
 //! The file of the books: SQLite, in one transaction at a time.
 
 mod batch;
+mod corrupt;
 mod edit;
 mod entry;
 mod group;
@@ -71,7 +72,7 @@ pub enum Reason {
 
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// Makes version 2.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Makes version 2 of version 1.
@@ -82,6 +83,8 @@ const SITE: &str = include_str!("site.sql");
 const SPENT: &str = include_str!("spent.sql");
 /// Makes version 5 of version 4.
 const GROUP: &str = include_str!("group.sql");
+/// Makes version 6 of version 5.
+const CORRUPT: &str = include_str!("corrupt.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -169,7 +172,10 @@ impl Database {
             if version < 4 {
                 transaction.execute_batch(SPENT)?;
             }
-            transaction.execute_batch(GROUP)?;
+            if version < 5 {
+                transaction.execute_batch(GROUP)?;
+            }
+            transaction.execute_batch(CORRUPT)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
@@ -350,8 +356,8 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 6).unwrap();
-        assert!(open().contains("of version 6, which a newer Karuta has made, expected at most 5"));
+        other.pragma_update(None, "user_version", 7).unwrap();
+        assert!(open().contains("of version 7, which a newer Karuta has made, expected at most 6"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
@@ -377,10 +383,19 @@ mod tests {
     #[test]
     fn earlier_versions_are_read() {
         for (version, later) in [
-            (4, "DROP TABLE member_group"),
+            (
+                5,
+                "ALTER TABLE session DROP COLUMN corrupt; ALTER TABLE delta DROP COLUMN corrupt; \
+                 ALTER TABLE delta DROP COLUMN total_corrupt",
+            ),
+            (
+                4,
+                "ALTER TABLE session DROP COLUMN corrupt; ALTER TABLE delta DROP COLUMN corrupt; \
+                 ALTER TABLE delta DROP COLUMN total_corrupt; DROP TABLE member_group",
+            ),
             (
                 1,
-                "ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
+                "ALTER TABLE session DROP COLUMN corrupt; ALTER TABLE session DROP COLUMN spare; DROP TABLE site; DROP TABLE batch; \
                  DROP TABLE delta; DROP TABLE rejected; DROP TABLE spent; \
                  DROP TABLE member_group",
             ),
@@ -393,8 +408,8 @@ mod tests {
             other.pragma_update(None, "user_version", version).unwrap();
             drop(other);
             let ours = Database::open(&path, SIZE).unwrap();
-            let all = "SELECT spare, epoch, d.agent, g.immune \
-                       FROM session, site, delta d, member_group g";
+            let all = "SELECT spare, s.corrupt, epoch, d.agent, total_corrupt, g.immune \
+                       FROM session s, site, delta d, member_group g";
             ours.connection.prepare(all).unwrap();
         }
     }

@@ -59,6 +59,8 @@ pub struct Delta {
     pub agent: Option<String>,
     /// Whether its session is forgotten.
     pub gone: bool,
+    /// What failed its hash check: added, and as last reported.
+    pub corrupt: [i64; 2],
 }
 
 /// The key of a row of a batch.
@@ -96,6 +98,7 @@ pub struct Baseline {
     pub active: bool,
     pub seen_at: i64,
     pub address: Option<SocketAddr>,
+    pub corrupt: i64,
 }
 
 /// What an announce adds to the open batch.
@@ -123,13 +126,15 @@ macro_rules! sums {
          seed_seconds = seed_seconds + excluded.seed_seconds, \
          announces = announces + excluded.announces, completed = completed + excluded.completed, \
          token_down = min(token_down, 9223372036854775807 - excluded.token_down) \
-         + excluded.token_down"
+         + excluded.token_down, \
+         corrupt = min(corrupt, 9223372036854775807 - excluded.corrupt) + excluded.corrupt"
     };
 }
 
 const COLUMNS: &str = "member, torrent, peer_id, moved_up, moved_down, credited_up, credited_down, \
                        seed_seconds, announces, completed, token_down, first_at, last_at, \
-                       total_up, total_down, remaining, active, address, gone, agent";
+                       total_up, total_down, remaining, active, address, gone, agent, corrupt, \
+                       total_corrupt";
 
 const ADD: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
@@ -159,12 +164,13 @@ const SILENT: &str = "INSERT INTO delta (batch, member, torrent, peer_id, moved_
 const MOVE: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
      credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
-     total_down, remaining, active, address, gone, agent) \
+     total_down, remaining, active, address, gone, agent, corrupt, total_corrupt) \
      SELECT ?1, d.member, d.torrent, d.peer_id, moved_up, moved_down, credited_up, credited_down, \
      seed_seconds, d.announces, completed, token_down, d.first_at, last_at, \
      coalesce(s.uploaded, total_up), coalesce(s.downloaded, total_down), \
      iif(s.member IS NULL, d.remaining, s.remaining), coalesce(s.active, 0), \
-     iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent \
+     iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent, d.corrupt, \
+     coalesce(s.corrupt, d.total_corrupt) \
      FROM rejected r JOIN delta d USING (batch, member, torrent, peer_id) \
      LEFT JOIN session s USING (member, torrent, peer_id) WHERE true \
      ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
@@ -346,16 +352,17 @@ impl Database {
     pub fn begin_from(&mut self, baselines: &[Baseline], rate: u64) -> rusqlite::Result<u64> {
         let transaction = self.connection.transaction()?;
         let sql = "INSERT OR IGNORE INTO session (member, torrent, peer_id, uploaded, downloaded, \
-                   remaining, first_at, seen_at, announces, active, address, spare) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9, ?10)";
+                   remaining, first_at, seen_at, announces, active, address, spare, corrupt) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9, ?10, ?11)";
         // A session that is known has a history.
         let history = "INSERT OR IGNORE INTO history (member, torrent, uploaded, downloaded, \
                        credited_uploaded, credited_downloaded, seed_seconds, announces, first_at, \
                        last_at) VALUES (?1, ?2, 0, 0, 0, 0, 0, 0, ?3, ?3)";
         let mut entered = 0;
-        for Baseline { key, total: [up, down], remaining, active, seen_at, address } in baselines {
+        for baseline in baselines {
+            let Baseline { key, total: [up, down], remaining, active, seen_at, .. } = baseline;
             let (member, torrent, peer_id) = key;
-            let address = address.map(|address| address.to_string());
+            let address = baseline.address.map(|address| address.to_string());
             let values = params![
                 member,
                 torrent,
@@ -367,6 +374,7 @@ impl Database {
                 active,
                 address,
                 int(rate),
+                baseline.corrupt,
             ];
             entered += transaction.prepare_cached(sql)?.execute(values)? as u64;
             transaction.prepare_cached(history)?.execute(params![member, torrent, seen_at])?;
@@ -550,5 +558,6 @@ fn delta(row: &Row) -> rusqlite::Result<Delta> {
         address: row.get::<_, Option<String>>(17)?.and_then(|text| text.parse().ok()),
         gone: row.get(18)?,
         agent: row.get(19)?,
+        corrupt: [row.get(20)?, row.get(21)?],
     })
 }

@@ -87,6 +87,9 @@ pub struct Sent {
     /// The client's user agent.
     ag: Option<String>,
     pub go: i64,
+    /// What failed its hash check: added, and as last reported.
+    mc: i64,
+    tc: i64,
     /// Torrents that the member seeds and downloads now.
     se: u32,
     le: u32,
@@ -241,6 +244,8 @@ impl Play<'_> {
             po: row.address.map(|address| address.port()),
             ag: row.agent.clone(),
             go: row.gone.into(),
+            mc: row.corrupt[0],
+            tc: row.corrupt[1],
             se: member.seeding,
             le: member.leeching,
             sd,

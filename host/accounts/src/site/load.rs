@@ -388,6 +388,7 @@ fn baseline(row: &Row) -> Result<Parsed<Baseline>, Fault> {
         active: number(6)? != 0,
         seen_at: number(7)?,
         address: address.zip(port).map(Into::into),
+        corrupt: number(10)?.max(0),
     }))
 }
 

@@ -61,7 +61,7 @@ macro_rules! torrents {
                     "UPDATE ",
                     $table,
                     " k JOIN (SELECT t, SUM(co) AS co, MAX(sd) AS sd, MAX(lc) AS lc, \
-                     SUM(mu) - SUM(md) AS ba FROM"
+                     SUM(mu) - SUM(md) - SUM(mc) AS ba FROM"
                 ),
                 "GROUP BY t) r"
             ),
@@ -100,16 +100,17 @@ const TOKENS: &str = my!(
 /// does not say has 1 byte left. Only IPv4 addresses fit.
 const PEERS: &str = my!(
     "INSERT INTO xbt_files_users (uid, fid, active, uploaded, downloaded, upspeed, downspeed, \
-     remaining, timespent, announced, ip, peer_id, useragent, mtime) \
-     SELECT r.m, r.t, r.ac, r.tu, r.tl, 0, 0, COALESCE(r.re, 1), GREATEST(r.la - r.fa, 0), r.an, \
-     IF(r.ad LIKE '%:%', '', COALESCE(r.ad, '')), UNHEX(r.p), LEFT(COALESCE(r.ag, ''), 51), r.la \
-     FROM",
+     remaining, corrupt, timespent, announced, ip, peer_id, useragent, mtime) \
+     SELECT r.m, r.t, r.ac, r.tu, r.tl, 0, 0, COALESCE(r.re, 1), r.tc, \
+     GREATEST(r.la - r.fa, 0), r.an, IF(r.ad LIKE '%:%', '', COALESCE(r.ad, '')), UNHEX(r.p), \
+     LEFT(COALESCE(r.ag, ''), 51), r.la FROM",
     "WHERE r.an > 0 AND r.go = 0 ORDER BY r.m, r.t, r.p ON DUPLICATE KEY UPDATE \
      active = VALUES(active), uploaded = VALUES(uploaded), downloaded = VALUES(downloaded), \
      upspeed = IF(r.la > mtime, LEAST(r.mu DIV (r.la - mtime), 4294967295), 0), \
      downspeed = IF(r.la > mtime, LEAST(r.md DIV (r.la - mtime), 4294967295), 0), \
-     remaining = VALUES(remaining), timespent = timespent + GREATEST(r.la - mtime, 0), \
-     announced = announced + r.an, ip = VALUES(ip), mtime = VALUES(mtime)"
+     remaining = VALUES(remaining), corrupt = VALUES(corrupt), \
+     timespent = timespent + GREATEST(r.la - mtime, 0), announced = announced + r.an, \
+     ip = VALUES(ip), mtime = VALUES(mtime)"
 );
 /// Another tracker may have heard of the client since.
 const AWAY: &str = my!(
@@ -150,7 +151,7 @@ const CLIENTS: Listing = Listing {
     table: "xbt_files_users",
     sql: "SELECT CAST(uid AS SIGNED), CAST(fid AS SIGNED), LOWER(HEX(peer_id)), \
           CAST(uploaded AS SIGNED), CAST(downloaded AS SIGNED), CAST(remaining AS SIGNED), CAST(active AS SIGNED), CAST(mtime AS SIGNED), ip, \
-          CAST(NULL AS SIGNED) FROM xbt_files_users",
+          CAST(NULL AS SIGNED), CAST(corrupt AS SIGNED) FROM xbt_files_users",
     values: &[],
 };
 

@@ -27,7 +27,7 @@ macro_rules! my {
              fa BIGINT PATH '$.fa', la BIGINT PATH '$.la', tu BIGINT PATH '$.tu', \
              tl BIGINT PATH '$.tl', re BIGINT PATH '$.re', ac BIGINT PATH '$.ac', \
              ad VARCHAR(45) PATH '$.ad', po BIGINT PATH '$.po', ag VARCHAR(64) PATH '$.ag', \
-             go BIGINT PATH '$.go', \
+             go BIGINT PATH '$.go', mc BIGINT PATH '$.mc', tc BIGINT PATH '$.tc', \
              se BIGINT PATH '$.se', le BIGINT PATH '$.le', sd BIGINT PATH '$.sd', \
              lc BIGINT PATH '$.lc', n BIGINT PATH '$.n')) r ",
             $after

@@ -98,7 +98,7 @@ const LOAD_TOKENS: &str = "SELECT member, torrent, CAST(expires_at IS NULL OR ex
      ORDER BY member, torrent";
 const LOAD_PEERS: &str = "SELECT member, torrent, LOWER(HEX(peer_id)), uploaded, downloaded, remaining, \
      CAST(active AS SIGNED), CAST(UNIX_TIMESTAMP(seen_at) AS SIGNED), address, \
-     CAST(port AS SIGNED) FROM karuta_peer WHERE node = ?";
+     CAST(port AS SIGNED), 0 FROM karuta_peer WHERE node = ?";
 
 pub const KARUTA: Statements = Statements {
     greeting: Some(STRICT),

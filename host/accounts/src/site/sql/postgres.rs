@@ -100,7 +100,7 @@ const LOAD_TOKENS: &str = "SELECT member, torrent, \
      AND expires_at <= now()) ORDER BY member, torrent";
 const LOAD_PEERS: &str = "SELECT member, torrent, encode(peer_id, 'hex'), uploaded, downloaded, remaining, \
      active::int::bigint, extract(epoch FROM seen_at)::bigint, host(address), \
-     port::bigint FROM karuta_peer WHERE node = $1";
+     port::bigint, 0::bigint FROM karuta_peer WHERE node = $1";
 
 pub const KARUTA: Statements = Statements {
     greeting: None,

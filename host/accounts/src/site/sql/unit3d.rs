@@ -133,7 +133,7 @@ const CLIENTS: Listing = Listing {
     sql: "SELECT CAST(user_id AS SIGNED), CAST(torrent_id AS SIGNED), LOWER(HEX(peer_id)), \
           CAST(uploaded AS SIGNED), CAST(downloaded AS SIGNED), CAST(`left` AS SIGNED), \
           CAST(active AS SIGNED), CAST(UNIX_TIMESTAMP(updated_at) AS SIGNED), INET6_NTOA(ip), \
-          CAST(port AS SIGNED) FROM peers",
+          CAST(port AS SIGNED), 0 FROM peers",
     values: &[],
 };
 
