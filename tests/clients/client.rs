@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use karuta_tests::{plugins, root};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use crate::patiently;
 
 /// A BitTorrent client that may be installed.
 #[derive(Clone, Copy, Debug)]
@@ -132,9 +136,31 @@ impl Client {
         Self { process, folder }
     }
 
-    /// Returns the path of a file in its folder.
+    /// Interrupts it, as its user would in a terminal, and waits until it has ended.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGINT);
+        patiently("the client ends", || self.process.try_wait().expect("its status").is_some());
+    }
+
+    /// Lets libtorrent announce at once.
+    pub fn announce(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.process.id().cast_signed());
+        kill(process, signal).expect("it is there");
+    }
+
+    /// Returns its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns the path of a file that it shares.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join("files").join(name)
+        self.folder().join("files").join(name)
     }
 
     /// Returns what it has printed so far.
@@ -154,8 +180,15 @@ impl Drop for Client {
     }
 }
 
-/// Makes a torrent of one file with libtorrent, of the version `v2` or `hybrid`, without a tracker.
-pub fn make_torrent(name: &str, content: &[u8], version: &str) -> Vec<u8> {
+/// A torrent as libtorrent makes it, without a tracker.
+pub struct Made {
+    pub metainfo: Vec<u8>,
+    /// In hexadecimal digits. A hybrid torrent has that of version 1, and then that of version 2.
+    pub info_hashes: Vec<String>,
+}
+
+/// Makes a torrent of one file with libtorrent, of the version `v1`, `v2` or `hybrid`.
+pub fn make_torrent(name: &str, content: &[u8], version: &str) -> Made {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (file, torrent) = (folder.path().join(name), folder.path().join("it.torrent"));
     std::fs::write(&file, content).expect("the file is written");
@@ -163,7 +196,11 @@ pub fn make_torrent(name: &str, content: &[u8], version: &str) -> Vec<u8> {
     command.arg(root().join("tests/clients/make.py")).arg(file).arg(&torrent).arg(version);
     let output = command.output().expect("Python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::read(torrent).expect("the torrent is there")
+    let hashes = String::from_utf8(output.stdout).expect("info-hashes");
+    Made {
+        metainfo: std::fs::read(torrent).expect("the torrent is there"),
+        info_hashes: hashes.split_whitespace().map(str::to_owned).collect(),
+    }
 }
 
 fn aria2(command: &mut Command, address: IpAddr) {

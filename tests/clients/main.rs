@@ -1,6 +1,7 @@
 //! Real BitTorrent clients and the real daemon: a file goes from one client to another, and three
 //! shipped policies decide every announce.
 
+mod books;
 mod client;
 mod https;
 mod nodes;
@@ -10,7 +11,7 @@ mod quay;
 mod torrent;
 mod tour;
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use karuta_tests::{Daemon, eventually};
@@ -96,7 +97,7 @@ fn seeders(daemon: &Daemon) -> f64 {
 /// Returns the announce URL of a daemon at an address.
 fn url(daemon: &Daemon, transport: &str, at: IpAddr) -> String {
     let port = if transport == "udp" { daemon.udp.port() } else { daemon.http.port() };
-    format!("{transport}://{at}:{port}/announce")
+    format!("{transport}://{}/announce", SocketAddr::new(at, port))
 }
 
 /// The addresses of the tracker and two clients.

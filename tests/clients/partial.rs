@@ -28,7 +28,7 @@ fn a_partial_seed_is_given_to_a_leecher() {
         let address = IpAddr::from([127, 0, 0, last]);
         Client::start(Program::Libtorrent, address, &metainfo, file, arguments)
     };
-    let _partial_seed = start(2, Some((FIRST, first)), &[FIRST]);
+    let _partial_seed = start(2, Some((FIRST, first)), &["--only", FIRST]);
     patiently("the partial seed has announced itself", || peers("leecher") == 1.0);
     assert_eq!(peers("seeder"), 0.0);
 

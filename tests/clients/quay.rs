@@ -159,7 +159,7 @@ fn v2_and_hybrid_torrents_are_shared() {
     let mut clients = Vec::new();
     for (version, first, announced) in [("v2", 201, 1.0), ("hybrid", 211, 2.0)] {
         let before = swarms();
-        let torrent = client::make_torrent(FILE, &story.content, version);
+        let torrent = client::make_torrent(FILE, &story.content, version).metainfo;
         let file = story.tracker.folder.path().join("made.torrent");
         std::fs::write(&file, &torrent).unwrap();
         let token = story.registry.sign("one", file.to_str().expect("a path of text"), &[]);

@@ -52,10 +52,7 @@ impl Torrent {
 
     /// Returns the content of the `.torrent` file for several trackers, to be asked in turn (BEP 12).
     pub fn metainfo_of(&self, trackers: &[String]) -> Vec<u8> {
-        let text = |text: &str| format!("{}:{text}", text.len());
-        let tiers: String = trackers.iter().map(|url| format!("l{}e", text(url))).collect();
-        let head = format!("d8:announce{}13:announce-listl{tiers}e4:info", text(&trackers[0]));
-        [head.as_bytes(), &self.info, b"e"].concat()
+        [head(trackers).as_bytes(), b"4:info", &self.info, b"e"].concat()
     }
 
     pub fn info_hash(&self) -> [u8; 20] {
@@ -69,6 +66,13 @@ impl Torrent {
             text
         })
     }
+}
+
+/// Returns the beginning of a `.torrent` file for several trackers, up to its other keys (BEP 12).
+pub fn head(trackers: &[String]) -> String {
+    let text = |text: &str| format!("{}:{text}", text.len());
+    let tiers: String = trackers.iter().map(|url| format!("l{}e", text(url))).collect();
+    format!("d8:announce{}13:announce-listl{tiers}e", text(&trackers[0]))
 }
 
 /// Returns bytes that look random, always the same.

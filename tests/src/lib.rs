@@ -234,15 +234,16 @@ impl Daemon {
         address.expect("a listener").parse().expect("an address")
     }
 
-    /// Runs `karuta accounts` with the words of a line, which must succeed.
+    /// Runs `karuta accounts` with the words of a line, which must succeed. Returns what it prints.
     #[track_caller]
-    pub fn accounts(&self, line: &str) {
+    pub fn accounts(&self, line: &str) -> String {
         let admin = self.admin.to_string();
         let words = line.split(' ');
         let all: Vec<_> =
             ["accounts"].into_iter().chain(words).chain(["--admin", &admin]).collect();
         let output = run(&all, self.folder.path());
         assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Returns the value of a series of `/metrics`, written as there; 0 if it is not there (yet).
