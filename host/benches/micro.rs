@@ -6,20 +6,26 @@ mod common;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use common::{chain, component};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use hyper::header::{HOST, USER_AGENT};
+use hyper::{HeaderMap, Uri, http::HeaderValue};
 use karuta::exchange::{Exchange, Ruling};
 use karuta::policy::Chain;
+use karuta::recording::{Came, Rings};
 use karuta_bittorrent::http::AnnounceAnswer;
 use karuta_bittorrent::parameters::Parameters;
 use karuta_bittorrent::udp::{self, Header};
-use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, query};
+use karuta_bittorrent::{
+    Counts, Event, Family, InfoHash, PeerForm, PeerId, Peers, Transport, query,
+};
 use karuta_swarm::{Options, Shared, Store, Update};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-criterion_group!(benches, parsing, encoding, selection, policies);
+criterion_group!(benches, parsing, encoding, selection, recording, policies);
 criterion_main!(benches);
 
 /// Peers in an answer.
@@ -114,6 +120,37 @@ fn selection(criterion: &mut Criterion) {
             bencher.iter(|| announce(rng.random_range(0..*size), WANT as usize));
         });
     }
+}
+
+/// Measures the record of an announce, with as many in a batch as there may be.
+fn recording(criterion: &mut Criterion) {
+    const BATCH: usize = 32;
+    let rings = Rings::new(16 << 20, 1, Duration::ZERO, 0);
+    let mut tape = rings.tape();
+    let mut record = |name, exchange: &Exchange, came: Came| {
+        let counts = Some(Counts { seeders: 8, leechers: 56, ..Counts::default() });
+        let mut waiting = 0;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                tape.write(black_box(exchange), came, false, counts, "", Duration::ZERO);
+                waiting += 1;
+                if waiting == BATCH {
+                    tape.publish();
+                    waiting = 0;
+                }
+            });
+        });
+    };
+    let mut exchange = Exchange::default();
+    record("record/udp", &exchange, Came::Udp(&packet()));
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("tracker.example.org:6969"));
+    headers.insert(USER_AGENT, HeaderValue::from_static("karuta-bench"));
+    let target = [b"/announce?", QUERY].concat();
+    let uri = Uri::try_from(target).expect("a target");
+    exchange.request.transport = Transport::Http;
+    exchange.request.target.make().over_http(uri, headers);
+    record("record/http", &exchange, Came::Http);
 }
 
 /// Measures a policy that does nothing, one that asks the host for a number, and one with a

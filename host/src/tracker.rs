@@ -5,7 +5,7 @@ use std::borrow::{Borrow, BorrowMut};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use karuta_accounts::{Receipt, unix_seconds};
 use karuta_bittorrent::http::Retry;
@@ -180,20 +180,20 @@ impl<S: Store> Tracker<S> {
         time::follow();
     }
 
-    /// Takes announces that came together through limits, policies and swarms: each step for all of
-    /// them, so that they share what it fetches into the processor's caches. Within a step, they
-    /// keep their order.
-    pub fn announce(&self, batch: &mut [Passage], now: Instant) {
+    /// Takes announces that came together through limits, policies and swarms, and records them: each
+    /// step for all of them, so that they share what it fetches into the processor's caches. Within a
+    /// step, they keep their order. `came` says how each of them came, by its place.
+    pub fn announce<'a>(
+        &self,
+        batch: &mut [Passage],
+        came: impl Fn(usize) -> Came<'a>,
+        now: Instant,
+    ) {
         let watched = self.recorder.borrow().is_watched();
-        let tape = self.tape.as_ref().map(RefCell::borrow);
-        for (at, passage) in batch.iter_mut().enumerate() {
-            if let Some(tape) = &tape {
-                tape.expect(at);
-            }
+        for passage in &mut *batch {
             passage.peers.clear();
             self.begin(&mut passage.exchange, passage.carries.peers, now, watched);
         }
-        drop(tape);
         self.chain.borrow_mut().announce(batch);
         self.expect(batch);
         for passage in &mut *batch {
@@ -211,24 +211,13 @@ impl<S: Store> Tracker<S> {
         self.enter_books(batch);
         let chain = self.chain.borrow();
         batch.iter().for_each(|passage| chain.observe(&passage.exchange));
-    }
-
-    /// Returns whether requests are recorded.
-    pub fn is_recording(&self) -> bool {
-        self.tape.is_some()
-    }
-
-    /// Records an announce that has been answered after `took`, if requests are recorded.
-    pub fn record_announce(&self, passage: &Passage, came: Came, took: Duration) {
-        let Some(tape) = &self.tape else { return };
-        let Passage { exchange, result, limit, .. } = passage;
-        tape.borrow_mut().write(exchange, came, false, result.ok(), limit, took);
-    }
-
-    /// Records a scrape as [`Tracker::record_announce`] does.
-    pub fn record_scrape(&self, exchange: &Exchange, came: Came, took: Duration) {
-        let Some(tape) = &self.tape else { return };
-        tape.borrow_mut().write(exchange, came, true, None, TRACKER_LIMITS, took);
+        if let Some(tape) = &self.tape {
+            let (mut tape, took) = (tape.borrow_mut(), now.elapsed());
+            for (at, Passage { exchange, result, limit, .. }) in batch.iter().enumerate() {
+                tape.write(exchange, came(at), false, result.ok(), limit, took);
+            }
+            tape.publish();
+        }
     }
 
     /// Enters announces of members in the books.
@@ -308,8 +297,25 @@ impl<S: Store> Tracker<S> {
         peers.pick(order.iter().take(wanted).map(|index| *index as usize));
     }
 
-    /// Decides each info-hash of a scrape, and appends its counts.
+    /// Decides each info-hash of a scrape, appends its counts, and records it.
     pub fn scrape(
+        &self,
+        exchange: &mut Box<Exchange>,
+        came: Came,
+        info_hashes: &[InfoHash],
+        counts: &mut Vec<Counts>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let result = self.count(exchange, info_hashes, counts, now);
+        if let Some(tape) = &self.tape {
+            let mut tape = tape.borrow_mut();
+            tape.write(exchange, came, true, None, TRACKER_LIMITS, now.elapsed());
+            tape.publish();
+        }
+        result
+    }
+
+    fn count(
         &self,
         exchange: &mut Box<Exchange>,
         info_hashes: &[InfoHash],
@@ -450,8 +456,15 @@ fn mix(answer: &Answer, wanted: usize, peers: &mut Peers, rng: &mut impl Rng) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use karuta_swarm::{Options, Shared};
+
     use super::*;
+    use crate::decisions::Decisions;
     use crate::exchange::Exchange;
+    use crate::metrics::Metrics;
+    use crate::recording::{Record, Rings};
 
     const ROUNDS: usize = 500;
 
@@ -492,6 +505,31 @@ mod tests {
 
     fn common(answer: &[SocketAddr], with: &[SocketAddr]) -> usize {
         answer.iter().filter(|peer| with.contains(peer)).count()
+    }
+
+    #[test]
+    fn a_request_that_is_decided_can_be_read_from_the_rings() {
+        let rings = Rings::new(1 << 20, 1, Duration::ZERO, 0);
+        let settings =
+            Settings { interval: 60, min_interval: 30, default_num_want: 9, max_num_want: 9 };
+        let rules = Rules { settings, limits: None, links: vec![], generation: 7, parks: false };
+        let decisions = Arc::new(Decisions::new(Arc::new(Metrics::new(Default::default))));
+        let (store, now) = (Arc::new(Shared::alone(Options::default())), Instant::now());
+        let (recorder, tape) = (decisions.recorder(), Some(rings.tape()));
+        let tracker = Tracker::new(store, rules, recorder, tape, None, now);
+        let mut batch: Vec<_> = std::iter::repeat_with(Passage::default).take(3).collect();
+        tracker.announce(&mut batch, |at| Came::Udp([&b"a"[..], b"b", b"c"][at]), now);
+        let mut exchange = Box::default();
+        tracker.scrape(&mut exchange, Came::Udp(b"d"), &[], &mut vec![], now).unwrap();
+        let mut found = Vec::new();
+        rings.read(|bytes| {
+            let record = Record::read(bytes).unwrap();
+            let leechers = record.counts.map(|counts| counts.leechers);
+            found.push((record.request.to_vec(), record.is_scrape, record.interval, leechers));
+        });
+        let announce = |request: &[u8]| (request.to_vec(), false, 60, Some(1));
+        let scrape = (b"d".to_vec(), true, 0, None);
+        assert_eq!(found, [announce(b"a"), announce(b"b"), announce(b"c"), scrape]);
     }
 
     #[test]

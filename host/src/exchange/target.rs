@@ -73,19 +73,19 @@ impl Target {
         }
     }
 
-    /// Appends the target of an HTTP request and its headers, a line each.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// Passes the target of an HTTP request and its headers, a line each, to `put`, piece by piece.
+    pub fn write(&self, mut put: impl FnMut(&[u8])) {
         let Source::Http { uri, headers } = &self.source else { return };
-        out.extend_from_slice(uri.path().as_bytes());
+        put(uri.path().as_bytes());
         if let Some(query) = uri.query() {
-            out.push(b'?');
-            out.extend_from_slice(query.as_bytes());
+            put(b"?");
+            put(query.as_bytes());
         }
         for (name, value) in headers {
-            out.push(b'\n');
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
+            put(b"\n");
+            put(name.as_str().as_bytes());
+            put(b": ");
+            put(value.as_bytes());
         }
     }
 
@@ -164,13 +164,13 @@ mod tests {
         let mut target = Target::default();
         target.over_http("/announce?jwt=a%2Db&info_hash=%00%ff".parse().unwrap(), headers);
         let mut lines = Vec::new();
-        target.write(&mut lines);
+        target.write(|bytes| lines.extend_from_slice(bytes));
         let mut read = Target::default();
         read.read(&lines).unwrap();
         assert_eq!(read.query().0, target.query().0);
         assert_eq!((read.uri_path(), read.header("x-key")), ("/announce", Some("k: 1")));
         let mut again = Vec::new();
-        read.write(&mut again);
+        read.write(|bytes| again.extend_from_slice(bytes));
         assert_eq!(again, lines);
         for lines in [&b"\x01"[..], b"/a\nno header", b"/a\n: x", b"/a\nb: \x00", b""] {
             assert!(Target::default().read(lines).is_err(), "{}", lines.escape_ascii());

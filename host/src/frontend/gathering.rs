@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use karuta_swarm::Store;
 
+use crate::recording::Came;
 use crate::tracker::{Passage, Tracker};
 
 /// The most announces that are decided together. The policies of a larger batch would displace each
@@ -62,7 +63,7 @@ impl<S: Store> Gathering<S> {
         poll_fn::<(), _>(|context| {
             std::mem::swap(&mut batch, &mut self.waiting.borrow_mut());
             for passages in batch.passages.chunks_mut(MOST) {
-                self.tracker.announce(passages, Instant::now());
+                self.tracker.announce(passages, |_| Came::Http, Instant::now());
             }
             for (passage, seat) in batch.passages.drain(..).zip(batch.seats.drain(..)) {
                 seat.decided.set(Some(passage));

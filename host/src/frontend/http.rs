@@ -234,7 +234,6 @@ impl<S: Store> Listener<S> {
                     }
                     let outcome = write_answer(&mut scratch);
                     let end = Instant::now();
-                    self.tracker.record_announce(&scratch.passage, Came::Http, end - start);
                     (self.reply(Action::Announce, outcome, &mut scratch), end)
                 }
             };
@@ -397,19 +396,14 @@ impl<S: Store> Listener<S> {
 
     fn scrape(&self, scratch: &mut Scratch, now: Instant) -> Outcome {
         let Scratch { passage: Passage { exchange, .. }, info_hashes, counts, body } = scratch;
-        let outcome = match self.tracker.scrape(exchange, info_hashes, counts, now) {
+        match self.tracker.scrape(exchange, Came::Http, info_hashes, counts, now) {
             Ok(()) => {
                 let files = info_hashes.iter().copied().zip(counts.iter().copied());
                 write_scrape(body, &mut files.collect::<Vec<_>>());
                 Outcome::Ok
             }
             Err(refused) => refuse(refused, scratch),
-        };
-        if self.tracker.is_recording() {
-            let exchange = &scratch.passage.exchange;
-            self.tracker.record_scrape(exchange, Came::Http, now.elapsed());
         }
-        outcome
     }
 }
 

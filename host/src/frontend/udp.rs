@@ -45,7 +45,7 @@ struct Turn {
     bodies: Vec<Vec<u8>>,
     /// The first of them are those of `announces`.
     passages: Vec<Passage>,
-    /// They wait to be decided together, and then to be recorded.
+    /// They wait to be decided together.
     announces: Vec<Waiting>,
     scrape: Scrape,
     /// The URL data of an announce.
@@ -131,7 +131,7 @@ impl<S: Store> Listener<S> {
                     self.read(packet, client, source, &now, &mut turn);
                 }
             }
-            self.announce(&now, &mut turn);
+            self.announce(&inbox, &now, &mut turn);
             self.finish(&now, &mut turn);
             if !turn.late.is_empty() {
                 let late = Late {
@@ -144,7 +144,6 @@ impl<S: Store> Listener<S> {
                 tokio::task::spawn_local(late.send());
             }
             turn.outbox.send(&socket).await;
-            self.record(&inbox, &now, &mut turn);
             if more {
                 // Under a flood of packets, this worker's connections still get their turn.
                 tokio::task::yield_now().await;
@@ -203,9 +202,8 @@ impl<S: Store> Listener<S> {
                 }
             }
             wire::Action::Scrape => {
-                // It sees the announces that came before it, and is recorded after them.
-                self.announce(now, turn);
-                self.record(packet.inbox, now, turn);
+                // It sees the announces that came before it.
+                self.announce(packet.inbox, now, turn);
                 self.scrape(header, packet.bytes(), client, now, turn)
             }
             wire::Action::Unknown => invalid(header, Invalid::Action, &mut turn.bodies[at]),
@@ -248,36 +246,27 @@ impl<S: Store> Listener<S> {
         Ok(())
     }
 
-    /// Decides the announces that wait, and writes their answers.
-    fn announce(&self, now: &Now, turn: &mut Turn) {
+    /// Decides the announces that wait, if there are any, and writes their answers.
+    fn announce(&self, inbox: &Inbox, now: &Now, turn: &mut Turn) {
         let Turn { received, passages, announces, bodies, .. } = turn;
+        if announces.is_empty() {
+            return;
+        }
         let passages = &mut passages[..announces.len()];
-        self.tracker.announce(passages, now.start);
-        for (passage, Waiting { header, at, .. }) in passages.iter_mut().zip(&*announces) {
-            let at = *at;
+        let came = |at: usize| Came::Udp(inbox.packet(announces[at].packet));
+        self.tracker.announce(passages, came, now.start);
+        for (passage, Waiting { header, at, .. }) in passages.iter_mut().zip(announces.drain(..)) {
             received[at].receipt = passage.receipt.take();
             let Passage { exchange, peers, result, .. } = passage;
             let (answer, body) = (&exchange.answer, &mut bodies[at]);
             match *result {
                 Ok(counts) => {
                     let family = Family::of(received[at].client.ip());
-                    wire::write_announce(body, header, answer.interval, counts, family, peers);
+                    wire::write_announce(body, &header, answer.interval, counts, family, peers);
                 }
-                Err(refused) => received[at].outcome = refuse(header, refused, answer, body),
+                Err(refused) => received[at].outcome = refuse(&header, refused, answer, body),
             }
         }
-    }
-
-    /// Records the announces, which are decided, if requests are recorded.
-    fn record(&self, inbox: &Inbox, now: &Now, turn: &mut Turn) {
-        if self.tracker.is_recording() && !turn.announces.is_empty() {
-            let took = now.start.elapsed();
-            for (passage, Waiting { packet, .. }) in turn.passages.iter().zip(&turn.announces) {
-                let came = Came::Udp(inbox.packet(*packet));
-                self.tracker.record_announce(passage, came, took);
-            }
-        }
-        turn.announces.clear();
     }
 
     fn scrape(
@@ -299,17 +288,14 @@ impl<S: Store> Listener<S> {
         asked.clear();
         asked.extend(info_hashes.take(most));
         fill(&mut exchange.request, client, self.number);
-        let outcome = match self.tracker.scrape(exchange, asked, counts, now.start) {
+        let came = Came::Udp(packet);
+        match self.tracker.scrape(exchange, came, asked, counts, now.start) {
             Ok(()) => {
                 wire::write_scrape(body, header.transaction, counts.iter().copied());
                 Outcome::Ok
             }
             Err(refused) => refuse(header, refused, &exchange.answer, body),
-        };
-        if self.tracker.is_recording() {
-            self.tracker.record_scrape(exchange, Came::Udp(packet), now.start.elapsed());
         }
-        outcome
     }
 
     /// Counts the requests, and queues their answers in the order in which they came.

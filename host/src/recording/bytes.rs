@@ -3,6 +3,7 @@
 /// Bytes with a place to write at.
 pub struct Put<'a> {
     out: &'a mut [u8],
+    /// More than there are bytes, if what was written does not fit.
     len: usize,
 }
 
@@ -11,17 +12,18 @@ impl<'a> Put<'a> {
         Self { out, len: 0 }
     }
 
-    /// Writes the next bytes, for which there must be room.
+    /// Writes the next bytes, if there is room.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        // Most texts of records are empty, and a call costs more than the rest.
-        if !bytes.is_empty() {
-            self.out[self.len..][..bytes.len()].copy_from_slice(bytes);
-            self.len += bytes.len();
+        let start = self.len;
+        self.len += bytes.len();
+        if let Some(place) = self.out.get_mut(start..self.len) {
+            place.copy_from_slice(bytes);
         }
     }
 
-    /// Returns how many bytes were written.
+    /// Returns how many bytes were to be written. If there was no room for all of them, they are more than
+    /// that.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -1,9 +1,9 @@
 //! The flight recorder: the last requests of every worker as they came, with what became of them, and
 //! files of them.
 //!
-//! Each worker has a ring of bytes, which it overwrites in turn. It writes a record after the answer,
-//! without a lock and without memory of its own. Others read the rings: for a recording, which is a
-//! file, and to ask another configuration about the last requests.
+//! Each worker has a ring of bytes, which it overwrites in turn. It writes the records of requests that were
+//! decided together before they are answered, without a lock and without memory of their own. Others read the
+//! rings: for a recording, which is a file, and to ask another configuration about the last requests.
 //!
 //! A recording is a file of `karuta-blocks`, format 1, magic `KARUTARC`. Its parameter is how long it
 //! may be kept after it was created, in seconds; its flags say what was hidden of it.
@@ -25,6 +25,7 @@ mod redact;
 mod ring;
 mod rings;
 mod running;
+mod stream;
 mod tape;
 #[cfg(test)]
 mod tests;

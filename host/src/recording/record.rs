@@ -3,7 +3,7 @@
 //! | | bytes | |
 //! |---|---|---|
 //! | time | 8 | when the request came, in microseconds since 1970 |
-//! | took | 4 | until its answer was written, in microseconds |
+//! | took | 4 | until it was decided, in microseconds |
 //! | worker, listener | 2 each | their numbers |
 //! | generation | 4 | the number of the configuration that decided |
 //! | interval, min interval | 4 each | seconds; of the answer to an announce |
@@ -32,7 +32,7 @@ use crate::metrics::Outcome;
 pub struct Record<'a> {
     /// When it came, in microseconds since 1970.
     pub time: u64,
-    /// Until its answer was written, in microseconds.
+    /// Until it was decided, in microseconds.
     pub took: u32,
     pub worker: u16,
     /// A position among those of the daemon.
@@ -65,8 +65,7 @@ pub struct Record<'a> {
 /// The size of what every record begins with, in bytes.
 const HEAD: usize = 32;
 /// The most bytes of a record before its request: what each begins with, its parts, and its texts.
-pub(super) const LONGEST_HEAD: usize =
-    HEAD + 16 + 2 * 12 + account::SIZE + u8::MAX as usize + REASON;
+const LONGEST_HEAD: usize = HEAD + 16 + 2 * 12 + account::SIZE + u8::MAX as usize + REASON;
 /// The most bytes of a failure text that are kept.
 const REASON: usize = 120;
 /// The bits of the parts.
@@ -79,8 +78,8 @@ const TRANSPORTS: [Transport; 3] = [Transport::Udp, Transport::Http, Transport::
 const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped];
 
 impl<'a> Record<'a> {
-    /// Writes the record, except for the request itself. Returns how many bytes that are.
-    pub(super) fn write_head(&self, out: &mut [u8; LONGEST_HEAD]) -> usize {
+    /// Writes the record, except for the request itself.
+    pub(super) fn write_head(&self, out: &mut Put) {
         let decided_by = cut(self.decided_by, u8::MAX.into());
         let reason = cut(self.reason, REASON);
         let place = |found: Option<usize>| found.unwrap_or(0) as u8;
@@ -97,37 +96,38 @@ impl<'a> Record<'a> {
             | flag(self.seen.is_some(), 1)
             | flag(has_account, 2)
             | flag(self.client.is_ipv6(), 3);
-        let mut head = [0; HEAD];
-        head[..8].copy_from_slice(&self.time.to_le_bytes());
-        head[8..12].copy_from_slice(&self.took.to_le_bytes());
-        head[12..14].copy_from_slice(&self.worker.to_le_bytes());
-        head[14..16].copy_from_slice(&self.listener.to_le_bytes());
-        head[16..20].copy_from_slice(&self.generation.to_le_bytes());
-        head[20..24].copy_from_slice(&self.interval.to_le_bytes());
-        head[24..28].copy_from_slice(&self.min_interval.to_le_bytes());
-        head[28..].copy_from_slice(&[kind, parts, decided_by.len() as u8, reason.len() as u8]);
-        let mut out = Put::new(out);
-        out.put(&head);
+        out.put(&self.time.to_le_bytes());
+        out.put(&self.took.to_le_bytes());
+        out.put(&self.worker.to_le_bytes());
+        out.put(&self.listener.to_le_bytes());
+        out.put(&self.generation.to_le_bytes());
+        out.put(&self.interval.to_le_bytes());
+        out.put(&self.min_interval.to_le_bytes());
+        out.put(&[kind, parts, decided_by.len() as u8, reason.len() as u8]);
         match self.client {
             IpAddr::V4(address) => out.put(&address.octets()),
             IpAddr::V6(address) => out.put(&address.octets()),
         }
         for counts in [self.counts, self.seen].into_iter().flatten() {
-            let numbers = [counts.seeders, counts.leechers, counts.completed];
-            out.put(numbers.map(u32::to_le_bytes).as_flattened());
+            for number in [counts.seeders, counts.leechers, counts.completed] {
+                out.put(&number.to_le_bytes());
+            }
         }
         if has_account {
-            account::write(&self.account, &mut out);
+            account::write(&self.account, out);
         }
-        out.put(decided_by.as_bytes());
-        out.put(reason.as_bytes());
-        out.len()
+        // Most have neither, and a call costs more than all of the above.
+        for text in [decided_by, reason].into_iter().filter(|text| !text.is_empty()) {
+            out.put(text.as_bytes());
+        }
     }
 
     /// Appends the record.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut head = [0; LONGEST_HEAD];
-        let len = self.write_head(&mut head);
+        let mut put = Put::new(&mut head);
+        self.write_head(&mut put);
+        let len = put.len();
         out.extend(&head[..len]);
         out.extend(self.request);
     }

@@ -1,11 +1,15 @@
 //! A ring of records that one thread writes and any thread reads, without a lock.
 //!
-//! The writer never waits. Before it overwrites something, it says so; a reader copies first, and
+//! The writer never waits for a reader. Before it overwrites something, it says so; a reader copies first, and
 //! looks afterwards whether what it has copied was still there.
 //!
 //! Everything lies at multiples of 8 bytes. A record is a word with its length (the lower half) and its
 //! number modulo 2³² (the upper half), and then its bytes. Positions count words since the start, so
 //! they never come again.
+//!
+//! Records come into the ring together, a cache line at a time: see [`stream`]. Until then they are in a small
+//! buffer of the writer's. The line in which they end is written as usual, so that they can be read, and again
+//! with what comes after them.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -14,14 +18,15 @@ use std::sync::atomic::{
     fence,
 };
 
-use karuta_swarm::fetch;
+use super::bytes::Put;
+use super::stream::{self, LINE, Line, WORDS};
 
 /// The shared part of a ring.
 pub struct Ring {
-    words: Box<[AtomicU64]>,
+    lines: Box<[Line]>,
     /// The position of the oldest record that is not overwritten.
     floor: AtomicU64,
-    /// The position after the newest record.
+    /// The position after the newest record that can be read.
     head: AtomicU64,
     /// Records that were too long. Only the writer writes it.
     too_long: AtomicU64,
@@ -30,9 +35,14 @@ pub struct Ring {
 /// The end of a ring that writes.
 pub struct Writer {
     ring: Arc<Ring>,
-    /// Where the next record begins: a position, and its place in the memory.
+    /// What is not in the ring yet, from the beginning of a line on, and what else is in that line.
+    stage: Box<Stage>,
+    /// How many bytes of it are used.
+    staged: usize,
+    /// The line in which it begins.
+    line: usize,
+    /// Where the next record begins.
     head: u64,
-    place: usize,
     floor: u64,
     /// The first record that began in each block or after it, by the block's number modulo their number.
     /// So the floor moves without a look at what it passes, a block at a time.
@@ -42,6 +52,10 @@ pub struct Writer {
     /// The number of the next record.
     number: u32,
 }
+
+/// Room for records that fill it, and one more.
+#[repr(align(64))]
+struct Stage([u8; FULL + WORD + LONGEST + LINE]);
 
 /// A reader's place in a ring.
 pub struct Cursor {
@@ -57,6 +71,8 @@ pub struct Cursor {
 pub const LONGEST: usize = 16 * 1024;
 /// The size of the smallest ring in bytes.
 pub const SMALLEST: usize = 4 * LONGEST;
+/// So many bytes go into the ring, even if there are more to come. They fit into any processor's first cache.
+const FULL: usize = 8 * 1024;
 /// How many words a reader copies at a time, at least as many as a record may have.
 const COPY: u64 = 64 * 1024;
 /// A word in bytes.
@@ -67,9 +83,9 @@ const BLOCK: u64 = 512;
 impl Ring {
     /// Makes a ring of at least [`SMALLEST`] bytes.
     pub fn new(bytes: usize) -> Self {
-        let words = bytes.max(SMALLEST) / WORD;
+        let lines = bytes.max(SMALLEST) / LINE;
         Self {
-            words: std::iter::repeat_with(AtomicU64::default).take(words).collect(),
+            lines: std::iter::repeat_with(Line::default).take(lines).collect(),
             floor: AtomicU64::new(0),
             head: AtomicU64::new(0),
             too_long: AtomicU64::new(0),
@@ -78,7 +94,12 @@ impl Ring {
 
     /// Returns the size in bytes.
     pub fn len(&self) -> usize {
-        self.words.len() * WORD
+        self.lines.len() * LINE
+    }
+
+    /// Returns the size in words.
+    fn words(&self) -> u64 {
+        (self.lines.len() * WORDS) as u64
     }
 
     /// Returns how many records were too long.
@@ -91,12 +112,17 @@ impl Ring {
         self.floor.load(Relaxed) > 0
     }
 
-    /// Returns the words from a position on, without those that are beyond the end of the memory: `len`
-    /// of them are in both parts together.
-    fn at(&self, position: u64, len: usize) -> [&[AtomicU64]; 2] {
-        let start = (position % self.words.len() as u64) as usize;
-        let first = len.min(self.words.len() - start);
-        [&self.words[start..start + first], &self.words[..len - first]]
+    /// Copies `len` words from a position on.
+    fn copy(&self, position: u64, len: usize, to: &mut Vec<u64>) {
+        let start = (position % self.words()) as usize;
+        let (before, after) = self.lines.split_at(start / WORDS);
+        // The copy begins with the line, so that there are only whole ones.
+        let more = start % WORDS;
+        let lines = after.iter().chain(before).take((more + len).div_ceil(WORDS));
+        to.clear();
+        lines.for_each(|line| to.extend(line.0.each_ref().map(|word| word.load(Relaxed))));
+        to.truncate(more + len);
+        to.drain(..more);
     }
 }
 
@@ -111,94 +137,80 @@ fn length(head: u64) -> usize {
 
 impl Writer {
     pub fn new(ring: Arc<Ring>) -> Self {
-        let blocks = ring.words.len() as u64 / BLOCK + 2;
-        let firsts = (0..blocks).map(|_| 0).collect();
-        Self { ring, head: 0, place: 0, floor: 0, firsts, next_block: 0, number: 0 }
+        let blocks = ring.words() / BLOCK + 2;
+        Self {
+            ring,
+            stage: Box::new(Stage([0; _])),
+            staged: 0,
+            line: 0,
+            head: 0,
+            floor: 0,
+            firsts: (0..blocks).map(|_| 0).collect(),
+            next_block: 0,
+            number: 0,
+        }
     }
 
-    /// Appends a record, whose bytes are in two parts; the oldest ones make room.
-    pub fn push(&mut self, start: &[u8], rest: &[u8]) {
-        let len = start.len() + rest.len();
+    /// Appends the record that `write` writes. It can be read when it is published.
+    pub fn push(&mut self, write: impl FnOnce(&mut Put)) {
+        let (begin, rest) = self.stage.0[self.staged..].split_at_mut(WORD);
+        let mut put = Put::new(&mut rest[..LONGEST]);
+        write(&mut put);
+        let len = put.len();
         if len > LONGEST {
             self.ring.too_long.store(self.ring.too_long() + 1, Relaxed);
             return;
         }
-        let end = self.head + words(len);
-        self.make_room(end);
-        let begin = len as u64 | u64::from(self.number) << 32;
-        let (before, after) = self.ring.words.split_at(self.place);
-        let many = words(len) as usize;
-        match after.get(..many) {
-            Some(slots) => fill(slots.iter(), begin, start, rest),
-            None => fill(after.iter().chain(before), begin, start, rest),
-        }
-        self.place += many;
-        if self.place >= self.ring.words.len() {
-            self.place -= self.ring.words.len();
-        }
-        self.ring.head.store(end, Release);
-        self.head = end;
-        self.number = self.number.wrapping_add(1);
-    }
-
-    /// Prefetches where a record of so many bytes will be after others of so many bytes.
-    pub fn expect(&self, others: usize, len: usize) {
-        let memory = &self.ring.words;
-        let start = (self.place + others / WORD) % memory.len();
-        let end = (start + len / WORD).min(memory.len());
-        fetch::slice(&memory[start..end]);
-    }
-
-    /// Moves the floor so that there is room until `end`, and notes where the next record begins.
-    fn make_room(&mut self, end: u64) {
+        begin.copy_from_slice(&(len as u64 | u64::from(self.number) << 32).to_le_bytes());
         let blocks = self.firsts.len() as u64;
         while self.next_block * BLOCK <= self.head {
             self.firsts[(self.next_block % blocks) as usize] = self.head;
             self.next_block += 1;
         }
-        let lowest = end.saturating_sub(self.ring.words.len() as u64);
+        self.staged += words(len) as usize * WORD;
+        self.head += words(len);
+        self.number = self.number.wrapping_add(1);
+        if self.staged >= FULL {
+            self.publish();
+        }
+    }
+
+    /// Lets readers see all records. The oldest ones make room.
+    pub fn publish(&mut self) {
+        self.make_room();
+        let (whole, end) = self.stage.0.split_at(self.staged / LINE * LINE);
+        for bytes in whole.as_chunks().0 {
+            stream::line(&self.ring.lines[self.line], bytes);
+            self.line += 1;
+            if self.line == self.ring.lines.len() {
+                self.line = 0;
+            }
+        }
+        self.staged -= whole.len();
+        if self.staged > 0
+            && let Some(bytes) = end.first_chunk()
+        {
+            stream::store(&self.ring.lines[self.line], bytes);
+        }
+        stream::settle();
+        self.ring.head.store(self.head, Release);
+        let first = whole.len();
+        self.stage.0.copy_within(first..first + LINE, 0);
+    }
+
+    /// Moves the floor so that there is room for the lines that are staged.
+    fn make_room(&mut self) {
+        let end = self.head.next_multiple_of(WORDS as u64);
+        let lowest = end.saturating_sub(self.ring.words());
         if self.floor < lowest {
-            // A record is much shorter than the ring: later ones have begun after this block's start.
+            // What can be staged is much shorter than the ring: records have begun after this block's start.
+            let blocks = self.firsts.len() as u64;
             self.floor = self.firsts[(lowest.div_ceil(BLOCK) % blocks) as usize];
             self.ring.floor.store(self.floor, Relaxed);
             // Whoever sees a word of what follows also sees this floor.
-            fence(Release);
+            stream::settle();
         }
     }
-}
-
-/// Writes a record's first word and its bytes into the slots.
-fn fill<'a>(
-    mut slots: impl Iterator<Item = &'a AtomicU64>,
-    begin: u64,
-    start: &[u8],
-    mut rest: &[u8],
-) {
-    let mut put = |word: u64| {
-        if let Some(slot) = slots.next() {
-            slot.store(word, Relaxed);
-        }
-    };
-    put(begin);
-    let (whole, odd) = start.as_chunks::<WORD>();
-    whole.iter().for_each(|word| put(u64::from_le_bytes(*word)));
-    if !odd.is_empty() {
-        // The word in which one part ends and the other begins.
-        let (first, after) = rest.split_at(rest.len().min(WORD - odd.len()));
-        put(word(odd, first));
-        rest = after;
-    }
-    let (whole, odd) = rest.as_chunks::<WORD>();
-    whole.iter().for_each(|word| put(u64::from_le_bytes(*word)));
-    if !odd.is_empty() {
-        put(word(odd, &[]));
-    }
-}
-
-/// Returns the word of so many bytes, at most 8 in all, and zeros.
-fn word(first: &[u8], second: &[u8]) -> u64 {
-    let bytes = first.iter().chain(second);
-    (0..).step_by(8).zip(bytes).fold(0, |word, (bit, byte)| word | u64::from(*byte) << bit)
 }
 
 impl Cursor {
@@ -221,9 +233,7 @@ impl Cursor {
         let head = ring.head.load(Acquire);
         let start = (*position).max(ring.floor.load(Acquire));
         let len = head.saturating_sub(start).min(COPY);
-        copy.clear();
-        let [first, second] = ring.at(start, len as usize);
-        copy.extend(first.iter().chain(second).map(|word| word.load(Relaxed)));
+        ring.copy(start, len as usize, copy);
         fence(Acquire);
         let floor = ring.floor.load(Relaxed);
         *position = start.max(floor);
@@ -260,6 +270,10 @@ mod tests {
 
     use super::*;
 
+    fn push(writer: &mut Writer, record: &[u8]) {
+        writer.push(|put| put.put(record));
+    }
+
     fn all(cursor: &mut Cursor) -> (Vec<Vec<u8>>, u64) {
         let (mut records, mut lost) = (Vec::new(), 0);
         loop {
@@ -273,7 +287,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_newest_are_there_in_order(lens in prop::collection::vec(0..LONGEST, 1..60)) {
+        fn the_newest_are_there_in_order(
+            lens in prop::collection::vec(prop_oneof![0..LONGEST, 0..200_usize], 1..100),
+            together in 1..10_usize,
+        ) {
             let ring = Arc::new(Ring::new(0));
             let (mut writer, mut follower) = (Writer::new(ring.clone()), Cursor::at_end(&ring));
             let mut written: Vec<Vec<u8>> = Vec::new();
@@ -281,15 +298,18 @@ mod tests {
             let mut followed = Vec::new();
             for (number, len) in lens.iter().enumerate() {
                 let record: Vec<_> = (0..*len).map(|at| (at + number) as u8).collect();
-                let (start, rest) = record.split_at(number * 7 % (len + 1));
-                writer.push(start, rest);
+                push(&mut writer, &record);
                 written.push(record);
+                if number % together == 0 {
+                    writer.publish();
+                }
                 if number % 5 == 4 {
                     let (records, more_lost) = all(&mut follower);
                     followed.extend(records);
                     lost += more_lost;
                 }
             }
+            writer.publish();
             let (rest, more_lost) = all(&mut follower);
             followed.extend(rest);
             // What is lost before the first one is read, nobody has promised.
@@ -301,7 +321,7 @@ mod tests {
             let bytes: u64 = kept.iter().map(|record| words(record.len()) * 8).sum();
             let more = written.len() - kept.len();
             let next = more.checked_sub(1).map_or(0, |at| words(written[at].len()) * 8);
-            let most = ring.len() as u64 - BLOCK * 8;
+            let most = (ring.len() - LINE) as u64 - BLOCK * 8;
             prop_assert!(more == 0 || bytes + next > most, "as many as fit, but for a block");
         }
     }
@@ -310,9 +330,33 @@ mod tests {
     fn what_is_too_long_is_counted() {
         let ring = Arc::new(Ring::new(0));
         let mut writer = Writer::new(ring.clone());
-        writer.push(&[1], &[1; LONGEST]);
-        writer.push(&[2], &[2; LONGEST - 1]);
-        assert_eq!((ring.too_long(), all(&mut Cursor::at_oldest(&ring)).0.len()), (1, 1));
+        let expected = [vec![1], vec![3; LONGEST]];
+        push(&mut writer, &expected[0]);
+        push(&mut writer, &[2; LONGEST + 1]);
+        writer.push(|put| (0..=LONGEST).for_each(|_| put.put(&[2])));
+        push(&mut writer, &expected[1]);
+        writer.publish();
+        assert_eq!((ring.too_long(), all(&mut Cursor::at_oldest(&ring)).0), (2, expected.into()));
+    }
+
+    #[test]
+    fn records_are_seen_once_they_are_published_or_too_many_wait() {
+        let ring = Arc::new(Ring::new(0));
+        let (mut writer, mut cursor) = (Writer::new(ring.clone()), Cursor::at_oldest(&ring));
+        // Several in a line, and one that ends with it.
+        for record in [&[1; 8][..], &[2; 5], &[3; 24], &[4; 50]] {
+            push(&mut writer, record);
+            assert!(all(&mut cursor).0.is_empty());
+            writer.publish();
+            writer.publish();
+            assert_eq!(all(&mut cursor).0, [record]);
+        }
+        let mut waiting = 0;
+        while all(&mut cursor).0.is_empty() && waiting < 1000 {
+            push(&mut writer, &[waiting as u8; 100]);
+            waiting += 1;
+        }
+        assert_eq!(waiting, FULL.div_ceil(words(100) as usize * WORD));
     }
 
     #[test]
@@ -321,15 +365,18 @@ mod tests {
         let ring = Arc::new(Ring::new(0));
         let mut cursor = Cursor::at_oldest(&ring);
         let (mut writer, done) = (Writer::new(ring.clone()), AtomicBool::new(false));
-        let first = 0_u32.to_le_bytes();
-        writer.push(&first, &[]);
+        push(&mut writer, &0_u32.to_le_bytes());
+        writer.publish();
         thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 1..MANY {
                     let len = 1 + number as usize % 300;
-                    let record = number.to_le_bytes().repeat(len);
-                    writer.push(&record, &[]);
+                    push(&mut writer, &number.to_le_bytes().repeat(len));
+                    if number % 100 < 10 || number % 100 == 42 {
+                        writer.publish();
+                    }
                 }
+                writer.publish();
                 done.store(true, Release);
             });
             let (mut seen, mut lost) = (0, 0);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use karuta_bittorrent::Counts;
 
-use super::record::{LONGEST_HEAD, Record};
+use super::record::Record;
 use super::ring::Writer;
 use crate::exchange::{Exchange, Ruling};
 use crate::metrics::Outcome;
@@ -17,11 +17,6 @@ pub struct Tape {
     generation: u32,
     /// The time of the last request, which those that came with it have, too: on both clocks.
     now: Option<(Instant, u64)>,
-    /// The size of the last record in bytes.
-    last: usize,
-    /// Buffers.
-    head: Box<[u8; LONGEST_HEAD]>,
-    target: Vec<u8>,
 }
 
 /// A request as it came.
@@ -34,8 +29,7 @@ pub enum Came<'a> {
 
 impl Tape {
     pub(super) fn new(ring: Writer, worker: u16) -> Self {
-        let head = Box::new([0; LONGEST_HEAD]);
-        Self { ring, worker, generation: 0, now: None, last: 0, head, target: Vec::new() }
+        Self { ring, worker, generation: 0, now: None }
     }
 
     /// Sets the generation of later records.
@@ -43,13 +37,8 @@ impl Tape {
         self.generation = generation as u32;
     }
 
-    /// Fetches the memory of a record that will be written soon, after so many others.
-    pub fn expect(&self, others: usize) {
-        self.ring.expect(others * self.last, self.last);
-    }
-
-    /// Records a request that has been answered after `took`. `counts` are those of the swarm after an
-    /// announce; `limit` is what has refused a request that no policy has.
+    /// Records a request that was decided after `took`. Others see it when it is published. `counts` are
+    /// those of the swarm after an announce; `limit` is what has refused a request that no policy has.
     pub fn write(
         &mut self,
         exchange: &Exchange,
@@ -94,18 +83,18 @@ impl Tape {
             reason: reason.unwrap_or_default(),
             request: &[],
         };
-        let head = record.write_head(&mut self.head);
-        let request = match came {
-            Came::Udp(packet) => packet,
-            Came::Http => {
-                self.target.clear();
-                if let Some(target) = request.target.get() {
-                    target.write(&mut self.target);
-                }
-                &self.target
+        self.ring.push(|out| {
+            record.write_head(out);
+            match (came, request.target.get()) {
+                (Came::Udp(packet), _) => out.put(packet),
+                (Came::Http, Some(target)) => target.write(|bytes| out.put(bytes)),
+                (Came::Http, None) => {}
             }
-        };
-        self.ring.push(&self.head[..head], request);
-        self.last = head + request.len();
+        });
+    }
+
+    /// Lets others see what was written.
+    pub fn publish(&mut self) {
+        self.ring.publish();
     }
 }

@@ -278,6 +278,7 @@ fn a_tape_says_what_became_of_a_request() {
     exchange.seen = Some(seen);
     let took = Duration::from_micros(9);
     tape.write(&exchange, Came::Udp(b"packet"), false, Some(seen), "tracker.limits", took);
+    tape.publish();
     let mut found = 0;
     rings.read(|bytes| {
         let record = Record::read(bytes).unwrap();
@@ -310,6 +311,7 @@ fn there_is_one_recording_at_a_time_and_it_ends_when_nobody_takes_it() {
     let now = Instant::now();
     while rings.figures().is_busy {
         tape.write(&rejected(now), Came::Udp(&[0; 9000]), false, None, "", Duration::ZERO);
+        tape.publish();
     }
     assert!(rings.record(wanted(everything())).unwrap().is_some());
 }
@@ -321,6 +323,7 @@ fn a_recording_has_what_comes_after_its_begin_and_ends_at_its_size() {
     let now = Instant::now();
     let mut write = |byte: u8| {
         tape.write(&rejected(now), Came::Udp(&[byte; 4000]), false, None, "", Duration::ZERO);
+        tape.publish();
     };
     write(1);
     let mut running = rings.record(wanted(everything())).unwrap().unwrap();

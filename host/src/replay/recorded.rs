@@ -29,7 +29,8 @@ struct Place {
     worker: u16,
 }
 
-/// How much later than others an answer may be recorded that has waited, in microseconds.
+/// How much earlier than the one before it a request may have come, in microseconds. If it is more, the clock
+/// was set back.
 const LATE: u64 = 10_000_000;
 
 impl Recorded {
@@ -91,8 +92,7 @@ impl Recorded {
         places.push(Place { time, start, len: bytes.len() as u32, worker });
     }
 
-    /// Puts the requests in the order in which they were decided. They are recorded when they are answered,
-    /// and an answer may wait.
+    /// Puts the requests of all workers in the order in which they came.
     fn sort(&mut self) {
         let workers: Vec<u16> = self.workers.keys().copied().collect();
         for place in &mut self.places {
@@ -151,7 +151,7 @@ mod tests {
         let rings = Rings::new(1 << 20, 2, Duration::from_secs(3600), 1 << 20);
         let mut tapes = [rings.tape(), rings.tape()];
         let start = Instant::now();
-        // The answer to "c" has waited. Before the last one, the clock was set back.
+        // "c" was recorded late. Before the last one, the clock was set back.
         for (worker, after, name) in
             [(0, 101, "a"), (1, 102, "b"), (1, 104, "d"), (0, 105, "e"), (0, 103, "c"), (0, 0, "f")]
         {
@@ -159,6 +159,7 @@ mod tests {
             exchange.now = start + Duration::from_secs(after);
             let came = Came::Udp(name.as_bytes());
             tapes[worker].write(&exchange, came, false, None, "", Duration::ZERO);
+            tapes[worker].publish();
         }
         let recorded = Recorded::of_rings(&rings, usize::MAX, || {});
         let name =
