@@ -214,6 +214,37 @@ fn sums_that_do_not_fit_stay_at_the_most() {
 }
 
 #[test]
+fn what_a_session_adds_is_added_to_totals_that_were_set() {
+    let (folder, mut books) = books();
+    let write = |books: &mut Database, uploaded| {
+        books.write(&[entry(Event::None, uploaded, 0, 5)], &LIMITS).unwrap();
+    };
+    [0, 100].into_iter().for_each(|uploaded| write(&mut books, uploaded));
+    let totals = MemberChange { id: 1, uploaded: Some(7), ..MemberChange::default() };
+    books.change(&[Change::Member(totals)], false).unwrap();
+    assert_eq!(credit(&folder), (7, 0));
+    write(&mut books, 103);
+    assert_eq!(credit(&folder), (10, 0));
+    let history = reader(&folder).page(1).unwrap().history.remove(0);
+    assert_eq!((history.uploaded, history.announces), (103, 3));
+}
+
+#[test]
+fn a_member_that_is_gone_comes_back_without_totals() {
+    let (folder, mut books) = books();
+    let batch = [0, 100].map(|uploaded| entry(Event::None, uploaded, 0, 5));
+    books.write(&batch, &LIMITS).unwrap();
+    let with = |id, of| {
+        let passkey = Some(passkey(of));
+        [Change::Member(MemberChange { id, passkey, ..MemberChange::default() })]
+    };
+    books.change(&with(9, 1), true).unwrap();
+    assert!(reader(&folder).member(1).unwrap().is_none());
+    books.change(&with(1, 4), true).unwrap();
+    assert_eq!(credit(&folder), (0, 0));
+}
+
+#[test]
 fn silent_sessions_are_no_longer_active_and_later_forgotten() {
     let (_folder, mut books) = books();
     let batch =
@@ -428,10 +459,24 @@ proptest! {
                 books = Database::open(&path, SIZE).unwrap();
             }
         }
-        for member in 1..=3 {
-            let shown = reader(&folder).member(member).unwrap().unwrap();
-            let sums = [shown.uploaded, shown.downloaded, shown.raw_uploaded, shown.raw_downloaded];
-            prop_assert_eq!(sums, model.credit.get(&member).copied().unwrap_or_default());
+        for sessions_are_gone in [false, true] {
+            if sessions_are_gone {
+                books.sweep(Default::default(), 100, 1000, 1, 1).unwrap();
+                prop_assert_eq!(books.count_sessions().unwrap(), 0);
+            }
+            for member in 1..=3 {
+                let reader = reader(&folder);
+                let shown = reader.member(member).unwrap().unwrap();
+                let sums =
+                    [shown.uploaded, shown.downloaded, shown.raw_uploaded, shown.raw_downloaded];
+                prop_assert_eq!(sums, model.credit.get(&member).copied().unwrap_or_default());
+                let mut at_torrents = [0; 4];
+                for at in reader.page(member).unwrap().history {
+                    let sums = [at.credited_uploaded, at.credited_downloaded, at.uploaded, at.downloaded];
+                    at_torrents.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+                }
+                prop_assert_eq!(at_torrents, sums);
+            }
         }
     }
 }

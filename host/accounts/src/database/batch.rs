@@ -1,12 +1,13 @@
 //! A batch of announces: what each session reports now, and what that adds, in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use karuta_bittorrent::Event;
 use rusqlite::{Connection, params};
 
 use super::entry::Entry;
 use super::pending::{self, Added};
+use super::settled::{self, SUMS, Sums};
 use super::{Database, corrupt, int, spent, uint};
 use crate::directory::Here;
 use crate::rules::{Bytes, Within, credited, moved, within};
@@ -56,25 +57,12 @@ struct Session {
     active: bool,
     /// What the guard allows beside what follows from the time since `seen_at`.
     spare: u64,
+    sums: Sums,
 }
 
 impl Session {
     fn is_seeder(&self) -> bool {
         self.remaining == Some(0)
-    }
-}
-
-/// What a member has moved in a batch.
-#[derive(Default)]
-struct Sums {
-    credited: Bytes,
-    moved: Bytes,
-}
-
-impl Bytes {
-    fn add(&mut self, more: Self) {
-        self.uploaded = self.uploaded.saturating_add(more.uploaded);
-        self.downloaded = self.downloaded.saturating_add(more.downloaded);
     }
 }
 
@@ -87,28 +75,25 @@ impl Database {
     pub fn write(&mut self, batch: &[Entry], limits: &Limits) -> rusqlite::Result<Written> {
         let open = self.open;
         let transaction = self.connection.transaction()?;
-        let (mut written, mut sums) = (Written::default(), BTreeMap::new());
+        let mut written = Written::default();
         // In the order of the file. That of a session's own announces stays.
         let mut batch: Vec<&Entry> = batch.iter().collect();
         batch.sort_by_key(|entry| (entry.member, entry.torrent));
         for entry in batch {
-            enter(&transaction, open, entry, limits, &mut written, &mut sums)?;
+            enter(&transaction, open, entry, limits, &mut written)?;
         }
-        add(&transaction, &sums)?;
         transaction.commit()?;
         Ok(written)
     }
 }
 
-/// Enters an announce. Sums of members are collected in `sums`; `open` is the batch for the site's
-/// database.
+/// Enters an announce. `open` is the batch for the site's database.
 fn enter(
     connection: &Connection,
     open: Option<i64>,
     entry: &Entry,
     limits: &Limits,
     written: &mut Written,
-    sums: &mut BTreeMap<u64, Sums>,
 ) -> rusqlite::Result<()> {
     let sessions = sessions(connection, entry)?;
     let mine = sessions.iter().find(|session| session.peer_id == entry.peer_id.0);
@@ -136,9 +121,16 @@ fn enter(
     let credit = credited(moved, entry.terms);
     written.suspect += u64::from(suspect);
     let seen_at = mine.map_or(entry.at, |mine| seen_at(entry, mine));
+    let seeds = |mine: &&Session| mine.active && mine.is_seeder() && seconds <= limits.lifetime;
+    let seeded = mine.filter(seeds).map_or(0, |_| seconds);
+    let pair = (int(entry.member), int(entry.torrent));
     match mine {
-        Some(_) => {
-            update_session(connection, entry, said, seen_at, active, suspect, spare)?;
+        Some(mine) => {
+            let mut sums = mine.sums;
+            sums.add(Sums { moved, credited: credit, seed_seconds: seeded });
+            sums.keep_small(connection, pair)?;
+            let now = Now { said, seen_at, active, suspect, spare, sums };
+            update_session(connection, entry, &now)?;
         }
         None => {
             written.sessions += 1;
@@ -147,23 +139,22 @@ fn enter(
                     sessions.iter().filter(|one| !one.active).min_by_key(|one| one.seen_at)
             {
                 written.sessions -= 1;
+                let key = (pair.0, pair.1, oldest.peer_id);
                 if let Some(open) = open {
-                    let key = (int(entry.member), int(entry.torrent), oldest.peer_id);
                     pending::silence(connection, open, key, true)?;
                 }
-                delete_session(connection, entry, &oldest.peer_id)?;
+                settled::forget(connection, &key)?;
             }
+            settled::begin(connection, pair, int(entry.at))?;
             insert_session(connection, entry, said, active, spare)?;
         }
     }
-    let seeds = |mine: &&Session| mine.active && mine.is_seeder() && seconds <= limits.lifetime;
-    let seeded = mine.filter(seeds).map_or(0, |_| seconds);
     let completes =
         entry.event == Event::Completed && is_seeder && mine.is_some_and(|mine| !mine.is_seeder());
-    // A session that is known has a history.
-    let sql = if mine.is_some() { UPDATE_HISTORY } else { INSERT_HISTORY };
-    note_history(connection, sql, entry, moved, credit, seeded, completes)?;
     if completes {
+        let sql = "UPDATE history_settled SET completed_at = coalesce(completed_at, ?3) \
+                   WHERE member = ?1 AND torrent = ?2";
+        connection.prepare_cached(sql)?.execute([pair.0, pair.1, int(entry.at)])?;
         let sql = "UPDATE torrent SET completed = min(completed, ?2 - 1) + 1 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![int(entry.torrent), MOST])?;
     }
@@ -193,11 +184,6 @@ fn enter(
             most,
         )?;
     }
-    if moved != Bytes::default() {
-        let sums = sums.entry(entry.member).or_default();
-        sums.credited.add(credit);
-        sums.moved.add(moved);
-    }
     written.turned.insert((entry.member, entry.torrent), here);
     Ok(())
 }
@@ -217,49 +203,59 @@ fn seen_at(entry: &Entry, mine: &Session) -> u64 {
 
 /// Returns all sessions of a member at a torrent.
 fn sessions(connection: &Connection, entry: &Entry) -> rusqlite::Result<Vec<Session>> {
-    let sql = "SELECT peer_id, uploaded, downloaded, remaining, seen_at, active, spare \
-               FROM session \
-               WHERE member = ?1 AND torrent = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT {SUMS}, peer_id, uploaded, downloaded, remaining, seen_at, active, spare \
+         FROM session WHERE member = ?1 AND torrent = ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let read = |row: &rusqlite::Row| {
         Ok(Session {
-            peer_id: row.get(0)?,
-            said: Bytes { uploaded: uint(row.get(1)?), downloaded: uint(row.get(2)?) },
-            remaining: row.get(3)?,
-            seen_at: uint(row.get(4)?),
-            active: row.get(5)?,
-            spare: uint(row.get(6)?),
+            sums: Sums::read(row)?,
+            peer_id: row.get(5)?,
+            said: Bytes { uploaded: uint(row.get(6)?), downloaded: uint(row.get(7)?) },
+            remaining: row.get(8)?,
+            seen_at: uint(row.get(9)?),
+            active: row.get(10)?,
+            spare: uint(row.get(11)?),
         })
     };
     statement.query_map([int(entry.member), int(entry.torrent)], read)?.collect()
 }
 
-fn update_session(
-    connection: &Connection,
-    entry: &Entry,
+/// What a session that is known has from now on.
+struct Now {
     said: Bytes,
     seen_at: u64,
     active: bool,
     suspect: bool,
     spare: u64,
-) -> rusqlite::Result<()> {
+    sums: Sums,
+}
+
+fn update_session(connection: &Connection, entry: &Entry, now: &Now) -> rusqlite::Result<()> {
     let sql = "UPDATE session SET uploaded = ?4, downloaded = ?5, remaining = ?6, seen_at = ?7, \
                announces = announces + 1, active = ?8, suspect = suspect + ?9, address = ?10, \
-               spare = ?11 \
+               spare = ?11, moved_up = ?12, moved_down = ?13, credited_up = ?14, \
+               credited_down = ?15, seed_seconds = ?16 \
                WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
-    let Bytes { uploaded, downloaded } = said;
+    let Now { said, seen_at, active, suspect, spare, sums } = now;
     let values = params![
         int(entry.member),
         int(entry.torrent),
         entry.peer_id.0,
-        int(uploaded),
-        int(downloaded),
+        int(said.uploaded),
+        int(said.downloaded),
         entry.left.map(int),
-        int(seen_at),
+        int(*seen_at),
         active,
         suspect,
         entry.address.map(|address| address.to_string()),
-        int(spare),
+        int(*spare),
+        int(sums.moved.uploaded),
+        int(sums.moved.downloaded),
+        int(sums.credited.uploaded),
+        int(sums.credited.downloaded),
+        int(sums.seed_seconds),
     ];
     connection.prepare_cached(sql)?.execute(values).map(|_| ())
 }
@@ -288,81 +284,4 @@ fn insert_session(
         int(spare),
     ];
     connection.prepare_cached(sql)?.execute(values).map(|_| ())
-}
-
-fn delete_session(
-    connection: &Connection,
-    entry: &Entry,
-    peer_id: &[u8; 20],
-) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM session WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
-    let values = params![int(entry.member), int(entry.torrent), peer_id];
-    connection.prepare_cached(sql)?.execute(values).map(|_| ())
-}
-
-/// What a history becomes; the parameters are those of [`note_history`].
-macro_rules! added {
-    () => {
-        "uploaded = min(uploaded, ?10 - ?3) + ?3, \
-         downloaded = min(downloaded, ?10 - ?4) + ?4, \
-         credited_uploaded = min(credited_uploaded, ?10 - ?5) + ?5, \
-         credited_downloaded = min(credited_downloaded, ?10 - ?6) + ?6, \
-         seed_seconds = min(seed_seconds, ?10 - ?7) + ?7, announces = announces + 1, \
-         last_at = ?8, completed_at = coalesce(completed_at, ?9)"
-    };
-}
-
-const UPDATE_HISTORY: &str =
-    concat!("UPDATE history SET ", added!(), " WHERE member = ?1 AND torrent = ?2");
-
-const INSERT_HISTORY: &str = concat!(
-    "INSERT INTO history (member, torrent, uploaded, downloaded, credited_uploaded, \
-     credited_downloaded, seed_seconds, announces, first_at, last_at, completed_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, ?9) \
-     ON CONFLICT (member, torrent) DO UPDATE SET ",
-    added!()
-);
-
-fn note_history(
-    connection: &Connection,
-    sql: &str,
-    entry: &Entry,
-    moved: Bytes,
-    credit: Bytes,
-    seeded: u64,
-    completes: bool,
-) -> rusqlite::Result<()> {
-    let values = params![
-        int(entry.member),
-        int(entry.torrent),
-        int(moved.uploaded),
-        int(moved.downloaded),
-        int(credit.uploaded),
-        int(credit.downloaded),
-        int(seeded),
-        int(entry.at),
-        completes.then_some(int(entry.at)),
-        MOST,
-    ];
-    connection.prepare_cached(sql)?.execute(values).map(|_| ())
-}
-
-/// Adds the sums of members.
-fn add(connection: &Connection, sums: &BTreeMap<u64, Sums>) -> rusqlite::Result<()> {
-    let sql = "UPDATE member SET uploaded = min(uploaded, ?6 - ?2) + ?2, \
-               downloaded = min(downloaded, ?6 - ?3) + ?3, \
-               raw_uploaded = min(raw_uploaded, ?6 - ?4) + ?4, \
-               raw_downloaded = min(raw_downloaded, ?6 - ?5) + ?5 WHERE id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    for (member, Sums { credited, moved }) in sums {
-        statement.execute(params![
-            int(*member),
-            int(credited.uploaded),
-            int(credited.downloaded),
-            int(moved.uploaded),
-            int(moved.downloaded),
-            MOST,
-        ])?;
-    }
-    Ok(())
 }

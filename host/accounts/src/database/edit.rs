@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::read::{self, MEMBER, TORRENT};
-use super::{Database, GONE, group, int, reason, spent, uint};
+use super::{Database, GONE, group, int, reason, settled, spent, uint};
 use crate::change::{Change, MemberChange, TokenChange, TorrentChange};
 use crate::records::{Hashes, Member, Torrent};
 
@@ -111,11 +111,14 @@ fn take_over(
 ) -> rusqlite::Result<()> {
     match change {
         Change::Member(MemberChange { id, passkey: Some(passkey), .. }) => {
-            let sql = "DELETE FROM member WHERE passkey = ?2 AND id <> ?1 RETURNING id";
+            let sql = "DELETE FROM member_settled WHERE passkey = ?2 AND id <> ?1 RETURNING id";
             let mut statement = connection.prepare_cached(sql)?;
             let gone = statement.query_map(params![int(*id), passkey], |row| row.get(0))?;
             for id in gone {
-                made.push(Changed::GoneMember { id: uint(id?), passkey: passkey.clone() });
+                let id = id?;
+                // Its totals are gone, also if the id comes back.
+                settled::settle_member(connection, id)?;
+                made.push(Changed::GoneMember { id: uint(id), passkey: passkey.clone() });
             }
         }
         Change::Torrent(TorrentChange { id, info_hash, info_hash_v2, .. }) => {
@@ -153,7 +156,10 @@ fn member(
     let passkey = change.passkey.clone().or_else(|| old.clone());
     let passkey = passkey.ok_or(Fault::Wrong("a new member needs a passkey"))?;
     let record = change.onto(record);
-    let sql = "INSERT INTO member (id, passkey, enabled, leech, visible, immune, freeleech, \
+    if change.uploaded.is_some() || change.downloaded.is_some() {
+        settled::settle_member(connection, int(change.id))?;
+    }
+    let sql = "INSERT INTO member_settled (id, passkey, enabled, leech, visible, immune, freeleech, \
                double_upload, group_id, slots, uploaded, downloaded) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce(?11, 0), coalesce(?12, 0)) \
                ON CONFLICT (id) DO UPDATE SET passkey = ?2, enabled = ?3, leech = ?4, visible = ?5, \

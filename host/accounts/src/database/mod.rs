@@ -7,6 +7,7 @@ mod entry;
 mod group;
 mod pending;
 mod read;
+mod settled;
 mod spent;
 mod sweep;
 
@@ -85,6 +86,7 @@ const SPENT: &str = include_str!("spent.sql");
 const GROUP: &str = include_str!("group.sql");
 /// Makes version 6 of version 5.
 const CORRUPT: &str = include_str!("corrupt.sql");
+const SETTLED: &str = include_str!("settled.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -176,6 +178,7 @@ impl Database {
                 transaction.execute_batch(GROUP)?;
             }
             transaction.execute_batch(CORRUPT)?;
+            transaction.execute_batch(SETTLED)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
@@ -324,6 +327,14 @@ mod tests {
     use super::*;
 
     const SIZE: u64 = 1 << 30;
+    /// Makes version 5 of version 6.
+    const UNSETTLED: &str = "DROP VIEW member; DROP VIEW history; \
+         ALTER TABLE member_settled RENAME TO member; \
+         ALTER TABLE history_settled RENAME TO history; \
+         ALTER TABLE session DROP COLUMN moved_up; ALTER TABLE session DROP COLUMN moved_down; \
+         ALTER TABLE session DROP COLUMN credited_up; \
+         ALTER TABLE session DROP COLUMN credited_down; \
+         ALTER TABLE session DROP COLUMN seed_seconds;";
 
     #[test]
     fn only_one_process_has_the_books_open() {
@@ -404,6 +415,7 @@ mod tests {
             let path = folder.path().join("accounts.db");
             drop(Database::open(&path, SIZE).unwrap());
             let other = Connection::open(&path).unwrap();
+            other.execute_batch(UNSETTLED).unwrap();
             other.execute_batch(later).unwrap();
             other.pragma_update(None, "user_version", version).unwrap();
             drop(other);
@@ -412,6 +424,39 @@ mod tests {
                        FROM session s, site, delta d, member_group g";
             ours.connection.prepare(all).unwrap();
         }
+    }
+
+    #[test]
+    fn what_members_have_moved_is_kept_of_earlier_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        drop(Database::open(&path, SIZE).unwrap());
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch(UNSETTLED).unwrap();
+        let two_sessions_and_one_that_is_gone = "INSERT INTO member (id, passkey, uploaded, downloaded, raw_uploaded, raw_downloaded) \
+             VALUES (1, 'p', 10, 20, 30, 40); \
+             INSERT INTO history VALUES (1, 1, 30, 40, 10, 20, 50, 9, 100, 300, NULL); \
+             INSERT INTO session (member, torrent, peer_id, uploaded, downloaded, first_at, \
+             seen_at, announces, active) VALUES (1, 1, zeroblob(20), 7, 7, 100, 200, 3, 1), \
+             (1, 1, x'0100000000000000000000000000000000000000', 7, 7, 100, 200, 4, 1);";
+        other.execute_batch(two_sessions_and_one_that_is_gone).unwrap();
+        other.pragma_update(None, "user_version", 5).unwrap();
+        drop(other);
+        let mut ours = Database::open(&path, SIZE).unwrap();
+        let shown = || {
+            let reader = Reader::open(&path).unwrap();
+            let member = reader.member(1).unwrap().unwrap();
+            let history = reader.page(1).unwrap().history.remove(0);
+            let sums =
+                [member.uploaded, member.downloaded, member.raw_uploaded, member.raw_downloaded];
+            assert_eq!([history.uploaded, history.downloaded], sums[2..]);
+            assert_eq!([history.credited_uploaded, history.credited_downloaded], sums[..2]);
+            (sums, history.seed_seconds, history.announces, history.last_at)
+        };
+        assert_eq!(shown(), ([10, 20, 30, 40], 50, 9, 300));
+        ours.sweep(Place::default(), 9, 1000, 1, 1).unwrap();
+        assert_eq!(ours.count_sessions().unwrap(), 0);
+        assert_eq!(shown(), ([10, 20, 30, 40], 50, 9, 300), "as they are forgotten");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
 use super::entry::Entry;
-use super::{Database, Reader, int, uint};
+use super::{Database, Reader, int, settled, uint};
 use crate::rules::Bytes;
 
 /// A batch that is sealed: nothing is added to it any more.
@@ -165,8 +165,8 @@ const MOVE: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
      credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
      total_down, remaining, active, address, gone, agent, corrupt, total_corrupt) \
-     SELECT ?1, d.member, d.torrent, d.peer_id, moved_up, moved_down, credited_up, credited_down, \
-     seed_seconds, d.announces, completed, token_down, d.first_at, last_at, \
+     SELECT ?1, d.member, d.torrent, d.peer_id, d.moved_up, d.moved_down, d.credited_up, \
+     d.credited_down, d.seed_seconds, d.announces, completed, token_down, d.first_at, last_at, \
      coalesce(s.uploaded, total_up), coalesce(s.downloaded, total_down), \
      iif(s.member IS NULL, d.remaining, s.remaining), coalesce(s.active, 0), \
      iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent, d.corrupt, \
@@ -354,10 +354,6 @@ impl Database {
         let sql = "INSERT OR IGNORE INTO session (member, torrent, peer_id, uploaded, downloaded, \
                    remaining, first_at, seen_at, announces, active, address, spare, corrupt) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9, ?10, ?11)";
-        // A session that is known has a history.
-        let history = "INSERT OR IGNORE INTO history (member, torrent, uploaded, downloaded, \
-                       credited_uploaded, credited_downloaded, seed_seconds, announces, first_at, \
-                       last_at) VALUES (?1, ?2, 0, 0, 0, 0, 0, 0, ?3, ?3)";
         let mut entered = 0;
         for baseline in baselines {
             let Baseline { key, total: [up, down], remaining, active, seen_at, .. } = baseline;
@@ -377,7 +373,7 @@ impl Database {
                 baseline.corrupt,
             ];
             entered += transaction.prepare_cached(sql)?.execute(values)? as u64;
-            transaction.prepare_cached(history)?.execute(params![member, torrent, seen_at])?;
+            settled::begin(&transaction, (*member, *torrent), *seen_at)?;
         }
         transaction.commit()?;
         Ok(entered)

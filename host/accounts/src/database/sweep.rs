@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Database, int, pending, uint};
+use super::{Database, int, pending, settled, uint};
 
 /// Where a walk over all sessions goes on: after this member, torrent and peer id.
 pub type Place = (i64, i64, [u8; 20]);
@@ -53,24 +53,20 @@ impl Database {
         }
         let open = self.open;
         let transaction = self.connection.transaction()?;
-        let key = "WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
-        for Met { place: (member, torrent, peer_id), silent, active, is_seeder } in
-            met.iter().filter(old)
-        {
-            let sql = match *silent > keep {
-                true => format!("DELETE FROM session {key}"),
-                false => format!("UPDATE session SET active = 0 {key}"),
-            };
+        for Met { place, silent, active, is_seeder } in met.iter().filter(old) {
+            let (member, torrent, peer_id) = place;
+            let goes = *silent > keep;
             if let Some(open) = open {
-                pending::silence(
-                    &transaction,
-                    open,
-                    (*member, *torrent, *peer_id),
-                    *silent > keep,
-                )?;
+                pending::silence(&transaction, open, *place, goes)?;
             }
-            transaction.prepare_cached(&sql)?.execute(params![member, torrent, peer_id])?;
-            swept.forgotten += u64::from(*silent > keep);
+            if goes {
+                settled::forget(&transaction, place)?;
+                swept.forgotten += 1;
+            } else {
+                let sql = "UPDATE session SET active = 0 \
+                           WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
+                transaction.prepare_cached(sql)?.execute(params![member, torrent, peer_id])?;
+            }
             if *active {
                 swept.silent.push(((uint(*member), uint(*torrent)), *is_seeder));
             }
