@@ -1,17 +1,18 @@
 //! The books of a private tracker, as one worker uses them: whose request it is, and what it reports.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use karuta_accounts::{Accounts, Bytes, Entry, Receipt};
+use karuta_accounts::{Accounts, Bytes, Entry, Receipt, Search};
 use karuta_bittorrent::{Announce, Event, InfoHash, PeerId, Peers};
 use karuta_swarm::{Seconds, Shared, Store, Update};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::config::CredentialRule;
-use crate::exchange::{Account, Exchange};
+use crate::exchange::{Exchange, Ruling};
 
 /// The most bytes of a user agent that are noted.
 const AGENT: usize = 64;
@@ -33,13 +34,19 @@ impl Books {
         intervals(self.interval.load(Relaxed), interval, min_interval)
     }
 
-    /// Notes the member and the torrent of a request.
-    pub fn look_up(&self, exchange: &mut Exchange) {
+    /// Notes the members and the torrents of requests that are not refused.
+    pub fn look_up<R: BorrowMut<Box<Exchange>>>(&self, batch: &mut [R], search: &mut Search) {
         let directory = self.accounts.directory();
-        let passkey = exchange.request.credential(&self.credential);
-        let member = passkey.and_then(|passkey| directory.member(&passkey));
-        exchange.request.account = Account { member, ..Account::default() };
-        self.look_up_torrent(exchange);
+        for exchange in batch.iter().map(Borrow::borrow).filter(|exchange| is_open(exchange)) {
+            let passkey = exchange.request.credential(&self.credential);
+            let info_hash = exchange.request.announce.info_hash;
+            directory.ask(search, passkey.as_deref(), info_hash);
+        }
+        let exchanges = batch.iter_mut().map(BorrowMut::borrow_mut);
+        let asked = exchanges.filter(|exchange| is_open(exchange));
+        for (exchange, known) in asked.zip(directory.find(search)) {
+            exchange.request.account = known.into();
+        }
     }
 
     /// Notes the torrent of a request whose member is known, as each info-hash of a scrape is another
@@ -49,8 +56,7 @@ impl Books {
         let account = &mut exchange.request.account;
         account.torrent = directory.torrent(exchange.request.announce.info_hash);
         if let Some((member, torrent)) = account.pair() {
-            account.has_token = directory.has_token(member, torrent);
-            account.here = directory.here(member, torrent);
+            (account.has_token, account.here) = directory.at(member, torrent);
         }
     }
 
@@ -98,6 +104,10 @@ impl Books {
             at,
         })
     }
+}
+
+fn is_open(exchange: &Exchange) -> bool {
+    exchange.answer.ruling == Ruling::Open
 }
 
 /// Returns the user agent of a request, as far as it is printable ASCII.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use karuta_accounts::{Receipt, unix_seconds};
+use karuta_accounts::{Receipt, Search, unix_seconds};
 use karuta_bittorrent::http::Retry;
 use karuta_bittorrent::{Counts, Event, Family, InfoHash, Peers};
 use karuta_swarm::{Seconds, Store, Update};
@@ -43,6 +43,8 @@ pub struct Tracker<S> {
     settings: Cell<Settings>,
     /// `None`: the tracker knows no members.
     books: Option<Books>,
+    /// The requests whose members are looked for; a buffer.
+    search: RefCell<Search>,
     /// The other peers of the announce's member; a buffer.
     own: RefCell<Vec<SocketAddr>>,
     /// The start of the store's clock.
@@ -149,6 +151,7 @@ impl<S: Store> Tracker<S> {
             limits: RefCell::default(),
             settings: Cell::new(rules.settings),
             books,
+            search: RefCell::default(),
             own: RefCell::default(),
             start,
         };
@@ -194,6 +197,7 @@ impl<S: Store> Tracker<S> {
             passage.peers.clear();
             self.begin(&mut passage.exchange, passage.carries.peers, now, watched);
         }
+        self.look_up(batch);
         self.chain.borrow_mut().announce(batch);
         self.expect(batch);
         for passage in &mut *batch {
@@ -325,6 +329,7 @@ impl<S: Store> Tracker<S> {
         counts.clear();
         let watched = self.recorder.borrow().is_watched();
         self.begin(exchange, 0, now, watched);
+        self.look_up(std::slice::from_mut(exchange));
         if let Err(refused) = obey(exchange.answer.ruling) {
             if let Some(first) = info_hashes.first() {
                 exchange.request.announce.info_hash = *first;
@@ -362,8 +367,13 @@ impl<S: Store> Tracker<S> {
             exchange.answer.fail(TOO_MANY, Retry::Minutes(1));
             exchange.answer.ruling = Ruling::Rejected;
             exchange.request.account = Account::default();
-        } else if let Some(books) = &self.books {
-            books.look_up(exchange);
+        }
+    }
+
+    /// Notes whose the requests are that are not refused.
+    fn look_up(&self, batch: &mut [impl BorrowMut<Box<Exchange>>]) {
+        if let Some(books) = &self.books {
+            books.look_up(batch, &mut self.search.borrow_mut());
         }
     }
 

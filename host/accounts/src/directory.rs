@@ -1,13 +1,15 @@
-//! Members and torrents, as workers look them up: without a lock, and without the database.
+//! Members and torrents, as workers look them up: without the database, and without a lock but for what is
+//! known of one at the other.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::found::Found;
+use crate::pairs::{Pair, Pairs};
 use crate::records::{Hashes, Member, Torrent};
-use crate::table::Table;
 
 /// A member takes 60 bytes to 80 here, and so does each info-hash. It is changed by one thread.
 #[derive(Default)]
@@ -15,11 +17,10 @@ pub struct Directory {
     /// By the digest of a passkey.
     pub(crate) members: Found<Member>,
     /// By each info-hash.
-    torrents: Found<Torrent>,
-    tokens: Table<(u64, u64), ()>,
-    /// Sessions of a member at a torrent that are active.
-    here: Table<(u64, u64), Here>,
-    digests: Digests,
+    pub(crate) torrents: Found<Torrent>,
+    /// What is known of members at torrents.
+    pub(crate) pairs: Arc<Pairs>,
+    pub(crate) digests: Digests,
 }
 
 /// Sessions that are active.
@@ -74,17 +75,17 @@ pub(crate) struct Loaded {
     pub digests: Digests,
     pub members: Found<Member>,
     pub torrents: Found<Torrent>,
-    pub tokens: Vec<((u64, u64), ())>,
-    pub here: Vec<((u64, u64), Here)>,
+    pub tokens: Vec<Pair>,
+    pub here: Vec<(Pair, Here)>,
 }
 
 impl From<Loaded> for Directory {
     fn from(loaded: Loaded) -> Self {
         let Loaded { digests, members, torrents, tokens, here } = loaded;
-        for ((member, _), now) in &here {
-            members.change(*member, |member| member.turn(Here::default(), *now));
-        }
-        Self { members, torrents, tokens: tokens.into(), here: here.into(), digests }
+        let directory = Self { members, torrents, pairs: Arc::default(), digests };
+        tokens.into_iter().for_each(|pair| directory.enter_token(pair, true));
+        here.into_iter().for_each(|(pair, now)| directory.turn(pair, |here| *here = now));
+        directory
     }
 }
 
@@ -124,13 +125,13 @@ impl Directory {
     /// Returns whether a member has a token for a torrent.
     #[must_use]
     pub fn has_token(&self, member: u64, torrent: u64) -> bool {
-        self.tokens.len() > 0 && self.tokens.get(&(member, torrent)).is_some()
+        self.at(member, torrent).0
     }
 
-    /// Returns how many peers a member has at a torrent now.
+    /// Returns whether a member has a token for a torrent, and how many peers it has there now.
     #[must_use]
-    pub fn here(&self, member: u64, torrent: u64) -> u32 {
-        self.here.get(&(member, torrent)).map_or(0, Here::all)
+    pub fn at(&self, member: u64, torrent: u64) -> (bool, u32) {
+        self.pairs.look((member, torrent), |at| (at.has_token, at.here.all()))
     }
 
     /// Returns whether there is a member with an id.
@@ -157,18 +158,16 @@ impl Directory {
         self.torrents.len()
     }
 
-    /// Notes what a member has at a torrent from now on.
-    pub(crate) fn turn(&self, pair: (u64, u64), before: Here, now: Here) {
-        if before == now {
-            return;
+    /// Changes what a member has at a torrent.
+    pub(crate) fn turn(&self, pair: Pair, change: impl FnOnce(&mut Here)) {
+        let (before, now) = self.pairs.change(pair, |at| {
+            let before = at.here;
+            change(&mut at.here);
+            (before, at.here)
+        });
+        if before != now {
+            self.members.change(pair.0, |member| member.turn(before, now));
         }
-        self.here.change(pair, |_| (now.all() > 0).then_some(now));
-        self.members.change(pair.0, |member| member.turn(before, now));
-    }
-
-    /// Returns what a member has at a torrent now.
-    pub(crate) fn present(&self, pair: (u64, u64)) -> Here {
-        self.here.get(&pair).unwrap_or_default()
     }
 
     /// Enters a member as its record says, but for what it has now. Of `passkeys`, the first is the one
@@ -213,7 +212,7 @@ impl Directory {
         hashes.iter().flatten().for_each(|hash| self.torrents.remove(hash, id));
     }
 
-    pub(crate) fn enter_token(&self, pair: (u64, u64), exists: bool) {
-        self.tokens.change(pair, |_| exists.then_some(()));
+    pub(crate) fn enter_token(&self, pair: Pair, exists: bool) {
+        self.pairs.change(pair, |at| at.has_token = exists);
     }
 }

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
+
+use crate::fetch;
 
 /// The words of a slot: of them, [`ID`] and [`LAST`] are for all records alike.
 pub type Words = [u64; 6];
@@ -227,8 +229,12 @@ impl<R: Record> Found<R> {
 
     fn find(&self, arrays: &Arrays, key: &Words) -> Option<(usize, Words)> {
         let hash = self.hash(key[0]);
+        Self::find_from(arrays, key, hash, place(hash, arrays.slots.len()))
+    }
+
+    /// Looks for a key from a slot on.
+    fn find_from(arrays: &Arrays, key: &Words, hash: u64, mut at: usize) -> Option<(usize, Words)> {
         let wanted = tag(hash);
-        let mut at = place(hash, arrays.slots.len());
         loop {
             match arrays.tags[at].load(Acquire) {
                 EMPTY => return None,
@@ -243,6 +249,11 @@ impl<R: Record> Found<R> {
             }
             at = next(at, arrays.slots.len());
         }
+    }
+
+    /// Returns the records as they are now, to look for several.
+    pub fn view(&self) -> View<'_, R> {
+        View { found: self, arrays: self.arrays.load() }
     }
 
     /// Returns the record with a key, and its id.
@@ -336,6 +347,56 @@ impl<R: Record> Found<R> {
             }
         }
         self.arrays.store(Arc::new(after));
+    }
+}
+
+/// Records as they were at one time, to look for several of them in steps: what the next step needs is
+/// fetched while others are looked for.
+pub struct View<'a, R> {
+    found: &'a Found<R>,
+    arrays: Guard<Arc<Arrays>>,
+}
+
+/// A key that is looked for.
+pub struct Sought {
+    key: Words,
+    hash: u64,
+    /// The slot that has it, or one of those before.
+    at: usize,
+}
+
+impl<R: Record> View<'_, R> {
+    /// Begins to look for a key, and fetches the tags that say where its record is.
+    pub fn seek(&self, key: &R::Key) -> Sought {
+        let key = R::pack_key(key);
+        let hash = self.found.hash(key[0]);
+        let at = place(hash, self.arrays.slots.len());
+        fetch::line(&raw const self.arrays.tags[at]);
+        Sought { key, hash, at }
+    }
+
+    /// Fetches the record of a key.
+    pub fn approach(&self, sought: &mut Sought) {
+        let Arrays { tags, slots, .. } = &**self.arrays;
+        let wanted = tag(sought.hash);
+        loop {
+            match tags[sought.at].load(Acquire) {
+                EMPTY => return,
+                found if found == wanted => break,
+                _ => sought.at = next(sought.at, tags.len()),
+            }
+        }
+        let Slot(words) = &slots[sought.at];
+        // It may be in two lines.
+        fetch::line(&raw const words[0]);
+        fetch::line(&raw const words[LAST]);
+    }
+
+    /// Returns the record of a key, and its id.
+    pub fn found(&self, sought: &Sought) -> Option<(u64, R)> {
+        let Sought { key, hash, at } = sought;
+        let (_, words) = Found::<R>::find_from(&self.arrays, key, *hash, *at)?;
+        Some((words[ID], R::unpack(&words)))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::Options;
 use crate::change::Change;
 use crate::database::{Changed, Database, Entry, GONE, Limits, NotChanged, Place, Swept, reason};
-use crate::directory::{Directory, Here};
+use crate::directory::Directory;
 use crate::figures::Counters;
 use crate::presence::Presence;
 use crate::queue::{Inbox, Waiting};
@@ -151,7 +151,7 @@ impl Ledger {
         match written {
             Ok(written) => {
                 for (pair, now) in written.turned {
-                    self.directory.turn(pair, self.directory.present(pair), now);
+                    self.directory.turn(pair, |here| *here = now);
                 }
                 self.counters.wrote(self.batch.len(), began.elapsed(), self.database.size());
                 for pair in &written.spent {
@@ -281,10 +281,9 @@ impl Ledger {
             left.entry(pair).or_default().push(is_seeder);
         }
         for (pair, seeders) in left {
-            let before = self.directory.present(pair);
-            let mut here: Here = before;
-            seeders.into_iter().for_each(|is_seeder| here.leave(is_seeder));
-            self.directory.turn(pair, before, here);
+            self.directory.turn(pair, |here| {
+                seeders.into_iter().for_each(|is_seeder| here.leave(is_seeder));
+            });
         }
     }
 }

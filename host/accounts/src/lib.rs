@@ -12,15 +12,17 @@ mod batches;
 mod change;
 mod database;
 mod directory;
+mod fetch;
 mod figures;
 mod found;
 mod ledger;
+mod pairs;
 mod presence;
 mod queue;
 mod records;
 mod rules;
+mod search;
 mod site;
-mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -50,6 +52,7 @@ pub use self::ledger::unix_seconds;
 pub use self::queue::{Receipt, settle};
 pub use self::records::{Group, Member, Torrent};
 pub use self::rules::{Bytes, Terms, moved};
+pub use self::search::{Known, Search};
 pub use self::site::{
     Address, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
 };
@@ -126,7 +129,7 @@ impl Accounts {
         counters.add_sessions(i64::try_from(sessions).unwrap_or(i64::MAX));
         counters.set_bytes(database.size());
         counters.set_spent(database.count_spent().map_err(|error| failed(error.into()))?);
-        let presence = Arc::new(Presence::new(options.lifetime.as_secs()));
+        let presence = Arc::new(Presence::new(directory.pairs.clone(), options.lifetime.as_secs()));
         let now = unix_seconds();
         for (pair, peer, at) in database.active().map_err(|error| failed(error.into()))? {
             presence.enter(pair, peer, false, at.min(now), |_| {});

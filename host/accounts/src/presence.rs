@@ -2,99 +2,53 @@
 //!
 //! The swarms do not know whose a peer is, so that one without accounts takes no memory for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use karuta_bittorrent::InfoHash;
-use parking_lot::Mutex;
 
 use crate::change::{Change, GroupChange, MemberChange, TorrentChange};
 use crate::database::Reader;
-use crate::table::Key;
+use crate::pairs::{Pair, Pairs, Peers, SHARDS, Seen};
 
-/// Locked by a worker for a look at one member's peers at one torrent.
+/// The peers of members.
 pub struct Presence {
-    shards: Box<[Mutex<Shard>]>,
+    pairs: Arc<Pairs>,
     /// How long after its last announce a peer is in its swarm, in seconds.
     lifetime: u64,
 }
 
-/// By member and torrent.
-type Shard = HashMap<(u64, u64), Peers>;
-
-/// Nearly always, it is one.
-enum Peers {
-    One(Seen),
-    Several(Vec<Seen>),
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    peer: SocketAddr,
-    /// Seconds since 1970, which last until 2106.
-    at: u32,
-}
-
-/// The number of shards.
-const SHARDS: usize = 1024;
-
-impl Peers {
-    fn all(&self) -> &[Seen] {
-        match self {
-            Self::One(seen) => std::slice::from_ref(seen),
-            Self::Several(all) => all,
-        }
-    }
-
-    /// Returns `None` if there are none.
-    fn of(mut all: Vec<Seen>) -> Option<Self> {
-        match all.len() {
-            0 => None,
-            1 => all.pop().map(Self::One),
-            _ => Some(Self::Several(all)),
-        }
-    }
-}
-
 impl Presence {
-    pub fn new(lifetime: u64) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), lifetime }
-    }
-
-    fn shard(&self, pair: (u64, u64)) -> &Mutex<Shard> {
-        &self.shards[(pair.spread() >> 32) as usize % SHARDS]
+    pub fn new(pairs: Arc<Pairs>, lifetime: u64) -> Self {
+        Self { pairs, lifetime }
     }
 
     /// Enters a peer of a member at a torrent, or takes it out, and calls `other` with each other one
     /// that the member has there.
     pub fn enter(
         &self,
-        pair: (u64, u64),
+        pair: Pair,
         peer: SocketAddr,
         leaves: bool,
         now: u64,
         mut other: impl FnMut(SocketAddr),
     ) {
-        let at = u32::try_from(now).unwrap_or(u32::MAX);
-        let mut shard = self.shard(pair).lock();
-        match shard.get_mut(&pair) {
+        let me = Seen::new(peer, u32::try_from(now).unwrap_or(u32::MAX));
+        self.pairs.change(pair, |at| match &mut at.peers {
             // Most announces are those of the only peer.
-            Some(Peers::One(seen)) if seen.peer == peer && !leaves => seen.at = at,
+            Peers::One(seen) if seen.is(peer) && !leaves => *seen = me,
             known => {
-                let known = known.as_ref().map_or(&[][..], |peers| peers.all());
-                let others = known.iter().copied();
+                let others = known.all().iter().copied();
                 let mut all: Vec<_> =
-                    others.filter(|seen| seen.peer != peer && self.is_there(*seen, now)).collect();
-                all.iter().for_each(|seen| other(seen.peer));
+                    others.filter(|seen| !seen.is(peer) && self.is_there(*seen, now)).collect();
+                all.iter().for_each(|seen| other(seen.peer()));
                 if !leaves {
-                    all.push(Seen { peer, at });
+                    all.push(me);
                 }
-                match Peers::of(all) {
-                    Some(peers) => drop(shard.insert(pair, peers)),
-                    None => drop(shard.remove(&pair)),
-                }
+                *known = all.into();
             }
-        }
+        });
     }
 
     /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes
@@ -140,13 +94,12 @@ impl Presence {
     /// Takes out the peers of all members and torrents that `goes` names, and returns them.
     pub fn take(&self, goes: impl Fn(u64, u64) -> bool) -> Vec<(u64, SocketAddr)> {
         let mut taken = Vec::new();
-        for shard in &self.shards {
-            shard.lock().retain(|(member, torrent), peers| {
-                let goes = goes(*member, *torrent);
-                if goes {
-                    taken.extend(peers.all().iter().map(|seen| (*torrent, seen.peer)));
+        for shard in 0..SHARDS {
+            self.pairs.change_all(shard, |(member, torrent), at| {
+                if goes(member, torrent) {
+                    let gone = std::mem::take(&mut at.peers);
+                    taken.extend(gone.all().iter().map(|seen| (torrent, seen.peer())));
                 }
-                !goes
             });
         }
         taken
@@ -154,11 +107,11 @@ impl Presence {
 
     /// Forgets the silent peers of one shard.
     pub fn sweep(&self, shard: usize, now: u64) {
-        let mut shard = self.shards[shard % SHARDS].lock();
-        shard.retain(|_, peers| peers.all().iter().any(|seen| self.is_there(*seen, now)));
-        if shard.capacity() > 4 * shard.len() {
-            shard.shrink_to_fit();
-        }
+        self.pairs.change_all(shard, |_, at| {
+            if !at.peers.all().iter().any(|seen| self.is_there(*seen, now)) {
+                at.peers = Peers::None;
+            }
+        });
     }
 
     fn is_there(&self, seen: Seen, now: u64) -> bool {
@@ -184,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_member_s_other_peers_are_known_until_they_leave_or_are_silent() {
-        let presence = Presence::new(100);
+        let presence = Presence::new(Arc::default(), 100);
         assert_eq!(others(&presence, 1, false, 0), NONE);
         assert_eq!(others(&presence, 1, false, 50), NONE);
         assert_eq!(others(&presence, 2, false, 50), [1]);
@@ -203,7 +156,7 @@ mod tests {
 
     #[test]
     fn silent_peers_are_forgotten_shard_by_shard() {
-        let presence = Presence::new(100);
+        let presence = Presence::new(Arc::default(), 100);
         (0..5000).for_each(|id| presence.enter((id, 1), peer(1), false, id / 50, |_| {}));
         (0..SHARDS).for_each(|shard| presence.sweep(shard, 150));
         assert_eq!(presence.take(|_, _| true).len(), 2500);

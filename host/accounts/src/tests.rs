@@ -312,7 +312,7 @@ fn workers_see_changes_and_what_members_do() {
         .blocking_recv()
         .unwrap_err();
     let (_, now) = directory.member(&passkey(1)).unwrap();
-    assert_eq!((now.leeching, directory.here(1, 1)), (1, 1));
+    assert_eq!((now.leeching, directory.at(1, 1)), (1, (false, 1)));
     assert_ne!(now.version, member.version, "verdicts about it are no longer remembered");
     let lines = [
         format!(r#"{{"member": 1, "passkey": "{}", "enabled": false}}"#, passkey(9)),

@@ -8,6 +8,7 @@ use std::thread;
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use karuta_accounts::Search;
 use karuta_bittorrent::parameters::Parameters;
 use karuta_bittorrent::{Event, Transport, query};
 use karuta_swarm::Store;
@@ -102,14 +103,14 @@ fn answer(
     let mut inquiry = Inquiry::open(&loaded.generation);
     let answers = info_hashes.into_iter().map(|info_hash| {
         exchange.request.announce.info_hash = info_hash;
-        if let Some(books) = books {
-            books.look_up(&mut exchange);
-        }
         exchange.answer.reset(
             super::error::seconds(tracker.announce_interval),
             super::error::seconds(tracker.min_announce_interval),
             wanted.min(tracker.num_want.max),
         );
+        if let Some(books) = books {
+            books.look_up(std::slice::from_mut(&mut exchange), &mut Search::default());
+        }
         let by_policies = inquiry.explain(&mut exchange, action == Action::Scrape);
         let announce = &exchange.request.announce;
         let enters = action == Action::Announce && announce.event != Event::Stopped;

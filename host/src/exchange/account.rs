@@ -1,6 +1,6 @@
 //! The member and the torrent of a request, as the books know them.
 
-use karuta_accounts::{Member, Terms, Torrent};
+use karuta_accounts::{Known, Member, Terms, Torrent};
 
 /// Empty where there are no books.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -13,6 +13,13 @@ pub struct Account {
     pub has_token: bool,
     /// The peers of the member at the torrent now.
     pub here: u32,
+}
+
+impl From<Known> for Account {
+    fn from(known: Known) -> Self {
+        let Known { member, torrent, has_token, here } = known;
+        Self { member, torrent, has_token, here }
+    }
 }
 
 impl Account {

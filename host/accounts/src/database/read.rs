@@ -191,7 +191,7 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     }
     let mut statement = connection.prepare("SELECT member, torrent FROM token")?;
     let tokens = statement
-        .query_map([], |row| Ok(((number(row, "member")?, number(row, "torrent")?), ())))?
+        .query_map([], |row| Ok((number(row, "member")?, number(row, "torrent")?)))?
         .collect::<Result<_, _>>()?;
     let sql = "SELECT member, torrent, sum(coalesce(remaining = 0, 0)) AS seeding, count(*) AS here \
                FROM session WHERE active = 1 GROUP BY member, torrent";
