@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::fetch;
-
 /// The words of a slot: of them, [`ID`] and [`LAST`] are for all records alike.
 pub type Words = [u64; 6];
 
@@ -371,7 +369,7 @@ impl<R: Record> View<'_, R> {
         let key = R::pack_key(key);
         let hash = self.found.hash(key[0]);
         let at = place(hash, self.arrays.slots.len());
-        fetch::line(&raw const self.arrays.tags[at]);
+        karuta_fetch::line(&raw const self.arrays.tags[at]);
         Sought { key, hash, at }
     }
 
@@ -388,8 +386,8 @@ impl<R: Record> View<'_, R> {
         }
         let Slot(words) = &slots[sought.at];
         // It may be in two lines.
-        fetch::line(&raw const words[0]);
-        fetch::line(&raw const words[LAST]);
+        karuta_fetch::line(&raw const words[0]);
+        karuta_fetch::line(&raw const words[LAST]);
     }
 
     /// Returns the record of a key, and its id.

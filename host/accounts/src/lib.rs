@@ -12,7 +12,6 @@ mod batches;
 mod change;
 mod database;
 mod directory;
-mod fetch;
 mod figures;
 mod found;
 mod ledger;

@@ -9,7 +9,6 @@ use std::net::{IpAddr, SocketAddr};
 use parking_lot::Mutex;
 
 use crate::directory::Here;
-use crate::fetch;
 
 /// What is known of members at torrents.
 pub struct Pairs {
@@ -166,8 +165,8 @@ impl Pairs {
         let Some(slot) = shard.slots.get(shard.place(hash)) else { return };
         let slot = (&raw const *slot).cast::<u8>();
         // An entry that is in its place, or in the next slot.
-        fetch::line(slot);
-        fetch::line(slot.wrapping_add(fetch::LINE));
+        karuta_fetch::line(slot);
+        karuta_fetch::line(slot.wrapping_add(karuta_fetch::LINE));
     }
 
     /// Changes what is known of a member at a torrent.

@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use ipnet::IpNet;
-use karuta_swarm::fetch;
 
 /// Info-hashes in cache lines: nearly every look-up reads one line.
 ///
@@ -76,7 +75,7 @@ impl InfoHashes {
     /// Fetches the line where an info-hash would be into the processor's caches.
     pub fn fetch(&self, info_hash: &[u8; 20]) {
         let (home, _) = self.home(info_hash);
-        fetch::line(&raw const self.lines[home]);
+        karuta_fetch::line(&raw const self.lines[home]);
     }
 
     /// Returns the entries at a position, up to three. They are in no order.

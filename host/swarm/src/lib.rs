@@ -7,7 +7,6 @@ use karuta_bittorrent::{Counts, Event, Family, InfoHash, PeerId, Peers};
 mod announced;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-pub mod fetch;
 mod locality;
 mod memory;
 mod saved;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 use karuta_bittorrent::mapped;
-use karuta_swarm::fetch;
 
 use crate::exchange::{Account, Asked, Draft, Request};
 use crate::metrics::Hook;
@@ -91,7 +90,7 @@ impl VerdictCache {
         if write_key(key, *scope, request, credential)
             && let Some(line) = lines.get(home(lines.len(), hasher.hash_one(&*key)))
         {
-            fetch::line(line);
+            karuta_fetch::line(line);
         }
     }
 

@@ -6,7 +6,6 @@ use super::index::Index;
 use super::labels::Labels;
 use super::record::Record;
 use super::rows::{Rows, SCANNED, scan};
-use crate::fetch;
 use crate::locality::Reach;
 
 /// Any number of peers, with the columns that the store keeps, and an index if they are many.
@@ -46,14 +45,16 @@ impl<R: Record> List<R> {
         match step {
             1 => {
                 if self.records.len() <= SCANNED {
-                    fetch::slice(&self.records);
+                    karuta_fetch::slice(&self.records);
                 }
-                columns.inspect(|columns| fetch::slice(std::slice::from_ref(*columns))).is_some()
+                columns
+                    .inspect(|columns| karuta_fetch::slice(std::slice::from_ref(*columns)))
+                    .is_some()
             }
             _ => {
                 let labels = columns.and_then(|columns| columns.labels.as_ref());
                 if let Some(labels) = labels.filter(|_| self.records.len() <= SCANNED) {
-                    fetch::slice(labels.column());
+                    karuta_fetch::slice(labels.column());
                 }
                 false
             }

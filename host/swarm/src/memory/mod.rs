@@ -11,7 +11,6 @@ use rand::Rng;
 use super::{
     Candidate, Piece, Refusal, Restored, Role, Seconds, Standing, Store, Totals, Update, Usage,
 };
-use crate::fetch;
 use crate::locality::Reach;
 use karuta_bittorrent::{Counts, Event, InfoHash, Peers};
 
@@ -349,15 +348,15 @@ impl Memory {
         for ((hash, shard), info_hash) in places.iter_mut().zip(info_hashes) {
             *hash = self.swarms.hasher().hash_one(info_hash);
             *shard = &shards[self.swarms.determine_shard(*hash as usize)];
-            fetch::line(&raw const ***shard);
+            karuta_fetch::line(&raw const ***shard);
         }
         for (hash, shard) in &*places {
             // The thread that holds the lock has the shard in its cache.
             let Some(table) = shard.try_read() else { continue };
             let index = *hash as usize & (table.buckets() - 1);
             let end = table.data_end().as_ptr().cast_const();
-            fetch::line(end.wrapping_sub(index + 1));
-            fetch::line(end.cast::<u8>().wrapping_add(index));
+            karuta_fetch::line(end.wrapping_sub(index + 1));
+            karuta_fetch::line(end.cast::<u8>().wrapping_add(index));
         }
         for step in 0..Swarm::STEPS {
             let mut more = false;

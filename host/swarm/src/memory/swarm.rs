@@ -14,7 +14,6 @@ use super::record::{Lifetime, Record, Stamp, V4, V6};
 use super::rows::{Rows, SCANNED};
 use super::sample;
 use super::small::Small;
-use crate::fetch;
 use crate::locality::Reach;
 use crate::{PIECE, Population, Role, SavedPeer};
 use karuta_bittorrent::{Counts, Family, PeerId, Peers};
@@ -125,13 +124,13 @@ impl Swarm {
         match (self, step) {
             (Self::Small(small), 0) => {
                 if let Small::Block { .. } = small {
-                    fetch::slice(small.records());
+                    karuta_fetch::slice(small.records());
                 }
                 false
             }
             (Self::Small(_), _) => false,
             (Self::Full(full), 0) => {
-                fetch::slice(std::slice::from_ref(&**full));
+                karuta_fetch::slice(std::slice::from_ref(&**full));
                 true
             }
             (Self::Full(full), _) => {
