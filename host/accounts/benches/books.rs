@@ -212,11 +212,16 @@ fn worker(accounts: &Accounts, name: &str, members: u64, torrents: u64) {
 
 /// Returns the time that the ledger's thread was on a processor.
 fn on_processor() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
     let named = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
-    let task = tasks.into_iter().find(|task| named(task).trim() == "ledger").unwrap();
-    let times = fs::read_to_string(task.join("schedstat")).unwrap();
-    Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
+    loop {
+        let mut tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        if let Some(task) = tasks.find(|task| named(task).trim() == "ledger") {
+            let times = fs::read_to_string(task.join("schedstat")).unwrap();
+            return Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap());
+        }
+        // It has not begun yet, and gives itself its name.
+        std::thread::yield_now();
+    }
 }
 
 /// Prints how long the ledger's thread takes for an announce whose session is known.
