@@ -116,7 +116,7 @@ impl<'a> Record<'a> {
         if has_account {
             account::write(&self.account, out);
         }
-        // Most have neither, and a call costs more than all of the above.
+        // Most have neither, and this saves the calls.
         for text in [decided_by, reason].into_iter().filter(|text| !text.is_empty()) {
             out.put(text.as_bytes());
         }
