@@ -1,7 +1,11 @@
 //! The tables of UNIT3D: written as by UNIT3D-Announce, but exactly once.
 
-use karuta_tests::{eventually, exchange};
-use serde_json::json;
+use std::fs;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use karuta_tests::announce::reply;
+use karuta_tests::{Daemon, bencode, eventually, exchange};
+use serde_json::{Value, json};
 
 use crate::site::{Site, announce, database, hash, passkey, with_unit3d};
 
@@ -10,19 +14,38 @@ const KEY: &str = "0123456789abcdef0123456789ABCDEF";
 /// A door for the site, which has no other way to tell at once what it changes.
 const DOOR: &str = "unit3d: { listen: '127.0.0.1:0', key: { file: secret } }";
 
-/// Tells of a user, as the site does, which is obeyed.
+/// Makes a call as the site does, which is obeyed.
+#[track_caller]
+fn call(site: &Site, method: &str, what: &str, body: &Value) {
+    let (body, door) = (body.to_string(), site.daemon.listener("unit3d"));
+    let request = format!(
+        "{method} /announce/{KEY}/{what} HTTP/1.1\r\nHost: {door}\r\nContent-Length: {}\r\n\
+         Content-Type: application/json\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(exchange(door, request.as_bytes()).status, 200, "{what}: {body}");
+}
+
+/// Tells of a user.
 fn tell(site: &Site, id: u64, group: u64, is_donor: bool) {
     let user = json!({
         "id": id, "group_id": group, "passkey": passkey(id), "can_download": true,
         "is_donor": is_donor, "is_lifetime": false, "num_seeding": 0, "num_leeching": 0,
     });
-    let (user, door) = (user.to_string(), site.daemon.listener("unit3d"));
-    let request = format!(
-        "PUT /announce/{KEY}/users HTTP/1.1\r\nHost: {door}\r\nContent-Length: {}\r\n\
-         Content-Type: application/json\r\n\r\n{user}",
-        user.len()
-    );
-    assert_eq!(exchange(door, request.as_bytes()).status, 200, "{user}");
+    call(site, "PUT", "users", &user);
+}
+
+/// Changes the configuration of a tracker, which a restart or a reload obeys.
+fn configure(daemon: &Daemon, change: impl Fn(&str) -> String) {
+    let file = daemon.folder.path().join("config.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    let changed = change(&yaml);
+    assert_ne!(yaml, changed);
+    fs::write(file, changed).unwrap();
+}
+
+fn restarted(site: Site) -> Site {
+    Site { daemon: site.daemon.restart(), ..site }
 }
 
 /// Why an announce of a member is refused.
@@ -182,9 +205,8 @@ fn what_the_site_tells_holds_at_once_and_is_not_undone_by_what_was_read() {
         eventually("all are read again", || refusal(&site, 10).is_none());
         assert_eq!(refusal(&site, 1).as_deref(), Some("account disabled"));
         // Groups are kept over a restart, and those of the door are those of the table.
-        let site = Site { daemon: site.daemon.restart(), ..site };
-        site.is_loaded();
-        assert_eq!(refusal(&site, 1), None, "the table says so");
+        let site = restarted(site);
+        eventually("the table says so", || refusal(&site, 1).is_none());
         let ban = site.accounts(&["ban", "2"]);
         assert!(!ban.status.success(), "by hand, they are changed in the database");
     });
@@ -208,5 +230,90 @@ fn what_donors_get_is_not_undone_by_what_is_read() {
         };
         assert_eq!(rights(1), [false, true, true], "a donor");
         assert_eq!(rights(2), [false, false, false], "no longer a donor");
+    });
+}
+
+#[test]
+fn a_client_with_ipv6_is_written_and_read_back_as_the_same() {
+    with_unit3d(|setting| {
+        let mut site = Site::start(setting);
+        let http = |site: &Site| SocketAddr::from((Ipv6Addr::LOCALHOST, site.daemon.http.port()));
+        announce(1, 1, 1, 0).event("started").http(http(&site)).unwrap();
+        announce(1, 1, 1, 100).http(http(&site)).unwrap();
+        site.all_in();
+        let written = "SELECT LENGTH(ip), INET6_NTOA(ip), port FROM peers WHERE user_id = 1";
+        assert_eq!(site.row(written), "16 ::1 6001");
+        // As a tracker that has never seen it.
+        let folder = site.daemon.kill();
+        for end in ["", "-wal", "-shm", ".lock"] {
+            let _ = fs::remove_file(folder.path().join(format!("state/accounts.db{end}")));
+        }
+        site.daemon = Daemon::start_in(folder);
+        site.is_loaded();
+        assert_eq!(site.shown("members/1")["sessions"][0]["address"], "[::1]:6001");
+        announce(1, 1, 1, 150).http(http(&site)).unwrap();
+        site.all_in();
+        assert_eq!(site.credit(1), (150, 300));
+        assert_eq!(site.row(written), "16 ::1 6001", "one client");
+    });
+}
+
+#[test]
+fn calls_edit_a_blacklist_that_is_the_database_s() {
+    with_unit3d(|setting| {
+        let site = Site::with_door(setting, DOOR, KEY);
+        site.database.sql(
+            "INSERT INTO blacklist_clients (name, peer_id_prefix) VALUES ('X', '-XL'), ('B', '-BT')",
+        );
+        configure(&site.daemon, |yaml| {
+            let policy = "config: { blacklist_from: blacklist }, data: { blacklist: { query: SELECT \
+                          peer_id_prefix FROM blacklist_clients, every: 1s, format: strings, \
+                          edits: true } }";
+            yaml.replace("secret } }", "secret }, blacklist: members/blacklist }")
+                .replace("passkey.wasm", "unit3d.wasm")
+                .replace("config: { accounts: true }", policy)
+        });
+        let site = restarted(site);
+        let listed = |site: &Site| {
+            ["-XL", "-BT", "-KA", "-UT"].map(|client| {
+                let announce = announce(1, 1, 5, 0).client(client);
+                let answer = announce.get(site.daemon.http, &["User-Agent: qBittorrent/5.0"]);
+                let refusal = reply(&bencode::read(&answer.body)).err();
+                let expected = "Client is not acceptable. Please check our blacklist.";
+                assert!(refusal.is_none() || refusal.as_deref() == Some(expected), "{refusal:?}");
+                refusal.is_some()
+            })
+        };
+        eventually("it is read", || listed(&site) == [true, true, false, false]);
+        call(&site, "PUT", "blacklisted-agents", &json!({ "peer_id_prefix": "-KA" }));
+        call(&site, "DELETE", "blacklisted-agents", &json!({ "peer_id_prefix": "-XL" }));
+        eventually("the site has told", || listed(&site) == [false, true, true, false]);
+        // What was told stays on top of what is read.
+        site.database
+            .sql("INSERT INTO blacklist_clients (name, peer_id_prefix) VALUES ('U', '-UT')");
+        eventually("it is read again", || listed(&site)[3]);
+        assert_eq!(listed(&site), [false, true, true, true]);
+        let site = restarted(site);
+        eventually("so it is after a restart", || listed(&site) == [false, true, true, true]);
+    });
+}
+
+#[test]
+fn tables_that_cannot_undo_a_transaction_are_refused() {
+    with_unit3d(|setting| {
+        let mut site = Site::start(setting);
+        for table in ["karuta_ledger", "history", "peers", "torrents", "users"] {
+            site.database.sql(&format!(
+                "RENAME TABLE {table} TO was; CREATE TABLE {table} LIKE was; \
+                 ALTER TABLE {table} ENGINE = MEMORY"
+            ));
+            site = restarted(site);
+            eventually("it says so", || site.status()["database"]["stopped"] == true);
+            let error = site.status()["database"]["error"].to_string();
+            let expected =
+                format!("the table {table} cannot undo a transaction: its engine is not InnoDB");
+            assert!(error.contains(&expected), "{error}");
+            site.database.sql(&format!("DROP TABLE {table}; RENAME TABLE was TO {table}"));
+        }
     });
 }
