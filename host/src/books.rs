@@ -112,9 +112,9 @@ fn is_open(exchange: &Exchange) -> bool {
 
 /// Returns the user agent of a request, as far as it is printable ASCII.
 fn agent(exchange: &Exchange) -> Option<Box<str>> {
-    let agent = exchange.request.target.get()?.header("user-agent")?;
-    let is_plain = |letter: &char| letter.is_ascii_graphic() || *letter == ' ';
-    Some(agent.chars().filter(is_plain).take(AGENT).collect())
+    let agent = exchange.request.target.get()?.header_bytes("user-agent")?;
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    Some(agent.iter().copied().filter(is_plain).take(AGENT).map(char::from).collect())
 }
 
 /// Returns the interval and the minimal one, given what a site has `asked` for, 0 for nothing, and those of

@@ -259,6 +259,37 @@ fn a_client_with_ipv6_is_written_and_read_back_as_the_same() {
 }
 
 #[test]
+fn a_user_agent_is_noted_as_far_as_it_fits_and_is_plain() {
+    with_unit3d(|setting| {
+        let site = Site::start(setting);
+        let long = "x".repeat(100);
+        let wide = "\u{e9}".repeat(40) + &"Z".repeat(70);
+        let agents: [(&[u8], &str); 4] = [
+            (long.as_bytes(), &long[..64]),
+            (wide.as_bytes(), &"Z".repeat(64)),
+            (b"Transmission/\xe9\xff4.0", "Transmission/4.0"),
+            (b"", ""),
+        ];
+        for (member, (agent, _)) in (1..).zip(agents) {
+            let query = announce(member, 1, member as u8, 0).event("started").query();
+            let head = format!(
+                "GET /announce?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            );
+            let request = [head.as_bytes(), b"User-Agent: ", agent, b"\r\n\r\n"].concat();
+            assert_eq!(exchange(site.daemon.http, &request).status, 200);
+        }
+        site.all_in();
+        for (member, (_, expected)) in (1..).zip(agents) {
+            for table in ["peers", "history"] {
+                let of = format!("user_id = {member} AND torrent_id = 1");
+                let noted = site.row(&format!("SELECT agent FROM {table} WHERE {of}"));
+                assert_eq!(noted, expected, "{table}");
+            }
+        }
+    });
+}
+
+#[test]
 fn calls_edit_a_blacklist_that_is_the_database_s() {
     with_unit3d(|setting| {
         let site = Site::with_door(setting, DOOR, KEY);

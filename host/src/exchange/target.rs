@@ -144,8 +144,13 @@ impl Target {
 
     /// Returns the first header of that name, in any case, unless it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.header_bytes(name)?).ok()
+    }
+
+    /// Returns the first header of that name, in any case, unless it is absent.
+    pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
         match &self.source {
-            Source::Http { headers, .. } => std::str::from_utf8(headers.get(name)?.as_bytes()).ok(),
+            Source::Http { headers, .. } => Some(headers.get(name)?.as_bytes()),
             Source::Udp { .. } => None,
         }
     }
@@ -198,5 +203,17 @@ mod tests {
         assert_eq!(jwt(&target), None, "not UTF-8");
         target.over_http("/announce".parse().unwrap(), HeaderMap::new());
         assert_eq!(jwt(&target), None);
+    }
+
+    #[test]
+    fn a_header_that_is_not_utf_8_is_read_as_bytes_only() {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_bytes(b"a\xff").unwrap());
+        let mut target = Target::default();
+        target.over_http("/announce".parse().unwrap(), headers);
+        assert_eq!(target.header("user-agent"), None);
+        assert_eq!(target.header_bytes("User-Agent"), Some(&b"a\xff"[..]));
+        target.over_udp(b"/announce");
+        assert_eq!(target.header_bytes("user-agent"), None);
     }
 }
