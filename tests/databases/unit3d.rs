@@ -234,6 +234,53 @@ fn what_donors_get_is_not_undone_by_what_is_read() {
 }
 
 #[test]
+fn what_is_on_the_way_to_rows_that_are_deleted_is_credited_or_set_aside() {
+    with_unit3d(|setting| {
+        let site = Site::start(setting);
+        let http = site.daemon.http;
+        let say = |moved: u64, event| {
+            for (member, torrent) in [(1, 1), (1, 2), (2, 1), (3, 1), (4, 1)] {
+                let client = (10 * member + torrent) as u8;
+                announce(member, torrent, client, moved).event(event).http(http).unwrap();
+            }
+        };
+        say(0, "started");
+        say(10, "");
+        site.all_in();
+        // A batch that fails holds up all that comes after it, which is then one batch.
+        site.database.sql("REVOKE UPDATE ON karuta_ledger FROM karuta@localhost");
+        announce(4, 3, 99, 0).event("started").http(http).unwrap();
+        eventually("a batch fails", || site.status()["database"]["stopped"] == true);
+        say(50, "stopped");
+        site.database.sql(
+            "DELETE FROM peers WHERE user_id IN (2, 3); \
+             DELETE FROM history WHERE user_id IN (2, 3); DELETE FROM users WHERE id = 2; \
+             DELETE FROM torrents WHERE id = 2; UPDATE users SET deleted_at = NOW() WHERE id = 1; \
+             GRANT UPDATE ON karuta_ledger TO karuta@localhost",
+        );
+        site.all_in();
+        let there =
+            site.row("SELECT (SELECT COUNT(*) FROM users), (SELECT COUNT(*) FROM torrents)");
+        assert_eq!(there, "3 2", "none comes back");
+        assert_eq!(site.credit(1), (100, 200), "also what was moved at a torrent that is gone");
+        assert_eq!([3, 4].map(|member| site.credit(member)), [(50, 100); 2]);
+        for table in ["history", "peers"] {
+            let gone = format!("SELECT COUNT(*) FROM {table} WHERE user_id = 2 OR torrent_id = 2");
+            assert_eq!(site.database.number(&gone), 0, "{table}");
+        }
+        let anew = site.row("SELECT uploaded, client_uploaded FROM history WHERE user_id = 3");
+        assert_eq!(anew, "40 50", "what has come since");
+        assert_eq!(site.status()["database"]["rejected_rows"], 1);
+        let rejected = String::from_utf8(site.accounts(&["rejected"]).stdout).unwrap();
+        assert!(
+            rejected.contains("member 2, torrent 1:")
+                && rejected.contains("there is no such member"),
+            "{rejected}"
+        );
+    });
+}
+
+#[test]
 fn a_client_with_ipv6_is_written_and_read_back_as_the_same() {
     with_unit3d(|setting| {
         let mut site = Site::start(setting);

@@ -32,7 +32,8 @@ const TORRENTS: &str = my!(
      k.balance = LEAST(GREATEST(COALESCE(k.balance, 0) + r.ba, -9223372036854775808), \
      9223372036854775807)"
 );
-/// Whoever was not immune once is not immune to a hit and run.
+/// Whoever was not immune once is not immune to a hit and run. Of a torrent that is gone there is no
+/// history, as if it had gone later.
 const HISTORY: &str = my!(
     "INSERT INTO history (user_id, torrent_id, agent, uploaded, actual_uploaded, \
      client_uploaded, downloaded, actual_downloaded, client_downloaded, seeder, active, \
@@ -44,7 +45,8 @@ const HISTORY: &str = my!(
      COALESCE(MAX(g.is_immune), 0), FROM_UNIXTIME(MIN(r.fa)), FROM_UNIXTIME(MAX(r.la)), \
      FROM_UNIXTIME(MIN(CASE WHEN r.co > 0 THEN r.la END)) FROM",
     "JOIN users u ON u.id = r.m LEFT JOIN `groups` g ON g.id = u.group_id \
-     WHERE r.an > 0 GROUP BY r.m, r.t ORDER BY r.m, r.t ON DUPLICATE KEY UPDATE \
+     WHERE r.an > 0 AND EXISTS (SELECT 1 FROM torrents k WHERE k.id = r.t) \
+     GROUP BY r.m, r.t ORDER BY r.m, r.t ON DUPLICATE KEY UPDATE \
      agent = IF(VALUES(agent) = '', agent, VALUES(agent)), \
      uploaded = LEAST(uploaded + CAST(VALUES(uploaded) AS DECIMAL(20)), 9223372036854775807), \
      actual_uploaded = LEAST(actual_uploaded + \
@@ -61,14 +63,15 @@ const HISTORY: &str = my!(
      completed_at = COALESCE(completed_at, VALUES(completed_at))"
 );
 /// The site takes whoever has nothing left for a seeder, so a client that does not say has 1 byte
-/// left.
+/// left. At a torrent that is gone there are no clients.
 const PEERS: &str = my!(
     "INSERT INTO peers (user_id, torrent_id, peer_id, ip, port, agent, uploaded, downloaded, \
      `left`, seeder, active, visible, created_at, updated_at) \
      SELECT r.m, r.t, UNHEX(r.p), COALESCE(INET6_ATON(r.ad), INET6_ATON('0.0.0.0')), \
      COALESCE(r.po, 0), LEFT(COALESCE(r.ag, ''), 64), r.tu, r.tl, COALESCE(r.re, 1), \
      COALESCE(r.re = 0, 0), r.ac, 1, FROM_UNIXTIME(r.fa), FROM_UNIXTIME(r.la) FROM",
-    "WHERE r.an > 0 AND r.go = 0 ORDER BY r.m, r.t, r.p ON DUPLICATE KEY UPDATE \
+    "WHERE r.an > 0 AND r.go = 0 AND EXISTS (SELECT 1 FROM torrents k WHERE k.id = r.t) \
+     ORDER BY r.m, r.t, r.p ON DUPLICATE KEY UPDATE \
      ip = VALUES(ip), port = VALUES(port), agent = IF(VALUES(agent) = '', agent, VALUES(agent)), \
      uploaded = VALUES(uploaded), downloaded = VALUES(downloaded), `left` = VALUES(`left`), \
      seeder = VALUES(seeder), active = VALUES(active), updated_at = VALUES(updated_at)"
