@@ -395,3 +395,41 @@ fn tables_that_cannot_undo_a_transaction_are_refused() {
         }
     });
 }
+
+#[test]
+fn nobody_may_anything_because_of_a_group_that_is_not_there() {
+    with_unit3d(|setting| {
+        let database = database(setting);
+        database.sql(
+            "INSERT INTO `groups` (id, name, slug, is_freeleech, download_slots) \
+             VALUES (7, 'Power', 'power', 1, NULL), (8, 'Odd', 'odd', 0, -1); \
+             UPDATE users SET group_id = 5 WHERE id = 1; \
+             UPDATE users SET group_id = id + 5 WHERE id IN (2, 3)",
+        );
+        let port = database.port;
+        let site = Site::start_with(setting, database, port, str::to_owned);
+        let disabled = Some("account disabled");
+        let are = |site: &Site, expected: [Option<&str>; 4]| {
+            [1, 2, 3, 4].map(|member| refusal(site, member))
+                == expected.map(|it| it.map(str::to_owned))
+        };
+        assert!(are(&site, [disabled, None, disabled, None]), "a row that makes no sense");
+        assert_eq!(site.status()["database"]["unusable_rows"], 1);
+        site.database.sql("DELETE FROM `groups` WHERE id IN (5, 7)");
+        let site = restarted(site);
+        eventually("both are gone", || are(&site, [disabled, disabled, disabled, None]));
+        site.daemon.logs("no such group that makes sense");
+        assert_eq!(site.shown("members/2")["freeleech"], false);
+        site.database.sql(
+            "INSERT INTO `groups` (id, name, slug) VALUES (7, 'Power', 'power'); \
+             UPDATE `groups` SET download_slots = NULL WHERE id = 8",
+        );
+        let site = restarted(site);
+        eventually("they are there", || are(&site, [disabled, None, None, None]));
+        // As if somebody had emptied the table by mistake.
+        site.database.sql("DELETE FROM `groups`");
+        let site = restarted(site);
+        site.daemon.logs("the table groups is empty");
+        assert!(are(&site, [disabled, None, None, None]), "they stay as they are");
+    });
+}

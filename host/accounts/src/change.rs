@@ -226,6 +226,13 @@ impl MemberChange {
 }
 
 impl GroupChange {
+    /// Returns what becomes of a group that is no longer there: whoever is still in it is banned.
+    #[must_use]
+    pub fn gone(id: u32) -> Self {
+        let (no, slots) = (Some(false), Some(None));
+        Self { id, enabled: no, immune: no, freeleech: no, double_upload: no, slots }
+    }
+
     /// Returns what a record becomes.
     pub(crate) fn onto(&self, record: Group) -> Group {
         Group {

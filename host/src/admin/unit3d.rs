@@ -225,15 +225,7 @@ fn change(accounts: &Accounts, donors: Donors, call: Call) -> Option<Change> {
                 slots: Some(slots),
             })
         }
-        // A group that nobody has changed is this.
-        Call::DeleteGroup(id) => Change::Group(GroupChange {
-            id,
-            enabled: Some(true),
-            immune: Some(false),
-            freeleech: Some(false),
-            double_upload: Some(false),
-            slots: Some(None),
-        }),
+        Call::DeleteGroup(id) => Change::Group(GroupChange::gone(id)),
         Call::Token { adds, member: who, torrent: what } => {
             member(who).zip(torrent(what))?;
             Change::Token(TokenChange { exists: adds, member: who, torrent: what })

@@ -179,9 +179,13 @@ fn a_group_decides_for_all_of_its_members() {
     let lucky = [("is_freeleech", json!(true)), ("is_double_upload", json!(true))];
     put(&daemon, "groups", &group(3, "user", &lucky));
     assert_eq!(move_on(20), (30, 10));
+    // Who is still in a group that is gone may do nothing, as with UNIT3D-Announce.
     delete(&daemon, "groups", &json!({ "id": 3 }));
-    assert_eq!(move_on(30), (40, 20));
+    assert_eq!(daemon.metric("karuta_swarms"), 0.0, "its peers leave at once");
+    let nobody = "User does not exist. Please re-download the .torrent file.";
+    assert_eq!(refusal(&daemon, MEMBER, &up(30)), nobody);
     put(&daemon, "groups", &group(3, "user", &[("download_slots", json!(1))]));
+    assert_eq!(refusal(&daemon, MEMBER, &up(40)), "");
     put(&daemon, "torrents", &torrent(13, 'b', &[]));
     assert_eq!(refusal(&daemon, MEMBER, &of('b')), "Download slot limit reached");
     assert_eq!(refusal(&daemon, MEMBER, &of('a')), "", "who is there has a slot");

@@ -3,6 +3,7 @@
 //!
 //! Rows are compared with what is known as they come, and only what differs is written.
 
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -68,6 +69,9 @@ const WHOLE: usize = 32;
 /// A row of the database, or nothing if it makes no sense.
 type Parsed<T> = Option<T>;
 
+/// What all members of each group may, as the tables say; `None`: they have no groups.
+type Groups = Option<HashMap<u32, Group>>;
+
 impl Load<'_> {
     /// Returns the time from which on the next read has to look, in microseconds since 1970; 0: all
     /// has to be read again.
@@ -111,20 +115,21 @@ impl Load<'_> {
     }
 
     async fn read_kinds(&mut self, since: i64) -> Result<u64, Unread> {
-        let (groups, unusable) = self.groups().await?;
-        let members = self.kind(What::Members, since, &groups).await?;
-        let torrents = self.kind(What::Torrents, since, &groups).await?;
+        let (mut groups, unusable) = self.groups().await?;
+        let members = self.kind(What::Members, since, &mut groups).await?;
+        let torrents = self.kind(What::Torrents, since, &mut None).await?;
         Ok(unusable + members + torrents + self.tokens(since).await?)
     }
 
-    /// Reads what all members of a group may, if the database has groups. Those of members who have none
-    /// are as nobody has changed them. Returns them, and how many rows make no sense.
-    async fn groups(&mut self) -> Result<(HashMap<u32, Group>, u64), Unread> {
+    /// Reads what all members of a group may, if the database has groups. Returns them, and how many rows
+    /// make no sense.
+    async fn groups(&mut self) -> Result<(Groups, u64), Unread> {
         let (mut groups, mut page, mut unusable) = (HashMap::new(), Vec::new(), 0);
-        let Some(listing) = &self.connection.statements.groups else { return Ok((groups, 0)) };
-        let books = self.books;
+        let Some(listing) = &self.connection.statements.groups else { return Ok((None, 0)) };
+        let (books, mut any) = (self.books, false);
         let mut rows = self.connection.stream(listing.sql, &[]);
         while let Some(row) = in_time(rows.try_next()).await? {
+            any = true;
             let Some(change) = group(&row)? else {
                 unusable += 1;
                 makes_no_sense(listing.table, row.number(0)?.unwrap_or(0));
@@ -138,23 +143,22 @@ impl Load<'_> {
             }
         }
         drop(rows);
+        let known = books.directory.members();
+        if !any && known > 0 {
+            return Err(Unread::Empty(listing.table, known));
+        }
         unusable += books.make(&mut page).await?;
-        Ok((groups, unusable))
+        Ok((Some(groups), unusable))
     }
 
-    async fn kind(
-        &mut self,
-        what: What,
-        since: i64,
-        groups: &HashMap<u32, Group>,
-    ) -> Result<u64, Unread> {
+    async fn kind(&mut self, what: What, since: i64, groups: &mut Groups) -> Result<u64, Unread> {
         let statements = self.connection.statements;
         let listing = match what {
             What::Members => &statements.members,
             What::Torrents => &statements.torrents,
         };
-        let values = Values { since, ..Values::default() }.at(listing.values);
         let (books, table) = (self.books, listing.table);
+        let values = Values { since, ..Values::default() }.at(listing.values);
         let mut rows = self.connection.stream(listing.sql, &values);
         let (mut page, mut seen) = (Vec::new(), HashSet::new());
         let (mut after, mut any, mut unusable) = (0, false, 0);
@@ -169,6 +173,7 @@ impl Load<'_> {
                     What::Members => member(&row)?.map(Change::Member),
                     What::Torrents => torrent(&row)?.map(Change::Torrent),
                 };
+                page.extend(books.missing(change.as_ref(), groups)?);
                 match change {
                     Some(change) if books.directory.has(&change, groups) => {}
                     Some(change) => page.push(change),
@@ -231,7 +236,7 @@ impl Load<'_> {
                 });
                 page.extend(gone);
             }
-            page.retain(|change| !books.directory.has(change, &HashMap::new()));
+            page.retain(|change| !books.directory.has(change, &None));
             if page.len() >= PAGE || is_last {
                 unusable += books.make(&mut page).await?;
             }
@@ -243,6 +248,28 @@ impl Load<'_> {
 }
 
 impl Books<'_> {
+    /// Returns what becomes of the group of a member if it is not among those of the tables, and notes
+    /// that it is known from now on: nobody may anything because of a group that is not there.
+    fn missing(
+        &self,
+        change: Option<&Change>,
+        groups: &mut Groups,
+    ) -> rusqlite::Result<Option<Change>> {
+        let Some(Change::Member(MemberChange { group: Some(id), .. })) = change else {
+            return Ok(None);
+        };
+        let Some(Vacant(place)) = groups.as_mut().map(|groups| groups.entry(*id)) else {
+            return Ok(None);
+        };
+        let gone = GroupChange::gone(*id);
+        let wanted = *place.insert(gone.onto(Group::default()));
+        tracing::warn!(
+            group = id,
+            "the accounts' database has no such group that makes sense: its members are disabled"
+        );
+        Ok((self.reader.group(*id)? != wanted).then_some(Change::Group(gone)))
+    }
+
     /// Makes changes, but for those that cannot be made, and returns how many these are.
     async fn make(&self, page: &mut Vec<Change>) -> Result<u64, Unread> {
         let mut unusable = 0;
@@ -308,10 +335,12 @@ fn flag(row: &Row, column: usize) -> Result<Option<bool>, Fault> {
 
 fn group(row: &Row) -> Result<Parsed<GroupChange>, Fault> {
     let slots = row.number(5)?.map(u32::try_from).transpose();
-    let (Some(id), Ok(slots)) = (small(row, 0)?, slots) else { return Ok(None) };
+    let (Some(id), Some(enabled), Ok(slots)) = (small(row, 0)?, flag(row, 1)?, slots) else {
+        return Ok(None);
+    };
     Ok(Some(GroupChange {
         id,
-        enabled: flag(row, 1)?,
+        enabled: Some(enabled),
         immune: flag(row, 2)?,
         freeleech: flag(row, 3)?,
         double_upload: flag(row, 4)?,
@@ -394,7 +423,7 @@ fn baseline(row: &Row) -> Result<Parsed<Baseline>, Fault> {
 
 impl Directory {
     /// Returns whether all is already as a change of the site's database wants it, which has these groups.
-    fn has(&self, change: &Change, groups: &HashMap<u32, Group>) -> bool {
+    fn has(&self, change: &Change, groups: &Groups) -> bool {
         match change {
             Change::Member(change) => {
                 let passkey = change.passkey.as_deref().unwrap_or_default();
@@ -404,8 +433,8 @@ impl Directory {
                 let Member { immune, double_upload, .. } = known;
                 let before = Member { immune, double_upload, ..Member::default() };
                 let wanted = Member { seeding, leeching, version, ..change.onto(before) };
-                let group = groups.get(&wanted.group).copied().unwrap_or_default();
-                let wanted = wanted.within(group);
+                let group = groups.as_ref().and_then(|groups| groups.get(&wanted.group));
+                let wanted = wanted.within(group.copied().unwrap_or_default());
                 (id, known) == (change.id, wanted)
             }
             Change::Torrent(change) => {
