@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use karuta_accounts::{Accounts, Address, Bytes, Entry, Options, Schema, Site, Swarms, Terms};
+use karuta_accounts::{
+    Accounts, Address, Bytes, Donors, Entry, Options, Schema, Site, Swarms, Terms,
+};
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 use karuta_tests::databases::Database;
 use karuta_tests::eventually;
@@ -102,6 +104,7 @@ impl Books {
         let site = Site {
             address: Address::parse(&database.url(database.port)).unwrap(),
             schema: Schema::Karuta,
+            donors: Donors::default(),
             node: "one".to_owned(),
             load_every: Duration::from_hours(1),
             load_changes: Duration::from_secs(10),

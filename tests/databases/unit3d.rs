@@ -215,21 +215,56 @@ fn what_the_site_tells_holds_at_once_and_is_not_undone_by_what_was_read() {
 #[test]
 fn what_donors_get_is_not_undone_by_what_is_read() {
     with_unit3d(|setting| {
-        let donors = "unit3d: { donors: { double_upload: true, immune: true }, ";
-        let site = Site::with_door(setting, &DOOR.replace("unit3d: { ", donors), KEY);
-        tell(&site, 1, 3, true);
-        tell(&site, 2, 3, true);
-        tell(&site, 2, 3, false);
-        // What the site told before the restart no longer protects it from what is read.
-        site.database.sql("UPDATE users SET can_download = 0 WHERE id < 3");
-        let site = Site { daemon: site.daemon.restart(), ..site };
-        site.is_loaded();
-        let rights = |member: u64| {
+        let donors = "donors: { double_upload: true, immune: true }, ";
+        let door = DOOR.replace("unit3d: { ", &format!("unit3d: {{ {donors}"));
+        let site = Site::with_door(setting, &door, KEY);
+        let rights = |site: &Site, member: u64| {
             let shown = site.shown(&format!("members/{member}"));
             ["leech", "double_upload", "immune"].map(|right| shown[right] == true)
         };
-        assert_eq!(rights(1), [false, true, true], "a donor");
-        assert_eq!(rights(2), [false, false, false], "no longer a donor");
+        tell(&site, 1, 3, true);
+        tell(&site, 2, 3, true);
+        assert_eq!(rights(&site, 1), [true, true, true], "as the site has told");
+        // What the site told before the restart no longer protects it from what is read.
+        site.database.sql(
+            "UPDATE users SET can_download = 0, is_donor = (id = 1), is_lifetime = (id = 3) \
+             WHERE id < 4",
+        );
+        site.tables.add_member(&site.database, 10);
+        let site = restarted(site);
+        eventually("all are read", || refusal(&site, 10).is_none());
+        assert_eq!(rights(&site, 1), [false, true, true], "a donor");
+        assert_eq!(rights(&site, 2), [false, false, false], "the site has changed its mind");
+        assert_eq!(rights(&site, 3), [false, true, true], "for life, and nobody has told");
+        for member in 1..=3 {
+            let seeds = announce(member, 1, 30 + member as u8, 0).left(0).event("started");
+            seeds.http(site.daemon.http).unwrap();
+        }
+        site.all_in();
+        let immune = site.row("SELECT GROUP_CONCAT(immune ORDER BY user_id) FROM history");
+        assert!(immune.starts_with("1,0,1"), "{immune}");
+        // Another configuration takes it back.
+        configure(&site.daemon, |yaml| yaml.replace(donors, ""));
+        call(&site, "POST", "config/reload", &json!({}));
+        eventually("all are read again", || {
+            [1, 3].map(|member| rights(&site, member)) == [[false; 3]; 2]
+        });
+    });
+}
+
+#[test]
+fn a_column_that_is_missing_is_told_and_all_stays_as_it_was_read() {
+    with_unit3d(|setting| {
+        let site = Site::start(setting);
+        site.database.sql("ALTER TABLE users DROP COLUMN is_lifetime");
+        let site = restarted(site);
+        eventually("it says so", || site.status()["database"]["stopped"] == true);
+        let error = site.status()["database"]["error"].to_string();
+        assert!(
+            error.contains("is_lifetime") && error.contains("karuta accounts schema"),
+            "{error}"
+        );
+        assert_eq!(refusal(&site, 1), None);
     });
 }
 

@@ -19,6 +19,8 @@ CREATE TABLE users (
     uploaded bigint unsigned NOT NULL DEFAULT '0',
     downloaded bigint unsigned NOT NULL DEFAULT '0',
     can_download tinyint(1) NOT NULL DEFAULT '1',
+    is_donor tinyint(1) NOT NULL DEFAULT '0',
+    is_lifetime tinyint(1) NOT NULL DEFAULT '0',
     created_at timestamp NULL DEFAULT NULL,
     updated_at timestamp NULL DEFAULT NULL,
     deleted_at timestamp NULL DEFAULT NULL

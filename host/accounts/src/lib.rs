@@ -53,7 +53,7 @@ pub use self::records::{Group, Member, Torrent};
 pub use self::rules::{Bytes, Terms, moved};
 pub use self::search::{Known, Search};
 pub use self::site::{
-    Address, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
+    Address, Donors, Schema, Site, SiteFigures, Swarms, Trouble, Undone, Unlisted, select,
 };
 
 use self::database::{Database, Reader};
@@ -94,6 +94,7 @@ pub struct Accounts {
     desk: Desk,
     /// What the site has told lately; `None`: it tells nothing.
     recent: Option<Arc<Recent>>,
+    donors: Arc<Mutex<Donors>>,
     /// Told when tokens are used up.
     spent: Arc<Notify>,
     counters: Arc<Counters>,
@@ -139,6 +140,8 @@ impl Accounts {
         let desk = Desk(order);
         let recent = Arc::new(Recent::default());
         let spent = Arc::new(Notify::new());
+        let donors = site.as_ref().map(|site| site.donors).unwrap_or_default();
+        let donors = Arc::new(Mutex::new(donors));
         let is_told = site.as_ref().is_some_and(|site| site.schema.is_told());
         let full = site.as_ref().map(|site| Full {
             notify: Arc::new(Notify::new()),
@@ -156,6 +159,7 @@ impl Accounts {
                     presence: presence.clone(),
                     desk: desk.clone(),
                     recent: recent.clone(),
+                    donors: donors.clone(),
                     counters: Arc::new(site::Counters::new(batches.is_loaded)),
                     books: counters.clone(),
                     full: full.notify.clone(),
@@ -195,6 +199,7 @@ impl Accounts {
             outlet,
             desk,
             recent,
+            donors,
             spent,
             counters,
             site,
@@ -268,6 +273,11 @@ impl Accounts {
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.site.is_none() || self.recent.is_some()
+    }
+
+    /// Sets what donors get from the next time on that members are read.
+    pub fn set_donors(&self, donors: Donors) {
+        *self.donors.lock() = donors;
     }
 
     /// Returns how the site's database is; `None`: there is none, and members and torrents are ours.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use karuta_accounts::Donors;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::config::{
-    self, Donors, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST, UNIT3D,
-};
+use crate::config::{self, GAZELLE, ListName, OWNER, ReportForm, Right, Secret, TORRUST, UNIT3D};
 use crate::doors::gazelle::Callback;
 
 #[derive(PartialEq, Eq)]

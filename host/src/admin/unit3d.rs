@@ -8,7 +8,7 @@ use std::time::Instant;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use karuta_accounts::{
-    Accounts, Change, GroupChange, MemberChange, ShownPeer, TokenChange, TorrentChange,
+    Accounts, Change, Donors, GroupChange, MemberChange, ShownPeer, TokenChange, TorrentChange,
 };
 use karuta_bittorrent::InfoHash;
 use karuta_swarm::Store;
@@ -21,7 +21,7 @@ use super::request::Request;
 use super::site::{self, Failure};
 use super::token::Unit3dDoor;
 use super::{Admin, accounts};
-use crate::config::{Donors, UNIT3D};
+use crate::config::UNIT3D;
 use crate::doors::unit3d::{
     self, Answer, Call, Peer, Peers, Route, ShownTorrent, ShownUser, Target,
 };

@@ -64,7 +64,7 @@ pub use self::{
     source::{Error, Source},
     tls::{CertificateFiles, Tls, TlsVersion},
     torrust::{ListName, Torrust},
-    unit3d::{Donors, UNIT3D, Unit3d},
+    unit3d::{UNIT3D, Unit3d},
     values::{CredentialRule, EditMode, canonical_url, duration, parse_duration},
 };
 use crate::file::{self, Unread};

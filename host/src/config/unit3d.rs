@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use karuta_accounts::Donors;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,16 +24,9 @@ pub struct Unit3d {
     pub key: Secret,
     /// Beginnings of peer ids. If `None`, the site cannot change any.
     pub blacklist: Option<ListName>,
+    /// What is not true here is left as it is by calls.
     #[serde(default)]
     pub donors: Donors,
-}
-
-/// What donors get beside what their group gets. What is not true here is left as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Donors {
-    pub double_upload: bool,
-    pub immune: bool,
 }
 
 /// The name of `admin.unit3d` among the tokens.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use karuta_accounts::{Accounts, Options, Site, Swarms, unix_seconds};
+use karuta_accounts::{Accounts, Donors, Options, Site, Swarms, unix_seconds};
 use karuta_bittorrent::InfoHash;
 use karuta_swarm::{Shared, Store};
 
@@ -69,6 +69,7 @@ pub fn open(config: &Config, store: &Arc<Shared>, start: Instant) -> Result<Opti
     let site = address.map(|address| Site {
         address,
         schema: accounts.schema,
+        donors: donors(config),
         node: accounts.node.clone(),
         load_every: accounts.load.every,
         load_changes: accounts.load.changes,
@@ -107,6 +108,11 @@ pub fn tell_observers(
         }
     });
     told.map_err(|error| system("accounts", io::Error::other(error)))
+}
+
+/// Returns what donors get.
+pub fn donors(config: &Config) -> Donors {
+    config.admin.unit3d.as_ref().map(|door| door.donors).unwrap_or_default()
 }
 
 /// Writes what has come, and closes the books.

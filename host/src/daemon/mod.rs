@@ -426,6 +426,7 @@ impl Tracker {
             shown,
             certificates,
             access,
+            accounts: books.clone(),
             doors,
             reloads,
             exports: exports.orders(),

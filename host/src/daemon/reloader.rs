@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use karuta_accounts::Accounts;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::accounts::donors;
 use super::candidate::{Candidate, Maker, refusal};
 use super::compare::needs_tokens;
 use super::exports::Orders;
@@ -43,6 +45,8 @@ pub struct Reloader {
     pub certificates: Arc<Certificates>,
     /// The tokens of the admin API.
     pub access: Arc<Access>,
+    /// `None`: there are none.
+    pub accounts: Option<Arc<Accounts>>,
     pub doors: Doors,
     /// What has become of reloads.
     pub reloads: Arc<Reloads>,
@@ -132,6 +136,9 @@ impl Reloader {
         }
         if !needs_tokens(&self.maker.started, &loaded.config) {
             report.tokens = self.access.adopt(&loaded.config.admin);
+        }
+        if let Some(accounts) = &self.accounts {
+            accounts.set_donors(donors(&loaded.config));
         }
         self.exports.adopt(&loaded.config, &self.maker.wall);
         for source in loaded.data() {

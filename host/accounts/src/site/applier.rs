@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::Site;
 use super::apply::{Mark, Play, Unplayed};
 use super::connection::{Connection, Fault, Kind, Value};
 use super::desk::{Desk, Undone};
 use super::figures::Counters;
 use super::load::{Books, Load, Unread};
 use super::recent::Recent;
+use super::{Donors, Site};
 use crate::database::{Batches, Reader};
 use crate::directory::Directory;
 use crate::ledger::unix_seconds;
@@ -31,6 +32,7 @@ pub struct Applier {
     pub presence: Arc<Presence>,
     pub desk: Desk,
     pub recent: Arc<Recent>,
+    pub donors: Arc<Mutex<Donors>>,
     pub counters: Arc<Counters>,
     /// Those of the books.
     pub books: Arc<crate::figures::Counters>,
@@ -292,6 +294,7 @@ impl Applier {
                 desk: &self.desk,
                 swarms: &*self.site.swarms,
                 recent: &self.recent,
+                donors: *self.donors.lock(),
             },
         }
     }
@@ -330,6 +333,7 @@ impl Applier {
             swarms: &*self.site.swarms,
             name: &self.site.node,
             node: &session.node,
+            donors: *self.donors.lock(),
         };
         let played = play.play(batch, session.mark).await?;
         drop(view);

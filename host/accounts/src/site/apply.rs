@@ -10,9 +10,9 @@ use std::ops::Range;
 use karuta_bittorrent::InfoHash;
 use serde::Serialize;
 
-use super::Swarms;
 use super::connection::{Connection, Fault, Kind, Value};
 use super::sql::{BEGIN, COMMIT, KEEP, SAVE, UNDO, Values};
+use super::{Donors, Swarms};
 use crate::database::{Delta, Key, Reader, Rejection, Sealed};
 use crate::directory::Directory;
 
@@ -42,6 +42,7 @@ pub struct Play<'a> {
     pub name: &'a str,
     /// With the epoch of the file.
     pub node: &'a str,
+    pub donors: Donors,
 }
 
 /// How the rows of a batch went, before its `COMMIT`.
@@ -194,8 +195,8 @@ impl Play<'_> {
         if !unknown.is_empty() {
             text = json(&known);
         }
-        let values =
-            Values { rows: &text, name: self.name, node: self.node, batch, ..Values::default() };
+        let Self { name, node, donors, .. } = *self;
+        let values = Values { rows: &text, name, node, batch, donors, ..Values::default() };
         for step in statements.steps {
             if known.iter().any(|row| step.which.has(row)) {
                 self.connection.execute(step.sql, &values.at(step.values)).await?;

@@ -11,11 +11,11 @@ use std::time::Instant;
 use futures_util::TryStreamExt;
 use karuta_bittorrent::InfoHash;
 
-use super::Swarms;
 use super::connection::{Connection, Fault, Row, in_time};
 use super::desk::{Desk, Undone};
 use super::recent::Recent;
 use super::sql::Values;
+use super::{Donors, Swarms};
 use crate::change::{Change, GroupChange, MemberChange, TokenChange, TorrentChange, is_passkey};
 use crate::database::{Baseline, NotChanged, Reader, What};
 use crate::directory::Directory;
@@ -38,6 +38,7 @@ pub struct Books<'a> {
     pub swarms: &'a dyn Swarms,
     /// What the site has told lately, against which rows may be old.
     pub recent: &'a Recent,
+    pub donors: Donors,
 }
 
 /// Why not all was read.
@@ -158,7 +159,8 @@ impl Load<'_> {
             What::Torrents => &statements.torrents,
         };
         let (books, table) = (self.books, listing.table);
-        let values = Values { since, ..Values::default() }.at(listing.values);
+        let values = Values { since, donors: books.donors, ..Values::default() };
+        let values = values.at(listing.values);
         let mut rows = self.connection.stream(listing.sql, &values);
         let (mut page, mut seen) = (Vec::new(), HashSet::new());
         let (mut after, mut any, mut unusable) = (0, false, 0);
@@ -429,10 +431,8 @@ impl Directory {
                 let passkey = change.passkey.as_deref().unwrap_or_default();
                 let Some((id, known)) = self.member(passkey) else { return false };
                 let Member { seeding, leeching, version, .. } = known;
-                // What the database does not say stays as it is.
-                let Member { immune, double_upload, .. } = known;
-                let before = Member { immune, double_upload, ..Member::default() };
-                let wanted = Member { seeding, leeching, version, ..change.onto(before) };
+                let wanted = change.onto(Member::default());
+                let wanted = Member { seeding, leeching, version, ..wanted };
                 let group = groups.as_ref().and_then(|groups| groups.get(&wanted.group));
                 let wanted = wanted.within(group.copied().unwrap_or_default());
                 (id, known) == (change.id, wanted)

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karuta_bittorrent::InfoHash;
+use serde::{Deserialize, Serialize};
 
 pub use self::applier::{Applier, Running};
 pub use self::connection::Address;
@@ -35,6 +36,8 @@ pub use self::select::{Unlisted, select};
 pub struct Site {
     pub address: Address,
     pub schema: Schema,
+    /// Until others are set.
+    pub donors: Donors,
     /// The tracker's name there. Its books' epoch is added to it.
     pub node: String,
     /// The time between two times that all members and torrents are read.
@@ -46,6 +49,14 @@ pub struct Site {
     /// A batch may come earlier if it has so many announces.
     pub flush_rows: u64,
     pub swarms: Arc<dyn Swarms>,
+}
+
+/// What donors get beside what their group gets, where the tables say who is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Donors {
+    pub double_upload: bool,
+    pub immune: bool,
 }
 
 /// The swarms, as far as the site's database has to do with them.

@@ -1,7 +1,8 @@
 -- What the tracker's user needs in the database of a UNIT3D, and no more. Make the user first:
 --   CREATE USER karuta@localhost IDENTIFIED BY '...';
 
-GRANT SELECT (id, passkey, group_id, can_download, deleted_at, uploaded, downloaded),
+GRANT SELECT (id, passkey, group_id, can_download, is_donor, is_lifetime, deleted_at, uploaded,
+        downloaded),
     UPDATE (uploaded, downloaded) ON users TO karuta@localhost;
 GRANT SELECT (id, info_hash, status, free, doubleup, deleted_at, seeders, leechers, times_completed, balance),
     UPDATE (seeders, leechers, times_completed, balance, updated_at) ON torrents TO karuta@localhost;

@@ -44,6 +44,7 @@ pub use self::gazelle::{GAZELLE, ORPHEUS};
 pub use self::mysql::KARUTA as KARUTA_IN_MYSQL;
 pub use self::postgres::KARUTA as KARUTA_IN_POSTGRES;
 pub use self::unit3d::UNIT3D;
+use super::Donors;
 use super::apply::Sent;
 use super::connection::Value;
 
@@ -124,6 +125,10 @@ pub enum Place {
     Batch,
     /// Microseconds since 1970: what has changed since then.
     Since,
+    /// Whether donors get double upload.
+    DonorsDouble,
+    /// Whether donors are immune.
+    DonorsImmune,
 }
 
 /// The values that a statement may ask for.
@@ -134,6 +139,7 @@ pub struct Values<'a> {
     pub node: &'a str,
     pub batch: i64,
     pub since: i64,
+    pub donors: Donors,
 }
 
 impl<'a> Values<'a> {
@@ -145,6 +151,8 @@ impl<'a> Values<'a> {
             Place::Node => Value::Text(self.node),
             Place::Batch => Value::Number(self.batch),
             Place::Since => Value::Number(self.since),
+            Place::DonorsDouble => Value::Number(self.donors.double_upload.into()),
+            Place::DonorsImmune => Value::Number(self.donors.immune.into()),
         };
         places.iter().map(value).collect()
     }

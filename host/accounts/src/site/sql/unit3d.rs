@@ -2,7 +2,7 @@
 //!
 //! Rows of users and torrents are never inserted: those that the site has deleted stay deleted.
 
-use super::Place::Rows;
+use super::Place::{DonorsDouble, DonorsImmune, Rows};
 use super::mysql::{ENROLL, LOOK, STEP};
 use super::{Listing, Statements, Step, Which};
 
@@ -33,7 +33,7 @@ const TORRENTS: &str = my!(
      9223372036854775807)"
 );
 /// Whoever was not immune once is not immune to a hit and run. Of a torrent that is gone there is no
-/// history, as if it had gone later.
+/// history, as if it had gone later. The placeholder of donors comes before that of the rows.
 const HISTORY: &str = my!(
     "INSERT INTO history (user_id, torrent_id, agent, uploaded, actual_uploaded, \
      client_uploaded, downloaded, actual_downloaded, client_downloaded, seeder, active, \
@@ -42,7 +42,8 @@ const HISTORY: &str = my!(
      LEAST(SUM(r.cu), 9223372036854775807), LEAST(SUM(r.mu), 9223372036854775807), MAX(r.tu), \
      LEAST(SUM(r.cd), 9223372036854775807), LEAST(SUM(r.md), 9223372036854775807), MAX(r.tl), \
      COALESCE(MAX(r.re = 0), 0), MAX(r.ac), LEAST(SUM(r.ss), 9223372036854775807), \
-     COALESCE(MAX(g.is_immune), 0), FROM_UNIXTIME(MIN(r.fa)), FROM_UNIXTIME(MAX(r.la)), \
+     COALESCE(MAX(g.is_immune), 0) OR (? AND MAX(u.is_donor OR u.is_lifetime)), \
+     FROM_UNIXTIME(MIN(r.fa)), FROM_UNIXTIME(MAX(r.la)), \
      FROM_UNIXTIME(MIN(CASE WHEN r.co > 0 THEN r.la END)) FROM",
     "JOIN users u ON u.id = r.m LEFT JOIN `groups` g ON g.id = u.group_id \
      WHERE r.an > 0 AND EXISTS (SELECT 1 FROM torrents k WHERE k.id = r.t) \
@@ -101,15 +102,15 @@ const GROUPS: Listing = Listing {
           CAST(is_double_upload AS SIGNED), CAST(download_slots AS SIGNED) FROM `groups`",
     values: &[],
 };
-/// What donors get is for the site to tell, so it stays as it is.
 const USERS: Listing = Listing {
     table: "users",
     sql: "SELECT CAST(id AS SIGNED), passkey, 1, CAST(can_download AS SIGNED), 1, \
-          CAST(NULL AS SIGNED), \
+          CAST(? AND (is_donor OR is_lifetime) AS SIGNED), \
           CAST(EXISTS (SELECT 1 FROM personal_freeleeches f WHERE f.user_id = users.id) AS SIGNED), \
-          CAST(NULL AS SIGNED), CAST(group_id AS SIGNED), CAST(NULL AS SIGNED) \
+          CAST(? AND (is_donor OR is_lifetime) AS SIGNED), CAST(group_id AS SIGNED), \
+          CAST(NULL AS SIGNED) \
           FROM users WHERE deleted_at IS NULL ORDER BY id",
-    values: &[],
+    values: &[DonorsImmune, DonorsDouble],
 };
 /// Of several with one info-hash, one: that which is there, approved, and the oldest.
 const ALL_TORRENTS: Listing = Listing {
@@ -150,7 +151,7 @@ pub const UNIT3D: Statements = Statements {
     steps: &[
         Step { which: Which::All, sql: MEMBERS, values: &[Rows] },
         Step { which: Which::All, sql: TORRENTS, values: &[Rows] },
-        Step { which: Which::Announced, sql: HISTORY, values: &[Rows] },
+        Step { which: Which::Announced, sql: HISTORY, values: &[DonorsImmune, Rows] },
         Step { which: Which::Here, sql: PEERS, values: &[Rows] },
         Step { which: Which::Away, sql: AWAY, values: &[Rows] },
         Step { which: Which::All, sql: PRESENT, values: &[Rows] },
