@@ -119,13 +119,7 @@ fn a_deadlock_and_a_row_that_is_locked_for_a_while_delay_the_batch_only() {
             other.say(&update(4));
             // The batch has the first members' rows, and waits for the last one's.
             let applied = || site.daemon.metric("karuta_accounts_applied_total");
-            let waits = match kind.is_mysql() {
-                true => {
-                    "SELECT variable_value FROM information_schema.global_status \
-                     WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'"
-                }
-                false => "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
-            };
+            let waits = kind.kind().lock_waits();
             eventually("the batch waits", || site.database.number(waits) > 0);
             let before = applied();
             // Now each waits for the other, and the database ends one of them.

@@ -18,6 +18,8 @@ pub enum Kind {
     /// The folder of the programs, which Debian keeps out of the path.
     PostgreSql(PathBuf),
     MariaDb,
+    /// The program of the server.
+    MySql(PathBuf),
 }
 
 /// Who runs the servers if the tests run as root, which both refuse.
@@ -37,8 +39,12 @@ pub struct Database {
 }
 
 impl Kind {
-    /// Returns those that are installed. Without one, tests are skipped; in CI, they fail.
+    /// Returns those that are installed; with the program of a MySQL in `KARUTA_MYSQLD`, only that one.
+    /// Without one, tests are skipped; in CI, they fail.
     pub fn all() -> Vec<Self> {
+        if let Some(program) = std::env::var_os("KARUTA_MYSQLD") {
+            return vec![Self::MySql(program.into())];
+        }
         let mut all = Vec::new();
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
@@ -60,7 +66,24 @@ impl Kind {
     }
 
     pub fn is_mysql(&self) -> bool {
-        matches!(self, Self::MariaDb)
+        matches!(self, Self::MariaDb | Self::MySql(_))
+    }
+
+    /// Returns SQL for how many transactions wait for a lock.
+    pub fn lock_waits(&self) -> &'static str {
+        match self {
+            Self::PostgreSql(_) => {
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            }
+            Self::MariaDb => {
+                "SELECT variable_value FROM information_schema.global_status \
+                 WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'"
+            }
+            Self::MySql(_) => {
+                "SELECT variable_value FROM performance_schema.global_status \
+                 WHERE variable_name = 'Innodb_row_lock_current_waits'"
+            }
+        }
     }
 }
 
@@ -106,6 +129,13 @@ impl Database {
                 command.arg("--innodb-use-native-aio=0");
                 command
             }
+            Kind::MySql(program) => {
+                let mut command = Command::new(program);
+                command.args(["--no-defaults", "--initialize-insecure"]);
+                command.arg(format!("--datadir={}", data.display()));
+                command.arg("--innodb-use-native-aio=0");
+                command
+            }
         };
         // MariaDB's sometimes fails where several run at a time, and where others need the disk.
         static ALONE: Mutex<()> = Mutex::new(());
@@ -131,7 +161,9 @@ impl Database {
         database.launch();
         let create = match kind {
             Kind::PostgreSql(_) => format!("CREATE ROLE {NAME} LOGIN PASSWORD '{NAME}'"),
-            Kind::MariaDb => format!("CREATE USER {NAME}@localhost IDENTIFIED BY '{NAME}'"),
+            Kind::MariaDb | Kind::MySql(_) => {
+                format!("CREATE USER {NAME}@localhost IDENTIFIED BY '{NAME}'")
+            }
         };
         database.admin(&create);
         database.admin(&format!("CREATE DATABASE {NAME}"));
@@ -173,9 +205,16 @@ impl Database {
                 }
                 command
             }
-            Kind::MariaDb => {
-                let mut command = Command::new("/usr/sbin/mariadbd");
-                command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+            Kind::MariaDb | Kind::MySql(_) => {
+                let (program, more) = match &self.kind {
+                    Kind::MySql(program) => (program.as_path(), &["--mysqlx=OFF"][..]),
+                    _ => (Path::new("/usr/sbin/mariadbd"), &[][..]),
+                };
+                let mut command = Command::new(program);
+                command
+                    .arg("--no-defaults")
+                    .args(more)
+                    .arg(format!("--datadir={}", data.display()));
                 command.arg(format!("--socket={folder}/my.sock"));
                 command.arg(format!("--pid-file={folder}/my.pid"));
                 command.args([format!("--port={}", self.port), "--bind-address=127.0.0.1".into()]);
@@ -310,7 +349,7 @@ impl Database {
                 command.args(["-h", &folder.to_string(), "-p", &self.port.to_string(), "-d", name]);
                 command
             }
-            Kind::MariaDb => {
+            Kind::MariaDb | Kind::MySql(_) => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "-u", "root", "-N", "-B", "-n"]);
                 command.arg(format!("--socket={folder}/my.sock")).arg(name);
