@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use karuta_accounts::{
-    Accounts, Address, Bytes, Change, Entry, MemberChange, Options, Schema, Search, Site, Swarms,
-    Terms, TorrentChange,
+    Accounts, Address, Bytes, Change, Donors, Entry, MemberChange, Options, Schema, Search, Site,
+    Swarms, Terms, TorrentChange,
 };
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 
@@ -267,6 +267,7 @@ fn open_away(path: &Path) -> Accounts {
         load_changes: Duration::from_secs(10),
         flush_every: Duration::from_secs(3),
         flush_rows: 5000,
+        donors: Donors::default(),
         swarms: Arc::new(NoSwarms),
     };
     Accounts::open(path, options(), Some(site)).unwrap()
