@@ -177,7 +177,7 @@ type Outcome struct {
 	Left *uint64
 	// Uploaded and Downloaded are in bytes, as the client counts.
 	Uploaded, Downloaded uint64
-	// The deltas are since the same peer's previous announce of the same torrent.
+	// The deltas are since the same client's previous announce of the same torrent.
 	UploadedDelta, DownloadedDelta uint64
 	// SincePrevious is nil at a peer's first announce.
 	SincePrevious *time.Duration

@@ -102,6 +102,11 @@ impl Counters {
         })
     }
 
+    /// Returns whether the last transaction failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failing.lock().is_some()
+    }
+
     pub(crate) fn failed(&self, reason: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut failing = self.failing.lock();

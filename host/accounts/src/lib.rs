@@ -216,10 +216,11 @@ impl Accounts {
 
     /// Queues an announce. If it has an event, it must only be answered once the receipt is ready: it
     /// may be the last of this client. Others are answered at once, and what they add comes with the
-    /// next one if they are lost.
+    /// next one if they are lost. While nothing can be written, there is nothing to wait for.
     pub fn enter(&self, entry: Entry) -> Option<Receipt> {
         let queued = match entry.event == karuta_bittorrent::Event::None {
             true => self.outlet.put(entry).map(|()| None),
+            false if self.counters.has_failed() => self.outlet.put_last(entry).map(|()| None),
             false => self.outlet.put_and_wait(entry).map(Some),
         };
         queued.unwrap_or_else(|queue::Full| {

@@ -65,6 +65,11 @@ impl Outlet {
         self.push((entry, None))
     }
 
+    /// Queues an announce that may be the last of its client, and that nobody waits for.
+    pub fn put_last(&self, entry: Entry) -> Result<(), Full> {
+        self.push((entry, None))
+    }
+
     /// Queues an announce that is only answered after its transaction.
     pub fn put_and_wait(&self, entry: Entry) -> Result<Receipt, Full> {
         let (waiting, receipt) = oneshot::channel();

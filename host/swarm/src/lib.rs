@@ -225,7 +225,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Enters the peers and downloads of a piece, as if they had announced to this store `age`
     /// seconds before `now`. Limits apply. Downloads are not added up: of two counts, the higher one
-    /// stays. Localities are not restored, so the peers are far from all others until they announce.
+    /// stays, and of two records of a peer, the younger one. Localities are not restored, so the peers are far from all others until they announce.
     fn restore(&self, piece: &Piece, now: Seconds) -> Restored;
 
     fn totals(&self) -> Totals;

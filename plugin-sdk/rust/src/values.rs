@@ -219,7 +219,7 @@ impl Outcome {
         self.0.downloaded
     }
 
-    /// Returns the bytes uploaded since the same peer's previous announce of the same torrent; zero
+    /// Returns the bytes uploaded since the same client's previous announce of the same torrent; zero
     /// at its first.
     #[must_use]
     pub fn uploaded_delta(&self) -> u64 {

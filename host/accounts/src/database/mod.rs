@@ -59,7 +59,9 @@ pub struct OpenError {
 pub enum Reason {
     #[error("another process has it open")]
     InUse,
-    #[error("it is damaged ({0}); put a backup in its place, or move it away to begin anew")]
+    #[error(
+        "it is damaged ({0}); put a backup in its place, and remove its -wal and -shm files, or move all three away to begin anew"
+    )]
     Damaged(String),
     #[error("it is a database of something else, expected one of Karuta's accounts")]
     Foreign,

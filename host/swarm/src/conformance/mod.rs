@@ -58,6 +58,7 @@ macro_rules! conformance_suite {
             threads_leave_the_totals_right
             a_restored_store_is_the_same
             a_peer_is_not_restored_twice
+            a_younger_peer_is_not_overwritten
             silent_peers_are_not_restored
             limits_hold_for_what_is_restored
             a_walk_finds_all_who_stay

@@ -148,6 +148,18 @@ pub fn a_peer_is_not_restored_twice<S: Store>(make: fn(Options) -> S) {
     }
 }
 
+/// What a peer has announced since stays, whatever an older record says of it.
+pub fn a_younger_peer_is_not_overwritten<S: Store>(make: fn(Options) -> S) {
+    let mut subject = Subject::new(make(options()));
+    let me = Update { is_hidden: true, now: 500, ..seeder(v4(1)) };
+    subject.enter(&me);
+    for (age, expected) in [(100, counts(1, 0, 0)), (0, counts(0, 1, 0))] {
+        let peers = vec![saved(&leecher(v4(1)), age)];
+        assert_eq!(subject.store.restore(&piece(0, 0, peers), 550), Restored::default());
+        assert_eq!(subject.counts(0), Some(expected), "{age} s");
+    }
+}
+
 /// Whoever has been silent for too long is not restored, and its torrent only if it has downloads.
 pub fn silent_peers_are_not_restored<S: Store>(make: fn(Options) -> S) {
     let subject = Subject::new(make(Options { keep_downloads: 50, ..options() }));

@@ -175,7 +175,8 @@ impl Memory {
         Some((Swarm::Small(small), Restored { entered, ..Restored::default() }))
     }
 
-    /// Enters peers, as far as the limits allow. Of two with one address, the later one stays.
+    /// Enters peers, as far as the limits allow. Of two with one address, the younger one stays, and of
+    /// two that are as old, the later one.
     fn put_back(&self, swarm: &mut Swarm, peers: &[SavedPeer], now: Seconds) -> Restored {
         let mut restored = Restored::default();
         for peer in peers {
@@ -183,6 +184,11 @@ impl Memory {
                 restored.expired += 1;
                 continue;
             };
+            let known = swarm.find(peer.address);
+            let stamp = self.lifetime.stamp(now);
+            if known.is_some_and(|known| self.lifetime.age(known.stamp, stamp) < peer.age) {
+                continue;
+            }
             if swarm.update(peer.address, &entry).is_some() {
                 continue;
             }
