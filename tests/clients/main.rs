@@ -12,9 +12,9 @@ mod torrent;
 mod tour;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::{Duration};
 
-use karuta_tests::{Daemon, eventually};
+use karuta_tests::{Daemon, eventually, within};
 
 use client::{Client, Program};
 use torrent::Torrent;
@@ -40,12 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits for a condition that depends on clients.
 #[track_caller]
-fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "it never happened: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn patiently(what: &str, holds: impl FnMut() -> bool) {
+    within(PATIENCE, what, holds);
 }
 
 fn daemon(allowed: &Torrent) -> Daemon {

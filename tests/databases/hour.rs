@@ -10,7 +10,7 @@ use karuta_accounts::{
 };
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 use karuta_tests::databases::Database;
-use karuta_tests::eventually;
+use karuta_tests::{eventually, within};
 use tempfile::TempDir;
 
 use crate::site::{MEMBERS, TORRENTS, database, with_each};
@@ -90,12 +90,8 @@ fn moved(peer: u64, rounds: u64) -> Bytes {
 
 /// Waits for something that is as long as there are peers.
 #[track_caller]
-fn at_last(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "it never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn at_last(what: &str, holds: impl FnMut() -> bool) {
+    within(LONG, what, holds);
 }
 
 impl Books {

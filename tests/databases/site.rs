@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use karuta_tests::announce::{Announce, torrent};
 use karuta_tests::databases::{Database, Kind};
-use karuta_tests::{Daemon, LISTENERS, eventually, folder, run};
+use karuta_tests::{Daemon, LISTENERS, eventually, folder, run, within};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::tables::Tables;
+
+/// More than the tracker waits between two attempts.
+const AGAIN: Duration = Duration::from_secs(60);
 
 pub const ACCOUNTS: &str = "accounts:
   credential: ['query:passkey']
@@ -175,6 +178,7 @@ impl Site {
 
     /// Waits until the database has everything.
     pub fn all_in(&self) {
+        within(AGAIN, "the database is up", || self.status()["database"]["up"] == true);
         // The first batch may have been under way already; the next one was sealed after it, and has
         // what was written before.
         for _ in 0..2 {

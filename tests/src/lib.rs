@@ -482,8 +482,14 @@ pub fn ipv6(address: SocketAddr) -> SocketAddr {
 
 /// Waits for a condition.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(SOON, what, holds);
+}
+
+/// Waits for a condition for so long.
+#[track_caller]
+pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !holds() {
         assert!(Instant::now() < deadline, "it never happened: {what}");
         std::thread::sleep(Duration::from_millis(10));

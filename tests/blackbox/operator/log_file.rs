@@ -120,11 +120,11 @@ fn a_full_disk_costs_lines_that_are_counted_and_nothing_else() {
     let dropped = || daemon.metric("karuta_log_dropped_total");
     limit("100000");
     let client = Client::connect(daemon.udp);
-    while dropped() == 0.0 {
+    // On a busy machine, lines are dropped before the file is full, too.
+    while dropped() == 0.0 || !daemon.log().contains("cannot write the log file ") {
         Announce::of('a').udp(&client).expect("it is served");
     }
     Announce::of('b').udp(&client).expect("it is served");
-    daemon.logs("cannot write the log file ");
     limit("unlimited");
     eventually("what is missing is said", || {
         reload(&daemon);
