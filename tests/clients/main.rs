@@ -12,7 +12,7 @@ mod torrent;
 mod tour;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::{Duration};
+use std::time::Duration;
 
 use karuta_tests::{Daemon, eventually, within};
 

@@ -8,7 +8,7 @@ use karuta_bittorrent::InfoHash;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::found::Found;
-use crate::pairs::{Pair, Pairs};
+use crate::pairs::{Here, Pair, Pairs};
 use crate::records::{Hashes, Member, Torrent};
 
 /// A member takes 60 bytes to 80 here, and so does each info-hash. It is changed by one thread.
@@ -21,29 +21,6 @@ pub struct Directory {
     /// What is known of members at torrents.
     pub(crate) pairs: Arc<Pairs>,
     pub(crate) digests: Digests,
-}
-
-/// Sessions that are active.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Here {
-    pub seeding: u16,
-    pub leeching: u16,
-}
-
-impl Here {
-    pub(crate) fn enter(&mut self, is_seeder: bool) {
-        let count = if is_seeder { &mut self.seeding } else { &mut self.leeching };
-        *count = count.saturating_add(1);
-    }
-
-    pub(crate) fn leave(&mut self, is_seeder: bool) {
-        let count = if is_seeder { &mut self.seeding } else { &mut self.leeching };
-        *count = count.saturating_sub(1);
-    }
-
-    pub(crate) fn all(self) -> u32 {
-        u32::from(self.seeding) + u32::from(self.leeching)
-    }
 }
 
 /// The first 12 bytes of a keyed hash, so that passkeys are not in memory, and nobody can choose two

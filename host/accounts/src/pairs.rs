@@ -8,8 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
 
-use crate::directory::Here;
-
 /// What is known of members at torrents.
 pub struct Pairs {
     shards: Box<[Mutex<Shard>]>,
@@ -25,6 +23,29 @@ pub struct At {
     pub here: Here,
     pub has_token: bool,
     pub peers: Peers,
+}
+
+/// Sessions that are active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Here {
+    pub seeding: u16,
+    pub leeching: u16,
+}
+
+impl Here {
+    pub fn enter(&mut self, is_seeder: bool) {
+        let count = if is_seeder { &mut self.seeding } else { &mut self.leeching };
+        *count = count.saturating_add(1);
+    }
+
+    pub fn leave(&mut self, is_seeder: bool) {
+        let count = if is_seeder { &mut self.seeding } else { &mut self.leeching };
+        *count = count.saturating_sub(1);
+    }
+
+    pub fn all(self) -> u32 {
+        u32::from(self.seeding) + u32::from(self.leeching)
+    }
 }
 
 /// Where a member has peers. Nearly always, it is one.

@@ -112,7 +112,7 @@ fn a_refused_announce_is_counted_but_its_peer_is_not() {
     let refused = |uploaded| Entry { is_admitted: false, ..entry(Event::None, uploaded, 0, 0) };
     let written = books.write(&[refused(5), refused(8)], &LIMITS).unwrap();
     assert_eq!(credit(&folder), (3, 0));
-    assert_eq!(written.turned[&(1, 1)], directory::Here::default());
+    assert_eq!(written.turned[&(1, 1)], pairs::Here::default());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::pending::{self, Added};
 use super::settled::{self, SUMS, Sums};
 use super::{Database, corrupt, int, spent, uint};
-use crate::directory::Here;
+use crate::pairs::Here;
 use crate::rules::{Bytes, Within, credited, moved, within};
 
 /// What bounds the books.

@@ -6,6 +6,9 @@ use karuta_bittorrent::{Event, PeerId};
 
 use crate::rules::{Bytes, Terms};
 
+/// A session: the member, the torrent, the peer id. It is the key of a row of a batch, too.
+pub type Key = (i64, i64, [u8; 20]);
+
 /// An announce of a member, as the books need it.
 #[derive(Clone, Debug)]
 pub struct Entry {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
-use super::entry::Entry;
+use super::entry::{Entry, Key};
 use super::{Database, Reader, int, settled, uint};
 use crate::rules::Bytes;
 
@@ -62,9 +62,6 @@ pub struct Delta {
     /// What failed its hash check: added, and as last reported.
     pub corrupt: [i64; 2],
 }
-
-/// The key of a row of a batch.
-pub type Key = (i64, i64, [u8; 20]);
 
 /// A row that the database has refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{PATIENCE, group, int, uint};
-use crate::directory::{Digests, Here, Loaded};
+use crate::directory::{Digests, Loaded};
 use crate::found::Found;
+use crate::pairs::Here;
 use crate::records::{Hashes, Member, Torrent};
 use crate::rules::Bytes;
 

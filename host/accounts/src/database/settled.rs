@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::pending::Key;
+use super::entry::Key;
 use super::{int, uint};
 use crate::rules::Bytes;
 
