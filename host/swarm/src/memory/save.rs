@@ -12,7 +12,7 @@ use super::label::Label;
 use super::record::{Record, V4, marked};
 use super::rows::SCANNED;
 use super::small::Small;
-use super::swarm::Swarm;
+use super::swarm::{Found, Swarm};
 use super::{AHEAD, Memory, Options, Tally};
 use crate::locality::Reach;
 use crate::{Piece, Restored, SavedPeer, Seconds};
@@ -178,15 +178,14 @@ impl Memory {
     /// Enters peers, as far as the limits allow. Of two with one address, the younger one stays, and of
     /// two that are as old, the later one.
     fn put_back(&self, swarm: &mut Swarm, peers: &[SavedPeer], now: Seconds) -> Restored {
-        let mut restored = Restored::default();
+        let (mut restored, stamp) = (Restored::default(), self.lifetime.stamp(now));
         for peer in peers {
             let Some(entry) = self.entry_of(peer, now) else {
                 restored.expired += 1;
                 continue;
             };
-            let known = swarm.find(peer.address);
-            let stamp = self.lifetime.stamp(now);
-            if known.is_some_and(|known| self.lifetime.age(known.stamp, stamp) < peer.age) {
+            let is_younger = |known: Found| self.lifetime.age(known.stamp, stamp) < peer.age;
+            if swarm.find(peer.address).is_some_and(is_younger) {
                 continue;
             }
             if swarm.update(peer.address, &entry).is_some() {
