@@ -2,14 +2,19 @@
 
 use karuta_bittorrent::{Event, PeerId};
 
-use crate::database::{Baseline, Database, Delta, Entry, Limits, Rejection};
+use crate::database::{Baseline, Database, Delta, Entry, Key, Limits, Rejection, Sealed};
 use crate::rules::Bytes;
 use crate::tests::{LIMITS, SIZE, books, entry, reader};
 
-const BEFORE_ALL: (i64, i64, [u8; 20]) = (0, 0, [0; 20]);
-
 fn write(books: &mut Database, entries: &[Entry]) {
     books.write(entries, &LIMITS).unwrap();
+}
+
+/// Seals all of the open batch, which is small.
+fn seal(books: &mut Database, now: u64) -> Option<Sealed> {
+    let (sealed, last) = books.seal(Key::default(), now).unwrap()?;
+    assert_eq!(books.seal(last, now).unwrap(), None);
+    Some(sealed)
 }
 
 fn of(member: u64, event: Event, uploaded: u64) -> Entry {
@@ -25,14 +30,14 @@ fn a_batch_has_what_was_added_since_the_last_one_and_what_clients_reported() {
         &mut books,
         &[of(1, Event::None, 100), of(1, Event::None, 150), of(2, Event::Started, 7)],
     );
-    let first = books.seal(9).unwrap().unwrap();
-    assert_eq!(books.seal(9).unwrap(), None, "nothing has come since");
+    let first = seal(&mut books, 9).unwrap();
+    assert_eq!(seal(&mut books, 9), None, "nothing has come since");
     write(&mut books, &[of(1, Event::Stopped, 160)]);
-    let second = books.seal(9).unwrap().unwrap();
+    let second = seal(&mut books, 9).unwrap();
     assert_eq!((first.number, second.number), (1, 2));
     assert_ne!(first.nonce, second.nonce);
     let reader = reader(&folder);
-    let rows = |batch| reader.deltas(batch, BEFORE_ALL, 10).unwrap();
+    let rows = |batch| reader.deltas(batch, Key::default(), 10).unwrap();
     let seen = |row: &Delta| (row.member, row.moved[0], row.announces, row.total[0], row.active);
     let of = |batch| rows(batch).iter().map(seen).collect::<Vec<_>>();
     assert_eq!(of(1), [(1, 150, 2, 150, true), (2, 0, 1, 7, true)]);
@@ -43,6 +48,31 @@ fn a_batch_has_what_was_added_since_the_last_one_and_what_clients_reported() {
     assert_eq!((reader.pending(0).unwrap(), reader.pending(1).unwrap()), (3, 1));
     books.applied(1, 9).unwrap();
     assert_eq!(reader.batches().unwrap().applied, 1);
+}
+
+#[test]
+fn many_rows_are_sealed_a_part_at_a_time_and_each_of_them_once() {
+    const ALL: i64 = 12_000;
+    let (folder, mut books) = books();
+    books.collect().unwrap();
+    let entries: Vec<_> = (1..=ALL as u64).map(|member| of(member, Event::Started, 0)).collect();
+    write(&mut books, &entries);
+    let (first, last) = books.seal(Key::default(), 9).unwrap().unwrap();
+    assert_eq!((first.number, last.0), (1, 5000));
+    // Two announce once more: one whose row is sealed, and one whose row is not.
+    write(&mut books, &[of(1, Event::None, 5), of(12_000, Event::None, 7)]);
+    let (second, last) = books.seal(last, 9).unwrap().unwrap();
+    assert_eq!((second.number, last.0), (2, 10_000));
+    let (third, last) = books.seal(last, 9).unwrap().unwrap();
+    assert_eq!((third.number, last.0), (3, ALL));
+    assert_eq!(books.seal(last, 9).unwrap(), None, "those before wait for the next time");
+    let fourth = seal(&mut books, 9).unwrap();
+    let reader = reader(&folder);
+    let rows = |batch: Sealed| reader.deltas(batch.number, Key::default(), 10_000).unwrap();
+    assert_eq!([rows(first).len(), rows(second).len(), rows(third).len()], [5000, 5000, 2000]);
+    let seen = |row: &Delta| (row.member, row.moved[0], row.announces);
+    assert_eq!(rows(third).last().map(seen), Some((ALL, 7, 2)));
+    assert_eq!(rows(fourth).iter().map(seen).collect::<Vec<_>>(), [(1, 5, 1)]);
 }
 
 #[test]
@@ -57,8 +87,8 @@ fn a_batch_goes_on_after_a_restart() {
     books.collect().unwrap();
     assert_eq!(reader(&folder).batches().unwrap(), before, "the epoch is that of the file");
     write(&mut books, &[of(1, Event::None, 8)]);
-    let sealed = books.seal(9).unwrap().unwrap();
-    assert_eq!(reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0].moved[0], 8);
+    let sealed = seal(&mut books, 9).unwrap();
+    assert_eq!(reader(&folder).deltas(sealed.number, Key::default(), 9).unwrap()[0].moved[0], 8);
 }
 
 #[test]
@@ -68,7 +98,7 @@ fn rows_that_were_refused_are_moved_into_the_open_batch_once() {
     write(&mut books, &[of(1, Event::Started, 0), of(1, Event::None, 5), of(2, Event::Started, 1)]);
     let key = (1, 1, [1; 20]);
     let refused = [Rejection { key, reason: "too large".to_owned() }];
-    books.seal(9).unwrap();
+    seal(&mut books, 9);
     books.reject(1, &refused, 9).unwrap();
     books.reject(1, &refused, 9).unwrap();
     books.applied(1, 9).unwrap();
@@ -79,9 +109,10 @@ fn rows_that_were_refused_are_moved_into_the_open_batch_once() {
     write(&mut books, &[of(1, Event::None, 25)]);
     assert_eq!(books.again().unwrap(), 1);
     assert_eq!(books.again().unwrap(), 0);
-    let row = &reader.deltas(2, BEFORE_ALL, 9).unwrap()[0];
+    seal(&mut books, 9).unwrap();
+    let row = &reader.deltas(2, Key::default(), 9).unwrap()[0];
     assert_eq!((row.moved[0], row.announces, row.total[0]), (25, 3, 25));
-    let members = |batch| reader.deltas(batch, BEFORE_ALL, 9).unwrap();
+    let members = |batch| reader.deltas(batch, Key::default(), 9).unwrap();
     assert_eq!(members(1).iter().map(|row| row.member).collect::<Vec<_>>(), [2]);
 }
 
@@ -91,7 +122,7 @@ fn batches_that_were_applied_long_ago_are_pruned_but_for_what_was_refused() {
     books.collect().unwrap();
     for round in 1..=3 {
         write(&mut books, &[of(1, Event::None, round), of(2, Event::None, round)]);
-        books.seal(round).unwrap();
+        seal(&mut books, round);
         books.applied(i64::try_from(round).unwrap(), round).unwrap();
     }
     books.reject(1, &[Rejection { key: (1, 1, [1; 20]), reason: String::new() }], 9).unwrap();
@@ -99,9 +130,9 @@ fn batches_that_were_applied_long_ago_are_pruned_but_for_what_was_refused() {
     let view = reader.view().unwrap();
     assert!(reader.playable(1).unwrap().is_some());
     (0..9).for_each(|_| books.prune(100).unwrap());
-    assert_eq!(reader.deltas(1, BEFORE_ALL, 9).unwrap().len(), 2, "it is seen as it was");
+    assert_eq!(reader.deltas(1, Key::default(), 9).unwrap().len(), 2, "it is seen as it was");
     drop(view);
-    let left = |batch| reader.deltas(batch, BEFORE_ALL, 9).unwrap().len();
+    let left = |batch| reader.deltas(batch, Key::default(), 9).unwrap().len();
     assert_eq!([left(1), left(2), left(3)], [1, 0, 0]);
     assert_eq!(reader.playable(3).unwrap(), None);
     assert!(reader.sealed(3).unwrap().is_some(), "the database is compared with its nonce");
@@ -116,14 +147,14 @@ fn silent_and_forgotten_clients_are_told() {
     let (folder, mut books) = books();
     books.collect().unwrap();
     write(&mut books, &[entry(Event::Started, 5, 0, 1000)]);
-    books.seal(9).unwrap();
+    seal(&mut books, 9);
     books.sweep(Default::default(), 9, 9000, 2700, 100_000).unwrap();
-    books.seal(9).unwrap();
+    seal(&mut books, 9);
     books.sweep(Default::default(), 9, 900_000, 2700, 100_000).unwrap();
-    books.seal(9).unwrap();
+    seal(&mut books, 9);
     let reader = reader(&folder);
     let state = |batch| {
-        let row = &reader.deltas(batch, BEFORE_ALL, 9).unwrap()[0];
+        let row = &reader.deltas(batch, Key::default(), 9).unwrap()[0];
         (row.announces, row.active, row.gone)
     };
     assert_eq!(
@@ -154,8 +185,8 @@ fn new_books_begin_with_what_the_site_knows_of_clients() {
     write(&mut books, &[second]);
     assert_eq!(reader(&folder).member(1).unwrap().unwrap().uploaded, 20);
     write(&mut books, &[Entry { said, corrupt: 32, ..of(1, Event::None, 0) }]);
-    let sealed = books.seal(9).unwrap().unwrap();
-    let first = &reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0];
+    let sealed = seal(&mut books, 9).unwrap();
+    let first = &reader(&folder).deltas(sealed.number, Key::default(), 9).unwrap()[0];
     assert_eq!(first.corrupt, [2, 32]);
 }
 
@@ -167,8 +198,8 @@ fn what_failed_a_hash_check_is_noted_once_and_no_credit() {
         let limits = Limits { rate: 10, ..LIMITS };
         let entry = Entry { corrupt, ..entry(Event::None, 0, downloaded, at) };
         books.write(&[entry], &limits).unwrap();
-        let sealed = books.seal(at).unwrap().unwrap();
-        reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0].corrupt
+        let sealed = seal(&mut books, at).unwrap();
+        reader(&folder).deltas(sealed.number, Key::default(), 9).unwrap()[0].corrupt
     };
     assert_eq!(announce(7, 100, 0), [0, 7], "what a client has from elsewhere");
     assert_eq!(announce(9, 100, 10), [2, 9]);
@@ -186,8 +217,8 @@ fn what_failed_a_hash_check_is_noted_once_and_no_credit() {
     books.again().unwrap();
     let next = |corrupt, at| Entry { corrupt, ..entry(Event::None, 0, 60, at) };
     write(&mut books, &[next(5, 60), next(6, 70)]);
-    let sealed = books.seal(70).unwrap().unwrap();
-    let row = &reader(&folder).deltas(sealed.number, BEFORE_ALL, 9).unwrap()[0];
+    let sealed = seal(&mut books, 70).unwrap();
+    let row = &reader(&folder).deltas(sealed.number, Key::default(), 9).unwrap()[0];
     assert_eq!(row.corrupt, [2 + 2 + 1, 6]);
 }
 
@@ -205,7 +236,7 @@ fn what_makes_room_may_go_beyond_the_size() {
     books.write(&many, &LIMITS).unwrap_err();
     books.with_reserve(|books| {
         books.write(&many, &LIMITS).unwrap();
-        books.seal(9).unwrap().unwrap();
+        seal(books, 9).unwrap();
     });
     books.write(&many[..1], &LIMITS).unwrap();
     let more: Vec<_> =

@@ -73,24 +73,24 @@ impl Database {
     ///
     /// It cannot be written; then nothing has changed.
     pub fn write(&mut self, batch: &[Entry], limits: &Limits) -> rusqlite::Result<Written> {
-        let open = self.open;
+        let collects = self.collects;
         let transaction = self.connection.transaction()?;
         let mut written = Written::default();
         // In the order of the file. That of a session's own announces stays.
         let mut batch: Vec<&Entry> = batch.iter().collect();
         batch.sort_by_key(|entry| (entry.member, entry.torrent));
         for entry in batch {
-            enter(&transaction, open, entry, limits, &mut written)?;
+            enter(&transaction, collects, entry, limits, &mut written)?;
         }
         transaction.commit()?;
         Ok(written)
     }
 }
 
-/// Enters an announce. `open` is the batch for the site's database.
+/// Enters an announce, also into a batch for the site's database if it `collects` them.
 fn enter(
     connection: &Connection,
-    open: Option<i64>,
+    collects: bool,
     entry: &Entry,
     limits: &Limits,
     written: &mut Written,
@@ -140,8 +140,8 @@ fn enter(
             {
                 written.sessions -= 1;
                 let key = (pair.0, pair.1, oldest.peer_id);
-                if let Some(open) = open {
-                    pending::silence(connection, open, key, true)?;
+                if collects {
+                    pending::silence(connection, key, true)?;
                 }
                 settled::forget(connection, &key)?;
             }
@@ -169,20 +169,18 @@ fn enter(
         spent::spend(connection, pair)?;
         written.spent.push(pair);
     }
-    if let Some(open) = open {
+    if collects {
         let (credited, seed_seconds) = (credit, seeded);
         let added = Added { moved, credited, seed_seconds, completes, said, active, seen_at };
-        pending::add(connection, open, entry, &added)?;
+        pending::add(connection, entry, &added)?;
     }
     if entry.corrupt > 0 && entry.said.is_some() {
         let most = limits.rate.saturating_mul(seconds.max(1));
-        corrupt::note(
-            connection,
-            open,
-            entry,
-            known.is_some_and(|known| known.goes_on(said)),
-            most,
-        )?;
+        let goes_on = known.is_some_and(|known| known.goes_on(said));
+        let added = corrupt::note(connection, entry, goes_on, most)?;
+        if collects {
+            pending::add_corrupt(connection, entry, added)?;
+        }
     }
     written.turned.insert((entry.member, entry.torrent), here);
     Ok(())

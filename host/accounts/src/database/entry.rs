@@ -7,6 +7,7 @@ use karuta_bittorrent::{Event, PeerId};
 use crate::rules::{Bytes, Terms};
 
 /// A session: the member, the torrent, the peer id. It is the key of a row of a batch, too.
+/// The default one is before all of them: ids are 1 or more.
 pub type Key = (i64, i64, [u8; 20]);
 
 /// An announce of a member, as the books need it.

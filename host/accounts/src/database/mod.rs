@@ -37,9 +37,8 @@ pub struct Database {
     identity: (u64, u64),
     /// The most pages of the file.
     pages: i64,
-    /// The number of the batch for the site's database that is being filled; `None`: there is no such
-    /// database.
-    open: Option<i64>,
+    /// Whether what is written is also put into batches for the site's database.
+    collects: bool,
     /// Locked as long as this process has the books open.
     _lock: File,
 }
@@ -75,7 +74,7 @@ pub enum Reason {
 
 /// `krta`, which tells our files from those of others.
 const APPLICATION: i64 = 0x6b72_7461;
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 /// Makes version 2.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Makes version 2 of version 1.
@@ -89,6 +88,8 @@ const GROUP: &str = include_str!("group.sql");
 /// Makes version 6 of version 5.
 const CORRUPT: &str = include_str!("corrupt.sql");
 const SETTLED: &str = include_str!("settled.sql");
+/// Makes version 7 of version 6.
+const OPEN: &str = include_str!("open.sql");
 /// What is said when the file is gone.
 pub const GONE: &str = "accounts.db was removed or replaced while it was open";
 /// Only the tracker's user: there are passkeys and addresses in it.
@@ -179,14 +180,24 @@ impl Database {
             if version < 5 {
                 transaction.execute_batch(GROUP)?;
             }
-            transaction.execute_batch(CORRUPT)?;
-            transaction.execute_batch(SETTLED)?;
+            if version < 6 {
+                transaction.execute_batch(CORRUPT)?;
+                transaction.execute_batch(SETTLED)?;
+            }
+            transaction.execute_batch(OPEN)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
         let identity = identity(path)?;
-        Ok(Self { connection, path: path.to_owned(), identity, pages, open: None, _lock: lock })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            identity,
+            pages,
+            collects: false,
+            _lock: lock,
+        })
     }
 
     /// Does something that makes room in the end: for it, the file may grow a little beyond its size.
@@ -371,8 +382,8 @@ mod tests {
         other.execute_batch("CREATE TABLE x (y)").unwrap();
         assert!(open().contains("a database of something else"));
         other.pragma_update(None, "application_id", APPLICATION).unwrap();
-        other.pragma_update(None, "user_version", 7).unwrap();
-        assert!(open().contains("of version 7, which a newer Karuta has made, expected at most 6"));
+        other.pragma_update(None, "user_version", 8).unwrap();
+        assert!(open().contains("of version 8, which a newer Karuta has made, expected at most 7"));
         drop(other);
         std::fs::write(&path, "no database at all, but a text that is long enough").unwrap();
         assert!(open().contains("it is damaged (file is not a database); put a backup"));
@@ -452,6 +463,30 @@ mod tests {
         ours.sweep(Place::default(), 9, 1000, 1, 1).unwrap();
         assert_eq!(ours.count_sessions().unwrap(), 0);
         assert_eq!(shown(), ([10, 20, 30, 40], 50, 9, 300), "as they are forgotten");
+    }
+
+    #[test]
+    fn the_open_batch_of_version_6_is_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        Database::open(&path, SIZE).unwrap().collect().unwrap();
+        let other = Connection::open(&path).unwrap();
+        let rows = "UPDATE site SET open = 8; INSERT INTO batch VALUES (7, 1, 1, NULL, 0); \
+             INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
+             credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, \
+             total_up, total_down, active, gone) VALUES \
+             (7, 1, 1, zeroblob(20), 1, 0, 1, 0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 0), \
+             (8, 1, 1, zeroblob(20), 2, 0, 2, 0, 0, 1, 0, 0, 2, 2, 3, 0, 1, 0)";
+        other.execute_batch(rows).unwrap();
+        other.pragma_update(None, "user_version", 6).unwrap();
+        drop(other);
+        let mut ours = Database::open(&path, SIZE).unwrap();
+        ours.collect().unwrap();
+        let (sealed, _) = ours.seal(Key::default(), 9).unwrap().unwrap();
+        assert_eq!(sealed.number, 8);
+        let reader = Reader::open(&path).unwrap();
+        let moved = |batch| reader.deltas(batch, Key::default(), 9).unwrap()[0].moved[0];
+        assert_eq!((moved(7), moved(8)), (1, 2));
     }
 
     #[test]

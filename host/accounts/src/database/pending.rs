@@ -1,5 +1,9 @@
 //! What waits to be played into the site's database: batches of changes, in the same file and the
 //! same transactions as the totals that they come from.
+//!
+//! An announce goes into the open batch, where a client has one row however long it stays open. What is
+//! sealed is moved out of it, a part at a time: of an hour without the database there may be a million
+//! rows, which no site could have in one transaction.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -174,20 +178,21 @@ const MOVE: &str = concat!(
     sums!()
 );
 
+/// The number of the open batch in its rows: above those of all that are sealed.
+const OPEN: i64 = i64::MAX;
+/// The most rows that are sealed as one batch, and so written into the site's database in one
+/// transaction: it locks their members, and in PostgreSQL each version of a torrent's row that it makes
+/// slows down the next one.
+const LARGEST: u32 = 5000;
 /// The rows of a batch that are pruned at once.
 const AT_ONCE: u32 = 5000;
 
 /// Adds an announce to the open batch.
-pub fn add(
-    connection: &Connection,
-    open: i64,
-    entry: &Entry,
-    added: &Added,
-) -> rusqlite::Result<()> {
+pub fn add(connection: &Connection, entry: &Entry, added: &Added) -> rusqlite::Result<()> {
     let Added { moved, credited, seed_seconds, completes, said, active, seen_at } = added;
     let with_token = if entry.has_token { moved.downloaded } else { 0 };
     let values = params![
-        open,
+        OPEN,
         int(entry.member),
         int(entry.torrent),
         entry.peer_id.0,
@@ -209,14 +214,23 @@ pub fn add(
     connection.prepare_cached(ADD)?.execute(values).map(|_| ())
 }
 
+/// Adds what failed a client's hash check to its row in the open batch, if there is one.
+pub fn add_corrupt(connection: &Connection, entry: &Entry, added: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE delta SET corrupt = min(corrupt, 9223372036854775807 - ?5) + ?5, \
+               total_corrupt = ?6 \
+               WHERE batch = ?1 AND member = ?2 AND torrent = ?3 AND peer_id = ?4";
+    let (member, torrent, said) = (int(entry.member), int(entry.torrent), int(entry.corrupt));
+    let values = params![OPEN, member, torrent, entry.peer_id.0, added, said];
+    connection.prepare_cached(sql)?.execute(values).map(|_| ())
+}
+
 /// Notes in the open batch that a session says nothing any more, or is about to be forgotten.
 pub fn silence(
     connection: &Connection,
-    open: i64,
     (member, torrent, peer_id): Key,
     gone: bool,
 ) -> rusqlite::Result<()> {
-    let values = params![open, member, torrent, peer_id, gone];
+    let values = params![OPEN, member, torrent, peer_id, gone];
     connection.prepare_cached(SILENT)?.execute(values).map(|_| ())
 }
 
@@ -230,29 +244,46 @@ impl Database {
         let epoch = format!("{:016x}", rand::random::<u64>());
         let sql = "INSERT OR IGNORE INTO site (one, epoch, open, is_loaded) VALUES (1, ?1, 1, 0)";
         self.connection.execute(sql, [epoch])?;
-        self.open = Some(self.connection.query_one("SELECT open FROM site", [], |row| row.get(0))?);
+        self.collects = true;
         Ok(())
     }
 
-    /// Seals the open batch and begins another one, unless nothing is in it.
+    /// Seals up to `LARGEST` rows of the open batch after a key, in the order of their keys, as a batch
+    /// of their own. Returns it and the last of these keys; `None`: there are no such rows.
     ///
     /// # Errors
     ///
     /// The file cannot be written; then nothing has changed.
-    pub fn seal(&mut self, now: u64) -> rusqlite::Result<Option<Sealed>> {
-        let Some(number) = self.open else { return Ok(None) };
-        let transaction = self.connection.transaction()?;
-        let sql = "SELECT 1 FROM delta WHERE batch = ?1 LIMIT 1";
-        if !transaction.prepare_cached(sql)?.exists([number])? {
+    pub fn seal(&mut self, after: Key, now: u64) -> rusqlite::Result<Option<(Sealed, Key)>> {
+        if !self.collects {
             return Ok(None);
         }
+        let transaction = self.connection.transaction()?;
+        let sql = "SELECT member, torrent, peer_id FROM \
+                   (SELECT member, torrent, peer_id FROM delta \
+                   WHERE batch = ?1 AND (member, torrent, peer_id) > (?2, ?3, ?4) \
+                   ORDER BY member, torrent, peer_id LIMIT ?5) \
+                   ORDER BY member DESC, torrent DESC, peer_id DESC LIMIT 1";
+        let (member, torrent, peer_id) = after;
+        let last = transaction
+            .prepare_cached(sql)?
+            .query_one(params![OPEN, member, torrent, peer_id, LARGEST], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let Some(last): Option<Key> = last else { return Ok(None) };
+        let sql = "UPDATE site SET open = open + 1 RETURNING open - 1";
+        let number = transaction.prepare_cached(sql)?.query_one([], |row| row.get(0))?;
         let nonce: i64 = rand::random();
         let sql = "INSERT INTO batch (number, nonce, sealed_at) VALUES (?1, ?2, ?3)";
         transaction.prepare_cached(sql)?.execute(params![number, nonce, int(now)])?;
-        transaction.prepare_cached("UPDATE site SET open = ?1")?.execute([number + 1])?;
+        let sql = "UPDATE delta SET batch = ?1 \
+                   WHERE batch = ?2 AND (member, torrent, peer_id) > (?3, ?4, ?5) \
+                   AND (member, torrent, peer_id) <= (?6, ?7, ?8)";
+        let values = params![number, OPEN, member, torrent, peer_id, last.0, last.1, last.2];
+        transaction.prepare_cached(sql)?.execute(values)?;
         transaction.commit()?;
-        self.open = Some(number + 1);
-        Ok(Some(Sealed { number, nonce }))
+        Ok(Some((Sealed { number, nonce }, last)))
     }
 
     /// Notes that the site's database has all batches up to this one.
@@ -289,9 +320,11 @@ impl Database {
     ///
     /// The file cannot be written; then nothing has changed.
     pub fn again(&mut self) -> rusqlite::Result<u64> {
-        let Some(open) = self.open else { return Ok(0) };
+        if !self.collects {
+            return Ok(0);
+        }
         let transaction = self.connection.transaction()?;
-        transaction.execute(MOVE, [open])?;
+        transaction.execute(MOVE, [OPEN])?;
         // Or they would be added twice if their batch is played once more.
         let sql = "DELETE FROM delta WHERE (batch, member, torrent, peer_id) IN \
                    (SELECT batch, member, torrent, peer_id FROM rejected)";
@@ -308,7 +341,7 @@ impl Database {
     ///
     /// The file cannot be written; then nothing has changed.
     pub fn prune(&mut self, until: u64) -> rusqlite::Result<()> {
-        if self.open.is_none() {
+        if !self.collects {
             return Ok(());
         }
         let sql = "SELECT number, number < last FROM batch, (SELECT max(number) AS last FROM batch \

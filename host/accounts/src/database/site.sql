@@ -4,7 +4,7 @@
 CREATE TABLE site (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
     epoch      TEXT    NOT NULL,                 -- random; this file's part of the node's name
-    open       INTEGER NOT NULL,                 -- the number of the batch that is being filled
+    open       INTEGER NOT NULL,                 -- the number of the next batch
     is_loaded  INTEGER NOT NULL                  -- members and torrents were read once
 ) STRICT;
 
@@ -18,7 +18,7 @@ CREATE TABLE batch (
 
 -- What a client has added in a batch, and what it last reported then.
 CREATE TABLE delta (
-    batch          INTEGER NOT NULL,
+    batch          INTEGER NOT NULL,             -- not sealed yet: see open.sql
     member         INTEGER NOT NULL,
     torrent        INTEGER NOT NULL,
     peer_id        BLOB    NOT NULL,

@@ -51,13 +51,13 @@ impl Database {
         if !met.iter().any(|met| old(&met)) {
             return Ok(swept);
         }
-        let open = self.open;
+        let collects = self.collects;
         let transaction = self.connection.transaction()?;
         for Met { place, silent, active, is_seeder } in met.iter().filter(old) {
             let (member, torrent, peer_id) = place;
             let goes = *silent > keep;
-            if let Some(open) = open {
-                pending::silence(&transaction, open, *place, goes)?;
+            if collects {
+                pending::silence(&transaction, *place, goes)?;
             }
             if goes {
                 settled::forget(&transaction, place)?;

@@ -15,7 +15,7 @@ use super::figures::Counters;
 use super::load::{Books, Load, Unread};
 use super::recent::Recent;
 use super::{Donors, Site};
-use crate::database::{Batches, Reader};
+use crate::database::{Batches, Database, Key, Reader};
 use crate::directory::Directory;
 use crate::ledger::unix_seconds;
 use crate::presence::Presence;
@@ -299,22 +299,23 @@ impl Applier {
         }
     }
 
-    /// Plays all that waits, and what has come since the last time.
-    async fn flush(&self, session: &mut Session) -> Result<(), Halt> {
+    /// Plays all that waits, and what has come since the last time. Of what comes meanwhile, it takes a
+    /// part: a client's row is sealed once.
+    async fn flush(&mut self, session: &mut Session) -> Result<(), Halt> {
+        let mut after = Key::default();
         loop {
             while session.mark.applied < session.last {
+                // After hours without the database, there are many batches.
+                self.read(session).await?;
                 self.apply(session).await?;
             }
-            if let Some(sealed) = self.desk.ask(|books| books.seal(unix_seconds())).await? {
-                session.last = sealed.number;
-                self.apply(session).await?;
-            }
-            if session.mark.applied == session.last {
-                self.counters.all_in();
-                self.counters.set_rejected(session.reader.count_rejected()?);
-                return Ok(());
-            }
+            let seal = move |books: &mut Database| books.seal(after, unix_seconds());
+            let Some((sealed, last)) = self.desk.ask(seal).await? else { break };
+            (session.last, after) = (sealed.number, last);
         }
+        self.counters.all_in();
+        self.counters.set_rejected(session.reader.count_rejected()?);
+        Ok(())
     }
 
     /// Plays the batch after the one that was applied last.
@@ -350,14 +351,13 @@ impl Applier {
             }
             // Before the commit: afterwards, a crash would forget them.
             let rejected = played.rejected;
-            let job = move |books: &mut crate::database::Database| {
-                books.reject(number, &rejected, unix_seconds())
-            };
+            let job = move |books: &mut Database| books.reject(number, &rejected, unix_seconds());
             self.desk.ask(job).await?;
         }
         play.commit().await?;
         session.mark = Mark { applied: number, nonce: batch.nonce };
         self.counters.applied(played.rows);
+        self.counters.works();
         self.pace.pause.set(Duration::ZERO);
         if is_again {
             self.counters.replayed();

@@ -22,8 +22,6 @@ const PART: usize = 1000;
 const LONGEST: usize = 200;
 /// Why a row of a member that is gone is set aside.
 const NOBODY: &str = "there is no such member";
-/// Before all keys: ids are 1 or more.
-const BEFORE_ALL: Key = (0, 0, [0; 20]);
 
 /// The batch that a node has applied last, as the database says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +116,7 @@ impl Play<'_> {
         }
         let mut played = Played { rows: 0, rejected: Vec::new() };
         let mut counts = HashMap::new();
-        let mut after = BEFORE_ALL;
+        let mut after = Key::default();
         loop {
             let rows = self.reader.deltas(batch.number, after, PART)?;
             let Some(last) = rows.last() else { return Ok(played) };

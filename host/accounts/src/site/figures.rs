@@ -52,7 +52,7 @@ pub struct SiteFigures {
     pub rejected: u64,
     /// Members, torrents and tokens of the last time that all were read that make no sense.
     pub unusable: u64,
-    /// Rows that wait, when they were last counted.
+    /// Rows that wait: when they were last counted, less those that the database has since then.
     pub pending: u64,
     /// For how long something has been waiting.
     pub pending_for: Duration,
@@ -86,6 +86,9 @@ impl Counters {
     pub fn applied(&self, rows: u64) {
         self.applied.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
+        let pending = self.pending.load(Ordering::Relaxed);
+        // It may be less, since more has come after it was counted. `all_in` makes it 0.
+        self.set_pending(pending.saturating_sub(rows).max(pending.min(1)));
     }
 
     pub fn replayed(&self) {
