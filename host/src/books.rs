@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use karuta_accounts::{Accounts, Bytes, Entry, Receipt, Search};
-use karuta_bittorrent::{Announce, Event, InfoHash, PeerId, Peers};
+use karuta_accounts::{Accounts, Bytes, Entry, Receipt, Search, Standing};
+use karuta_bittorrent::{Event, InfoHash, PeerId, Peers};
 use karuta_swarm::{Seconds, Shared, Store, Update};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -65,10 +65,15 @@ impl Books {
     pub fn meet(&self, exchange: &Exchange, now: u64, own: &mut Vec<SocketAddr>) {
         own.clear();
         if let Some(pair) = exchange.request.account.pair() {
-            let Announce { port, event, .. } = exchange.request.announce;
-            let peer = SocketAddr::new(exchange.request.address, port);
-            let leaves = event == Event::Stopped;
-            self.accounts.meet(pair, peer, leaves, now, |other| own.push(other));
+            let leaves = exchange.request.announce.event == Event::Stopped;
+            self.accounts.meet(pair, address(exchange), leaves, now, |other| own.push(other));
+        }
+    }
+
+    /// Notes that the peer of an announce is not in the swarm.
+    pub fn part(&self, exchange: &Exchange, now: u64) {
+        if let Some(pair) = exchange.request.account.pair() {
+            self.accounts.meet(pair, address(exchange), true, now, |_| {});
         }
     }
 
@@ -78,8 +83,16 @@ impl Books {
         let account = &exchange.request.account;
         let (member, torrent) = account.pair()?;
         let announce = &exchange.request.announce;
+        let address = address(exchange);
         let is_visible = account.member.is_some_and(|(_, member)| member.visible);
-        let address = (exchange.request.address, announce.port).into();
+        let has_left = announce.event == Event::Stopped;
+        let peer = match is_admitted {
+            true if has_left => Standing::Gone,
+            true => Standing::Here,
+            // Even if it says that it leaves.
+            false if self.accounts.has_peers((member, torrent), at) => Standing::AsBefore,
+            false => Standing::Gone,
+        };
         let event = match announce.event {
             // It is repeated with each announce, and none of them is the last.
             Event::Paused => Event::None,
@@ -98,12 +111,17 @@ impl Books {
             left: announce.left,
             terms: exchange.answer.credit.unwrap_or_else(|| account.terms()),
             has_token: account.has_token,
-            is_admitted,
+            peer,
             address: is_visible.then_some(address),
             agent: has_agent.then(|| agent(exchange)).flatten(),
             at,
         })
     }
+}
+
+/// Returns the address of the peer of an announce.
+fn address(exchange: &Exchange) -> SocketAddr {
+    (exchange.request.address, exchange.request.announce.port).into()
 }
 
 fn is_open(exchange: &Exchange) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use karuta_accounts::{
-    Accounts, Address, Bytes, Donors, Entry, Options, Schema, Site, Swarms, Terms,
+    Accounts, Address, Bytes, Donors, Entry, Options, Schema, Site, Standing, Swarms, Terms,
 };
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 use karuta_tests::databases::Database;
@@ -137,7 +137,7 @@ impl Books {
                 left: Some(peer % 2),
                 terms: Terms::default(),
                 has_token: false,
-                is_admitted: true,
+                peer: Standing::Here,
                 address: Some(address),
                 agent: None,
                 corrupt: 0,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use karuta_accounts::{
     Accounts, Address, Bytes, Change, Donors, Entry, MemberChange, Options, Schema, Search, Site,
-    Swarms, Terms, TorrentChange,
+    Standing, Swarms, Terms, TorrentChange,
 };
 use karuta_bittorrent::{Event, InfoHash, PeerId};
 
@@ -89,7 +89,7 @@ fn entry(number: u64, uploaded: u64) -> Entry {
         left: Some(number % 2),
         terms: Terms::default(),
         has_token: false,
-        is_admitted: true,
+        peer: Standing::Here,
         address: Some(([192, 0, 2, 1], 6881).into()),
         agent: None,
         corrupt: 0,

@@ -43,7 +43,7 @@ pub use self::change::{
 };
 pub use self::database::{
     Entry, LastReport, NotChanged, OpenError, Page, ShownMember, ShownPeer, ShownRejection,
-    ShownTorrent,
+    ShownTorrent, Standing,
 };
 pub use self::directory::Directory;
 pub use self::figures::{Failing, Figures};
@@ -240,6 +240,12 @@ impl Accounts {
         other: impl FnMut(SocketAddr),
     ) {
         self.presence.enter((member, torrent), peer, leaves, now, other);
+    }
+
+    /// Returns whether a member has peers at a torrent, at a time in seconds since 1970.
+    #[must_use]
+    pub fn has_peers(&self, (member, torrent): (u64, u64), now: u64) -> bool {
+        self.presence.has((member, torrent), now)
     }
 
     /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes

@@ -51,6 +51,11 @@ impl Presence {
         });
     }
 
+    /// Returns whether a member has peers at a torrent.
+    pub fn has(&self, pair: Pair, now: u64) -> bool {
+        self.pairs.look(pair, |at| at.peers.all().iter().any(|seen| self.is_there(*seen, now)))
+    }
+
     /// Takes out the peers of members that are banned, and of torrents that are deleted, by changes
     /// that have been made. Returns them, with the info-hashes of each.
     ///
@@ -146,6 +151,8 @@ mod tests {
         assert_eq!(others(&presence, 1, false, 155), [3], "2 is silent");
         assert_eq!(others(&presence, 3, true, 155), [1]);
         assert_eq!(others(&presence, 1, false, 155), NONE);
+        let has = |torrent, now| presence.has((1, torrent), now);
+        assert!(has(1, 255) && !has(1, 256) && !has(2, 155));
         presence.enter((1, 2), peer(1), false, 155, |_| panic!("it is another torrent"));
         presence.enter((2, 1), peer(9), false, 155, |_| panic!("it is another member"));
         let mut taken = presence.take(|member, _| member == 1);

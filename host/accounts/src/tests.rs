@@ -39,7 +39,7 @@ pub fn entry(event: Event, uploaded: u64, downloaded: u64, at: u64) -> Entry {
         left: Some(10),
         terms: Terms::default(),
         has_token: false,
-        is_admitted: true,
+        peer: if event == Event::Stopped { Standing::Gone } else { Standing::Here },
         address: None,
         agent: None,
         corrupt: 0,
@@ -109,10 +109,17 @@ fn each_client_of_a_member_has_its_own_totals() {
 #[test]
 fn a_refused_announce_is_counted_but_its_peer_is_not() {
     let (folder, mut books) = books();
-    let refused = |uploaded| Entry { is_admitted: false, ..entry(Event::None, uploaded, 0, 0) };
+    let refused = |uploaded| Entry { peer: Standing::Gone, ..entry(Event::None, uploaded, 0, 0) };
     let written = books.write(&[refused(5), refused(8)], &LIMITS).unwrap();
     assert_eq!(credit(&folder), (3, 0));
     assert_eq!(written.turned[&(1, 1)], pairs::Here::default());
+    // One that was let in stays in its swarm.
+    let mut all = |peer| {
+        let written = books.write(&[Entry { peer, ..entry(Event::None, 8, 0, 0) }], &LIMITS);
+        written.unwrap().turned[&(1, 1)].all()
+    };
+    let standings = [Standing::AsBefore, Standing::Here, Standing::AsBefore, Standing::Gone];
+    assert_eq!(standings.map(&mut all), [0, 1, 1, 0]);
 }
 
 #[test]
@@ -161,7 +168,7 @@ fn what_clients_last_reported_is_there_as_long_as_it_is_asked_for() {
         entry(Event::Started, 1, 2, 10),
         entry(Event::None, 3, 4, 20),
         Entry { peer_id: PeerId([2; 20]), ..entry(Event::Stopped, 5, 6, 30) },
-        Entry { member: 2, is_admitted: false, ..entry(Event::None, 7, 8, 40) },
+        Entry { member: 2, peer: Standing::Gone, ..entry(Event::None, 7, 8, 40) },
     ];
     books.write(&batch, &LIMITS).unwrap();
     let since = |at| {
@@ -396,18 +403,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let terms = prop::sample::select(vec![(100, 100), (100, 0), (0, 0), (200, 50), (33, 7)]);
     let who = (1..=3_u64, 1..=3_u64, 0..3_u8);
     let amounts = (0..5000_u64, 0..5000_u64);
-    let flags = (any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.1));
+    let peer = prop::sample::select(vec![Standing::Here, Standing::Gone, Standing::AsBefore]);
+    let flags = (any::<bool>(), peer, prop::bool::weighted(0.1));
     let step =
         (who, event, amounts, terms, flags).prop_map(|(who, event, amounts, terms, flags)| {
-            let (member, torrent, peer) = who;
-            let (is_done, is_admitted, dies) = flags;
+            let (member, torrent, client) = who;
+            let (is_done, peer, dies) = flags;
             let entry = Entry {
                 member,
                 torrent,
-                peer_id: PeerId([peer; 20]),
+                peer_id: PeerId([client; 20]),
                 left: Some(u64::from(!is_done)),
                 terms: Terms { upload: terms.0, download: terms.1 },
-                is_admitted,
+                peer,
                 ..entry(event, amounts.0, amounts.1, 1)
             };
             Step { entry, dies }

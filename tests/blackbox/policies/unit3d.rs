@@ -107,6 +107,31 @@ fn a_fourth_peer_and_a_download_too_many_are_refused() {
 }
 
 #[test]
+fn who_is_refused_keeps_the_slot_of_the_peer_that_is_in_the_swarm() {
+    let daemon = start();
+    daemon.accounts(&format!("torrent 13 --info-hash {}", hex('b')));
+    daemon.accounts("group 3 --slots 1");
+    let says = |announce: &Announce, headers: &[&str], expected: &str| {
+        let dictionary = ask(&daemon, MEMBER, &announce.query(), headers);
+        assert_eq!(reply(&dictionary).err().unwrap_or_default(), expected);
+    };
+    let (first, second) = (Announce::of('a'), Announce::of('b'));
+    says(&first.clone().event("started"), &[AGENT], "");
+    for event in ["started", "stopped"] {
+        let refused = first.clone().event(event);
+        says(&refused, &[AGENT, "Accept-Language: de"], "Abnormal access blocked.");
+        says(&second.clone().event("started"), &[AGENT], "Download slot limit reached");
+    }
+    says(&first.clone().event("stopped"), &[AGENT], "");
+    says(&second.clone().event("started"), &[AGENT], "");
+    // The peer leaves at once with its torrent, and then a refused announce keeps nothing.
+    daemon.accounts("torrent 13 --deleted true");
+    let refused = second.event("started");
+    says(&refused, &[AGENT], "Torrent has been deleted.");
+    says(&first.event("started"), &[AGENT], "");
+}
+
+#[test]
 fn scrapes_need_a_passkey() {
     let daemon = start();
     let scrape = |passkey: &str| {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use karuta_bittorrent::Event;
 use rusqlite::{Connection, params};
 
-use super::entry::Entry;
+use super::entry::{Entry, Standing};
 use super::pending::{self, Added};
 use super::settled::{self, SUMS, Sums};
 use super::{Database, corrupt, int, spent, uint};
@@ -100,7 +100,11 @@ fn enter(
     let others = sessions.iter().filter(|one| one.active && one.peer_id != entry.peer_id.0);
     let mut here = Here::default();
     others.for_each(|one| here.enter(one.is_seeder()));
-    let active = entry.is_admitted && entry.event != Event::Stopped;
+    let active = match entry.peer {
+        Standing::Here => true,
+        Standing::Gone => false,
+        Standing::AsBefore => mine.is_some_and(|mine| mine.active),
+    };
     // A `stopped` only counts of a client that counted before.
     let counts = active || (entry.event == Event::Stopped && !mine.is_some_and(|mine| mine.active));
     if counts && here.all() >= limits.per_member_and_torrent {

@@ -26,8 +26,7 @@ pub struct Entry {
     pub terms: Terms,
     /// Whether the download is one with a token.
     pub has_token: bool,
-    /// Whether the peer is in the swarm: a refused announce is counted, but its peer is not.
-    pub is_admitted: bool,
+    pub peer: Standing,
     /// `None`: it must not be written down.
     pub address: Option<SocketAddr>,
     /// The client's user agent, if the site's database has it: only of announces with an event, since
@@ -35,4 +34,15 @@ pub struct Entry {
     pub agent: Option<Box<str>>,
     /// Seconds since 1970.
     pub at: u64,
+}
+
+/// What has become of the peer of an announce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is in the swarm.
+    Here,
+    /// It has left, or was refused and is not there.
+    Gone,
+    /// It was refused, and is still there if it was before.
+    AsBefore,
 }

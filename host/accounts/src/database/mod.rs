@@ -23,7 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use self::batch::Limits;
 pub use self::edit::{Changed, NotChanged};
-pub use self::entry::{Entry, Key};
+pub use self::entry::{Entry, Key, Standing};
 pub use self::pending::{Baseline, Batches, Delta, Rejection, Sealed, ShownRejection, What};
 pub use self::read::{LastReport, Page, Reader, ShownMember, ShownPeer, ShownTorrent};
 pub use self::sweep::{Place, Swept};
