@@ -243,7 +243,10 @@ fn print(shown: &Value, now: u128) {
         for key in ["transports", "actions", "outcomes"] {
             println!("            {}", counts(key));
         }
-        println!("decided by  {}", counts("decided_by"));
+        let decided_by = counts("decided_by");
+        if !decided_by.is_empty() {
+            println!("decided by  {decided_by}");
+        }
     } else {
         println!("requests    0");
     }

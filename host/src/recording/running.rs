@@ -77,6 +77,10 @@ impl Rings {
             redactor.set_routes(&scene.routes);
             recording.scene(&scene)?;
         }
+        let is_full = |recording: &Recording<_>| {
+            recording.size() >= self.max_size
+                || wanted.most.is_some_and(|most| recording.records() >= most)
+        };
         let end = Instant::now() + wanted.time;
         let mut flushed = Instant::now();
         loop {
@@ -91,8 +95,7 @@ impl Rings {
                         redactor.set_routes(&scene.routes);
                         failed = failed.take().or(recording.scene(&scene).err());
                     }
-                    let is_full = wanted.most.is_some_and(|most| recording.records() >= most);
-                    if !is_full && wanted.filter.admits(&record) {
+                    if !is_full(&recording) && wanted.filter.admits(&record) {
                         redacted.clear();
                         redactor.write(&record, &mut redacted);
                         failed = failed.take().or(recording.record(&redacted).err());
@@ -107,9 +110,7 @@ impl Rings {
                 }
                 is_behind |= more;
             }
-            let is_full = recording.size() >= self.max_size
-                || wanted.most.is_some_and(|most| recording.records() >= most);
-            if is_last || is_full {
+            if is_last || is_full(&recording) {
                 break;
             }
             if flushed.elapsed() >= FLUSH {
