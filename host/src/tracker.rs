@@ -218,6 +218,9 @@ impl<S: Store> Tracker<S> {
         if let Some(tape) = &self.tape {
             let (mut tape, took) = (tape.borrow_mut(), now.elapsed());
             for (at, Passage { exchange, result, limit, .. }) in batch.iter().enumerate() {
+                if let Some(next) = batch.get(at + 1) {
+                    Tape::fetch(&next.exchange, came(at + 1));
+                }
                 tape.write(exchange, came(at), false, result.ok(), limit, took);
             }
             tape.publish();

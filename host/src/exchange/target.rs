@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Uri};
 use karuta_bittorrent::parameters::{Parameters, Value};
 use karuta_bittorrent::query;
@@ -75,17 +76,27 @@ impl Target {
 
     /// Passes the target of an HTTP request and its headers, a line each, to `put`, piece by piece.
     pub fn write(&self, mut put: impl FnMut(&[u8])) {
-        let Source::Http { uri, headers } = &self.source else { return };
-        put(uri.path().as_bytes());
-        if let Some(query) = uri.query() {
-            put(b"?");
-            put(query.as_bytes());
+        let Source::Http { headers, .. } = &self.source else { return };
+        let target = self.path_and_query();
+        if target.starts_with(b"?") {
+            put(b"/");
         }
+        put(target);
         for (name, value) in headers {
             put(b"\n");
             put(name.as_str().as_bytes());
             put(b": ");
             put(value.as_bytes());
+        }
+    }
+
+    /// Returns the path and the query of an HTTP request, still encoded.
+    pub fn path_and_query(&self) -> &[u8] {
+        match &self.source {
+            Source::Http { uri, .. } => {
+                uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes()
+            }
+            Source::Udp { .. } => b"",
         }
     }
 
@@ -177,6 +188,16 @@ mod tests {
         let mut again = Vec::new();
         read.write(|bytes| again.extend_from_slice(bytes));
         assert_eq!(again, lines);
+        for (asked, written) in
+            [("http://host?a=1", "/?a=1"), ("http://host", "/"), ("/a?", "/a?"), ("*", "*")]
+        {
+            target.over_http(asked.parse().unwrap(), HeaderMap::new());
+            lines.clear();
+            target.write(|bytes| lines.extend_from_slice(bytes));
+            assert_eq!(lines.escape_ascii().to_string(), written);
+            read.read(&lines).unwrap();
+            assert_eq!(read.query().0, target.query().0);
+        }
         for lines in [&b"\x01"[..], b"/a\nno header", b"/a\n: x", b"/a\nb: \x00", b""] {
             assert!(Target::default().read(lines).is_err(), "{}", lines.escape_ascii());
         }

@@ -2,30 +2,32 @@
 
 /// Bytes with a place to write at.
 pub struct Put<'a> {
-    out: &'a mut [u8],
-    /// More than there are bytes, if what was written does not fit.
-    len: usize,
+    room: usize,
+    rest: &'a mut [u8],
+    is_over: bool,
 }
 
 impl<'a> Put<'a> {
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self { out, len: 0 }
+        Self { room: out.len(), rest: out, is_over: false }
     }
 
     /// Writes the next bytes, if there is room.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        let start = self.len;
-        self.len += bytes.len();
-        if let Some(place) = self.out.get_mut(start..self.len) {
-            place.copy_from_slice(bytes);
+        let rest = std::mem::take(&mut self.rest);
+        match rest.split_at_mut_checked(bytes.len()) {
+            Some((place, rest)) => {
+                place.copy_from_slice(bytes);
+                self.rest = rest;
+            }
+            None => self.is_over = true,
         }
     }
 
-    /// Returns how many bytes were to be written. If there was no room for all of them, they are more than
-    /// that.
-    pub fn len(&self) -> usize {
-        self.len
+    /// Returns how many bytes were written. `None`: there was no room for all of them.
+    pub fn len(&self) -> Option<usize> {
+        (!self.is_over).then_some(self.room - self.rest.len())
     }
 }
 

@@ -79,6 +79,7 @@ const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Rejected, Outcome::Dropped
 
 impl<'a> Record<'a> {
     /// Writes the record, except for the request itself.
+    #[inline(always)] // Or the numbers go through memory one by one, and come back in words, which waits.
     pub(super) fn write_head(&self, out: &mut Put) {
         let decided_by = cut(self.decided_by, u8::MAX.into());
         let reason = cut(self.reason, REASON);
@@ -96,22 +97,24 @@ impl<'a> Record<'a> {
             | flag(self.seen.is_some(), 1)
             | flag(has_account, 2)
             | flag(self.client.is_ipv6(), 3);
-        out.put(&self.time.to_le_bytes());
-        out.put(&self.took.to_le_bytes());
-        out.put(&self.worker.to_le_bytes());
-        out.put(&self.listener.to_le_bytes());
-        out.put(&self.generation.to_le_bytes());
-        out.put(&self.interval.to_le_bytes());
-        out.put(&self.min_interval.to_le_bytes());
-        out.put(&[kind, parts, decided_by.len() as u8, reason.len() as u8]);
+        let last = [kind, parts, decided_by.len() as u8, reason.len() as u8];
+        // Words, because there is one look for room then.
+        let head: [u64; HEAD / 8] = [
+            self.time,
+            u64::from(self.took) | u64::from(self.worker) << 32 | u64::from(self.listener) << 48,
+            u64::from(self.generation) | u64::from(self.interval) << 32,
+            u64::from(self.min_interval) | u64::from(u32::from_le_bytes(last)) << 32,
+        ];
+        out.put(head.map(u64::to_le_bytes).as_flattened());
         match self.client {
             IpAddr::V4(address) => out.put(&address.octets()),
             IpAddr::V6(address) => out.put(&address.octets()),
         }
-        for counts in [self.counts, self.seen].into_iter().flatten() {
-            for number in [counts.seeders, counts.leechers, counts.completed] {
-                out.put(&number.to_le_bytes());
-            }
+        if let Some(counts) = self.counts {
+            write_counts(counts, out);
+        }
+        if let Some(seen) = self.seen {
+            write_counts(seen, out);
         }
         if has_account {
             account::write(&self.account, out);
@@ -127,7 +130,8 @@ impl<'a> Record<'a> {
         let mut head = [0; LONGEST_HEAD];
         let mut put = Put::new(&mut head);
         self.write_head(&mut put);
-        let len = put.len();
+        // There is room for all of it.
+        let len = put.len().unwrap_or_default();
         out.extend(&head[..len]);
         out.extend(self.request);
     }
@@ -193,6 +197,11 @@ fn text<'a>(rest: &mut &'a [u8], len: u8) -> Option<&'a str> {
     let (text, after) = rest.split_at_checked(len.into())?;
     *rest = after;
     std::str::from_utf8(text).ok()
+}
+
+#[inline]
+fn write_counts(Counts { seeders, leechers, completed, .. }: Counts, out: &mut Put) {
+    out.put([seeders, leechers, completed].map(u32::to_le_bytes).as_flattened());
 }
 
 fn cut(text: &str, most: usize) -> &str {

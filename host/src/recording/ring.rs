@@ -7,9 +7,9 @@
 //! number modulo 2³² (the upper half), and then its bytes. Positions count words since the start, so
 //! they never come again.
 //!
-//! Records come into the ring together, a cache line at a time: see [`stream`]. Until then they are in a small
-//! buffer of the writer's. The line in which they end is written as usual, so that they can be read, and again
-//! with what comes after them.
+//! Records come into the ring together, a cache line at a time, and each line once: see [`stream`]. Until then
+//! they are in a small buffer of the writer's. After them, the rest of their last line is left out: a word
+//! says so, if there is one.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -35,7 +35,7 @@ pub struct Ring {
 /// The end of a ring that writes.
 pub struct Writer {
     ring: Arc<Ring>,
-    /// What is not in the ring yet, from the beginning of a line on, and what else is in that line.
+    /// What is not in the ring yet, from the beginning of a line on.
     stage: Box<Stage>,
     /// How many bytes of it are used.
     staged: usize,
@@ -75,6 +75,8 @@ pub const SMALLEST: usize = 4 * LONGEST;
 const FULL: usize = 8 * 1024;
 /// How many words a reader copies at a time, at least as many as a record may have.
 const COPY: u64 = 64 * 1024;
+/// The word after which the rest of a line is left out. No record is so long.
+const SKIP: u64 = u64::MAX;
 /// A word in bytes.
 const WORD: usize = size_of::<u64>();
 /// How many words the floor moves by, and a little more.
@@ -156,11 +158,10 @@ impl Writer {
         let (begin, rest) = self.stage.0[self.staged..].split_at_mut(WORD);
         let mut put = Put::new(&mut rest[..LONGEST]);
         write(&mut put);
-        let len = put.len();
-        if len > LONGEST {
+        let Some(len) = put.len() else {
             self.ring.too_long.store(self.ring.too_long() + 1, Relaxed);
             return;
-        }
+        };
         begin.copy_from_slice(&(len as u64 | u64::from(self.number) << 32).to_le_bytes());
         let blocks = self.firsts.len() as u64;
         while self.next_block * BLOCK <= self.head {
@@ -177,31 +178,27 @@ impl Writer {
 
     /// Lets readers see all records. The oldest ones make room.
     pub fn publish(&mut self) {
+        let end = self.staged.next_multiple_of(LINE);
+        if self.staged < end {
+            self.stage.0[self.staged..][..WORD].copy_from_slice(&SKIP.to_le_bytes());
+            self.head += ((end - self.staged) / WORD) as u64;
+        }
+        self.staged = 0;
         self.make_room();
-        let (whole, end) = self.stage.0.split_at(self.staged / LINE * LINE);
-        for bytes in whole.as_chunks().0 {
+        for bytes in self.stage.0[..end].as_chunks().0 {
             stream::line(&self.ring.lines[self.line], bytes);
             self.line += 1;
             if self.line == self.ring.lines.len() {
                 self.line = 0;
             }
         }
-        self.staged -= whole.len();
-        if self.staged > 0
-            && let Some(bytes) = end.first_chunk()
-        {
-            stream::store(&self.ring.lines[self.line], bytes);
-        }
         stream::settle();
         self.ring.head.store(self.head, Release);
-        let first = whole.len();
-        self.stage.0.copy_within(first..first + LINE, 0);
     }
 
-    /// Moves the floor so that there is room for the lines that are staged.
+    /// Moves the floor so that there is room for what is staged.
     fn make_room(&mut self) {
-        let end = self.head.next_multiple_of(WORDS as u64);
-        let lowest = end.saturating_sub(self.ring.words());
+        let lowest = self.head.saturating_sub(self.ring.words());
         if self.floor < lowest {
             // What can be staged is much shorter than the ring: records have begun after this block's start.
             let blocks = self.firsts.len() as u64;
@@ -242,6 +239,12 @@ impl Cursor {
         let (mut rest, mut lost) = (&copy[gone..], 0);
         let mut bytes = [0; LONGEST + WORD];
         while let Some((begin, content)) = rest.split_first() {
+            if *begin == SKIP {
+                let skipped = position.next_multiple_of(WORDS as u64) - *position;
+                rest = rest.get(skipped as usize..).unwrap_or_default();
+                *position += skipped;
+                continue;
+            }
             let length = length(*begin);
             let Some((record, after)) = content.split_at_checked(words(length) as usize - 1) else {
                 break;
@@ -321,7 +324,9 @@ mod tests {
             let bytes: u64 = kept.iter().map(|record| words(record.len()) * 8).sum();
             let more = written.len() - kept.len();
             let next = more.checked_sub(1).map_or(0, |at| words(written[at].len()) * 8);
-            let most = (ring.len() - LINE) as u64 - BLOCK * 8;
+            // The rests of lines, of what was published and of what was too much to wait.
+            let rests = kept.len() / together + 2 + ring.len() / FULL;
+            let most = (ring.len() - rests * (LINE - WORD)) as u64 - BLOCK * 8;
             prop_assert!(more == 0 || bytes + next > most, "as many as fit, but for a block");
         }
     }

@@ -6,7 +6,7 @@ use karuta_bittorrent::Counts;
 
 use super::record::Record;
 use super::ring::Writer;
-use crate::exchange::{Exchange, Ruling};
+use crate::exchange::{Exchange, Ruling, Target};
 use crate::metrics::Outcome;
 use crate::time;
 
@@ -90,6 +90,15 @@ impl Tape {
                 (Came::Http, Some(target)) => target.write(|bytes| out.put(bytes)),
                 (Came::Http, None) => {}
             }
+        });
+    }
+
+    /// Fetches the bytes of a request whose record is written soon.
+    pub fn fetch(exchange: &Exchange, came: Came) {
+        let target = exchange.request.target.get();
+        karuta_fetch::slice(match came {
+            Came::Udp(packet) => packet,
+            Came::Http => target.map_or(b"", Target::path_and_query),
         });
     }
 
