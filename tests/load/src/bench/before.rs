@@ -15,8 +15,9 @@ pub const TITLE: &str = "before and after";
 pub const RECORDER: &str = "without and with the flight recorder";
 
 /// The number of processes of each build. Two processes of one build differ by a few percent,
-/// because their memory is laid out differently.
-const PROCESSES: usize = 3;
+/// because their memory is laid out differently. Of half of the pairs, one side is started first, and of the
+/// other half, the other one.
+const PROCESSES: usize = 4;
 
 /// One process of each build, with the same settings.
 struct Pair {
@@ -81,8 +82,11 @@ fn compare(
         };
         eprintln!("filling the swarms of {name}, {}", head[0]);
         let mut pairs = Vec::new();
-        for _ in 0..PROCESSES {
-            pairs.push(Pair { before: start(one)?, after: start(other)? });
+        for number in 0..PROCESSES {
+            let first = (number % 2 == 0).then(|| start(one)).transpose()?;
+            let after = start(other)?;
+            let before = first.map_or_else(|| start(one), Ok)?;
+            pairs.push(Pair { before, after });
         }
         for transport in [Transport::Udp, Transport::Http] {
             rows.push(row(bench, name, transport, &mut pairs)?);
