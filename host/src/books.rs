@@ -70,13 +70,6 @@ impl Books {
         }
     }
 
-    /// Notes that the peer of an announce is not in the swarm.
-    pub fn part(&self, exchange: &Exchange, now: u64) {
-        if let Some(pair) = exchange.request.account.pair() {
-            self.accounts.meet(pair, address(exchange), true, now, |_| {});
-        }
-    }
-
     /// Enters an announce, whatever was decided on it: a member who may not download any more would
     /// otherwise download for nothing. Returns the receipt that its answer must wait for, if any.
     pub fn enter(&self, exchange: &Exchange, is_admitted: bool, at: u64) -> Option<Receipt> {

@@ -276,18 +276,12 @@ impl<S: Store> Tracker<S> {
         };
         let first = if ranks { std::mem::take(peers) } else { Peers::default() };
         let rng = &mut *self.rng.borrow_mut();
-        let counts = match self.store.announce(&update, rng, peers) {
-            Ok(counts) => counts,
-            Err(refusal) => {
-                answer.extras.make().failure = Some(refusal.to_string());
-                answer.decided_by = None;
-                answer.ruling = Ruling::Rejected;
-                if let Some(books) = &self.books {
-                    books.part(exchange, unix_seconds());
-                }
-                return Err(Refused::Rejected);
-            }
-        };
+        let counts = self.store.announce(&update, rng, peers).map_err(|refusal| {
+            answer.extras.make().failure = Some(refusal.to_string());
+            answer.decided_by = None;
+            answer.ruling = Ruling::Rejected;
+            Refused::Rejected
+        })?;
         if !own.is_empty() {
             let most = if ranks { want } else { wanted };
             leave_out(peers, &own, most, rng);

@@ -73,6 +73,14 @@ fn many_rows_are_sealed_a_part_at_a_time_and_each_of_them_once() {
     let seen = |row: &Delta| (row.member, row.moved[0], row.announces);
     assert_eq!(rows(third).last().map(seen), Some((ALL, 7, 2)));
     assert_eq!(rows(fourth).iter().map(seen).collect::<Vec<_>>(), [(1, 5, 1)]);
+    books.applied(4, 9).unwrap();
+    let left = |books: &mut Database| {
+        books.prune(100).unwrap();
+        [first, second, third, fourth].map(|batch| rows(batch).len())
+    };
+    assert_eq!(left(&mut books), [0, 4001, 2000, 1]);
+    assert_eq!(left(&mut books), [0, 0, 2, 1], "what is left of a batch, and more");
+    assert_eq!(left(&mut books), [0, 0, 0, 0]);
 }
 
 #[test]
@@ -101,6 +109,7 @@ fn rows_that_were_refused_are_moved_into_the_open_batch_once() {
     seal(&mut books, 9);
     books.reject(1, &refused, 9).unwrap();
     books.reject(1, &refused, 9).unwrap();
+    assert_eq!(books.again().unwrap(), 0, "its batch is played once more in any case");
     books.applied(1, 9).unwrap();
     let reader = reader(&folder);
     assert_eq!(reader.count_rejected().unwrap(), 1);
@@ -214,6 +223,7 @@ fn what_failed_a_hash_check_is_noted_once_and_no_credit() {
     // With a refused row, it comes in another batch.
     let refused = [Rejection { key: (1, 1, [1; 20]), reason: String::new() }];
     books.reject(2, &refused, 60).unwrap();
+    books.applied(2, 60).unwrap();
     books.again().unwrap();
     let next = |corrupt, at| Entry { corrupt, ..entry(Event::None, 0, 60, at) };
     write(&mut books, &[next(5, 60), next(6, 70)]);

@@ -113,13 +113,24 @@ fn a_refused_announce_is_counted_but_its_peer_is_not() {
     let written = books.write(&[refused(5), refused(8)], &LIMITS).unwrap();
     assert_eq!(credit(&folder), (3, 0));
     assert_eq!(written.turned[&(1, 1)], pairs::Here::default());
-    // One that was let in stays in its swarm.
-    let mut all = |peer| {
-        let written = books.write(&[Entry { peer, ..entry(Event::None, 8, 0, 0) }], &LIMITS);
-        written.unwrap().turned[&(1, 1)].all()
+    // One that was let in stays in its swarm as what it was.
+    let mut here = |peer, left| {
+        let left = Some(left);
+        let written = books.write(&[Entry { peer, left, ..entry(Event::None, 8, 0, 0) }], &LIMITS);
+        let here = written.unwrap().turned[&(1, 1)];
+        (here.leeching, here.seeding)
     };
-    let standings = [Standing::AsBefore, Standing::Here, Standing::AsBefore, Standing::Gone];
-    assert_eq!(standings.map(&mut all), [0, 1, 1, 0]);
+    assert_eq!(here(Standing::AsBefore, 9), (0, 0));
+    assert_eq!(here(Standing::Here, 9), (1, 0));
+    assert_eq!(here(Standing::AsBefore, 0), (1, 0));
+    assert_eq!(here(Standing::Here, 0), (0, 1));
+    assert_eq!(here(Standing::AsBefore, 9), (0, 1));
+    assert_eq!(here(Standing::Gone, 9), (0, 0));
+    let leecher = Entry { peer: Standing::Here, ..entry(Event::None, 8, 0, 0) };
+    let refused = |at| Entry { peer: Standing::AsBefore, ..entry(Event::None, 8, 0, at) };
+    let seeder = Entry { left: Some(0), ..leecher.clone() };
+    books.write(&[leecher, seeder, refused(100), refused(200)], &LIMITS).unwrap();
+    assert_eq!(reader(&folder).page(1).unwrap().history[0].seed_seconds, 0);
 }
 
 #[test]

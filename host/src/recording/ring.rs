@@ -8,8 +8,8 @@
 //! they never come again.
 //!
 //! Records come into the ring together, a cache line at a time, and each line once: see [`stream`]. Until then
-//! they are in a small buffer of the writer's. After them, the rest of their last line is left out: a word
-//! says so, if there is one.
+//! they are in a small buffer of the writer's. Unless they end with a line, a word after
+//! them says that its rest is left out.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -240,7 +240,7 @@ impl Cursor {
         let mut bytes = [0; LONGEST + WORD];
         while let Some((begin, content)) = rest.split_first() {
             if *begin == SKIP {
-                let skipped = position.next_multiple_of(WORDS as u64) - *position;
+                let skipped = (*position + 1).next_multiple_of(WORDS as u64) - *position;
                 rest = rest.get(skipped as usize..).unwrap_or_default();
                 *position += skipped;
                 continue;

@@ -117,8 +117,7 @@ fn who_is_refused_keeps_the_slot_of_the_peer_that_is_in_the_swarm() {
     };
     let (first, second) = (Announce::of('a'), Announce::of('b'));
     says(&first.clone().event("started"), &[AGENT], "");
-    for event in ["started", ""] {
-        let refused = first.clone().event(event);
+    for refused in [first.clone().event("started"), first.clone(), first.clone().seeder()] {
         says(&refused, &[AGENT, "Accept-Language: de"], "Abnormal access blocked.");
         says(&second.clone().event("started"), &[AGENT], "Download slot limit reached");
     }

@@ -100,11 +100,10 @@ fn enter(
     let others = sessions.iter().filter(|one| one.active && one.peer_id != entry.peer_id.0);
     let mut here = Here::default();
     others.for_each(|one| here.enter(one.is_seeder()));
-    let active = match entry.peer {
-        Standing::Here => true,
-        Standing::Gone => false,
-        Standing::AsBefore => mine.is_some_and(|mine| mine.active),
-    };
+    // What the swarm has of it is what was let in.
+    let before = mine.filter(|mine| entry.peer == Standing::AsBefore && mine.active);
+    let active = entry.peer == Standing::Here || before.is_some();
+    let left = before.map_or(entry.left.map(int), |before| before.remaining);
     // A `stopped` only counts of a client that counted before.
     let counts = active || (entry.event == Event::Stopped && !mine.is_some_and(|mine| mine.active));
     if counts && here.all() >= limits.per_member_and_torrent {
@@ -113,7 +112,7 @@ fn enter(
     }
     let known = mine.map(|mine| mine.said);
     let Some(said) = entry.said.map(writable).or(known) else { return Ok(()) };
-    let is_seeder = entry.left == Some(0);
+    let is_seeder = left == Some(0);
     if active {
         here.enter(is_seeder);
     }
@@ -125,7 +124,10 @@ fn enter(
     let credit = credited(moved, entry.terms);
     written.suspect += u64::from(suspect);
     let seen_at = mine.map_or(entry.at, |mine| seen_at(entry, mine));
-    let seeds = |mine: &&Session| mine.active && mine.is_seeder() && seconds <= limits.lifetime;
+    let seeds = |mine: &&Session| {
+        // Who is refused again and again may have left the swarm since.
+        before.is_none() && mine.active && mine.is_seeder() && seconds <= limits.lifetime
+    };
     let seeded = mine.filter(seeds).map_or(0, |_| seconds);
     let pair = (int(entry.member), int(entry.torrent));
     match mine {
@@ -133,7 +135,7 @@ fn enter(
             let mut sums = mine.sums;
             sums.add(Sums { moved, credited: credit, seed_seconds: seeded });
             sums.keep_small(connection, pair)?;
-            let now = Now { said, seen_at, active, suspect, spare, sums };
+            let now = Now { said, left, seen_at, active, suspect, spare, sums };
             update_session(connection, entry, &now)?;
         }
         None => {
@@ -175,7 +177,7 @@ fn enter(
     }
     if collects {
         let (credited, seed_seconds) = (credit, seeded);
-        let added = Added { moved, credited, seed_seconds, completes, said, active, seen_at };
+        let added = Added { moved, credited, seed_seconds, completes, said, left, active, seen_at };
         pending::add(connection, entry, &added)?;
     }
     if entry.corrupt > 0 && entry.said.is_some() {
@@ -227,6 +229,7 @@ fn sessions(connection: &Connection, entry: &Entry) -> rusqlite::Result<Vec<Sess
 /// What a session that is known has from now on.
 struct Now {
     said: Bytes,
+    left: Option<i64>,
     seen_at: u64,
     active: bool,
     suspect: bool,
@@ -240,14 +243,14 @@ fn update_session(connection: &Connection, entry: &Entry, now: &Now) -> rusqlite
                spare = ?11, moved_up = ?12, moved_down = ?13, credited_up = ?14, \
                credited_down = ?15, seed_seconds = ?16 \
                WHERE member = ?1 AND torrent = ?2 AND peer_id = ?3";
-    let Now { said, seen_at, active, suspect, spare, sums } = now;
+    let Now { said, left, seen_at, active, suspect, spare, sums } = now;
     let values = params![
         int(entry.member),
         int(entry.torrent),
         entry.peer_id.0,
         int(said.uploaded),
         int(said.downloaded),
-        entry.left.map(int),
+        left,
         int(*seen_at),
         active,
         suspect,

@@ -162,7 +162,7 @@ impl Database {
         let page_size = pragma("page_size")?.max(1);
         let pages = int(max_size) / page_size;
         let pages = pages.clamp(1, i64::from(u32::MAX) - 1 - RESERVE);
-        connection.pragma_update(None, "max_page_count", pages)?;
+        connection.pragma_update(None, "max_page_count", pages + RESERVE)?;
         if version < VERSION {
             let transaction = connection.transaction()?;
             // `schema.sql` is that of version 2.
@@ -189,6 +189,7 @@ impl Database {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
+        connection.pragma_update(None, "max_page_count", pages)?;
         let identity = identity(path)?;
         Ok(Self {
             connection,

@@ -110,6 +110,7 @@ pub struct Added {
     pub completes: bool,
     /// What the client reports.
     pub said: Bytes,
+    pub left: Option<i64>,
     pub active: bool,
     pub seen_at: u64,
 }
@@ -173,7 +174,8 @@ const MOVE: &str = concat!(
      iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent, d.corrupt, \
      coalesce(s.corrupt, d.total_corrupt) \
      FROM rejected r JOIN delta d USING (batch, member, torrent, peer_id) \
-     LEFT JOIN session s USING (member, torrent, peer_id) WHERE true \
+     LEFT JOIN session s USING (member, torrent, peer_id) \
+     WHERE r.batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL) \
      ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
     sums!()
 );
@@ -184,12 +186,12 @@ const OPEN: i64 = i64::MAX;
 /// transaction: it locks their members, and in PostgreSQL each version of a torrent's row that it makes
 /// slows down the next one.
 const LARGEST: u32 = 5000;
-/// The rows of a batch that are pruned at once.
-const AT_ONCE: u32 = 5000;
+/// The rows that are pruned at once.
+const AT_ONCE: usize = 6000;
 
 /// Adds an announce to the open batch.
 pub fn add(connection: &Connection, entry: &Entry, added: &Added) -> rusqlite::Result<()> {
-    let Added { moved, credited, seed_seconds, completes, said, active, seen_at } = added;
+    let Added { moved, credited, seed_seconds, completes, said, left, active, seen_at } = added;
     let with_token = if entry.has_token { moved.downloaded } else { 0 };
     let values = params![
         OPEN,
@@ -206,7 +208,7 @@ pub fn add(connection: &Connection, entry: &Entry, added: &Added) -> rusqlite::R
         int(*seen_at),
         int(said.uploaded),
         int(said.downloaded),
-        entry.left.map(int),
+        left,
         active,
         entry.address.map(|address| address.to_string()),
         entry.agent,
@@ -314,7 +316,8 @@ impl Database {
         transaction.commit()
     }
 
-    /// Moves all refused rows into the open batch, and returns how many there were.
+    /// Moves all refused rows into the open batch, but those of a batch that the site's database may not
+    /// have yet: it is played with them once more. Returns how many there were.
     ///
     /// # Errors
     ///
@@ -327,23 +330,35 @@ impl Database {
         transaction.execute(MOVE, [OPEN])?;
         // Or they would be added twice if their batch is played once more.
         let sql = "DELETE FROM delta WHERE (batch, member, torrent, peer_id) IN \
-                   (SELECT batch, member, torrent, peer_id FROM rejected)";
+                   (SELECT batch, member, torrent, peer_id FROM rejected \
+                   WHERE batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL))";
         transaction.execute(sql, [])?;
-        let moved = transaction.execute("DELETE FROM rejected", [])?;
+        let sql = "DELETE FROM rejected \
+                   WHERE batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL)";
+        let moved = transaction.execute(sql, [])?;
         transaction.commit()?;
         Ok(moved as u64)
     }
 
-    /// Forgets some rows of the oldest batch that was applied before `until`, in seconds since 1970,
+    /// Forgets some rows of the oldest batches that were applied before `until`, in seconds since 1970,
     /// but those that were refused. Of the last batch that was applied, the nonce stays.
     ///
     /// # Errors
     ///
-    /// The file cannot be written; then nothing has changed.
+    /// The file cannot be written.
     pub fn prune(&mut self, until: u64) -> rusqlite::Result<()> {
-        if !self.collects {
-            return Ok(());
+        let mut most = if self.collects { AT_ONCE } else { 0 };
+        while most > 0
+            && let Some(gone) = self.prune_oldest(until, most)?
+        {
+            // Also a batch without rows costs something.
+            most = most.saturating_sub(gone + 1);
         }
+        Ok(())
+    }
+
+    /// Forgets up to `most` rows of the oldest batch, and returns how many; `None`: there is none.
+    fn prune_oldest(&mut self, until: u64, most: usize) -> rusqlite::Result<Option<usize>> {
         let sql = "SELECT number, number < last FROM batch, (SELECT max(number) AS last FROM batch \
                    WHERE applied_at IS NOT NULL) \
                    WHERE applied_at < ?1 AND (is_pruned < 2 OR number < last) \
@@ -352,24 +367,25 @@ impl Database {
             .connection
             .prepare_cached(sql)?
             .query_one([int(until)], |row| Ok((row.get(0)?, row.get(1)?)));
-        let Some((number, goes)): Option<(i64, bool)> = oldest.optional()? else { return Ok(()) };
+        let Some((number, goes)): Option<(i64, bool)> = oldest.optional()? else { return Ok(None) };
         let transaction = self.connection.transaction()?;
         let sql = "DELETE FROM delta WHERE batch = ?1 AND (member, torrent, peer_id) IN \
                    (SELECT member, torrent, peer_id FROM delta d WHERE batch = ?1 AND NOT EXISTS \
                    (SELECT 1 FROM rejected r WHERE r.batch = d.batch AND r.member = d.member \
                    AND r.torrent = d.torrent AND r.peer_id = d.peer_id) LIMIT ?2)";
-        let gone = transaction.prepare_cached(sql)?.execute(params![number, AT_ONCE])?;
+        let gone = transaction.prepare_cached(sql)?.execute(params![number, int(most as u64)])?;
         // From its first row on, it can no longer be played.
         let sql = "UPDATE batch SET is_pruned = 1 WHERE number = ?1";
         transaction.prepare_cached(sql)?.execute([number])?;
-        if gone < AT_ONCE as usize {
+        if gone < most {
             let sql = match goes {
                 true => "DELETE FROM batch WHERE number = ?1",
                 false => "UPDATE batch SET is_pruned = 2 WHERE number = ?1",
             };
             transaction.prepare_cached(sql)?.execute([number])?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(Some(gone))
     }
 
     /// Enters what clients last reported to the tracker whose books are gone. Those that have
@@ -495,6 +511,15 @@ impl Reader {
     pub fn pending(&self, applied: i64) -> rusqlite::Result<u64> {
         let sql = "SELECT count(*) FROM delta WHERE batch > ?1";
         self.0.prepare_cached(sql)?.query_one([applied], |row| row.get(0).map(uint))
+    }
+
+    /// Returns whether rows of a batch are refused.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn has_rejected(&self, batch: i64) -> rusqlite::Result<bool> {
+        self.0.prepare_cached("SELECT 1 FROM rejected WHERE batch = ?1 LIMIT 1")?.exists([batch])
     }
 
     /// Returns how many rows are refused.

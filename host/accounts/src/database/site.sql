@@ -18,7 +18,7 @@ CREATE TABLE batch (
 
 -- What a client has added in a batch, and what it last reported then.
 CREATE TABLE delta (
-    batch          INTEGER NOT NULL,             -- not sealed yet: see open.sql
+    batch          INTEGER NOT NULL,             -- 9223372036854775807: not sealed yet
     member         INTEGER NOT NULL,
     torrent        INTEGER NOT NULL,
     peer_id        BLOB    NOT NULL,

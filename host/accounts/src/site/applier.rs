@@ -163,6 +163,7 @@ impl Applier {
         let (last, known) = (batches.last, batches.applied);
         let mut session = Session { connection, reader, node, mark, last, known };
         self.look(&mut session, &batches).await?;
+        self.counters.set_pending(session.reader.pending(session.mark.applied)?);
         self.counters.set_rejected(session.reader.count_rejected()?);
         if !batches.is_loaded && batches.last == 0 {
             // Before members are known, no announce counts.
@@ -299,8 +300,8 @@ impl Applier {
         }
     }
 
-    /// Plays all that waits, and what has come since the last time. Of what comes meanwhile, it takes a
-    /// part: a client's row is sealed once.
+    /// Plays all that waits, and what has come since the last time. What comes meanwhile for keys that are
+    /// already passed waits for the next time.
     async fn flush(&mut self, session: &mut Session) -> Result<(), Halt> {
         let mut after = Key::default();
         loop {
@@ -339,7 +340,8 @@ impl Applier {
         let played = play.play(batch, session.mark).await?;
         drop(view);
         let is_again = number <= session.known;
-        if is_again || !played.rejected.is_empty() {
+        // Also what an attempt whose commit failed has set aside is no longer.
+        if is_again || !played.rejected.is_empty() || session.reader.has_rejected(number)? {
             if !played.rejected.is_empty() {
                 let reason = &played.rejected[0].reason;
                 let rows = played.rejected.len();
