@@ -10,6 +10,7 @@ mod read;
 mod settled;
 mod spent;
 mod sweep;
+mod waiting;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -24,9 +25,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 pub use self::batch::Limits;
 pub use self::edit::{Changed, NotChanged};
 pub use self::entry::{Entry, Key, Standing};
-pub use self::pending::{Baseline, Batches, Delta, Rejection, Sealed, ShownRejection, What};
+pub use self::pending::{Baseline, Rejection};
 pub use self::read::{LastReport, Page, Reader, ShownMember, ShownPeer, ShownTorrent};
 pub use self::sweep::{Place, Swept};
+pub use self::waiting::{Batches, Delta, Sealed, ShownRejection, What};
 use crate::directory::Loaded;
 
 /// The books, open to one process. Others may read the file.
