@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::Options;
 use crate::change::Change;
-use crate::database::{Changed, Database, Entry, GONE, Limits, NotChanged, Place, Swept, reason};
+use crate::database::{Changed, Database, Entry, GONE, Key, Limits, NotChanged, Swept, reason};
 use crate::directory::Directory;
 use crate::figures::Counters;
 use crate::presence::Presence;
@@ -78,7 +78,7 @@ pub struct Full {
 /// The walk over all sessions.
 #[derive(Default)]
 pub struct Walk {
-    place: Place,
+    place: Key,
     /// The shard of the members' peers that is looked at next.
     shard: usize,
     next: Option<Instant>,

@@ -8,8 +8,8 @@
 //! they never come again.
 //!
 //! Records come into the ring together, a cache line at a time, and each line once: see [`stream`]. Until then
-//! they are in a small buffer of the writer's. Unless they end with a line, a word after
-//! them says that its rest is left out.
+//! they are in a small buffer of the writer's. Unless they end with a line, a word after them says that its rest
+//! is left out.
 
 use std::sync::Arc;
 use std::sync::atomic::{

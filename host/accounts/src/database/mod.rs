@@ -27,7 +27,7 @@ pub use self::edit::{Changed, NotChanged};
 pub use self::entry::{Entry, Key, Standing};
 pub use self::pending::{Baseline, Rejection};
 pub use self::read::{LastReport, Page, Reader, ShownMember, ShownPeer, ShownTorrent};
-pub use self::sweep::{Place, Swept};
+pub use self::sweep::Swept;
 pub use self::waiting::{Batches, Delta, Sealed, ShownRejection, What};
 use crate::directory::Loaded;
 
@@ -164,6 +164,7 @@ impl Database {
         let page_size = pragma("page_size")?.max(1);
         let pages = int(max_size) / page_size;
         let pages = pages.clamp(1, i64::from(u32::MAX) - 1 - RESERVE);
+        // What makes a new version of a full file needs some, too.
         connection.pragma_update(None, "max_page_count", pages + RESERVE)?;
         if version < VERSION {
             let transaction = connection.transaction()?;
@@ -463,7 +464,7 @@ mod tests {
             (sums, history.seed_seconds, history.announces, history.last_at)
         };
         assert_eq!(shown(), ([10, 20, 30, 40], 50, 9, 300));
-        ours.sweep(Place::default(), 9, 1000, 1, 1).unwrap();
+        ours.sweep(Key::default(), 9, 1000, 1, 1).unwrap();
         assert_eq!(ours.count_sessions().unwrap(), 0);
         assert_eq!(shown(), ([10, 20, 30, 40], 50, 9, 300), "as they are forgotten");
     }

@@ -64,6 +64,13 @@ macro_rules! sums {
     };
 }
 
+/// Whether the site's database is known to have a row's batch.
+macro_rules! applied {
+    () => {
+        "batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL)"
+    };
+}
+
 const ADD: &str = concat!(
     "INSERT INTO delta (batch, member, torrent, peer_id, moved_up, moved_down, credited_up, \
      credited_down, seed_seconds, announces, completed, token_down, first_at, last_at, total_up, \
@@ -100,9 +107,9 @@ const MOVE: &str = concat!(
      iif(s.member IS NULL, d.address, s.address), s.member IS NULL, d.agent, d.corrupt, \
      coalesce(s.corrupt, d.total_corrupt) \
      FROM rejected r JOIN delta d USING (batch, member, torrent, peer_id) \
-     LEFT JOIN session s USING (member, torrent, peer_id) \
-     WHERE r.batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL) \
-     ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
+     LEFT JOIN session s USING (member, torrent, peer_id) WHERE ",
+    applied!(),
+    " ON CONFLICT (batch, member, torrent, peer_id) DO UPDATE SET ",
     sums!()
 );
 
@@ -255,12 +262,14 @@ impl Database {
         let transaction = self.connection.transaction()?;
         transaction.execute(MOVE, [OPEN])?;
         // Or they would be added twice if their batch is played once more.
-        let sql = "DELETE FROM delta WHERE (batch, member, torrent, peer_id) IN \
-                   (SELECT batch, member, torrent, peer_id FROM rejected \
-                   WHERE batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL))";
+        let sql = concat!(
+            "DELETE FROM delta WHERE (batch, member, torrent, peer_id) IN \
+             (SELECT batch, member, torrent, peer_id FROM rejected WHERE ",
+            applied!(),
+            ")"
+        );
         transaction.execute(sql, [])?;
-        let sql = "DELETE FROM rejected \
-                   WHERE batch NOT IN (SELECT number FROM batch WHERE applied_at IS NULL)";
+        let sql = concat!("DELETE FROM rejected WHERE ", applied!());
         let moved = transaction.execute(sql, [])?;
         transaction.commit()?;
         Ok(moved as u64)

@@ -2,16 +2,14 @@
 
 use rusqlite::params;
 
+use super::entry::Key;
 use super::{Database, int, pending, settled, uint};
-
-/// Where a walk over all sessions goes on: after this member, torrent and peer id.
-pub type Place = (i64, i64, [u8; 20]);
 
 /// What a step of the walk has found.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// `None`: the walk is at its end.
-    pub next: Option<Place>,
+    /// The session after which the walk goes on. `None`: it is at its end.
+    pub next: Option<Key>,
     /// The member and the torrent of each session that is no longer active, and whether it was a
     /// seeder's.
     pub(crate) silent: Vec<((u64, u64), bool)>,
@@ -21,7 +19,7 @@ pub struct Swept {
 
 /// A session that the walk has met.
 struct Met {
-    place: Place,
+    place: Key,
     silent: u64,
     active: bool,
     is_seeder: bool,
@@ -36,7 +34,7 @@ impl Database {
     /// It cannot be written; then nothing has changed.
     pub fn sweep(
         &mut self,
-        place: Place,
+        place: Key,
         most: u32,
         now: u64,
         lifetime: u64,
@@ -75,7 +73,7 @@ impl Database {
         Ok(swept)
     }
 
-    fn after(&self, place: Place, most: u32, now: u64) -> rusqlite::Result<Vec<Met>> {
+    fn after(&self, place: Key, most: u32, now: u64) -> rusqlite::Result<Vec<Met>> {
         let sql = "SELECT member, torrent, peer_id, max(?5 - seen_at, 0), active, \
                    coalesce(remaining = 0, 0) FROM session \
                    WHERE (member, torrent, peer_id) > (?1, ?2, ?3) \
